@@ -1,0 +1,19 @@
+"""minires: a deep-learning framework that can be read in an evening and trains real residual networks.
+
+>>> import minires as mr
+>>> x = mr.tensor([[1.0, -2.0, 3.0]], requires_grad=True)
+>>> loss = mr.ops.relu(x).sum()
+>>> loss.backward()
+>>> x.grad
+tensor([[1., 0., 1.]])
+"""
+
+from . import data, models, nn, ops, optim
+from .anomaly import detect_anomaly
+from .autograd import Op, grad
+from .backend import manual_seed
+from .dispatch import engine, register_kernel
+from .nn.serialization import load, save
+from .state import enable_grad, is_grad_enabled, no_grad, profile
+from .tensor import Tensor, tensor
+from .version import __version__

@@ -1,0 +1,353 @@
+"""Define-by-run automatic differentiation: an op computes, the tape remembers, backward walks it in reverse.
+
+::
+
+    x ----> [mul] ----> y ----> [sum] ----> loss       forward: every op keeps an edge to each of its sources
+    x.grad <---- [mul] <---- [sum] <---- 1             backward: from the loss, each op once, consumers first
+
+There is no tape object. A tensor knows the op that made it (``tensor.op``, None for a leaf), and an op knows the
+*source* of each input in ``op.edges``: the op that made it, a leaf tensor, or None where no gradient is wanted.
+That is the whole graph. Values are kept apart from it: an op holds its inputs only if its backward reads them, so
+the output of an addition is freed as soon as nobody needs it. Nothing points forwards, hence there are no reference
+cycles, and a tape disappears with the last tensor that was computed by it.
+
+``forward`` works on raw arrays. ``backward`` works on tensors, with the same ops that users call, so a backward can
+itself be recorded and differentiated again (``create_graph=True``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from . import anomaly
+from .backend import Array, array_module, device_of
+from .dispatch import run_kernel
+from .errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
+from .profiling import count_bytes
+from .state import state, switched
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+    Source: TypeAlias = "Op | Tensor"  # what an edge points to: the op that made an input, or a leaf
+
+Hook = Callable[[Any], Any]
+
+
+class HookHandle:
+    """A registered hook; ``remove()`` takes it away again."""
+
+    def __init__(self, hooks: list[Any], hook: Callable[..., Any]) -> None:
+        self._hooks, self._hook = hooks, hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Never call the hook again. Removing twice does no harm."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+
+class Op:
+    """One operation. A subclass defines ``forward`` on raw arrays and ``backward`` in tensors.
+
+    An instance serves one call: constructor arguments are the op's options (a stride, an axis), and whatever
+    ``forward`` keeps on ``self`` is there in ``backward``, until the graph is freed. What else backward reads is
+    said in the class statement: ``class Exp(Op, saves="output")`` finds ``self.output``, by default it finds
+    ``self.inputs``, and with ``saves="shapes"`` only ``self.input_shapes``, which is always there.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> class Square(mr.Op):
+    ...     def forward(self, x):
+    ...         return x * x
+    ...     def backward(self, upstream):
+    ...         (x,) = self.inputs
+    ...         return upstream * 2 * x
+    >>> x = mr.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> Square()(x).sum().backward()
+    >>> x.grad
+    tensor([2., 4., 6.])
+    """
+
+    name: ClassVar[str] = "op"
+    saves: ClassVar[str] = "inputs"
+
+    edges: tuple[Source | None, ...] = ()
+    inputs: tuple[Tensor, ...] = ()
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    shape: tuple[int, ...]  # of the output; a leaf tensor, the other kind of source, has both as well
+    dtype: Any
+    hooks: list[Hook] | None = None
+    called_from = ""
+    freed = False
+
+    def __init_subclass__(cls, saves: str | None = None, name: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.saves = saves or cls.saves
+        if cls.saves not in ("inputs", "output", "shapes"):
+            raise ArgumentError(f"{cls.__name__}: saves is {saves!r}; it must be 'inputs', 'output' or 'shapes'.")
+        cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()  # BatchNorm -> batch_norm
+
+    def forward(self, *arrays: Array) -> Array:
+        """The result as an array, which may be a view of an input but never changes one."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward.")
+
+    def backward(self, upstream: Tensor) -> Tensor | tuple[Tensor | None, ...] | None:
+        """The gradient to each input (None where there is none), from the one to the output."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward.")
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Compute the output, and remember how if a gradient may be asked for."""
+        if self.edges or self.freed:
+            raise GraphError(f"{self.name}: this op was called before; make a new one for each call.")
+        try:
+            arrays = [x._data for x in inputs]
+        except AttributeError:
+            raise DTypeError(f"{self.name}: ops are called with tensors; make them by mr.tensor(...).") from None
+        if state.profile is None:
+            data = self._forward(arrays)
+        else:
+            with state.profile.measure(self.name, "forward") as row:
+                data = self._forward(arrays)
+                row.bytes += count_bytes(*arrays, data)
+        output = inputs[0].wrap(data)
+        for x in inputs:
+            output.share_version(x)
+        if state.anomaly:
+            self.called_from = anomaly.line_of_user()
+            anomaly.check_finite(self.name, output.data, "the result", self.called_from)
+        if state.grad_enabled and any(x.requires_grad for x in inputs):
+            self._record(inputs, output)
+        return output
+
+    def needs(self, index: int) -> bool:
+        """Whether a gradient to input ``index`` is wanted, so that ``backward`` can skip what is not."""
+        return self.edges[index] is not None
+
+    @property
+    def output(self) -> Tensor:
+        """The output as a tensor of the graph, made afresh: an op that held it would be a reference cycle."""
+        output = self._wrap(self._output)
+        output.op, output.requires_grad = self, True
+        return output
+
+    def _forward(self, arrays: Sequence[Array]) -> Array:
+        if len({array_module(array) for array in arrays}) > 1:
+            devices = ", ".join(map(device_of, arrays))
+            raise DeviceError(f"{self.name}: its inputs are on {devices}; move them to one with .to(device).")
+        result = run_kernel(self, "forward", *arrays)
+        return self.forward(*arrays) if result is NotImplemented else result
+
+    def _record(self, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.edges = tuple(x.source if x.requires_grad else None for x in inputs)
+        self.input_shapes = tuple(x.shape for x in inputs)
+        self.shape, self.dtype = output.shape, output.dtype
+        saved = {"inputs": inputs, "output": (output,), "shapes": ()}[self.saves]
+        self._changed = [x.changed_from_now() for x in saved]
+        if self.saves == "inputs":
+            self.inputs = inputs
+        elif self.saves == "output":
+            self._output, self._wrap = output.data, output.wrap
+        output.op, output.requires_grad = self, True
+
+    def _check_saved(self) -> None:
+        """Raise if this op's backward would read what is no longer there, or no longer the same."""
+        if self.freed:
+            raise GraphError(
+                f"backward: the graph of {self.name} was freed by an earlier backward; "
+                "give that one retain_graph=True, or compute the loss again."
+            )
+        for i, changed in enumerate(self._changed):
+            if changed():
+                what = "the output" if self.saves == "output" else f"input {i}"
+                raise GraphError(
+                    f"backward: {what} of {self.name} was changed in place after the forward pass, "
+                    "but the gradient needs the old values; change a copy, or call backward before."
+                )
+
+    def _gradients(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Run backward (its kernel, when nothing is recorded) and hold what it returns to the inputs' shapes."""
+        grads = NotImplemented if state.grad_enabled else run_kernel(self, "backward", upstream.data)
+        if grads is NotImplemented:
+            grads = self.backward(upstream)
+        else:
+            grads = tuple(None if grad is None else upstream.wrap(grad) for grad in grads)
+        grads = list(grads) if isinstance(grads, (tuple, list)) else [grads]
+        if len(grads) != len(self.edges):
+            raise GraphError(f"backward of {self.name} gave {len(grads)} gradients for {len(self.edges)} inputs.")
+        for i, (source, grad) in enumerate(zip(self.edges, grads, strict=True)):
+            if source is None or grad is None:
+                continue
+            if not isinstance(grad, type(upstream)):
+                given = type(grad).__name__
+                raise DTypeError(f"backward of {self.name}: the gradient to input {i} is {given}, and no tensor.")
+            if grad.shape != source.shape:
+                raise ShapeError(
+                    f"backward of {self.name}: the gradient to input {i} is {sizes(grad.shape)}, but the input is "
+                    f"{sizes(source.shape)}; a sum over broadcast axes may be missing (sum_to)."
+                )
+            if state.anomaly:
+                what = f"the gradient to input {i}"
+                anomaly.check_finite(f"backward of {self.name}", grad.data, what, self.called_from)
+            if grad.dtype != source.dtype:
+                grads[i] = grad.astype(source.dtype)
+        return tuple(grads)
+
+    def _measured_gradients(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if state.profile is None:
+            return self._gradients(upstream)
+        with state.profile.measure(self.name, "backward") as row:
+            grads = self._gradients(upstream)
+            row.bytes += count_bytes(upstream.data, *(grad.data for grad in grads if grad is not None))
+            return grads
+
+    def _free(self) -> None:
+        self.__dict__.clear()
+        self.freed = True
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool) -> None:
+    """Add dLoss/d(leaf) to ``leaf.grad`` of every leaf that ``root`` was computed from (``Tensor.backward``)."""
+    handed_out = {id(upstream.data)}  # arrays that somebody holds already: a second owner gets a copy
+
+    def accumulate(source: Source, grad: Tensor) -> None:
+        if isinstance(source, Op):
+            return
+        if source.grad is not None:
+            grad = source.grad + grad
+        elif grad.data.base is not None or id(grad.data) in handed_out:
+            grad = grad * 1
+        handed_out.add(id(grad.data))
+        source.grad = grad
+
+    _walk(root, upstream, retain_graph, create_graph, accumulate)
+
+
+def grad(
+    output: Tensor,
+    inputs: Tensor | Iterable[Tensor],
+    grad_output: Tensor | None = None,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradients of ``output`` to ``inputs``, returned instead of added to ``.grad``.
+
+    Parameters
+    ----------
+    output : Tensor
+        What to differentiate; one number, unless ``grad_output`` is given.
+    inputs : Tensor or several
+        Leaves or intermediate results that ``output`` was computed from.
+    grad_output : Tensor, optional
+        The upstream gradient, of the shape of ``output``.
+    create_graph : bool
+        Record the backward pass, so that the gradients can be differentiated again. The graph is kept then, and
+        freed otherwise.
+
+    Returns
+    -------
+    tuple of Tensor
+        One for each input, of its shape and dtype.
+
+    Raises
+    ------
+    GraphError
+        If nothing was recorded, or an input takes no part in ``output``.
+    ShapeError
+        If ``grad_output`` does not have the shape of ``output``.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> x = mr.tensor(3.0, requires_grad=True)
+    >>> (slope,) = mr.grad(x**3, x, create_graph=True)
+    >>> (curvature,) = mr.grad(slope, x)
+    >>> slope.item(), curvature.item()
+    (27.0, 18.0)
+    """
+    given = list(inputs) if isinstance(inputs, Iterable) and not hasattr(inputs, "source") else [inputs]
+    for x in (output, *given):
+        if not hasattr(x, "source"):
+            raise DTypeError(f"grad: it takes tensors for output and inputs, not {type(x).__name__}.")
+    wanted = [x.source for x in given]
+    found: dict[Source, Tensor] = {}
+
+    def collect(source: Source, grad: Tensor) -> None:
+        if source in wanted_set:
+            found[source] = grad * 1  # a copy: what an op passes on may be shared, or a view
+
+    wanted_set = set(wanted)
+    _walk(output, output.upstream(grad_output), create_graph, create_graph, collect)
+    for i, source in enumerate(wanted):
+        if source not in found:
+            raise GraphError(f"grad: input {i} takes no part in the output, or does not require a gradient.")
+    return tuple(found[source] for source in wanted)
+
+
+def _walk(
+    root: Tensor,
+    upstream: Tensor,
+    retain_graph: bool,
+    create_graph: bool,
+    visit: Callable[[Source, Tensor], None],
+) -> None:
+    """Call ``visit(source, gradient)`` for every op and leaf below ``root``, consumers before producers.
+
+    A source is ready when all of its consumers have delivered: counting them first, then counting down, gives a
+    topological order without recursion, in time linear in the number of edges.
+    """
+    if not root.requires_grad:
+        raise GraphError(
+            f"backward: this tensor ({sizes(root.shape)}) was not computed from anything with requires_grad=True, "
+            "or it was computed inside no_grad()."
+        )
+    awaited = _count_consumers(root.source)
+    grads: dict[Source, Tensor] = {root.source: upstream}
+    ready = [root.source]
+    with switched("grad_enabled", create_graph):
+        while ready:
+            source = ready.pop()
+            grad = grads.pop(source, None)
+            if grad is not None:
+                for hook in tuple(source.hooks or ()):
+                    replacement = hook(grad)
+                    grad = grad if replacement is None else grad.upstream(replacement)
+                visit(source, grad)
+            if not isinstance(source, Op):
+                continue
+            edges = source.edges
+            # Without a gradient there is nothing to compute, but the sources below still wait for word.
+            parts = (None,) * len(edges) if grad is None else source._measured_gradients(grad)
+            for edge, part in zip(edges, parts, strict=True):
+                if edge is None:
+                    continue
+                if part is not None:  # the chain rule's sum over consumers: here += happens
+                    grads[edge] = part if edge not in grads else grads[edge] + part
+                awaited[edge] -= 1
+                if awaited[edge] == 0:
+                    ready.append(edge)
+            if not retain_graph and not create_graph:
+                source._free()
+
+
+def _count_consumers(root: Source) -> dict[Source, int]:
+    """How many gradients each source will receive. Also the moment to find that one cannot be computed."""
+    counts: dict[Source, int] = {root: 0}
+    stack = [root]
+    while stack:
+        source = stack.pop()
+        if not isinstance(source, Op):
+            continue
+        source._check_saved()
+        for edge in source.edges:
+            if edge is not None:
+                if edge not in counts:
+                    counts[edge] = 0
+                    stack.append(edge)
+                counts[edge] += 1
+    return counts

@@ -1,0 +1,148 @@
+"""NumPy or CuPy: which module an array belongs to, how it gets from one device to the other, and the one
+random generator that every random number of minires comes from.
+
+Nothing here imports CuPy unless a GPU is asked for: an array can only be CuPy's if CuPy is loaded already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, DeviceError, DTypeError, ShapeError
+
+Array = Any  # numpy.ndarray or cupy.ndarray; a type checker that has no CuPy cannot say more
+DTypeLike = Any  # whatever numpy.dtype() understands: "float32", np.float64, ...
+
+DEVICES = ("cpu", "cuda")
+DEFAULT_DTYPE = np.float32  # of Python's floats
+
+
+def array_module(array: Array) -> Any:
+    """The module whose functions work on ``array``: ``numpy``, or ``cupy`` for an array on the GPU."""
+    cupy = sys.modules.get("cupy")
+    return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is a raw array of either module (NumPy's scalars are not)."""
+    return isinstance(value, np.ndarray) or array_module(value) is not np
+
+
+def as_array(value: Any, dtype: DTypeLike = None) -> Array:
+    """``value`` (array, number, nested lists) as an array of numbers or booleans; an array is not copied.
+
+    Python's floats become float32, integers int64; arrays and NumPy's scalars keep their dtype.
+
+    Raises
+    ------
+    DTypeError
+        If it holds anything else.
+    ShapeError
+        If nested lists have no regular shape.
+    """
+    if is_array(value):
+        array = value
+    else:
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise ShapeError(f"tensor: data is no regular array of numbers ({error}).") from error
+        first = value
+        while isinstance(first, (list, tuple)) and first:
+            first = first[0]
+        if dtype is None and array.dtype == np.float64 and not hasattr(first, "__array__"):  # NumPy's scalars have it
+            dtype = DEFAULT_DTYPE
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"tensor: data is {array.dtype} ({type(value).__name__}); it must be numbers or booleans.")
+    return array if dtype is None else array.astype(as_dtype(dtype), copy=False)
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """``dtype`` as NumPy's. Raises DTypeError unless it is one of floats, integers or booleans."""
+    try:
+        found = np.dtype(dtype if dtype is not None else "None")  # NumPy would read None as float64
+    except TypeError as error:
+        raise DTypeError(f"{dtype!r} is no dtype, such as 'float32', and no device, 'cpu' or 'cuda'.") from error
+    if found.kind not in "fiub":
+        raise DTypeError(f"dtype {found} holds no numbers; it must be one of floats, integers or booleans.")
+    return found
+
+
+def owner(array: Array) -> Array:
+    """The array whose memory ``array`` looks at."""
+    return array if array.base is None else array.base
+
+
+def device_of(array: Array) -> str:
+    """``"cpu"`` or ``"cuda"``."""
+    return "cpu" if array_module(array) is np else "cuda"
+
+
+def to_device(array: Array, device: str) -> Array:
+    """``array`` on ``device`` (itself when it is there already).
+
+    Raises
+    ------
+    ArgumentError
+        For a device other than ``"cpu"`` and ``"cuda"``.
+    DeviceError
+        When there is no CuPy, or no GPU.
+    """
+    check_device(device)
+    if device == device_of(array):
+        return array
+    return array.get() if device == "cpu" else _cupy().asarray(array)
+
+
+def check_device(device: str) -> None:
+    """Raise unless ``device`` can be computed on here."""
+    if device not in DEVICES:
+        raise ArgumentError(f"device is {device!r}; it must be 'cpu' or 'cuda'.")
+    if device == "cuda":
+        _cupy()
+
+
+def _cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceError(
+            "device 'cuda' needs CuPy, which is not installed: pip install 'minires[cuda13]' (or [cuda12])."
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy has no common base class for a missing driver and a missing library
+        raise DeviceError(f"device 'cuda' cannot be used: CuPy says {error}.") from error
+    if count == 0:
+        raise DeviceError("device 'cuda' cannot be used: CuPy finds no GPU.")
+    return cupy
+
+
+_generator = np.random.default_rng(0)
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the random generator that initialisers, dropout, shuffling and augmentation draw from.
+
+    Parameters
+    ----------
+    seed : int
+        Any integer >= 0. The same seed on the same machine gives bit-identical training.
+
+    Raises
+    ------
+    ArgumentError
+        If ``seed`` is no integer, or negative.
+    """
+    global _generator
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ArgumentError(f"manual_seed: seed is {seed!r}; it must be an integer >= 0.")
+    _generator = np.random.default_rng(seed)
+
+
+def generator() -> np.random.Generator:
+    """The current random generator. It draws on the CPU, so that every device sees the same numbers."""
+    return _generator

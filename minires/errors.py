@@ -1,0 +1,78 @@
+"""The named errors, and the sentence that each one says.
+
+Every message is one sentence (or two short ones): the op, every size that takes part by its name, what would
+have fitted, and a likely fix.  All errors derive from :class:`MiniresError`, and each also from the built-in
+exception that a Python programmer would expect, so ``except ValueError`` still catches a wrong shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class MiniresError(Exception):
+    """Base class of every error that minires raises on purpose."""
+
+
+class ShapeError(MiniresError, ValueError):
+    """Sizes that do not fit together, or do not fit the op."""
+
+
+class DTypeError(MiniresError, TypeError):
+    """An array or tensor of a type that the op does not take."""
+
+
+class ArgumentError(MiniresError, ValueError):
+    """An argument outside of what the function accepts: its kind, its range or its name."""
+
+
+class LabelError(MiniresError, ValueError):
+    """A class label outside of ``0 .. classes - 1``, or labels that are no integers."""
+
+
+class GraphError(MiniresError, RuntimeError):
+    """The tape cannot be walked: nothing recorded, already freed, or a saved array was changed."""
+
+
+class AnomalyError(MiniresError, ArithmeticError):
+    """The first NaN or infinity, with the op that made it and the line that called it."""
+
+
+class GradcheckError(MiniresError, AssertionError):
+    """A backward that disagrees with finite differences, with the place and a diagnosis."""
+
+
+class DeviceError(MiniresError, RuntimeError):
+    """A device that is not there, or tensors of two devices in one op."""
+
+
+class StateDictError(MiniresError, ValueError):
+    """A state dict whose names or shapes do not fit the model."""
+
+
+class DataError(MiniresError, ValueError):
+    """A data set, picture or file that cannot be read as what it should be."""
+
+
+class RunError(MiniresError, RuntimeError):
+    """A run folder, checkpoint or training run that cannot be used or continued."""
+
+
+def sizes(shape: Iterable[int]) -> str:
+    """A shape as the messages write it.
+
+    >>> sizes((8, 16, 32, 32)), sizes((5,)), sizes(())
+    ('8x16x32x32', '5', 'scalar')
+    """
+    return "x".join(str(size) for size in shape) or "scalar"
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Names joined for a sentence, cut after ``limit``.
+
+    >>> listed(["conv1.weight", "fc.bias"]), listed(list("abcd"), limit=2)
+    ('conv1.weight, fc.bias', 'a, b and 2 more')
+    """
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return ", ".join(names) or "none"

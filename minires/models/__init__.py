@@ -1,0 +1,77 @@
+"""Residual networks and their plain twins, by name.
+
+>>> import minires as mr
+>>> model = mr.models.resnet20(num_classes=10, shortcut="A")
+>>> sum(parameter.size for parameter in model.parameters())
+269722
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ArgumentError
+from .cifar import BasicBlock, CifarResNet, PreActivationBlock
+
+Builder = Callable[..., CifarResNet]
+
+
+def _residual(depth: int) -> Builder:
+    def build(
+        num_classes: int = 10,
+        in_channels: int = 3,
+        shortcut: str = "A",
+        preactivation: bool = False,
+        zero_init_residual: bool = False,
+    ) -> CifarResNet:
+        if shortcut is None:
+            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
+        return CifarResNet(depth, num_classes, in_channels, shortcut, preactivation, zero_init_residual)
+
+    build.__name__ = build.__qualname__ = f"resnet{depth}"
+    build.__doc__ = f"The residual network of {depth} layers; see :class:`CifarResNet`."
+    return build
+
+
+def _plain(depth: int) -> Builder:
+    def build(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:
+        return CifarResNet(depth, num_classes, in_channels, shortcut=None)
+
+    build.__name__ = build.__qualname__ = f"plain{depth}"
+    build.__doc__ = f"The plain twin of ``resnet{depth}``: the same layers without shortcuts."
+    return build
+
+
+resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
+resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
+plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
+plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
+
+_BUILDERS: dict[str, Builder] = {
+    name: builder for name, builder in list(globals().items()) if name.startswith(("resnet", "plain"))
+}
+
+
+def names() -> list[str]:
+    """The names that :func:`build` takes."""
+    return list(_BUILDERS)
+
+
+def build(name: str, **options: Any) -> CifarResNet:
+    """The model of that name; ``options`` are those of its class, such as ``num_classes`` and ``in_channels``.
+
+    Raises
+    ------
+    ArgumentError
+        For a name that is not in :func:`names`, or an option that the model does not have.
+    """
+    if name not in _BUILDERS:
+        raise ArgumentError(f"models.build: there is no model {name!r}; choose one of {', '.join(names())}.")
+    try:
+        return _BUILDERS[name](**options)
+    except TypeError as error:
+        raise ArgumentError(f"models.build: {name} does not take these options: {error}.") from error
+
+
+__all__ = ["BasicBlock", "CifarResNet", "PreActivationBlock", "build", "names", *_BUILDERS]

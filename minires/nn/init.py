@@ -1,0 +1,133 @@
+"""Initialisers: they fill a tensor in place, from the one random generator, and return it.
+
+The variance of a layer's output is that of its input times fan_in * variance of the weight. Kaiming's choice keeps
+it through a ReLU, which halves it (He et al., arXiv 1502.01852, equation 10); Xavier's compromises between forward
+and backward (Glorot and Bengio 2010).
+"""
+
+from __future__ import annotations
+
+import math
+
+from .. import backend, checks
+from ..backend import Array
+from ..errors import ArgumentError, ShapeError, sizes
+from ..tensor import Tensor
+
+_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (O, C, ...): how many inputs an output sees, and how many outputs an input feeds.
+
+    Raises
+    ------
+    ShapeError
+        For fewer than two axes.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.nn.init.fans(mr.nn.Conv2d(3, 16, kernel_size=5).weight)
+    (75, 400)
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(
+            f"init: a weight of {sizes(tensor.shape)} has no fan; at least two axes are needed, (O, C, ...)."
+        )
+    window = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * window, tensor.shape[0] * window
+
+
+def gain(nonlinearity: str, a: float = 0.0) -> float:
+    """What to multiply the standard deviation by, so that the nonlinearity keeps the variance.
+
+    ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError for an unknown nonlinearity.
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + a**2))
+    if nonlinearity not in _GAINS:
+        known = ", ".join([*_GAINS, "leaky_relu"])
+        raise ArgumentError(f"init: nonlinearity is {nonlinearity!r}; it must be one of {known}.")
+    return _GAINS[nonlinearity]
+
+
+def _fill(tensor: Tensor, values: Array) -> Tensor:
+    tensor.data[...] = backend.to_device(values.astype(tensor.dtype), tensor.device)
+    tensor.mark_changed()
+    return tensor
+
+
+def constant(tensor: Tensor, value: float) -> Tensor:
+    """Every element ``value``."""
+    tensor.data[...] = value
+    tensor.mark_changed()
+    return tensor
+
+
+def zeros(tensor: Tensor) -> Tensor:
+    """Every element 0."""
+    return constant(tensor, 0.0)
+
+
+def ones(tensor: Tensor) -> Tensor:
+    """Every element 1."""
+    return constant(tensor, 1.0)
+
+
+def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Normal numbers. Raises ArgumentError for a negative ``std``."""
+    checks.not_negative("init.normal", std, "std")
+    return _fill(tensor, backend.generator().normal(mean, std, tensor.shape))
+
+
+def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Uniform numbers in [low, high). Raises ArgumentError if low > high."""
+    if low > high:
+        raise ArgumentError(f"init.uniform: low is {low} and high is {high}; low must not exceed high.")
+    return _fill(tensor, backend.generator().uniform(low, high, tensor.shape))
+
+
+def _fan(tensor: Tensor, mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ArgumentError(f"init: mode is {mode!r}; it must be 'fan_in' or 'fan_out'.")
+    return fans(tensor)[mode == "fan_out"]
+
+
+def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Normal with standard deviation gain / sqrt(fan).
+
+    Parameters
+    ----------
+    tensor : Tensor, (O, C, ...)
+        The weight to fill.
+    a : float
+        The negative slope of the leaky ReLU that follows; 0 is a ReLU.
+    mode : {"fan_in", "fan_out"}
+        Whether the forward or the backward pass keeps its variance.
+    nonlinearity : str
+        What follows the layer.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        For fewer than two axes; for an unknown mode or nonlinearity.
+    """
+    return normal(tensor, 0.0, gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))
+
+
+def kaiming_uniform(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Uniform of the variance of :func:`kaiming_normal`, whose arguments and errors it has."""
+    bound = gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
+    return uniform(tensor, -bound, bound)
+
+
+def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out))."""
+    return normal(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
+
+
+def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Uniform of the variance of :func:`xavier_normal`."""
+    bound = gain * math.sqrt(6 / sum(fans(tensor)))
+    return uniform(tensor, -bound, bound)

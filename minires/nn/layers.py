@@ -1,0 +1,321 @@
+"""Layers: an op and the parameters that it needs. Constructor arguments are those of torch.nn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import checks, ops
+from ..checks import Pair
+from ..errors import ArgumentError
+from ..tensor import Tensor
+from . import init
+from .module import Buffer, Module, Parameter
+
+
+def _filter_parameters(*shape: int, fan_in: int, outputs: int, bias: bool) -> tuple[Parameter, Parameter | None]:
+    """PyTorch's default: weight and bias uniform in +-1/sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    weight = Parameter(np.empty(shape, np.float32))
+    init.uniform(weight, -bound, bound)
+    if not bias:
+        return weight, None
+    shift = Parameter(np.empty(outputs, np.float32))
+    init.uniform(shift, -bound, bound)
+    return weight, shift
+
+
+class Linear(Module):
+    """x @ weight.T + bias, from (..., in_features) to (..., out_features).
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+
+    Raises
+    ------
+    ArgumentError
+        For sizes < 1.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        self.in_features = checks.integer("Linear", in_features, "in_features", 1)
+        self.out_features = checks.integer("Linear", out_features, "out_features", 1)
+        self.weight, self.bias = _filter_parameters(
+            out_features, in_features, fan_in=in_features, outputs=out_features, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class _Conv(Module):
+    """What Conv2d and ConvTranspose2d share: their options and the check of them."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> None:
+        layer = type(self).__name__
+        self.in_channels = checks.integer(layer, in_channels, "in_channels", 1)
+        self.out_channels = checks.integer(layer, out_channels, "out_channels", 1)
+        self.kernel_size = checks.pair(layer, kernel_size, "kernel_size", 1)
+        self.stride = checks.pair(layer, stride, "stride", 1)
+        self.padding = checks.pair(layer, padding, "padding", 0)
+        self.dilation = checks.pair(layer, dilation, "dilation", 1)
+        self.groups = checks.integer(layer, groups, "groups", 1)
+        if in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                f"{layer}: in_channels {in_channels}, out_channels {out_channels} must be divisible by groups {groups}."
+            )
+
+    def extra_repr(self) -> str:
+        defaults: dict[str, Any] = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        options = {name: getattr(self, name, default) for name, default in defaults.items()}
+        shown = "".join(f", {name}={value}" for name, value in options.items() if value != defaults[name])
+        bias = "" if getattr(self, "bias", None) is not None else ", bias=False"
+        size = f"kernel_size={self.kernel_size}, stride={self.stride}"
+        return f"{self.in_channels}, {self.out_channels}, {size}{shown}{bias}"
+
+
+class Conv2d(_Conv):
+    """Two-dimensional convolution, (N, in_channels, H, W) to (N, out_channels, OH, OW); see ``ops.conv2d``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding, dilation : int or (int, int)
+    groups : int
+    bias : bool
+
+    Raises
+    ------
+    ArgumentError
+        For sizes that cannot be.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        kh, kw = self.kernel_size
+        inputs = in_channels // groups
+        self.weight, self.bias = _filter_parameters(
+            out_channels, inputs, kh, kw, fan_in=inputs * kh * kw, outputs=out_channels, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(_Conv):
+    """Transposed convolution, (N, in_channels, H, W) to (N, out_channels, OH, OW); see ``ops.conv_transpose2d``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding, output_padding, dilation : int or (int, int)
+    groups : int
+    bias : bool
+
+    Raises
+    ------
+    ArgumentError
+        For sizes that cannot be.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        output_padding: Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Pair = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        self.output_padding = checks.output_padding(output_padding, self.stride, self.dilation)
+        kh, kw = self.kernel_size
+        outputs = out_channels // groups
+        self.weight, self.bias = _filter_parameters(
+            in_channels, outputs, kh, kw, fan_in=outputs * kh * kw, outputs=out_channels, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.dilation, self.groups
+        )
+
+
+class BatchNorm1d(Module):
+    """Batch normalisation of (N, num_features); see ``ops.batch_norm``.
+
+    Parameters
+    ----------
+    num_features : int
+        C, the number of channels.
+    eps : float
+        Added to the variance.
+    momentum : float
+        The weight of the new batch statistic in the running ones.
+
+    Raises
+    ------
+    ArgumentError
+        For arguments out of range.
+    ShapeError
+        In training, if a channel has a single value; always, if x has another number of axes or channels.
+    """
+
+    ndim = 2
+    layout = "(N, C)"
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        layer = type(self).__name__
+        self.num_features = checks.integer(layer, num_features, "num_features", 1)
+        checks.positive(layer, eps, "eps")
+        checks.fraction(layer, momentum, "momentum")
+        self.eps, self.momentum = eps, momentum
+        self.weight = Parameter(np.ones(num_features, np.float32))  # gamma
+        self.bias = Parameter(np.zeros(num_features, np.float32))  # beta
+        self.running_mean = Buffer(np.zeros(num_features, np.float32))
+        self.running_var = Buffer(np.ones(num_features, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = checks.floats(type(self).__name__, x)
+        checks.axes(type(self).__name__, x, self.ndim, self.layout, "x")
+        running = self.running_mean, self.running_var
+        return ops.batch_norm(x, self.weight, self.bias, *running, self.training, self.momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm2d(BatchNorm1d):
+    """Batch normalisation of pictures (N, num_features, H, W); see :class:`BatchNorm1d`."""
+
+    ndim = 4
+    layout = "(N, C, H, W)"
+
+
+class LayerNorm(Module):
+    """Layer normalisation over the trailing axes; see ``ops.layer_norm``.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The sizes of those axes.
+    eps : float
+        Added to the variance.
+
+    Raises
+    ------
+    ArgumentError
+        For arguments out of range.
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5) -> None:
+        shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        self.normalized_shape = checks.shape_tuple("LayerNorm", tuple(shape), 1)
+        checks.positive("LayerNorm", eps, "eps")
+        self.eps = eps
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32))
+        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.relu(x)
+
+
+class Dropout(Module):
+    """Zeroes elements with probability ``p`` in training; see ``ops.dropout``. ArgumentError unless 0 <= p < 1."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        checks.fraction("Dropout", p, "p", below_one=True)
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class MaxPool2d(Module):
+    """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for sizes that cannot be."""
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+        layer = type(self).__name__
+        self.kernel_size = checks.pair(layer, kernel_size, "kernel_size", 1)
+        self.stride = checks.pair(layer, kernel_size if stride is None else stride, "stride", 1)
+        self.padding = checks.pair(layer, padding, "padding", 0)
+        checks.pool_padding(layer, self.padding, self.kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(MaxPool2d):
+    """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError for sizes that cannot be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class GlobalAvgPool2d(Module):
+    """The mean of each channel's picture, (N, C, H, W) to (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.global_avg_pool2d(x)
+
+
+class Flatten(Module):
+    """All axes from ``start_axis`` on joined into one: (N, C, H, W) to (N, C*H*W)."""
+
+    def __init__(self, start_axis: int = 1) -> None:
+        self.start_axis = start_axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.flatten(x, self.start_axis)
+
+
+class Identity(Module):
+    """x itself: a shortcut that changes nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

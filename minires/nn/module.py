@@ -1,0 +1,266 @@
+"""Module: parameters, buffers and sub-modules, found by looking at the attributes.
+
+There is no registration: a Parameter, a Buffer or a Module that is an attribute belongs to the module, under the
+attribute's name. Everything else here is a walk over that tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..autograd import HookHandle
+from ..backend import DTypeLike, to_device
+from ..errors import ArgumentError, StateDictError, listed, sizes
+from ..tensor import Tensor, TensorLike
+
+Self = TypeVar("Self", bound="Module")
+
+
+class Parameter(Tensor):
+    """A tensor that is learned: it requires a gradient, and optimisers update it."""
+
+    def __init__(self, data: TensorLike, requires_grad: bool = True, dtype: DTypeLike = None) -> None:
+        super().__init__(data, requires_grad, dtype)
+
+
+class Buffer(Tensor):
+    """A tensor that is saved with the model but not learned, such as a running mean."""
+
+    def __init__(self, data: TensorLike, dtype: DTypeLike = None) -> None:
+        super().__init__(data, False, dtype)
+
+
+class Module:
+    """Base class of layers and networks. A subclass sets its parts as attributes and defines ``forward``.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> class Net(mr.nn.Module):
+    ...     def __init__(self):
+    ...         self.fc = mr.nn.Linear(3, 2)
+    ...     def forward(self, x):
+    ...         return mr.ops.relu(self.fc(x))
+    >>> net = Net()
+    >>> [name for name, parameter in net.named_parameters()]
+    ['fc.weight', 'fc.bias']
+    >>> net(mr.tensor([[1.0, 2.0, 3.0]])).shape
+    (1, 2)
+    """
+
+    training: bool = True
+    _forward_hooks: list[Callable[..., Any]] | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward.")
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run ``forward``, then the hooks."""
+        output = self.forward(*inputs)
+        for hook in self._forward_hooks or ():
+            replacement = hook(self, inputs, output)
+            output = output if replacement is None else replacement
+        return output
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> HookHandle:
+        """Call ``hook(module, inputs, output)`` after each forward; it may return another output.
+
+        Returns
+        -------
+        HookHandle
+            Its ``remove()`` takes the hook away.
+        """
+        self._forward_hooks = self._forward_hooks or []
+        return HookHandle(self._forward_hooks, hook)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that are attributes of this one, with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
+                raise ArgumentError(
+                    f"{type(self).__name__}.{name} is a plain {type(value).__name__} of modules or parameters, which "
+                    "would not be trained; wrap it in nn.ModuleList or nn.Sequential."
+                )
+
+    def children(self) -> Iterator[Module]:
+        """The modules that are attributes of this one."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module (named ``prefix``) and all below it, each once, parents first."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+                stack.extend(reversed(below))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def _named_tensors(self, kind: type[Tensor]) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its path: ``layer1.0.conv1.weight``."""
+        return self._named_tensors(Parameter)
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Every buffer once, with its path."""
+        return self._named_tensors(Buffer)
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Put this module and all below it in training mode (``eval`` undoes it): batch norm and dropout differ."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Put this module and all below it in evaluation mode."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+        """Freeze (False) or unfreeze all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def apply(self: Self, function: Callable[[Module], Any]) -> Self:
+        """Call ``function`` on this module and all below it."""
+        for module in list(self.modules()):
+            function(module)
+        return self
+
+    def to(self: Self, device_or_dtype: Any) -> Self:
+        """Move parameters and buffers to a device, or convert them to a dtype, in place. Gradients are forgotten."""
+        for _, tensor in self._named_tensors(Tensor):
+            if isinstance(tensor, (Parameter, Buffer)):
+                tensor.data = tensor.detach().to(device_or_dtype).data
+                tensor.grad = None
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """A copy of every parameter and buffer on the CPU, by name."""
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        order = {name: i for i, name in enumerate(_declared_order(self))}
+        tensors.sort(key=lambda item: order[item[0]])
+        return {name: np.array(tensor.numpy(), order="C") for name, tensor in tensors}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy the arrays of ``state_dict`` into the parameters and buffers; nothing is changed if one does not fit.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array
+            As :meth:`state_dict` returns it.
+        strict : bool
+            Whether missing and left-over names are errors. Shapes must fit in any case.
+
+        Raises
+        ------
+        StateDictError
+            With the names that are missing, left over, or misfit, and their shapes.
+        """
+        own: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+        missing = [name for name in own if name not in arrays]
+        left_over = [name for name in arrays if name not in own]
+        misfits = [
+            f"{name} ({sizes(arrays[name].shape)} for {sizes(tensor.shape)})"
+            for name, tensor in own.items()
+            if name in arrays and arrays[name].shape != tensor.shape
+        ]
+        if misfits or (strict and (missing or left_over)):
+            raise StateDictError(
+                f"load_state_dict: the state does not fit {type(self).__name__}: missing {listed(missing)}; "
+                f"left over {listed(left_over)}; of another shape {listed(misfits)}."
+            )
+        for name, tensor in own.items():
+            if name in arrays:
+                tensor.data = to_device(arrays[name].astype(tensor.dtype), tensor.device)
+
+    def extra_repr(self) -> str:
+        """The arguments that ``repr`` shows."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        inside = "\n" + "\n".join(children) + "\n" if children else ""
+        return f"{type(self).__name__}({self.extra_repr()}{inside})"
+
+
+def _declared_order(root: Module) -> Iterator[str]:
+    """Names of parameters and buffers, in the order of the attributes: weight, bias, running_mean, ..."""
+    return (name for name, tensor in root._named_tensors(Tensor) if isinstance(tensor, (Parameter, Buffer)))
+
+
+class Sequential(Module):
+    """Modules that run one after the other. Their names are their numbers."""
+
+    def __init__(self, *modules: Module) -> None:
+        _set_numbered(self, modules)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self.children())[index]
+
+
+class ModuleList(Module):
+    """A list of modules that belong to the module that holds it."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        _set_numbered(self, modules)
+
+    def append(self, module: Module) -> None:
+        """Add a module at the end."""
+        _set_numbered(self, (*self, module))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self.children())[index]
+
+
+def _set_numbered(owner: Module, modules: Iterable[Any]) -> None:
+    for number, module in enumerate(modules):
+        if not isinstance(module, Module):
+            raise ArgumentError(f"{type(owner).__name__}: item {number} is {type(module).__name__}, not an nn.Module.")
+        setattr(owner, str(number), module)

@@ -1,0 +1,63 @@
+"""The textbook: every op once.
+
+Each op is a class (``forward`` on arrays, ``backward`` in tensors) followed by the lower-case function that users
+call, which checks its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
+"""
+
+from ..tensor import Tensor
+from .activation import (
+    dropout,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    residual_add,
+    sigmoid,
+    softmax,
+    tanh,
+)
+from .arithmetic import abs, add, clip, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .conv import col2im, conv2d, conv_transpose2d, im2col
+from .linalg import linear, matmul
+from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from .norm import batch_norm, layer_norm
+from .pool import avg_pool2d, global_avg_pool2d, max_pool2d
+from .reduce import argmax, broadcast_to, logsumexp, max, mean, min, sum, sum_to, var
+from .shape import (
+    astype,
+    concatenate,
+    expand_dims,
+    flatten,
+    flip,
+    getitem,
+    pad,
+    reshape,
+    squeeze,
+    stack,
+    to_device,
+    transpose,
+)
+
+__all__ = [
+    "abs", "add", "argmax", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
+    "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp",
+    "expand_dims", "flatten", "flip", "gelu", "getitem", "global_avg_pool2d", "im2col", "layer_norm", "leaky_relu",
+    "linear", "log", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
+    "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape", "residual_add", "sigmoid", "softmax", "sqrt",
+    "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
+]  # fmt: skip
+
+_METHODS = [
+    exp, log, sqrt, abs, tanh, sigmoid, relu, clip, sum, mean, var, max, min, logsumexp, softmax, log_softmax,
+    argmax, reshape, transpose, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip, astype, to_device,
+]  # fmt: skip
+_OPERATORS = {
+    "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul, "abs": abs,
+    "getitem": getitem,
+}  # fmt: skip
+for _function in _METHODS:
+    setattr(Tensor, _function.__name__, _function)
+for _name, _function in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _function)
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # 2 - x arrives as x.__rsub__(2)
+    setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))

@@ -1,0 +1,145 @@
+"""Nonlinearities, dropout, and the join of a residual block. All raise DTypeError for integers."""
+
+import math
+from importlib import import_module
+
+from .. import backend, checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..errors import ArgumentError
+from ..tensor import Tensor, TensorLike
+
+
+class ReLU(Op, name="relu", saves="output"):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).maximum(x, 0)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream * (self.output > 0)
+
+
+def relu(x: TensorLike) -> Tensor:
+    """max(x, 0); its gradient at 0 is 0."""
+    return ReLU()(checks.floats("relu", x))
+
+
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
+    """X where it is positive, ``negative_slope * x`` elsewhere."""
+    x = checks.floats("leaky_relu", x)
+    negative_slope = checks.number("leaky_relu", negative_slope, "negative_slope")
+    return x * Tensor.wrap(array_module(x.data).where(x.data > 0, 1, negative_slope).astype(x.dtype))
+
+
+class Tanh(Op, saves="output"):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).tanh(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        y = self.output
+        return upstream * (1 - y * y)
+
+
+def tanh(x: TensorLike) -> Tensor:
+    """The hyperbolic tangent."""
+    return Tanh()(checks.floats("tanh", x))
+
+
+class Sigmoid(Op, saves="output"):
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        small = xp.exp(-xp.abs(x))  # at most 1: it never overflows
+        return xp.where(x >= 0, 1, small) / (1 + small)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        y = self.output
+        return upstream * (y * (1 - y))
+
+
+def sigmoid(x: TensorLike) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return Sigmoid()(checks.floats("sigmoid", x))
+
+
+class Erf(Op):
+    def forward(self, x: Array) -> Array:
+        module = "scipy.special" if backend.device_of(x) == "cpu" else "cupyx.scipy.special"
+        return import_module(module).erf(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return upstream * (2 / math.sqrt(math.pi) * (-x * x).exp())
+
+
+def gelu(x: TensorLike) -> Tensor:
+    """X times the probability that a standard normal number is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
+    x = checks.floats("gelu", x)
+    return 0.5 * x * (1 + Erf()(x * math.sqrt(0.5)))
+
+
+def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError without that axis."""
+    x = checks.floats("log_softmax", x)
+    (axis,), _ = checks.filled_axes("log_softmax", checks.one_axis("log_softmax", axis, x), x)
+    shifted = x - Tensor.wrap(x.data.max(axis=axis, keepdims=True))  # exp cannot overflow; the shift cancels
+    return shifted - shifted.exp().sum(axis, keepdims=True).log()
+
+
+def softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError without that axis."""
+    return log_softmax(x, axis).exp()
+
+
+def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each element with probability ``p`` and scale the others by 1 / (1 - p); x itself if not ``training``.
+
+    Raises ArgumentError unless 0 <= p < 1. Srivastava et al. 2014.
+    """
+    x = checks.floats("dropout", x)
+    p = checks.fraction("dropout", p, "p", below_one=True)
+    if not training or p == 0:
+        return x
+    kept = backend.generator().random(x.shape, dtype="float32") >= p
+    return x * Tensor.wrap(backend.to_device(kept.astype(x.dtype) / (1 - p), x.device))
+
+
+class ResidualAdd(Op, saves="output"):
+    """branch + shortcut, then the activation: where two paths meet, and where backward sends both the same."""
+
+    def __init__(self, activation: str | None) -> None:
+        self.activation = activation
+
+    def forward(self, branch: Array, shortcut: Array) -> Array:
+        y = branch + shortcut
+        return y if self.activation is None else array_module(y).maximum(y, 0)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        dy = upstream if self.activation is None else upstream * (self.output > 0)
+        return dy, dy
+
+
+def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | None = "relu") -> Tensor:
+    """relu(F(x) + shortcut): the join of a residual block (He et al., arXiv 1512.03385, equation 1).
+
+    Parameters
+    ----------
+    branch : Tensor
+        F(x), of any shape, floats.
+    shortcut : Tensor
+        x, or its projection, of the same shape: nothing is broadcast here.
+    activation : {"relu", None}
+        What follows the addition; None in pre-activation blocks.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ: the shortcut needs the projection of option A, B or C then.
+    ArgumentError
+        For another activation.
+    """
+    branch = checks.floats("residual_add", branch, "branch")
+    shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)
+    hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
+    checks.same_shape("residual_add", branch, shortcut, "branch", "shortcut", hint)
+    if activation not in ("relu", None):
+        raise ArgumentError(f"residual_add: activation is {activation!r}; it must be 'relu' or None.")
+    return ResidualAdd(activation)(branch, shortcut)

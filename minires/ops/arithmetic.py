@@ -1,0 +1,208 @@
+"""Elementwise arithmetic, with NumPy's broadcasting.
+
+An op that broadcast an input must send it the sum of the gradients of all copies: that is ``sum_to``. Functions
+of two operands raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
+"""
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..errors import DTypeError
+from ..tensor import Tensor, TensorLike, as_tensor
+
+
+class Add(Op, saves="shapes"):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        a_shape, b_shape = self.input_shapes
+        return upstream.sum_to(a_shape), upstream.sum_to(b_shape)
+
+
+def add(a: TensorLike, b: TensorLike) -> Tensor:
+    """A + b."""
+    return Add()(*checks.broadcast("add", a, b))
+
+
+class Sub(Op, saves="shapes"):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        a_shape, b_shape = self.input_shapes
+        return upstream.sum_to(a_shape), -upstream.sum_to(b_shape)
+
+
+def sub(a: TensorLike, b: TensorLike) -> Tensor:
+    """A - b."""
+    a, b = checks.broadcast("sub", a, b)
+    return Sub()(checks.numbers("sub", a) if b.dtype.kind == "b" else a, b)
+
+
+class Mul(Op):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = self.inputs
+        return (
+            (upstream * b).sum_to(a.shape) if self.needs(0) else None,
+            (upstream * a).sum_to(b.shape) if self.needs(1) else None,
+        )
+
+
+def mul(a: TensorLike, b: TensorLike) -> Tensor:
+    """A * b, elementwise."""
+    return Mul()(*checks.broadcast("mul", a, b))
+
+
+class Div(Op):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a / b
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = self.inputs
+        return (
+            (upstream / b).sum_to(a.shape) if self.needs(0) else None,
+            (-upstream * a / (b * b)).sum_to(b.shape) if self.needs(1) else None,
+        )
+
+
+def div(a: TensorLike, b: TensorLike) -> Tensor:
+    """A / b, elementwise; at least one must be floats."""
+    a, b = checks.broadcast("div", a, b)
+    return Div()(a if b.dtype.kind == "f" else checks.floats("div", a, "a"), b)
+
+
+class Neg(Op, saves="shapes"):
+    def forward(self, x: Array) -> Array:
+        return -x
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return -upstream
+
+
+def neg(x: TensorLike) -> Tensor:
+    """-x."""
+    return Neg()(checks.numbers("neg", x))
+
+
+class Pow(Op):
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def forward(self, x: Array) -> Array:
+        return x**self.exponent
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        if self.exponent == 0:  # 0 * x**-1 would be NaN at x = 0
+            return upstream * 0
+        return upstream * (self.exponent * x ** (self.exponent - 1))
+
+
+def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
+    """X to the power ``exponent``: a number, or a tensor if x > 0."""
+    x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
+    if isinstance(exponent, Tensor):
+        checks.base(x)
+        return exp(exponent * log(x))
+    return Pow(checks.exponent(x, exponent))(x)
+
+
+def sqrt(x: TensorLike) -> Tensor:
+    """The square root."""
+    return Pow(0.5)(checks.floats("sqrt", x))
+
+
+class Exp(Op, saves="output"):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).exp(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream * self.output
+
+
+def exp(x: TensorLike) -> Tensor:
+    """E to the power x."""
+    return Exp()(checks.floats("exp", x))
+
+
+class Log(Op):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).log(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return upstream / x
+
+
+def log(x: TensorLike) -> Tensor:
+    """The natural logarithm."""
+    return Log()(checks.floats("log", x))
+
+
+def abs(x: TensorLike) -> Tensor:
+    """The absolute value; its gradient at 0 is 0."""
+    x = checks.numbers("abs", x)
+    return x * Tensor.wrap(array_module(x.data).sign(x.data))
+
+
+class Maximum(Op):
+    def forward(self, a: Array, b: Array) -> Array:
+        return array_module(a).maximum(a, b)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.inputs
+        y = self.forward(a.data, b.data)
+        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1, 0, or a half each where they are equal
+        to_a = upstream * Tensor.wrap(a_wins.astype(upstream.dtype))
+        return to_a.sum_to(a.shape), (upstream - to_a).sum_to(b.shape)
+
+
+class Minimum(Maximum):
+    def forward(self, a: Array, b: Array) -> Array:
+        return array_module(a).minimum(a, b)
+
+
+def maximum(a: TensorLike, b: TensorLike) -> Tensor:
+    """The larger of both, elementwise; where they are equal, each gets half of the gradient, as in PyTorch."""
+    return Maximum()(*checks.broadcast("maximum", a, b))
+
+
+def minimum(a: TensorLike, b: TensorLike) -> Tensor:
+    """The smaller of both, elementwise; where they are equal, each gets half of the gradient, as in PyTorch."""
+    return Minimum()(*checks.broadcast("minimum", a, b))
+
+
+class Where(Op, saves="shapes"):
+    def __init__(self, condition: Array) -> None:
+        self.condition = condition
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return array_module(a).where(self.condition, a, b)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        a_shape, b_shape = self.input_shapes
+        chosen, other = Tensor.wrap(self.condition), Tensor.wrap(~self.condition)
+        return (upstream * chosen).sum_to(a_shape), (upstream * other).sum_to(b_shape)
+
+
+def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
+    """A where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
+    condition = as_tensor(condition)
+    if condition.dtype.kind != "b":
+        raise DTypeError(f"where: condition is {condition.dtype}; it must be booleans, e.g. x > 0.")
+    a, b = checks.broadcast("where", a, b)
+    for part in (a, b):
+        checks.broadcast("where", condition, part)
+    return Where(condition.data.copy())(a, b)
+
+
+def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
+    """X limited to [low, high]; its gradient is 0 outside. Raises ArgumentError unless low <= high."""
+    x = as_tensor(x)
+    low, high = checks.bounds(low, high)
+    clipped = array_module(x.data).clip(x.data, low, high)
+    return where(clipped == x.data, x, Tensor.wrap(clipped))

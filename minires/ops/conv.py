@@ -1,0 +1,302 @@
+"""Convolution as im2col and one matrix product.
+
+im2col writes out the window that each output pixel sees as one row; convolution is then a matrix product::
+
+    x (N, C, H, W)  --im2col-->  rows (N*OH*OW, C*KH*KW)  @  weight.T (C*KH*KW, O)  -->  y (N*OH*OW, O)
+
+The product yields its rows pixel by pixel with the channels innermost, so memory is (N, H, W, C) although shapes
+say (N, C, H, W): the last step of every function here is a transposed view, and the first step of the next one
+takes it back without a copy.
+
+Three ops close under differentiation: the convolution, its gradient to the input (the transposed convolution) and
+its gradient to the weight. Each is linear in both arguments, and the derivatives of each are the other two.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..checks import Pair
+from ..errors import ShapeError, sizes
+from ..tensor import Tensor, TensorLike
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window slides; every field holds (height, width)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def of(cls, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> "Window":
+        """The window of an op's arguments, each an int or two."""
+        names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+        return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
+
+    def output_size(self, op: str, *picture: int) -> tuple[int, int]:
+        """(OH, OW) for a picture (H, W): how many windows fit; what is left over at the end is dropped."""
+        counts = []
+        for axis, size, k, s, p, d in zip(
+            "HW", picture, self.kernel, self.stride, self.padding, self.dilation, strict=True
+        ):
+            reach = d * (k - 1) + 1
+            if size + 2 * p < reach:
+                raise ShapeError(
+                    f"{op}: the kernel ({k}, dilation {d}) reaches over {reach} along {axis}, but x has {size} and "
+                    f"padding adds {2 * p}; use a smaller kernel or more padding."
+                )
+            counts.append((size + 2 * p - reach) // s + 1)
+        return counts[0], counts[1]
+
+    def seen_by(self, i: int, j: int, oh: int, ow: int) -> tuple[slice, slice]:
+        """Rows and columns of the padded picture under kernel element (i, j), one for each output pixel."""
+        (sh, sw), (dh, dw) = self.stride, self.dilation
+        return slice(i * dh, i * dh + sh * (oh - 1) + 1, sh), slice(j * dw, j * dw + sw * (ow - 1) + 1, sw)
+
+
+def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
+    """im2col on arrays: (N, C, H, W) -> (N, OH, OW, C, KH, KW). The padding holds ``fill``."""
+    n, c, h, w = x.shape
+    (kh, kw), (ph, pw) = window.kernel, window.padding
+    oh, ow = window.output_size("im2col", h, w)
+    xp = array_module(x)
+    padded = xp.full((n, h + 2 * ph, w + 2 * pw, c), fill, x.dtype)
+    padded[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)  # (N, H, W, C)
+    windows = xp.empty((n, oh, ow, c, kh, kw), x.dtype)
+    for i in range(kh):
+        for j in range(kw):
+            rows, columns = window.seen_by(i, j, oh, ow)
+            windows[..., i, j] = padded[:, rows, columns]  # (N, OH, OW, C)
+    return windows
+
+
+def fold(windows: Array, picture: tuple[int, int], window: Window) -> Array:
+    """col2im on arrays, the adjoint of ``unfold``: (N, OH, OW, C, KH, KW) -> (N, C, H, W); overlaps add up."""
+    n, oh, ow, c, kh, kw = windows.shape
+    (h, w), (ph, pw) = picture, window.padding
+    padded = array_module(windows).zeros((n, h + 2 * ph, w + 2 * pw, c), windows.dtype)
+    for i in range(kh):
+        for j in range(kw):
+            rows, columns = window.seen_by(i, j, oh, ow)
+            padded[:, rows, columns] += windows[..., i, j]  # (N, OH, OW, C)
+    return padded[:, ph : ph + h, pw : pw + w].transpose(0, 3, 1, 2)  # (N, C, H, W)
+
+
+class Im2Col(Op, name="im2col", saves="shapes"):
+    def __init__(self, window: Window) -> None:
+        self.window = window
+
+    def forward(self, x: Array) -> Array:
+        windows = unfold(x, self.window)
+        return windows.reshape(*windows.shape[:3], -1)  # (N, OH, OW, C*KH*KW)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return Col2Im(self.input_shapes[0], self.window)(upstream)
+
+
+def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
+    """The window that each output pixel sees, as a row.
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, H, W)
+    kernel_size, stride, padding, dilation : int or (int, int)
+        For height and width. The padding is zeros.
+
+    Returns
+    -------
+    Tensor, (N, OH, OW, C*KH*KW)
+        Its last axis in the order of ``weight.reshape(O, -1)``: channel, kernel row, kernel column.
+
+    Raises
+    ------
+    ShapeError
+        If x is no batch of pictures, or smaller than the kernel.
+    ArgumentError
+        For sizes that cannot be.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> picture = mr.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    >>> mr.ops.im2col(picture, kernel_size=2)
+    tensor([[[[1., 2., 4., 5.],
+              [2., 3., 5., 6.]]]])
+    """
+    return Im2Col(Window.of("im2col", kernel_size, stride, padding, dilation))(checks.pictures("im2col", x))
+
+
+class Col2Im(Op, name="col2im", saves="shapes"):
+    def __init__(self, x_shape: tuple[int, ...], window: Window) -> None:
+        self.x_shape, self.window = x_shape, window
+
+    def forward(self, cols: Array) -> Array:
+        _, c, h, w = self.x_shape
+        windows = cols.reshape(*cols.shape[:3], c, *self.window.kernel)  # (N, OH, OW, C, KH, KW)
+        return fold(windows, (h, w), self.window)  # (N, C, H, W)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return Im2Col(self.window)(upstream)
+
+
+def col2im(
+    cols: TensorLike, x_shape: Any, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
+) -> Tensor:
+    """Put the rows of ``im2col`` back; where windows overlap, their elements are added. The adjoint of ``im2col``.
+
+    ``cols`` is (N, OH, OW, C*KH*KW), ``x_shape`` the (N, C, H, W) of the result, and the others are as they were
+    given to :func:`im2col`. Raises ShapeError if they do not belong together.
+    """
+    cols = checks.floats("col2im", cols, "cols")
+    window = Window.of("col2im", kernel_size, stride, padding, dilation)
+    n, c, h, w = shape = checks.picture_shape("col2im", x_shape)
+    kh, kw = window.kernel
+    checks.col2im(cols, shape, (n, *window.output_size("col2im", h, w), c * kh * kw))
+    return Col2Im(shape, window)(cols)
+
+
+def _by_group(cols: Array, groups: int) -> Array:
+    """(N, OH, OW, G * K) -> (G, N*OH*OW, K): one matrix for each group."""
+    return cols.reshape(-1, groups, cols.shape[-1] // groups).transpose(1, 0, 2)
+
+
+class Conv2d(Op):
+    """y[n,o,p,q] = bias[o] + sum over c, i, j of x[n, c, p*SH + i*DH - PH, q*SW + j*DW - PW] * weight[o, c, i, j]."""
+
+    def __init__(self, window: Window, groups: int) -> None:
+        self.window, self.groups = window, groups
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        o, g = len(weight), self.groups
+        windows = unfold(x, self.window)  # (N, OH, OW, C, KH, KW)
+        n, oh, ow = windows.shape[:3]
+        rows = _by_group(windows.reshape(n, oh, ow, -1), g)  # (G, N*OH*OW, C/G*KH*KW)
+        filters = weight.reshape(g, o // g, -1).transpose(0, 2, 1)  # (G, C/G*KH*KW, O/G)
+        y = (rows @ filters).transpose(1, 0, 2).reshape(n, oh, ow, o)  # (G, N*OH*OW, O/G) -> (N, OH, OW, O)
+        y = y if bias is None else y + bias
+        return y.transpose(0, 3, 1, 2)  # (N, O, OH, OW)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *bias = self.inputs
+        dx = ConvTranspose2d(self.window, self.groups, x.shape[2:])(upstream, weight) if self.needs(0) else None
+        dweight = Conv2dGradWeight(self.window, self.groups)(x, upstream) if self.needs(1) else None
+        return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
+
+
+class ConvTranspose2d(Op):
+    """The gradient of conv2d to its input: every output pixel gives back to the window that it saw.
+
+    ``picture`` is the (H, W) to make: conv2d drops what is left over, so several inputs lead to one output size.
+    """
+
+    def __init__(self, window: Window, groups: int, picture: tuple[int, ...]) -> None:
+        self.window, self.groups, self.picture = window, groups, picture
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        (n, o, oh, ow), g = x.shape, self.groups
+        rows = _by_group(x.transpose(0, 2, 3, 1), g)  # (N, OH, OW, O) -> (G, N*OH*OW, O/G)
+        filters = weight.reshape(g, o // g, -1)  # (G, O/G, C/G*KH*KW)
+        cols = (rows @ filters).transpose(1, 0, 2)  # (N*OH*OW, G, C/G*KH*KW)
+        windows = cols.reshape(n, oh, ow, g * weight.shape[1], *self.window.kernel)  # (N, OH, OW, C, KH, KW)
+        y = fold(windows, self.picture, self.window)  # type: ignore[arg-type]  # (N, C, H, W)
+        return y if bias is None else y + bias.reshape(-1, 1, 1)  # (C, 1, 1)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *bias = self.inputs
+        _, _, oh, ow = x.shape  # output padding above the stride leaves room for more windows than these
+        dx = Conv2d(self.window, self.groups)(upstream, weight)[:, :, :oh, :ow] if self.needs(0) else None
+        dweight = Conv2dGradWeight(self.window, self.groups)(upstream, x) if self.needs(1) else None
+        return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
+
+
+class Conv2dGradWeight(Op):
+    """The gradient of conv2d to its weight: every window of x, times the upstream at the pixel that saw it."""
+
+    def __init__(self, window: Window, groups: int) -> None:
+        self.window, self.groups = window, groups
+
+    def forward(self, x: Array, upstream: Array) -> Array:
+        _, _, oh, ow = upstream.shape
+        windows = unfold(x, self.window)[:, :oh, :ow]  # (N, OH, OW, C, KH, KW)
+        rows = _by_group(windows.reshape(*windows.shape[:3], -1), self.groups)  # (G, N*OH*OW, C/G*KH*KW)
+        dy = _by_group(upstream.transpose(0, 2, 3, 1), self.groups)  # (G, N*OH*OW, O/G)
+        dweight = dy.transpose(0, 2, 1) @ rows  # (G, O/G, C/G*KH*KW)
+        return dweight.reshape(upstream.shape[1], x.shape[1] // self.groups, *self.window.kernel)  # (O, C/G, KH, KW)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, dy = self.inputs
+        dx = ConvTranspose2d(self.window, self.groups, x.shape[2:])(dy, upstream) if self.needs(0) else None
+        _, _, oh, ow = dy.shape
+        ddy = Conv2d(self.window, self.groups)(x, upstream)[:, :, :oh, :ow] if self.needs(1) else None
+        return dx, ddy
+
+
+def conv2d(
+    x: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Two-dimensional convolution (the kernel is not flipped, as in every deep-learning library).
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, H, W)
+    weight : Tensor, (O, C/groups, KH, KW)
+    bias : Tensor, (O,), optional
+    stride, padding, dilation : int or (int, int)
+        For height and width. The padding is zeros.
+    groups : int
+        The channels are split into that many independent convolutions.
+
+    Returns
+    -------
+    Tensor, (N, O, OH, OW)
+        OH = (H + 2 PH - DH (KH - 1) - 1) // SH + 1; rows that are left over are dropped.
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        If the sizes do not fit; for a stride, padding, dilation or groups that cannot be; for integers.
+    """
+    inputs = checks.conv("conv2d", x, weight, bias, groups)
+    window = Window.of("conv2d", inputs[1].shape[2:], stride, padding, dilation)
+    window.output_size("conv2d", *inputs[0].shape[2:])
+    return Conv2d(window, groups)(*inputs)
+
+
+def conv_transpose2d(
+    x: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The transpose of :func:`conv2d` as a linear map: it makes pictures larger by its stride.
+
+    ``weight`` (C, O/groups, KH, KW) is that of the convolution from O to C channels which this transposes, and so
+    are stride, padding and dilation; ``output_padding`` adds rows and columns at the end. The result is
+    (N, O, OH, OW) with OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1. Errors as in :func:`conv2d`.
+    """
+    op = "conv_transpose2d"
+    inputs = checks.conv(op, x, weight, bias, groups)
+    window = Window.of(op, inputs[1].shape[2:], stride, padding, dilation)
+    extra = checks.output_padding(output_padding, window.stride, window.dilation)
+    geometry = zip(
+        inputs[0].shape[2:], window.kernel, window.stride, window.padding, window.dilation, extra, strict=True
+    )
+    picture = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
+    if min(picture) < 1:
+        raise ShapeError(f"{op}: x ({sizes(inputs[0].shape)}) would become {sizes(picture)}; use less padding.")
+    return ConvTranspose2d(window, groups, picture)(*inputs)

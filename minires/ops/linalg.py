@@ -1,0 +1,55 @@
+"""Matrix products. Both raise ShapeError if the sizes do not fit, DTypeError for integers."""
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array
+from ..tensor import Tensor, TensorLike
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """X with its last two axes swapped: the transpose of every matrix in it."""
+    return x.transpose(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+
+
+class MatMul(Op, name="matmul"):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a @ b  # (..., M, K) @ (..., K, P) -> (..., M, P)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = self.inputs
+        return (
+            (upstream @ _swapped(b)).sum_to(a.shape) if self.needs(0) else None,  # (..., M, P) @ (..., P, K)
+            (_swapped(a) @ upstream).sum_to(b.shape) if self.needs(1) else None,  # (..., K, M) @ (..., M, P)
+        )
+
+
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
+    """The matrix product (..., M, K) @ (..., K, P) -> (..., M, P).
+
+    Leading axes broadcast. A vector (K,) is a row on the left and a column on the right; the result lacks its axis.
+    """
+    a, b = checks.matmul(a, b)
+    rows = a.expand_dims(0) if a.ndim == 1 else a  # (1, K)
+    columns = b.expand_dims(1) if b.ndim == 1 else b  # (K, 1)
+    vectors = [axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1]
+    product = MatMul()(rows, columns)
+    return product.squeeze(vectors) if vectors else product
+
+
+class Linear(Op):
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        y = x @ weight.T  # (..., C) @ (C, O) -> (..., O)
+        return y if bias is None else y + bias
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *bias = self.inputs
+        dy = upstream.reshape(-1, weight.shape[0])  # (M, O), where M is all leading axes together
+        rows = x.reshape(-1, weight.shape[1])  # (M, C)
+        dx = (dy @ weight).reshape(x.shape) if self.needs(0) else None  # (M, O) @ (O, C) -> (M, C) -> (..., C)
+        dweight = dy.T @ rows if self.needs(1) else None  # (O, M) @ (M, C) -> (O, C)
+        return (dx, dweight, *(dy.sum(axis=0) for _ in bias))
+
+
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+    """X @ weight.T + bias, from x (..., C), weight (O, C) and bias (O,) to (..., O)."""
+    return Linear()(*checks.linear(x, weight, bias))

@@ -1,0 +1,148 @@
+"""Batch and layer normalisation."""
+
+from typing import Any
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..errors import ArgumentError, ShapeError, sizes
+from ..tensor import Tensor, TensorLike, as_tensor
+from .reduce import mean, var
+
+
+def _batch_axes(ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes that a channel is averaged over, and the shape that makes (C,) broadcast to x."""
+    return (0, *range(2, ndim)), (1, -1, *(1,) * (ndim - 2))
+
+
+class BatchNorm(Op):
+    """gamma * (x - mean) / sqrt(var + eps) + beta, for each channel.
+
+    ``running`` is the (mean, var) that normalises in evaluation. In training it is None, and the batch's own mean
+    and variance do: gradients flow through them, too.
+    """
+
+    def __init__(self, eps: float, running: tuple[Array, Array] | None = None) -> None:
+        self.eps, self.running = eps, running
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        axes, per_channel = _batch_axes(x.ndim)
+        xp = array_module(x)
+        if self.running is None:
+            centre = x.mean(axis=axes)  # (C,)
+            spread = xp.square(x - centre.reshape(per_channel)).mean(axis=axes)  # (C,), biased
+            self.batch = centre, spread
+        else:
+            centre, spread = self.running
+        scale = gamma / xp.sqrt(spread + self.eps)  # (C,)
+        return x * scale.reshape(per_channel) + (beta - centre * scale).reshape(per_channel)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, gamma, _ = self.inputs
+        axes, per_channel = _batch_axes(x.ndim)
+        if self.running is None:
+            centre, spread = mean(x, axes, keepdims=True), var(x, axes, correction=0, keepdims=True)
+        else:
+            centre, spread = (Tensor.wrap(s.reshape(per_channel)) for s in self.running)
+        inverse_std = (spread + self.eps) ** -0.5  # (1, C, 1, 1)
+        normalised = (x - centre) * inverse_std  # (N, C, H, W)
+        dbeta = upstream.sum(axes)  # (C,)
+        dgamma = (upstream * normalised).sum(axes)  # (C,)
+        dx = upstream
+        if self.running is None:  # less what flows through the mean, and through the variance
+            count = x.size // gamma.size
+            dx = dx - (dbeta / count).reshape(per_channel) - normalised * (dgamma / count).reshape(per_channel)
+        return dx * (gamma.reshape(per_channel) * inverse_std), dgamma, dbeta
+
+
+def batch_norm(
+    x: TensorLike,
+    gamma: TensorLike,
+    beta: TensorLike,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel, by the batch in training and by the running statistics in evaluation.
+
+    Ioffe and Szegedy, arXiv 1502.03167, algorithm 1.
+
+    Parameters
+    ----------
+    x : Tensor, (N, C) or (N, C, H, W)
+    gamma, beta : Tensor, (C,)
+        Scale and shift.
+    running_mean, running_var : Tensor, (C,), or None in training
+        Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``, where the batch
+        variance is the unbiased one (and the one that normalises the biased one).
+    training : bool
+        Whether the batch's own statistics normalise it.
+    momentum : float
+        The weight of the new batch statistic.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor, of the shape of x.
+
+    Raises
+    ------
+    ShapeError
+        If the sizes do not fit, or a training batch holds a single value for each channel.
+    ArgumentError
+        For a momentum outside of [0, 1], eps <= 0, or no running statistics in evaluation.
+    """
+    x = checks.floats("batch_norm", x)
+    gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
+    running = {"running_mean": running_mean, "running_var": running_var}
+    running = {name: as_tensor(statistic) for name, statistic in running.items() if statistic is not None}
+    checks.channels("batch_norm", x, {"gamma": gamma, "beta": beta, **running})
+    momentum = checks.fraction("batch_norm", momentum, "momentum")
+    eps = checks.positive("batch_norm", eps, "eps")
+    if not training:
+        if len(running) < 2:
+            raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
+        mean, var = (statistic.data.astype(x.dtype) for statistic in running.values())  # copies: training changes them
+        return BatchNorm(eps, (mean, var))(x, gamma, beta)
+    count = x.size // max(gamma.size, 1)
+    if count < 2:
+        raise ShapeError(
+            f"batch_norm: in training each channel needs more than one value, but x ({sizes(x.shape)}) has {count}; "
+            "use a larger batch, or eval()."
+        )
+    op = BatchNorm(eps)
+    y = op(x, gamma, beta)
+    batch_mean, batch_var = op.batch
+    for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
+        if name in running:
+            old = running[name]
+            old.data[...] = (1 - momentum) * old.data + momentum * new
+            old.mark_changed()
+    return y
+
+
+def layer_norm(
+    x: TensorLike, gamma: TensorLike | None = None, beta: TensorLike | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise each example over its trailing axes (Ba et al., arXiv 1607.06450).
+
+    ``gamma`` and ``beta`` (scale and shift, optional) have the shape of the axes of x that are normalised over; the
+    last one without them. Raises ShapeError if they do not fit, ArgumentError if eps <= 0.
+    """
+    x = checks.floats("layer_norm", x)
+    checks.positive("layer_norm", eps, "eps")
+    given = {name: as_tensor(p) for name, p in (("gamma", gamma), ("beta", beta)) if p is not None}
+    features = next(iter(given.values())).shape if given else x.shape[-1:]
+    for name, parameter in given.items():
+        if parameter.shape != features or x.shape[x.ndim - len(features) :] != features or not features:
+            raise ShapeError(
+                f"layer_norm: {name} is {sizes(parameter.shape)}, but must be the last axes of x ({sizes(x.shape)})."
+            )
+    axes = tuple(range(x.ndim - len(features), x.ndim))
+    centred = x - mean(x, axes, keepdims=True)
+    y = centred * (mean(centred * centred, axes, keepdims=True) + eps) ** -0.5
+    y = y * given["gamma"] if "gamma" in given else y
+    return y + given["beta"] if "beta" in given else y

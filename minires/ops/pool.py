@@ -1,0 +1,101 @@
+"""Pooling: the maximum or the mean of each window.
+
+The textbook form is im2col once more: the windows of a channel as rows, then the maximum or the mean of each row.
+"""
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..checks import Pair
+from ..errors import ShapeError, sizes
+from ..tensor import Tensor, TensorLike
+from .conv import Col2Im, Window, unfold
+
+
+def _pool_window(op: str, x: Tensor, kernel: Pair, stride: Pair | None, padding: Pair) -> Window:
+    window = Window.of(op, kernel, kernel if stride is None else stride, padding)
+    checks.pool_padding(op, window.padding, window.kernel)
+    window.output_size(op, *x.shape[2:])
+    return window
+
+
+class MaxPool2d(Op, saves="shapes"):
+    def __init__(self, window: Window) -> None:
+        self.window = window
+
+    def forward(self, x: Array) -> Array:
+        windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
+        windows = windows.reshape(*windows.shape[:4], -1)  # (N, OH, OW, C, KH*KW)
+        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); of equal elements the first
+        return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        n, oh, ow, c = self.winner.shape
+        kh, kw = self.window.kernel
+        one_hot = array_module(self.winner).arange(kh * kw) == self.winner[..., None]  # (N, OH, OW, C, KH*KW)
+        windows = upstream.transpose(0, 2, 3, 1).expand_dims(-1) * Tensor.wrap(one_hot)  # (N, OH, OW, C, KH*KW)
+        return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * kh * kw))  # (N, C, H, W)
+
+
+def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+    """The maximum of each window; of equal elements the first gets the gradient.
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, H, W)
+    kernel_size, stride, padding : int or (int, int)
+        For height and width. The stride defaults to the kernel size; the padding never wins.
+
+    Returns
+    -------
+    Tensor, (N, C, OH, OW)
+        OH = (H + 2 PH - KH) // SH + 1; rows that are left over are dropped.
+
+    Raises
+    ------
+    ShapeError, ArgumentError, DTypeError
+        If the sizes do not fit; for sizes that cannot be, or a padding over half of the kernel; for integers.
+    """
+    x = checks.pictures("max_pool2d", x)
+    return MaxPool2d(_pool_window("max_pool2d", x, kernel_size, stride, padding))(x)
+
+
+class AvgPool2d(Op, saves="shapes"):
+    def __init__(self, window: Window) -> None:
+        self.window = window
+
+    def forward(self, x: Array) -> Array:
+        return unfold(x, self.window).mean(axis=(4, 5)).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        n, c, oh, ow = upstream.shape
+        kh, kw = self.window.kernel
+        share = (upstream / (kh * kw)).transpose(0, 2, 3, 1).expand_dims(-1)  # (N, OH, OW, C, 1)
+        windows = share.broadcast_to((n, oh, ow, c, kh * kw))
+        return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * kh * kw))  # (N, C, H, W)
+
+
+def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+    """The mean of each window; the zeros of the padding count, as in PyTorch. Otherwise as :func:`max_pool2d`."""
+    x = checks.pictures("avg_pool2d", x)
+    return AvgPool2d(_pool_window("avg_pool2d", x, kernel_size, stride, padding))(x)
+
+
+class GlobalAvgPool2d(Op, saves="shapes"):
+    def forward(self, x: Array) -> Array:
+        return x.mean(axis=(2, 3))  # (N, C, H, W) -> (N, C)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        n, c, h, w = self.input_shapes[0]
+        return (upstream / (h * w)).reshape(n, c, 1, 1).broadcast_to((n, c, h, w))
+
+
+def global_avg_pool2d(x: TensorLike) -> Tensor:
+    """The mean of each channel's picture, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
+
+    Raises ShapeError if x is no batch of pictures, or they are empty; DTypeError for integers.
+    """
+    x = checks.pictures("global_avg_pool2d", x)
+    if 0 in x.shape[2:]:
+        raise ShapeError(f"global_avg_pool2d: the pictures of x ({sizes(x.shape)}) have no pixel.")
+    return GlobalAvgPool2d()(x)

@@ -1,0 +1,154 @@
+"""Reductions, and broadcasting, which is the other half of a sum: each is the backward of the other.
+
+``axis`` is an int, several, or None for all. ShapeError is raised for an axis that x lacks, and where a reduction
+needs an element (mean, var, max, min, ...) for an empty one; mean, var and logsumexp raise DTypeError for integers.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..checks import Axis
+from ..errors import ShapeError, sizes
+from ..tensor import Tensor, TensorLike, as_tensor
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with a 1 in place of each reduced axis."""
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+
+
+class Sum(Op, saves="shapes"):
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        return x.sum(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x_shape,) = self.input_shapes
+        return upstream.reshape(_kept(x_shape, self.axes)).broadcast_to(x_shape)
+
+
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum over ``axis``."""
+    x = as_tensor(x)
+    return Sum(checks.axis_numbers("sum", axis, x), keepdims)(x)
+
+
+class BroadcastTo(Op, saves="shapes"):
+    def __init__(self, target: tuple[int, ...]) -> None:
+        self.target = target
+
+    def forward(self, x: Array) -> Array:
+        return array_module(x).broadcast_to(x, self.target)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream.sum_to(self.input_shapes[0])
+
+
+def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
+    """A view of x in which axes of size 1, and missing leading ones, are repeated to ``shape``."""
+    x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), 0)
+    checks.broadcast_to("broadcast_to", x.shape, target)
+    return x if x.shape == target else BroadcastTo(target)(x)
+
+
+def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
+    """The sum of x over the axes along which ``shape`` would broadcast to x: the adjoint of ``broadcast_to``.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.ops.sum_to(mr.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 2))
+    tensor([[4., 6.]])
+    """
+    x = as_tensor(x)
+    if x.shape == shape:
+        return x
+    target = checks.shape_tuple("sum_to", (shape,), 0)
+    checks.broadcast_to("sum_to", target, x.shape)
+    leading = x.ndim - len(target)  # axes that the smaller shape does not have
+    stretched = (leading + axis for axis, size in enumerate(target) if size == 1)
+    return sum(x, axis=(*range(leading), *stretched)).reshape(target)
+
+
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean over ``axis``."""
+    x = checks.floats("mean", x)
+    axes, count = checks.filled_axes("mean", axis, x)
+    return Sum(axes, keepdims)(x) / count
+
+
+def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor:
+    """The variance over ``axis``: the sum of squared deviations from the mean, over (count - correction).
+
+    ``correction=1``, PyTorch's default, is unbiased; 0 is what batch norm normalises by.
+    """
+    x = checks.floats("var", x)
+    axes, count = checks.filled_axes("var", axis, x)
+    if count <= correction:
+        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction} leave none.")
+    deviation = x - mean(x, axes, keepdims=True)
+    return Sum(axes, keepdims)(deviation * deviation) / (count - correction)
+
+
+class Max(Op):
+    """The largest element; among equal ones the first, so that the gradient has one place to go to."""
+
+    pick = "max"
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        return getattr(x, self.pick)(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        others = tuple(axis for axis in range(x.ndim) if axis not in self.axes)
+        moved = x.data.transpose(others + self.axes)  # the reduced axes last
+        rows = moved.reshape(*moved.shape[: len(others)], math.prod(moved.shape[len(others) :]))
+        places = getattr(rows, f"arg{self.pick}")(axis=-1)[..., None]
+        first = array_module(rows).arange(rows.shape[-1]) == places  # one True a row
+        back = sorted(range(x.ndim), key=(others + self.axes).__getitem__)
+        winners = first.reshape(moved.shape).transpose(back)
+        return upstream.reshape(_kept(x.shape, self.axes)) * Tensor.wrap(winners)
+
+
+class Min(Max):
+    pick = "min"
+
+
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element along ``axis``; of equal ones, the first gets the gradient."""
+    x = as_tensor(x)
+    return Max(checks.filled_axes("max", axis, x)[0], keepdims)(x)
+
+
+def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element along ``axis``; of equal ones, the first gets the gradient."""
+    x = as_tensor(x)
+    return Min(checks.filled_axes("min", axis, x)[0], keepdims)(x)
+
+
+def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
+    """The index of the first largest element, in the flattened x if ``axis`` is None; int64, without a gradient."""
+    x = as_tensor(x)
+    checks.filled_axes("argmax", axis if axis is None else checks.one_axis("argmax", axis, x), x)
+    return Tensor.wrap(x.data.argmax(axis=axis))
+
+
+def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))), without overflow: the largest element is taken out first."""
+    x = checks.floats("logsumexp", x)
+    axes, _ = checks.filled_axes("logsumexp", axis, x)
+    largest = x.data.max(axis=axes, keepdims=True)
+    shift = array_module(largest).where(array_module(largest).isfinite(largest), largest, 0)  # a constant that cancels
+    with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
+        y = (x - Tensor.wrap(shift)).exp().sum(axes, keepdims=True).log() + Tensor.wrap(shift)
+    return y if keepdims else y.squeeze(axes)

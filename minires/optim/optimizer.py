@@ -1,0 +1,284 @@
+"""Optimisers: each turns the gradients of the parameters into a step, in place.
+
+Formulas and defaults are PyTorch's. Gradients are read, never changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import checks
+from ..backend import Array, array_module, to_device
+from ..errors import ArgumentError, DTypeError, StateDictError, sizes
+from ..tensor import Tensor
+
+
+class Optimizer:
+    """Base class: parameter groups, their options, and what is remembered of each parameter.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Each holds ``"params"`` (a list) and its own ``"lr"`` and other options, which schedules change.
+    state : list of dict
+        For each parameter, in the order of the groups, its arrays (momentum, moments) and its count of steps.
+    """
+
+    arrays: ClassVar[tuple[str, ...]] = ()  # the names of what is remembered as an array
+
+    def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
+        name = type(self).__name__
+        given = [params] if isinstance(params, (Tensor, Mapping)) else list(params)
+        if not given:
+            raise ArgumentError(
+                f"{name}: params is empty; pass model.parameters(), and pass it once: it is an iterator."
+            )
+        groups = given if isinstance(given[0], Mapping) else [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = []
+        for group in groups:
+            if not isinstance(group, Mapping) or "params" not in group:
+                raise ArgumentError(f"{name}: each parameter group must be a dict with the key 'params'.")
+            unknown = set(group) - {"params", *defaults}
+            if unknown:
+                raise ArgumentError(f"{name}: a parameter group has no option {sorted(unknown)[0]!r}.")
+            own = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            self.param_groups.append({**defaults, **group, "params": own})
+            self._check_options(self.param_groups[-1])
+        for parameter in self.parameters:
+            if not isinstance(parameter, Tensor):
+                raise DTypeError(f"{name}: params holds a {type(parameter).__name__}; it must hold tensors.")
+            if parameter.op is not None:
+                raise ArgumentError(
+                    f"{name}: a tensor ({sizes(parameter.shape)}) made by {parameter.op.name} is no leaf."
+                )
+        if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
+            raise ArgumentError(f"{name}: a parameter appears twice in params; it would take two steps at once.")
+        self.state: list[dict[str, Any]] = [{} for _ in self.parameters]
+
+    @property
+    def parameters(self) -> list[Any]:
+        """The parameters of all groups."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        checks.not_negative(type(self).__name__, group["lr"], "lr")
+        checks.not_negative(type(self).__name__, group["weight_decay"], "weight_decay")
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        states = iter(self.state)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = next(states)
+                if parameter.grad is not None:
+                    self.update(parameter.data, parameter.grad.data, state, group)
+                    parameter.mark_changed()
+
+    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Change the array ``parameter`` in place."""
+        raise NotImplementedError(f"{type(self).__name__} has no update.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what a checkpoint needs.
+
+        Returns
+        -------
+        dict
+            ``"arrays"`` maps ``"3.momentum_buffer"`` (the parameter's number, what it is) to an array on the CPU;
+            ``"steps"`` and ``"groups"`` hold plain numbers, as JSON can store them.
+        """
+        named = ((f"{i}.{name}", value) for i, state in enumerate(self.state) for name, value in state.items())
+        return {
+            "arrays": {
+                name: np.array(to_device(v, "cpu"), order="C") for name, v in named if not name.endswith(".step")
+            },
+            "steps": [state.get("step", 0) for state in self.state],
+            "groups": [{key: v for key, v in group.items() if key != "params"} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` returned.
+
+        Raises
+        ------
+        StateDictError
+            If it belongs to other parameters or another optimiser; nothing is changed then.
+        """
+        name, parameters = type(self).__name__, self.parameters
+        if set(state_dict) != {"arrays", "steps", "groups"}:
+            raise StateDictError(
+                f"{name}: the state must hold 'arrays', 'steps' and 'groups'; it holds {sorted(state_dict)}."
+            )
+        steps, groups = state_dict["steps"], state_dict["groups"]
+        if len(steps) != len(parameters) or len(groups) != len(self.param_groups):
+            raise StateDictError(
+                f"{name}: the state has {len(steps)} parameters in {len(groups)} groups, but the optimiser has "
+                f"{len(parameters)} in {len(self.param_groups)}."
+            )
+        state: list[dict[str, Any]] = [{"step": int(step)} if step else {} for step in steps]
+        for key, value in state_dict["arrays"].items():
+            number, _, what = key.partition(".")
+            if what not in self.arrays or not number.isdigit() or int(number) >= len(parameters):
+                raise StateDictError(f"{name}: the state holds {key!r}, which this optimiser does not remember.")
+            parameter = parameters[int(number)]
+            if value.shape != parameter.shape:
+                raise StateDictError(
+                    f"{name}: {key} is {sizes(value.shape)}, but its parameter {sizes(parameter.shape)}."
+                )
+            state[int(number)][what] = to_device(value.astype(parameter.dtype, order="K"), parameter.device)
+        self.state = state
+        for group, options in zip(self.param_groups, groups, strict=True):
+            group.update(options)
+
+    def __repr__(self) -> str:
+        options = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
+        return f"{type(self).__name__}({len(self.parameters)} parameters, {options})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = momentum * v + g; parameter -= lr * v (Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        Or parameter groups: ``[{"params": ..., "lr": 0.1}, ...]``.
+    lr : float
+        The learning rate.
+    momentum : float
+        The part of the last step that is kept. The first v is the first g.
+    weight_decay : float
+        Adds weight_decay * parameter to the gradient: an L2 penalty.
+    nesterov : bool
+        Step by g + momentum * v instead of v.
+
+    Raises
+    ------
+    ArgumentError
+        For empty params, a parameter twice, negative numbers, or nesterov without momentum.
+    DTypeError
+        If params holds something else than tensors.
+    """
+
+    arrays = ("momentum_buffer",)
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        super()._check_options(group)
+        checks.not_negative("SGD", group["momentum"], "momentum")
+        if group["nesterov"] and group["momentum"] == 0:
+            raise ArgumentError("SGD: nesterov needs a momentum > 0.")
+
+    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * parameter
+        if momentum:
+            if "momentum_buffer" in state:
+                state["momentum_buffer"] *= momentum
+                state["momentum_buffer"] += grad
+            else:
+                state["momentum_buffer"] = grad.copy()
+            grad = grad + momentum * state["momentum_buffer"] if group["nesterov"] else state["momentum_buffer"]
+        parameter -= group["lr"] * grad
+
+
+class Adam(Optimizer):
+    """Steps of about lr, whatever the scale of the gradient (Kingma and Ba, arXiv 1412.6980, algorithm 1).
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        Or parameter groups.
+    lr : float
+        The learning rate.
+    betas : (float, float)
+        The decay of the running mean of the gradient and of its square.
+    eps : float
+        Added to the root of the mean square.
+    weight_decay : float
+        Adds weight_decay * parameter to the gradient: an L2 penalty.
+
+    Raises
+    ------
+    ArgumentError
+        For empty params, a parameter twice, or numbers out of range.
+    DTypeError
+        If params holds something else than tensors.
+    """
+
+    arrays = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        super()._check_options(group)
+        name, betas = type(self).__name__, group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ArgumentError(f"{name}: betas is {betas!r}; it must be two numbers in [0, 1).")
+        for beta in betas:
+            checks.fraction(name, beta, "betas", below_one=True)
+        checks.not_negative(name, group["eps"], "eps")
+
+    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * parameter
+        self._adapt(parameter, grad, state, group)
+
+    @staticmethod
+    def _adapt(parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        xp = array_module(parameter)
+        beta1, beta2 = group["betas"]
+        step = state["step"] = state.get("step", 0) + 1
+        for name in Adam.arrays:
+            if name not in state:
+                state[name] = xp.zeros_like(parameter)
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean *= beta1
+        mean += (1 - beta1) * grad
+        square *= beta2
+        square += (1 - beta2) * grad * grad
+        # Both start at 0; the corrections undo that bias, and are not stored.
+        root = xp.sqrt(square) / math.sqrt(1 - beta2**step) + group["eps"]
+        parameter -= group["lr"] / (1 - beta1**step) * mean / root
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameter directly: parameter *= 1 - lr * weight_decay.
+
+    Loshchilov and Hutter, arXiv 1711.05101, algorithm 2. Arguments and errors are those of :class:`Adam`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        parameter *= 1 - group["lr"] * group["weight_decay"]
+        self._adapt(parameter, grad, state, group)

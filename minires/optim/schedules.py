@@ -1,0 +1,221 @@
+"""Schedules: the learning rate as a function of how often ``step()`` was called, once an epoch or once a batch.
+
+Each is a closed form, ``factor(t)``, of the count t alone; a schedule that is resumed at t is where it would be.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import checks
+from ..errors import ArgumentError, StateDictError
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, at t = 0 already.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    t : int
+        How often ``step()`` was called.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ArgumentError(f"{type(self).__name__}: it takes an optimiser, not {type(optimizer).__name__}.")
+        self.optimizer = optimizer
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.t = 0
+        self._set()
+
+    def factor(self, t: int) -> float:
+        """What the base learning rate is multiplied by after ``t`` steps."""
+        raise NotImplementedError(f"{type(self).__name__} has no factor.")
+
+    def step(self) -> None:
+        """Count one more, and set the learning rates."""
+        self.t += 1
+        self._set()
+
+    def _set(self) -> None:
+        factor = self.factor(self.t)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each parameter group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs, as JSON can store it."""
+        return {"t": self.t, "base_lrs": self.base_lrs}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` returned. Raises StateDictError if it belongs to other groups."""
+        if set(state_dict) != {"t", "base_lrs"} or len(state_dict["base_lrs"]) != len(self.base_lrs):
+            raise StateDictError(
+                f"{type(self).__name__}: the state does not fit {len(self.base_lrs)} parameter groups."
+            )
+        self.t, self.base_lrs = int(state_dict["t"]), list(state_dict["base_lrs"])
+        self._set()
+
+
+class ConstantLR(Schedule):
+    """The learning rate as it is."""
+
+    def factor(self, t: int) -> float:
+        return 1.0
+
+
+class StepLR(Schedule):
+    """Multiply by ``gamma`` every ``step_size`` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size = checks.integer("StepLR", step_size, "step_size", 1)
+        checks.positive("StepLR", gamma, "gamma")
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        return self.gamma ** (t // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """Multiply by ``gamma`` at each of the ``milestones``: He et al. divide by 10 at 32,000 and 48,000 iterations."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones = [checks.integer("MultiStepLR", m, "milestones", 0) for m in milestones]
+        if self.milestones != sorted(self.milestones):
+            raise ArgumentError(f"MultiStepLR: milestones are {list(milestones)}; they must be in ascending order.")
+        checks.positive("MultiStepLR", gamma, "gamma")
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        return self.gamma ** bisect_right(self.milestones, t)
+
+
+class CosineLR(Schedule):
+    """Half a cosine from the learning rate to ``eta_min`` in ``T_max`` steps (Loshchilov and Hutter, arXiv 1608.03983).
+
+    ``eta_min`` is an absolute learning rate. After ``T_max`` it stays there.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        self.T_max = checks.integer("CosineLR", T_max, "T_max", 1)
+        checks.not_negative("CosineLR", eta_min, "eta_min")
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        return (1 + math.cos(math.pi * min(t, self.T_max) / self.T_max)) / 2
+
+    def _set(self) -> None:
+        factor = self.factor(self.t)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = self.eta_min + (base - self.eta_min) * factor
+
+
+class OneCycleLR(Schedule):
+    """Up to ``max_lr`` and down to almost nothing, along half cosines (Smith and Topin, arXiv 1708.07120).
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its learning rates are replaced; its momentum is left alone.
+    max_lr : float
+        The peak.
+    total_steps : int
+        How often ``step()`` will be called; afterwards the rate stays at its last value.
+    pct_start : float
+        The part of the steps that goes up.
+    div_factor, final_div_factor : float
+        It starts at max_lr / div_factor and ends at that start / final_div_factor.
+
+    Raises
+    ------
+    ArgumentError
+        For numbers out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        checks.positive("OneCycleLR", max_lr, "max_lr")
+        self.total_steps = checks.integer("OneCycleLR", total_steps, "total_steps", 2)
+        checks.fraction("OneCycleLR", pct_start, "pct_start")
+        checks.positive("OneCycleLR", div_factor, "div_factor")
+        checks.positive("OneCycleLR", final_div_factor, "final_div_factor")
+        self.start = 1 / div_factor
+        self.end = self.start / final_div_factor
+        self.peak = pct_start * total_steps - 1
+        for group in optimizer.param_groups if isinstance(optimizer, Optimizer) else ():
+            group["lr"] = max_lr
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        last = self.total_steps - 1
+        t = min(t, last)
+        if t <= self.peak:
+            return _half_cosine(self.start, 1.0, t / self.peak if self.peak > 0 else 1.0)
+        return _half_cosine(1.0, self.end, (t - self.peak) / (last - self.peak))
+
+
+class Warmup(Schedule):
+    """Another schedule, times a ramp from ``start_factor`` to 1 over the first ``steps`` steps.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What to follow; step this one instead of it.
+    steps : int
+        The length of the ramp.
+    start_factor : float
+        Where it starts: He et al. begin ResNet-110 at a tenth.
+
+    Raises
+    ------
+    ArgumentError
+        For numbers out of range.
+    """
+
+    def __init__(self, schedule: Schedule, steps: int, start_factor: float = 0.1) -> None:
+        if not isinstance(schedule, Schedule):
+            raise ArgumentError(
+                f"Warmup: it takes a schedule, such as ConstantLR(optimizer), not {type(schedule).__name__}."
+            )
+        self.schedule = schedule
+        self.steps = checks.integer("Warmup", steps, "steps", 1)
+        checks.fraction("Warmup", start_factor, "start_factor")
+        self.start_factor = start_factor
+        super().__init__(schedule.optimizer)
+        self.base_lrs = schedule.base_lrs
+
+    def factor(self, t: int) -> float:
+        return self.start_factor + (1 - self.start_factor) * min(t / self.steps, 1.0)
+
+    def _set(self) -> None:
+        self.schedule.t = self.t
+        self.schedule._set()
+        for group in self.optimizer.param_groups:
+            group["lr"] *= self.factor(self.t)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.schedule.base_lrs = self.base_lrs
+        self._set()
+
+
+def _half_cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * part))

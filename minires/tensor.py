@@ -1,0 +1,381 @@
+"""Tensor: an array, its gradient, and the op that made it.
+
+The methods that compute (``+``, ``sum``, ``reshape``, ...) are the functions of ``minires/ops``, which attaches
+them; ``attached.py`` lists them.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partialmethod
+from typing import Any
+
+import numpy as np
+
+from . import anomaly, autograd
+from .attached import AttachedMethods
+from .autograd import Hook, HookHandle, Op
+from .backend import (
+    Array,
+    DTypeLike,
+    array_module,
+    as_array,
+    as_dtype,
+    check_device,
+    device_of,
+    is_array,
+    owner,
+    to_device,
+)
+from .errors import DTypeError, GraphError, ShapeError, sizes
+from .state import state
+
+TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
+
+
+class _Version:
+    """How often an array was changed in place; shared by all tensors that look at the same memory."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Tensor(AttachedMethods):
+    """An n-dimensional array that remembers how it was computed.
+
+    Parameters
+    ----------
+    data : array, number or nested lists of numbers
+        It is copied. Python floats become float32, integers int64; arrays keep their dtype.
+    requires_grad : bool
+        Whether backward computes ``grad`` for it; only floats can.
+    dtype : dtype, optional
+        Such as ``"float64"``.
+    device : {"cpu", "cuda"}, optional
+        Where the array lives; by default where ``data`` is.
+
+    Attributes
+    ----------
+    data : numpy.ndarray or cupy.ndarray
+        The raw array. Assigning to it (``t.data = a``, ``t.data += 1``) is noticed by a pending backward; writing
+        into it (``t.data[0] = 1``) is noticed only under :func:`minires.detect_anomaly`.
+    grad : Tensor or None
+        dLoss/d(this), summed over the backward passes since it was last None. Only leaves have it, and tensors
+        whose ``retain_grad`` was called.
+    op : Op or None
+        The op that made it; None for a leaf.
+
+    Raises
+    ------
+    DTypeError
+        If ``data`` cannot be made an array of numbers, or an integer tensor is to require a gradient.
+    ShapeError
+        If nested lists have no regular shape.
+    """
+
+    __array_ufunc__ = None  # an array on the left of an operator leaves the work to Tensor's
+    __hash__ = object.__hash__
+
+    def __init__(
+        self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None
+    ) -> None:
+        array = as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
+        self._set(array if device is None else to_device(array, device))
+        self.requires_grad = requires_grad
+
+    def _set(self, array: Array) -> None:
+        self._data = array
+        self._version = _Version()
+        self._requires_grad = self._retains_grad = False
+        self.op: Op | None = None
+        self.grad: Tensor | None = None
+        self.hooks: list[Hook] | None = None
+
+    @staticmethod
+    def wrap(array: Array) -> Tensor:
+        """A tensor around ``array`` itself, without a copy or a check: how ops make their outputs."""
+        tensor = Tensor.__new__(Tensor)
+        tensor._set(array_module(array).asarray(array))  # NumPy's reductions give scalars
+        return tensor
+
+    @property
+    def data(self) -> Array:
+        return self._data
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if not is_array(array):
+            raise DTypeError(f"tensor.data takes a raw array, not {type(array).__name__}; write t.data = u.data.")
+        self._data = array
+        self.mark_changed()
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward computes a gradient for it. Settable on leaves: False freezes a parameter."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and self._data.dtype.kind != "f":
+            raise DTypeError(f"only floats can require a gradient; this tensor ({sizes(self.shape)}) is {self.dtype}.")
+        if not value and self.op is not None:
+            raise GraphError(f"this tensor is the output of {self.op.name}; take detach() of it instead.")
+        self._requires_grad = bool(value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._data.size
+
+    @property
+    def device(self) -> str:
+        """``"cpu"`` or ``"cuda"``."""
+        return device_of(self._data)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return self.transpose()
+
+    @property
+    def source(self) -> Op | Tensor:
+        """Where its gradient goes: the op that made it, or the tensor itself if it is a leaf."""
+        return self.op if self.op is not None else self
+
+    @property
+    def version(self) -> int:
+        """How often its memory was changed in place."""
+        return self._version.count
+
+    def mark_changed(self) -> None:
+        """Tell the tape that ``data`` was written to, so that a backward that needs the old values raises."""
+        self._version.count += 1
+
+    def share_version(self, other: Tensor) -> None:
+        """Count changes together with ``other`` if both look at the same memory (a reshape and its source)."""
+        if owner(self._data) is owner(other._data):
+            self._version = other._version
+
+    def changed_from_now(self) -> Callable[[], bool]:
+        """A function that tells whether its memory was changed since this call."""
+        version, start, array = self._version, self._version.count, self._data
+        seen = anomaly.fingerprint(array) if state.anomaly else None
+        return lambda: version.count != start or (seen is not None and anomaly.fingerprint(array) != seen)
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array: the same memory on the CPU, a copy from the GPU."""
+        return to_device(self._data, "cpu")
+
+    def item(self) -> float | int | bool:
+        """The only element as a Python number. Raises ShapeError if there are more."""
+        if self.size != 1:
+            raise ShapeError(f"item: the tensor is {sizes(self.shape)}, {self.size} elements; it must hold one.")
+        return self._data.item()
+
+    def detach(self) -> Tensor:
+        """The same values (the same memory) outside of the graph."""
+        detached = Tensor.wrap(self._data)
+        detached._version = self._version
+        return detached
+
+    def to(self, device_or_dtype: Any) -> Tensor:
+        """This tensor on a device (``"cpu"``, ``"cuda"``) or of a dtype (``"float64"``); itself if it is already."""
+        if device_or_dtype in ("cpu", "cuda"):
+            check_device(device_or_dtype)
+            return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
+        return self if self.dtype == as_dtype(device_or_dtype) else self.astype(device_or_dtype)
+
+    def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to ``grad`` of every leaf that it was computed from.
+
+        Parameters
+        ----------
+        grad : Tensor or array, optional
+            The upstream gradient, of this tensor's shape; 1 for a single number.
+        retain_graph : bool
+            Keep the graph, so that backward can be called again. Otherwise it is freed on the way.
+        create_graph : bool
+            Record this backward too, so that the gradients can be differentiated again; keeps the graph.
+
+        Raises
+        ------
+        GraphError
+            If nothing was recorded, the graph was freed, or a saved array was changed in place.
+        ShapeError
+            If ``grad`` is missing for a tensor of several elements, or does not fit.
+
+        Examples
+        --------
+        >>> import minires as mr
+        >>> x = mr.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+        """
+        autograd.backward(self, self.upstream(grad), retain_graph, create_graph)
+
+    def upstream(self, grad: TensorLike = None) -> Tensor:
+        """``grad`` as the gradient that starts a backward pass here: of this shape and dtype, 1 by default."""
+        if grad is None:
+            if self.size != 1:
+                raise ShapeError(
+                    f"backward: the tensor is {sizes(self.shape)}, {self.size} elements; reduce it to one number "
+                    "(.sum(), .mean()), or give the upstream gradient of that shape."
+                )
+            return Tensor.wrap(array_module(self._data).ones_like(self._data))
+        grad = as_tensor(grad, like=self)
+        if grad.shape != self.shape:
+            raise ShapeError(f"backward: grad is {sizes(grad.shape)}, but the tensor is {sizes(self.shape)}.")
+        return grad.to(self.dtype)
+
+    def register_hook(self, hook: Hook) -> HookHandle:
+        """Call ``hook(gradient)`` when the gradient of this tensor is complete; it may return another.
+
+        Returns
+        -------
+        HookHandle
+            Its ``remove()`` takes the hook away.
+        """
+        if not self.requires_grad:
+            raise GraphError("register_hook: this tensor does not require a gradient, so the hook would never run.")
+        self.source.hooks = self.source.hooks or []
+        return HookHandle(self.source.hooks, hook)
+
+    def retain_grad(self) -> None:
+        """Let backward fill ``grad`` of this intermediate tensor, too."""
+        if self.op is not None and not self._retains_grad:
+            self._retains_grad = True
+            self_or_none = weakref.ref(self)  # the op keeps the hook: a strong reference would be a cycle
+
+            def keep(grad: Tensor) -> None:
+                if (tensor := self_or_none()) is not None:
+                    tensor.grad = grad * 1 if tensor.grad is None else tensor.grad + grad
+
+            self.register_hook(keep)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise ShapeError("len: the tensor is a scalar; it has no first axis.")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(f"bool: the tensor is {sizes(self.shape)}; use .numpy().any() or .all() to decide.")
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        notes += "" if self.device == "cpu" else f", device={self.device!r}"
+        notes += f", op={self.op!r}" if self.op is not None else ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({values}{notes})"
+
+    def _compare(self, comparison: str, other: TensorLike) -> Tensor:
+        """Booleans, outside of the graph."""
+        other = as_tensor(other, like=self)
+        try:
+            return Tensor.wrap(getattr(operator, comparison)(self._data, other.data))
+        except ValueError as error:
+            raise ShapeError(f"{comparison}: {sizes(self.shape)} and {sizes(other.shape)} do not broadcast.") from error
+
+    __eq__ = partialmethod(_compare, "eq")  # type: ignore[assignment]
+    __ne__ = partialmethod(_compare, "ne")  # type: ignore[assignment]
+    __lt__ = partialmethod(_compare, "lt")  # type: ignore[assignment]
+    __le__ = partialmethod(_compare, "le")  # type: ignore[assignment]
+    __gt__ = partialmethod(_compare, "gt")  # type: ignore[assignment]
+    __ge__ = partialmethod(_compare, "ge")  # type: ignore[assignment]
+
+    def __setitem__(self, index: Any, value: TensorLike) -> None:
+        """Write into plain data, or inside ``no_grad()``; a pending backward that needs the old values will raise."""
+        value = as_tensor(value, like=self)
+        if state.grad_enabled and (self.requires_grad or value.requires_grad):
+            raise GraphError("t[index] = value: one of them requires a gradient; write inside no_grad().")
+        index = tuple(map(_raw, index)) if isinstance(index, tuple) else _raw(index)
+        try:
+            self._data[index] = value.data
+        except (IndexError, ValueError) as error:
+            raise ShapeError(
+                f"t[index] = value: value ({sizes(value.shape)}) and index do not fit t ({sizes(self.shape)}): {error}."
+            ) from error
+        self.mark_changed()
+
+    def _augment(self, name: str, other: TensorLike) -> Tensor:
+        """``+=`` and its like: in place on plain data or inside ``no_grad()``, a new tensor where ops are recorded."""
+        other = as_tensor(other, like=self)
+        if state.grad_enabled and (self.requires_grad or other.requires_grad):
+            if self.requires_grad and self.op is None:
+                raise GraphError(f"{name}: a leaf that requires a gradient is updated in place inside no_grad() only.")
+            return getattr(self, f"__{name[1:]}__")(other)
+        try:
+            self.data = getattr(operator, name)(self._data, other.data)
+        except (TypeError, ValueError) as error:
+            kind = DTypeError if isinstance(error, TypeError) else ShapeError
+            raise kind(
+                f"{name}: {sizes(other.shape)} {other.dtype} cannot be written into {sizes(self.shape)} {self.dtype}."
+            ) from error
+        return self
+
+    __iadd__ = partialmethod(_augment, "iadd")
+    __isub__ = partialmethod(_augment, "isub")
+    __imul__ = partialmethod(_augment, "imul")
+    __itruediv__ = partialmethod(_augment, "itruediv")
+
+
+def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
+    """Make a :class:`Tensor` from a copy of ``data``; see there for the arguments and what is raised.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    tensor([[1., 2.],
+            [3., 4.]], requires_grad=True)
+    """
+    return Tensor(data, requires_grad, dtype, device)
+
+
+def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
+    """``value`` itself if it is a tensor, else a constant around it.
+
+    Numbers take the dtype of ``like`` if that can hold them, as in NumPy: ``x * 0.5`` is float32 if x is.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if like is None or is_array(value):
+        return Tensor.wrap(as_array(value))
+    array = as_array(value, like.dtype if like.dtype.kind == "f" else None)
+    if like.dtype.kind in "iu" and array.dtype.kind in "iu" and (array == (cast := array.astype(like.dtype))).all():
+        array = cast
+    return Tensor.wrap(to_device(array, like.device))
+
+
+def _raw(index: Any) -> Any:
+    return index.data if isinstance(index, Tensor) else index

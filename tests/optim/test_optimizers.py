@@ -1,0 +1,176 @@
+"""Optimisers against their formulas, worked out by hand, and their housekeeping."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.errors import ArgumentError, DTypeError, StateDictError
+from minires.optim import SGD, Adam, AdamW
+
+STEPS, CURVATURE = 12, np.array([0.5, 2.0, 7.0])
+
+
+def trajectory(make, dtype="float64", **options):
+    """The path of a parameter down L = sum(CURVATURE * p**2) / 2, whose gradient is CURVATURE * p."""
+    parameter = mr.nn.Parameter(np.array([1.0, -2.0, 3.0]), dtype=dtype)
+    optimizer = make([parameter], **options)
+    path = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (0.5 * mr.tensor(CURVATURE.astype(dtype)) * parameter * parameter).sum().backward()
+        grad = parameter.grad.numpy().copy()
+        optimizer.step()
+        np.testing.assert_array_equal(parameter.grad.numpy(), grad)  # read, not changed
+        path.append(parameter.numpy().copy())
+    return np.array(path)
+
+
+def test_plain_sgd_is_a_geometric_series():
+    expected = [[1.0, -2.0, 3.0] * (1 - 0.1 * (CURVATURE + 0.3)) ** t for t in range(1, STEPS + 1)]
+    np.testing.assert_allclose(trajectory(SGD, lr=0.1, weight_decay=0.3), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_the_linear_recurrence(nesterov):
+    """(p, v) is multiplied by one matrix a step; its powers are the closed form. The first v is the first g."""
+    lr, m = 0.05, 0.9
+    for i, k in enumerate(CURVATURE):
+        step = np.array([[1 - lr * k * (1 + m), -lr * m * m], [k, m]] if nesterov else [[1 - lr * k, -lr * m], [k, m]])
+        start = np.array([[1.0, -2.0, 3.0][i], 0.0])
+        expected = [(np.linalg.matrix_power(step, t) @ start)[0] for t in range(1, STEPS + 1)]
+        got = trajectory(SGD, lr=lr, momentum=m, nesterov=nesterov)[:, i]
+        np.testing.assert_allclose(got, expected, rtol=1e-11)
+
+
+def by_the_paper(p, lr, beta1, beta2, eps, decay, decoupled):
+    """Adam as algorithm 1 of arXiv 1412.6980 writes it, one number at a time; AdamW as algorithm 2 of 1711.05101."""
+    path, m, v = [], 0.0, 0.0
+    for t in range(1, STEPS + 1):
+        g = p[1] * p[0] + (0 if decoupled else decay * p[0])
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        shrunk = p[0] * (1 - lr * decay) if decoupled else p[0]
+        p = (shrunk - lr * (m / (1 - beta1**t)) / (math.sqrt(v / (1 - beta2**t)) + eps), p[1])
+        path.append(p[0])
+    return path
+
+
+@pytest.mark.parametrize(("make", "decoupled"), [(Adam, False), (AdamW, True)])
+def test_adam_follows_its_algorithm(make, decoupled):
+    options = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}
+    got = trajectory(make, **options)
+    for i, start in enumerate([1.0, -2.0, 3.0]):
+        expected = by_the_paper((start, CURVATURE[i]), 0.3, 0.8, 0.95, 1e-3, 0.1, decoupled)
+        np.testing.assert_allclose(got[:, i], expected, rtol=1e-11)
+
+
+def test_adam_begins_with_steps_of_lr():
+    np.testing.assert_allclose(trajectory(Adam, lr=0.01)[0], [0.99, -1.99, 2.99], rtol=1e-6)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr": 0.05}),
+        ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}),
+        ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+        ("Adam", {"lr": 0.05, "weight_decay": 0.1}),
+        ("AdamW", {"lr": 0.05, "betas": (0.7, 0.9)}),
+    ],
+)
+def test_trajectories_equal_pytorch(name, options):
+    torch = pytest.importorskip("torch")
+    parameter = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    optimizer = getattr(torch.optim, name)([parameter], **options)
+    expected = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (0.5 * torch.tensor(CURVATURE) * parameter**2).sum().backward()
+        optimizer.step()
+        expected.append(parameter.detach().numpy().copy())
+    np.testing.assert_allclose(trajectory(getattr(mr.optim, name), **options), expected, rtol=1e-12)
+
+
+def test_groups_have_their_own_options_and_missing_gradients_are_skipped():
+    a, b, c = (mr.nn.Parameter([1.0]) for _ in range(3))
+    optimizer = SGD([{"params": [a], "lr": 0.5}, {"params": [b, c]}], lr=0.1)
+    (a + b).sum().backward()
+    optimizer.step()
+    assert (a.item(), b.item(), c.item()) == (0.5, pytest.approx(0.9), 1.0)
+    assert "lr" in repr(optimizer)
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, lr=0.1, momentum=0.9), lambda p: Adam(p, lr=0.1)])
+def test_a_resumed_optimiser_goes_on_bit_by_bit(make, rng):
+    grads = rng.standard_normal((6, 4)).astype("f")
+
+    def run(parameter, optimizer, grads):
+        for grad in grads:
+            parameter.grad = mr.tensor(grad)
+            optimizer.step()
+
+    straight = mr.nn.Parameter(np.ones(4, "f"))
+    run(straight, make([straight]), grads)
+    first = mr.nn.Parameter(np.ones(4, "f"))
+    before = make([first])
+    run(first, before, grads[:3])
+    second = mr.nn.Parameter(first.numpy())
+    after = make([second])
+    after.load_state_dict(before.state_dict())
+    run(second, after, grads[3:])
+    np.testing.assert_array_equal(second.numpy(), straight.numpy())
+
+
+def test_a_step_is_noticed_by_a_pending_backward():
+    parameter = mr.nn.Parameter([2.0])
+    loss = (parameter * parameter).sum()
+    loss.backward(retain_graph=True)
+    SGD([parameter], lr=0.1).step()
+    with pytest.raises(mr.errors.GraphError, match="changed in place"):
+        loss.backward()
+
+
+def parameter():
+    return mr.nn.Parameter([1.0, 2.0])
+
+
+WRONG = [
+    (lambda: SGD([], lr=0.1), ArgumentError, "params is empty"),
+    (lambda: SGD([parameter()], lr=-0.1), ArgumentError, "lr is -0.1"),
+    (lambda: SGD([parameter()], lr=float("nan")), ArgumentError, "lr is nan"),
+    (lambda: SGD([parameter()], lr=0.1, momentum=-1), ArgumentError, "momentum is -1"),
+    (lambda: SGD([parameter()], lr=0.1, nesterov=True), ArgumentError, "nesterov needs a momentum"),
+    (lambda: SGD([parameter()], lr=0.1, weight_decay="a"), ArgumentError, "weight_decay is 'a'"),
+    (lambda: SGD([np.ones(3)], lr=0.1), DTypeError, "params holds a ndarray"),
+    (lambda: SGD([parameter() * 2], lr=0.1), ArgumentError, r"\(2\) made by mul is no leaf"),
+    (lambda: SGD([p := parameter(), p], lr=0.1), ArgumentError, "appears twice"),
+    (lambda: SGD([{"params": [parameter()], "beta": 1}], lr=0.1), ArgumentError, "no option 'beta'"),
+    (lambda: SGD([{"lr": 1}], lr=0.1), ArgumentError, "key 'params'"),
+    (lambda: Adam([parameter()], betas=(0.9, 1.0)), ArgumentError, "betas is 1.0"),
+    (lambda: Adam([parameter()], betas=0.9), ArgumentError, "betas is 0.9"),
+    (lambda: AdamW([parameter()], eps=-1), ArgumentError, "AdamW: eps is -1"),
+    (lambda: SGD([parameter()], lr=0.1).load_state_dict({}), StateDictError, "must hold"),
+    (
+        lambda: SGD([parameter()], lr=0.1).load_state_dict({"arrays": {}, "steps": [0, 0], "groups": [{}]}),
+        StateDictError, "2 parameters in 1 groups",
+    ),
+    (
+        lambda: SGD([parameter()], lr=0.1).load_state_dict(
+            {"arrays": {"0.exp_avg": np.ones(2)}, "steps": [0], "groups": [{}]}
+        ),
+        StateDictError, "'0.exp_avg'",
+    ),
+    (
+        lambda: Adam([parameter()]).load_state_dict({"arrays": {"0.exp_avg": np.ones(3)}, "steps": [0], "groups": [{}]}),
+        StateDictError, "0.exp_avg is 3, but its parameter 2",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG)
+def test_wrong_arguments_raise_the_named_error(call, error, words):
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert type(caught.value) is error and "\n" not in str(caught.value)

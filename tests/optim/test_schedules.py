@@ -1,0 +1,109 @@
+"""Schedules against their closed forms, and against PyTorch's."""
+
+import json
+import math
+
+import pytest
+
+import minires as mr
+from minires.errors import ArgumentError, StateDictError
+from minires.optim import SGD, ConstantLR, CosineLR, MultiStepLR, OneCycleLR, StepLR, Warmup
+
+
+def optimizer(lr=0.4):
+    return SGD([{"params": [mr.nn.Parameter([1.0])]}, {"params": [mr.nn.Parameter([1.0])], "lr": lr / 2}], lr=lr)
+
+
+def rates(schedule, steps):
+    found = [schedule.get_last_lr()[0]]
+    for _ in range(steps):
+        schedule.step()
+        found.append(schedule.get_last_lr()[0])
+    return found
+
+
+EXPECTED = {
+    "constant": (ConstantLR, lambda t: 0.4),
+    "step": (lambda o: StepLR(o, 3, gamma=0.5), lambda t: 0.4 * 0.5 ** (t // 3)),
+    "multistep": (lambda o: MultiStepLR(o, [2, 5]), lambda t: 0.4 * 0.1 ** ((t >= 2) + (t >= 5))),
+    "cosine": (lambda o: CosineLR(o, 8, 0.1), lambda t: 0.1 + 0.15 * (1 + math.cos(math.pi * min(t, 8) / 8))),
+    "warm-up": (lambda o: Warmup(ConstantLR(o), 4, 0.2), lambda t: 0.4 * (0.2 + 0.8 * min(t / 4, 1))),
+    "warm-up of a step": (
+        lambda o: Warmup(StepLR(o, 3), 4, 0.0), lambda t: 0.4 * 0.1 ** (t // 3) * min(t / 4, 1)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_closed_forms(name):
+    make, formula = EXPECTED[name]
+    o = optimizer()
+    assert rates(make(o), 10) == pytest.approx([formula(t) for t in range(11)], rel=1e-12)
+    if name != "cosine":  # whose minimum is the same for all groups
+        assert o.param_groups[1]["lr"] == pytest.approx(o.param_groups[0]["lr"] / 2)
+
+
+def test_one_cycle_rises_peaks_and_falls_to_almost_nothing():
+    found = rates(OneCycleLR(optimizer(), max_lr=1.0, total_steps=20, pct_start=0.25), 25)
+    assert found[0] == pytest.approx(1 / 25) and max(found) == found[4] == pytest.approx(1.0)
+    assert found[:5] == sorted(found[:5]) and found[4:] == sorted(found[4:], reverse=True)
+    assert found[19] == pytest.approx(1 / 25e4) and found[25] == found[19]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["StepLR", "MultiStepLR", "CosineAnnealingLR", "OneCycleLR"])
+def test_schedules_equal_pytorch(name):
+    torch = pytest.importorskip("torch")
+    options = {
+        "StepLR": {"step_size": 3, "gamma": 0.5}, "MultiStepLR": {"milestones": [2, 5]},
+        "CosineAnnealingLR": {"T_max": 12, "eta_min": 0.01},
+        "OneCycleLR": {"max_lr": 1.0, "total_steps": 13, "pct_start": 0.3, "div_factor": 10},
+    }[name]  # fmt: skip
+    theirs = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4, momentum=0.9)
+    schedule = getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    expected = [theirs.param_groups[0]["lr"]]
+    for _ in range(12):
+        theirs.step()
+        schedule.step()
+        expected.append(theirs.param_groups[0]["lr"])
+    ours = getattr(mr.optim, name.replace("Annealing", ""))
+    assert rates(ours(optimizer(), **options), 12) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda o: Warmup(CosineLR(o, 9), 4), lambda o: OneCycleLR(o, 1.0, 12)])
+def test_a_resumed_schedule_goes_on(make):
+    straight = rates(make(optimizer()), 8)
+    first = make(optimizer())
+    rates(first, 3)
+    state = json.loads(json.dumps(first.state_dict()))
+    second = make(optimizer())
+    second.load_state_dict(state)
+    assert rates(second, 5) == straight[3:]
+
+
+WRONG = [
+    (lambda: StepLR(optimizer(), 0), ArgumentError, "step_size is 0"),
+    (lambda: StepLR(optimizer(), 2, gamma=0), ArgumentError, "gamma is 0"),
+    (lambda: StepLR([1.0], 2), ArgumentError, "takes an optimiser, not list"),
+    (lambda: MultiStepLR(optimizer(), [5, 2]), ArgumentError, r"milestones are \[5, 2\]"),
+    (lambda: MultiStepLR(optimizer(), [-1]), ArgumentError, "milestones is -1"),
+    (lambda: CosineLR(optimizer(), 0), ArgumentError, "T_max is 0"),
+    (lambda: CosineLR(optimizer(), 5, eta_min=-1), ArgumentError, "eta_min is -1"),
+    (lambda: OneCycleLR(optimizer(), 0, 10), ArgumentError, "max_lr is 0"),
+    (lambda: OneCycleLR(optimizer(), 1, 1), ArgumentError, "total_steps is 1"),
+    (lambda: OneCycleLR(optimizer(), 1, 10, pct_start=2), ArgumentError, "pct_start is 2"),
+    (lambda: Warmup(optimizer(), 5), ArgumentError, "takes a schedule"),
+    (lambda: Warmup(ConstantLR(optimizer()), 0), ArgumentError, "steps is 0"),
+    (
+        lambda: ConstantLR(optimizer()).load_state_dict({"t": 1, "base_lrs": [0.1]}),
+        StateDictError,
+        "2 parameter groups",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG)
+def test_wrong_arguments_raise_the_named_error(call, error, words):
+    with pytest.raises(error, match=words) as caught:
+        call()
+    assert type(caught.value) is error and "\n" not in str(caught.value)
