@@ -12,7 +12,9 @@ from . import data, models, nn, ops, optim
 from .anomaly import detect_anomaly
 from .autograd import Op, grad
 from .backend import manual_seed
+from .diagnose import show_config
 from .dispatch import engine, register_kernel
+from .gradcheck import gradcheck
 from .nn.serialization import load, save
 from .state import enable_grad, is_grad_enabled, no_grad, profile
 from .tensor import Tensor, tensor

@@ -38,7 +38,8 @@ def check_finite(op: str, array: Array, what: str, called_from: str) -> None:
         index = tuple(map(int, xp.argwhere(~finite)[0]))
         kind = "a NaN" if xp.isnan(array[index]) else "an infinity"
         raise AnomalyError(
-            f"{op}: {what} ({sizes(array.shape)}) holds {kind} at index {index}, called at {called_from}."
+            f"{op}: {what} ({sizes(array.shape)}) holds {kind} at index {index}, "
+            f"called at {called_from or 'a line that was not under detect_anomaly()'}."
         )
 
 

@@ -189,9 +189,6 @@ class Op:
                     f"backward of {self.name}: the gradient to input {i} is {sizes(grad.shape)}, but the input is "
                     f"{sizes(source.shape)}; a sum over broadcast axes may be missing (sum_to)."
                 )
-            if state.anomaly:
-                what = f"the gradient to input {i}"
-                anomaly.check_finite(f"backward of {self.name}", grad.data, what, self.called_from)
             if grad.dtype != source.dtype:
                 grads[i] = grad.astype(source.dtype)
         return tuple(grads)
@@ -309,7 +306,8 @@ def _walk(
     awaited = _count_consumers(root.source)
     grads: dict[Source, Tensor] = {root.source: upstream}
     ready = [root.source]
-    with switched("grad_enabled", create_graph):
+    search = state.anomaly  # by gradient, with the line of the forward: not inside of each backward
+    with switched("grad_enabled", create_graph), switched("anomaly", search and create_graph):
         while ready:
             source = ready.pop()
             grad = grads.pop(source, None)
@@ -323,9 +321,12 @@ def _walk(
             edges = source.edges
             # Without a gradient there is nothing to compute, but the sources below still wait for word.
             parts = (None,) * len(edges) if grad is None else source._measured_gradients(grad)
-            for edge, part in zip(edges, parts, strict=True):
+            for i, (edge, part) in enumerate(zip(edges, parts, strict=True)):
                 if edge is None:
                     continue
+                if search and part is not None:
+                    what = f"the gradient to input {i}"
+                    anomaly.check_finite(f"backward of {source.name}", part.data, what, source.called_from)
                 if part is not None:  # the chain rule's sum over consumers: here += happens
                     grads[edge] = part if edge not in grads else grads[edge] + part
                 awaited[edge] -= 1

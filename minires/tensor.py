@@ -29,7 +29,7 @@ from .backend import (
     owner,
     to_device,
 )
-from .errors import DTypeError, GraphError, ShapeError, sizes
+from .errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
 from .state import state
 
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
@@ -254,11 +254,15 @@ class Tensor(AttachedMethods):
         """
         if not self.requires_grad:
             raise GraphError("register_hook: this tensor does not require a gradient, so the hook would never run.")
+        if not callable(hook):
+            raise ArgumentError(f"register_hook: hook is {hook!r}; it must be a function of the gradient.")
         self.source.hooks = self.source.hooks or []
         return HookHandle(self.source.hooks, hook)
 
     def retain_grad(self) -> None:
         """Let backward fill ``grad`` of this intermediate tensor, too."""
+        if not self.requires_grad:
+            raise GraphError("retain_grad: this tensor does not require a gradient, so it will never get one.")
         if self.op is not None and not self._retains_grad:
             self._retains_grad = True
             self_or_none = weakref.ref(self)  # the op keeps the hook: a strong reference would be a cycle
@@ -289,7 +293,8 @@ class Tensor(AttachedMethods):
         return int(self.item())
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+        return array.copy() if copy else array
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")

@@ -63,7 +63,7 @@ def sigmoid(x: TensorLike) -> Tensor:
 class Erf(Op):
     def forward(self, x: Array) -> Array:
         module = "scipy.special" if backend.device_of(x) == "cpu" else "cupyx.scipy.special"
-        return import_module(module).erf(x)
+        return import_module(module).erf(x).astype(x.dtype, copy=False)  # SciPy makes float32 of float16
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs

@@ -93,7 +93,8 @@ class Pow(Op):
         self.exponent = exponent
 
     def forward(self, x: Array) -> Array:
-        return x**self.exponent
+        # NumPy 1 raises a 0-dimensional float32 to a Python float in float64.
+        return x ** (x.dtype.type(self.exponent) if x.dtype.kind == "f" else self.exponent)
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs

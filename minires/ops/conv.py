@@ -12,6 +12,7 @@ Three ops close under differentiation: the convolution, its gradient to the inpu
 its gradient to the weight. Each is linear in both arguments, and the derivatives of each are the other two.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ class Im2Col(Op, name="im2col", saves="shapes"):
 
     def forward(self, x: Array) -> Array:
         windows = unfold(x, self.window)
-        return windows.reshape(*windows.shape[:3], -1)  # (N, OH, OW, C*KH*KW)
+        return windows.reshape(*windows.shape[:3], math.prod(windows.shape[3:]))  # (N, OH, OW, C*KH*KW)
 
     def backward(self, upstream: Tensor) -> Tensor:
         return Col2Im(self.input_shapes[0], self.window)(upstream)
@@ -161,8 +162,8 @@ def col2im(
 
 
 def _by_group(cols: Array, groups: int) -> Array:
-    """(N, OH, OW, G * K) -> (G, N*OH*OW, K): one matrix for each group."""
-    return cols.reshape(-1, groups, cols.shape[-1] // groups).transpose(1, 0, 2)
+    """(N, OH, OW, G*K), its last axis in one or several, -> (G, N*OH*OW, K): one matrix for each group."""
+    return cols.reshape(-1, groups, math.prod(cols.shape[3:]) // groups).transpose(1, 0, 2)
 
 
 class Conv2d(Op):
@@ -175,7 +176,7 @@ class Conv2d(Op):
         o, g = len(weight), self.groups
         windows = unfold(x, self.window)  # (N, OH, OW, C, KH, KW)
         n, oh, ow = windows.shape[:3]
-        rows = _by_group(windows.reshape(n, oh, ow, -1), g)  # (G, N*OH*OW, C/G*KH*KW)
+        rows = _by_group(windows, g)  # (G, N*OH*OW, C/G*KH*KW)
         filters = weight.reshape(g, o // g, -1).transpose(0, 2, 1)  # (G, C/G*KH*KW, O/G)
         y = (rows @ filters).transpose(1, 0, 2).reshape(n, oh, ow, o)  # (G, N*OH*OW, O/G) -> (N, OH, OW, O)
         y = y if bias is None else y + bias
@@ -223,7 +224,7 @@ class Conv2dGradWeight(Op):
     def forward(self, x: Array, upstream: Array) -> Array:
         _, _, oh, ow = upstream.shape
         windows = unfold(x, self.window)[:, :oh, :ow]  # (N, OH, OW, C, KH, KW)
-        rows = _by_group(windows.reshape(*windows.shape[:3], -1), self.groups)  # (G, N*OH*OW, C/G*KH*KW)
+        rows = _by_group(windows, self.groups)  # (G, N*OH*OW, C/G*KH*KW)
         dy = _by_group(upstream.transpose(0, 2, 3, 1), self.groups)  # (G, N*OH*OW, O/G)
         dweight = dy.transpose(0, 2, 1) @ rows  # (G, O/G, C/G*KH*KW)
         return dweight.reshape(upstream.shape[1], x.shape[1] // self.groups, *self.window.kernel)  # (O, C/G, KH, KW)

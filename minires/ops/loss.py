@@ -18,7 +18,8 @@ class CrossEntropy(Op):
         shifted = logits - logits.max(axis=1, keepdims=True)  # (N, K); logits of 1e4 do not overflow
         log_probabilities = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))  # (N, K)
         targets = self.targets(logits)
-        return -(targets * log_probabilities).sum(where=targets > 0) / len(logits)  # 0 * -inf is 0 here
+        relevant = xp.where(targets > 0, log_probabilities, 0)  # a logit of -inf costs nothing off the label
+        return -(targets * relevant).sum(axis=1).mean()
 
     def targets(self, logits: Array) -> Array:
         """(N, K): all classes share the smoothing, and the label has the rest."""
@@ -74,6 +75,7 @@ def mse_loss(prediction: TensorLike, target: TensorLike) -> Tensor:
     target = as_tensor(target, like=prediction)
     hint = " (Broadcasting would hide a mistake.)"
     checks.same_shape("mse_loss", prediction, target, "prediction", "target", hint)
+    checks.filled_axes("mse_loss", None, prediction)
     difference = prediction - target
     return (difference * difference).mean()
 

@@ -98,7 +98,7 @@ def batch_norm(
     x = checks.floats("batch_norm", x)
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
     running = {"running_mean": running_mean, "running_var": running_var}
-    running = {name: as_tensor(statistic) for name, statistic in running.items() if statistic is not None}
+    running = {name: checks.floats("batch_norm", s, name) for name, s in running.items() if s is not None}
     checks.channels("batch_norm", x, {"gamma": gamma, "beta": beta, **running})
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
@@ -141,7 +141,7 @@ def layer_norm(
             raise ShapeError(
                 f"layer_norm: {name} is {sizes(parameter.shape)}, but must be the last axes of x ({sizes(x.shape)})."
             )
-    axes = tuple(range(x.ndim - len(features), x.ndim))
+    axes, _ = checks.filled_axes("layer_norm", tuple(range(-len(features), 0)) or -1, x)
     centred = x - mean(x, axes, keepdims=True)
     y = centred * (mean(centred * centred, axes, keepdims=True) + eps) ** -0.5
     y = y * given["gamma"] if "gamma" in given else y

@@ -3,6 +3,8 @@
 The textbook form is im2col once more: the windows of a channel as rows, then the maximum or the mean of each row.
 """
 
+import math
+
 from .. import checks
 from ..autograd import Op
 from ..backend import Array, array_module
@@ -25,7 +27,7 @@ class MaxPool2d(Op, saves="shapes"):
 
     def forward(self, x: Array) -> Array:
         windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
-        windows = windows.reshape(*windows.shape[:4], -1)  # (N, OH, OW, C, KH*KW)
+        windows = windows.reshape(*windows.shape[:4], math.prod(self.window.kernel))  # (N, OH, OW, C, KH*KW)
         self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); of equal elements the first
         return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 

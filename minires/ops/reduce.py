@@ -91,8 +91,9 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool 
     """
     x = checks.floats("var", x)
     axes, count = checks.filled_axes("var", axis, x)
+    correction = checks.number("var", correction, "correction")
     if count <= correction:
-        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction} leave none.")
+        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction:g} leave none.")
     deviation = x - mean(x, axes, keepdims=True)
     return Sum(axes, keepdims)(deviation * deviation) / (count - correction)
 

@@ -162,7 +162,8 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     try:
         return GetItem(as_index(index))(x)
     except (IndexError, TypeError, ValueError) as error:
-        raise ShapeError(f"getitem: the index does not fit x ({sizes(x.shape)}): {error}.") from error
+        reason = str(error).rstrip(".")
+        raise ShapeError(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error
 
 
 def as_index(index: Any) -> Any:

@@ -1,0 +1,68 @@
+"""``minires evaluate``: how good a trained network is, class by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DataError, sizes
+from .output import counted, percent, print_table, printable, times
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..training import Evaluation, Run
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another data set of the same classes.", show_default=False)
+    ] = None,
+) -> None:
+    """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
+    from .. import data as datasets
+    from .. import training
+
+    trained = training.load_run(run)
+    dataset = datasets.load(data or trained.config.data)
+    check_fits(trained, dataset)
+    result = training.evaluate(trained.model, dataset.test, trained.normalize)
+
+    print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}")
+    print(f"tested on {counted(len(dataset.test), 'picture')} of {dataset.name}\n")
+    print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
+    print(f"loss      {result.loss:.4f}\n")
+    print_table(
+        ["class", ">pictures", ">right", ">recall", ">precision", "most often taken for"],
+        class_rows(result, dataset.classes),
+    )
+
+
+def check_fits(run: Run, dataset: Dataset) -> None:
+    """Raise DataError unless the run's network was made for such pictures and classes."""
+    if run.picture_shape != dataset.picture_shape:
+        raise DataError(
+            f"{run.path} takes pictures of {sizes(run.picture_shape)}, but those of {dataset.name} are "
+            f"{sizes(dataset.picture_shape)}; evaluate it on {run.config.data}."
+        )
+    if run.classes != dataset.classes:
+        raise DataError(
+            f"{run.path} knows the {len(run.classes)} classes of {run.config.data}, but {dataset.name} has other "
+            f"classes ({len(dataset.classes)}); evaluate it on {run.config.data}."
+        )
+
+
+def class_rows(result: Evaluation, classes: tuple[str, ...]) -> list[list[str]]:
+    """A row for each class: how many, how many right, recall, precision, and the class it is confused with."""
+    rows = []
+    for number, name in enumerate(classes):
+        of_class, taken_for_class = result.confusion[number], result.confusion[:, number]
+        right = int(of_class[number])
+        recall = percent(right / of_class.sum()) if of_class.sum() else "-"
+        precision = percent(right / taken_for_class.sum()) if taken_for_class.sum() else "-"
+        mistakes = of_class.copy()
+        mistakes[number] = 0
+        mistaken_for = f"{classes[mistakes.argmax()]} ({times(int(mistakes.max()))})" if mistakes.any() else ""
+        rows.append([name, f"{of_class.sum():,}", f"{right:,}", recall, precision, mistaken_for])
+    return rows

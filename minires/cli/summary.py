@@ -1,0 +1,70 @@
+"""What ``minires train`` says at its end: what the network learned, and what to try next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import data, models
+from ..training import Config, Evaluation, evaluate, load_run
+from .output import counted, percent, printable, times
+
+
+def print_summary(config: Config, metrics: dict[str, Any]) -> None:
+    """Show the network in the run folder as it does on the test pictures.
+
+    Parameters
+    ----------
+    config : Config
+        Of a complete run, with its folder.
+    metrics : dict
+        What ``metrics.json`` holds.
+    """
+    run = load_run(str(config.out))
+    test = data.load(config.data).test
+    result = evaluate(run.model.to(config.device), test, run.normalize)
+    largest_class = np.bincount(test.labels).max() / len(test)
+    wrong = f"{result.errors:,} of {counted(len(test), 'picture')} wrong"
+
+    print("\nwhat it learned")
+    print(f"  test accuracy  {percent(result.accuracy)}, {wrong} (always the same answer: {percent(largest_class)})")
+    print(f"  confused most  {most_confused(result, run.classes) or 'nothing'}")
+    print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} pictures/s")
+    print(f"  run folder     {printable(str(config.out))}")
+    print("\nwhat to try next")
+    for command, purpose in next_commands(config):
+        print(f"  {command}\n      {purpose}")
+
+
+def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) -> str:
+    """E.g. ``8 taken for 1 (3 times), 9 taken for 5 (once)``; empty without a mistake."""
+    mistakes = result.confusion.copy()
+    np.fill_diagonal(mistakes, 0)
+    most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
+    return ", ".join(
+        f"{classes[true]} taken for {classes[taken]} ({times(int(mistakes[true, taken]))})"
+        for true, taken in zip(*np.unravel_index(most, mistakes.shape), strict=True)
+        if mistakes[true, taken]
+    )
+
+
+def next_commands(config: Config) -> Iterator[tuple[str, str]]:
+    """Commands that follow from the run, and what each is for."""
+    folder = folder_as_word(config)
+    yield f"minires evaluate {folder}", "how it does on each class"
+    yield f"minires predict {folder} PICTURE_OR_FOLDER", "what it takes your own pictures for"
+    if config.model.startswith("resnet"):
+        twin, how = config.model.replace("resnet", "plain"), "without"
+    else:
+        twin, how = config.model.replace("plain", "resnet"), "with"
+    if twin in models.names():
+        same = f"--data {config.data} --epochs {config.epochs} --seed {config.seed}"
+        yield f"minires train --model {twin} {same}", f"the same layers {how} shortcuts"
+
+
+def folder_as_word(config: Config) -> str:
+    """The run folder as the shell wants it."""
+    return shlex.quote(printable(str(config.out)))

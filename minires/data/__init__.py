@@ -1,0 +1,42 @@
+"""Data sets, transforms, and the loader that makes batches of them.
+
+>>> import minires as mr
+>>> digits = mr.data.load("digits")
+>>> digits.picture_shape, len(digits.train), len(digits.test)
+((1, 8, 8), 1437, 360)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import ArgumentError
+from . import transforms
+from .dataset import Dataset, Split
+from .digits import digits
+from .loader import Loader
+
+_DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits}
+
+
+def names() -> list[str]:
+    """The names that :func:`load` takes."""
+    return list(_DATASETS)
+
+
+def load(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises
+    ------
+    ArgumentError
+        For a name that is not in :func:`names`.
+    DataError
+        If its files are missing or damaged.
+    """
+    if name not in _DATASETS:
+        raise ArgumentError(f"data.load: there is no data set {name!r}; choose one of {', '.join(names())}.")
+    return _DATASETS[name]()
+
+
+__all__ = ["Dataset", "Loader", "Split", "digits", "load", "names", "transforms"]

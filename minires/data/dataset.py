@@ -1,0 +1,110 @@
+"""What a data set is: pictures as bytes, labels as class numbers, and the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, sizes
+
+Array = np.ndarray[Any, Any]
+
+#: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
+Transform = Callable[[Array, np.random.Generator], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pictures and their labels: the part of a data set that trains, or the part that tests.
+
+    Parameters
+    ----------
+    pictures : array of uint8, (N, C, H, W)
+        Bytes, because they are a quarter of the size of floats; transforms make floats of one batch at a time.
+    labels : array of int64, (N,)
+        Class numbers, from 0.
+
+    Raises
+    ------
+    DataError
+        If a shape or dtype is another one, or there are not as many labels as pictures.
+    """
+
+    pictures: Array
+    labels: Array
+
+    def __post_init__(self) -> None:
+        pictures, labels = self.pictures, self.labels
+        if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
+            raise DataError(f"Split: pictures are {_described(pictures)}; they must be uint8 (N, C, H, W).")
+        if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
+            raise DataError(f"Split: labels are {_described(labels)}; they must be int64 (N,).")
+        if len(pictures) != len(labels):
+            raise DataError(f"Split: there are {len(pictures)} pictures but {len(labels)} labels; each needs one.")
+        if 0 in pictures.shape:
+            raise DataError(f"Split: pictures ({sizes(pictures.shape)}) are empty.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} pictures of {sizes(self.pictures.shape[1:])})"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification problem: what to learn from, and what to be tested on.
+
+    Parameters
+    ----------
+    name : str
+        As :func:`minires.data.load` takes it.
+    classes : tuple of str
+        The name of each class number.
+    train, test : Split
+        Pictures of one size; no picture is in both.
+    augmentation : transform, optional
+        Random changes of a training picture that leave its class as it is. Only the loop that trains applies it:
+        a test picture is never changed.
+
+    Raises
+    ------
+    DataError
+        If the splits differ in picture size, or a label is no class number.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    augmentation: Transform | None = None
+
+    def __post_init__(self) -> None:
+        if self.train.pictures.shape[1:] != self.test.pictures.shape[1:]:
+            raise DataError(
+                f"Dataset {self.name}: pictures are {sizes(self.train.pictures.shape[1:])} in train but "
+                f"{sizes(self.test.pictures.shape[1:])} in test; all must have one size."
+            )
+        for part, split in (("train", self.train), ("test", self.test)):
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(
+                    f"Dataset {self.name}: the labels of {part} run from {low} to {high}, but there are "
+                    f"{len(self.classes)} classes, 0 to {len(self.classes) - 1}."
+                )
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.pictures.shape[1:]
+        return channels, height, width
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} ({sizes(value.shape)})" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,108 @@
+"""Picture files as arrays: any file that Pillow reads, brought to the channels and the size that a network takes.
+
+It imports Pillow: import it where the first picture is read, not before.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import ArgumentError, DataError
+from .dataset import Array
+
+PathLike = str | os.PathLike[str]
+
+# What a folder is searched for; a file that is named by itself may have any suffix.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MODES = {1: "L", 3: "RGB"}  # Pillow's names for grey and colour, by the number of channels
+
+
+def find(path: PathLike) -> Iterator[Path]:
+    """The pictures in a folder and its sub-folders, in the order of their names; a file is found as it is.
+
+    Hidden files and links to folders are passed over, so that no link can lead round in a circle.
+    """
+    if not os.path.isdir(path):
+        yield Path(path)
+        return
+    for folder, subfolders, files in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
+    """A picture file as bytes.
+
+    It is turned upright as its EXIF data says; what is transparent becomes white; of 16-bit values the upper 8 bits
+    are kept; of an animation the first picture is taken.
+
+    Parameters
+    ----------
+    path : str or path
+    channels : {1, 3}
+        Grey or colour.
+    size : (int, int), optional
+        Height and width to resize to, whatever the proportions. By default the picture's own.
+
+    Returns
+    -------
+    array of uint8, (C, H, W)
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is no picture, damaged, or larger than Pillow takes for safe.
+    ArgumentError
+        For another number of channels.
+    """
+    if channels not in MODES:
+        raise ArgumentError(f"pictures.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
+    try:
+        if not os.path.isfile(path):
+            raise FileNotFoundError("there is no such file")  # a pipe would be waited for
+        picture = _decode(path).convert(MODES[channels])
+    except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
+        raise DataError(f"picture {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
+    if size is not None:
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)  # (H, W, C)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (C, H, W)
+
+
+def _decode(path: PathLike) -> Image.Image:
+    """The picture upright, opaque and with 8 bits a channel."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which does not harm the pixels
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith(("I", "F")):
+                return _eight_bits(picture)
+            if picture.getbands()[-1] in "Aa" or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            picture.load()
+            return picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Integers of 16 bits (modes I and I;16) or floats in 0 .. 1 (mode F) as bytes; Pillow would clip, not scale."""
+    scale = 255.0 if picture.mode == "F" else 1 / 256
+    values = np.asarray(picture, dtype=np.float32) * scale
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+def _reason(path: PathLike, error: Exception) -> str:
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return "it has more pixels than can be opened safely"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture" if os.path.getsize(path) else "it is empty"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")

@@ -1,0 +1,142 @@
+"""What happens to a batch of pictures on its way into the network.
+
+A transform is called with a whole batch (N, C, H, W) and a random generator, and returns a new batch. It draws its
+random numbers from that generator alone, so that the same generator gives the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..errors import ArgumentError, ShapeError, sizes
+from .dataset import Array, Split, Transform
+
+
+class Compose:
+    """Transforms that run one after the other: ``Compose([PadCrop(4), Flip(), Normalize.of(train)])``.
+
+    Raises ArgumentError if one of them cannot be called.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        for transform in transforms:
+            if not callable(transform):
+                raise ArgumentError(f"Compose: {transform!r} is no transform; it must be callable with (batch, rng).")
+        self.transforms = list(transforms)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        for transform in self.transforms:
+            batch = transform(batch, rng)
+        return batch
+
+    def __repr__(self) -> str:
+        return f"Compose({self.transforms})"
+
+
+class Normalize:
+    """Bytes to float32 numbers of about mean 0 and variance 1 in each channel: (x / 255 - mean) / std.
+
+    Parameters
+    ----------
+    mean, std : sequence of float, one for each channel
+        Of the training pictures scaled to [0, 1].
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one mean and one std > 0 for each channel.
+
+    Examples
+    --------
+    >>> normalize = Normalize(mean=[0.5], std=[0.25])
+    >>> normalize(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)).ravel()
+    array([-2.,  2.], dtype=float32)
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != len(std) or not len(mean):
+            raise ArgumentError(f"Normalize: there are {len(mean)} means but {len(std)} stds; each channel needs both.")
+        for value in std:
+            checks.positive("Normalize", value, "std")
+        self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
+
+    @classmethod
+    def of(cls, split: Split) -> Normalize:
+        """Measure ``split``: the training split, since whatever is measured of the test split leaks into the result.
+
+        A channel that is the same everywhere has no spread to divide by; it becomes 0.
+        """
+        # Counting the 256 values of each channel needs no copy of all the pictures as floats.
+        counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in split.pictures.swapaxes(0, 1)])
+        values = np.arange(256) / 255
+        mean = counts @ values / counts.sum(axis=1)  # (C,)
+        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)  # (C,)
+        return cls(mean.tolist(), np.where(variance > 0, np.sqrt(variance), 1.0).tolist())
+
+    def __call__(self, batch: Array, rng: np.random.Generator | None = None) -> Array:
+        """The batch as float32, of the same shape. Raises ShapeError if it has other channels than were measured."""
+        if batch.ndim != 4 or batch.shape[1] != len(self.mean):
+            raise ShapeError(
+                f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
+                f"{len(self.mean)} channels, as the pictures that were measured."
+            )
+        mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
+        return (batch.astype(np.float32) / 255 - mean) / std
+
+    def __repr__(self) -> str:
+        return f"Normalize(mean={self.mean}, std={self.std})"
+
+
+class PadCrop:
+    """Move each picture by up to ``padding`` pixels along both axes; zeros come in from the border.
+
+    It pads all four sides and cuts a window of the old size out of the result (He et al., arXiv 1512.03385,
+    section 4.2, with 4 pixels for 32x32).
+
+    Parameters
+    ----------
+    padding : int
+        In pixels.
+
+    Raises
+    ------
+    ArgumentError
+        If ``padding`` is no integer >= 1.
+    """
+
+    def __init__(self, padding: int) -> None:
+        self.padding = checks.integer("PadCrop", padding, "padding", 1)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        n, _, height, width = batch.shape
+        p = self.padding
+        padded = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)))  # (N, C, H+2P, W+2P)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+        top, left = rng.integers(0, 2 * p + 1, size=(2, n))
+        return windows[np.arange(n), :, top, left]  # of (N, C, 2P+1, 2P+1, H, W): (N, C, H, W)
+
+    def __repr__(self) -> str:
+        return f"PadCrop({self.padding})"
+
+
+class Flip:
+    """Mirror each picture left to right with probability 1/2.
+
+    For pictures whose mirror image is of the same class: a mirrored cat is a cat, a mirrored 2 is no digit.
+    """
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        mirrored = rng.random(len(batch)) < 0.5
+        return np.where(mirrored[:, None, None, None], batch[..., ::-1], batch)
+
+    def __repr__(self) -> str:
+        return "Flip()"
+
+
+def to_float(batch: Array, rng: Any = None) -> Array:
+    """Bytes to float32 in [0, 1], of the same shape: what a loader without a transform does."""
+    return batch.astype(np.float32) / 255

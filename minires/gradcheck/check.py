@@ -1,0 +1,285 @@
+"""gradcheck: what backward claims, held to finite differences.
+
+When is a claimed slope a, beside the measured n, wrong? Differences in float64 are good to nine digits or so. A
+tolerance of a thousandth, wide enough for the worst of them, would let an error of a thousandth through. So each
+measurement also tells how good it is, by two numbers:
+
+- its *noise*: the rounding of f(x), divided by the step;
+- its *doubt*: half of what the slopes to the left and to the right differ by. Curvature and kinks show there.
+
+A claim within the noise (or within a hundredth of the tolerance) is right. A claim off by more than noise and doubt
+is wrong. In between, a step ten times smaller decides: curvature fades with the step, and a kink beside the point
+falls out of reach. A kink at the very point stays; it is reported as such, for no gradient is right there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..errors import ArgumentError, DTypeError, GradcheckError, sizes
+from ..tensor import Tensor
+from .diagnosis import Evidence, common_places, diagnose
+from .problem import Function, NumPyArray, Problem, Slope
+
+EVERY = 512  # up to this size, every element of an input is moved
+SAMPLE = 64  # of a larger input, that many elements
+DIRECTIONS = 8  # and that many random directions, in which all elements move at once
+STEPS = (1.0, 0.1, 0.01)  # in units of eps
+NOISES = 10.0  # how many times the estimated noise an error may be
+SHARPER = 0.01  # what part of the tolerance is left where noise is small
+
+
+def gradcheck(
+    f: Function,
+    inputs: Tensor | Sequence[Tensor],
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    order: int = 1,
+    seed: int = 0,
+) -> bool:
+    """Compare the backward of ``f`` with central differences, under a random upstream.
+
+    Every element of an input of up to 512 is moved. Of a larger one, 64 elements are, and all together in 8 random
+    directions. It is also checked that neither the inputs nor the upstream are changed, and that a second identical
+    call gives the identical result. Nothing is left behind: no ``grad``, no changed value.
+
+    Parameters
+    ----------
+    f : callable
+        From the inputs to a float64 Tensor of any shape, or a tuple of them. It may use an input through a closure,
+        as a layer does its weights.
+    inputs : Tensor or sequence of Tensor
+        The arguments of f. Those with ``requires_grad=True`` are checked; they must be float64.
+    eps : float
+        The step, relative for values above 1.
+    atol, rtol : float
+        An error may be up to ``atol + rtol * abs(slope)`` if rounding makes the differences that uncertain. Where
+        they are sharp, which is the rule, it may be a hundredth of that, and ``atol`` counts in units of the largest
+        gradient if that is below 1. So an error of 0.1 % is found.
+    order : {1, 2}
+        2 also checks that the gradient can be differentiated again (``create_graph=True``): its derivatives with
+        respect to the inputs and to the upstream, with a second random upstream.
+    seed : int
+        For upstreams, directions and sampled elements. Global random numbers are not touched.
+
+    Returns
+    -------
+    True
+
+    Raises
+    ------
+    GradcheckError
+        If a gradient is wrong, with the place and a guess at the cause; if f has a kink at the inputs; or if the
+        call changes its inputs, is not repeatable, or fails in backward.
+    DTypeError
+        If an input that requires a gradient, or the output, is not float64.
+    ArgumentError
+        If no input requires a gradient, one is not a leaf or is given twice, or for options that cannot be.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> x = mr.tensor([1.0, -2.0, 3.0], requires_grad=True, dtype="float64")
+    >>> mr.gradcheck(mr.ops.relu, x, order=2)
+    True
+    >>> class Halved(mr.Op):
+    ...     def forward(self, x):
+    ...         return x * x
+    ...     def backward(self, upstream):
+    ...         return upstream * self.inputs[0]
+    >>> mr.gradcheck(lambda x: Halved()(x), x)
+    Traceback (most recent call last):
+        ...
+    minires.errors.GradcheckError: gradcheck: the gradient to input 0 (3) is wrong at 3 of 3 elements, ...
+    """
+    largest_error(f, inputs, eps, atol, rtol, order, seed)
+    return True
+
+
+def largest_error(
+    f: Function,
+    inputs: Tensor | Sequence[Tensor],
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    order: int = 1,
+    seed: int = 0,
+) -> float:
+    """As :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
+    for name, tolerance in (("atol", atol), ("rtol", rtol)):
+        checks.not_negative("gradcheck", tolerance, name)
+    checks.positive("gradcheck", eps, "eps")
+    checks.integer("gradcheck", seed, "seed", 0)
+    if not checks.is_integer(order) or order not in (1, 2):
+        raise ArgumentError(f"gradcheck: order is {order!r}; it must be 1 or 2.")
+    rng = np.random.default_rng(seed)
+    check = _Check(Problem(f, _checked_inputs(inputs), rng), Rule(eps, atol, rtol), rng, "the gradient to {}")
+    error = check.run()
+    if order == 2:
+        subject = "the derivative of the gradient with respect to {}"
+        error = max(error, _Check(check.problem.derivative(rng), check.rule, rng, subject).run())
+    return error
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a claimed slope agrees with a measured one; see the top of this file."""
+
+    eps: float
+    atol: float
+    rtol: float
+
+    def allowed(self, slope: Slope, scale: float) -> float:
+        """The error that is no error. ``scale`` is the largest gradient of the input."""
+        steepness = abs(slope.central)
+        sharp = SHARPER * (self.atol * min(1.0, scale) + self.rtol * steepness)
+        return max(sharp, min(NOISES * slope.noise, self.atol + self.rtol * steepness))
+
+    def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> tuple[str, Slope]:
+        """("right", "wrong" or "kink", the slope that decided), where ``measure`` takes a step."""
+        for part in STEPS:
+            slope = measure(part * self.eps)
+            error, doubt = abs(claimed - slope.central), abs(slope.right - slope.left) / 2
+            if error <= self.allowed(slope, scale):
+                return "right", slope
+            if not error <= doubt + NOISES * slope.noise:  # a NaN is wrong, too
+                return "wrong", slope
+        return "kink", slope
+
+
+class _Check:
+    """All inputs of one problem, one after the other. ``subject`` is what messages call a gradient."""
+
+    def __init__(self, problem: Problem, rule: Rule, rng: np.random.Generator, subject: str) -> None:
+        self.problem, self.rule, self.rng, self.subject = problem, rule, rng, subject
+
+    def run(self) -> float:
+        """The largest relative error. Raises GradcheckError at the first input whose gradient is wrong."""
+        claims = self.problem.claim()
+        return max(self._check_input(k, claimed) for k, claimed in zip(self.problem.checked, claims, strict=True))
+
+    def _check_input(self, k: int, claimed: NumPyArray) -> float:
+        measured = np.full(claimed.shape, np.nan)
+        wrong, kinks = [], []
+        for place in self._places(claimed):
+            verdict, slope = self._judge_element(k, claimed, place)
+            measured.flat[place] = slope.central
+            if verdict == "wrong":
+                wrong.append(place)
+            elif verdict == "kink":
+                kinks.append((place, slope))
+        if claimed.size > EVERY and not wrong:
+            wrong = self._search(k, claimed)
+            for place in wrong:
+                measured.flat[place] = self._judge_element(k, claimed, place)[1].central
+        if wrong:
+            raise GradcheckError(self._wrong(k, claimed, measured, wrong))
+        if kinks:
+            raise GradcheckError(self._kink(k, *kinks[0]))
+        known = ~np.isnan(measured)
+        errors, slopes = np.abs(claimed - measured)[known], np.abs(measured)[known]
+        return float(errors.max() / slopes.max()) if slopes.any() else 0.0
+
+    def _places(self, claimed: NumPyArray) -> Sequence[int]:
+        """The flat indices of the elements to move."""
+        if claimed.size <= EVERY:
+            return range(claimed.size)
+        sample = self.rng.choice(claimed.size, SAMPLE, replace=False)
+        suspects = np.flatnonzero(~np.isfinite(claimed))[:SAMPLE]
+        return sorted({*sample.tolist(), *suspects.tolist()})
+
+    def _judge_element(self, k: int, claimed: NumPyArray, place: int) -> tuple[str, Slope]:
+        direction = np.zeros(claimed.shape)
+        direction.flat[place] = 1.0
+        reach = max(1.0, abs(float(self.problem.arrays[k][np.unravel_index(place, claimed.shape)])))
+        return self.rule.judge(
+            lambda step: self.problem.slope(k, direction, step * reach), float(claimed.flat[place]), _largest(claimed)
+        )
+
+    def _judge_direction(self, k: int, claimed: NumPyArray, direction: NumPyArray) -> tuple[str, float]:
+        """The verdict on the slope along ``direction``, and its error."""
+        expected = float((claimed * direction).sum())
+        verdict, slope = self.rule.judge(
+            lambda step: self.problem.slope(k, direction, step), expected, _largest(claimed)
+        )
+        return verdict, abs(expected - slope.central)
+
+    def _search(self, k: int, claimed: NumPyArray) -> list[int]:
+        """Move all elements at once, several times; where the slope is wrong, halve the set until one is left."""
+        for _ in range(DIRECTIONS):
+            direction = self.rng.standard_normal(claimed.shape)
+            if self._judge_direction(k, claimed, direction)[0] != "wrong":
+                continue
+            moving = np.arange(claimed.size)
+            while len(moving) > 1:
+                halves = np.array_split(moving, 2)
+                errors = []
+                for half in halves:
+                    part = np.zeros(claimed.shape)
+                    part.flat[half] = direction.flat[half]
+                    errors.append(self._judge_direction(k, claimed, part)[1])
+                moving = halves[int(np.argmax(errors))]
+            return moving.tolist()
+        return []
+
+    def _wrong(self, k: int, claimed: NumPyArray, measured: NumPyArray, wrong: list[int]) -> str:
+        """Where the gradient to input k is wrong, by how much, and a guess why."""
+        tested = int((~np.isnan(measured)).sum())
+        errors = np.nan_to_num(np.abs(claimed - measured), nan=np.inf).ravel()
+        worst = max(wrong, key=errors.__getitem__)
+        extent = f"{len(wrong)} of {tested} elements{common_places(claimed.shape, wrong)}"
+        if tested < claimed.size:
+            extent = f"{len(wrong)} of {tested} sampled elements"
+        guess = diagnose(Evidence(self.problem, k, claimed, measured, wrong, self.rule.eps))
+        return (
+            f"gradcheck: {self.subject.format(self.problem.names[k])} ({sizes(claimed.shape)}) is wrong at {extent}; "
+            f"{_place(worst, claimed.shape)}backward gives {claimed.flat[worst]:.6g}, differences "
+            f"{measured.flat[worst]:.6g}. {guess}"
+        ).rstrip()
+
+    def _kink(self, k: int, place: int, slope: Slope) -> str:
+        shape = self.problem.arrays[k].shape
+        return (
+            f"gradcheck: f has a kink, a jump or a tie in {self.problem.names[k]} ({sizes(shape)}): "
+            f"{_place(place, shape)}its slope is {slope.left:.6g} from below and {slope.right:.6g} from above, however "
+            "small the step. No gradient is right there; move the input away from it."
+        )
+
+
+def _largest(claimed: NumPyArray) -> float:
+    return float(np.abs(claimed[np.isfinite(claimed)]).max(initial=0.0))
+
+
+def _place(place: int, shape: tuple[int, ...]) -> str:
+    """``"at [2, 0] "`` of a flat index, and nothing for a scalar."""
+    index = ", ".join(str(i) for i in np.unravel_index(place, shape)) if shape else ""
+    return f"at [{index}] " if index else ""
+
+
+def _checked_inputs(inputs: Any) -> list[Tensor]:
+    if not isinstance(inputs, (Tensor, list, tuple)):
+        raise DTypeError(f"gradcheck: inputs is {type(inputs).__name__}; give a tensor, or a list of them.")
+    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for k, x in enumerate(given):
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"gradcheck: input {k} is {type(x).__name__}; make it a tensor, or let f close over it.")
+        if not x.requires_grad:
+            continue
+        if x.dtype != np.float64:
+            raise DTypeError(
+                f"gradcheck: input {k} ({sizes(x.shape)}) is {x.dtype}, whose rounding is as large as the differences "
+                "to be measured; make it with dtype='float64'."
+            )
+        if x.op is not None:
+            raise ArgumentError(f"gradcheck: input {k} is the output of {x.op.name}; give a leaf, or do that inside f.")
+        if any(x is other for other in given[:k]):
+            raise ArgumentError(f"gradcheck: input {k} was given before; give it once, and use it twice inside f.")
+    if not any(x.requires_grad for x in given):
+        raise ArgumentError("gradcheck: no input requires a gradient, so there is nothing to check.")
+    return given

@@ -1,0 +1,234 @@
+"""A function at a point, seen from both sides: the gradient that backward claims, and the slopes that can be measured.
+
+A function of several arrays becomes a number through an upstream: L = sum(upstream * f(inputs)). Backward claims
+the gradient of L; L itself, at two points next to each other, shows its slope between them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autograd import Op, grad
+from ..backend import Array, array_module, device_of, to_device
+from ..errors import DTypeError, GradcheckError, sizes
+from ..state import enable_grad, is_grad_enabled, no_grad
+from ..tensor import Tensor
+
+Function = Callable[..., Any]
+NumPyArray = np.ndarray[Any, Any]
+
+
+class Slope(NamedTuple):
+    """How fast L changes along a direction, measured with a step to either side."""
+
+    left: float
+    right: float
+    noise: float  # how far rounding may have moved the two
+
+    @property
+    def central(self) -> float:
+        """Their mean, in which the curvature cancels."""
+        return (self.left + self.right) / 2
+
+
+class Joined(Op, saves="shapes"):
+    """The outputs of f as one tensor, in which every checked input takes part, be it with a gradient of zero.
+
+    A single output stays as it is; several are laid end to end.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    def forward(self, *arrays: Array) -> Array:
+        outputs = arrays[: self.outputs]
+        if len(outputs) == 1:
+            return outputs[0]
+        return array_module(outputs[0]).concatenate([y.ravel() for y in outputs])
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, ...]:
+        shapes, zeros = self.input_shapes, array_module(upstream.data).zeros
+        parts, start = [], 0
+        for shape in shapes[: self.outputs]:
+            end = start + math.prod(shape)
+            parts.append(upstream if self.outputs == 1 else upstream[start:end].reshape(shape))
+            start = end
+        return (*parts, *(Tensor.wrap(zeros(shape)) for shape in shapes[self.outputs :]))
+
+
+class Problem:
+    """``f`` at ``inputs``, with a random upstream.
+
+    Parameters
+    ----------
+    f : callable
+        From the inputs to a float64 Tensor, or several.
+    inputs : sequence of Tensor
+        Those with ``requires_grad`` are float64 leaves. Their arrays are never written to: f sees copies.
+    rng : numpy.random.Generator
+        What the upstream is drawn from: magnitudes of 0.5 to 1.5, so that no element is too small to count, and
+        both signs.
+    names : sequence of str, optional
+        What messages call the inputs.
+
+    Attributes
+    ----------
+    arrays : list of arrays
+        The values of the inputs.
+    output : array
+        f(inputs); its outputs end to end if there are several.
+    upstream : array
+        Of the shape of ``output``.
+    device : {"cpu", "cuda"}
+        Where the output is.
+    checked : list of int
+        Which inputs require a gradient.
+
+    Raises
+    ------
+    DTypeError
+        If f does not return float64 tensors.
+    GradcheckError
+        If f(inputs) is not finite.
+    """
+
+    def __init__(
+        self, f: Function, inputs: Sequence[Tensor], rng: np.random.Generator, names: Sequence[str] = ()
+    ) -> None:
+        self.f, self.inputs = f, list(inputs)
+        self.names = list(names) or [f"input {k}" for k in range(len(self.inputs))]
+        self.checked = [k for k, x in enumerate(self.inputs) if x.requires_grad]
+        self.arrays = [x.data for x in self.inputs]
+        self.output = self.evaluate(_copies(self.arrays))
+        if not array_module(self.output).isfinite(self.output).all():
+            raise GradcheckError("gradcheck: f gives NaN or infinity at these inputs, so it has no slope to measure.")
+        shape = self.output.shape
+        upstream = np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape))
+        self.device = device_of(self.output)
+        self.upstream = to_device(upstream, self.device)
+
+    def evaluate(self, arrays: Sequence[Array]) -> Array:
+        """The joined output at other values of the inputs, without recording."""
+        with no_grad(), self._holding(arrays):
+            return self._joined().data
+
+    def claim(self) -> list[NumPyArray]:
+        """The gradients to the checked inputs by backward, in the order of ``checked``.
+
+        Raises
+        ------
+        GradcheckError
+            If backward raises, changes what it was given, or gives something else the second time.
+        """
+        first, second = self._backward(), self._backward()
+        if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True)):
+            raise GradcheckError(
+                "gradcheck: a second identical call gives another result; something is kept from call to call, "
+                "or drawn at random."
+            )
+        return first[1:]
+
+    def slope(self, k: int, direction: Array, step: float) -> Slope:
+        """The slope of L from input k, moved by ``step * direction`` both ways.
+
+        The outputs are subtracted before they are summed: what does not change cancels exactly, and rounding comes
+        in only through the outputs that do change.
+        """
+        x, u, y = self.arrays[k], self.upstream, self.output
+        move = step * to_device(direction, device_of(x))
+        above, below = self._moved(k, x + move), self._moved(k, x - move)
+        left, right = (u * (y - below)).sum() / step, (u * (above - y)).sum() / step
+        changed = u * y * (above != below)
+        noise = math.sqrt((changed * changed).sum()) * np.finfo(np.float64).eps / step
+        return Slope(float(left), float(right), noise)
+
+    def differences(
+        self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array] = (), upstream: Array | None = None
+    ) -> NumPyArray:
+        """The gradient to input k at some flat indices by central differences; elsewhere NaN.
+
+        ``arrays`` and ``upstream`` answer what-if questions: the gradient that other values would have.
+        """
+        what_if = copy.copy(self)
+        what_if.arrays = list(arrays) or self.arrays
+        what_if.upstream = self.upstream if upstream is None else upstream
+        found = np.full(self.arrays[k].shape, np.nan)
+        for place in places:
+            direction = np.zeros(found.shape)
+            direction.flat[place] = 1.0
+            found.flat[place] = what_if.slope(k, direction, eps).central
+        return found
+
+    def derivative(self, rng: np.random.Generator) -> Problem:
+        """The gradient of this problem as a function of its own: of the inputs, and of the upstream."""
+
+        def gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
+            recording = is_grad_enabled()
+            *own, upstream = inputs
+            with enable_grad():
+                return grad(self._joined(own), [own[k] for k in self.checked], upstream, create_graph=recording)
+
+        upstream = Tensor(self.upstream, requires_grad=True)
+        return Problem(gradients, [*self.inputs, upstream], rng, [*self.names, "the upstream"])
+
+    def _moved(self, k: int, array: Array) -> Array:
+        return self.evaluate([*self.arrays[:k], array, *self.arrays[k + 1 :]])
+
+    def _backward(self) -> list[NumPyArray]:
+        """The output, and the gradients to the checked inputs."""
+        arrays, upstream = _copies(self.arrays), Tensor(self.upstream)
+        with enable_grad(), self._holding(arrays):
+            root = self._joined()
+            output = to_device(root.data, "cpu").copy()
+            try:
+                grads = grad(root, [self.inputs[k] for k in self.checked], upstream)
+            except Exception as error:  # whatever a backward in the making may raise
+                raise GradcheckError(f"gradcheck: backward raises {type(error).__name__}: {error}") from error
+        given = zip([*self.names, "the upstream"], [*arrays, upstream.data], [*self.arrays, self.upstream], strict=True)
+        for name, array, original in given:
+            if not array_module(array).array_equal(array, original, equal_nan=True):
+                raise GradcheckError(
+                    f"gradcheck: f or its backward changes {name} ({sizes(original.shape)}) in place; others read it, "
+                    "too, so it must work on a copy."
+                )
+        return [output, *(g.numpy() for g in grads)]
+
+    def _joined(self, inputs: Sequence[Tensor] = ()) -> Tensor:
+        inputs = inputs or self.inputs
+        found = self.f(*inputs)
+        outputs = list(found) if isinstance(found, (tuple, list)) else [found]
+        for y in outputs or [found]:
+            if not isinstance(y, Tensor):
+                raise DTypeError(f"gradcheck: f must return a tensor or a tuple of them, not {type(y).__name__}.")
+            if y.dtype != np.float64:
+                raise DTypeError(
+                    f"gradcheck: f returns {y.dtype} ({sizes(y.shape)}), whose rounding hides the slope; "
+                    "everything in it must be float64."
+                )
+        return Joined(len(outputs))(*outputs, *(inputs[k] for k in self.checked))
+
+    @contextmanager
+    def _holding(self, arrays: Sequence[Array]) -> Iterator[None]:
+        """The inputs with other arrays in them.
+
+        The tensors themselves are kept, so that f may also reach them on its own, as a layer does its weights. The
+        setter of ``data`` would tell every pending backward that they were changed; they are not, after this.
+        """
+        own = [x._data for x in self.inputs]
+        try:
+            for x, array in zip(self.inputs, arrays, strict=True):
+                x._data = array
+            yield
+        finally:
+            for x, array in zip(self.inputs, own, strict=True):
+                x._data = array
+
+
+def _copies(arrays: Sequence[Array]) -> list[Array]:
+    return [array.copy(order="K") for array in arrays]

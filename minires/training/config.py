@@ -1,0 +1,106 @@
+"""The settings of a run, and what they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .. import checks, data, models
+from ..backend import DEVICES
+from ..errors import ArgumentError
+
+SCHEDULES = ("cosine", "onecycle", "step", "multistep", "constant")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides how a run turns out. The defaults train a small ResNet on digits in half a minute.
+
+    Parameters
+    ----------
+    model : str
+        One of ``minires.models.names()``.
+    data : str
+        One of ``minires.data.names()``.
+    epochs, batch_size : int
+        Passes over the training pictures, and pictures a step.
+    lr : float
+        The highest learning rate of the schedule.
+    schedule : {"cosine", "onecycle", "step", "multistep", "constant"}
+        How the learning rate changes, batch by batch: see :func:`minires.training.recipe.make_schedule`.
+    warmup : float
+        Epochs in which the learning rate rises from a tenth. "onecycle" has its own rise, and needs none.
+    momentum, weight_decay : float
+        Of SGD with Nesterov's momentum (plain SGD for a momentum of 0).
+    label_smoothing : float
+        The part of each target that all classes share.
+    augment : bool
+        Whether training pictures are changed at random, as their data set allows. Test pictures never are.
+    device : {"cpu", "cuda"}
+    seed : int
+        Decides the initial weights, the order of the pictures and their augmentation.
+    out : str, optional
+        The run folder; by default a new one, ``runs/<model>-<data>-seed<seed>``.
+    save_every : int
+        Epochs between checkpoints.
+
+    Raises
+    ------
+    ArgumentError
+        For a value out of range, with the option's name.
+    """
+
+    model: str = "resnet8"
+    data: str = "digits"
+    epochs: int = 40
+    batch_size: int = 64
+    lr: float = 0.1
+    schedule: str = "cosine"
+    warmup: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    augment: bool = True
+    device: str = "cpu"
+    seed: int = 0
+    out: str | None = None
+    save_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in {
+            "model": models.names(),
+            "data": data.names(),
+            "schedule": SCHEDULES,
+            "device": DEVICES,
+            "augment": (True, False),
+        }.items():
+            if getattr(self, name) not in choices:
+                among = ", ".join(map(str, choices))
+                raise ArgumentError(f"train: there is no {name} {getattr(self, name)!r}; choose one of {among}.")
+        for name, minimum in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("save_every", 1)):
+            checks.integer("train", getattr(self, name), name, minimum)
+        checks.positive("train", self.lr, "lr")
+        for name in ("warmup", "momentum", "weight_decay"):
+            checks.not_negative("train", getattr(self, name), name)
+        checks.fraction("train", self.label_smoothing, "label_smoothing", below_one=True)
+        checks.fraction("train", self.momentum, "momentum", below_one=True)
+        if self.out is not None and (not isinstance(self.out, str) or not self.out):
+            raise ArgumentError(f"train: out is {self.out!r}; it must be the path of a folder.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings by name, as JSON can store them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Config:
+        """The settings in ``stored``, which may hold more. Raises ArgumentError for values out of range."""
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+
+    def differences(self, other: Config) -> list[str]:
+        """The names of the settings that would make the two runs turn out differently."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name not in ("out", "save_every") and getattr(self, field.name) != getattr(other, field.name)
+        ]

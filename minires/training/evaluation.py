@@ -1,0 +1,85 @@
+"""How good a model is on a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data import Loader, Split
+from ..data.dataset import Transform
+from ..nn import Module
+from ..ops import cross_entropy, softmax
+from ..state import no_grad
+from ..tensor import Tensor, tensor
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model makes of N pictures of K classes.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy, without label smoothing.
+    accuracy : float
+        0 to 1.
+    errors : int
+        The number of wrong predictions.
+    confusion : array of int64, (K, K)
+        Pictures of class i (row) that were taken for class j (column).
+    predictions : array of int64, (N,)
+    probabilities : array of float32, (N, K)
+    """
+
+    loss: float
+    accuracy: float
+    errors: int
+    confusion: Array
+    predictions: Array
+    probabilities: Array
+
+
+def evaluate(model: Module, split: Split, transform: Transform | None = None, batch_size: int = 256) -> Evaluation:
+    """Run ``model`` in evaluation mode over ``split``; its mode is put back afterwards.
+
+    Parameters
+    ----------
+    model : Module
+        Takes (N, C, H, W) and returns logits (N, K).
+    split : Split
+    transform : callable, optional
+        That of the training pictures without augmentation: ``Normalize.of(train)``, or ``load_run(path).normalize``.
+    batch_size : int
+
+    Raises
+    ------
+    ArgumentError, ShapeError, LabelError
+        If the pictures or labels do not fit the model.
+    """
+    device = next(parameter.device for parameter in model.parameters())
+    was_training = model.training
+    model.eval()
+    logits = []
+    with no_grad():
+        for pictures, _ in Loader(split, batch_size, seed=0, transform=transform):
+            logits.append(model(tensor(pictures, device=device)).numpy())
+    model.train(was_training)
+    return assess(np.concatenate(logits), split.labels)
+
+
+def assess(logits: Array, labels: Array) -> Evaluation:
+    """Compare logits (N, K) with labels (N,)."""
+    classes = logits.shape[1]
+    scores = Tensor.wrap(logits)
+    loss = cross_entropy(scores, labels).item()  # checks the labels, too
+    predictions = logits.argmax(axis=1)
+    errors = int((predictions != labels).sum())
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    return Evaluation(
+        loss, 1 - errors / len(labels), errors, confusion, predictions, softmax(scores, axis=1).numpy()
+    )

@@ -1,0 +1,116 @@
+"""The figures of a run folder.
+
+They are drawn on a Figure of their own and never through pyplot, whose global state belongs to the user.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..nn.serialization import write_atomically
+from .folder import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRAIN, TEST = "#888888", "#1f5fa8"  # grey for what was practised, blue for what counts
+MOST_COUNTS = 30  # with more classes, neither numbers in the cells nor names beside them can be read
+
+
+def write_curves(path: Path, history: list[Row], title: str) -> None:
+    """Draw loss and error of training and test pictures over the epochs.
+
+    Training curves are means over each epoch, while the network changes and its pictures are augmented: so they may
+    lie above the test curves. Raises DataError if ``path`` cannot be written.
+    """
+    figure = _figure(width=9, height=3.8)
+    loss, error = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for split, colour in (("train", TRAIN), ("test", TEST)):
+        _curve(loss, epochs, [row[f"{split}_loss"] for row in history], f"{split} {{:.4f}}", colour)
+        percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
+        _curve(error, epochs, percent, f"{split} {{:.2f}} %", colour)
+    loss.set_yscale("log")
+    error.set_yscale("symlog", linthresh=1)  # a logarithm down to 1 %, and a place for 0 below
+    error.set_ylim(bottom=0)
+    for axes, name in ((loss, "loss"), (error, "error in %")):
+        axes.set_title(name, loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(title=f"after epoch {epochs[-1]}", frameon=False, alignment="left")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
+    """A line whose label, with ``{}`` for it, tells its last value."""
+    axes.plot(epochs, values, color=colour, label=label.format(values[-1]), marker="o", markevery=[-1], markersize=4)
+
+
+def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> None:
+    """Draw how many pictures of each class (row) were taken for which (column): blue for right, orange for wrong.
+
+    Parameters
+    ----------
+    path : Path
+    confusion : array of int, (K, K)
+    classes : sequence of K str
+
+    Raises
+    ------
+    DataError
+        If ``path`` cannot be written.
+    """
+    k = len(classes)
+    size = min(2.5 + 0.42 * k, 12)
+    figure = _figure(width=size, height=size)
+    axes = figure.subplots()
+    colours = _cell_colours(confusion)  # (K, K, 3)
+    axes.imshow(colours)
+    if k <= MOST_COUNTS:
+        for row, column in np.argwhere(confusion):
+            ink = "white" if colours[row, column].mean() < 0.6 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=ink, fontsize=9)
+        upright = 90 if max(map(len, classes)) > 2 else 0
+        axes.set_xticks(range(k), classes, rotation=upright)
+        axes.set_yticks(range(k), classes)
+        axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="#e6e6e6")
+        axes.tick_params(which="both", length=0)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("true class")
+    total = int(confusion.sum())
+    axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test pictures wrong")
+    _save(figure, path)
+
+
+def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(K, K, 3): the diagonal in blue by the share of its class, the rest in orange by the share of the worst."""
+    right = np.eye(len(confusion), dtype=bool)
+    wrong = np.where(right, 0, confusion)
+    share = np.where(right, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1), wrong / max(wrong.max(), 1))
+    full = np.where(right[..., None], [0.12, 0.37, 0.66], [0.90, 0.45, 0.10])  # (K, K, 3)
+    return 1 + (full - 1) * np.sqrt(share)[..., None]  # the root keeps a few mistakes visible beside many
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    png = io.BytesIO()
+    figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
+    write_atomically(path, png.getvalue())

@@ -1,0 +1,128 @@
+"""The run folder: which one a run writes to, and its files.
+
+============================  ==========================================================================
+``config.json``               the settings, and what it takes to use the model without its data set
+``model.safetensors``         the weights after the last epoch
+``history.csv``               a row an epoch: learning rate at its start, losses, accuracies, seconds
+``metrics.json``              the result, written when the run is complete
+``curves.png``                loss and error over the epochs
+``confusion.png``             which test pictures were taken for what
+``checkpoint.safetensors``    what ``--resume`` continues from
+============================  ==========================================================================
+
+Every file is written atomically: a run that is killed leaves whole files only.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError, RunError
+from ..nn.serialization import write_atomically
+from .config import Config
+
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+CURVES = "curves.png"
+CONFUSION = "confusion.png"
+CHECKPOINT = "checkpoint.safetensors"
+
+COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
+
+Row = dict[str, Any]  # of the history, with the keys COLUMNS
+
+
+def new_folder(config: Config) -> Config:
+    """``config`` with ``out`` set to a folder for a new run, which is made; no earlier run is ever overwritten.
+
+    Without ``out`` it is ``runs/<model>-<data>-seed<seed>``, with a number added if there is one already.
+
+    Raises
+    ------
+    RunError
+        If ``out`` was given and holds a run, or the folder cannot be made.
+    """
+    try:
+        if config.out is not None:
+            folder = Path(config.out)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any((folder / name).exists() for name in (CONFIG, MODEL, METRICS)):
+                raise RunError(f"train: {folder} already holds a run; continue it with --resume, or choose another --out.")
+            return config
+        number = 1
+        while (folder := _default_folder(config, number)).exists():
+            number += 1
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"train: the run folder {folder} cannot be made: {error.strerror or error}.") from error
+    return replace(config, out=str(folder))
+
+
+def existing_folder(config: Config) -> Config:
+    """``config`` with ``out`` set to the folder of the run to be resumed: by default the latest with these settings' name.
+
+    Raises
+    ------
+    RunError
+        If there is no run, or it was started with other settings.
+    """
+    number = 1
+    while _default_folder(config, number + 1).exists():
+        number += 1
+    folder = Path(config.out) if config.out is not None else _default_folder(config, number)
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"train: there is no run to resume in {folder}: it has no {CONFIG}; leave --resume out to start one.")
+    try:
+        started_with = Config.from_json(read_json(folder / CONFIG))
+    except ArgumentError as error:
+        raise damaged(folder, error) from error
+    if different := started_with.differences(config):
+        said = ", ".join(f"{name} {getattr(started_with, name)}, not {getattr(config, name)}" for name in different)
+        raise RunError(
+            f"train: the run in {folder} was started with {said}; resume it with the settings that it was started "
+            "with, or choose another --out."
+        )
+    return replace(config, out=str(folder))
+
+
+def _default_folder(config: Config, number: int) -> Path:
+    name = f"{config.model}-{config.data}-seed{config.seed}"
+    return Path("runs") / (name if number == 1 else f"{name}-{number}")
+
+
+def damaged(folder: Path, error: Exception) -> RunError:
+    """The error for a folder whose files are not what a run wrote."""
+    reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+    return RunError(f"the run in {folder} is damaged: {reason.rstrip('.')}.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises RunError if it holds no such thing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path.parent, ValueError(f"{path.name} cannot be read as JSON ({error})")) from error
+    if not isinstance(content, dict):
+        raise damaged(path.parent, ValueError(f"{path.name} holds {type(content).__name__}, not an object"))
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object as JSON that people can read. Raises DataError if that fails."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_history(folder: Path, history: list[Row]) -> None:
+    """Write ``history.csv``. Raises DataError if that fails."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([f"{row[column]:.6g}" for column in COLUMNS] for row in history)
+    write_atomically(folder / HISTORY, text.getvalue().encode())

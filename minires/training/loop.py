@@ -1,0 +1,188 @@
+"""The training loop, from settings to a run folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import data
+from ..backend import manual_seed
+from ..data import Loader
+from ..data.transforms import Normalize
+from ..errors import RunError
+from ..nn import Module
+from ..ops import cross_entropy
+from ..optim import Optimizer, Schedule
+from ..tensor import Tensor, tensor
+from ..version import __version__
+from . import figures
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import Config
+from .evaluation import evaluate
+from .folder import CONFIG, CONFUSION, CURVES, METRICS, Row, existing_folder, new_folder, write_history, write_json
+from .progress import Progress
+from .recipe import make_model, make_optimizer, make_schedule, make_transform
+from .run import description
+
+
+# Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def train(config: Config, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Train a model as ``config`` says, and leave a run folder behind.
+
+    The result is that of the last epoch: choosing the epoch that tests best would be fitting the test pictures.
+    The same settings on the same machine give the same weights, bit for bit, in one go or resumed.
+
+    Parameters
+    ----------
+    config : Config
+    resume : bool
+        Continue the run in ``config.out`` after its last checkpoint. A complete run stays as it is.
+    progress : Progress, optional
+        Told how it goes.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds: the settings' names, ``test_accuracy`` (0 to 1), ``test_error_percent``,
+        ``train_seconds`` (without evaluation), ``images_per_second``, ...
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run already (or none, to be resumed), or the loss stops being finite.
+    DataError
+        If the data set cannot be read, or the folder not written to.
+    DeviceError
+        If ``config.device`` is not there.
+    """
+    progress = progress or Progress()
+    dataset = data.load(config.data)
+    manual_seed(config.seed)
+    model = make_model(config, dataset)
+    normalize = Normalize.of(dataset.train)
+    transform = make_transform(config, dataset, normalize)
+    loader = Loader(dataset.train, config.batch_size, shuffle=True, seed=config.seed, transform=transform)
+    optimizer = make_optimizer(config, model)
+    schedule = make_schedule(config, optimizer, batches=len(loader))
+
+    config = existing_folder(config) if resume else new_folder(config)
+    folder = Path(str(config.out))
+    history = load_checkpoint(folder, model, optimizer, schedule) if resume else []
+    write_json(folder / CONFIG, description(config, dataset, normalize))
+
+    progress.start(config, model, dataset, start_epoch=len(history) + 1)
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        lr = schedule.get_last_lr()[0]
+        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
+        test = evaluate(model, dataset.test, normalize)
+        require_finite(test.loss, f"the test after epoch {epoch}", lr)
+        history.append(
+            {
+                "epoch": epoch,
+                "lr": lr,
+                "train_loss": tally.loss,
+                "train_accuracy": tally.accuracy,
+                "test_loss": test.loss,
+                "test_accuracy": test.accuracy,
+                "seconds": tally.seconds,
+            }
+        )
+        write_history(folder, history)
+        if epoch % config.save_every == 0 or epoch == config.epochs:
+            save_checkpoint(folder, model, optimizer, schedule, history)
+        progress.epoch(epoch, history[-1])
+
+    test = evaluate(model, dataset.test, normalize)
+    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
+    figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+    train_seconds = sum(row["seconds"] for row in history)
+    metrics = {
+        "model": config.model,
+        "data": config.data,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "device": config.device,
+        "test_accuracy": test.accuracy,
+        "test_error_percent": 100 * test.errors / len(dataset.test),
+        "test_loss": test.loss,
+        "train_seconds": train_seconds,
+        "images_per_second": config.epochs * len(dataset.train) / train_seconds,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "out": config.out,
+        "minires": __version__,
+    }
+    write_json(folder / METRICS, metrics)
+    progress.end(metrics)
+    return metrics
+
+
+def train_epoch(
+    config: Config,
+    epoch: int,
+    model: Module,
+    loader: Loader,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    progress: Progress,
+) -> Tally:
+    """One pass over the training pictures: forward, loss, backward, step, for each batch."""
+    model.train()
+    loader.set_epoch(epoch)
+    tally = Tally()
+    for batch, (pictures, labels) in enumerate(loader, start=1):
+        logits = model(tensor(pictures, device=config.device))  # (B, K)
+        loss = cross_entropy(logits, labels, config.label_smoothing)
+        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config.lr)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+        tally.add(loss, logits, labels)
+        pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
+        progress.batch(
+            epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed
+        )
+    return tally
+
+
+class Tally:
+    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seconds = 0.0
+        self.pictures = 0
+        self.correct = 0
+        self.summed_loss = 0.0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
+        """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
+        self.pictures += len(labels)
+        self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
+        self.summed_loss += loss.item() * len(labels)
+        self.seconds = time.perf_counter() - self.start
+
+    @property
+    def loss(self) -> float:
+        return self.summed_loss / self.pictures
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.pictures
+
+    @property
+    def speed(self) -> float:
+        """Pictures a second."""
+        return self.pictures / self.seconds
+
+
+def require_finite(loss: float, where: str, lr: float) -> None:
+    """Raise RunError if ``loss`` is NaN or infinite: no later step could mend the weights."""
+    if not math.isfinite(loss):
+        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {lr:g}).")

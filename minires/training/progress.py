@@ -1,0 +1,40 @@
+"""What a training run tells whoever watches: a progress bar, a notebook, a test, or nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..data import Dataset
+from ..nn import Module
+from .config import Config
+
+
+class Progress:
+    """Base class: says nothing. A subclass overrides the methods that it needs."""
+
+    def start(self, config: Config, model: Module, dataset: Dataset, start_epoch: int) -> None:
+        """Training begins with epoch ``start_epoch``: 1, or a later one when a run is resumed.
+
+        ``config.out`` is the run folder by now, even if it was not given.
+        """
+
+    def batch(
+        self,
+        epoch: int,
+        done: int,
+        total: int,
+        loss: float,
+        accuracy: float,
+        pictures_per_second: float,
+        seconds_left: float,
+    ) -> None:
+        """Batch number ``done`` of ``total`` is done, both counted from 1.
+
+        ``loss`` and ``accuracy`` (0 to 1) are means over the epoch so far; ``seconds_left`` is for the whole run.
+        """
+
+    def epoch(self, epoch: int, row: dict[str, Any]) -> None:
+        """Epoch number ``epoch`` is done, evaluated and saved; ``row`` is its row of ``history.csv``."""
+
+    def end(self, metrics: dict[str, Any]) -> None:
+        """The run is complete; ``metrics`` is what ``metrics.json`` holds."""

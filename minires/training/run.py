@@ -1,0 +1,91 @@
+"""A finished run, read back from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..data import Dataset
+from ..data.transforms import Normalize
+from ..errors import MiniresError, RunError
+from ..nn import Module
+from ..nn.serialization import PathLike, load
+from ..version import __version__
+from .config import Config
+from .folder import CONFIG, MODEL, damaged, read_json
+from .recipe import model_options
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained network, and what it takes to use it without its data set.
+
+    Attributes
+    ----------
+    path : Path
+        The run folder.
+    config : Config
+        The settings that it was trained with.
+    model : Module
+        In evaluation mode, on the CPU.
+    classes : tuple of str
+        The name of each class number.
+    normalize : Normalize
+        Makes floats of pictures as the network knows them: ``normalize(uint8 (N, C, H, W))``.
+    picture_shape : (int, int, int)
+        (C, H, W) of those pictures.
+    """
+
+    path: Path
+    config: Config
+    model: Module
+    classes: tuple[str, ...]
+    normalize: Normalize
+    picture_shape: tuple[int, int, int]
+
+
+def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
+    """What ``config.json`` holds: the settings, and what :func:`load_run` needs besides the weights."""
+    return {
+        **config.to_json(),
+        "model_options": model_options(dataset),
+        "classes": list(dataset.classes),
+        "picture_shape": list(dataset.picture_shape),
+        "mean": normalize.mean,
+        "std": normalize.std,
+        "minires": __version__,
+    }
+
+
+def load_run(path: PathLike) -> Run:
+    """Read the run in the folder ``path``.
+
+    Raises
+    ------
+    RunError
+        If there is no run, it has not come to its first checkpoint, or its files are damaged.
+
+    Examples
+    --------
+    >>> from minires.training import load_run
+    >>> load_run("runs/no-such-run")
+    Traceback (most recent call last):
+    minires.errors.RunError: runs/no-such-run is no run folder: it has no config.json; is it the --out of a `minires train`?
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"{folder} is no run folder: it has no {CONFIG}; is it the --out of a `minires train`?")
+    if not (folder / MODEL).exists():
+        raise RunError(f"the run in {folder} has saved no model yet; continue it with `minires train --resume`.")
+    stored = read_json(folder / CONFIG)
+    try:
+        config = Config.from_json(stored)
+        model = models.build(config.model, **stored["model_options"])
+        model.load_state_dict(load(folder / MODEL))
+        channels, height, width = stored["picture_shape"]
+        normalize = Normalize(stored["mean"], stored["std"])
+        return Run(folder, config, model.eval(), tuple(stored["classes"]), normalize, (channels, height, width))
+    except (MiniresError, KeyError, ValueError, TypeError) as error:
+        raise damaged(folder, error) from error

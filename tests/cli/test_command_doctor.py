@@ -1,0 +1,123 @@
+"""``minires doctor`` and ``show_config()``: facts about this machine, and advice when something is amiss."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import diagnose
+
+
+@pytest.fixture(autouse=True)
+def no_data_folder(monkeypatch):
+    monkeypatch.delenv("MINIRES_DATA", raising=False)
+
+
+def facts_and_advice():
+    report = diagnose.examine()
+    return dict(report.facts), " ".join(report.advice)
+
+
+def test_the_report(minires, capsys):
+    result = minires("doctor")
+    assert result.status == 0 and result.err == ""
+    for text in (mr.__version__, np.__version__, "python", "CPU", "BLAS", "GFLOP/s", "GPU", "digits", "to mend"):
+        assert text in result.out
+    mr.show_config()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:11]] == [
+        line.split()[0] for line in result.out.splitlines()[:11]
+    ]
+
+
+def test_the_speed_and_the_cpu_are_plausible():
+    assert 1e8 < diagnose.matrix_product_speed(256) < 1e14
+    assert diagnose.vector_bits() in (128, 256, 512) and diagnose.usable_cores() >= 1 and diagnose.cpu_name()
+
+
+@pytest.mark.parametrize(
+    ("found", "bits"),
+    [(["X86_V4"], 512), (["AVX2", "AVX512_SKX"], 512), (["AVX2", "FMA3"], 256), (["X86_V3"], 256), (["ASIMD"], 128)],
+)
+def test_vector_width(monkeypatch, found, bits):
+    config = {"SIMD Extensions": {"baseline": ["SSE", "SSE2"], "found": found}}
+    monkeypatch.setattr(diagnose, "_numpy_config", lambda: config)
+    assert diagnose.vector_bits() == bits
+
+
+def test_a_blas_that_takes_the_cpu_for_a_lesser_one(monkeypatch):
+    monkeypatch.setattr(diagnose, "vector_bits", lambda: 512)
+    monkeypatch.setattr(diagnose, "usable_cores", lambda: 4)
+    monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", "Haswell", 1))
+    facts, advice = facts_and_advice()
+    assert facts["BLAS"] == "openblas 0.3, kernels for Haswell, 1 thread"
+    assert "OPENBLAS_CORETYPE=SkylakeX" in advice and "BLAS uses 1 of 4 cores" in advice
+
+
+def test_nothing_to_mend(monkeypatch):
+    monkeypatch.setattr(diagnose, "vector_bits", lambda: 512)
+    monkeypatch.setattr(diagnose, "usable_cores", lambda: 2)
+    monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", "SkylakeX", 2))
+    monkeypatch.setattr(diagnose.shutil, "which", lambda program: None)
+    monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: None)
+    report = diagnose.examine()
+    assert not report.advice and str(report).endswith("\nnothing to mend")
+
+
+def test_without_threadpoolctl_numpy_says_what_it_was_built_with(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    blas = diagnose.blas_in_use()
+    assert blas.name and blas.threads == 0 and str(blas) == f"{blas.name} {blas.version}"
+
+
+@pytest.mark.parametrize(("version", "said"), [(None, "is not installed"), ("0.50", "cannot be imported (too old)")])
+def test_without_numba(monkeypatch, version, said):
+    def fail(name):
+        raise ImportError("too old")
+
+    monkeypatch.setattr(diagnose.importlib, "import_module", fail)
+    monkeypatch.setattr(diagnose, "version_of", lambda package: version if package == "numba" else None)
+    facts, advice = facts_and_advice()
+    assert facts["engine"] == "the textbook only" and f"Numba {said}" in advice
+
+
+def fake_cupy(monkeypatch, **runtime):
+    installed = {"cupy-cuda13x": "13.6.0"}
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(**runtime)))
+    monkeypatch.setattr(diagnose, "version_of", installed.get)
+    monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: cupy)
+
+
+def test_a_gpu(monkeypatch):
+    gpu = {"name": b"NVIDIA H200", "totalGlobalMem": 139 * 2**30}
+    fake_cupy(monkeypatch, getDeviceProperties=lambda number: gpu, runtimeGetVersion=lambda: 13010)
+    facts, _ = facts_and_advice()
+    assert facts["GPU"] == "NVIDIA H200, 139 GiB, CUDA 13.1, cupy-cuda13x 13.6.0"
+
+
+def test_a_gpu_that_cannot_be_used(monkeypatch):
+    def fail(number):
+        raise RuntimeError("driver\n is too old")
+
+    fake_cupy(monkeypatch, getDeviceProperties=fail)
+    monkeypatch.setattr(diagnose.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
+    facts, advice = facts_and_advice()
+    assert facts["GPU"].startswith("not used") and "CuPy cannot use it (driver is too old)" in advice
+
+
+def test_a_driver_without_cupy(monkeypatch):
+    monkeypatch.setattr(diagnose, "version_of", lambda package: None)
+    monkeypatch.setattr(diagnose.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
+    facts, advice = facts_and_advice()
+    assert facts["GPU"] == "not used: CuPy is not installed" and "minires[cuda13]" in advice
+
+
+def test_the_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path))
+    assert facts_and_advice()[0]["MINIRES_DATA"] == f"{tmp_path}: empty"
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    assert facts_and_advice()[0]["MINIRES_DATA"] == f"{tmp_path}: cifar-10-batches-bin"
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "missing"))
+    facts, advice = facts_and_advice()
+    assert "there is no such folder" in facts["MINIRES_DATA"] and "which is no folder" in advice

@@ -1,0 +1,114 @@
+"""``minires train``: from options to a run folder, on a terminal and not, stopped and resumed."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from minires.cli import output, progress, summary
+from minires.cli import train as train_module
+from minires.errors import DeviceError
+from minires.training import Config
+
+FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
+
+
+def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
+    out = tmp_path / "a run"
+    options = ["--model", "plain8", "--epochs", 2, "--batch-size", 20, "--lr", 0.05, "--schedule", "constant"]
+    result = minires("train", *options, "--no-augment", "--seed", 3, "--out", out)
+    assert result.status == 0 and result.err == ""
+    assert all((out / name).stat().st_size for name in FILES)
+
+    stored = json.loads((out / "config.json").read_text())
+    assert (stored["model"], stored["epochs"], stored["batch_size"], stored["lr"]) == ("plain8", 2, 20, 0.05)
+    assert (stored["schedule"], stored["augment"], stored["seed"]) == ("constant", False, 3)
+
+    lines = result.out.splitlines()
+    assert sum(line.strip().startswith(("1/2 ", "2/2 ")) for line in lines) == 2, "one line an epoch"
+    accuracy = json.loads((out / "metrics.json").read_text())["test_accuracy"]
+    assert f"test accuracy  {100 * accuracy:.1f} %, {round(30 * (1 - accuracy))} of 30 pictures wrong" in result.out
+    assert "(always the same answer: 33.3 %)" in result.out
+    assert f"minires evaluate '{out}'" in result.out, "a folder with a space is quoted"
+    assert "minires train --model resnet8" in result.out
+
+
+def test_the_defaults_are_those_of_the_settings(minires, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def train(config, resume, progress):
+        seen.append((config, resume))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minires.training.train", train)
+    assert minires("train").status == 130
+    assert seen == [(Config(), False)]
+
+
+def test_a_missing_gpu_is_noticed_before_the_data_is_loaded(minires, monkeypatch, tmp_path):
+    def no_gpu(device):
+        raise DeviceError(f"device {device!r} needs CuPy, which is not installed.")
+
+    monkeypatch.setattr(train_module, "check_device", no_gpu)
+    monkeypatch.setattr("minires.data.load", lambda name: pytest.fail("the data was loaded"))
+    result = minires("train", "--device", "cuda", "--out", tmp_path / "run")
+    assert result.status == 1 and result.out == ""
+    assert result.err.startswith("minires train: device 'cuda'") and result.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_says_how_to_go_on_and_a_resumed_run_keeps_its_settings(minires, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def stop_after_first_epoch(self, epoch, row):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.TrainingProgress, "epoch", stop_after_first_epoch)
+        result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", out)
+    assert result.status == 130
+    assert result.err == f"minires train: stopped by Ctrl-C; go on with: minires train --resume --out {out}.\n"
+
+    result = minires("train", "--resume", "--out", out)
+    assert result.status == 0 and "resumed: 1 epoch of 2 are done" in result.out
+    assert "   2/2 " in result.out and "   1/2 " not in result.out
+    assert (out / "history.csv").read_text().count("\n") == 3
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(minires, run_folder):
+    result = minires("train", "--out", run_folder)
+    assert result.status == 1 and "already holds a run; continue it with --resume" in result.err
+    result = minires("train", "--resume", "--out", run_folder, "--lr", "0.3")
+    assert result.status == 1 and "lr 0.1, not 0.3" in result.err
+    result = minires("train", "--resume", "--out", run_folder, "--lr", "-3")
+    assert result.status == 2 and "--lr is -3" in result.err
+
+
+def test_damaged_settings_cannot_be_resumed(minires, tmp_path):
+    (tmp_path / "config.json").write_text('{"lr": -1}')
+    result = minires("train", "--resume", "--out", tmp_path)
+    assert result.status == 1 and "is damaged" in result.err and result.err.count("\n") == 1
+
+
+def test_a_terminal_gets_a_bar_with_loss_accuracy_speed_and_time_left(minires, tmp_path, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system="standard", highlight=False)
+    monkeypatch.setattr(output, "make_console", lambda: console)
+    assert minires("train", "--epochs", "1", "--out", tmp_path / "run").status == 0
+    shown = screen.getvalue()
+    assert "\x1b[" in shown and "━" in shown
+    assert all(text in shown for text in ("loss ", "accuracy ", "pictures/s", " left"))
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor is shown again"
+
+
+def test_the_summary_of_a_network_without_mistakes(run_folder):
+    config = Config(model="resnet1202", out=str(run_folder))
+    commands = [command for command, _ in summary.next_commands(config)]
+    assert len(commands) == 2, "there is no plain net of 1202 layers"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")])
+def test_duration(seconds, text):
+    assert progress.duration(seconds) == text

@@ -1,0 +1,58 @@
+"""What every test gets: a seed, a check that no switch is left on, and the devices of this machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import minires as mr
+from minires.backend import check_device
+from minires.dispatch import _kernels
+from minires.state import state
+
+# The same examples in every run, and no files left behind: a failure here is a failure everywhere.
+settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.load_profile("minires")
+
+SWITCHES = ("grad_enabled", "engine", "anomaly", "profile")
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """Seed the one generator, and fail a test that leaves a switch or a kernel behind."""
+    mr.manual_seed(0)
+    before = {name: getattr(state, name) for name in SWITCHES}
+    kernels = dict(_kernels)
+    yield
+    left = {name: getattr(state, name) for name in SWITCHES if getattr(state, name) is not before[name]}
+    for name, value in before.items():
+        setattr(state, name, value)
+    new = {op.__name__ for op, *_ in _kernels.keys() - kernels.keys() if not op.__module__.startswith("minires.")}
+    assert not left, f"the test left global state changed: {left}"
+    assert not new, f"the test left kernels registered: {new}"
+
+
+@pytest.fixture
+def rng():
+    """Random numbers of the test's own, the same in each run."""
+    return np.random.default_rng(20160627)
+
+
+def _gpu() -> str | None:
+    """Why there is no GPU to test on; None if there is one."""
+    try:
+        check_device("cuda")
+    except mr.errors.DeviceError as error:
+        return str(error)
+    return None
+
+
+NO_GPU = _gpu()
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU is not None, reason=str(NO_GPU)))]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Each device in turn: a test that takes it runs on the CPU and, where there is one, on the GPU."""
+    return request.param

@@ -1,0 +1,154 @@
+"""Picture files: every kind that Pillow reads becomes bytes (C, H, W); what it does not is one sentence."""
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minires.data.pictures import find, read
+from minires.errors import ArgumentError, DataError
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def png(width, height, bits=8):
+    """A PNG file of a grey picture whose header promises this size, and whose data breaks off."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+
+
+def test_colour_and_grey(tmp_path, rng):
+    path = tmp_path / "picture.png"
+    pixels = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    colour = read(path)
+    assert colour.dtype == np.uint8 and colour.flags.c_contiguous
+    np.testing.assert_array_equal(colour, pixels.transpose(2, 0, 1))
+    grey = read(path, channels=1)
+    assert grey.shape == (1, 5, 7)
+    np.testing.assert_allclose(grey[0], pixels @ [0.299, 0.587, 0.114], atol=1)
+    with pytest.raises(ArgumentError, match="channels is 4; it must be 1"):
+        read(path, channels=4)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
+    path = tmp_path / f"picture.{suffix}"
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(read(path, channels=1)[0], values // 256)
+    np.testing.assert_array_equal(read(path, channels=3)[2], values // 256)
+
+
+def test_integers_of_32_bits_and_floats(tmp_path):
+    path = tmp_path / "picture.tif"
+    values = np.linspace(0, 1, 12).reshape(3, 4)
+    Image.fromarray((values * 65535).astype(np.int32)).save(path)
+    np.testing.assert_allclose(read(path, 1)[0], values * 255, atol=1)
+    Image.fromarray(values.astype(np.float32)).save(path)
+    np.testing.assert_allclose(read(path, 1)[0], values * 255, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "name", "expected"),
+    [
+        ("1", 1, "a.png", WHITE),
+        ("L", 77, "a.png", (77, 77, 77)),
+        ("LA", (77, 255), "a.png", (77, 77, 77)),
+        ("LA", (77, 0), "a.png", WHITE),
+        ("RGBA", (0, 0, 0, 0), "a.png", WHITE),
+        ("RGBA", (255, 0, 0, 255), "a.webp", RED),
+        ("CMYK", (0, 255, 255, 0), "a.jpg", RED),
+        ("CMYK", (0, 255, 255, 0), "a.tif", RED),
+        ("YCbCr", (255, 128, 128), "a.jpg", WHITE),
+    ],
+)
+def test_modes(tmp_path, mode, colour, name, expected):
+    Image.new(mode, (4, 3), colour).save(tmp_path / name, quality=100)
+    picture = read(tmp_path / name)
+    assert picture.shape == (3, 3, 4)
+    np.testing.assert_allclose(picture[:, 1, 1], expected, atol=3)
+
+
+def test_a_half_transparent_pixel_is_half_white(tmp_path):
+    Image.new("RGBA", (2, 2), (0, 0, 0, 128)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read(tmp_path / "a.png"), 127, atol=1)
+
+
+def test_palettes_and_animations(tmp_path):
+    picture = Image.new("P", (4, 3), 1)
+    picture.putpalette([9, 9, 9, *RED])
+    picture.save(tmp_path / "palette.png")
+    assert tuple(read(tmp_path / "palette.png")[:, 0, 0]) == RED
+    picture.save(tmp_path / "transparent.png", transparency=1)
+    assert tuple(read(tmp_path / "transparent.png")[:, 0, 0]) == WHITE
+    picture.save(tmp_path / "animated.gif", save_all=True, append_images=[Image.new("RGB", (4, 3), "blue")])
+    assert tuple(read(tmp_path / "animated.gif")[:, 0, 0]) == RED
+
+
+def test_a_camera_held_upright(tmp_path):
+    picture = Image.new("L", (4, 2))
+    picture.putpixel((0, 0), 255)
+    for orientation, (row, column), shape in [(1, (0, 0), (2, 4)), (3, (1, 3), (2, 4)), (6, (0, 1), (4, 2))]:
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "a.png", exif=exif)
+        turned = read(tmp_path / "a.png", channels=1)[0]
+        assert turned.shape == shape and turned[row, column] == 255 and turned.sum() == 255
+
+
+def test_resized_to_height_and_width(tmp_path):
+    Image.new("RGB", (40, 10), RED).save(tmp_path / "a.png")
+    picture = read(tmp_path / "a.png", channels=3, size=(5, 8))
+    assert picture.shape == (3, 5, 8) and (picture[0] == 255).all() and not picture[1:].any()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "there is no such file"),
+        (b"", "it is empty"),
+        (b"hello\n", "it is no picture"),
+        (png(8, 8)[:40], "it is no picture"),
+        (png(100, 100), "truncated"),
+        (png(100_000, 100_000), "more pixels than can be opened safely"),
+        (png(10_000, 10_000), "more pixels than can be opened safely"),
+        (b"BM" + bytes(30), "BMP"),
+        (b"GIF89a" + b"\xff" * 20, "cannot be read"),
+    ],
+)
+def test_what_is_no_picture_is_one_sentence(tmp_path, content, reason):
+    path = tmp_path / "damaged.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(f"picture {path} cannot be read: ") and reason in message
+    assert message.endswith(".") and "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_neither_a_pipe_nor_a_folder_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(DataError, match="there is no such file"):
+            read(path)
+
+
+def test_a_folder_is_walked_in_the_order_of_names(tmp_path):
+    for name in ("b.png", "a.JPG", "z/2.tiff", "z/1.webp", "m/x.bmp", "notes.txt", ".hidden.png", ".git/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "z" / "circle").symlink_to(tmp_path, target_is_directory=True)
+    names = [path.relative_to(tmp_path).as_posix() for path in find(tmp_path)]
+    assert names == ["a.JPG", "b.png", "m/x.bmp", "z/1.webp", "z/2.tiff"]
+    assert list(find(tmp_path / "notes.txt")) == [tmp_path / "notes.txt"], "a file that is named is tried"
+    assert list(find(tmp_path / "missing")) == [tmp_path / "missing"]

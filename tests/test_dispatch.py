@@ -1,0 +1,109 @@
+"""Engines: a registered kernel takes the place of the textbook, exactly when it may."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.dispatch import _kernels
+from minires.state import state
+
+
+class Double(mr.Op):
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, upstream):
+        return upstream * 2
+
+
+@pytest.fixture
+def calls():
+    """The toy kernels of ``Double``, and the list of phases in which they ran; they take float32 only."""
+    ran = []
+
+    @mr.register_kernel(Double, "forward", "cpu")
+    def forward(op, x):
+        assert isinstance(op, Double)
+        if x.dtype != np.float32:
+            return NotImplemented
+        ran.append("forward")
+        return x + x
+
+    @mr.register_kernel(Double, "backward", "cpu")
+    def backward(op, upstream):
+        if upstream.dtype != np.float32:
+            return NotImplemented
+        ran.append("backward")
+        return (upstream + upstream,)
+
+    yield ran
+    for phase in ("forward", "backward"):
+        del _kernels[Double, phase, "cpu"]
+
+
+def run(dtype="float32", create_graph=False):
+    x = mr.tensor([1.0, -3.0], requires_grad=True, dtype=dtype)
+    y = Double()(x)
+    (dx,) = mr.grad(y, x, [1.0, 10.0], create_graph=create_graph)
+    assert y.numpy().tolist() == [2.0, -6.0]
+    assert dx.numpy().tolist() == [2.0, 20.0]
+    assert (y.dtype, dx.dtype, dx.requires_grad) == (dtype, dtype, False)
+
+
+def test_the_fast_engine_runs_the_kernels(calls):
+    run()
+    assert calls == ["forward", "backward"]
+
+
+def test_a_kernel_hands_a_case_back(calls):
+    run("float64")
+    assert calls == []
+
+
+def test_the_textbook_engine_runs_none_and_ends_with_its_block(calls):
+    with mr.engine("textbook"):
+        assert state.engine == "textbook"
+        run()
+        with mr.engine("fast"):
+            Double()(mr.tensor([1.0]))
+    assert calls == ["forward"]
+    assert state.engine == "fast"
+
+
+def test_a_backward_that_is_recorded_is_the_textbooks(calls):
+    x = mr.tensor([1.0, 2.0], requires_grad=True)
+    Double()(x).sum().backward(create_graph=True)
+    assert calls == ["forward"]
+    assert x.grad.numpy().tolist() == [2.0, 2.0]
+
+
+def test_a_kernel_belongs_to_one_op_and_phase(calls):
+    class Heir(Double):
+        pass
+
+    Heir()(mr.tensor([1.0]))
+    assert calls == []
+
+
+def test_a_kernel_may_give_none_and_is_held_to_the_shapes():
+    @mr.register_kernel(Double, "backward", "cpu")
+    def backward(op, upstream):
+        return (None,) if upstream.size == 1 else (upstream[:1],)
+
+    try:
+        x = mr.tensor([1.0, 2.0], requires_grad=True)
+        with pytest.raises(mr.errors.ShapeError, match=r"backward of double: .* is 1, but the input is 2"):
+            Double()(x).sum().backward()
+        one = mr.tensor([1.0], requires_grad=True)
+        Double()(one).backward()
+        assert one.grad is None
+    finally:
+        del _kernels[Double, "backward", "cpu"]
+
+
+@pytest.mark.parametrize(("phase", "device"), [("fwd", "cpu"), ("backward", "gpu"), (None, "cuda")])
+def test_a_kernel_that_would_never_run_is_refused(phase, device):
+    with pytest.raises(mr.errors.ArgumentError, match="register_kernel: phase is"):
+        mr.register_kernel(Double, phase, device)

@@ -1,0 +1,41 @@
+"""The README does what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ten_lines_run_and_learn(capsys):
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    assert len([line for line in code.splitlines() if line]) == 10
+    exec(code, {})
+    assert float(capsys.readouterr().out.removeprefix("loss ")) < 1.0  # it starts at about log 10 = 2.3
+
+
+def test_the_classes_it_shows_are_those_of_the_source():
+    """Without type hints and docstrings, which a slide has no room for."""
+    shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    source = (ROOT / "minires" / "ops" / "activation.py").read_text(encoding="utf-8")
+    source = re.sub(r"(: Array|: Tensor)(?=[,)])", "", re.sub(r"\) -> .*:", "):", source))
+    for name in ("ReLU", "ResidualAdd"):
+        body = re.search(rf"class {name}\(.*?(?=\n\n\n|\Z)", shown, re.DOTALL).group().rstrip()
+        for method in re.split(r"\n\n", body.split("\n", 1)[1]):
+            assert method in source, method
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_link_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_map_shows_every_room():
+    rooms = {
+        path.name for path in (ROOT / "minires").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    unlisted = {"__init__.py", "__main__.py", "version.py", "attached.py"}
+    missing = [room for room in rooms - unlisted if f"minires/{room})" not in README]
+    assert not missing
