@@ -19,3 +19,9 @@ from .nn.serialization import load, save
 from .state import enable_grad, is_grad_enabled, no_grad, profile
 from .tensor import Tensor, tensor
 from .version import __version__
+
+__all__ = [
+    "Op", "Tensor", "__version__", "data", "detect_anomaly", "enable_grad", "engine", "grad", "gradcheck",
+    "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
+    "save", "show_config", "tensor",
+]  # fmt: skip

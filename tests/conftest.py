@@ -15,6 +15,8 @@ from minires.state import state
 settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("minires")
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # of doctest: several files of one name
+
 SWITCHES = ("grad_enabled", "engine", "anomaly", "profile")
 
 

@@ -13,7 +13,7 @@ def test_the_ten_lines_run_and_learn(capsys):
     code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line]) == 10
     exec(code, {})
-    assert float(capsys.readouterr().out.removeprefix("loss ")) < 1.0  # it starts at about log 10 = 2.3
+    assert float(capsys.readouterr().out.removeprefix("loss ")) < 1.5  # it starts at about log 10 = 2.3
 
 
 def test_the_classes_it_shows_are_those_of_the_source():

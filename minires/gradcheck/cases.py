@@ -150,9 +150,8 @@ def _dropout_with_one_mask(x: Tensor) -> Tensor:
 
 
 def _batch_norm(training: bool) -> Function:
-    mean, var = np.array([0.3, -0.2, 0.5]), np.array([0.5, 2.0, 1.2])
-    statistics: list[Any] = [None, None] if training else [mean, var]
-    return lambda x, gamma, beta: ops.batch_norm(x, gamma, beta, *statistics, training=training)
+    mean, var = (None, None) if training else (np.array([0.3, -0.2, 0.5]), np.array([0.5, 2.0, 1.2]))
+    return lambda x, gamma, beta: ops.batch_norm(x, gamma, beta, mean, var, training)
 
 
 def _convolution(**options: Any) -> Function:
@@ -227,7 +226,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "concatenate": [
         case("axis 0", lambda a, b: ops.concatenate([a, b]), normal(2, 3), normal(4, 3)),
-        case("axis -1, three", lambda a, b, c: ops.concatenate([a, b, c], -1), normal(3, 2), normal(3, 1), normal(3, 4)),
+        case("three, axis -1", lambda *parts: ops.concatenate(parts, -1), normal(3, 2), normal(3, 1), normal(3, 4)),
     ],
     "stack": [case("axis 1", lambda a, b: ops.stack([a, b], axis=1), normal(3, 4), normal(3, 4))],
     "pad": [

@@ -96,7 +96,7 @@ def gradcheck(
     >>> mr.gradcheck(lambda x: Halved()(x), x)
     Traceback (most recent call last):
         ...
-    minires.errors.GradcheckError: gradcheck: the gradient to input 0 (3) is wrong at 3 of 3 elements, ...
+    minires.errors.GradcheckError: gradcheck: the gradient to input 0 (3) is wrong at 3 of 3 elements; ...
     """
     largest_error(f, inputs, eps, atol, rtol, order, seed)
     return True
@@ -213,7 +213,7 @@ class _Check:
     def _search(self, k: int, claimed: NumPyArray) -> list[int]:
         """Move all elements at once, several times; where the slope is wrong, halve the set until one is left."""
         for _ in range(DIRECTIONS):
-            direction = self.rng.standard_normal(claimed.shape)
+            direction = np.asarray(self.rng.standard_normal(claimed.shape))
             if self._judge_direction(k, claimed, direction)[0] != "wrong":
                 continue
             moving = np.arange(claimed.size)

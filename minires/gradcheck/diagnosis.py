@@ -170,7 +170,7 @@ def flipped_axes(e: Evidence) -> str | None:
 def shifted(e: Evidence) -> str | None:
     for axis, size in enumerate(e.x.shape):
         for distance in (1, 2, -1, -2):
-            if abs(distance) < size:
+            if 2 * abs(distance) < size:  # otherwise a swap of two halves would pass for a shift
                 back = np.roll(e.claimed, -distance, axis)
                 gone = slice(-distance, None) if distance > 0 else slice(-distance)
                 np.moveaxis(back, axis, 0)[gone] = np.nan
@@ -271,13 +271,13 @@ CAUSES: list[Cause] = [
     missing,
     flipped_sign,
     swapped_inputs,
+    flipped_axes,
+    reordered,
+    shifted,
     upstream_unchanged,
     upstream_ignored,
     constant_factor,
     one_slice_only,
-    flipped_axes,
-    reordered,
-    shifted,
     tensor_as_factor,
     another_input_turned,
     shortcut,

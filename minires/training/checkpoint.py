@@ -19,12 +19,11 @@ from .folder import CHECKPOINT, MODEL, Row, damaged
 MODEL_PREFIX, OPTIMIZER_PREFIX = "model.", "optimizer."
 
 
-def save_checkpoint(
-    folder: Path, model: Module, optimizer: Optimizer, schedule: Schedule, history: list[Row]
-) -> None:
+def save_checkpoint(folder: Path, model: Module, optimizer: Optimizer, schedule: Schedule, history: list[Row]) -> None:
     """Write the weights, and beside them what it takes to go on. Raises DataError if that fails.
 
-    Arrays go into the body of the checkpoint, all else as JSON into its header.
+    Arrays go into the body of the checkpoint, all else as JSON into its header. It comes last: a run that is killed
+    between the two files repeats the epoch and writes both again.
     """
     weights, remembered = model.state_dict(), optimizer.state_dict()
     arrays = {
@@ -37,8 +36,8 @@ def save_checkpoint(
         "generator": generator().bit_generator.state,  # dropout draws from it
         "history": history,
     }
-    save(folder / CHECKPOINT, arrays, metadata={key: json.dumps(value) for key, value in notes.items()})
     save(folder / MODEL, weights)
+    save(folder / CHECKPOINT, arrays, metadata={key: json.dumps(value) for key, value in notes.items()})
 
 
 def load_checkpoint(folder: Path, model: Module, optimizer: Optimizer, schedule: Schedule) -> list[Row]:

@@ -61,13 +61,14 @@ def evaluate(model: Module, split: Split, transform: Transform | None = None, ba
         If the pictures or labels do not fit the model.
     """
     device = next(parameter.device for parameter in model.parameters())
+    batches = Loader(split, batch_size, seed=0, transform=transform)
     was_training = model.training
     model.eval()
-    logits = []
-    with no_grad():
-        for pictures, _ in Loader(split, batch_size, seed=0, transform=transform):
-            logits.append(model(tensor(pictures, device=device)).numpy())
-    model.train(was_training)
+    try:
+        with no_grad():
+            logits = [model(tensor(pictures, device=device)).numpy() for pictures, _ in batches]
+    finally:
+        model.train(was_training)
     return assess(np.concatenate(logits), split.labels)
 
 
@@ -80,6 +81,4 @@ def assess(logits: Array, labels: Array) -> Evaluation:
     errors = int((predictions != labels).sum())
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predictions), 1)
-    return Evaluation(
-        loss, 1 - errors / len(labels), errors, confusion, predictions, softmax(scores, axis=1).numpy()
-    )
+    return Evaluation(loss, 1 - errors / len(labels), errors, confusion, predictions, softmax(scores, axis=1).numpy())

@@ -99,7 +99,9 @@ def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(K, K, 3): the diagonal in blue by the share of its class, the rest in orange by the share of the worst."""
     right = np.eye(len(confusion), dtype=bool)
     wrong = np.where(right, 0, confusion)
-    share = np.where(right, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1), wrong / max(wrong.max(), 1))
+    share = np.where(
+        right, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1), wrong / max(wrong.max(), 1)
+    )
     full = np.where(right[..., None], [0.12, 0.37, 0.66], [0.90, 0.45, 0.10])  # (K, K, 3)
     return 1 + (full - 1) * np.sqrt(share)[..., None]  # the root keeps a few mistakes visible beside many
 

@@ -53,8 +53,10 @@ def new_folder(config: Config) -> Config:
         if config.out is not None:
             folder = Path(config.out)
             folder.mkdir(parents=True, exist_ok=True)
-            if any((folder / name).exists() for name in (CONFIG, MODEL, METRICS)):
-                raise RunError(f"train: {folder} already holds a run; continue it with --resume, or choose another --out.")
+            if any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
+                raise RunError(
+                    f"train: {folder} already holds a run; continue it with --resume, or choose another --out."
+                )
             return config
         number = 1
         while (folder := _default_folder(config, number)).exists():
@@ -66,7 +68,7 @@ def new_folder(config: Config) -> Config:
 
 
 def existing_folder(config: Config) -> Config:
-    """``config`` with ``out`` set to the folder of the run to be resumed: by default the latest with these settings' name.
+    """``config`` with ``out`` set to the folder of the run to be resumed: by default the latest of that name.
 
     Raises
     ------
@@ -78,11 +80,10 @@ def existing_folder(config: Config) -> Config:
         number += 1
     folder = Path(config.out) if config.out is not None else _default_folder(config, number)
     if not (folder / CONFIG).is_file():
-        raise RunError(f"train: there is no run to resume in {folder}: it has no {CONFIG}; leave --resume out to start one.")
-    try:
-        started_with = Config.from_json(read_json(folder / CONFIG))
-    except ArgumentError as error:
-        raise damaged(folder, error) from error
+        raise RunError(
+            f"train: there is no run to resume in {folder}: it has no {CONFIG}; leave --resume out to start one."
+        )
+    started_with = load_config(folder)
     if different := started_with.differences(config):
         said = ", ".join(f"{name} {getattr(started_with, name)}, not {getattr(config, name)}" for name in different)
         raise RunError(
@@ -97,10 +98,18 @@ def _default_folder(config: Config, number: int) -> Path:
     return Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 
+def load_config(folder: Path) -> Config:
+    """The settings that the run in ``folder`` was started with. Raises RunError if they cannot be read."""
+    try:
+        return Config.from_json(read_json(folder / CONFIG))
+    except ArgumentError as error:
+        raise damaged(folder, error) from error
+
+
 def damaged(folder: Path, error: Exception) -> RunError:
     """The error for a folder whose files are not what a run wrote."""
-    reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
-    return RunError(f"the run in {folder} is damaged: {reason.rstrip('.')}.")
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+    return RunError(f"the run in {folder} is damaged ({reason}); train it again in another folder.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,16 @@ from ..errors import RunError
 from ..nn import Module
 from ..ops import cross_entropy
 from ..optim import Optimizer, Schedule
-from ..tensor import Tensor, tensor
-from ..version import __version__
+from ..tensor import tensor
 from . import figures
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import evaluate
-from .folder import CONFIG, CONFUSION, CURVES, METRICS, Row, existing_folder, new_folder, write_history, write_json
+from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
 from .progress import Progress
 from .recipe import make_model, make_optimizer, make_schedule, make_transform
 from .run import description
+from .tally import Tally, history_row, result
 
 
 # Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
@@ -35,7 +34,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     """Train a model as ``config`` says, and leave a run folder behind.
 
     The result is that of the last epoch: choosing the epoch that tests best would be fitting the test pictures.
-    The same settings on the same machine give the same weights, bit for bit, in one go or resumed.
+    The same settings on the same machine give the same weights, bit for bit, in one go or resumed: ``config.seed``
+    restarts the random generator, as ``manual_seed`` does.
 
     Parameters
     ----------
@@ -80,18 +80,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
         lr = schedule.get_last_lr()[0]
         tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
         test = evaluate(model, dataset.test, normalize)
-        require_finite(test.loss, f"the test after epoch {epoch}", lr)
-        history.append(
-            {
-                "epoch": epoch,
-                "lr": lr,
-                "train_loss": tally.loss,
-                "train_accuracy": tally.accuracy,
-                "test_loss": test.loss,
-                "test_accuracy": test.accuracy,
-                "seconds": tally.seconds,
-            }
-        )
+        require_finite(test.loss, f"the test after epoch {epoch}", config)
+        history.append(history_row(epoch, lr, tally, test))
         write_history(folder, history)
         if epoch % config.save_every == 0 or epoch == config.epochs:
             save_checkpoint(folder, model, optimizer, schedule, history)
@@ -100,22 +90,7 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     test = evaluate(model, dataset.test, normalize)
     figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
     figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
-    train_seconds = sum(row["seconds"] for row in history)
-    metrics = {
-        "model": config.model,
-        "data": config.data,
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "device": config.device,
-        "test_accuracy": test.accuracy,
-        "test_error_percent": 100 * test.errors / len(dataset.test),
-        "test_loss": test.loss,
-        "train_seconds": train_seconds,
-        "images_per_second": config.epochs * len(dataset.train) / train_seconds,
-        "parameters": sum(parameter.size for parameter in model.parameters()),
-        "out": config.out,
-        "minires": __version__,
-    }
+    metrics = result(config, dataset, model, history, test)
     write_json(folder / METRICS, metrics)
     progress.end(metrics)
     return metrics
@@ -137,7 +112,7 @@ def train_epoch(
     for batch, (pictures, labels) in enumerate(loader, start=1):
         logits = model(tensor(pictures, device=config.device))  # (B, K)
         loss = cross_entropy(logits, labels, config.label_smoothing)
-        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config.lr)
+        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,44 +120,11 @@ def train_epoch(
 
         tally.add(loss, logits, labels)
         pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
-        progress.batch(
-            epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed
-        )
+        progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed)
     return tally
 
 
-class Tally:
-    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-        self.seconds = 0.0
-        self.pictures = 0
-        self.correct = 0
-        self.summed_loss = 0.0
-
-    def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
-        """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
-        self.pictures += len(labels)
-        self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
-        self.summed_loss += loss.item() * len(labels)
-        self.seconds = time.perf_counter() - self.start
-
-    @property
-    def loss(self) -> float:
-        return self.summed_loss / self.pictures
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.pictures
-
-    @property
-    def speed(self) -> float:
-        """Pictures a second."""
-        return self.pictures / self.seconds
-
-
-def require_finite(loss: float, where: str, lr: float) -> None:
+def require_finite(loss: float, where: str, config: Config) -> None:
     """Raise RunError if ``loss`` is NaN or infinite: no later step could mend the weights."""
     if not math.isfinite(loss):
-        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {lr:g}).")
+        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {config.lr:g}).")

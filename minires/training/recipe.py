@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import models, optim
@@ -32,9 +33,7 @@ def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Tr
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
     """SGD with Nesterov's momentum; weight decay on every parameter, as in He et al."""
-    return optim.SGD(
-        model.parameters(), config.lr, config.momentum, config.weight_decay, nesterov=config.momentum > 0
-    )
+    return optim.SGD(model.parameters(), config.lr, config.momentum, config.weight_decay, nesterov=config.momentum > 0)
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, batches: int) -> optim.Schedule:
@@ -51,11 +50,12 @@ def make_schedule(config: Config, optimizer: optim.Optimizer, batches: int) -> o
     steps = config.epochs * batches
     if config.schedule == "onecycle":
         return optim.OneCycleLR(optimizer, config.lr, max(steps, 2))
-    schedule = {
+    schedules: dict[str, Callable[[], optim.Schedule]] = {
         "cosine": lambda: optim.CosineLR(optimizer, T_max=steps),
         "step": lambda: optim.StepLR(optimizer, step_size=math.ceil(steps / 3)),
         "multistep": lambda: optim.MultiStepLR(optimizer, milestones=[steps // 2, 3 * steps // 4]),
         "constant": lambda: optim.ConstantLR(optimizer),
-    }[config.schedule]()
+    }
+    schedule = schedules[config.schedule]()
     warmup_steps = round(config.warmup * batches)
     return optim.Warmup(schedule, warmup_steps) if warmup_steps else schedule

@@ -66,13 +66,6 @@ def load_run(path: PathLike) -> Run:
     ------
     RunError
         If there is no run, it has not come to its first checkpoint, or its files are damaged.
-
-    Examples
-    --------
-    >>> from minires.training import load_run
-    >>> load_run("runs/no-such-run")
-    Traceback (most recent call last):
-    minires.errors.RunError: runs/no-such-run is no run folder: it has no config.json; is it the --out of a `minires train`?
     """
     folder = Path(path)
     if not (folder / CONFIG).is_file():

@@ -163,7 +163,9 @@ WRONG = [
         StateDictError, "'0.exp_avg'",
     ),
     (
-        lambda: Adam([parameter()]).load_state_dict({"arrays": {"0.exp_avg": np.ones(3)}, "steps": [0], "groups": [{}]}),
+        lambda: Adam([parameter()]).load_state_dict(
+            {"arrays": {"0.exp_avg": np.ones(3)}, "steps": [0], "groups": [{}]}
+        ),
         StateDictError, "0.exp_avg is 3, but its parameter 2",
     ),
 ]  # fmt: skip

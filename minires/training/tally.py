@@ -1,0 +1,80 @@
+"""Counting: the loss, accuracy and speed of an epoch, its row in the history, and the result of a run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..nn import Module
+from ..tensor import Tensor
+from ..version import __version__
+from .config import Config
+from .evaluation import Evaluation
+from .folder import Row
+
+
+class Tally:
+    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seconds = 0.0
+        self.pictures = 0
+        self.correct = 0
+        self.summed_loss = 0.0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
+        """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
+        self.pictures += len(labels)
+        self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
+        self.summed_loss += loss.item() * len(labels)
+        self.seconds = time.perf_counter() - self.start
+
+    @property
+    def loss(self) -> float:
+        return self.summed_loss / self.pictures
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.pictures
+
+    @property
+    def speed(self) -> float:
+        """Pictures a second."""
+        return self.pictures / self.seconds
+
+
+def history_row(epoch: int, lr: float, tally: Tally, test: Evaluation) -> Row:
+    """What ``history.csv`` keeps of an epoch; ``lr`` is the learning rate that it began with."""
+    return {
+        "epoch": epoch,
+        "lr": lr,
+        "train_loss": tally.loss,
+        "train_accuracy": tally.accuracy,
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+        "seconds": tally.seconds,
+    }
+
+
+def result(config: Config, dataset: Dataset, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
+    """What ``metrics.json`` holds. Evaluation takes no part in ``train_seconds`` and ``images_per_second``."""
+    train_seconds = sum(row["seconds"] for row in history)
+    return {
+        "model": config.model,
+        "data": config.data,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "device": config.device,
+        "test_accuracy": test.accuracy,
+        "test_error_percent": 100 * test.errors / len(dataset.test),
+        "test_loss": test.loss,
+        "train_seconds": train_seconds,
+        "images_per_second": config.epochs * len(dataset.train) / train_seconds,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "out": config.out,
+        "minires": __version__,
+    }

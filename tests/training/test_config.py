@@ -1,0 +1,114 @@
+"""Settings, and what follows from them: transform, optimiser, schedule."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.data.transforms import Compose, Normalize
+from minires.errors import ArgumentError
+from minires.training import SCHEDULES, Config
+from minires.training.recipe import make_model, make_optimizer, make_schedule, make_transform
+
+
+def test_json_and_back():
+    config = Config(model="plain20", lr=0.03, augment=False, out="runs/x")
+    stored = json.loads(json.dumps(config.to_json()))
+    assert Config.from_json({**stored, "something": "else"}) == config
+
+
+def test_differences_are_those_that_change_the_outcome():
+    config = Config()
+    assert config.differences(replace(config, out="elsewhere", save_every=7)) == []
+    assert config.differences(replace(config, lr=0.2, seed=3)) == ["lr", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": "resnet9"}, "no model 'resnet9'; choose one of resnet8"),
+        ({"data": "cats"}, "no data 'cats'; choose one of digits"),
+        ({"schedule": "linear"}, "no schedule 'linear'; choose one of cosine, onecycle, step, multistep, constant"),
+        ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
+        ({"augment": "yes"}, "no augment 'yes'"),
+        ({"epochs": 0}, "epochs is 0; it must be an integer >= 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"lr": 0}, "lr is 0; it must be a number > 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"momentum": 1.0}, r"momentum is 1.0; it must lie in \[0, 1\)"),
+        ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
+        ({"label_smoothing": 1}, r"label_smoothing is 1; it must lie in \[0, 1\)"),
+        ({"out": ""}, "out is ''; it must be a string, the path of a folder"),
+        ({"out": 3}, "out is 3"),
+    ],
+)
+def test_config_says_what_is_wrong(options, sentence):
+    with pytest.raises(ArgumentError, match=f"^train: .*{sentence}"):
+        Config(**options)
+
+
+def test_only_training_pictures_are_augmented(few, config):
+    normalize = Normalize.of(few.train)
+    transform = make_transform(config, few, normalize)
+    assert isinstance(transform, Compose)
+    assert transform.transforms == [few.augmentation, normalize]
+    assert make_transform(replace(config, augment=False), few, normalize) is normalize
+    assert make_transform(config, replace(few, augmentation=None), normalize) is normalize
+
+
+def test_model_fits_the_data(few, config):
+    model = make_model(config, few)
+    assert model(mr.tensor(np.zeros((2, 1, 8, 8), np.float32))).shape == (2, 10)
+
+
+def lrs_of(config, batches=10):
+    """The learning rate of every batch."""
+    optimizer = make_optimizer(config, mr.nn.Linear(2, 2))
+    schedule = make_schedule(config, optimizer, batches)
+    lrs = []
+    for _ in range(config.epochs * batches):
+        lrs.append(schedule.get_last_lr()[0])
+        schedule.step()
+    return lrs
+
+
+def test_optimizer_has_the_settings():
+    config = Config(lr=0.03, momentum=0.8, weight_decay=1e-3, schedule="constant")
+    (group,) = make_optimizer(config, mr.nn.Linear(2, 2)).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.03, 0.8, 1e-3, True)
+    (group,) = make_optimizer(replace(config, momentum=0.0), mr.nn.Linear(2, 2)).param_groups
+    assert not group["nesterov"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_keep_to_the_highest_learning_rate(schedule):
+    lrs = lrs_of(Config(epochs=12, lr=0.4, warmup=0, schedule=schedule))
+    assert max(lrs) == pytest.approx(0.4, rel=1e-3)
+    assert min(lrs) > 0
+
+
+def test_schedules_have_their_shapes():
+    base = Config(epochs=12, lr=0.4, warmup=0)
+    cosine, onecycle, step, multistep, constant = (lrs_of(replace(base, schedule=name)) for name in SCHEDULES)
+    np.testing.assert_allclose(cosine, [0.2 * (1 + np.cos(np.pi * t / 120)) for t in range(120)])
+    assert np.argmax(onecycle) == 35
+    assert onecycle[0] == pytest.approx(0.4 / 25)
+    np.testing.assert_allclose(step, [0.4] * 40 + [0.04] * 40 + [0.004] * 40)
+    np.testing.assert_allclose(multistep, [0.4] * 60 + [0.04] * 30 + [0.004] * 30)
+    assert set(constant) == {0.4}
+
+
+def test_warmup_starts_at_a_tenth():
+    lrs = lrs_of(Config(epochs=4, lr=0.4, warmup=1.5, schedule="constant"))
+    np.testing.assert_allclose(lrs[:16], [0.04 + 0.36 * t / 15 for t in range(16)])
+    assert set(lrs[15:]) == {0.4}
+
+
+def test_a_run_of_one_batch_has_every_schedule():
+    for name in SCHEDULES:
+        assert len(lrs_of(Config(epochs=1, schedule=name), batches=1)) == 1

@@ -1,0 +1,70 @@
+"""Evaluation against counting by hand."""
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.data import Split
+from minires.errors import LabelError
+from minires.training import evaluate
+
+LABELS = np.array([0, 1, 2, 2, 1], np.int64)
+SCORES = np.log(
+    [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3], [0.25, 0.5, 0.25]],
+)
+
+
+class Table(mr.nn.Module):
+    """Looks its logits up: the first pixel is the number of the row."""
+
+    def __init__(self, logits):
+        self.logits = mr.nn.Parameter(logits.astype(np.float32))
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append((x.shape, x.dtype, self.training, mr.is_grad_enabled()))
+        return self.logits[np.rint(x.numpy()[:, 0, 0, 0] * 255).astype(np.int64)]
+
+
+@pytest.fixture
+def split():
+    return Split(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) * np.ones((1, 1, 2, 2), np.uint8), LABELS)
+
+
+def test_evaluation_counts(split):
+    result = evaluate(Table(SCORES), split)
+    assert result.predictions.tolist() == [0, 0, 2, 1, 1]
+    assert (result.errors, result.accuracy) == (2, pytest.approx(3 / 5))
+    assert result.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    assert result.confusion.dtype == np.int64
+    assert result.loss == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.8, 0.3, 0.5])), rel=1e-6)
+    np.testing.assert_allclose(result.probabilities, np.exp(SCORES), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_batches_change_nothing(split, batch_size):
+    result, whole = evaluate(Table(SCORES), split, batch_size=batch_size), evaluate(Table(SCORES), split)
+    assert result.loss == whole.loss
+    np.testing.assert_array_equal(result.probabilities, whole.probabilities)
+
+
+def test_model_is_in_evaluation_mode_and_unrecorded_and_put_back(split):
+    model = Table(SCORES)
+    evaluate(model, split, batch_size=3)
+    assert model.seen == [((3, 1, 2, 2), np.float32, False, False), ((2, 1, 2, 2), np.float32, False, False)]
+    assert model.training
+    model.eval()
+    evaluate(model, split)
+    assert not model.training
+
+
+def test_model_is_put_back_after_an_error(split):
+    model = Table(SCORES[:, :2])
+    with pytest.raises(LabelError, match="labels run from 0 to 2"):
+        evaluate(model, split)
+    assert model.training
+
+
+def test_transform_is_applied(split):
+    reverse = evaluate(Table(SCORES[::-1]), split, transform=lambda x, rng: (4 - x).astype(np.float32) / 255)
+    assert reverse.loss == evaluate(Table(SCORES), split).loss

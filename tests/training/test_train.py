@@ -1,0 +1,309 @@
+"""Training: that it learns, repeats itself bit for bit, resumes, stops, and what it leaves behind."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.errors import DataError, RunError
+from minires.training import Config, Progress, evaluate, load_run, train
+from minires.training.folder import COLUMNS
+
+FILES = {
+    "model.safetensors",
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "confusion.png",
+    "checkpoint.safetensors",
+}
+
+
+class Recorder(Progress):
+    """Writes down what it is told; stops the run after an epoch if asked to."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after = stop_after
+        self.batches, self.rows, self.started, self.ended = [], [], [], []
+
+    def start(self, config, model, dataset, start_epoch):
+        self.started.append((config.out, dataset.name, start_epoch))
+
+    def batch(self, *told):
+        self.batches.append(told)
+
+    def epoch(self, epoch, row):
+        self.rows.append(row)
+        if epoch == self.stop_after:
+            raise KeyboardInterrupt
+
+    def end(self, metrics):
+        self.ended.append(metrics)
+
+
+def weights_of(folder):
+    return mr.load(Path(folder) / "model.safetensors")
+
+
+def assert_same_weights(folder, other):
+    first, second = weights_of(folder), weights_of(other)
+    assert list(first) == list(second)
+    for name in first:
+        assert first[name].tobytes() == second[name].tobytes(), name
+
+
+def history_of(folder, without=("seconds",)):
+    with open(Path(folder) / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name not in without} for row in rows]
+
+
+def stop_after(config, epoch):
+    with pytest.raises(KeyboardInterrupt):
+        train(config, progress=Recorder(stop_after=epoch))
+
+
+def test_it_learns(config):
+    metrics = train(replace(config, epochs=8))
+    assert metrics["test_accuracy"] > 0.85
+    history = history_of("run")
+    assert float(history[-1]["train_loss"]) < 0.5 < 2 < float(history[0]["train_loss"])
+
+
+def test_run_folder(config, few):
+    metrics = train(config)
+    assert {path.name for path in Path("run").iterdir()} == FILES
+    assert json.loads(Path("run/metrics.json").read_text()) == metrics
+    expected = {"model": "resnet8", "data": "few", "epochs": 2, "seed": 0, "device": "cpu", "out": "run"}
+    assert expected.items() <= metrics.items()
+    assert metrics["parameters"] == 75002
+    assert metrics["test_error_percent"] == pytest.approx(100 * (1 - metrics["test_accuracy"]))
+    assert metrics["images_per_second"] == pytest.approx(2 * 240 / metrics["train_seconds"])
+
+    history = history_of("run", without=())
+    assert [tuple(row) for row in history] == [COLUMNS] * 2
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert float(history[-1]["test_accuracy"]) == pytest.approx(metrics["test_accuracy"], rel=1e-5)
+    assert sum(float(row["seconds"]) for row in history) == pytest.approx(metrics["train_seconds"], rel=1e-5)
+
+    run = load_run("run")
+    assert (run.path, run.config) == (Path("run"), config)
+    assert (run.classes, run.picture_shape) == (few.classes, (1, 8, 8))
+    assert not run.model.training
+    result = evaluate(run.model, few.test, run.normalize)
+    assert result.loss == metrics["test_loss"]
+    assert result.accuracy == metrics["test_accuracy"]
+
+
+def test_normalisation_is_that_of_the_training_pictures(config, few):
+    train(config)
+    normalize = load_run("run").normalize
+    assert normalize.mean == pytest.approx([(few.train.pictures / 255).mean()])
+    assert normalize.std == pytest.approx([(few.train.pictures / 255).std()])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
+    train(config)
+    mr.manual_seed(99)  # whatever happened before
+    train(replace(config, out="again"))
+    assert_same_weights("run", "again")
+    assert history_of("run") == history_of("again")
+    train(replace(config, out="other", seed=1))
+    assert weights_of("run")["fc.weight"].tobytes() != weights_of("other")["fc.weight"].tobytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"schedule": "onecycle"}, {"schedule": "step", "momentum": 0.0, "warmup": 0}])
+def test_resumed_is_bit_for_bit_uninterrupted(config, options):
+    config = replace(config, epochs=4, **options)
+    whole = Recorder()
+    train(config, progress=whole)
+    stopped = replace(config, out="stopped")
+    stop_after(stopped, 2)
+    mr.manual_seed(99)
+    resumed = Recorder()
+    train(stopped, resume=True, progress=resumed)
+
+    assert resumed.started == [("stopped", "few", 3)]
+    assert_same_weights("run", "stopped")
+    assert history_of("run") == history_of("stopped")
+    without_time = [[{**row, "seconds": 0} for row in recorder.rows] for recorder in (whole, resumed)]
+    assert without_time[0][2:] == without_time[1]
+
+
+def test_resume_goes_back_to_the_last_checkpoint(config):
+    config = replace(config, epochs=4)
+    train(config)
+    stopped = replace(config, out="stopped", save_every=2)
+    stop_after(stopped, 3)
+    assert len(history_of("stopped")) == 3
+    resumed = Recorder()
+    train(stopped, resume=True, progress=resumed)
+    assert [row["epoch"] for row in resumed.rows] == [3, 4]
+    assert_same_weights("run", "stopped")
+    assert history_of("run") == history_of("stopped")
+
+
+def test_resume_before_the_first_checkpoint_starts_again(config):
+    train(config)
+    stopped = replace(config, out="stopped", save_every=2)
+    stop_after(stopped, 1)
+    assert not Path("stopped/checkpoint.safetensors").exists()
+    train(stopped, resume=True)
+    assert_same_weights("run", "stopped")
+
+
+def test_resuming_a_complete_run_changes_nothing(config):
+    metrics = train(config)
+    before = weights_of("run")
+    assert train(config, resume=True) == metrics
+    assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
+
+
+def test_dropout_goes_on_where_it_was(config, monkeypatch):
+    """Layers draw from the one generator: its state is part of the checkpoint."""
+
+    def build(name, **options):
+        model = cifar_resnet(name, **options)
+        model.fc = mr.nn.Sequential(mr.nn.Dropout(0.5), model.fc)
+        return model
+
+    cifar_resnet = mr.models.build
+    monkeypatch.setattr(mr.models, "build", build)
+    train(config)
+    stopped = replace(config, out="stopped")
+    stop_after(stopped, 1)
+    mr.manual_seed(99)
+    train(stopped, resume=True)
+    assert_same_weights("run", "stopped")
+
+
+def test_progress_is_told(config):
+    recorder = Recorder()
+    metrics = train(config, progress=recorder)
+    assert recorder.started == [("run", "few", 1)]
+    assert [(epoch, done, total) for epoch, done, total, *_ in recorder.batches] == [
+        (epoch, done, 8) for epoch in (1, 2) for done in range(1, 9)
+    ]
+    for *_, loss, accuracy, speed, seconds_left in recorder.batches:
+        assert loss > 0 <= accuracy <= 1
+        assert speed > 0 <= seconds_left
+    assert recorder.batches[-1][-1] == 0
+    assert tuple(recorder.rows[0]) == COLUMNS
+    assert recorder.batches[7][3:5] == (recorder.rows[0]["train_loss"], recorder.rows[0]["train_accuracy"])
+    assert recorder.ended == [metrics]
+
+
+def test_without_out_each_run_has_a_new_folder(config):
+    config = replace(config, epochs=1, out=None)
+    folders = [train(config)["out"] for _ in range(3)]
+    assert [Path(folder) for folder in folders] == [Path("runs", f"resnet8-few-seed0{n}") for n in ("", "-2", "-3")]
+    recorder = Recorder()
+    assert train(config, resume=True, progress=recorder)["out"] == folders[-1], "resume takes the latest"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config):
+    with pytest.raises(
+        RunError, match=r"^training stopped at epoch \d, batch \d of 8: the loss is (nan|inf); lower --lr"
+    ):
+        train(replace(config, lr=1e12, warmup=0, epochs=3))
+    assert not Path("run/metrics.json").exists()
+
+
+def test_weights_that_break_in_the_last_batch_stop_the_run(config):
+    """No later batch would notice; the test does."""
+    with pytest.raises(RunError, match="the test after epoch 1: the loss is nan"):
+        train(replace(config, lr=1e38, warmup=0, epochs=1, batch_size=240))
+    assert not Path("run/model.safetensors").exists()
+
+
+def test_a_run_is_never_overwritten(config):
+    train(config)
+    before = weights_of("run")
+    with pytest.raises(
+        RunError, match=r"^train: run already holds a run; continue it with --resume, or choose another --out"
+    ):
+        train(replace(config, seed=1))
+    assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
+
+
+def test_an_empty_folder_may_be_used(config):
+    Path("run").mkdir()
+    train(replace(config, epochs=1))
+    assert Path("run/metrics.json").exists()
+
+
+def test_resume_says_what_is_wrong(config):
+    with pytest.raises(RunError, match=r"no run to resume in run: it has no config.json"):
+        train(config, resume=True)
+    assert not Path("run").exists()
+    with pytest.raises(RunError, match=r"no run to resume in runs.resnet8-few-seed0:"):
+        train(replace(config, out=None), resume=True)
+    stop_after(config, 1)
+    with pytest.raises(
+        RunError, match=r"was started with epochs 2, not 5, lr 0.1, not 0.2; resume it with the settings"
+    ):
+        train(replace(config, lr=0.2, epochs=5), resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_damaged_checkpoint_is_an_error(config, content):
+    stop_after(config, 1)
+    path = Path("run/checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(RunError, match=r"the run in run is damaged \(.*\); train it again"):
+        train(config, resume=True)
+
+
+def test_a_checkpoint_of_another_model_is_an_error(config):
+    train(replace(config, model="resnet14", epochs=1, out="other"))
+    stop_after(config, 1)
+    Path("other/checkpoint.safetensors").replace("run/checkpoint.safetensors")
+    with pytest.raises(RunError, match=r"the run in run is damaged \(load_state_dict: .*left over"):
+        train(config, resume=True)
+
+
+def test_a_checkpoint_without_notes_is_an_error(config):
+    stop_after(config, 1)
+    mr.save("run/checkpoint.safetensors", mr.load("run/checkpoint.safetensors"))
+    with pytest.raises(RunError, match=r"damaged \(it lacks 'optimizer'\)"):
+        train(config, resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(config):
+    Path("file").write_text("")
+    with pytest.raises(RunError, match=r"^train: the run folder file.run cannot be made: "):
+        train(replace(config, out="file/run"))
+
+
+def test_data_that_cannot_be_read_leaves_no_folder(config, monkeypatch):
+    def missing():
+        raise DataError("data set 'few' is not there.")
+
+    monkeypatch.setitem(mr.data._DATASETS, "few", missing)
+    with pytest.raises(DataError):
+        train(config)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+def test_a_device_that_is_not_there_leaves_no_folder(config, device):
+    from minires.backend import check_device
+
+    try:
+        check_device(device)
+    except mr.errors.DeviceError:
+        with pytest.raises(mr.errors.DeviceError):
+            train(replace(config, device=device))
+        assert not Path("run").exists()
+    else:
+        assert train(replace(config, device=device))["device"] == device
+
+
+@pytest.mark.slow
+def test_the_defaults_reach_98_percent_on_digits():
+    assert train(Config(seed=0))["test_accuracy"] >= 0.98
