@@ -216,6 +216,8 @@ def reshape(x: Tensor, shape: tuple[Any, ...]) -> tuple[int, ...]:
 def transpose(x: Tensor, order: tuple[Any, ...]) -> tuple[int, ...]:
     """An order of all axes; the reversed one if none is given."""
     given = tuple(order[0]) if len(order) == 1 and isinstance(order[0], (tuple, list)) else order
+    if order == (0, 1) and x.ndim == 2:  # an order that changes nothing: surely PyTorch's swap was meant
+        raise ArgumentError("transpose: (0, 1) is the order that x has; write x.T, or x.transpose(1, 0).")
     given = given or tuple(reversed(range(x.ndim)))
     if len(given) != x.ndim or axis_numbers("transpose", given, x) != tuple(range(x.ndim)):
         raise ShapeError(f"transpose: axes {given!r} must name each of the {x.ndim} axes of x ({sizes(x.shape)}) once.")

@@ -292,6 +292,9 @@ class Tensor(AttachedMethods):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
         return array.copy() if copy else array

@@ -419,3 +419,15 @@ def test_unknown_attributes_are_attribute_errors():
     with pytest.raises(AttributeError, match="squash"):
         mr.tensor([1.0]).squash
     assert not hasattr(mr.tensor([1.0]), "__array_interface__")
+
+
+def test_format_shows_the_only_number():
+    assert f"{mr.tensor(0.12345):.3f}" == "0.123" and f"{mr.tensor([1.0])}" == "tensor([1.])"
+    with pytest.raises(ShapeError, match="it must hold one"):
+        f"{mr.tensor([1.0, 2.0]):.3f}"
+
+
+def test_the_swap_of_pytorch_is_not_a_silent_identity():
+    with pytest.raises(ArgumentError, match=r"write x\.T"):
+        mr.tensor([[1.0, 2.0]]).transpose(0, 1)
+    assert mr.tensor([[1.0, 2.0]]).transpose([0, 1]).shape == (1, 2)

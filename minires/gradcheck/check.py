@@ -4,12 +4,13 @@ When is a claimed slope a, beside the measured n, wrong? Differences in float64 
 tolerance of a thousandth, wide enough for the worst of them, would let an error of a thousandth through. So each
 measurement also tells how good it is, by two numbers:
 
-- its *noise*: the rounding of f(x), divided by the step;
+- its *noise*: the rounding of f(x), divided by the step, and how far the slope scatters from step to nearby step;
 - its *doubt*: half of what the slopes to the left and to the right differ by. Curvature and kinks show there.
 
-A claim within the noise (or within a hundredth of the tolerance) is right. A claim off by more than noise and doubt
-is wrong. In between, a step ten times smaller decides: curvature fades with the step, and a kink beside the point
-falls out of reach. A kink at the very point stays; it is reported as such, for no gradient is right there.
+A claim within a hundredth of the tolerance is right, and so is one within the tolerance and the noise. A claim off by
+more than noise and doubt is wrong. In between, a step ten times smaller decides: curvature fades with the step, and a
+kink beside the point falls out of reach. A kink at the very point stays; it is reported as such, for no gradient is
+right there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ EVERY = 512  # up to this size, every element of an input is moved
 SAMPLE = 64  # of a larger input, that many elements
 DIRECTIONS = 8  # and that many random directions, in which all elements move at once
 STEPS = (1.0, 0.1, 0.01)  # in units of eps
+NEARBY = (0.6, 0.8, 1.2, 1.4)  # in units of the step
 NOISES = 10.0  # how many times the estimated noise an error may be
 SHARPER = 0.01  # what part of the tolerance is left where noise is small
 
@@ -135,20 +137,23 @@ class Rule:
     atol: float
     rtol: float
 
-    def allowed(self, slope: Slope, scale: float) -> float:
-        """The error that is no error. ``scale`` is the largest gradient of the input."""
-        steepness = abs(slope.central)
-        sharp = SHARPER * (self.atol * min(1.0, scale) + self.rtol * steepness)
-        return max(sharp, min(NOISES * slope.noise, self.atol + self.rtol * steepness))
-
     def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> tuple[str, Slope]:
-        """("right", "wrong" or "kink", the slope that decided), where ``measure`` takes a step."""
+        """("right", "wrong" or "kink", the slope that decided).
+
+        ``measure`` takes a step, and ``scale`` is the largest gradient of the input.
+        """
         for part in STEPS:
-            slope = measure(part * self.eps)
-            error, doubt = abs(claimed - slope.central), abs(slope.right - slope.left) / 2
-            if error <= self.allowed(slope, scale):
+            step = part * self.eps
+            slope = measure(step)
+            error, doubt, noise = abs(claimed - slope.central), abs(slope.right - slope.left) / 2, slope.noise
+            if error <= SHARPER * (self.atol * min(1.0, scale) + self.rtol * abs(slope.central)):
                 return "right", slope
-            if not error <= doubt + NOISES * slope.noise:  # a NaN is wrong, too
+            if error <= self.atol + self.rtol * abs(slope.central):
+                nearby = [measure(step * factor).central for factor in NEARBY]
+                noise = max(noise, *(abs(other - slope.central) for other in nearby))
+                if error <= NOISES * noise:
+                    return "right", slope
+            if not error <= doubt + NOISES * noise:  # a NaN is wrong, too
                 return "wrong", slope
         return "kink", slope
 

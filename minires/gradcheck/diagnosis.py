@@ -84,7 +84,7 @@ Cause = Callable[[Evidence], "str | None"]
 
 def missing(e: Evidence) -> str | None:
     if not e.claimed.any():
-        return "It is zero everywhere: this path is missing in backward."
+        return "It is zero everywhere: this path is missing in backward (a None, a detach, or raw arrays)."
     return None
 
 
@@ -257,7 +257,7 @@ def lost(e: Evidence) -> str | None:
 
 def leaked(e: Evidence) -> str | None:
     if np.abs(e.measured.flat[e.wrong]).max() <= ALIKE * e.scale:
-        return "f does not depend on any of them: a mask is missing, or the gradient goes to all but the chosen."
+        return "f does not depend on any of them: a mask is missing, or all get what is due to the winner."
     return None
 
 
@@ -306,7 +306,7 @@ def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
     """
     mask = np.zeros(shape, bool)
     mask.flat[wrong] = True
-    if mask.all():
+    if mask.all() or len(wrong) == 1:
         return ""
     if len(shape) >= 3 and min(shape[-2:]) > 2 and not mask[..., 1:-1, 1:-1].any():
         return ", all on the border of the last two axes"

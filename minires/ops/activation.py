@@ -24,7 +24,7 @@ def relu(x: TensorLike) -> Tensor:
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """X where it is positive, ``negative_slope * x`` elsewhere."""
+    """x where it is positive, ``negative_slope * x`` elsewhere."""
     x = checks.floats("leaky_relu", x)
     negative_slope = checks.number("leaky_relu", negative_slope, "negative_slope")
     return x * Tensor.wrap(array_module(x.data).where(x.data > 0, 1, negative_slope).astype(x.dtype))
@@ -71,7 +71,7 @@ class Erf(Op):
 
 
 def gelu(x: TensorLike) -> Tensor:
-    """X times the probability that a standard normal number is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
+    """x times the probability that a standard normal number is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
     x = checks.floats("gelu", x)
     return 0.5 * x * (1 + Erf()(x * math.sqrt(0.5)))
 

@@ -21,7 +21,7 @@ class Add(Op, saves="shapes"):
 
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
-    """A + b."""
+    """a + b."""
     return Add()(*checks.broadcast("add", a, b))
 
 
@@ -35,7 +35,7 @@ class Sub(Op, saves="shapes"):
 
 
 def sub(a: TensorLike, b: TensorLike) -> Tensor:
-    """A - b."""
+    """a - b."""
     a, b = checks.broadcast("sub", a, b)
     return Sub()(checks.numbers("sub", a) if b.dtype.kind == "b" else a, b)
 
@@ -53,7 +53,7 @@ class Mul(Op):
 
 
 def mul(a: TensorLike, b: TensorLike) -> Tensor:
-    """A * b, elementwise."""
+    """a * b, elementwise."""
     return Mul()(*checks.broadcast("mul", a, b))
 
 
@@ -70,7 +70,7 @@ class Div(Op):
 
 
 def div(a: TensorLike, b: TensorLike) -> Tensor:
-    """A / b, elementwise; at least one must be floats."""
+    """a / b, elementwise; at least one must be floats."""
     a, b = checks.broadcast("div", a, b)
     return Div()(a if b.dtype.kind == "f" else checks.floats("div", a, "a"), b)
 
@@ -104,7 +104,7 @@ class Pow(Op):
 
 
 def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
-    """X to the power ``exponent``: a number, or a tensor if x > 0."""
+    """x to the power ``exponent``: a number, or a tensor if x > 0."""
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     if isinstance(exponent, Tensor):
         checks.base(x)
@@ -126,7 +126,7 @@ class Exp(Op, saves="output"):
 
 
 def exp(x: TensorLike) -> Tensor:
-    """E to the power x."""
+    """e to the power x."""
     return Exp()(checks.floats("exp", x))
 
 
@@ -191,7 +191,7 @@ class Where(Op, saves="shapes"):
 
 
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
-    """A where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
+    """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
     condition = as_tensor(condition)
     if condition.dtype.kind != "b":
         raise DTypeError(f"where: condition is {condition.dtype}; it must be booleans, e.g. x > 0.")
@@ -202,7 +202,7 @@ def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """X limited to [low, high]; its gradient is 0 outside. Raises ArgumentError unless low <= high."""
+    """x limited to [low, high]; its gradient is 0 outside. Raises ArgumentError unless low <= high."""
     x = as_tensor(x)
     low, high = checks.bounds(low, high)
     clipped = array_module(x.data).clip(x.data, low, high)

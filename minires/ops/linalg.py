@@ -7,7 +7,7 @@ from ..tensor import Tensor, TensorLike
 
 
 def _swapped(x: Tensor) -> Tensor:
-    """X with its last two axes swapped: the transpose of every matrix in it."""
+    """x with its last two axes swapped: the transpose of every matrix in it."""
     return x.transpose(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
 
 
@@ -51,5 +51,5 @@ class Linear(Op):
 
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
-    """X @ weight.T + bias, from x (..., C), weight (O, C) and bias (O,) to (..., O)."""
+    """x @ weight.T + bias, from x (..., C), weight (O, C) and bias (O,) to (..., O)."""
     return Linear()(*checks.linear(x, weight, bias))

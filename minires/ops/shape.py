@@ -36,14 +36,14 @@ def reshape(x: TensorLike, *shape: Any) -> Tensor:
 
 
 def flatten(x: TensorLike, start_axis: int = 0) -> Tensor:
-    """X with all axes from ``start_axis`` on joined into one."""
+    """x with all axes from ``start_axis`` on joined into one."""
     x = as_tensor(x)
     start = checks.one_axis("flatten", start_axis, x) if x.ndim else 0
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
 
 
 def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
-    """X without the given axes of size 1; all of them by default."""
+    """x without the given axes of size 1; all of them by default."""
     x = as_tensor(x)
     dropped = [a for a in checks.axis_numbers("squeeze", axis, x) if axis is not None or x.shape[a] == 1]
     for a in dropped:
@@ -53,7 +53,7 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
 
 
 def expand_dims(x: TensorLike, axis: int) -> Tensor:
-    """X with a new axis of size 1 at position ``axis`` of the result."""
+    """x with a new axis of size 1 at position ``axis`` of the result."""
     x = as_tensor(x)
     place = checks.new_axis("expand_dims", axis, x)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
@@ -117,7 +117,7 @@ class Pad(Op, saves="shapes"):
 
 
 def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
-    """X with ``value`` around it.
+    """x with ``value`` around it.
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
     which begins with the last axis: (left, right, top, bottom) pads a picture. ArgumentError is raised otherwise.
@@ -176,7 +176,7 @@ def as_index(index: Any) -> Any:
 
 
 def flip(x: TensorLike, axis: Axis = None) -> Tensor:
-    """X with the order of its elements reversed along ``axis``; along all axes by default."""
+    """x with the order of its elements reversed along ``axis``; along all axes by default."""
     x = as_tensor(x)
     flipped = checks.axis_numbers("flip", axis, x)
     return getitem(x, tuple(slice(None, None, -1 if a in flipped else 1) for a in range(x.ndim)))
@@ -198,13 +198,13 @@ class Convert(Op, saves="shapes"):
 
 
 def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """X converted to ``dtype``. Raises DTypeError if that is no type of numbers."""
+    """x converted to ``dtype``. Raises DTypeError if that is no type of numbers."""
     x, target = as_tensor(x), backend.as_dtype(dtype)
     return Convert(target, x.device)(x if target.kind == "f" else x.detach())
 
 
 def to_device(x: TensorLike, device: str) -> Tensor:
-    """X on ``"cpu"`` or ``"cuda"``. Raises DeviceError if the device cannot be used."""
+    """x on ``"cpu"`` or ``"cuda"``. Raises DeviceError if the device cannot be used."""
     x = as_tensor(x)
     backend.check_device(device)
     return Convert(x.dtype, device)(x)

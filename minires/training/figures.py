@@ -6,6 +6,7 @@ They are drawn on a Figure of their own and never through pyplot, whose global s
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,16 +33,21 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
     figure = _figure(width=9, height=3.8)
     loss, error = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
+    all_losses = []
     for split, colour in (("train", TRAIN), ("test", TEST)):
-        _curve(loss, epochs, [row[f"{split}_loss"] for row in history], f"{split} {{:.4f}}", colour)
+        losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # a logarithm has no place for 0
+        all_losses += losses
+        _curve(loss, epochs, losses, f"{split} {{:.4f}}", colour)
         percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
         _curve(error, epochs, percent, f"{split} {{:.2f}} %", colour)
     loss.set_yscale("log")
+    loss.set_ylim(10 ** math.floor(math.log10(min(all_losses))), 10 ** (math.floor(math.log10(max(all_losses))) + 1))
     error.set_yscale("symlog", linthresh=1)  # a logarithm down to 1 %, and a place for 0 below
-    error.set_ylim(bottom=0)
+    error.set_ylim(0, 100)
     for axes, name in ((loss, "loss"), (error, "error in %")):
         axes.set_title(name, loc="left")
         axes.set_xlabel("epoch")
+        axes.set_xlim(0, epochs[-1] + 1)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")

@@ -14,16 +14,18 @@ from minires.training.figures import _cell_colours, write_confusion, write_curve
 PATH = Path("figure.png")
 
 
-def history(epochs, loss=0.1, accuracy=0.9):
+def history(epochs, loss, accuracy):
     return [
         {"epoch": e, "train_loss": loss / e, "test_loss": loss, "train_accuracy": accuracy, "test_accuracy": accuracy}
         for e in range(1, epochs + 1)
     ]
 
 
-@pytest.mark.parametrize(("epochs", "accuracy"), [(1, 0.9), (1, 1.0), (3, 0.0), (200, 1.0)])
-def test_curves_of_any_run(epochs, accuracy):
-    write_curves(PATH, history(epochs, accuracy=accuracy), title="a run")
+@pytest.mark.parametrize(
+    ("epochs", "loss", "accuracy"), [(1, 0.3, 0.9), (1, 1.0, 1.0), (3, 2.3, 0.0), (200, 0.5, 1.0), (2, 0.0, 1.0)]
+)
+def test_curves_of_any_run(epochs, loss, accuracy):
+    write_curves(PATH, history(epochs, loss, accuracy), title="a run")
     with Image.open(PATH) as picture:
         assert picture.size == (1350, 570)
         assert len(set(picture.convert("L").tobytes())) > 50, "something is drawn"
@@ -48,7 +50,7 @@ def test_cell_colours():
 
 def test_a_figure_that_cannot_be_saved():
     with pytest.raises(DataError, match="cannot be written"):
-        write_curves(Path("nowhere", "figure.png"), history(2), title="")
+        write_curves(Path("nowhere", "figure.png"), history(2, 0.1, 0.9), title="")
 
 
 def test_pyplot_and_the_backend_are_left_alone():
