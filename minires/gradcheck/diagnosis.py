@@ -17,8 +17,9 @@ import numpy as np
 from ..backend import Array, to_device
 from .problem import NumPyArray, Problem
 
+TINY = np.finfo(np.float64).tiny
 ALIKE = 1e-5  # two gradients are the same if they differ by less than this, in units of the largest
-TRIALS = 48  # how many elements a what-if question is answered for
+TRIALS = 24  # for how many wrong elements a what-if question is answered, and for how many right ones
 
 
 @dataclass
@@ -72,11 +73,10 @@ class Evidence:
         self, arrays: Sequence[Array] = (), upstream: NumPyArray | None = None, k: int | None = None
     ) -> NumPyArray:
         """The gradient by differences for other inputs, another upstream or to another input, at a few elements."""
-        places = list(dict.fromkeys([*self.wrong, *np.flatnonzero(self.known).tolist()]))  # the wrong ones first
-        upstream = self.upstream if upstream is None else upstream
-        return self.problem.differences(
-            self.k if k is None else k, places[:TRIALS], self.eps, arrays, to_device(upstream, self.problem.device)
-        )
+        right = np.setdiff1d(np.flatnonzero(self.known), self.wrong).tolist()
+        places = [*_spread(self.wrong, TRIALS), *_spread(right, TRIALS)]
+        upstream = to_device(self.upstream if upstream is None else upstream, self.problem.device)
+        return self.problem.differences(self.k if k is None else k, places, self.eps, arrays, upstream)
 
 
 Cause = Callable[[Evidence], "str | None"]
@@ -123,6 +123,8 @@ def one_slice_only(e: Evidence) -> str | None:
 
 
 def constant_factor(e: Evidence) -> str | None:
+    if not e.scale:
+        return None
     factor = float((e.claimed * e.measured)[e.known].sum() / (e.measured[e.known] ** 2).sum())
     if not factor or not e.explains(e.claimed / factor):
         return None
@@ -200,7 +202,11 @@ def another_input_turned(e: Evidence) -> str | None:
         for how, turned in turns.items():
             arrays = list(e.problem.arrays)
             arrays[j] = to_device(turned.copy(), e.problem.device)
-            if e.is_claimed(e.what_if(arrays)):
+            try:
+                gradient = e.what_if(arrays)
+            except Exception:  # whatever f has against such an input
+                continue
+            if e.is_claimed(gradient):
                 return f"It would be right if {e.problem.names[j]} were {how}."
     return None
 
@@ -231,7 +237,7 @@ def term_of_a_variance(e: Evidence) -> str | None:
         if x.shape[1] < 4:
             continue
         x = x - x.mean(axis=1, keepdims=True)
-        slope = (x * error).sum(axis=1, keepdims=True) / (x * x).sum(axis=1, keepdims=True)
+        slope = (x * error).sum(axis=1, keepdims=True) / np.maximum((x * x).sum(axis=1, keepdims=True), TINY)
         if _alike(error, error.mean(axis=1, keepdims=True) + slope * x):
             return (
                 f"Its error is a linear function of {e.problem.names[e.k]} along {_listed(axes)}: a term is missing "
@@ -334,12 +340,22 @@ def _size_named(e: Evidence, number: float) -> str:
 
 
 def _alike(a: NumPyArray, b: NumPyArray) -> bool:
-    """Whether two arrays are the same for the purposes of a guess; NaN is compared with nothing."""
+    """Whether two arrays are the same for the purposes of a guess. NaN and plain zeros prove nothing."""
     both = ~np.isnan(a) & ~np.isnan(b)
-    if not both.any():
-        return False
     a, b = a[both], b[both]
-    return bool(np.abs(a - b).max() <= ALIKE * max(np.abs(a).max(), np.abs(b).max()))
+    largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
+    return bool(largest > 0 and np.abs(a - b).max() <= ALIKE * largest)
+
+
+def _spread(places: list[int], count: int) -> list[int]:
+    """At most ``count`` of the places, from all over them.
+
+    >>> _spread([3, 5, 6, 8, 9], 3)
+    [3, 6, 9]
+    """
+    if len(places) <= count:
+        return places
+    return [places[round(i)] for i in np.linspace(0, len(places) - 1, count)]
 
 
 def _axes_sets(smallest: int, ndim: int, largest_first: bool = True) -> Iterator[tuple[int, ...]]:

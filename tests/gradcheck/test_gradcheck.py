@@ -299,6 +299,41 @@ def test_strong_curvature_is_no_kink(eps):
     assert mr.gradcheck(lambda x: (30 * x).exp(), leaf([0.0, 0.1, -0.2]), eps=eps, order=2)
 
 
+# --- a guess never fails, whatever the numbers
+
+
+class Constant(mr.Op):
+    """Zero, with a gradient that is none."""
+
+    def forward(self, x):
+        return 0 * x
+
+    def backward(self, upstream):
+        return upstream * self.inputs[0]
+
+
+def test_a_gradient_where_there_is_none(rng):
+    with pytest.raises(GradcheckError, match="f does not depend on any of them"):
+        mr.gradcheck(lambda x: Constant()(x), leaf(rng.standard_normal((3, 4))))
+
+
+def test_a_constant_input(rng):
+    flaws = rng.standard_normal((3, 4))
+    with pytest.raises(GradcheckError, match="is wrong at 12 of 12 elements"):
+        mr.gradcheck(spoiled(flaws), leaf(np.ones((3, 4))))
+
+
+def test_an_input_that_f_accepts_in_one_order_only(rng):
+    def f(x, rows):
+        if rows.numpy()[0, 0] > rows.numpy()[-1, -1]:
+            raise ValueError("rows must be sorted")
+        return Spoiled(flaws)(x) + rows.sum()
+
+    flaws = rng.standard_normal(3)
+    with pytest.raises(GradcheckError, match="is wrong at 3 of 3 elements"):
+        mr.gradcheck(f, [leaf(rng.standard_normal(3)), mr.tensor([[1.0, 2.0], [3.0, 4.0]], dtype="float64")])
+
+
 # --- engines, devices, imports, sentences
 
 

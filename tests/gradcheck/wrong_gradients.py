@@ -150,6 +150,12 @@ class PowKeepsTheExponent(Pow):
         return upstream * 3 * x**3
 
 
+@wrong(normal(3, 4), says="It lacks a factor: input 0", options=(3,))
+class PowDropsAPower(Pow):
+    def backward(self, upstream):
+        return upstream * 3 * self.inputs[0]
+
+
 @wrong(normal(3, 4), says="ignores its upstream")
 class ExpIgnoresItsUpstream(Exp):
     def backward(self, upstream):
