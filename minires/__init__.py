@@ -8,12 +8,13 @@
 tensor([[1., 0., 1.]])
 """
 
-from . import data, models, nn, ops, optim
+from . import data, errors, models, nn, ops, optim
 from .anomaly import detect_anomaly
 from .autograd import Op, grad
 from .backend import manual_seed
 from .diagnose import show_config
 from .dispatch import engine, register_kernel
+from .errors import GradcheckError, MiniresError
 from .gradcheck import gradcheck
 from .nn.serialization import load, save
 from .state import enable_grad, is_grad_enabled, no_grad, profile
@@ -21,7 +22,8 @@ from .tensor import Tensor, tensor
 from .version import __version__
 
 __all__ = [
-    "Op", "Tensor", "__version__", "data", "detect_anomaly", "enable_grad", "engine", "grad", "gradcheck",
+    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "data", "detect_anomaly", "enable_grad", "engine",
+    "errors", "grad", "gradcheck",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "show_config", "tensor",
 ]  # fmt: skip

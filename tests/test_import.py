@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import minires
+
 HEAVY = ["numba", "cupy", "matplotlib", "sklearn", "scipy", "torch", "PIL", "typer", "rich", "safetensors"]
 
 REPORT = f"""
@@ -40,3 +42,29 @@ def test_import_and_a_training_step_load_nothing_heavy_print_nothing_and_leave_t
 def test_it_works_where_a_package_cannot_be_imported(missing):
     done = run(f"import sys; sys.modules[{missing!r}] = None\n{REPORT}")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_public_face_is_there():
+    """The names that the README and the documentation rely on."""
+    for name in [
+        "tensor",
+        "Tensor",
+        "grad",
+        "no_grad",
+        "engine",
+        "detect_anomaly",
+        "profile",
+        "manual_seed",
+        "show_config",
+        "gradcheck",
+        "GradcheckError",
+        "save",
+        "load",
+        "ops",
+        "nn",
+        "optim",
+        "models",
+        "data",
+    ]:
+        assert hasattr(minires, name) and name in minires.__all__, name
+    assert callable(minires.gradcheck) and callable(minires.tensor)
