@@ -13,7 +13,7 @@ from .. import models
 from ..backend import DEVICES, check_device
 from ..errors import ArgumentError
 from ..training import SCHEDULES, Config
-from ..training.folder import CONFIG, damaged, read_json
+from ..training.folder import CONFIG, load_config
 from .numbers import integer, number
 
 DEFAULT = Config()
@@ -76,8 +76,8 @@ def _settings(context: typer.Context) -> Config:
     """The settings of the command line. A run that is resumed keeps its own, unless others are given."""
     options = {name: value for name, value in context.params.items() if name != "resume"}
     start: Config | None = None
-    if context.params["resume"] and options["out"]:
-        start = _settings_of_run(Path(options["out"]))
+    if context.params["resume"] and options["out"] and (Path(options["out"]) / CONFIG).is_file():
+        start = load_config(Path(options["out"]))  # where there is no run, train says so
     try:
         if start is None:
             return Config(**options)
@@ -87,16 +87,6 @@ def _settings(context: typer.Context) -> Config:
         for name in options:  # "train: batch_size is 0; ..." becomes "--batch-size is 0; ..."
             message = message.replace(f"train: {name} is ", f"--{name.replace('_', '-')} is ")
         raise ArgumentError(message) from error
-
-
-def _settings_of_run(folder: Path) -> Config | None:
-    """What the run in ``folder`` was started with; None if there is no run, which ``train`` will say."""
-    if not (folder / CONFIG).is_file():
-        return None
-    try:
-        return Config.from_json(read_json(folder / CONFIG))
-    except ArgumentError as error:
-        raise damaged(folder, error) from error
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
