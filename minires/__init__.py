@@ -19,11 +19,12 @@ from .gradcheck import gradcheck
 from .nn.serialization import load, save
 from .state import enable_grad, is_grad_enabled, no_grad, profile
 from .tensor import Tensor, tensor
+from .threads import get_num_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
     "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "data", "detect_anomaly", "enable_grad", "engine",
-    "errors", "grad", "gradcheck",
+    "errors", "get_num_threads", "grad", "gradcheck",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
-    "save", "show_config", "tensor",
+    "save", "set_num_threads", "show_config", "tensor",
 ]  # fmt: skip

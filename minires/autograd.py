@@ -55,7 +55,8 @@ class Op:
     An instance serves one call: constructor arguments are the op's options (a stride, an axis), and whatever
     ``forward`` keeps on ``self`` is there in ``backward``, until the graph is freed. What else backward reads is
     said in the class statement: ``class Exp(Op, saves="output")`` finds ``self.output``, by default it finds
-    ``self.inputs``, and with ``saves="shapes"`` only ``self.input_shapes``, which is always there.
+    ``self.inputs``, with ``saves="both"`` it finds both, and with ``saves="shapes"`` only ``self.input_shapes``,
+    which is always there.
 
     Examples
     --------
@@ -87,8 +88,10 @@ class Op:
     def __init_subclass__(cls, saves: str | None = None, name: str | None = None) -> None:
         super().__init_subclass__()
         cls.saves = saves or cls.saves
-        if cls.saves not in ("inputs", "output", "shapes"):
-            raise ArgumentError(f"{cls.__name__}: saves is {saves!r}; it must be 'inputs', 'output' or 'shapes'.")
+        if cls.saves not in ("inputs", "output", "both", "shapes"):
+            raise ArgumentError(
+                f"{cls.__name__}: saves is {saves!r}; it must be 'inputs', 'output', 'both' or 'shapes'."
+            )
         cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()  # BatchNorm -> batch_norm
 
     def forward(self, *arrays: Array) -> Array:
@@ -145,12 +148,13 @@ class Op:
         self.edges = tuple(x.source if x.requires_grad else None for x in inputs)
         self.input_shapes = tuple(x.shape for x in inputs)
         self.shape, self.dtype = output.shape, output.dtype
-        saved = {"inputs": inputs, "output": (output,), "shapes": ()}[self.saves]
-        self._changed = [x.changed_from_now() for x in saved]
-        if self.saves == "inputs":
+        self._changed = []
+        if self.saves in ("inputs", "both"):
             self.inputs = inputs
-        elif self.saves == "output":
+            self._changed += [(f"input {i}", x.changed_from_now()) for i, x in enumerate(inputs)]
+        if self.saves in ("output", "both"):
             self._output, self._wrap = output.data, output.wrap
+            self._changed.append(("the output", output.changed_from_now()))
         output.op, output.requires_grad = self, True
 
     def _check_saved(self) -> None:
@@ -160,9 +164,8 @@ class Op:
                 f"backward: the graph of {self.name} was freed by an earlier backward; "
                 "give that one retain_graph=True, or compute the loss again."
             )
-        for i, changed in enumerate(self._changed):
+        for what, changed in self._changed:
             if changed():
-                what = "the output" if self.saves == "output" else f"input {i}"
                 raise GraphError(
                     f"backward: {what} of {self.name} was changed in place after the forward pass, "
                     "but the gradient needs the old values; change a copy, or call backward before."

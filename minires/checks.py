@@ -167,6 +167,18 @@ def same_shape(op: str, a: Tensor, b: Tensor, name_a: str, name_b: str, hint: st
         )
 
 
+def join(op: str, x: Tensor, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
+    """[shortcut] that is added to ``x``, or [] without one, and the activation that follows."""
+    if activation not in ("relu", None):
+        raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
+    if shortcut is None and op != "residual_add":
+        return []
+    shortcut = floats(op, shortcut, "shortcut", like=x)
+    hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
+    same_shape(op, x, shortcut, name, "shortcut", hint)
+    return [shortcut]
+
+
 def exponent(x: Tensor, value: Any) -> int | float:
     """A number that x may be raised to."""
     if not is_number(value):

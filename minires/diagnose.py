@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .threads import usable_cores
 from .version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
@@ -101,11 +102,6 @@ def cpu_name() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on, which can be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def vector_bits() -> int:

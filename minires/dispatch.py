@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 
 from .backend import DEVICES, Array, device_of
@@ -11,7 +12,12 @@ from .errors import ArgumentError
 from .state import state, switched
 
 Kernel = Callable[..., Any]
+SMALL = 1024  # elements: with fewer, calling one of our own kernels takes longer than NumPy does
+
+
 _kernels: dict[tuple[type, str, str], Kernel] = {}
+_smallest: dict[Kernel, int] = {}
+_rooms = {"cpu": "minires.kernels.cpu"}  # imported when the first op could use them, or never
 
 
 def engine(name: str) -> AbstractContextManager[Any]:
@@ -27,40 +33,58 @@ def engine(name: str) -> AbstractContextManager[Any]:
     return switched("engine", name)
 
 
-def register_kernel(op: type, phase: str, device: str) -> Callable[[Kernel], Kernel]:
+def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Callable[[Kernel], Kernel]:
     """Register a faster twin of ``op.forward`` or ``op.backward`` on raw arrays; used as a decorator.
 
     Parameters
     ----------
     op : subclass of Op
-        The textbook op.
-    phase : {"forward", "backward"}
+        The textbook op; or an optimiser, or a transform.
+    phase : {"forward", "backward", "update"}
         A forward twin is called with (op, *arrays) and gives the output array; a backward twin with (op, upstream
-        array) and gives a tuple of arrays or None. Either may return NotImplemented to hand the case back.
+        array) and gives a tuple of arrays or None; an optimiser's update with what its ``update`` takes. Each may
+        return NotImplemented to hand the case back.
     device : {"cpu", "cuda"}
         Where it runs.
+    smallest : int
+        With fewer elements in the first array, the textbook runs.
 
     Raises
     ------
     ArgumentError
         For another phase or device.
     """
-    if phase not in ("forward", "backward") or device not in DEVICES:
+    if phase not in ("forward", "backward", "update") or device not in DEVICES:
         raise ArgumentError(
             f"register_kernel: phase is {phase!r} and device is {device!r}; "
-            "they must be 'forward' or 'backward', and 'cpu' or 'cuda'."
+            "they must be 'forward', 'backward' or 'update', and 'cpu' or 'cuda'."
         )
 
     def register(kernel: Kernel) -> Kernel:
         _kernels[op, phase, device] = kernel
+        _smallest[kernel] = smallest
         return kernel
 
     return register
 
 
-def run_kernel(op: object, phase: str, *arrays: Array) -> Any:
+def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
     """The result of the faster twin, or NotImplemented where there is none or it hands the case back."""
-    if not _kernels or state.engine == "textbook":
+    if state.engine == "textbook":
         return NotImplemented
-    kernel = _kernels.get((type(op), phase, device_of(arrays[0])))
-    return NotImplemented if kernel is None else kernel(op, *arrays)
+    device = device_of(array)
+    if device in _rooms and array.size >= SMALL:
+        load_kernels(device)
+    kernel = _kernels.get((type(op), phase, device))
+    return NotImplemented if kernel is None or array.size < _smallest.get(kernel, 0) else kernel(op, array, *others)
+
+
+def load_kernels(device: str) -> bool:
+    """Import the kernels of a device; False if what they need is not installed. Doing it twice does nothing."""
+    room = _rooms.pop(device, None)
+    if room is not None:
+        try:
+            import_module(room)
+        except ImportError:
+            return False
+    return any(where == device for _, _, where in _kernels)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..dispatch import run_kernel
 from ..errors import ArgumentError, ShapeError, sizes
 from .dataset import Array, Split, Transform
 
@@ -85,7 +86,8 @@ class Normalize:
                 f"{len(self.mean)} channels, as the pictures that were measured."
             )
         mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
-        return (batch.astype(np.float32) / 255 - mean) / std
+        fast = run_kernel(self, "forward", batch, mean, std)
+        return fast if fast is not NotImplemented else (batch.astype(np.float32) / 255 - mean) / std
 
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean}, std={self.std})"
@@ -114,9 +116,12 @@ class PadCrop:
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
         n, _, height, width = batch.shape
         p = self.padding
+        top, left = rng.integers(0, 2 * p + 1, size=(2, n))
+        fast = run_kernel(self, "forward", batch, top, left)
+        if fast is not NotImplemented:
+            return fast
         padded = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)))  # (N, C, H+2P, W+2P)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-        top, left = rng.integers(0, 2 * p + 1, size=(2, n))
         return windows[np.arange(n), :, top, left]  # of (N, C, 2P+1, 2P+1, H, W): (N, C, H, W)
 
     def __repr__(self) -> str:
@@ -131,7 +136,8 @@ class Flip:
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
         mirrored = rng.random(len(batch)) < 0.5
-        return np.where(mirrored[:, None, None, None], batch[..., ::-1], batch)
+        fast = run_kernel(self, "forward", batch, mirrored)
+        return fast if fast is not NotImplemented else np.where(mirrored[:, None, None, None], batch[..., ::-1], batch)
 
     def __repr__(self) -> str:
         return "Flip()"

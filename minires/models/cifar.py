@@ -61,11 +61,9 @@ class BasicBlock(nn.Module):
         self.downsample = None if shortcut is None else make_shortcut(shortcut, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = ops.relu(self.bn1(self.conv1(x)))
-        branch = self.bn2(self.conv2(branch))
-        if self.downsample is None:
-            return ops.relu(branch)
-        return ops.residual_add(branch, self.downsample(x), activation="relu")
+        branch = self.bn1(self.conv1(x), activation="relu")
+        shortcut = None if self.downsample is None else self.downsample(x)
+        return self.bn2(self.conv2(branch), shortcut, activation="relu")  # relu(F(x) + shortcut(x))
 
 
 class PreActivationBlock(nn.Module):
@@ -79,8 +77,8 @@ class PreActivationBlock(nn.Module):
         self.downsample = None if shortcut is None else make_shortcut(shortcut, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv1(ops.relu(self.bn1(x)))
-        branch = self.conv2(ops.relu(self.bn2(branch)))
+        branch = self.conv1(self.bn1(x, activation="relu"))
+        branch = self.conv2(self.bn2(branch, activation="relu"))
         if self.downsample is None:
             return branch
         return ops.residual_add(branch, self.downsample(x), activation=None)
@@ -146,12 +144,12 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)  # (N, 16, H, W)
         if not self.preactivation:
-            x = ops.relu(self.bn1(x))
+            x = self.bn1(x, activation="relu")
         x = self.layer1(x)  # (N, 16, H, W)
         x = self.layer2(x)  # (N, 32, H/2, W/2)
         x = self.layer3(x)  # (N, 64, H/4, W/4)
         if self.preactivation:
-            x = ops.relu(self.bn1(x))
+            x = self.bn1(x, activation="relu")
         return self.fc(ops.global_avg_pool2d(x))  # (N, 64) -> (N, num_classes)
 
 

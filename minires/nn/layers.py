@@ -204,11 +204,12 @@ class BatchNorm1d(Module):
         self.running_mean = Buffer(np.zeros(num_features, np.float32))
         self.running_var = Buffer(np.ones(num_features, np.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
+        """``bn(x, shortcut, activation="relu")`` is relu(bn(x) + shortcut); both are optional."""
         x = checks.floats(type(self).__name__, x)
         checks.axes(type(self).__name__, x, self.ndim, self.layout, "x")
-        running = self.running_mean, self.running_var
-        return ops.batch_norm(x, self.weight, self.bias, *running, self.training, self.momentum, self.eps)
+        running, options = (self.running_mean, self.running_var), (self.training, self.momentum, self.eps)
+        return ops.batch_norm(x, self.weight, self.bias, *running, *options, shortcut, activation)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -58,9 +58,9 @@ class Module:
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run ``forward``, then the hooks."""
-        output = self.forward(*inputs)
+        output = self.forward(*inputs, **options)
         for hook in self._forward_hooks or ():
             replacement = hook(self, inputs, output)
             output = output if replacement is None else replacement

@@ -6,7 +6,6 @@ from importlib import import_module
 from .. import backend, checks
 from ..autograd import Op
 from ..backend import Array, array_module
-from ..errors import ArgumentError
 from ..tensor import Tensor, TensorLike
 
 
@@ -137,9 +136,4 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
         For another activation.
     """
     branch = checks.floats("residual_add", branch, "branch")
-    shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)
-    hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
-    checks.same_shape("residual_add", branch, shortcut, "branch", "shortcut", hint)
-    if activation not in ("relu", None):
-        raise ArgumentError(f"residual_add: activation is {activation!r}; it must be 'relu' or None.")
-    return ResidualAdd(activation)(branch, shortcut)
+    return ResidualAdd(activation)(branch, *checks.join("residual_add", branch, shortcut, activation, "branch"))

@@ -38,7 +38,7 @@ class BatchNorm(Op):
         return x * scale.reshape(per_channel) + (beta - centre * scale).reshape(per_channel)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        x, gamma, _ = self.inputs
+        x, gamma, *_ = self.inputs
         axes, per_channel = _batch_axes(x.ndim)
         if self.running is None:
             centre, spread = mean(x, axes, keepdims=True), var(x, axes, correction=0, keepdims=True)
@@ -55,6 +55,23 @@ class BatchNorm(Op):
         return dx * (gamma.reshape(per_channel) * inverse_std), dgamma, dbeta
 
 
+class BatchNormAct(BatchNorm, saves="both"):
+    """relu(batch_norm(x) + shortcut), either of them optional: three ops in one, for a kernel to do at once."""
+
+    def __init__(self, eps: float, running: tuple[Array, Array] | None, activation: str | None) -> None:
+        super().__init__(eps, running)
+        self.activation = activation
+
+    def forward(self, x: Array, gamma: Array, beta: Array, *shortcut: Array) -> Array:
+        y = super().forward(x, gamma, beta)
+        y = y + shortcut[0] if shortcut else y
+        return y if self.activation is None else array_module(y).maximum(y, 0)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        dy = upstream if self.activation is None else upstream * (self.output > 0)
+        return (*super().backward(dy), *(dy for _ in self.inputs[3:]))
+
+
 def batch_norm(
     x: TensorLike,
     gamma: TensorLike,
@@ -64,6 +81,8 @@ def batch_norm(
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    shortcut: TensorLike | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """Normalise each channel, by the batch in training and by the running statistics in evaluation.
 
@@ -83,6 +102,10 @@ def batch_norm(
         The weight of the new batch statistic.
     eps : float
         Added to the variance.
+    shortcut : Tensor, of the shape of x, optional
+    activation : {"relu", None}
+        ``batch_norm(..., shortcut=s, activation="relu")`` is ``residual_add(batch_norm(...), s)``, and without a
+        shortcut ``relu(batch_norm(...))``, but the fast engine walks over the pictures once and not three times.
 
     Returns
     -------
@@ -93,7 +116,7 @@ def batch_norm(
     ShapeError
         If the sizes do not fit, or a training batch holds a single value for each channel.
     ArgumentError
-        For a momentum outside of [0, 1], eps <= 0, or no running statistics in evaluation.
+        For a momentum outside of [0, 1], eps <= 0, another activation, or no running statistics in evaluation.
     """
     x = checks.floats("batch_norm", x)
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
@@ -102,19 +125,20 @@ def batch_norm(
     checks.channels("batch_norm", x, {"gamma": gamma, "beta": beta, **running})
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
+    inputs = [x, gamma, beta, *checks.join("batch_norm", x, shortcut, activation)]
     if not training:
         if len(running) < 2:
             raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
         mean, var = (statistic.data.astype(x.dtype) for statistic in running.values())  # copies: training changes them
-        return BatchNorm(eps, (mean, var))(x, gamma, beta)
+        return _op(eps, (mean, var), activation, inputs)(*inputs)
     count = x.size // max(gamma.size, 1)
     if count < 2:
         raise ShapeError(
             f"batch_norm: in training each channel needs more than one value, but x ({sizes(x.shape)}) has {count}; "
             "use a larger batch, or eval()."
         )
-    op = BatchNorm(eps)
-    y = op(x, gamma, beta)
+    op = _op(eps, None, activation, inputs)
+    y = op(*inputs)
     batch_mean, batch_var = op.batch
     for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
         if name in running:
@@ -122,6 +146,11 @@ def batch_norm(
             old.data[...] = (1 - momentum) * old.data + momentum * new
             old.mark_changed()
     return y
+
+
+def _op(eps: float, running: Any, activation: str | None, inputs: list[Tensor]) -> BatchNorm:
+    plain = activation is None and len(inputs) == 3
+    return BatchNorm(eps, running) if plain else BatchNormAct(eps, running, activation)
 
 
 def layer_norm(

@@ -109,7 +109,10 @@ class Pad(Op, saves="shapes"):
         self.widths, self.value = widths, value
 
     def forward(self, x: Array) -> Array:
-        return array_module(x).pad(x, self.widths, constant_values=self.value)
+        padded = tuple(before + size + after for size, (before, after) in zip(x.shape, self.widths, strict=True))
+        y = array_module(x).full_like(x, self.value, shape=padded)  # in memory in the order of x
+        y[tuple(slice(before, before + size) for size, (before, _) in zip(x.shape, self.widths, strict=True))] = x
+        return y
 
     def backward(self, upstream: Tensor) -> Tensor:
         inside = zip(self.input_shapes[0], self.widths, strict=True)
@@ -145,7 +148,7 @@ class PutItem(Op, name="putitem", saves="shapes"):
 
     def forward(self, values: Array) -> Array:
         xp = array_module(values)
-        y = xp.zeros(self.target, values.dtype)
+        y = xp.zeros_like(values, shape=self.target)  # in memory in the order of the values
         if any(map(backend.is_array, self.index if isinstance(self.index, tuple) else [self.index])):
             xp.add.at(y, self.index, values)  # an element that was picked twice receives both
         else:

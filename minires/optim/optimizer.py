@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import checks
 from ..backend import Array, array_module, to_device
+from ..dispatch import run_kernel
 from ..errors import ArgumentError, DTypeError, StateDictError, sizes
 from ..tensor import Tensor
 
@@ -80,7 +81,9 @@ class Optimizer:
             for parameter in group["params"]:
                 state = next(states)
                 if parameter.grad is not None:
-                    self.update(parameter.data, parameter.grad.data, state, group)
+                    arguments = parameter.data, parameter.grad.data, state, group
+                    if run_kernel(self, "update", *arguments) is NotImplemented:
+                        self.update(*arguments)
                     parameter.mark_changed()
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:

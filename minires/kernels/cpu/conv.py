@@ -1,0 +1,105 @@
+"""Convolutions, their gradients, and fully connected layers, which are convolutions of pictures with one column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import Array
+from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
+from ...ops.linalg import Linear
+from ...threads import get_num_threads
+from . import winograd
+from .correlate import correlate
+from .gather import gather, pack
+from .layout import as_pictures, channels_last, contiguous, is_float32
+from .norm import channel_sums
+from .plan import backward_plan, forward_plan
+from .registry import register
+
+ONE = Window((1, 1), (1, 1), (0, 0))  # a fully connected layer sees one pixel
+
+
+def split(pictures: int) -> int:
+    """Into how many parts each picture falls, so that there is work for every thread."""
+    return -(-get_num_threads() // pictures)
+
+
+def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """(N, H, W, C) -> (N, OH, OW, O), by weights (O, C, KH, KW)."""
+    if winograd.fits(x, len(weight), window):
+        return winograd.convolve(x, winograd.transform(weight, flipped=False), bias, window.padding)
+    plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, split(len(x)))
+    return gather(x, pack(weight, plan, channels_first=False), plan, bias)
+
+
+def backward(dy: Array, weight: Array, bias: Array | None, window: Window, picture: Any) -> Array:
+    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``picture`` is (H, W), by the same weights."""
+    if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
+        padding = 2 - window.padding[0], 2 - window.padding[1]
+        return winograd.convolve(dy, winograd.transform(weight, flipped=True), bias, padding)
+    plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(picture), weight.shape[1], window, split(len(dy)))
+    return gather(dy, pack(weight, plan, channels_first=True), plan, bias)
+
+
+def _fits(op: Any, *arrays: Array | None) -> bool:
+    return op.groups == 1 and is_float32(*arrays)
+
+
+@register(Conv2d, "forward")
+def conv2d(op: Conv2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not _fits(op, x, weight, bias):
+        return NotImplemented
+    return as_pictures(forward(channels_last(x), contiguous(weight), bias, op.window))
+
+
+@register(Conv2d, "backward")
+def conv2d_backward(op: Conv2d, upstream: Array) -> Any:
+    x, weight, *bias = (tensor.data for tensor in op.inputs)
+    if not _fits(op, x, weight, upstream):
+        return NotImplemented
+    dy = channels_last(upstream)
+    dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:])) if op.needs(0) else None
+    dweight = correlate(channels_last(x), dy, op.window) if op.needs(1) else None
+    return (dx, dweight, *(channel_sums(dy) for _ in bias))
+
+
+@register(ConvTranspose2d, "forward")
+def conv_transpose2d(op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not _fits(op, x, weight, bias):
+        return NotImplemented
+    return as_pictures(backward(channels_last(x), contiguous(weight), bias, op.window, op.picture))
+
+
+@register(Conv2dGradWeight, "forward")
+def conv2d_grad_weight(op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
+    if not _fits(op, x, upstream):
+        return NotImplemented
+    return correlate(channels_last(x), channels_last(upstream), op.window)
+
+
+def _as_column(rows: Array) -> Array:
+    """(..., C) -> one picture (1, M, 1, C)."""
+    return contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
+
+
+@register(Linear, "forward")
+def linear(op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not is_float32(x, weight, bias):
+        return NotImplemented
+    y = forward(_as_column(x), contiguous(weight)[:, :, None, None], bias, ONE)
+    return y.reshape(*x.shape[:-1], len(weight))
+
+
+@register(Linear, "backward")
+def linear_backward(op: Linear, upstream: Array) -> Any:
+    x, weight, *bias = (tensor.data for tensor in op.inputs)
+    if not is_float32(x, weight, upstream):
+        return NotImplemented
+    dy = _as_column(upstream)
+    dx = backward(dy, contiguous(weight)[:, :, None, None], None, ONE, dy.shape[1:3]) if op.needs(0) else None
+    dweight = correlate(_as_column(x), dy, ONE) if op.needs(1) else None
+    return (
+        None if dx is None else dx.reshape(x.shape),
+        None if dweight is None else dweight.reshape(weight.shape),
+        *(channel_sums(dy) for _ in bias),
+    )

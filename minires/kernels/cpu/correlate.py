@@ -1,0 +1,200 @@
+"""The gradient to the weights: each number of a window, times the upstream at the pixel that saw it, over all pixels.
+
+It is the gathering loop of gather.py turned inside out. There a tile stood for some pixels and the loop ran over the
+window; here a tile stands for PIXELS numbers of the window, by BLOCK output channels, and the loop runs over the pixels::
+
+                               upstream[pixel, 0:8]   upstream[pixel, 8:16]
+    window[pixel, number 0]        sum                    sum
+    window[pixel, number 1]        sum                    sum           one multiply-add each, for every pixel
+           ...                     ...                    ...
+
+Both factors are copied first, with zeros around the picture, into strips of STRIP channels: the numbers that a tile reads
+from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache. Every
+thread has sums of its own, which are added up in a fixed order at the end.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backend import Array
+from ...ops.conv import Window
+from ...threads import WORTH_A_THREAD, scratch, share, slices
+from .border import ZERO, copy_strips, copy_with_border
+from .compiler import inlined, kernel
+from .plan import unit_of
+from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
+
+STRIP = 16  # channels; fewer if there are not so many
+PIXELS_AT_ONCE = 128
+
+
+class Geometry(NamedTuple):
+    """The sizes that the loop needs."""
+
+    channels: int
+    strip: int  # channels of a strip
+    strips: int
+    height: int
+    width: int
+    top: int
+    left: int
+    padded_height: int
+    padded_width: int
+    row_step: int
+    row_reach: int
+    pictures: int  # in a unit of work
+    bands: int  # or: units in a picture
+    band_rows: int
+    out_height: int
+    out_width: int
+    out_channels: int
+    run: int  # numbers of the window that lie side by side
+    tiles: int  # of one run
+
+
+class Plan(NamedTuple):
+    """The sizes, the offset of each window in a strip, and the taps in it."""
+
+    geometry: Geometry
+    where: Array
+    taps: Array
+
+    @property
+    def panel(self) -> int:
+        """The floats of all sums."""
+        g = self.geometry
+        return -(-g.out_channels // BLOCK) * g.strips * len(self.taps) * g.tiles * PIXELS * BLOCK
+
+
+@lru_cache(maxsize=1024)
+def correlation_plan(
+    picture: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window
+) -> Plan:
+    """For pictures of that size and an upstream of the size ``out``."""
+    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
+    height, width = (
+        max((o - 1) * s + (k - 1) * d + 1, p + size)  # what the windows see, and the picture itself
+        for size, o, k, s, p, d in zip(
+            picture, out, window.kernel, window.stride, window.padding, window.dilation, strict=True
+        )
+    )
+    strip = min(STRIP, channels)
+    strips = -(-channels // strip)
+    pictures, band_rows = unit_of(height * width * strip * strips, width * strip * strips, out, out[0], sh, 1)
+    together = dw == 1  # the kernel's columns lie side by side
+    run = kw * strip if together else strip
+    taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]
+    n, i, j = np.ogrid[:pictures, : out[0], : out[1]]
+    where = ((n * height + i * sh) * width + j * sw) * strip  # (pictures, OH, OW)
+    geometry = Geometry(
+        channels, strip, strips, *picture, *window.padding, height, width, sh, (kh - 1) * dh + 1,
+        pictures, -(-out[0] // band_rows), band_rows, *out, outputs, run, -(-run // PIXELS),
+    )  # fmt: skip
+    return Plan(geometry, where.ravel().astype(np.int64), np.array(taps, np.int64))
+
+
+@inlined
+def _copy_blocks(dy, copy, first, pixels, channels):
+    """Pixels of the upstream, block by block of output channels; channels that do not exist are zeros."""
+    for c0 in range(0, channels, BLOCK):
+        width = min(BLOCK, channels - c0)
+        for p in range(pixels):
+            to, source = (c0 // BLOCK * pixels + p) * BLOCK, (first + p) * channels + c0
+            for c in range(width):
+                put(copy, to + c, at(dy, source + c))
+            for c in range(width, BLOCK):
+                put(copy, to + c, ZERO)
+
+
+_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+
+
+@kernel
+def _correlate(x, dy, panel, x_copy, dy_copy, zeros, g, where, taps, n, first, last):
+    rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
+    panel[:] = 0.0
+    strip_size = g.pictures * g.padded_height * g.padded_width * g.strip
+    for unit in range(first, last):
+        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        row0 = unit % g.bands * g.band_rows
+        row1 = min(row0 + g.band_rows, g.out_height)
+        pictures = min(g.pictures, n - picture)
+        top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
+        for i in range(pictures):
+            to = i * g.padded_height * g.padded_width * g.strip
+            if g.strips == 1:
+                copy_with_border(x, x_copy, g, picture + i, top, bottom, to)
+            else:
+                copy_strips(x, x_copy, g, picture + i, top, bottom, to, strip_size)
+        first_pixel = (picture * g.out_height + row0) * g.out_width
+        pixels = pictures * (row1 - row0) * g.out_width
+        if g.out_channels == BLOCK:
+            blocks, upstream = dy, first_pixel * BLOCK
+        else:
+            _copy_blocks(dy, dy_copy, first_pixel, pixels, g.out_channels)
+            blocks, upstream = dy_copy, 0
+        for p in range(0, pixels, PIXELS_AT_ONCE):
+            chunk = min(pixels, p + PIXELS_AT_ONCE)
+            here = 0
+            for block in range((g.out_channels + BLOCK - 1) // BLOCK):
+                for strip in range(g.strips):
+                    for t in range(len(taps)):
+                        for number in range(0, g.run, PIXELS):
+                            origin = strip * strip_size + taps[t] + number
+                            tile = start(zeros, 0)
+                            k = upstream + (block * pixels + p) * BLOCK
+                            for pixel in range(p, chunk):
+                                tile = outer_add(tile, x_copy, origin + at(where, pixel), blocks, k)
+                                k += BLOCK
+                            add_to(panel, rows, here, tile)
+                            here += PIXELS * BLOCK
+
+
+@kernel
+def _unpack(panels, dweight, g, taps, kw, first, last):
+    """Add the sums of all threads, and put them into the order (O, C, KH, KW)."""
+    joined = g.run // g.strip  # kernel columns in a run
+    for block in range(first, last):
+        width = min(BLOCK, g.out_channels - block * BLOCK)
+        for strip in range(g.strips):
+            for t in range(taps):
+                for number in range(g.run):
+                    c, tap = strip * g.strip + number % g.strip, t * joined + number // g.strip
+                    if c < g.channels:
+                        here = (((block * g.strips + strip) * taps + t) * g.tiles * PIXELS + number) * BLOCK
+                        for o in range(width):
+                            total = panels[0, here + o]
+                            for thread in range(1, len(panels)):
+                                total += panels[thread, here + o]
+                            dweight[block * BLOCK + o, c, tap // kw, tap % kw] = total
+
+
+def correlate(x: Array, dy: Array, window: Window) -> Array:
+    """The gradient (O, C, KH, KW) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    n, height, width, channels = x.shape
+    _, oh, ow, outputs = dy.shape
+    plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)
+    g = plan.geometry
+    units = n * g.bands if g.bands > 1 else -(-n // g.pictures)
+    cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
+    pieces = slices(units) if cost > WORTH_A_THREAD else [(0, units)]
+    panels = np.empty((len(pieces), plan.panel), np.float32)
+    x_floats = g.pictures * g.padded_height * g.padded_width * g.strip * g.strips + PIXELS
+    dy_floats = g.pictures * g.band_rows * ow * -(-outputs // BLOCK) * BLOCK
+    zeros = np.zeros(BLOCK, np.float32)
+    flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
+
+    def work(first: int, last: int) -> None:
+        for piece in range(first, last):
+            copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
+            _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, g, plan.where, plan.taps, n, *pieces[piece])
+
+    share(work, len(pieces))
+    dweight = np.empty((outputs, channels, *window.kernel), np.float32)
+    blocks = -(-outputs // BLOCK)
+    share(lambda a, b: _unpack(panels, dweight, g, len(plan.taps), window.kernel[1], a, b), blocks, dweight.size * 2)
+    return dweight

@@ -1,0 +1,169 @@
+"""The one loop that computes convolutions, their gradients to the input, and fully connected layers.
+
+A textbook convolution writes out the window that each output pixel sees (im2col), nine times the picture for a 3x3
+kernel, and multiplies that matrix. This loop walks the windows where they lie::
+
+    for each unit of work (some pictures, or some rows of one), whose input is copied once, with zeros around it:
+        for each block of output channels:                      its weights stay in the cache
+            for each tile of pixels:                            PIXELS * BLOCK sums, all in registers
+                for each tap, for each number of its run:       multiply-adds, from two loads and PIXELS broadcasts
+                bias, shortcut and ReLU, and the tile goes to memory, once
+
+The copy costs little, as it stays in the core's own cache, and it takes all borders out of the loop. Since a tile's pixels
+are a list of places (see plan.py), they need not be neighbours: tiles are full for every width, stride and dilation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend import Array
+from ...threads import aligned, scratch, share
+from .border import copy_with_border
+from .compiler import inlined, kernel
+from .memory import empty
+from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan
+from .simd import BLOCK, PIXELS, add_from, multiply_add, places, rectify, start, store
+
+_ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
+
+
+@inlined
+def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
+    """What is stored where fewer than BLOCK channels are left: the tile goes to ``corner``, and on from there."""
+    store(corner, places(_ROWS_OF_CORNER, 0, PIXELS - 1), 0, tile)
+    for p in range(PIXELS):
+        for i in range(width):
+            number = corner[p * BLOCK + i]
+            if adds:
+                number += shortcut[pixels[p] + c + i]
+            if relu and number < 0:
+                number = np.float32(0)
+            y[pixels[p] + c + i] = number
+
+
+@kernel
+def _gather(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, first, last):
+    for unit in range(first, last):
+        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        pictures = min(g.pictures, n - picture)
+        row0 = unit % g.bands * g.band_rows
+        size = g.padded_height * g.padded_width * g.channels
+        if g.direct:
+            source, origin = x, picture * size
+        else:
+            top = row0 * g.row_step
+            bottom = min((row0 + g.band_rows - 1) * g.row_step + g.row_reach, g.padded_height)
+            for i in range(pictures):
+                copy_with_border(x, padded, g, picture + i, top, bottom, i * size)
+            source, origin = padded, -top * g.padded_width * g.channels
+        target = picture * g.out_size
+        for phase in range(len(phases)):
+            row1 = min(row0 + g.band_rows, phases[phase, ROWS])
+            begin = phases[phase, FIRST_PLACE] + row0 * phases[phase, PER_ROW]
+            end = phases[phase, FIRST_PLACE] + (
+                row1 * phases[phase, PER_ROW]
+                if g.bands > 1
+                else pictures * phases[phase, ROWS] * phases[phase, PER_ROW]
+            )
+            run = phases[phase, RUN]
+            for c in range(0, g.out_channels, BLOCK):
+                weights = (
+                    phases[phase, FIRST_ELEMENT] * ((g.out_channels + BLOCK - 1) // BLOCK * BLOCK)
+                    + phases[phase, ELEMENTS] * c
+                ) * g.channels
+                for p in range(begin, end, PIXELS):
+                    at = places(where, p, end - 1)
+                    tile = start(bias, c)
+                    k = weights
+                    for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
+                        for j in range(origin + taps[t], origin + taps[t] + run):
+                            tile = multiply_add(tile, source, at, j, w, k)
+                            k += BLOCK
+                    out = places(into, p, end - 1)
+                    if g.out_channels - c >= BLOCK:
+                        if adds:
+                            tile = add_from(tile, shortcut, out, target + c)
+                        if relu:
+                            tile = rectify(tile)
+                        store(y, out, target + c, tile)
+                    else:
+                        width = g.out_channels - c
+                        _store_part(y, out, target + c, tile, width, shortcut, adds, relu, corner)
+
+
+@kernel
+def _pack(weight, packed, elements, phases, channels_first, first, last):
+    """Weights in the order in which the loop meets them: (phase, block, element, input channel, BLOCK)."""
+    if channels_first:
+        outputs, inputs = weight.shape[1], weight.shape[0]
+    else:
+        outputs, inputs = weight.shape[0], weight.shape[1]
+    blocks = (outputs + BLOCK - 1) // BLOCK
+    for phase in range(len(phases)):
+        e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]
+        for block in range(first, last):
+            base = (e0 * blocks + count * block) * BLOCK * inputs
+            width = min(BLOCK, outputs - block * BLOCK)
+            for c in range(inputs):
+                for o in range(width):
+                    for e in range(count):
+                        i, j = elements[e0 + e, 0], elements[e0 + e, 1]
+                        to = base + (e * inputs + c) * BLOCK + o
+                        if channels_first:
+                            packed[to] = weight[c, block * BLOCK + o, i, j]
+                        else:
+                            packed[to] = weight[block * BLOCK + o, c, i, j]
+                for o in range(width, BLOCK):
+                    for e in range(count):
+                        packed[base + (e * inputs + c) * BLOCK + o] = 0.0
+
+
+def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
+    """The weights (O, C, KH, KW), or (C, O, KH, KW) with ``channels_first``, as :func:`gather` reads them."""
+    outputs, inputs = weight.shape[:2][::-1] if channels_first else weight.shape[:2]
+    blocks = -(-outputs // BLOCK)
+    packed = aligned(blocks * BLOCK * inputs * len(plan.elements))
+    share(
+        lambda first, last: _pack(weight, packed, plan.elements, plan.phases, channels_first, first, last),
+        blocks,
+        nanoseconds=weight.size * 2,
+    )
+    return packed
+
+
+def gather(x, packed, plan, bias=None, shortcut=None, relu=False):
+    g = plan.geometry
+    n = len(x)
+    y = empty((n, *plan.out_shape, g.out_channels))
+    padded_bias = np.zeros(-(-g.out_channels // BLOCK) * BLOCK, np.float32)
+    if bias is not None:
+        padded_bias[: g.out_channels] = bias
+    flat = x.reshape(-1)
+    flat_y = y.reshape(-1)
+    more = flat_y if shortcut is None else shortcut.reshape(-1)
+    size = 0 if g.direct else g.pictures * g.padded_height * g.padded_width * g.channels
+
+    def work(first, last):
+        _gather(
+            flat,
+            packed,
+            padded_bias,
+            more,
+            flat_y,
+            scratch(size, "padded"),
+            scratch(PIXELS * BLOCK, "corner"),
+            g,
+            plan.where,
+            plan.into,
+            plan.taps,
+            plan.phases,
+            n,
+            shortcut is not None,
+            relu,
+            first,
+            last,
+        )
+
+    share(work, plan.units(n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
+    return y

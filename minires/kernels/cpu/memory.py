@@ -1,0 +1,67 @@
+"""Memory for large results, used again and again.
+
+A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
+memory has to be mapped and cleared again page by page at the next step, which takes as long as computing with it. So a
+block whose last array has gone waits here for the next array of its size. Memory is only asked of the system when no block
+fits, and as many waiting bytes are let go at that moment: at no time is more held than was once in use.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...threads import aligned
+
+LARGE = 1 << 14  # floats; smaller arrays are NumPy's own business
+_waiting: dict[int, list[Array]] = {}  # floats -> free blocks, the size used last at the end
+
+
+class _Block:
+    """Lends its memory to one array; when that and every view of it has gone, the memory waits for the next."""
+
+    __slots__ = ("__array_interface__", "memory")
+
+    def __init__(self, memory: Array) -> None:
+        self.memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        if _waiting is not None:  # Python is not about to end
+            _waiting.setdefault(self.memory.size, []).append(self.memory)
+
+
+def empty(shape: tuple[int, ...]) -> Array:
+    """A contiguous float32 array with anything in it."""
+    floats = math.prod(shape)
+    if floats < LARGE:
+        return np.empty(shape, np.float32)
+    blocks: list[Any] = _waiting.pop(floats, [])
+    try:
+        memory = blocks.pop()
+    except IndexError:
+        _let_go(floats)
+        memory = aligned(floats)
+    if blocks:
+        _waiting[floats] = blocks + _waiting.get(floats, [])
+    return np.asarray(_Block(memory)).reshape(shape)
+
+
+def waiting() -> int:
+    """How many bytes wait to be used again."""
+    return 4 * sum(floats * len(blocks) for floats, blocks in list(_waiting.items()))
+
+
+def _let_go(floats: int) -> None:
+    """Give ``floats`` numbers of waiting memory, or all there is, back to the system."""
+    for size in list(_waiting):
+        while floats > 0:
+            try:
+                _waiting[size].pop()
+            except (KeyError, IndexError):
+                _waiting.pop(size, None)
+                break
+            floats -= size

@@ -1,0 +1,183 @@
+"""Convolution as lists of places: which input pixels each output pixel sees, worked out once for each size.
+
+All convolutions are one loop. An output pixel has a *place* in the input, and a few *taps*, offsets from that place;
+at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C), a row of the kernel is one run::
+
+    place of the output pixel --+
+                                v
+    input row r     . . . . . [ c c c c c c c c c ] . . .    tap 0: KW pixels of C channels side by side
+    input row r+1   . . . . . [ c c c c c c c c c ] . . .    tap 1: one padded row further
+    input row r+2   . . . . . [ c c c c c c c c c ] . . .    tap 2
+
+The stride is a distance between places, dilation one between taps. The gradient to the input (and the transposed
+convolution) is the same: an input pixel collects from the output pixels whose windows saw it. With a stride of 2, pixels
+at even and at odd positions are seen through different elements of the kernel, so each of the 2 x 2 kinds, a *phase*, has
+taps of its own; none multiplies by the zeros that a stretched picture would hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backend import Array
+from ...ops.conv import Window
+
+SCRATCH_FLOATS = 48 * 1024  # of padded pictures that a thread works on: they should stay in its own cache
+ENOUGH_PIXELS = 96  # small pictures go together until there are so many: the last tile is never full
+
+
+class Geometry(NamedTuple):
+    """The sizes that the gathering loop needs. A *unit* of work is a few small pictures, or some rows of a large one."""
+
+    channels: int
+    height: int
+    width: int
+    top: int  # rows of zeros above, and columns of zeros to the left, that places count from
+    left: int
+    padded_height: int
+    padded_width: int
+    row_step: int  # input rows from one row of places to the next
+    row_reach: int  # input rows that a row of places sees
+    direct: bool  # no tap ever leaves the picture: it need not be copied
+    pictures: int  # in a unit
+    bands: int  # units in a picture
+    band_rows: int  # rows of places in a band
+    out_channels: int
+    out_size: int  # floats of one output picture
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a convolution of one size needs besides its numbers; ``phases`` holds a row of PHASE_FIELDS each."""
+
+    geometry: Geometry
+    where: Array  # (places,): the offset of each place in the padded input
+    into: Array  # (places,): the offset of each output pixel
+    taps: Array  # (taps,): offsets from a place
+    phases: Array  # (phases, 8)
+    elements: Array  # (KH*KW, 2): the kernel element (i, j) under each tap, in the order of packed weights
+    out_shape: tuple[int, int]  # (OH, OW)
+    units_per_picture: tuple[int, int]  # bands, pictures: see ``units``
+
+    def units(self, n: int) -> int:
+        """How many units of work n pictures are."""
+        g = self.geometry
+        return n * g.bands if g.bands > 1 else -(-n // g.pictures)
+
+
+# The columns of ``Plan.phases``.
+FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = range(8)
+
+
+class _Axis(NamedTuple):
+    """One axis of a phase: output positions first, first + step, ... (count of them), and (tap offset, element)."""
+
+    first: int
+    step: int
+    count: int
+    taps: list[tuple[int, int]]
+
+
+def _forward_axis(size: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
+    count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    return [_Axis(0, 1, count, [(i * dilation - padding, i) for i in range(kernel)])]
+
+
+def _backward_axis(picture: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
+    """Position h = phase + stride * r of the picture was seen by window r + (phase + padding - i * dilation) / stride."""
+    phases = []
+    for phase in range(min(stride, picture)):
+        taps = [(phase + padding - i * dilation, i) for i in range(kernel)]
+        seen = sorted((offset // stride, i) for offset, i in taps if offset % stride == 0)
+        phases.append(_Axis(phase, stride, -(-(picture - phase) // stride), seen))
+    return phases
+
+
+@lru_cache(maxsize=1024)
+def forward_plan(picture: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> Plan:
+    """Of a convolution; ``split``: into how many units a picture should fall at least."""
+    options = window.kernel, window.stride, window.padding, window.dilation
+    rows, columns = [_forward_axis(*axis) for axis in zip(picture, *options, strict=True)]
+    out = rows[0].count, columns[0].count
+    return _plan(picture, channels, out, out_channels, rows, columns, window.stride, split)
+
+
+@lru_cache(maxsize=1024)
+def backward_plan(
+    seen: tuple[int, int], channels: int, picture: tuple[int, int], out_channels: int, window: Window, split: int
+) -> Plan:
+    """Of the gradient to an input of size ``picture`` from an upstream of size ``seen``."""
+    options = window.kernel, window.stride, window.padding, window.dilation
+    rows, columns = [_backward_axis(*axis) for axis in zip(picture, *options, strict=True)]
+    return _plan(seen, channels, picture, out_channels, rows, columns, (1, 1), split)
+
+
+def _plan(
+    picture: tuple[int, int],
+    channels: int,
+    out: tuple[int, int],
+    out_channels: int,
+    rows: list[_Axis],
+    columns: list[_Axis],
+    step: tuple[int, int],
+    split: int,
+) -> Plan:
+    (top, height, direct_rows), (left, width, direct_columns) = (
+        _padded(size, phases, s) for size, phases, s in zip(picture, (rows, columns), step, strict=True)
+    )
+    base_rows = max(axis.count for axis in rows)
+    reach = max((max(axis.taps)[0] for axis in rows if axis.taps), default=0) + top + 1
+    pictures, band_rows = unit_of(height * width * channels, width * channels, out, base_rows, step[0], split)
+    geometry = Geometry(
+        channels, *picture, top, left, height, width, step[0], reach, direct_rows and direct_columns,
+        pictures, -(-base_rows // band_rows), band_rows, out_channels, out[0] * out[1] * out_channels,
+    )  # fmt: skip
+    where, into, taps, phases, elements = [], [], [], [], []
+    places = first_tap = first_element = 0
+    for r in rows:
+        for c in columns:
+            g, i, j = np.ogrid[:pictures, : r.count, : c.count]
+            where.append(((g * height + i * step[0]) * width + j * step[1]) * channels)  # (pictures, rows, columns)
+            into.append(((g * out[0] + r.first + r.step * i) * out[1] + c.first + c.step * j) * out_channels)
+            joined = [b == a + 1 for (a, _), (b, _) in zip(c.taps, c.taps[1:], strict=False)]
+            pixels = len(c.taps) if all(joined) else 1  # of one run
+            new = [((y + top) * width + x + left) * channels for y, _ in r.taps for x, _ in c.taps[:: pixels or 1]]
+            taps += new
+            elements += [(ki, kj) for _, ki in r.taps for _, kj in c.taps]
+            count = len(r.taps) * len(c.taps)
+            phases.append(
+                (places, r.count, c.count, first_tap, first_tap + len(new), pixels * channels, first_element, count)
+            )
+            places, first_tap, first_element = places + where[-1].size, first_tap + len(new), first_element + count
+    return Plan(
+        geometry,
+        np.concatenate([table.ravel() for table in where]).astype(np.int64),
+        np.concatenate([table.ravel() for table in into]).astype(np.int64),
+        np.array(taps, np.int64),
+        np.array(phases, np.int64),
+        np.array(elements, np.int64).reshape(-1, 2),
+        out,
+        (geometry.bands, pictures),
+    )
+
+
+def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
+    """(zeros needed before, the padded size, whether none are needed at all)."""
+    offsets = [offset for axis in phases for offset, _ in axis.taps]
+    before = max(0, -min(offsets, default=0))
+    last = max((step * (axis.count - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)
+    direct = before == 0 and last < size
+    return before, size if direct else before + max(size, last + 1), direct
+
+
+def unit_of(picture: int, row: int, out: tuple[int, int], base_rows: int, step: int, split: int) -> tuple[int, int]:
+    """(pictures of a unit, rows of places of a band)."""
+    if split > 1 or picture > SCRATCH_FLOATS:
+        fitting = max(1, SCRATCH_FLOATS // max(1, row * step))
+        return 1, max(1, min(fitting, -(-base_rows // split)))
+    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), SCRATCH_FLOATS // max(1, picture))
+    return max(1, together), base_rows

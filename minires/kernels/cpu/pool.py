@@ -1,0 +1,187 @@
+"""Pooling, channels last: the loop over the channels is innermost, so a vector of them is compared at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ...threads import share
+from .compiler import kernel
+from .layout import as_pictures, channels_last, contiguous, is_float32
+from .memory import empty
+from .registry import register
+
+
+@kernel
+def _max_pool(x, y, winner, kernel, stride, padding, first, last):
+    """Pictures ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first."""
+    _, height, width, channels = x.shape
+    _, oh, ow, _ = y.shape
+    for n in range(first, last):
+        for p in range(oh):
+            for q in range(ow):
+                best, who = y[n, p, q], winner[n, p, q]
+                best[:] = -np.inf
+                who[:] = 0
+                for i in range(kernel[0]):
+                    row = p * stride[0] + i - padding[0]
+                    if 0 <= row < height:
+                        for j in range(kernel[1]):
+                            column = q * stride[1] + j - padding[1]
+                            if 0 <= column < width:
+                                number = i * kernel[1] + j
+                                for c in range(channels):
+                                    value = x[n, row, column, c]
+                                    # a NaN wins against numbers, and keeps its place
+                                    if value > best[c] or (value != value and best[c] == best[c]):
+                                        best[c] = value
+                                        who[c] = number
+
+
+@kernel
+def _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last):
+    _, oh, ow, channels = dy.shape
+    for n in range(first, last):
+        dx[n] = 0.0
+        for p in range(oh):
+            for q in range(ow):
+                for c in range(channels):
+                    i, j = divmod(np.int64(winner[n, p, q, c]), kernel[1])
+                    row, column = p * stride[0] + i - padding[0], q * stride[1] + j - padding[1]
+                    dx[n, row, column, c] += dy[n, p, q, c]
+
+
+@register(MaxPool2d, "forward")
+def max_pool2d(op: MaxPool2d, x: Array) -> Array:
+    window = op.window
+    if not is_float32(x) or window.kernel[0] * window.kernel[1] > 256:
+        return NotImplemented
+    block = channels_last(x)
+    y = empty((len(x), *window.output_size("max_pool2d", *x.shape[2:]), x.shape[1]))
+    op.winner = np.empty(y.shape, np.uint8)
+    sizes = window.kernel, window.stride, window.padding
+    share(lambda first, last: _max_pool(block, y, op.winner, *sizes, first, last), len(x), x.size)
+    return as_pictures(y)
+
+
+@register(MaxPool2d, "backward")
+def max_pool2d_backward(op: MaxPool2d, upstream: Array) -> Any:
+    if not is_float32(upstream) or op.winner.dtype != np.uint8:
+        return NotImplemented
+    n, c, h, w = op.input_shapes[0]
+    dy, dx = channels_last(upstream), empty((n, h, w, c))
+    sizes = op.window.kernel, op.window.stride, op.window.padding
+    share(lambda first, last: _max_pool_backward(dy, op.winner, dx, *sizes, first, last), n, dy.size * 2)
+    return (as_pictures(dx),)
+
+
+@kernel
+def _avg_pool(x, y, kernel, stride, padding, first, last):
+    _, height, width, channels = x.shape
+    _, oh, ow, _ = y.shape
+    share_of_each = np.float32(1 / (kernel[0] * kernel[1]))
+    for n in range(first, last):
+        for p in range(oh):
+            for q in range(ow):
+                mean = y[n, p, q]
+                mean[:] = 0.0
+                for i in range(kernel[0]):
+                    row = p * stride[0] + i - padding[0]
+                    if 0 <= row < height:
+                        for j in range(kernel[1]):
+                            column = q * stride[1] + j - padding[1]
+                            if 0 <= column < width:
+                                for c in range(channels):
+                                    mean[c] += x[n, row, column, c]
+                for c in range(channels):
+                    mean[c] *= share_of_each
+
+
+@kernel
+def _avg_pool_backward(dy, dx, kernel, stride, padding, first, last):
+    _, height, width, channels = dx.shape
+    _, oh, ow, _ = dy.shape
+    share_of_each = np.float32(1 / (kernel[0] * kernel[1]))
+    for n in range(first, last):
+        dx[n] = 0.0
+        for p in range(oh):
+            for q in range(ow):
+                for i in range(kernel[0]):
+                    row = p * stride[0] + i - padding[0]
+                    if 0 <= row < height:
+                        for j in range(kernel[1]):
+                            column = q * stride[1] + j - padding[1]
+                            if 0 <= column < width:
+                                for c in range(channels):
+                                    dx[n, row, column, c] += dy[n, p, q, c] * share_of_each
+
+
+@register(AvgPool2d, "forward")
+def avg_pool2d(op: AvgPool2d, x: Array) -> Array:
+    if not is_float32(x):
+        return NotImplemented
+    block, window = channels_last(x), op.window
+    y = empty((len(x), *window.output_size("avg_pool2d", *x.shape[2:]), x.shape[1]))
+    sizes = window.kernel, window.stride, window.padding
+    share(lambda first, last: _avg_pool(block, y, *sizes, first, last), len(x), x.size)
+    return as_pictures(y)
+
+
+@register(AvgPool2d, "backward")
+def avg_pool2d_backward(op: AvgPool2d, upstream: Array) -> Any:
+    if not is_float32(upstream):
+        return NotImplemented
+    n, c, h, w = op.input_shapes[0]
+    dy, dx = channels_last(upstream), empty((n, h, w, c))
+    sizes = op.window.kernel, op.window.stride, op.window.padding
+    share(lambda first, last: _avg_pool_backward(dy, dx, *sizes, first, last), n, dx.size)
+    return (as_pictures(dx),)
+
+
+@kernel
+def _global_avg(x, y, first, last):
+    _, height, width, channels = x.shape
+    for n in range(first, last):
+        total = np.zeros(channels)  # float64: the pictures may be large
+        for p in range(height):
+            row = np.zeros(channels, np.float32)
+            for q in range(width):
+                for c in range(channels):
+                    row[c] += x[n, p, q, c]
+            for c in range(channels):
+                total[c] += row[c]
+        for c in range(channels):
+            y[n, c] = total[c] / (height * width)
+
+
+@kernel
+def _global_avg_backward(dy, dx, first, last):
+    _, height, width, channels = dx.shape
+    part = np.float32(1 / (height * width))
+    for n in range(first, last):
+        for p in range(height):
+            for q in range(width):
+                for c in range(channels):
+                    dx[n, p, q, c] = dy[n, c] * part
+
+
+@register(GlobalAvgPool2d, "forward")
+def global_avg_pool2d(op: GlobalAvgPool2d, x: Array) -> Array:
+    if not is_float32(x):
+        return NotImplemented
+    block, y = channels_last(x), np.empty(x.shape[:2], np.float32)
+    share(lambda first, last: _global_avg(block, y, first, last), len(x), x.size / 2)
+    return y
+
+
+@register(GlobalAvgPool2d, "backward")
+def global_avg_pool2d_backward(op: GlobalAvgPool2d, upstream: Array) -> Any:
+    if not is_float32(upstream):
+        return NotImplemented
+    n, c, h, w = op.input_shapes[0]
+    dy, dx = contiguous(upstream), empty((n, h, w, c))
+    share(lambda first, last: _global_avg_backward(dy, dx, first, last), n, dx.size / 2)
+    return (as_pictures(dx),)

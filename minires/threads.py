@@ -1,0 +1,152 @@
+"""How many cores kernels use, and the small pool of threads that shares their work.
+
+A kernel is a serial loop over a range, and it lets go of Python's lock while it runs. So the range is cut into one
+slice for each thread::
+
+    share(work, units=128)        work(0, 64)   on the calling thread
+                                  work(64, 128) on a thread of the pool
+
+The cut depends on the number of threads alone, never on who is faster, so results are the same in every run. Several
+Python threads may call at once: each waits for its own slices only. A forked child starts a pool of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError
+
+Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
+
+CACHE_LINE = 16  # floats
+WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it takes about 30,000
+
+_setting: int | None = None
+_workers: list[SimpleQueue[Any]] = []
+_growing = threading.Lock()
+_local = threading.local()
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, which can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_num_threads(number: int) -> None:
+    """Let the fast engine's kernels use ``number`` threads.
+
+    The default is the environment variable ``MINIRES_NUM_THREADS``, or else every core that the process may run on.
+    NumPy's own threads, which the textbook uses in matrix products, are counted by its BLAS.
+
+    Raises
+    ------
+    ArgumentError
+        If ``number`` is no integer >= 1.
+    """
+    global _setting
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+        raise ArgumentError(f"set_num_threads: number is {number!r}; it must be an integer >= 1.")
+    _setting = int(number)
+
+
+def get_num_threads() -> int:
+    """The number of threads that kernels use. Raises ArgumentError if ``MINIRES_NUM_THREADS`` is no number >= 1."""
+    global _setting
+    if _setting is None:
+        given = os.environ.get("MINIRES_NUM_THREADS", "").strip()
+        if given and not (given.isdecimal() and int(given) >= 1):
+            raise ArgumentError(f"MINIRES_NUM_THREADS is {given!r}; it must be an integer >= 1.")
+        _setting = int(given) if given else usable_cores()
+    return _setting
+
+
+def slices(units: int) -> list[tuple[int, int]]:
+    """``range(units)`` cut into at most one (first, last + 1) for each thread, their lengths equal up to one."""
+    count = max(1, min(units, get_num_threads()))
+    ends = [units * i // count for i in range(count + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
+    """Call ``work(first, last + 1)`` for each slice of ``range(units)``, each on a thread of its own, and wait.
+
+    Work of few ``nanoseconds``, by a rough guess for one core, is not worth waking a thread: it is one slice. An
+    exception in one of them is raised here, after all have ended.
+    """
+    mine, *others = slices(units if nanoseconds > WORTH_A_THREAD else 1)
+    if not others:
+        mine = (0, units)
+        work(*mine)
+        return
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    for queue, piece in zip(_pool(len(others)), others, strict=False):
+        queue.put((work, piece, done))
+    errors: list[BaseException | None] = []
+    try:
+        work(*mine)
+    finally:
+        errors = [done.get() for _ in others]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
+    """At least ``floats`` float32 numbers of this thread's own memory, with anything in them.
+
+    The same memory comes again at the next call with the same ``purpose``.
+    """
+    buffers = _local.__dict__
+    found = buffers.get(purpose)
+    if found is None or found.size < floats:
+        buffers[purpose] = found = aligned(floats)
+    return found
+
+
+def aligned(floats: int) -> np.ndarray[Any, Any]:
+    """``floats`` float32 numbers that begin where a cache line does, so that no vector lies across two of them."""
+    memory = np.empty(floats + CACHE_LINE, np.float32)
+    begin = -(memory.ctypes.data // 4) % CACHE_LINE
+    return memory[begin : begin + floats]
+
+
+def _pool(number: int) -> list[SimpleQueue[Any]]:
+    if len(_workers) < number:
+        with _growing:
+            while len(_workers) < number:
+                queue: SimpleQueue[Any] = SimpleQueue()
+                threading.Thread(target=_serve, args=(queue,), name="minires", daemon=True).start()
+                _workers.append(queue)
+    return _workers[:number]
+
+
+def _serve(queue: SimpleQueue[Any]) -> None:
+    while True:
+        work, piece, done = queue.get()
+        error = None
+        try:
+            work(*piece)
+        except BaseException as raised:
+            error = raised
+        del work  # or the last kernel's arrays would live until the next one
+        done.put(error)
+        del error, done
+
+
+def _forget_pool() -> None:
+    """In a forked child no thread of the parent runs."""
+    global _growing
+    _workers.clear()
+    _growing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,171 @@
+"""Random problems for every op that has a kernel: the op, its inputs as float64, and what to compare."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minires.data.transforms import Flip, Normalize, PadCrop
+from minires.ops.activation import ReLU, ResidualAdd
+from minires.ops.arithmetic import Add
+from minires.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
+from minires.ops.linalg import Linear
+from minires.ops.loss import CrossEntropy
+from minires.ops.norm import BatchNorm, BatchNormAct
+from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from minires.optim import SGD, Adam, AdamW
+
+
+def pictures(rng, n, c, h, w, last):
+    """Float64 pictures, (N, C, H, W), in memory with the channels last or not."""
+    block = rng.standard_normal((n, h, w, c)) + 0.5
+    return block.transpose(0, 3, 1, 2) if last else np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+
+
+def window(rng, three):
+    if three:
+        return Window((3, 3), (1, 1), (int(rng.integers(0, 3)), int(rng.integers(0, 3))))
+    kernel = tuple(map(int, rng.integers(1, 5, 2)))
+    padding = tuple(int(rng.integers(0, k)) for k in kernel)
+    return Window(kernel, tuple(map(int, rng.integers(1, 4, 2))), padding, tuple(map(int, rng.integers(1, 3, 2))))
+
+
+def picture_size(rng, w):
+    return tuple(d * (k - 1) + 1 + int(rng.integers(0, 9)) for k, d in zip(w.kernel, w.dilation, strict=True))
+
+
+def conv_sizes(rng):
+    """Odd channel counts with all windows, and counts of whole vectors with the window that has a kernel of its own."""
+    n = int(rng.integers(1, 6))
+    if rng.random() < 0.4:
+        w = window(rng, three=True)
+        size = tuple(s + int(rng.integers(8, 14)) for s in (3, 3))
+        return n, 16 * int(rng.integers(1, 4)), 32 * int(rng.integers(1, 3)), size, w
+    w = window(rng, three=False)
+    return n, int(rng.integers(1, 40)), int(rng.integers(1, 40)), picture_size(rng, w), w
+
+
+def bias_of(rng, channels):
+    return [rng.standard_normal(channels)] if rng.random() < 0.5 else []
+
+
+def conv2d(rng):
+    n, c, o, size, w = conv_sizes(rng)
+    x = pictures(rng, n, c, *size, last=rng.random() < 0.7)
+    return lambda: Conv2d(w, 1), [x, rng.standard_normal((o, c, *w.kernel)), *bias_of(rng, o)]
+
+
+def conv_transpose2d(rng):
+    n, c, o, size, w = conv_sizes(rng)
+    out = w.output_size("conv2d", *size)
+    x = pictures(rng, n, o, *out, last=rng.random() < 0.7)
+    return lambda: ConvTranspose2d(w, 1, size), [x, rng.standard_normal((o, c, *w.kernel)), *bias_of(rng, c)]
+
+
+def conv2d_grad_weight(rng):
+    n, c, o, size, w = conv_sizes(rng)
+    out = w.output_size("conv2d", *size)
+    return lambda: Conv2dGradWeight(w, 1), [pictures(rng, n, c, *size, True), pictures(rng, n, o, *out, True)]
+
+
+def linear(rng):
+    m, c, o = map(int, rng.integers(1, 50, 3))
+    x = rng.standard_normal((m, c) if rng.random() < 0.5 else (m, 3, c))
+    return lambda: Linear(), [x, rng.standard_normal((o, c)), *bias_of(rng, o)]
+
+
+def batch_norm(rng):
+    c = int(rng.integers(1, 40))
+    x = rng.standard_normal((int(rng.integers(2, 50)), c))
+    if rng.random() < 0.7:
+        x = pictures(rng, int(rng.integers(2, 6)), c, *map(int, rng.integers(2, 20, 2)), last=rng.random() < 0.7)
+    x = x * rng.uniform(0.5, 3) + rng.uniform(-9, 9)
+    return lambda: BatchNorm(1e-5), [x, rng.standard_normal(c), rng.standard_normal(c)]
+
+
+def batch_norm_act(rng):
+    _, inputs = batch_norm(rng)
+    activation = "relu" if rng.random() < 0.7 else None
+    shortcut = [rng.standard_normal(inputs[0].shape)] if activation is None or rng.random() < 0.5 else []
+    return lambda: BatchNormAct(1e-5, None, activation), [*inputs, *shortcut]
+
+
+def relu(rng):
+    return lambda: ReLU(), [pictures(rng, *map(int, rng.integers(1, 9, 4)), last=rng.random() < 0.5)]
+
+
+def residual_add(rng):
+    sizes, last = map(int, rng.integers(1, 9, 4)), rng.random() < 0.5
+    n, c, h, w = sizes
+    activation = "relu" if rng.random() < 0.5 else None
+    return lambda: ResidualAdd(activation), [pictures(rng, n, c, h, w, last), pictures(rng, n, c, h, w, last)]
+
+
+def add(rng):
+    _, inputs = residual_add(rng)
+    return lambda: Add(), inputs
+
+
+def pool_window(rng):
+    kernel = tuple(map(int, rng.integers(1, 4, 2)))
+    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+    return Window(kernel, tuple(map(int, rng.integers(1, 4, 2))), padding)
+
+
+def max_pool2d(rng):
+    w = pool_window(rng)
+    x = pictures(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *picture_size(rng, w), last=rng.random() < 0.7)
+    return lambda: MaxPool2d(w), [np.round(2 * x) / 2 if rng.random() < 0.5 else x]  # with ties
+
+
+def avg_pool2d(rng):
+    w = pool_window(rng)
+    x = pictures(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *picture_size(rng, w), last=rng.random() < 0.7)
+    return lambda: AvgPool2d(w), [x]
+
+
+def global_avg_pool2d(rng):
+    return lambda: GlobalAvgPool2d(), [pictures(rng, *map(int, rng.integers(1, 20, 4)), last=rng.random() < 0.7)]
+
+
+def cross_entropy(rng):
+    n, k = map(int, rng.integers(1, 30, 2))
+    labels, smoothing = rng.integers(0, k, n), float(rng.choice([0.0, 0.1, 1.0]))
+    return lambda: CrossEntropy(labels, smoothing), [10 * rng.standard_normal((n, k))]
+
+
+OPS = {
+    Conv2d: conv2d,
+    ConvTranspose2d: conv_transpose2d,
+    Conv2dGradWeight: conv2d_grad_weight,
+    Linear: linear,
+    BatchNorm: batch_norm,
+    BatchNormAct: batch_norm_act,
+    ReLU: relu,
+    ResidualAdd: residual_add,
+    Add: add,
+    MaxPool2d: max_pool2d,
+    AvgPool2d: avg_pool2d,
+    GlobalAvgPool2d: global_avg_pool2d,
+    CrossEntropy: cross_entropy,
+}
+
+
+def sgd(rng, params):
+    nesterov = bool(rng.random() < 0.5)
+    return SGD(params, lr=0.1, momentum=0.9, weight_decay=float(rng.choice([0, 0.01])), nesterov=nesterov)
+
+
+def adam(rng, params):
+    return Adam(params, lr=0.01, weight_decay=float(rng.choice([0, 0.01])))
+
+
+def adamw(rng, params):
+    return AdamW(params, lr=0.01)
+
+
+OPTIMIZERS = {SGD: sgd, Adam: adam, AdamW: adamw}
+TRANSFORMS = {
+    PadCrop: lambda rng: PadCrop(int(rng.integers(1, 5))),
+    Flip: lambda rng: Flip(),
+    Normalize: lambda rng: Normalize(rng.uniform(0.2, 0.8, 3).tolist(), rng.uniform(0.2, 0.8, 3).tolist()),
+}
