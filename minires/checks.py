@@ -167,15 +167,18 @@ def same_shape(op: str, a: Tensor, b: Tensor, name_a: str, name_b: str, hint: st
         )
 
 
-def join(op: str, x: Tensor, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
-    """[shortcut] that is added to ``x``, or [] without one, and the activation that follows."""
+def join(op: str, shape: tuple[int, ...], shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
+    """[shortcut] that is added to what has this shape, or [] without one, and the activation that follows."""
     if activation not in ("relu", None):
         raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
-    if shortcut is None and op != "residual_add":
+    if shortcut is None:
         return []
-    shortcut = floats(op, shortcut, "shortcut", like=x)
-    hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
-    same_shape(op, x, shortcut, name, "shortcut", hint)
+    shortcut = floats(op, shortcut, "shortcut")
+    if shortcut.shape != shape:
+        raise ShapeError(
+            f"{op}: {name} is {sizes(shape)} but shortcut is {sizes(shortcut.shape)}; they must be equal. "
+            "Where a block changes the size, its shortcut needs a projection (option A, B or C)."
+        )
     return [shortcut]
 
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ArgumentError
-from .cifar import BasicBlock, CifarResNet, PreActivationBlock
+from .blocks import BasicBlock, Bottleneck, PreActivationBlock
+from .cifar import CifarResNet
+from .imagenet import ImageNetResNet
 
-Builder = Callable[..., CifarResNet]
+Builder = Callable[..., Any]
 
 
 def _residual(depth: int) -> Builder:
@@ -43,10 +45,32 @@ def _plain(depth: int) -> Builder:
     return build
 
 
+def _imagenet(kind: str, depth: int) -> Builder:
+    plain = kind == "plain"
+
+    def build(
+        num_classes: int = 1000, in_channels: int = 3, shortcut: str = "B", zero_init_residual: bool = False
+    ) -> ImageNetResNet:
+        if shortcut is None:
+            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
+        return ImageNetResNet(depth, num_classes, in_channels, shortcut, zero_init_residual)
+
+    def build_plain(num_classes: int = 1000, in_channels: int = 3) -> ImageNetResNet:
+        return ImageNetResNet(depth, num_classes, in_channels, shortcut=None)
+
+    function: Builder = build_plain if plain else build
+    function.__name__ = function.__qualname__ = f"{kind}{depth}"
+    what = "plain twin of ``resnet{}``" if plain else "residual network of {} layers for large pictures"
+    function.__doc__ = f"The {what.format(depth)}; see :class:`ImageNetResNet`."
+    return function
+
+
 resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
 resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
 plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
 plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
+resnet18, resnet34, resnet50, resnet101, resnet152 = (_imagenet("resnet", depth) for depth in (18, 34, 50, 101, 152))
+plain18, plain34 = _imagenet("plain", 18), _imagenet("plain", 34)
 
 _BUILDERS: dict[str, Builder] = {
     name: builder for name, builder in list(globals().items()) if name.startswith(("resnet", "plain"))
@@ -58,7 +82,7 @@ def names() -> list[str]:
     return list(_BUILDERS)
 
 
-def build(name: str, **options: Any) -> CifarResNet:
+def build(name: str, **options: Any) -> Any:
     """The model of that name; ``options`` are those of its class, such as ``num_classes`` and ``in_channels``.
 
     Raises
@@ -74,4 +98,13 @@ def build(name: str, **options: Any) -> CifarResNet:
         raise ArgumentError(f"models.build: {name} does not take these options: {error}.") from error
 
 
-__all__ = ["BasicBlock", "CifarResNet", "PreActivationBlock", "build", "names", *_BUILDERS]
+__all__ = [
+    "BasicBlock",
+    "Bottleneck",
+    "CifarResNet",
+    "ImageNetResNet",
+    "PreActivationBlock",
+    "build",
+    "names",
+    *_BUILDERS,
+]

@@ -3,85 +3,17 @@
 arXiv 1512.03385, section 4.2: a 3x3 convolution, three stages of n blocks with 16, 32 and 64 filters at full, half
 and quarter resolution, global average pooling and a linear layer: 6n + 2 layers with weights. The pre-activation
 variant is that of arXiv 1603.05027. Parameters are named as in torchvision.
-
-::
-
-    x ──┬── conv 3x3 ── BN ── ReLU ── conv 3x3 ── BN ──(+)── ReLU ──>
-        └──────────────────── shortcut ─────────────────┘
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import checks, nn, ops
 from ..errors import ArgumentError
 from ..tensor import Tensor
+from .blocks import BasicBlock, PreActivationBlock, stage
 
 WIDTHS = (16, 32, 64)
 SHORTCUTS = ("A", "B", "C", None)
-
-
-class SubsampleAndPad(nn.Module):
-    """Shortcut of option A, without parameters: every ``stride``-th pixel, and new channels of zeros on both sides."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        self.stride = stride
-        new = out_channels - in_channels
-        self.channels = (new // 2, new - new // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]  # (N, C, OH, OW)
-        return ops.pad(x, ((0, 0), self.channels, (0, 0), (0, 0)))  # (N, O, OH, OW)
-
-    def extra_repr(self) -> str:
-        return f"stride={self.stride}, channels={self.channels}"
-
-
-def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The path beside a block: the identity wherever it fits, unless option C projects everywhere."""
-    if option != "C" and in_channels == out_channels and stride == 1:
-        return nn.Identity()
-    if option == "A":
-        return SubsampleAndPad(in_channels, out_channels, stride)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(out_channels),
-    )
-
-
-class BasicBlock(nn.Module):
-    """relu(F(x) + shortcut(x)), where F is conv-BN-ReLU-conv-BN. Without a shortcut: relu(F(x))."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str | None) -> None:
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample = None if shortcut is None else make_shortcut(shortcut, in_channels, out_channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branch = self.bn1(self.conv1(x), activation="relu")
-        shortcut = None if self.downsample is None else self.downsample(x)
-        return self.bn2(self.conv2(branch), shortcut, activation="relu")  # relu(F(x) + shortcut(x))
-
-
-class PreActivationBlock(nn.Module):
-    """F(x) + shortcut(x), where F is BN-ReLU-conv-BN-ReLU-conv: nothing stands in the way of the identity."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str | None) -> None:
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.downsample = None if shortcut is None else make_shortcut(shortcut, in_channels, out_channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv1(self.bn1(x, activation="relu"))
-        branch = self.conv2(self.bn2(branch, activation="relu"))
-        if self.downsample is None:
-            return branch
-        return ops.residual_add(branch, self.downsample(x), activation=None)
 
 
 class CifarResNet(nn.Module):
@@ -130,9 +62,9 @@ class CifarResNet(nn.Module):
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, WIDTHS[0], kernel_size=3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[-1 if preactivation else 0])
-        self.layer1 = _stage(block, blocks, WIDTHS[0], WIDTHS[0], 1, shortcut)
-        self.layer2 = _stage(block, blocks, WIDTHS[0], WIDTHS[1], 2, shortcut)
-        self.layer3 = _stage(block, blocks, WIDTHS[1], WIDTHS[2], 2, shortcut)
+        self.layer1 = stage(block, blocks, WIDTHS[0], WIDTHS[0], 1, shortcut)
+        self.layer2 = stage(block, blocks, WIDTHS[0], WIDTHS[1], 2, shortcut)
+        self.layer3 = stage(block, blocks, WIDTHS[1], WIDTHS[2], 2, shortcut)
         self.fc = nn.Linear(WIDTHS[2], num_classes)
         self.preactivation = preactivation
         for module in self.modules():
@@ -151,11 +83,3 @@ class CifarResNet(nn.Module):
         if self.preactivation:
             x = self.bn1(x, activation="relu")
         return self.fc(ops.global_avg_pool2d(x))  # (N, 64) -> (N, num_classes)
-
-
-def _stage(
-    block: Any, blocks: int, in_channels: int, out_channels: int, stride: int, shortcut: str | None
-) -> nn.Sequential:
-    """Blocks of one resolution; the first one changes it."""
-    first = block(in_channels, out_channels, stride, shortcut)
-    return nn.Sequential(first, *(block(out_channels, out_channels, 1, shortcut) for _ in range(blocks - 1)))

@@ -1,6 +1,7 @@
 """Modules and layers, named as in torch.nn."""
 
 from . import init
+from .folding import fold
 from .layers import (
     AvgPool2d,
     BatchNorm1d,
@@ -21,5 +22,5 @@ from .module import Buffer, Module, ModuleList, Parameter, Sequential
 __all__ = [
     "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten",
     "GlobalAvgPool2d", "Identity", "LayerNorm", "Linear", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU",
-    "Sequential", "init",
+    "Sequential", "fold", "init",
 ]  # fmt: skip

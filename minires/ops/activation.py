@@ -136,4 +136,5 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
         For another activation.
     """
     branch = checks.floats("residual_add", branch, "branch")
-    return ResidualAdd(activation)(branch, *checks.join("residual_add", branch, shortcut, activation, "branch"))
+    shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)
+    return ResidualAdd(activation)(branch, *checks.join("residual_add", branch.shape, shortcut, activation, "branch"))

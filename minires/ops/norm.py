@@ -125,7 +125,7 @@ def batch_norm(
     checks.channels("batch_norm", x, {"gamma": gamma, "beta": beta, **running})
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
-    inputs = [x, gamma, beta, *checks.join("batch_norm", x, shortcut, activation)]
+    inputs = [x, gamma, beta, *checks.join("batch_norm", x.shape, shortcut, activation)]
     if not training:
         if len(running) < 2:
             raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")

@@ -57,8 +57,11 @@ def test_a_kernel_computes_what_the_textbook_computes(op, phase, threads, rng, m
             expected = make()(*inputs)
         upstream = np.empty_like(expected.data, np.float32, order="K" if rng.random() < 0.8 else "C")
         upstream[...] = rng.standard_normal(expected.shape)
-        with mr.engine("textbook"):
-            gradients = mr.grad(expected, inputs, mr.Tensor.wrap(upstream.astype(np.float64)))
+        if phase == "forward":
+            gradients = ()
+        else:
+            with mr.engine("textbook"):
+                gradients = mr.grad(expected, inputs, mr.Tensor.wrap(upstream.astype(np.float64)))
         tensors = [mr.Tensor.wrap(single) for single in singles]
         for x in tensors:
             x.requires_grad = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minires.data.transforms import Flip, Normalize, PadCrop
+from minires.nn.folding import Conv2dAct
 from minires.ops.activation import ReLU, ResidualAdd
 from minires.ops.arithmetic import Add
 from minires.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
@@ -52,6 +53,14 @@ def conv2d(rng):
     n, c, o, size, w = conv_sizes(rng)
     x = pictures(rng, n, c, *size, last=rng.random() < 0.7)
     return lambda: Conv2d(w, 1), [x, rng.standard_normal((o, c, *w.kernel)), *bias_of(rng, o)]
+
+
+def conv2d_act(rng):
+    n, c, o, size, w = conv_sizes(rng)
+    activation = "relu" if rng.random() < 0.7 else None
+    arrays = [pictures(rng, n, c, *size, last=rng.random() < 0.7), rng.standard_normal((o, c, *w.kernel))]
+    shortcut = [rng.standard_normal((n, o, *w.output_size("conv2d", *size)))] if rng.random() < 0.6 else []
+    return lambda: Conv2dAct(w, 1, activation, {}), [*arrays, rng.standard_normal(o), *shortcut]
 
 
 def conv_transpose2d(rng):
@@ -135,6 +144,7 @@ def cross_entropy(rng):
 
 OPS = {
     Conv2d: conv2d,
+    Conv2dAct: conv2d_act,
     ConvTranspose2d: conv_transpose2d,
     Conv2dGradWeight: conv2d_grad_weight,
     Linear: linear,

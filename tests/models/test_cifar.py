@@ -5,7 +5,7 @@ import pytest
 
 import minires as mr
 from minires.errors import ArgumentError
-from minires.models.cifar import BasicBlock, PreActivationBlock, SubsampleAndPad
+from minires.models.blocks import BasicBlock, PreActivationBlock, SubsampleAndPad
 
 
 def count(model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
+from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
 from ...threads import get_num_threads
@@ -75,6 +76,22 @@ def conv2d_grad_weight(op: Conv2dGradWeight, x: Array, upstream: Array) -> Array
     if not _fits(op, x, upstream):
         return NotImplemented
     return correlate(channels_last(x), channels_last(upstream), op.window)
+
+
+@register(Conv2dAct, "forward")
+def conv2d_act(op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None) -> Array:
+    if not _fits(op, x, weight, bias, shortcut):
+        return NotImplemented
+    block, relu = channels_last(x), op.activation == "relu"
+    more = None if shortcut is None else channels_last(shortcut)
+    if winograd.fits(block, len(weight), op.window):
+        if "winograd" not in op.prepared:
+            op.prepared["winograd"] = winograd.transform(contiguous(weight), flipped=False)
+        return as_pictures(winograd.convolve(block, op.prepared["winograd"], bias, op.window.padding, more, relu))
+    plan = forward_plan(block.shape[1:3], block.shape[3], len(weight), op.window, split(len(block)))
+    if "gather" not in op.prepared:
+        op.prepared["gather"] = pack(contiguous(weight), plan, channels_first=False)
+    return as_pictures(gather(block, op.prepared["gather"], plan, bias, more, relu))
 
 
 def _as_column(rows: Array) -> Array:

@@ -74,11 +74,11 @@ FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = 
 
 
 class _Axis(NamedTuple):
-    """One axis of a phase: output positions first, first + step, ... (count of them), and (tap offset, element)."""
+    """One axis of a phase: output positions first, first + step, ... (length of them), and (tap offset, element)."""
 
     first: int
     step: int
-    count: int
+    length: int
     taps: list[tuple[int, int]]
 
 
@@ -102,7 +102,7 @@ def forward_plan(picture: tuple[int, int], channels: int, out_channels: int, win
     """Of a convolution; ``split``: into how many units a picture should fall at least."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_forward_axis(*axis) for axis in zip(picture, *options, strict=True)]
-    out = rows[0].count, columns[0].count
+    out = rows[0].length, columns[0].length
     return _plan(picture, channels, out, out_channels, rows, columns, window.stride, split)
 
 
@@ -129,7 +129,7 @@ def _plan(
     (top, height, direct_rows), (left, width, direct_columns) = (
         _padded(size, phases, s) for size, phases, s in zip(picture, (rows, columns), step, strict=True)
     )
-    base_rows = max(axis.count for axis in rows)
+    base_rows = max(axis.length for axis in rows)
     reach = max((max(axis.taps)[0] for axis in rows if axis.taps), default=0) + top + 1
     pictures, band_rows = unit_of(height * width * channels, width * channels, out, base_rows, step[0], split)
     geometry = Geometry(
@@ -140,7 +140,7 @@ def _plan(
     places = first_tap = first_element = 0
     for r in rows:
         for c in columns:
-            g, i, j = np.ogrid[:pictures, : r.count, : c.count]
+            g, i, j = np.ogrid[:pictures, : r.length, : c.length]
             where.append(((g * height + i * step[0]) * width + j * step[1]) * channels)  # (pictures, rows, columns)
             into.append(((g * out[0] + r.first + r.step * i) * out[1] + c.first + c.step * j) * out_channels)
             joined = [b == a + 1 for (a, _), (b, _) in zip(c.taps, c.taps[1:], strict=False)]
@@ -150,7 +150,7 @@ def _plan(
             elements += [(ki, kj) for _, ki in r.taps for _, kj in c.taps]
             count = len(r.taps) * len(c.taps)
             phases.append(
-                (places, r.count, c.count, first_tap, first_tap + len(new), pixels * channels, first_element, count)
+                (places, r.length, c.length, first_tap, first_tap + len(new), pixels * channels, first_element, count)
             )
             places, first_tap, first_element = places + where[-1].size, first_tap + len(new), first_element + count
     return Plan(
@@ -169,7 +169,7 @@ def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
     """(zeros needed before, the padded size, whether none are needed at all)."""
     offsets = [offset for axis in phases for offset, _ in axis.taps]
     before = max(0, -min(offsets, default=0))
-    last = max((step * (axis.count - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)
+    last = max((step * (axis.length - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)
     direct = before == 0 and last < size
     return before, size if direct else before + max(size, last + 1), direct
 

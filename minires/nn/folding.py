@@ -1,0 +1,151 @@
+"""Folding for inference: batch norm, shortcut and ReLU become part of the convolution before them.
+
+In evaluation, batch norm multiplies each channel by a number and adds another, and so could the convolution's own weights
+and bias: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. What is left can happen to each pixel while it is
+still in a register, and no activation is read again.
+
+A folded convolution does not compute when it is called. It returns a tensor that *waits*: given to a folded batch norm, both
+are computed as one op; used in any other way, it computes the plain convolution. So the model's own ``forward`` decides what
+follows what, and nothing has to be guessed from names.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from .. import checks
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..errors import ArgumentError
+from ..ops.conv import Conv2d as Conv2dOp
+from ..ops.conv import Window
+from ..state import no_grad
+from ..tensor import Tensor
+from .layers import BatchNorm2d, Conv2d
+from .module import Module
+
+
+class Conv2dAct(Op, saves="shapes"):
+    """relu(conv2d(x, weight, bias) + shortcut), shortcut and ReLU optional; for inference, so it has no backward.
+
+    ``prepared`` is a dict that lives as long as the weights: a kernel keeps them there in the order that it reads.
+    """
+
+    def __init__(self, window: Window, groups: int, activation: str | None, prepared: dict[Any, Any]) -> None:
+        self.window, self.groups, self.activation, self.prepared = window, groups, activation, prepared
+
+    def forward(self, x: Array, weight: Array, bias: Array, *shortcut: Array) -> Array:
+        y = Conv2dOp(self.window, self.groups).forward(x, weight, bias)
+        y = y + shortcut[0] if shortcut else y
+        return y if self.activation is None else array_module(y).maximum(y, 0)
+
+
+class _Waiting(Tensor):
+    """The output of a folded convolution, which is computed only if something else than a batch norm asks for it."""
+
+    def __init__(self, x: Tensor, conv: _FoldedConv2d) -> None:
+        self._set(None)
+        self.x, self.conv = x, conv
+
+    @property
+    def _data(self) -> Array:  # type: ignore[override]
+        if self._computed is None:
+            self._computed = self.conv.convolve(self.x).data
+        return self._computed
+
+    @_data.setter
+    def _data(self, array: Array) -> None:
+        self._computed = array
+
+
+class _FoldedConv2d(Module):
+    def __init__(self, conv: Conv2d) -> None:
+        self.conv = conv
+        self.window = Window(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        self.prepared: dict[Any, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Waiting(x, self)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        with no_grad():
+            return self.conv(x)
+
+
+class _FoldedBatchNorm2d(Module):
+    def __init__(self, norm: BatchNorm2d) -> None:
+        self.norm = norm
+        self.folded: tuple[_FoldedConv2d, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
+        if not isinstance(x, _Waiting):
+            with no_grad():
+                return self.norm(x, shortcut, activation)
+        if self.folded is None or self.folded[0] is not x.conv:
+            self.folded = (x.conv, *_merge(x.conv.conv, self.norm))
+        conv, weight, bias = self.folded
+        source = checks.conv("conv2d", x.x, weight, bias, conv.conv.groups)
+        size = conv.window.output_size("conv2d", *source[0].shape[2:])
+        source += checks.join("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
+        with no_grad():
+            return Conv2dAct(conv.window, conv.conv.groups, activation, conv.prepared)(*source)
+
+
+def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The weight and the bias of a convolution that does both."""
+    if conv.out_channels != norm.num_features:
+        raise ArgumentError(
+            f"fold: a convolution to {conv.out_channels} channels meets a batch norm of {norm.num_features}."
+        )
+    var = norm.running_var.data.astype("float64")
+    scale = norm.weight.data / (var + norm.eps) ** 0.5  # (O,)
+    bias = 0 if conv.bias is None else conv.bias.data
+    shift = norm.bias.data + (bias - norm.running_mean.data) * scale  # (O,)
+    weight = conv.weight.data * scale[:, None, None, None]  # (O, C, KH, KW)
+    return Tensor.wrap(weight.astype(conv.weight.dtype)), Tensor.wrap(shift.astype(conv.weight.dtype))
+
+
+def fold(model: Module) -> Module:
+    """A copy of ``model`` for inference, in which batch norm, shortcut and ReLU are part of the convolution before.
+
+    It computes what ``model`` computes in evaluation mode, up to rounding, without recording anything, and cannot be
+    trained. ``model`` is left as it is; later changes of its weights are not seen by the copy.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    Module
+        In evaluation mode. Hooks of the model's convolutions and batch norms are not called.
+
+    Raises
+    ------
+    ArgumentError
+        If ``model`` is no Module.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> model = mr.models.resnet8().eval()
+    >>> x = mr.tensor([[[[0.5] * 32] * 32] * 3])
+    >>> bool(abs(mr.nn.fold(model)(x).data - model(x).data).max() < 1e-4)
+    True
+    """
+    if not isinstance(model, Module):
+        raise ArgumentError(f"fold: it takes a module, not {type(model).__name__}.")
+    return _folded(copy.deepcopy(model)).eval()
+
+
+def _folded(module: Module) -> Module:
+    if type(module) is Conv2d:
+        return _FoldedConv2d(module)
+    if type(module) is BatchNorm2d:
+        return _FoldedBatchNorm2d(module)
+    for name, child in list(module.named_children()):
+        replacement = _folded(child)
+        if replacement is not child:
+            setattr(module, name, replacement)
+    return module

@@ -1,0 +1,117 @@
+"""A folded model computes what the model computes in evaluation."""
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import nn
+from minires.errors import ArgumentError, ShapeError
+from minires.nn.folding import Conv2dAct
+
+
+def with_statistics(model, rng):
+    """Batch norms that do something: running statistics and parameters away from 0 and 1."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            c = module.num_features
+            module.weight.data = rng.uniform(0.5, 1.5, c).astype("f")
+            module.bias.data = rng.normal(0, 0.3, c).astype("f")
+            module.running_mean.data = rng.normal(0, 0.3, c).astype("f")
+            module.running_var.data = rng.uniform(0.5, 1.5, c).astype("f")
+    return model
+
+
+@pytest.mark.parametrize("engine", ["fast", "textbook"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "resnet8"},
+        {"name": "resnet14", "shortcut": "B"},
+        {"name": "resnet8", "shortcut": "C"},
+        {"name": "resnet8", "preactivation": True},
+        {"name": "plain8"},
+        {"name": "resnet18", "num_classes": 10},
+        {"name": "resnet50", "num_classes": 10},
+    ],
+    ids=str,
+)
+def test_the_outputs_are_the_models(options, engine, rng):
+    model = with_statistics(mr.models.build(**options), rng).eval()
+    side = 64 if options["name"] in ("resnet18", "resnet50") else 32
+    x = mr.tensor(rng.standard_normal((3, 3, side, side)).astype("f"))
+    with mr.no_grad(), mr.engine(engine):
+        expected, got = model(x).data, nn.fold(model)(x).data
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def ops_run(model, x):
+    with mr.profile() as p:
+        model(x)
+    return {name: row.calls for (name, _), row in p.rows.items()}
+
+
+def test_batch_norm_shortcut_and_relu_are_part_of_the_convolutions(rng):
+    folded = nn.fold(mr.models.resnet20())
+    x = mr.tensor(rng.standard_normal((2, 3, 32, 32)).astype("f"))
+    assert set(ops_run(folded, x)) == {"conv2d_act", "getitem", "pad", "global_avg_pool2d", "linear"}
+    assert ops_run(folded, x)["conv2d_act"] == 19
+
+
+def test_the_model_is_left_as_it_was_and_the_copy_does_not_follow_it(rng):
+    model = with_statistics(mr.models.resnet8(), rng)
+    x = mr.tensor(rng.standard_normal((2, 3, 16, 16)).astype("f"))
+    state = {name: value.copy() for name, value in model.state_dict().items()}
+    folded = nn.fold(model)
+    before = folded(x).data
+    assert model.training and not folded.training
+    for name, value in model.state_dict().items():
+        assert np.array_equal(value, state[name])
+    model.conv1.weight.data[...] = 0
+    assert np.array_equal(folded(x).data, before)
+
+
+def test_nothing_is_recorded(rng):
+    folded = nn.fold(mr.models.resnet8())
+    y = folded(mr.tensor(rng.standard_normal((2, 3, 16, 16)).astype("f"), requires_grad=True))
+    assert not y.requires_grad or y.op.name == "linear"  # only what was not folded
+
+
+class Odd(nn.Module):
+    """A convolution whose output is used twice, and not by a batch norm alone; one with a bias."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.last(self.bn(y) + y * 2).relu()
+
+
+def test_a_convolution_that_something_else_reads_is_computed(rng):
+    model = with_statistics(Odd(), rng).eval()
+    x = mr.tensor(rng.standard_normal((2, 3, 9, 8)).astype("f"))
+    assert np.allclose(nn.fold(model)(x).data, model(x).data, atol=1e-5)
+
+
+def test_grouped_and_float64_models_fold_as_well(rng):
+    model = with_statistics(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)), rng).eval()
+    x = mr.tensor(rng.standard_normal((2, 4, 7, 7)).astype("f"))
+    assert np.allclose(nn.fold(model)(x).data, model(x).data, atol=1e-5)
+
+
+def test_wrong_uses_say_so(rng):
+    with pytest.raises(ArgumentError, match="it takes a module"):
+        nn.fold(3)
+    wrong = nn.fold(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)))
+    x = mr.tensor(rng.standard_normal((1, 3, 8, 8)).astype("f"))
+    with pytest.raises(ArgumentError, match="a convolution to 4 channels meets a batch norm of 5"):
+        wrong(x)
+    block = nn.fold(mr.models.BasicBlock(3, 3, 1, "A"))
+    with pytest.raises(ShapeError, match="shortcut is 1x3x4x4"):
+        block.bn1(block.conv1(x), mr.tensor(np.zeros((1, 3, 4, 4), "f")))
+    with pytest.raises(mr.errors.ArgumentError, match="activation is 'tanh'"):
+        block.bn1(block.conv1(x), activation="tanh")
+    with pytest.raises(NotImplementedError):
+        Conv2dAct(block.conv1.window, 1, None, {}).backward(x)
