@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from ..version import __version__
+from .bench import bench
 from .doctor import doctor
 from .evaluate import evaluate
 from .failures import explain
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Residual networks from scratch: train them, try them, look inside.",
     epilog="Start with: minires train",
 )
-for command in (train, evaluate, predict, gradcheck, doctor):
+for command in (train, evaluate, predict, gradcheck, bench, doctor):
     app.command()(command)
 
 

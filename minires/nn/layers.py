@@ -208,8 +208,10 @@ class BatchNorm1d(Module):
         """``bn(x, shortcut, activation="relu")`` is relu(bn(x) + shortcut); both are optional."""
         x = checks.floats(type(self).__name__, x)
         checks.axes(type(self).__name__, x, self.ndim, self.layout, "x")
-        running, options = (self.running_mean, self.running_var), (self.training, self.momentum, self.eps)
-        return ops.batch_norm(x, self.weight, self.bias, *running, *options, shortcut, activation)
+        running = self.running_mean, self.running_var
+        return ops.batch_norm(
+            x, self.weight, self.bias, *running, self.training, self.momentum, self.eps, shortcut, activation
+        )
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

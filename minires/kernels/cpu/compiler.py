@@ -25,7 +25,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call, without bounds checks, without Python's lock; later processes load the result."""
     compiled = njit(cache=True, nogil=True, fastmath=FASTMATH, error_model="numpy", boundscheck=False)(function)
     # Numba compares the date of the file that holds the function; what it uses of the other files counts as well.
-    cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = _SOURCES
     return compiled

@@ -58,7 +58,7 @@ _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
-class VectorType(types.Type):
+class VectorType(types.Type):  # type: ignore[misc]
     """Numba's name for one vector register."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ vector = VectorType()
 
 
 @register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, front_end_type: Any) -> None:
         super().__init__(manager, front_end_type, _VECTOR)
 

@@ -117,28 +117,26 @@ def _row_of_patch(picture, i, channels):
 
 
 @inlined
-def _column_of_patch(patches, k, distance, d0, d1, d2, d3):
-    """Transform four numbers along the column, and save them four matrices apart."""
+def _column_of_patch(patches, k, d0, d1, d2, d3):
+    """Transform four numbers along the column, and save them four places apart."""
     m0, m1, m2, m3 = _spread(d0, d1, d2, d3)
     save(patches, k, m0)
-    save(patches, k + 4 * distance, m1)
-    save(patches, k + 8 * distance, m2)
-    save(patches, k + 12 * distance, m3)
+    save(patches, k + 4 * LANES, m1)
+    save(patches, k + 8 * LANES, m2)
+    save(patches, k + 12 * LANES, m3)
 
 
 @inlined
-def _transform_patch(picture, corner, row, channels, patches, to, distance):
-    """The 16 numbers of each channel of a patch, ``distance`` apart."""
-    for c in range(0, channels, LANES):
-        i = corner + c
-        r0 = _row_of_patch(picture, i, channels)
-        r1 = _row_of_patch(picture, i + row, channels)
-        r2 = _row_of_patch(picture, i + 2 * row, channels)
-        r3 = _row_of_patch(picture, i + 3 * row, channels)
-        _column_of_patch(patches, to + c, distance, r0[0], r1[0], r2[0], r3[0])
-        _column_of_patch(patches, to + c + distance, distance, r0[1], r1[1], r2[1], r3[1])
-        _column_of_patch(patches, to + c + 2 * distance, distance, r0[2], r1[2], r2[2], r3[2])
-        _column_of_patch(patches, to + c + 3 * distance, distance, r0[3], r1[3], r2[3], r3[3])
+def _transform_patch(picture, i, row, channels, patches, k):
+    """A patch of LANES channels: its 16 numbers lie side by side, from ``patches[k]`` on."""
+    r0 = _row_of_patch(picture, i, channels)
+    r1 = _row_of_patch(picture, i + row, channels)
+    r2 = _row_of_patch(picture, i + 2 * row, channels)
+    r3 = _row_of_patch(picture, i + 3 * row, channels)
+    _column_of_patch(patches, k, r0[0], r1[0], r2[0], r3[0])
+    _column_of_patch(patches, k + LANES, r0[1], r1[1], r2[1], r3[1])
+    _column_of_patch(patches, k + 2 * LANES, r0[2], r1[2], r2[2], r3[2])
+    _column_of_patch(patches, k + 3 * LANES, r0[3], r1[3], r2[3], r3[3])
 
 
 @inlined
@@ -183,7 +181,6 @@ def _convolve(
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
-    distance = PATCHES * g.channels + 16  # the sixteen matrices must not meet in one set of the cache
     for unit in range(first, last):
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
         row0 = unit % g.bands * g.band_rows
@@ -197,18 +194,19 @@ def _convolve(
         for chunk in range(begin, end, PATCHES):
             count = min(PATCHES, end - chunk)
             for p in range(count):
-                _transform_patch(
-                    padded, origin + at(where, chunk + p), row, g.channels, patches, p * g.channels, distance
-                )
+                corner = origin + at(where, chunk + p)
+                for c in range(0, g.channels, LANES):
+                    _transform_patch(padded, corner + c, row, g.channels, patches, 16 * (p * g.channels + c))
             for c in range(0, g.out_channels, BLOCK):
                 for p in range(0, count, PIXELS):
                     here = places(rows, p, count - 1)
                     k = c * 16 * g.channels
                     for e in range(16):
                         tile = start(zeros, 0)
-                        for j in range(e * distance, e * distance + g.channels):
-                            tile = multiply_add(tile, patches, here, j, w, k)
-                            k += BLOCK
+                        for j in range(e * LANES, 16 * g.channels, 16 * LANES):
+                            for lane in range(LANES):
+                                tile = multiply_add(tile, patches, here, j + lane, w, k + lane * BLOCK)
+                            k += LANES * BLOCK
                         store(product, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * PIXELS * BLOCK, tile)
                     for q in range(min(PIXELS, count - p)):
                         to = target + at(into, chunk + p + q) + c
@@ -298,13 +296,13 @@ def convolve(
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
-    zeros, rows = np.zeros(BLOCK, np.float32), np.arange(PATCHES) * channels
+    zeros, rows = np.zeros(BLOCK, np.float32), np.arange(PATCHES) * 16 * channels
 
     def work(first: int, last: int) -> None:
         _convolve(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
-            scratch(16 * (PATCHES * channels + 16), "patches"), scratch(16 * PIXELS * BLOCK, "product"), zeros, g, *tables, rows,
+            scratch(16 * PATCHES * channels, "patches"), scratch(16 * PIXELS * BLOCK, "product"), zeros, g, *tables, rows,
             n, shortcut is not None, relu, first, last,
         )  # fmt: skip
 

@@ -1,0 +1,4 @@
+"""How fast minires is, and beside whom: what ``minires bench`` runs.
+
+Nothing here is imported by the rest of minires.
+"""

@@ -1,0 +1,191 @@
+"""Who runs: each prepares a workload and gives a function that does it once."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from .workloads import Workload
+
+Step = Callable[[], Any]
+TORCH = ("torch eager", "torch channels-last", "torch compile")
+LR, MOMENTUM = 0.01, 0.9
+
+
+def available(against: str) -> list[str]:
+    """The contenders that a comma-separated list names: ``torch`` stands for three of them.
+
+    Raises
+    ------
+    ArgumentError
+        For a name other than torch and dezero, or one that is not installed.
+    """
+    found = ["minires"]
+    for name in filter(None, (part.strip() for part in against.split(","))):
+        if name not in ("torch", "dezero"):
+            raise ArgumentError(f"bench: --against names {name!r}; it may name torch and dezero.")
+        if importlib.util.find_spec(name) is None:
+            raise ArgumentError(f"bench: {name} is not installed: pip install {name}.")
+        found += TORCH if name == "torch" else (name,)
+    return found
+
+
+def prepare(contender: str, workload: Workload, threads: int) -> Step:
+    """A function that does the workload once. Raises NotImplementedError if the contender has no such thing."""
+    if contender == "minires":
+        return _minires(workload, threads)
+    if contender == "dezero":
+        return _dezero(workload)
+    return _torch(workload, threads, contender)
+
+
+def _pictures(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    channels = workload.channels or 3
+    x = rng.standard_normal((workload.batch, channels, workload.size, workload.size), dtype=np.float32)
+    return x, rng.integers(0, max(workload.classes, 1), workload.batch)
+
+
+def _minires(workload: Workload, threads: int) -> Step:
+    import minires as mr
+
+    mr.set_num_threads(threads)
+    pictures, labels = _pictures(workload)
+    x = mr.tensor(pictures)
+    if workload.kind == "ops":
+        return _minires_conv(workload, x)
+    model = mr.models.build(workload.model, num_classes=workload.classes)
+    if workload.kind == "infer":
+        folded = mr.nn.fold(model)
+        return lambda: folded(x)
+    optimizer = mr.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        mr.ops.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def _minires_conv(workload: Workload, x: Any) -> Step:
+    """One direction alone, on channels-last pictures, as between two layers of a network."""
+    import minires as mr
+    from minires.kernels.cpu import layout
+    from minires.ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
+
+    k, s = workload.kernel, workload.stride
+    rng = np.random.default_rng(1)
+    weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32))
+    x = mr.Tensor.wrap(layout.as_pictures(layout.channels_last(x.data)))
+    window = Window((k, k), (s, s), (k // 2, k // 2))
+    y = mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
+    if workload.direction == "forward":
+        return lambda: mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
+    if workload.direction == "grad_input":
+        return lambda: ConvTranspose2d(window, 1, x.shape[2:])(y, weight)
+    return lambda: Conv2dGradWeight(window, 1)(x, y)
+
+
+def _torch(workload: Workload, threads: int, variant: str) -> Step:
+    import torch
+
+    from .torch_models import build
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    pictures, labels = _pictures(workload)
+    layout = torch.contiguous_format if variant == "torch eager" else torch.channels_last
+    x = torch.from_numpy(pictures).contiguous(memory_format=layout)
+    if workload.kind == "ops":
+        if variant == "torch compile":
+            raise NotImplementedError
+        return _torch_conv(workload, x, layout)
+    y = torch.from_numpy(labels)
+    model = build(workload.model, workload.classes).to(memory_format=layout)
+    run = torch.compile(model) if variant == "torch compile" else model
+    if workload.kind == "infer":
+        model.eval()
+
+        def infer() -> None:
+            with torch.inference_mode():
+                run(x)
+
+        return infer
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(run(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
+    import torch
+
+    k, s = workload.kernel, workload.stride
+    weight = torch.randn(workload.out_channels, workload.channels, k, k).contiguous(memory_format=layout)
+    y = torch.nn.functional.conv2d(x, weight, stride=s, padding=k // 2)
+    if workload.direction == "forward":
+        return lambda: torch.nn.functional.conv2d(x, weight, stride=s, padding=k // 2)
+    wanted = [workload.direction == "grad_input", workload.direction == "grad_weight", False]
+    options = [s, s], [k // 2, k // 2], [1, 1], False, [0, 0], 1, wanted
+    return lambda: torch.ops.aten.convolution_backward(y, x, weight, None, *options)
+
+
+def _dezero(workload: Workload) -> Step:
+    """DeZero 0.0.13 reads ``np.int``, which NumPy has removed; it is given back here."""
+    if workload.kind != "train" or workload.model != "resnet20":
+        raise NotImplementedError
+    if not hasattr(np, "int"):
+        np.int = int  # type: ignore[attr-defined]
+    import dezero.functions as f  # type: ignore[import-not-found]
+    import dezero.layers as layers  # type: ignore[import-not-found]
+    from dezero.models import Model  # type: ignore[import-not-found]
+    from dezero.optimizers import MomentumSGD  # type: ignore[import-not-found]
+
+    class Block(Model):  # type: ignore[misc]
+        def __init__(self, channels: int, stride: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = layers.Conv2d(channels, 3, stride, 1, nobias=True), layers.BatchNorm()
+            self.conv2, self.bn2 = layers.Conv2d(channels, 3, 1, 1, nobias=True), layers.BatchNorm()
+            self.project = layers.Conv2d(channels, 1, stride, 0, nobias=True) if stride > 1 else None
+
+        def forward(self, x: Any) -> Any:  # DeZero has no padding op: its shortcut of option A is a 1x1 convolution
+            y = self.bn2(self.conv2(f.relu(self.bn1(self.conv1(x)))))
+            return f.relu(y + (x if self.project is None else self.project(x)))
+
+    class ResNet20(Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn, self.fc = layers.Conv2d(16, 3, 1, 1, nobias=True), layers.BatchNorm(), layers.Linear(10)
+            self.blocks = []
+            for stage, channels in enumerate((16, 32, 64)):
+                for i in range(3):
+                    block = Block(channels, 2 if stage and not i else 1)
+                    setattr(self, f"block{stage}{i}", block)
+                    self.blocks.append(block)
+
+        def forward(self, x: Any) -> Any:
+            x = f.relu(self.bn(self.conv(x)))
+            for block in self.blocks:
+                x = block(x)
+            return self.fc(f.reshape(f.average_pooling(x, x.shape[2], 1, 0), x.shape[:2]))
+
+    x, labels = _pictures(workload)
+    model = ResNet20()
+    optimizer = MomentumSGD(LR, MOMENTUM).setup(model)
+
+    def step() -> None:
+        loss = f.softmax_cross_entropy(model(x), labels)
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+
+    return step

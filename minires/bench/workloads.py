@@ -1,0 +1,89 @@
+"""What is measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import ArgumentError
+
+KINDS = ("train", "infer", "ops")
+DIRECTIONS = ("forward", "grad_input", "grad_weight")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A training step or an inference of a model, or one direction of a convolution. Pictures are square."""
+
+    kind: str
+    model: str = ""
+    batch: int = 1
+    size: int = 32
+    classes: int = 10
+    channels: int = 0
+    out_channels: int = 0
+    kernel: int = 3
+    stride: int = 1
+    direction: str = ""
+
+    @property
+    def name(self) -> str:
+        if self.kind == "ops":
+            what = f"conv {self.kernel}x{self.kernel} {self.channels}-{self.out_channels}"
+            stride = f" stride {self.stride}" if self.stride > 1 else ""
+            return f"{what}{stride}, {self.batch}x{self.size}x{self.size}, {self.direction}"
+        return f"{self.kind} {self.model}, {self.batch}x{self.size}x{self.size}"
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of a convolution done directly, a multiply-add being two; 0 for a model."""
+        out = (self.size - 1) // self.stride + 1
+        return 2 * self.batch * out**2 * self.channels * self.out_channels * self.kernel**2
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _large(kind: str, model: str, batch: int) -> Workload:
+    return Workload(kind, model, batch, size=224, classes=1000)
+
+
+def _conv(batch: int, size: int, channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> list[Workload]:
+    return [
+        Workload("ops", "", batch, size, 0, channels, out_channels, kernel, stride, direction)
+        for direction in DIRECTIONS
+    ]
+
+
+TRAIN = [
+    Workload("train", "resnet20", 128),
+    Workload("train", "resnet56", 128),
+    Workload("train", "resnet110", 128),
+    _large("train", "resnet18", 16),
+]
+INFER = [
+    Workload("infer", "resnet20", 128),
+    Workload("infer", "resnet20", 1),
+    Workload("infer", "resnet56", 128),
+    _large("infer", "resnet18", 8),
+    _large("infer", "resnet50", 8),
+]
+# The 3x3 convolutions of ResNet-20 and of ResNet-18, and a few others of ResNet-50
+OPS = [
+    *_conv(128, 32, 16, 16), *_conv(128, 32, 16, 32, stride=2), *_conv(128, 16, 32, 32),
+    *_conv(128, 16, 32, 64, stride=2), *_conv(128, 8, 64, 64),
+    *_conv(16, 56, 64, 64), *_conv(16, 56, 64, 128, stride=2), *_conv(16, 28, 128, 128),
+    *_conv(16, 28, 128, 256, stride=2), *_conv(16, 14, 256, 256), *_conv(16, 14, 256, 512, stride=2),
+    *_conv(16, 7, 512, 512),
+    *_conv(8, 56, 64, 256, kernel=1), *_conv(8, 14, 1024, 256, kernel=1),
+]  # fmt: skip
+
+
+def workloads(kind: str | None, only: str = "") -> list[Workload]:
+    """Those of a kind, or all, whose name contains ``only``. Raises ArgumentError if there is none."""
+    found = {"train": TRAIN, "infer": INFER, "ops": OPS, None: TRAIN + INFER + OPS}[kind]
+    chosen = [workload for workload in found if only in workload.name]
+    if not chosen:
+        names = "; ".join(workload.name for workload in found)
+        raise ArgumentError(f"bench: no workload's name contains {only!r}; there are: {names}.")
+    return chosen
