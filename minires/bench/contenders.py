@@ -145,10 +145,10 @@ def _dezero(workload: Workload) -> Step:
         raise NotImplementedError
     if not hasattr(np, "int"):
         np.int = int  # type: ignore[attr-defined]
-    import dezero.functions as f  # type: ignore[import-not-found]
-    import dezero.layers as layers  # type: ignore[import-not-found]
-    from dezero.models import Model  # type: ignore[import-not-found]
-    from dezero.optimizers import MomentumSGD  # type: ignore[import-not-found]
+    import dezero.functions as f
+    import dezero.layers as layers
+    from dezero.models import Model
+    from dezero.optimizers import MomentumSGD
 
     class Block(Model):  # type: ignore[misc]
         def __init__(self, channels: int, stride: int) -> None:

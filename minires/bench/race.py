@@ -1,7 +1,7 @@
 """Contenders in turn: A B C A B C ..., so that what else happens on the machine happens to all of them.
 
-The machines that this runs on are shared, and slow down and recover within seconds. A figure is therefore the median of the
-ratios within a turn, never a ratio of two numbers that were taken far apart.
+The machines that this runs on are shared, and slow down and recover within seconds. A figure is therefore the median
+of the ratios within a turn, never a ratio of two numbers that were taken far apart.
 """
 
 from __future__ import annotations

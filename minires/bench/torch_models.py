@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as f
 
 LARGE = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
@@ -17,7 +17,7 @@ class SubsampleAndPad(nn.Module):
         self.pad = (out_channels - in_channels) // 2
 
     def forward(self, x: Any) -> Any:
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+        return f.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
 
 
 class Block(nn.Module):
@@ -45,8 +45,8 @@ class Block(nn.Module):
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             y = norm(conv(y))
             if i < len(self.convs) - 1:
-                y = F.relu(y, inplace=True)
-        return F.relu(y + self.shortcut(x), inplace=True)
+                y = f.relu(y, inplace=True)
+        return f.relu(y + self.shortcut(x), inplace=True)
 
 
 class ResNet(nn.Module):

@@ -1,4 +1,5 @@
-"""The process of one contender: ``python -m minires.bench.worker NAME THREADS``. It answers requests, a line of JSON each.
+"""The process of one contender: ``python -m minires.bench.worker NAME THREADS``. It answers requests, a line of JSON
+each.
 
 ``{"prepare": workload}`` gets ready and warms up, ``{"run": n}`` does it n times and answers with the seconds of each,
 ``{"memory": 0}`` answers with the most memory that this process has ever held.

@@ -5,8 +5,8 @@
     x ──┬── conv 3x3 ── BN ── ReLU ── conv 3x3 ── BN ──(+)── ReLU ──>        BasicBlock
         └──────────────────── shortcut ─────────────────┘
 
-Parameters are named as in torchvision. ``bn(x, shortcut, activation="relu")`` is ``relu(bn(x) + shortcut)``, in one walk
-over memory (see ``minires.ops.batch_norm``).
+Parameters are named as in torchvision. ``bn(x, shortcut, activation="relu")`` is ``relu(bn(x) + shortcut)``, in one
+walk over memory (see ``minires.ops.batch_norm``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Folding for inference: batch norm, shortcut and ReLU become part of the convolution before them.
 
 In evaluation, batch norm multiplies each channel by a number and adds another, and so could the convolution's own
-weights and bias: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. What is left can happen to each pixel while
-it is still in a register, and no activation is read again.
+weights and bias: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. What is left can happen to each pixel
+while it is still in a register, and no activation is read again.
 
 A folded convolution does not compute when it is called. It returns a tensor that *waits*: given to a folded batch norm,
 both are computed as one op; used in any other way, it computes the plain convolution. So the model's own ``forward``

@@ -1,15 +1,16 @@
 """The gradient to the weights: each number of a window, times the upstream at the pixel that saw it, over all pixels.
 
 It is the gathering loop of gather.py turned inside out. There a tile stood for some pixels and the loop ran over the
-window; here a tile stands for PIXELS numbers of the window, by BLOCK output channels, and the loop runs over the pixels::
+window; here a tile stands for PIXELS numbers of the window, by BLOCK output channels, and the loop runs over the
+pixels::
 
                                upstream[pixel, 0:8]   upstream[pixel, 8:16]
     window[pixel, number 0]        sum                    sum
     window[pixel, number 1]        sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-Both factors are copied first, with zeros around the picture, into strips of STRIP channels: the numbers that a tile reads
-from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache. Every
+Both factors are copied first, with zeros around the picture, into strips of STRIP channels: the numbers that a tile
+reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache. Every
 thread has sums of its own, which are added up in a fixed order at the end.
 """
 

@@ -1,4 +1,5 @@
-"""ReLU, sums of two tensors (the join of a residual block, and where two gradients meet): one walk over memory each, whatever the layout."""
+"""ReLU, sums of two tensors (the join of a residual block, and where two gradients meet): one walk over memory each,
+whatever the layout."""
 
 from __future__ import annotations
 

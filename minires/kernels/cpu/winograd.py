@@ -7,11 +7,12 @@ Two neighbouring outputs of a filter (g0, g1, g2) over four inputs (d0, d1, d2, 
     m2 = (d2 - d1) * (g0 - g1 + g2) / 2
     m3 = (d1 - d3) * g2
 
-Applied to rows and then to columns, 2x2 outputs of a picture come from 4x4 inputs by 16 multiplications instead of 36. All
-channels take part in each of them, so there are 16 matrix products, (patches, C) by (C, O), and they run through the same
-tile as every other convolution::
+Applied to rows and then to columns, 2x2 outputs of a picture come from 4x4 inputs by 16 multiplications instead of
+36. All channels take part in each of them, so there are 16 matrix products, (patches, C) by (C, O), and they run through the
+same tile as every other convolution::
 
-    picture --4x4 patches, transformed--> [16] (patches, C) @ [16] (C, O) --> [16] (patches, O) --transformed--> 2x2 outputs
+    picture --4x4 patches, transformed--> [16] (patches, C) @ [16] (C, O) --> [16] (patches, O) --transformed--> 2x2
+    outputs
 
 The transforms only add and subtract. What they cost is saved many times over where there are enough channels, and their
 rounding errors stay below 1e-6 of the result (larger patches would save more, and lose digits). A few patches are
@@ -89,7 +90,8 @@ def _plan(
     else:
         pictures, band_rows = PATCHES // (rows * columns), rows
     geometry = Geometry(
-        channels, *picture, *padding, height, width, pictures, -(-rows // band_rows), band_rows, rows, columns, oh, ow, outputs
+        channels, *picture, *padding, height, width, pictures, -(-rows // band_rows), band_rows, rows, columns, oh,
+        ow, outputs
     )  # fmt: skip
     n, i, j = np.ogrid[:pictures, :rows, :columns]
     where = ((n * height + 2 * i) * width + 2 * j) * channels  # (pictures, rows, columns)
@@ -302,8 +304,8 @@ def convolve(
         _convolve(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
-            scratch(16 * PATCHES * channels, "patches"), scratch(16 * PIXELS * BLOCK, "product"), zeros, g, *tables, rows,
-            n, shortcut is not None, relu, first, last,
+            scratch(16 * PATCHES * channels, "patches"), scratch(16 * PIXELS * BLOCK, "product"), zeros, g, *tables,
+            rows, n, shortcut is not None, relu, first, last,
         )  # fmt: skip
 
     share(work, n * g.bands if g.bands > 1 else -(-n // g.pictures), y.size * channels / 10)
