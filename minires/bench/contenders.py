@@ -120,7 +120,8 @@ def _torch(workload: Workload, threads: int, variant: str) -> Step:
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(run(x), y).backward()
+        loss: Any = torch.nn.functional.cross_entropy(run(x), y)
+        loss.backward()
         optimizer.step()
 
     return step

@@ -48,7 +48,7 @@ class Process:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes both pipes as well
 
 
 @dataclass

@@ -39,7 +39,7 @@ def _flip(batch, flipped, mirrored, first, last):
 
 @kernel
 def _normalize(batch, values, normal, first, last):
-    """A byte has 256 values: each channel's floats are looked up. Channels last, as the first convolution wants them."""
+    """A byte has 256 values: each channel's floats are looked up, and go channels last."""
     _, channels, height, width = batch.shape
     for n in range(first, last):
         for c in range(channels):

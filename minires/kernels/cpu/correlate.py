@@ -10,8 +10,8 @@ pixels::
            ...                     ...                    ...
 
 Both factors are copied first, with zeros around the picture, into strips of STRIP channels: the numbers that a tile
-reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache. Every
-thread has sums of its own, which are added up in a fixed order at the end.
+reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache.
+Every thread has sums of its own, which are added up in a fixed order at the end.
 """
 
 from __future__ import annotations

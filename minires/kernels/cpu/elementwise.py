@@ -1,5 +1,4 @@
-"""ReLU, sums of two tensors (the join of a residual block, and where two gradients meet): one walk over memory each,
-whatever the layout."""
+"""ReLU, sums of two tensors (where two paths, or two gradients, meet): one walk each, whatever the layout."""
 
 from __future__ import annotations
 

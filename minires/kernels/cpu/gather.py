@@ -10,7 +10,8 @@ kernel, and multiplies that matrix. This loop walks the windows where they lie::
                 bias, shortcut and ReLU, and the tile goes to memory, once
 
 The copy costs little, as it stays in the core's own cache, and it takes all borders out of the loop. Since a tile's
-pixels are a list of places (see plan.py), they need not be neighbours: tiles are full for every width, stride and dilation.
+pixels are a list of places (see plan.py), they need not be neighbours: tiles are full for every width, stride and
+dilation.
 """
 
 from __future__ import annotations

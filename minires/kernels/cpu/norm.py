@@ -130,7 +130,7 @@ def _normalise(x, scale, shift, shortcut, y, adds, relu, first, last):
 
 @kernel
 def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, mask, keep, first, last):
-    """``total``: the sums of g and of g * (x - centre), where g is dy where the ReLU let through; ``masked`` keeps g."""
+    """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``."""
     length, channels = len(centre), total.shape[1]
     folded = np.empty(channels)
     total[:] = 0.0

@@ -11,8 +11,8 @@ at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C),
 
 The stride is a distance between places, dilation one between taps. The gradient to the input (and the transposed
 convolution) is the same: an input pixel collects from the output pixels whose windows saw it. With a stride of 2,
-pixels at even and at odd positions are seen through different elements of the kernel, so each of the 2 x 2 kinds, a *phase*,
-has taps of its own; none multiplies by the zeros that a stretched picture would hold.
+pixels at even and at odd positions are seen through different elements of the kernel, so each of the 2 x 2 kinds,
+a *phase*, has taps of its own; none multiplies by the zeros that a stretched picture would hold.
 """
 
 from __future__ import annotations
