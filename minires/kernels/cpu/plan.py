@@ -31,8 +31,7 @@ ENOUGH_PIXELS = 96  # small pictures go together until there are so many: the la
 
 
 class Geometry(NamedTuple):
-    """The sizes that the gathering loop needs. A *unit* of work is a few small pictures, or some rows of a large
-    one."""
+    """The sizes that the gathering loop needs. A *unit* of work is a few small pictures, or some rows of a big one."""
 
     channels: int
     height: int
@@ -89,9 +88,9 @@ def _forward_axis(size: int, kernel: int, stride: int, padding: int, dilation: i
 
 
 def _backward_axis(picture: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
-    """Position h = phase + stride * r of the picture was seen by window r + (phase + padding - i * dilation) /
-    stride.""" phases = []
-        for phase in range(min(stride, picture)):
+    """Position phase + stride * r of the picture was seen by window r + (phase + padding - i * dilation) / stride."""
+    phases = []
+    for phase in range(min(stride, picture)):
         taps = [(phase + padding - i * dilation, i) for i in range(kernel)]
         seen = sorted((offset // stride, i) for offset, i in taps if offset % stride == 0)
         phases.append(_Axis(phase, stride, -(-(picture - phase) // stride), seen))

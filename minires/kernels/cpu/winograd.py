@@ -8,11 +8,10 @@ Two neighbouring outputs of a filter (g0, g1, g2) over four inputs (d0, d1, d2, 
     m3 = (d1 - d3) * g2
 
 Applied to rows and then to columns, 2x2 outputs of a picture come from 4x4 inputs by 16 multiplications instead of
-36. All channels take part in each of them, so there are 16 matrix products, (patches, C) by (C, O), and they run through the
-same tile as every other convolution::
+36. All channels take part in each of them, so there are 16 matrix products, (patches, C) by (C, O), and they run
+through the same tile as every other convolution::
 
-    picture --4x4 patches, transformed--> [16] (patches, C) @ [16] (C, O) --> [16] (patches, O) --transformed--> 2x2
-    outputs
+    picture --4x4 patches, transformed--> [16] (patches, C) @ (C, O) --> [16] (patches, O) --transformed--> 2x2 outputs
 
 The transforms only add and subtract. What they cost is saved many times over where there are enough channels, and their
 rounding errors stay below 1e-6 of the result (larger patches would save more, and lose digits). A few patches are
