@@ -151,7 +151,7 @@ def _dezero(workload: Workload) -> Step:
     from dezero.models import Model
     from dezero.optimizers import MomentumSGD
 
-    class Block(Model):  # type: ignore[misc]
+    class Block(Model):
         def __init__(self, channels: int, stride: int) -> None:
             super().__init__()
             self.conv1, self.bn1 = layers.Conv2d(channels, 3, stride, 1, nobias=True), layers.BatchNorm()
@@ -162,7 +162,7 @@ def _dezero(workload: Workload) -> Step:
             y = self.bn2(self.conv2(f.relu(self.bn1(self.conv1(x)))))
             return f.relu(y + (x if self.project is None else self.project(x)))
 
-    class ResNet20(Model):  # type: ignore[misc]
+    class ResNet20(Model):
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.bn, self.fc = layers.Conv2d(16, 3, 1, 1, nobias=True), layers.BatchNorm(), layers.Linear(10)
