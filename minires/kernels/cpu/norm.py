@@ -3,8 +3,8 @@
 At these sizes memory is the limit: an activation of ResNet-20 is 8 MB, a number is used once or twice, and each walk
 over it takes as long as a hundred multiply-adds for every number. So each walk does all that it can::
 
-    forward    1. read x: mean and variance        2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
-    backward   1. read x, dy (and y): both sums    2. read x, dy (or its masked copy), write dx
+    forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
+    backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
 
 Pixels are (M, C) in memory. For a loop long enough for vectors, some pixels are taken together as one row of ROW or
 more numbers, and values of a channel are repeated along it. Sums of a block of rows are in float32, relative to the
