@@ -27,7 +27,7 @@ from .errors import ArgumentError
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
 
 CACHE_LINE = 16  # floats
-WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it takes about 30,000
+WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it was seen to take about as long
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []

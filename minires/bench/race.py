@@ -27,12 +27,11 @@ SECONDS_OF_A_TURN = 0.4
 class Process:
     """A contender's process (see worker.py)."""
 
-    def __init__(self, contender: str, threads: int, environment: dict[str, str] | None = None) -> None:
-        self.contender = contender
+    def __init__(self, contender: str, threads: int) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "minires.bench.worker", contender, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), **(environment or {})},
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -92,28 +91,37 @@ def race(
     results = []
     for workload in chosen:
         result = Result(workload)
-        runners: dict[str, tuple[Process, int]] = {}
-        for name in contenders:
-            process = Process(name, threads)
-            answer = process.ask(prepare=workload.as_dict())
-            once = process.ask(run=1) if "seconds" in answer else answer
-            if "times" in once:
-                runners[name] = process, max(1, min(50, int(SECONDS_OF_A_TURN / once["times"][0])))
-            else:
+        processes = {name: Process(name, threads) for name in contenders}
+        try:
+            _take_turns(result, processes, turns)
+        finally:
+            for process in processes.values():
                 process.end()
-                if "error" in once:
-                    result.failed[name] = once["error"]
-        for _ in range(turns):
-            for name, (process, calls) in runners.items():
-                time.sleep(PAUSE)
-                answer = process.ask(run=calls)
-                if "times" in answer:
-                    result.times.setdefault(name, []).append(statistics.median(answer["times"]))
-        for process, _ in runners.values():
-            process.end()
         results.append(result)
         tell(result)
     return results
+
+
+def _take_turns(result: Result, processes: dict[str, Process], turns: int) -> None:
+    calls: dict[str, int] = {}  # of a turn, for those that can do the workload
+    for name, process in processes.items():
+        answer = process.ask(prepare=result.workload.as_dict())
+        if "seconds" in answer:
+            answer = process.ask(run=1)
+        if "times" in answer:
+            calls[name] = max(1, min(50, int(SECONDS_OF_A_TURN / answer["times"][0])))
+        elif "error" in answer:
+            result.failed[name] = answer["error"]
+    for _ in range(turns):
+        for name in list(calls):
+            time.sleep(PAUSE)
+            answer = processes[name].ask(run=calls[name])
+            if "times" in answer:
+                result.times.setdefault(name, []).append(statistics.median(answer["times"]))
+            else:  # the turns before have no partner any more
+                result.failed[name] = answer["error"]
+                result.times.pop(name, None)
+                del calls[name]
 
 
 def memory(contenders: Sequence[str], workload: Workload, threads: int) -> dict[str, dict[str, float]]:

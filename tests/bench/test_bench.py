@@ -30,6 +30,18 @@ def test_a_race_has_a_time_for_each_turn():
     assert results[0].as_dict()["milliseconds"]["minires"] > 0
 
 
+def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
+    answers = [{"seconds": 1}, {"times": [1.0]}, {"times": [1.0]}, {"error": "the process ended"}]
+
+    class Dies:
+        def ask(self, **request):
+            return answers.pop(0)
+
+    result = race.Result(SMALL[0])
+    race._take_turns(result, {"dezero": Dies()}, turns=3)
+    assert result.times == {} and result.failed == {"dezero": "the process ended"}
+
+
 def test_ratios_are_taken_within_a_turn():
     result = race.Result(SMALL[0], {"minires": [1.0, 10.0, 2.0], "torch eager": [2.0, 20.0, 6.0]})
     assert result.ratio("torch eager") == 2.0 and result.best_torch == "torch eager"

@@ -26,7 +26,7 @@ from ...ops.conv import Window
 from ...threads import WORTH_A_THREAD, scratch, share, slices
 from .border import ZERO, copy_strips, copy_with_border
 from .compiler import inlined, kernel
-from .plan import unit_of
+from .plan import unit_of, units
 from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
 
 STRIP = 16  # channels; fewer if there are not so many
@@ -180,9 +180,8 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     _, oh, ow, outputs = dy.shape
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)
     g = plan.geometry
-    units = n * g.bands if g.bands > 1 else -(-n // g.pictures)
     cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
-    pieces = slices(units) if cost > WORTH_A_THREAD else [(0, units)]
+    pieces = slices(units(g, n)) if cost > WORTH_A_THREAD else [(0, units(g, n))]
     panels = np.empty((len(pieces), plan.panel), np.float32)
     x_floats = g.pictures * g.padded_height * g.padded_width * g.strip * g.strips + PIXELS
     dy_floats = g.pictures * g.band_rows * ow * -(-outputs // BLOCK) * BLOCK

@@ -23,7 +23,7 @@ from ...threads import aligned, scratch, share
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
-from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan
+from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
 from .simd import BLOCK, PIXELS, add_from, multiply_add, places, rectify, start, store
 
 _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
@@ -166,5 +166,5 @@ def gather(x, packed, plan, bias=None, shortcut=None, relu=False):
             last,
         )
 
-    share(work, plan.units(n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
+    share(work, units(g, n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
     return y

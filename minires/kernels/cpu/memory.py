@@ -1,9 +1,10 @@
 """Memory for large results, used again and again.
 
 A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
-memory has to be mapped and cleared again page by page at the next step, which takes as long as computing with it. So a
-block whose last array has gone waits here for the next array of its size. Memory is only asked of the system when no
-block fits, and as many waiting bytes are let go at that moment: at no time is more held than was once in use.
+memory has to be mapped and cleared again page by page at the next step, which was a fifth of ResNet-20's step when it
+was measured. So a block whose last array has gone waits here for the next array of its size. Memory is only asked of
+the system when no block fits, and as many waiting bytes are let go at that moment: at no time is more held than was
+once in use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Batch normalisation, with what follows it (shortcut, ReLU), in as few walks over memory as there can be.
 
-At these sizes memory is the limit: an activation of ResNet-20 is 8 MB, a number is used once or twice, and each walk
-over it takes as long as a hundred multiply-adds for every number. So each walk does all that it can::
+Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 pictures, and each number is used
+once or twice. So each walk does all that it can::
 
     forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
     backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
@@ -129,7 +129,7 @@ def _normalise(x, scale, shift, shortcut, y, adds, relu, first, last):
 
 
 @kernel
-def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, mask, keep, first, last):
+def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, mask, first, last):
     """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``."""
     length, channels = len(centre), total.shape[1]
     folded = np.empty(channels)
@@ -238,7 +238,7 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
         for piece in range(first, last):
             rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
             _sums(
-                flat, flat_dy, flat_y, centre, scale, shift, flat_masked, *rows, totals[piece], mask, False,
+                flat, flat_dy, flat_y, centre, scale, shift, flat_masked, *rows, totals[piece], mask,
                 *pieces[piece],
             )  # fmt: skip
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,12 +61,11 @@ class Plan:
     phases: Array  # (phases, 8)
     elements: Array  # (KH*KW, 2): the kernel element (i, j) under each tap, in the order of packed weights
     out_shape: tuple[int, int]  # (OH, OW)
-    units_per_picture: tuple[int, int]  # bands, pictures: see ``units``
 
-    def units(self, n: int) -> int:
-        """How many units of work n pictures are."""
-        g = self.geometry
-        return n * g.bands if g.bands > 1 else -(-n // g.pictures)
+
+def units(geometry: Any, n: int) -> int:
+    """How many units of work n pictures are; every geometry of this room has ``pictures`` and ``bands``."""
+    return n * geometry.bands if geometry.bands > 1 else -(-n // geometry.pictures)
 
 
 # The columns of ``Plan.phases``.
@@ -161,7 +160,6 @@ def _plan(
         np.array(phases, np.int64),
         np.array(elements, np.int64).reshape(-1, 2),
         out,
-        (geometry.bands, pictures),
     )
 
 

@@ -7,8 +7,8 @@ instruction multiplies two vectors and adds a third, lane by lane, and a core fi
      +=  [ s   s   s   s   s   s   s   s  ]   one number of the picture, repeated in every lane (a *broadcast*)
      *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights towards eight output channels
 
-To keep two a cycle going, two things are needed. Sums must stay in registers, since going to memory and back takes as
-long as ten of them; and what is loaded must be used more than once. So convolution computes a *tile*: PIXELS output
+To keep two a cycle going, two things are needed. Sums must stay in registers, since going to memory and back takes
+several times as long; and what is loaded must be used more than once. So convolution computes a *tile*: PIXELS output
 pixels by VECTORS vectors of output channels, all sums in registers. One step of it loads VECTORS vectors of weights
 and broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
 

@@ -14,8 +14,8 @@ through the same tile as every other convolution::
     picture --4x4 patches, transformed--> [16] (patches, C) @ (C, O) --> [16] (patches, O) --transformed--> 2x2 outputs
 
 The transforms only add and subtract. What they cost is saved many times over where there are enough channels, and their
-rounding errors stay below 1e-6 of the result (larger patches would save more, and lose digits). A few patches are
-transformed, multiplied and transformed back at a time, so that nothing of this leaves the core's own cache.
+rounding errors stay below the 1e-5 that the tests allow (larger patches would save more, and lose digits). A few
+patches are transformed, multiplied and transformed back at a time, so that nothing of this leaves the core's own cache.
 (Lavin and Gray, arXiv 1509.09308, section 4.1.)
 """
 
@@ -32,6 +32,7 @@ from ...threads import aligned, get_num_threads, scratch, share
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
+from .plan import units
 from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
 
 PATCHES = 48  # at a time: a multiple of every PIXELS
@@ -307,5 +308,5 @@ def convolve(
             rows, n, shortcut is not None, relu, first, last,
         )  # fmt: skip
 
-    share(work, n * g.bands if g.bands > 1 else -(-n // g.pictures), y.size * channels / 10)
+    share(work, units(g, n), y.size * channels / 10)
     return y
