@@ -285,26 +285,34 @@ def save(typing_context: Any, array: Any, index: Any, numbers: Any) -> Any:
     return types.void(array, types.int64, numbers), generate
 
 
-@intrinsic
-def plus(typing_context: Any, a: Any, b: Any) -> Any:
-    """The sum of two vectors; written a + b in kernels."""
-    return a(a, b), lambda context, builder, signature, arguments: builder.fadd(*arguments)
+def _arithmetic(instruction: str) -> Any:
+    """An instruction of LLVM on two vectors, or on a number, which is repeated, and a vector."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pairs = zip(signature.args, arguments, strict=True)
+        a, b = (value if kind is vector else _repeat(builder, value) for kind, value in pairs)
+        # "contract": a product that is added becomes one multiply-add
+        return getattr(builder, instruction)(a, b, flags=("contract",))
+
+    return intrinsic(lambda typing_context, a, b: (vector(a, b), generate))
 
 
-@intrinsic
-def minus(typing_context: Any, a: Any, b: Any) -> Any:
-    """The difference of two vectors; written a - b in kernels."""
-    return a(a, b), lambda context, builder, signature, arguments: builder.fsub(*arguments)
+_plus, _minus, _times = _arithmetic("fadd"), _arithmetic("fsub"), _arithmetic("fmul")
 
 
 @overload(operator.add)
 def _add(a, b):
-    return (lambda a, b: plus(a, b)) if isinstance(a, VectorType) and isinstance(b, VectorType) else None
+    return (lambda a, b: _plus(a, b)) if a is vector and b is vector else None
 
 
 @overload(operator.sub)
 def _subtract(a, b):
-    return (lambda a, b: minus(a, b)) if isinstance(a, VectorType) and isinstance(b, VectorType) else None
+    return (lambda a, b: _minus(a, b)) if a is vector and b is vector else None
+
+
+@overload(operator.mul)
+def _multiply(a, b):
+    return (lambda a, b: _times(a, b)) if a == types.float32 and b is vector else None
 
 
 @intrinsic

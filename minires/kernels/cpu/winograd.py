@@ -1,22 +1,23 @@
-"""3x3 convolutions with 2.25 times fewer multiplications: Winograd's F(2x2, 3x3).
+"""3x3 convolutions with four times fewer multiplications: Winograd's F(4x4, 3x3).
 
-Two neighbouring outputs of a filter (g0, g1, g2) over four inputs (d0, d1, d2, d3) take six multiplications, or four::
+Four neighbouring outputs of a filter of three numbers take twelve multiplications. Or six: think of the filter and of
+the outputs as polynomials. A product of polynomials can be had from its values at six points, one multiplication each,
+and the values are had from the coefficients, and back, by additions and products with constants. Here the points are
+0, A, -A, B, -B and infinity; written out (in its transposed form, which is the one that convolves)::
 
-    m0 = (d0 - d2) * g0                      y0 = d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2
-    m1 = (d1 + d2) * (g0 + g1 + g2) / 2      y1 = d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3
-    m2 = (d2 - d1) * (g0 - g1 + g2) / 2
-    m3 = (d1 - d3) * g2
+    six inputs d  --spread-->  6 numbers     * 6 numbers of the filter     --collect-->  four outputs y
 
-Applied to rows and then to columns, 2x2 outputs of a picture come from 4x4 inputs by 16 multiplications instead of
-36. All channels take part in each of them, so there are 16 matrix products, (patches, C) by (C, O), and they run
-through the same tile as every other convolution::
+Applied to rows and then to columns, 4x4 outputs of a picture come from 6x6 inputs, a *patch*, by 36 multiplications
+instead of 144. All channels take part in each of them, so there are 36 matrix products, (patches, C) by (C, O), and
+they run through the same tile as every other convolution::
 
-    picture --4x4 patches, transformed--> [16] (patches, C) @ (C, O) --> [16] (patches, O) --transformed--> 2x2 outputs
+    picture --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
-The transforms only add and subtract. What they cost is saved many times over where there are enough channels, and their
-rounding errors stay below the 1e-5 that the tests allow (larger patches would save more, and lose digits). A few
-patches are transformed, multiplied and transformed back at a time, so that nothing of this leaves the core's own cache.
-(Lavin and Gray, arXiv 1509.09308, section 4.1.)
+Some patches are spread, multiplied and collected at a time, so that nothing of this leaves the core's own cache.
+
+The textbook points 0, 1, -1, 2, -2 lose two decimal digits. With 3/4 and 3/2 the numbers stay of one size, and the
+error stays near 2e-6 of the largest output, which benchmarks/winograd_error.py shows.
+(Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
 """
 
 from __future__ import annotations
@@ -35,12 +36,18 @@ from .memory import empty
 from .plan import units
 from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
 
-PATCHES = 48  # at a time: a multiple of every PIXELS
-MOST_CHANNELS = 256  # beyond, sixteen matrices of weights do not stay in the cache
+SCRATCH_FLOATS = 64 * 1024  # of spread patches: they should stay in the core's own cache
+MOST_CHANNELS = 256  # beyond, 36 matrices of weights do not stay in any
+
+A, B = np.float32(0.75), np.float32(1.5)
+A2, B2, A3, B3 = A * A, B * B, A * A * A, B * B * B
+A2B2, A2_B2 = A2 * B2, A2 + B2
+# What the values of the filter are divided by: the product of a point's distances to the others.
+AT_0, AT_A, AT_B = 1 / A2B2, 1 / (2 * A2 * (A2 - B2)), 1 / (2 * B2 * (B2 - A2))
 
 
 class Geometry(NamedTuple):
-    """The sizes that the loop needs."""
+    """The sizes that the loops need."""
 
     channels: int
     height: int
@@ -57,6 +64,7 @@ class Geometry(NamedTuple):
     out_height: int
     out_width: int
     out_channels: int
+    patches: int  # at a time
 
 
 def fits(x: Array, out_channels: int, window: Window) -> bool:
@@ -77,207 +85,180 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 def _plan(
     picture: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int
 ) -> tuple[Geometry, Array, Array, Array, Array]:
-    """The sizes; of each patch of a unit, its offset in the padded pictures, that of its outputs, and whether both of
-    its output rows, and columns, are in the picture.
+    """The sizes; and of each patch of a unit its offset in the padded pictures and that of its outputs, and how many
+    rows and columns of outputs the picture has there.
     """
     oh, ow = (size + 2 * p - 2 for size, p in zip(picture, padding, strict=True))
-    rows, columns = -(-oh // 2), -(-ow // 2)
+    rows, columns = -(-oh // 4), -(-ow // 4)
     height, width = (
-        max(2 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, picture, strict=True)
+        max(4 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, picture, strict=True)
     )
-    if split > 1 or rows * columns > PATCHES:
+    patches = max(4 * PIXELS, SCRATCH_FLOATS // (36 * channels) // PIXELS * PIXELS)
+    if split > 1 or rows * columns > patches:
         pictures, band_rows = 1, -(-rows // split)
     else:
-        pictures, band_rows = PATCHES // (rows * columns), rows
+        pictures, band_rows = patches // (rows * columns), rows
     geometry = Geometry(
         channels, *picture, *padding, height, width, pictures, -(-rows // band_rows), band_rows, rows, columns, oh,
-        ow, outputs
+        ow, outputs, patches,
     )  # fmt: skip
     n, i, j = np.ogrid[:pictures, :rows, :columns]
-    where = ((n * height + 2 * i) * width + 2 * j) * channels  # (pictures, rows, columns)
-    into = ((n * oh + 2 * i) * ow + 2 * j) * outputs
-    whole_rows, whole_columns = (2 * i + 1 < oh) & (where >= 0), (2 * j + 1 < ow) & (where >= 0)
-    return geometry, where.ravel(), into.ravel(), whole_rows.ravel(), whole_columns.ravel()
+    where = ((n * height + 4 * i) * width + 4 * j) * channels  # (pictures, rows, columns)
+    into = ((n * oh + 4 * i) * ow + 4 * j) * outputs
+    some_rows, some_columns = np.minimum(4, oh - 4 * i) + 0 * where, np.minimum(4, ow - 4 * j) + 0 * where
+    return geometry, where.ravel(), into.ravel(), some_rows.ravel(), some_columns.ravel()
 
 
 @inlined
-def _spread(d0, d1, d2, d3):
-    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+def _spread(d):
+    """Six inputs as six numbers: the transposed map from coefficients to values at the points."""
+    even_a, odd_a = d[4] - B2 * d[2], d[3] - B2 * d[1]
+    even_b, odd_b = d[4] - A2 * d[2], d[3] - A2 * d[1]
+    return (
+        A2B2 * d[0] - A2_B2 * d[2] + d[4],
+        even_a + A * odd_a, even_a - A * odd_a,
+        even_b + B * odd_b, even_b - B * odd_b,
+        A2B2 * d[1] - A2_B2 * d[3] + d[5],
+    )  # fmt: skip
 
 
 @inlined
-def _gather(m0, m1, m2, m3):
-    return m0 + m1 + m2, m1 - m2 - m3
+def _collect(m):
+    """Four outputs from the products of six numbers."""
+    even_a, odd_a, even_b, odd_b = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
+    return m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b, A3 * odd_a + B3 * odd_b + m[5]
 
 
 @inlined
-def _row_of_patch(picture, i, channels):
-    """Four neighbouring pixels of LANES channels, transformed along the row."""
-    return _spread(
-        load(picture, i), load(picture, i + channels), load(picture, i + 2 * channels), load(picture, i + 3 * channels)
-    )
+def _load6(array, k, step):
+    return (
+        load(array, k), load(array, k + step), load(array, k + 2 * step),
+        load(array, k + 3 * step), load(array, k + 4 * step), load(array, k + 5 * step),
+    )  # fmt: skip
 
 
 @inlined
-def _column_of_patch(patches, k, d0, d1, d2, d3):
-    """Transform four numbers along the column, and save them four places apart."""
-    m0, m1, m2, m3 = _spread(d0, d1, d2, d3)
-    save(patches, k, m0)
-    save(patches, k + 4 * LANES, m1)
-    save(patches, k + 8 * LANES, m2)
-    save(patches, k + 12 * LANES, m3)
+def _save4(array, k, step, s):
+    save(array, k, s[0])
+    save(array, k + step, s[1])
+    save(array, k + 2 * step, s[2])
+    save(array, k + 3 * step, s[3])
 
 
 @inlined
-def _transform_patch(picture, i, row, channels, patches, k):
-    """A patch of LANES channels: its 16 numbers lie side by side, from ``patches[k]`` on."""
-    r0 = _row_of_patch(picture, i, channels)
-    r1 = _row_of_patch(picture, i + row, channels)
-    r2 = _row_of_patch(picture, i + 2 * row, channels)
-    r3 = _row_of_patch(picture, i + 3 * row, channels)
-    _column_of_patch(patches, k, r0[0], r1[0], r2[0], r3[0])
-    _column_of_patch(patches, k + LANES, r0[1], r1[1], r2[1], r3[1])
-    _column_of_patch(patches, k + 2 * LANES, r0[2], r1[2], r2[2], r3[2])
-    _column_of_patch(patches, k + 3 * LANES, r0[3], r1[3], r2[3], r3[3])
+def _save6(array, k, step, s):
+    _save4(array, k, step, s)
+    save(array, k + 4 * step, s[4])
+    save(array, k + 5 * step, s[5])
 
 
 @inlined
-def _column_of_product(product, k):
-    d = PIXELS * BLOCK
-    return _gather(load(product, k), load(product, k + 4 * d), load(product, k + 8 * d), load(product, k + 12 * d))
-
-
-@inlined
-def _outputs_of_patch(product, k):
-    """2x2 outputs of LANES channels from the 16 products, which lie PIXELS * BLOCK apart."""
-    s0 = _column_of_product(product, k)
-    s1 = _column_of_product(product, k + PIXELS * BLOCK)
-    s2 = _column_of_product(product, k + 2 * PIXELS * BLOCK)
-    s3 = _column_of_product(product, k + 3 * PIXELS * BLOCK)
-    return _gather(s0[0], s1[0], s2[0], s3[0]), _gather(s0[1], s1[1], s2[1], s3[1])
-
-
-@kernel
-def _convolve(
-    x,
-    w,
-    bias,
-    shortcut,
-    y,
-    padded,
-    patches,
-    product,
-    zeros,
-    g,
-    where,
-    into,
-    whole_rows,
-    whole_columns,
-    rows,
-    n,
-    adds,
-    relu,
-    first,
-    last,
-):
-    size = g.padded_height * g.padded_width * g.channels
-    row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
-    floor = np.float32(0 if relu else -np.inf)
-    for unit in range(first, last):
-        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
-        row0 = unit % g.bands * g.band_rows
-        row1 = min(row0 + g.band_rows, g.patch_rows)
-        pictures = min(g.pictures, n - picture)
-        for i in range(pictures):
-            copy_with_border(x, padded, g, picture + i, 2 * row0, 2 * row1 + 2, i * size)
-        origin, target = -2 * row0 * row, picture * g.out_height * out_row
-        begin = row0 * g.patch_columns
-        end = row1 * g.patch_columns if g.bands > 1 else pictures * g.patch_rows * g.patch_columns
-        for chunk in range(begin, end, PATCHES):
-            count = min(PATCHES, end - chunk)
-            for p in range(count):
-                corner = origin + at(where, chunk + p)
-                for c in range(0, g.channels, LANES):
-                    _transform_patch(padded, corner + c, row, g.channels, patches, 16 * (p * g.channels + c))
-            for c in range(0, g.out_channels, BLOCK):
-                for p in range(0, count, PIXELS):
-                    here = places(rows, p, count - 1)
-                    k = c * 16 * g.channels
-                    for e in range(16):
-                        tile = start(zeros, 0)
-                        for j in range(e * LANES, 16 * g.channels, 16 * LANES):
-                            for lane in range(LANES):
-                                tile = multiply_add(tile, patches, here, j + lane, w, k + lane * BLOCK)
-                            k += LANES * BLOCK
-                        store(product, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * PIXELS * BLOCK, tile)
-                    for q in range(min(PIXELS, count - p)):
-                        to = target + at(into, chunk + p + q) + c
-                        two_rows, two_columns = whole_rows[chunk + p + q], whole_columns[chunk + p + q]
-                        for v in range(0, BLOCK, LANES):
-                            shift = load(bias, c + v)
-                            upper, lower = _outputs_of_patch(product, q * BLOCK + v)
-                            i = to + v
-                            number = upper[0] + shift
-                            if adds:
-                                number = number + load(shortcut, i)
-                            save(y, i, at_least(number, floor))
-                            if two_columns:
-                                number = upper[1] + shift
-                                if adds:
-                                    number = number + load(shortcut, i + g.out_channels)
-                                save(y, i + g.out_channels, at_least(number, floor))
-                            if two_rows:
-                                i += out_row
-                                number = lower[0] + shift
-                                if adds:
-                                    number = number + load(shortcut, i)
-                                save(y, i, at_least(number, floor))
-                                if two_columns:
-                                    number = lower[1] + shift
-                                    if adds:
-                                        number = number + load(shortcut, i + g.out_channels)
-                                    save(y, i + g.out_channels, at_least(number, floor))
+def spread_patch(picture, i, row, channels, table, patches, k, step):
+    """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
+    for r in range(6):
+        _save6(table, 6 * r * LANES, LANES, _spread(_load6(picture, i + r * row, channels)))
+    for c in range(6):
+        _save6(patches, k + c * step, 6 * step, _spread(_load6(table, c * LANES, 6 * LANES)))
 
 
 _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 
 @kernel
+def _convolve(
+    x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
+    of_patch, n, adds, relu, first, last,
+):  # fmt: skip
+    size = g.padded_height * g.padded_width * g.channels
+    row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
+    floor = np.float32(0 if relu else -np.inf)
+    step, product_step = g.patches * g.channels + LANES, g.patches * BLOCK + LANES
+    for unit in range(first, last):
+        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        row0 = unit % g.bands * g.band_rows
+        row1 = min(row0 + g.band_rows, g.patch_rows)
+        pictures = min(g.pictures, n - picture)
+        for i in range(pictures):
+            copy_with_border(x, padded, g, picture + i, 4 * row0, 4 * row1 + 2, i * size)
+        origin, target = -4 * row0 * row, picture * g.out_height * out_row
+        begin = row0 * g.patch_columns
+        end = row1 * g.patch_columns if g.bands > 1 else pictures * g.patch_rows * g.patch_columns
+        for chunk in range(begin, end, g.patches):
+            count = min(g.patches, end - chunk)
+            for p in range(count):
+                corner = origin + at(where, chunk + p)
+                for c in range(0, g.channels, LANES):
+                    spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
+            k = 0
+            for block in range(0, g.out_channels, BLOCK):
+                for e in range(36):
+                    for p in range(0, count, PIXELS):
+                        here = places(of_patch, p, count - 1)
+                        tile = start(zeros, 0)
+                        for j in range(g.channels):
+                            tile = multiply_add(tile, patches, here, e * step + j, w, k + j * BLOCK)
+                        store(products, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * product_step + p * BLOCK, tile)
+                    k += g.channels * BLOCK
+                for p in range(count):
+                    for v in range(0, BLOCK, LANES):
+                        for c in range(6):
+                            column = _load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
+                            _save4(table, c * LANES, 6 * LANES, _collect(column))
+                        shift, to = load(bias, block + v), target + at(into, chunk + p) + block + v
+                        for r in range(at(some_rows, chunk + p)):
+                            _save4(table, 24 * LANES, LANES, _collect(_load6(table, 6 * r * LANES, LANES)))
+                            for q in range(at(some_columns, chunk + p)):
+                                i = to + q * g.out_channels
+                                number = load(table, (24 + q) * LANES) + shift
+                                if adds:
+                                    number = number + load(shortcut, i)
+                                save(y, i, at_least(number, floor))
+                            to += out_row
+
+
+@inlined
+def _values(g0, g1, g2):
+    """A filter's values at the six points, divided as they have to be."""
+    even_a, odd_a, even_b, odd_b = g0 + A2 * g2, A * g1, g0 + B2 * g2, B * g1
+    return (
+        AT_0 * g0,
+        AT_A * (even_a + odd_a), AT_A * (even_a - odd_a),
+        AT_B * (even_b + odd_b), AT_B * (even_b - odd_b),
+        g2,
+    )  # fmt: skip
+
+
+@kernel
 def _transform_weights(weight, packed, flipped, first, last):
-    """(block, 16, C, BLOCK), the blocks from first to last."""
-    outputs, inputs = weight.shape[0], weight.shape[1]
-    if flipped:
-        outputs, inputs = inputs, outputs
-    half = np.float32(0.5)
-    g, t = np.empty((3, 3), np.float32), np.empty((4, 3), np.float32)
+    """(block, 36, C, BLOCK), the blocks from first to last."""
+    inputs = weight.shape[0] if flipped else weight.shape[1]
+    g, t = np.empty(9 * BLOCK, np.float32), np.empty(18 * LANES, np.float32)
     for block in range(first, last):
         for c in range(inputs):
             for o in range(BLOCK):
                 for i in range(3):
                     for j in range(3):
                         if flipped:
-                            g[i, j] = weight[c, block * BLOCK + o, 2 - i, 2 - j]
+                            g[(3 * i + j) * BLOCK + o] = weight[c, block * BLOCK + o, 2 - i, 2 - j]
                         else:
-                            g[i, j] = weight[block * BLOCK + o, c, i, j]
+                            g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
+            for v in range(0, BLOCK, LANES):
                 for j in range(3):
-                    t[0, j] = g[0, j]
-                    t[1, j] = (g[0, j] + g[1, j] + g[2, j]) * half
-                    t[2, j] = (g[0, j] - g[1, j] + g[2, j]) * half
-                    t[3, j] = g[2, j]
-                for i in range(4):
-                    to = ((block * 16 + 4 * i) * inputs + c) * BLOCK + o
-                    step = inputs * BLOCK
-                    packed[to] = t[i, 0]
-                    packed[to + step] = (t[i, 0] + t[i, 1] + t[i, 2]) * half
-                    packed[to + 2 * step] = (t[i, 0] - t[i, 1] + t[i, 2]) * half
-                    packed[to + 3 * step] = t[i, 2]
+                    s = _values(load(g, j * BLOCK + v), load(g, (3 + j) * BLOCK + v), load(g, (6 + j) * BLOCK + v))
+                    for i in range(6):
+                        save(t, (3 * i + j) * LANES, s[i])
+                for i in range(6):
+                    k = 3 * i * LANES
+                    s = _values(load(t, k), load(t, k + LANES), load(t, k + 2 * LANES))
+                    for j in range(6):
+                        save(packed, ((block * 36 + 6 * i + j) * inputs + c) * BLOCK + v, s[j])
 
 
 def transform(weight: Array, flipped: bool) -> Array:
-    """The sixteen matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
-    packed = aligned(weight.size // 9 * 16)
+    """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
+    packed = aligned(weight.size * 4)
     blocks = weight.shape[1 if flipped else 0] // BLOCK
-    share(lambda first, last: _transform_weights(weight, packed, flipped, first, last), blocks, weight.size * 3)
+    share(lambda first, last: _transform_weights(weight, packed, flipped, first, last), blocks, weight.size * 2)
     return packed
 
 
@@ -291,21 +272,22 @@ def convolve(
 ) -> Array:
     """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
     n, h, w, channels = x.shape
-    outputs = transformed.size // (16 * channels)
+    outputs = transformed.size // (36 * channels)
     split = -(-get_num_threads() // n)
     g, *tables = _plan((h, w), channels, outputs, padding, split)
     y = empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
-    zeros, rows = np.zeros(BLOCK, np.float32), np.arange(PATCHES) * 16 * channels
+    zeros, of_patch = np.zeros(BLOCK, np.float32), np.arange(g.patches) * channels
 
     def work(first: int, last: int) -> None:
         _convolve(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
-            scratch(16 * PATCHES * channels, "patches"), scratch(16 * PIXELS * BLOCK, "product"), zeros, g, *tables,
-            rows, n, shortcut is not None, relu, first, last,
+            scratch(36 * (g.patches * channels + LANES), "patches"),
+            scratch(36 * ((g.patches + PIXELS) * BLOCK + LANES), "products"), scratch(36 * LANES, "table"), zeros, g,
+            *tables, of_patch, n, shortcut is not None, relu, first, last,
         )  # fmt: skip
 
     share(work, units(g, n), y.size * channels / 10)
