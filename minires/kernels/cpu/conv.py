@@ -9,7 +9,7 @@ from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
 from ...threads import get_num_threads
-from . import winograd
+from . import winograd, winograd_weight
 from .correlate import correlate
 from .gather import gather, pack
 from .layout import as_pictures, channels_last, contiguous, is_float32
@@ -42,6 +42,13 @@ def backward(dy: Array, weight: Array, bias: Array | None, window: Window, pictu
     return gather(dy, pack(weight, plan, channels_first=True), plan, bias)
 
 
+def grad_weight(x: Array, dy: Array, window: Window) -> Array:
+    """(O, C, KH, KW), from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    if winograd.fits(x, dy.shape[3], window):
+        return winograd_weight.correlate(x, dy, window.padding)
+    return correlate(x, dy, window)
+
+
 def _fits(op: Any, *arrays: Array | None) -> bool:
     return op.groups == 1 and is_float32(*arrays)
 
@@ -60,7 +67,7 @@ def conv2d_backward(op: Conv2d, upstream: Array) -> Any:
         return NotImplemented
     dy = channels_last(upstream)
     dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:])) if op.needs(0) else None
-    dweight = correlate(channels_last(x), dy, op.window) if op.needs(1) else None
+    dweight = grad_weight(channels_last(x), dy, op.window) if op.needs(1) else None
     return (dx, dweight, *(channel_sums(dy) for _ in bias))
 
 
@@ -75,7 +82,7 @@ def conv_transpose2d(op: ConvTranspose2d, x: Array, weight: Array, bias: Array |
 def conv2d_grad_weight(op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
     if not _fits(op, x, upstream):
         return NotImplemented
-    return correlate(channels_last(x), channels_last(upstream), op.window)
+    return grad_weight(channels_last(x), channels_last(upstream), op.window)
 
 
 @register(Conv2dAct, "forward")

@@ -9,9 +9,18 @@ import numpy as np
 
 from ...backend import Array
 from ...ops.loss import CrossEntropy
-from .compiler import kernel
+from .compiler import inlined, kernel
 from .layout import contiguous, is_float32
 from .registry import register
+
+
+@inlined
+def _peak(logits, n):
+    peak = logits[n, 0]
+    for k in range(1, logits.shape[1]):
+        if not logits[n, k] <= peak:  # so a NaN is kept
+            peak = logits[n, k]
+    return peak
 
 
 @kernel
@@ -20,7 +29,7 @@ def _cross_entropy(logits, labels, smoothing):
     total = 0.0
     rows, classes = logits.shape
     for n in range(rows):
-        peak = logits[n].max()
+        peak = _peak(logits, n)
         exponentials = others = 0.0
         for k in range(classes):
             exponentials += math.exp(np.float64(logits[n, k] - peak))
@@ -36,7 +45,7 @@ def _cross_entropy(logits, labels, smoothing):
 def _cross_entropy_backward(logits, labels, smoothing, upstream, dlogits):
     rows, classes = logits.shape
     for n in range(rows):
-        peak = logits[n].max()
+        peak = _peak(logits, n)
         exponentials = 0.0
         for k in range(classes):
             exponentials += math.exp(np.float64(logits[n, k] - peak))

@@ -54,10 +54,9 @@ def _fold(row, channels, sums):
 
 
 @kernel
-def _moments(x, channels, row, row2, centre, total, first, last):
+def _moments(x, channels, row, row2, centre, folded, total, first, last):
     """``total``: (count, mean of each channel, sum of squares about it), float64 (3, C), of blocks first to last."""
     length = len(row)
-    sums, squares = np.empty(channels), np.empty(channels)
     total[:] = 0.0
     for block in range(first, last):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
@@ -67,22 +66,22 @@ def _moments(x, channels, row, row2, centre, total, first, last):
         for i in range(begin, end, length):
             for j in range(min(length, end - i)):
                 row[j] += at(x, i + j)
-        _fold(row, channels, sums)
+        _fold(row, channels, folded)
         count = (end - begin) // channels
         for j in range(length):
-            centre[j] = sums[j % channels] / count
+            centre[j] = folded[j % channels] / count
         for i in range(begin, end, length):
             for j in range(min(length, end - i)):
                 d = at(x, i + j) - centre[j]
                 row2[j] += d * d
-        _fold(row2, channels, squares)
+        _fold(row2, channels, folded)
         for c in range(channels):
             # the block's mean as it was subtracted, in float32
             before, mean = total[0, c], np.float64(centre[c])
             both = before + count
             step = mean - total[1, c]
             total[1, c] += step * count / both
-            total[2, c] += squares[c] + step * step * before * count / both
+            total[2, c] += folded[c] + step * step * before * count / both
             total[0, c] = both
 
 
@@ -95,7 +94,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     def work(first: int, last: int) -> None:
         for piece in range(first, last):
             rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares", "centre"))
-            _moments(flat, channels, *rows, totals[piece], *pieces[piece])
+            _moments(flat, channels, *rows, np.empty(channels), totals[piece], *pieces[piece])
 
     share(work, len(pieces), x.size / 2)
     count, mean, squares = totals[0]
@@ -129,10 +128,9 @@ def _normalise(x, scale, shift, shortcut, y, adds, relu, first, last):
 
 
 @kernel
-def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, mask, first, last):
+def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, mask, first, last):
     """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``."""
     length, channels = len(centre), total.shape[1]
-    folded = np.empty(channels)
     total[:] = 0.0
     for block in range(first, last):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
@@ -238,8 +236,8 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
         for piece in range(first, last):
             rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
             _sums(
-                flat, flat_dy, flat_y, centre, scale, shift, flat_masked, *rows, totals[piece], mask,
-                *pieces[piece],
+                flat, flat_dy, flat_y, centre, scale, shift, flat_masked, *rows, np.empty(channels),
+                totals[piece], mask, *pieces[piece],
             )  # fmt: skip
 
     share(work, len(pieces), x.size / 2)

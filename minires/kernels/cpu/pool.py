@@ -142,17 +142,14 @@ def avg_pool2d_backward(op: AvgPool2d, upstream: Array) -> Any:
 
 
 @kernel
-def _global_avg(x, y, first, last):
+def _global_avg(x, y, total, first, last):
     _, height, width, channels = x.shape
     for n in range(first, last):
-        total = np.zeros(channels)  # float64: the pictures may be large
+        total[:] = 0.0
         for p in range(height):
-            row = np.zeros(channels, np.float32)
             for q in range(width):
                 for c in range(channels):
-                    row[c] += x[n, p, q, c]
-            for c in range(channels):
-                total[c] += row[c]
+                    total[c] += x[n, p, q, c]
         for c in range(channels):
             y[n, c] = total[c] / (height * width)
 
@@ -173,7 +170,8 @@ def global_avg_pool2d(op: GlobalAvgPool2d, x: Array) -> Array:
     if not is_float32(x):
         return NotImplemented
     block, y = channels_last(x), np.empty(x.shape[:2], np.float32)
-    share(lambda first, last: _global_avg(block, y, first, last), len(x), x.size / 2)
+    # sums in float64: the pictures may be large
+    share(lambda first, last: _global_avg(block, y, np.empty(x.shape[1]), first, last), len(x), x.size / 2)
     return y
 
 

@@ -36,7 +36,7 @@ from .memory import empty
 from .plan import units
 from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
 
-SCRATCH_FLOATS = 64 * 1024  # of spread patches: they should stay in the core's own cache
+PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
 MOST_CHANNELS = 256  # beyond, 36 matrices of weights do not stay in any
 
 A, B = np.float32(0.75), np.float32(1.5)
@@ -82,8 +82,8 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _plan(
-    picture: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int
+def plan(
+    picture: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
 ) -> tuple[Geometry, Array, Array, Array, Array]:
     """The sizes; and of each patch of a unit its offset in the padded pictures and that of its outputs, and how many
     rows and columns of outputs the picture has there.
@@ -93,7 +93,6 @@ def _plan(
     height, width = (
         max(4 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, picture, strict=True)
     )
-    patches = max(4 * PIXELS, SCRATCH_FLOATS // (36 * channels) // PIXELS * PIXELS)
     if split > 1 or rows * columns > patches:
         pictures, band_rows = 1, -(-rows // split)
     else:
@@ -130,15 +129,17 @@ def _collect(m):
 
 
 @inlined
-def _load6(array, k, step):
-    return (
-        load(array, k), load(array, k + step), load(array, k + 2 * step),
-        load(array, k + 3 * step), load(array, k + 4 * step), load(array, k + 5 * step),
-    )  # fmt: skip
+def load4(array, k, step):
+    return load(array, k), load(array, k + step), load(array, k + 2 * step), load(array, k + 3 * step)
 
 
 @inlined
-def _save4(array, k, step, s):
+def load6(array, k, step):
+    return (*load4(array, k, step), load(array, k + 4 * step), load(array, k + 5 * step))
+
+
+@inlined
+def save4(array, k, step, s):
     save(array, k, s[0])
     save(array, k + step, s[1])
     save(array, k + 2 * step, s[2])
@@ -146,8 +147,8 @@ def _save4(array, k, step, s):
 
 
 @inlined
-def _save6(array, k, step, s):
-    _save4(array, k, step, s)
+def save6(array, k, step, s):
+    save4(array, k, step, s)
     save(array, k + 4 * step, s[4])
     save(array, k + 5 * step, s[5])
 
@@ -156,9 +157,9 @@ def _save6(array, k, step, s):
 def spread_patch(picture, i, row, channels, table, patches, k, step):
     """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
     for r in range(6):
-        _save6(table, 6 * r * LANES, LANES, _spread(_load6(picture, i + r * row, channels)))
+        save6(table, 6 * r * LANES, LANES, _spread(load6(picture, i + r * row, channels)))
     for c in range(6):
-        _save6(patches, k + c * step, 6 * step, _spread(_load6(table, c * LANES, 6 * LANES)))
+        save6(patches, k + c * step, 6 * step, _spread(load6(table, c * LANES, 6 * LANES)))
 
 
 _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
@@ -202,11 +203,11 @@ def _convolve(
                 for p in range(count):
                     for v in range(0, BLOCK, LANES):
                         for c in range(6):
-                            column = _load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
-                            _save4(table, c * LANES, 6 * LANES, _collect(column))
+                            column = load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
+                            save4(table, c * LANES, 6 * LANES, _collect(column))
                         shift, to = load(bias, block + v), target + at(into, chunk + p) + block + v
                         for r in range(at(some_rows, chunk + p)):
-                            _save4(table, 24 * LANES, LANES, _collect(_load6(table, 6 * r * LANES, LANES)))
+                            save4(table, 24 * LANES, LANES, _collect(load6(table, 6 * r * LANES, LANES)))
                             for q in range(at(some_columns, chunk + p)):
                                 i = to + q * g.out_channels
                                 number = load(table, (24 + q) * LANES) + shift
@@ -229,10 +230,9 @@ def _values(g0, g1, g2):
 
 
 @kernel
-def _transform_weights(weight, packed, flipped, first, last):
+def _transform_weights(weight, packed, g, t, flipped, first, last):
     """(block, 36, C, BLOCK), the blocks from first to last."""
     inputs = weight.shape[0] if flipped else weight.shape[1]
-    g, t = np.empty(9 * BLOCK, np.float32), np.empty(18 * LANES, np.float32)
     for block in range(first, last):
         for c in range(inputs):
             for o in range(BLOCK):
@@ -258,7 +258,12 @@ def transform(weight: Array, flipped: bool) -> Array:
     """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
     packed = aligned(weight.size * 4)
     blocks = weight.shape[1 if flipped else 0] // BLOCK
-    share(lambda first, last: _transform_weights(weight, packed, flipped, first, last), blocks, weight.size * 2)
+
+    def work(first: int, last: int) -> None:
+        filters, table = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
+        _transform_weights(weight, packed, filters, table, flipped, first, last)
+
+    share(work, blocks, weight.size * 2)
     return packed
 
 
@@ -274,7 +279,7 @@ def convolve(
     n, h, w, channels = x.shape
     outputs = transformed.size // (36 * channels)
     split = -(-get_num_threads() // n)
-    g, *tables = _plan((h, w), channels, outputs, padding, split)
+    g, *tables = plan((h, w), channels, outputs, padding, split, PATCHES if channels <= 32 else PATCHES // 2)
     y = empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)

@@ -1,0 +1,167 @@
+"""The gradient to the weights of a 3x3 convolution, by Winograd's algorithm read backwards.
+
+Forward, a patch d and a filter g give y = collect(spread(d) * values(g)), where the three maps only add and multiply by
+constants (see winograd.py). The product is linear in g, so its gradient is the transposed maps in reverse order::
+
+    dg = values^T( sum over all patches of   spread(d) * collect^T(dy) )
+
+Again all channels take part in each of the 36 products, which are now (C, patches) @ (patches, O): the loop of
+correlate.py, in which the tile stands for PIXELS input channels by BLOCK output channels, and the loop runs over the
+patches. values^T is applied once, at the end. Every thread has sums of its own, which are added up in a fixed order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend import Array
+from ...threads import scratch, share, slices
+from .border import ZERO, copy_with_border
+from .compiler import inlined, kernel
+from .memory import empty
+from .plan import units
+from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start
+from .winograd import (
+    A2, A3, AT_0, AT_A, AT_B, B2, B3, PATCHES, A, B, load4, load6, plan, save6, spread_patch,
+)  # fmt: skip
+
+
+@inlined
+def _spread_upstream(y):
+    """collect^T: four numbers of the upstream as six."""
+    even_a, odd_a, even_b, odd_b = y[0] + A2 * y[2], A * y[1] + A3 * y[3], y[0] + B2 * y[2], B * y[1] + B3 * y[3]
+    return y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]
+
+
+@inlined
+def _filter(m):
+    """values^T: three numbers of the filter from six sums."""
+    even_a, odd_a, even_b, odd_b = AT_A * (m[1] + m[2]), AT_A * (m[1] - m[2]), AT_B * (m[3] + m[4]), AT_B * (m[3] - m[4])
+    return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
+
+
+@inlined
+def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
+    """Spread 4x4 numbers of LANES channels to 36, ``step`` places apart."""
+    for r in range(4):
+        save6(table, 6 * r * LANES, LANES, _spread_upstream(load4(dy, i + r * row, channels)))
+    for c in range(6):
+        save6(upstreams, k + c * step, 6 * step, _spread_upstream(load4(table, c * LANES, 6 * LANES)))
+
+
+_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+
+
+@kernel
+def _correlate(
+    x, dy, panel, padded, patches, upstreams, table, zeros, g, where, into, some_rows, some_columns, n, first, last
+):  # fmt: skip
+    size = g.padded_height * g.padded_width * g.channels
+    row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
+    step, out_step = g.patches * g.channels + LANES, g.patches * g.out_channels + LANES
+    rows_of_tile = places(_ROWS_OF_TILE, 0, PIXELS - 1)
+    for i in range(len(panel)):
+        put(panel, i, ZERO)
+    for unit in range(first, last):
+        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        row0 = unit % g.bands * g.band_rows
+        row1 = min(row0 + g.band_rows, g.patch_rows)
+        pictures = min(g.pictures, n - picture)
+        for i in range(pictures):
+            copy_with_border(x, padded, g, picture + i, 4 * row0, 4 * row1 + 2, i * size)
+        origin, target = -4 * row0 * row, picture * g.out_height * out_row
+        begin = row0 * g.patch_columns
+        end = row1 * g.patch_columns if g.bands > 1 else pictures * g.patch_rows * g.patch_columns
+        for chunk in range(begin, end, g.patches):
+            count = min(g.patches, end - chunk)
+            for p in range(count):
+                corner = origin + at(where, chunk + p)
+                for c in range(0, g.channels, LANES):
+                    spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
+                rows, columns = at(some_rows, chunk + p), at(some_columns, chunk + p)
+                for c in range(0, g.out_channels, LANES):
+                    source, to = target + at(into, chunk + p) + c, p * g.out_channels + c
+                    if rows == 4 and columns == 4:
+                        _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
+                    else:  # beyond the picture there is no upstream
+                        for i in range(16 * LANES):
+                            put(table, 36 * LANES + i, ZERO)
+                        for r in range(rows):
+                            for q in range(columns):
+                                number = load(dy, source + r * out_row + q * g.out_channels)
+                                save(table, (36 + 4 * r + q) * LANES, number)
+                        _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
+            here = 0
+            for e in range(36):
+                for block in range(0, g.out_channels, BLOCK):
+                    for c in range(0, g.channels, PIXELS):
+                        tile = start(zeros, 0)
+                        j, k = e * step + c, e * out_step + block
+                        for _ in range(count):
+                            tile = outer_add(tile, patches, j, upstreams, k)
+                            j += g.channels
+                            k += g.out_channels
+                        add_to(panel, rows_of_tile, here, tile)
+                        here += PIXELS * BLOCK
+
+
+@kernel
+def _finish(panels, dweight, table, first, last):
+    """Add the sums of all threads, and apply values^T to rows and columns."""
+    outputs, channels = dweight.shape[:2]
+    tiles = (channels + PIXELS - 1) // PIXELS
+    step = outputs // BLOCK * tiles * PIXELS * BLOCK
+    for block in range(first, last):
+        for c in range(channels):
+            for v in range(0, BLOCK, LANES):
+                k = (block * tiles * PIXELS + c) * BLOCK + v
+                for e in range(36):
+                    total = load(panels[0], k + e * step)
+                    for thread in range(1, len(panels)):
+                        total = total + load(panels[thread], k + e * step)
+                    save(table, e * LANES, total)
+                for j in range(6):
+                    w = _filter(load6(table, j * LANES, 6 * LANES))
+                    save(table, (36 + j) * LANES, w[0])
+                    save(table, (42 + j) * LANES, w[1])
+                    save(table, (48 + j) * LANES, w[2])
+                for i in range(3):
+                    w = _filter(load6(table, (36 + 6 * i) * LANES, LANES))
+                    save(table, 3 * i * LANES, w[0])
+                    save(table, (3 * i + 1) * LANES, w[1])
+                    save(table, (3 * i + 2) * LANES, w[2])
+                for lane in range(LANES):
+                    for i in range(3):
+                        for j in range(3):
+                            dweight[block * BLOCK + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
+
+
+def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
+    """The gradient (O, C, 3, 3) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    n, h, w, channels = x.shape
+    outputs = dy.shape[3]
+    g, *tables = plan((h, w), channels, outputs, padding, 1, PATCHES)
+    pieces = slices(units(g, n))
+    sums = 36 * outputs * -(-channels // PIXELS) * PIXELS
+    panels = empty((len(pieces), sums))
+    zeros = np.zeros(BLOCK, np.float32)
+    flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
+
+    def work(first: int, last: int) -> None:
+        for piece in range(first, last):
+            _correlate(
+                flat_x, flat_dy, panels[piece],
+                scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
+                scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
+                scratch(36 * (g.patches * outputs + LANES), "products"), scratch(54 * LANES, "table"), zeros, g,
+                *tables, n, *pieces[piece],
+            )  # fmt: skip
+
+    share(work, len(pieces))
+    dweight = np.empty((outputs, channels, 3, 3), np.float32)
+    share(
+        lambda first, last: _finish(panels, dweight, scratch(54 * LANES, "table"), first, last),
+        outputs // BLOCK,
+        dweight.size * 8,
+    )
+    return dweight
