@@ -116,6 +116,8 @@ class Op:
             with state.profile.measure(self.name, "forward") as row:
                 data = self._forward(arrays)
                 row.bytes += count_bytes(*arrays, data)
+        if state.watcher is not None:
+            state.watcher(self, arrays, data)
         output = inputs[0].wrap(data)
         for x in inputs:
             output.share_version(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ class _State(threading.local):
     engine = "fast"
     anomaly = False
     profile: Profile | None = None
+    watcher: Callable[..., None] | None = None  # called with (op, input arrays, output array) after each forward
 
 
 state = _State()

@@ -44,7 +44,7 @@ def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
 
 
 @kernel
-def _gather(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, first, last):
+def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, first, last):
     for unit in range(first, last):
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
         pictures = min(g.pictures, n - picture)
@@ -146,7 +146,7 @@ def gather(x, packed, plan, bias=None, shortcut=None, relu=False):
     size = 0 if g.direct else g.pictures * g.padded_height * g.padded_width * g.channels
 
     def work(first, last):
-        _gather(
+        gather_units(
             flat,
             packed,
             padded_bias,

@@ -2,9 +2,8 @@
 
 A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
 memory has to be mapped and cleared again page by page at the next step, which was a fifth of ResNet-20's step when it
-was measured. So a block whose last array has gone waits here for the next array of its size. Memory is only asked of
-the system when no block fits, and as many waiting bytes are let go at that moment: at no time is more held than was
-once in use.
+was measured. So a block whose last array has gone waits here for the next array of its size, or of not much less. Memory
+is only asked of the system when no block fits, and as many waiting bytes are let go at that moment.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from ...backend import Array
 from ...threads import aligned
 
 LARGE = 1 << 14  # floats; smaller arrays are NumPy's own business
+ROOMY = 4  # a block may be so many times larger than the array: between layers of a network, sizes halve
 _waiting: dict[int, list[Array]] = {}  # floats -> free blocks, the size used last at the end
 
 
@@ -40,15 +40,12 @@ def empty(shape: tuple[int, ...]) -> Array:
     floats = math.prod(shape)
     if floats < LARGE:
         return np.empty(shape, np.float32)
-    blocks: list[Any] = _waiting.pop(floats, [])
-    try:
-        memory = blocks.pop()
-    except IndexError:
+    fitting = (size for size in list(_waiting) if floats <= size <= ROOMY * floats)
+    memory = _take(min(fitting, default=floats))
+    if memory is None:
         _let_go(floats)
         memory = aligned(floats)
-    if blocks:
-        _waiting[floats] = blocks + _waiting.get(floats, [])
-    return np.asarray(_Block(memory)).reshape(shape)
+    return np.asarray(_Block(memory))[:floats].reshape(shape)
 
 
 def waiting() -> int:
@@ -56,13 +53,17 @@ def waiting() -> int:
     return 4 * sum(floats * len(blocks) for floats, blocks in list(_waiting.items()))
 
 
+def _take(size: int) -> Array | None:
+    """A waiting block of this size, or None. Several threads may ask at once."""
+    blocks = _waiting.pop(size, [])
+    memory = blocks.pop() if blocks else None
+    if blocks:
+        _waiting.setdefault(size, []).extend(blocks)
+    return memory
+
+
 def _let_go(floats: int) -> None:
     """Give ``floats`` numbers of waiting memory, or all there is, back to the system."""
     for size in list(_waiting):
-        while floats > 0:
-            try:
-                _waiting[size].pop()
-            except (KeyError, IndexError):
-                _waiting.pop(size, None)
-                break
+        while floats > 0 and _take(size) is not None:
             floats -= size

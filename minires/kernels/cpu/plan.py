@@ -69,7 +69,8 @@ def units(geometry: Any, n: int) -> int:
 
 
 # The columns of ``Plan.phases``.
-FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = range(8)
+PHASE_FIELDS = 8
+FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = range(PHASE_FIELDS)
 
 
 class _Axis(NamedTuple):

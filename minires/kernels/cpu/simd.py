@@ -74,7 +74,7 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, front_end_type, _VECTOR)
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def address_of(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
 
 
@@ -124,7 +124,7 @@ def at(typing_context: Any, array: Any, index: Any) -> Any:
     """``array[index]``; Numba's own indexing asks each time whether the index is negative, and loops stay scalar."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_address(context, builder, signature.args[0], *arguments))
+        return builder.load(address_of(context, builder, signature.args[0], *arguments))
 
     return array.dtype(array, types.int64), generate
 
@@ -135,7 +135,7 @@ def put(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index, number = arguments
-        builder.store(number, _address(context, builder, signature.args[0], array, index))
+        builder.store(number, address_of(context, builder, signature.args[0], array, index))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), generate
@@ -151,7 +151,7 @@ def places(typing_context: Any, table: Any, first: Any, last: Any) -> Any:
         for pixel in range(PIXELS):
             index = builder.add(first, ir.Constant(_INDEX, pixel))
             index = builder.select(builder.icmp_signed("<", index, last), index, last)
-            found.append(builder.load(_address(context, builder, signature.args[0], array, index)))
+            found.append(builder.load(address_of(context, builder, signature.args[0], array, index)))
         return _group(builder, found)
 
     return types.UniTuple(types.int64, PIXELS)(table, types.int64, types.int64), generate
@@ -162,7 +162,7 @@ def start(typing_context: Any, array: Any, index: Any) -> Any:
     """A tile whose every pixel begins with ``array[index : index + BLOCK]``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _group(builder, _row(builder, _address(context, builder, signature.args[0], *arguments)) * PIXELS)
+        return _group(builder, _row(builder, address_of(context, builder, signature.args[0], *arguments)) * PIXELS)
 
     return types.UniTuple(vector, PIXELS * VECTORS)(array, types.int64), generate
 
@@ -174,7 +174,7 @@ def multiply_add(typing_context: Any, tile: Any, x: Any, pixels: Any, j: Any, w:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, x, pixels, j, w, k = arguments
         sums = _items(builder, tile)
-        row = _row(builder, _address(context, builder, signature.args[4], w, k))
+        row = _row(builder, address_of(context, builder, signature.args[4], w, k))
         data = context.make_array(signature.args[1])(context, builder, x).data
         for p, pixel in enumerate(_items(builder, pixels)):
             number = _repeat(builder, builder.load(builder.gep(builder.gep(data, [pixel]), [j])))
@@ -192,8 +192,8 @@ def outer_add(typing_context: Any, tile: Any, x: Any, j: Any, y: Any, k: Any) ->
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         tile, x, j, y, k = arguments
         sums = _items(builder, tile)
-        row = _row(builder, _address(context, builder, signature.args[3], y, k))
-        numbers = _address(context, builder, signature.args[1], x, j)
+        row = _row(builder, address_of(context, builder, signature.args[3], y, k))
+        numbers = address_of(context, builder, signature.args[1], x, j)
         for p in range(PIXELS):
             number = _repeat(builder, builder.load(builder.gep(numbers, [ir.Constant(_INDEX, p)])))
             for v in range(VECTORS):
@@ -211,7 +211,7 @@ def add_from(typing_context: Any, tile: Any, array: Any, pixels: Any, c: Any) ->
         tile, array, pixels, c = arguments
         sums = _items(builder, tile)
         for p, pixel in enumerate(_items(builder, pixels)):
-            row = _row(builder, _address(context, builder, signature.args[1], array, builder.add(pixel, c)))
+            row = _row(builder, address_of(context, builder, signature.args[1], array, builder.add(pixel, c)))
             for v in range(VECTORS):
                 sums[p * VECTORS + v] = builder.fadd(sums[p * VECTORS + v], row[v])
         return _group(builder, sums)
@@ -238,7 +238,7 @@ def store(typing_context: Any, array: Any, pixels: Any, c: Any, tile: Any) -> An
         array, pixels, c, tile = arguments
         sums = _items(builder, tile)
         for p, pixel in enumerate(_items(builder, pixels)):
-            address = _address(context, builder, signature.args[0], array, builder.add(pixel, c))
+            address = address_of(context, builder, signature.args[0], array, builder.add(pixel, c))
             for v in range(VECTORS):
                 _store(builder, sums[p * VECTORS + v], builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
         return context.get_dummy_value()
@@ -254,7 +254,7 @@ def add_to(typing_context: Any, array: Any, pixels: Any, c: Any, tile: Any) -> A
         array, pixels, c, tile = arguments
         sums = _items(builder, tile)
         for p, pixel in enumerate(_items(builder, pixels)):
-            address = _address(context, builder, signature.args[0], array, builder.add(pixel, c))
+            address = address_of(context, builder, signature.args[0], array, builder.add(pixel, c))
             for v, old in enumerate(_row(builder, address)):
                 new = builder.fadd(old, sums[p * VECTORS + v])
                 _store(builder, new, builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
@@ -268,7 +268,7 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
     """``array[index : index + LANES]`` as one vector."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, _address(context, builder, signature.args[0], *arguments))
+        return _load(builder, address_of(context, builder, signature.args[0], *arguments))
 
     return vector(array, types.int64), generate
 
@@ -279,7 +279,7 @@ def save(typing_context: Any, array: Any, index: Any, numbers: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, index, numbers = arguments
-        _store(builder, numbers, _address(context, builder, signature.args[0], array, index))
+        _store(builder, numbers, address_of(context, builder, signature.args[0], array, index))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, numbers), generate

@@ -108,6 +108,20 @@ def plan(
     return geometry, where.ravel(), into.ravel(), some_rows.ravel(), some_columns.ravel()
 
 
+def patches_at_once(channels: int) -> int:
+    """How many patches are spread before they are multiplied."""
+    return PATCHES if channels <= 32 else PATCHES // 2
+
+
+def scratch_floats(g: Geometry) -> dict[str, int]:
+    """The memory that a thread needs for patches, their products, and the steps in between."""
+    return {
+        "patches": 36 * (g.patches * g.channels + LANES),
+        "products": 36 * ((g.patches + PIXELS) * BLOCK + LANES),
+        "table": 36 * LANES,
+    }
+
+
 @inlined
 def _spread(d):
     """Six inputs as six numbers: the transposed map from coefficients to values at the points."""
@@ -166,9 +180,9 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 
 @kernel
-def _convolve(
+def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
-    of_patch, n, adds, relu, first, last,
+    of_patch, n, adds, relu, first_output, last_output, first, last,
 ):  # fmt: skip
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
@@ -190,8 +204,8 @@ def _convolve(
                 corner = origin + at(where, chunk + p)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
-            k = 0
-            for block in range(0, g.out_channels, BLOCK):
+            k = 36 * g.channels * first_output
+            for block in range(first_output, last_output, BLOCK):
                 for e in range(36):
                     for p in range(0, count, PIXELS):
                         here = places(of_patch, p, count - 1)
@@ -279,7 +293,7 @@ def convolve(
     n, h, w, channels = x.shape
     outputs = transformed.size // (36 * channels)
     split = -(-get_num_threads() // n)
-    g, *tables = plan((h, w), channels, outputs, padding, split, PATCHES if channels <= 32 else PATCHES // 2)
+    g, *tables = plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
     y = empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
@@ -287,12 +301,11 @@ def convolve(
     zeros, of_patch = np.zeros(BLOCK, np.float32), np.arange(g.patches) * channels
 
     def work(first: int, last: int) -> None:
-        _convolve(
+        convolve_units(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
-            scratch(36 * (g.patches * channels + LANES), "patches"),
-            scratch(36 * ((g.patches + PIXELS) * BLOCK + LANES), "products"), scratch(36 * LANES, "table"), zeros, g,
-            *tables, of_patch, n, shortcut is not None, relu, first, last,
+            *(scratch(floats, name) for name, floats in scratch_floats(g).items()), zeros, g, *tables, of_patch, n,
+            shortcut is not None, relu, 0, outputs, first, last,
         )  # fmt: skip
 
     share(work, units(g, n), y.size * channels / 10)

@@ -1,0 +1,413 @@
+"""A whole network in one call: its layers as a list of steps, which compiled code walks through.
+
+For one small picture, Python needs longer to call twenty layers than the layers take. And for many pictures, layer after
+layer sends every activation through memory, though a few pictures at a time would stay in the cache. So the ops of a
+folded network are watched once, and written down as *steps*: what to compute, from where to where in one piece of
+memory, and the tables and sizes that the kernels of this room need::
+
+    step 0   LOAD      pictures --> memory[0]
+    step 1   WINOGRAD  memory[0] --> memory[a], with weights, bias, ReLU
+    step 2   WINOGRAD  memory[a] --> memory[b], plus the shortcut at memory[0]
+    ...
+
+The steps run for some pictures at a time. With as many pictures as threads or more, each thread takes pictures of its
+own through all steps, in memory of its own, and never waits for another. With fewer, the threads share the work of each
+step, and meet after it (see team.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...autograd import Op
+from ...backend import Array
+from ...nn.folding import Conv2dAct, Replay
+from ...ops.conv import Window
+from ...ops.linalg import Linear
+from ...ops.pool import GlobalAvgPool2d
+from ...ops.shape import GetItem, Pad
+from ...state import switched
+from ...tensor import Tensor
+from ...threads import aligned, get_num_threads, scratch, share
+from . import plan as gathering
+from . import winograd
+from .compiler import inlined, kernel
+from .conv import ONE
+from .gather import gather_units, pack
+from .layout import contiguous, is_float32
+from .registry import register
+from .simd import BLOCK, PIXELS, at, put
+from .team import GIVEN_UP, meet
+from .winograd import convolve_units
+
+LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)
+CACHE_FLOATS = 128 * 1024  # of the largest activation, for the pictures that go through the steps together
+MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all pictures
+TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
+SIZES = tuple(dict.fromkeys((*gathering.Geometry._fields, *winograd.Geometry._fields)))
+STEP = np.dtype(
+    [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
+    + [(name, np.int64) for name in ("row", "column", "size", "before")]  # of the source's pictures; new channels
+    + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]
+    + [(name, np.int64) for name in SIZES]
+)
+
+
+class Unsuitable(Exception):
+    """The network does something that steps cannot."""
+
+
+@inlined
+def _part(units, rank, members):
+    return units * rank // members, units * (rank + 1) // members
+
+
+@inlined
+def _load(x, memory, step, strides, picture, n, rank, members):
+    """Pictures in the order that the user's lie in memory, channels last."""
+    first, last = _part(step.height, rank, members)
+    for i in range(n):
+        for row in range(first, last):
+            to = step.target + ((i * step.height + row) * step.width) * step.channels
+            begin = (picture + i) * strides[0] + row * strides[2]
+            for column in range(step.width):
+                for c in range(step.channels):
+                    put(memory, to, at(x, begin + column * strides[3] + c * strides[1]))
+                    to += 1
+
+
+@inlined
+def _pad(memory, step, n, rank, members):
+    """Some pixels of each picture, and channels of zeros before and behind theirs."""
+    first, last = _part(step.out_height, rank, members)
+    for i in range(n):
+        for row in range(first, last):
+            to = step.target + ((i * step.out_height + row) * step.out_width) * step.out_channels
+            for column in range(step.out_width):
+                begin = step.source + i * step.size + row * step.row + column * step.column
+                for c in range(step.out_channels):
+                    put(memory, to + c, np.float32(0))
+                for c in range(step.channels):
+                    put(memory, to + step.before + c, at(memory, begin + c))
+                to += step.out_channels
+
+
+@inlined
+def _average(memory, step, n, rank, members):
+    first, last = _part(step.channels, rank, members)
+    pixels = step.height * step.width
+    for i in range(n):
+        for c in range(first, last):
+            total = 0.0
+            for p in range(pixels):
+                total += at(memory, step.source + (i * pixels + p) * step.channels + c)
+            put(memory, step.target + i * step.channels + c, np.float32(total / pixels))
+
+
+@inlined
+def _gather_geometry(s):
+    return gathering.Geometry(
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach,
+        s.direct, s.pictures, s.bands, s.band_rows, s.out_channels, s.out_size,
+    )  # fmt: skip
+
+
+@inlined
+def _winograd_geometry(s):
+    return winograd.Geometry(
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.pictures, s.bands,
+        s.band_rows, s.patch_rows, s.patch_columns, s.out_height, s.out_width, s.out_channels, s.patches,
+    )  # fmt: skip
+
+
+@kernel
+def _run(
+    steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
+    first, last, rank, members, sync,
+):  # fmt: skip
+    for picture in range(first, last, together):
+        n = min(together, last - picture)
+        for s in range(len(steps)):
+            step = steps[s]
+            if s > 0 and members > 1 and not meet(sync, members):
+                return
+            if step.kind == LOAD:
+                _load(x, memory, step, strides, picture, n, rank, members)
+            elif step.kind == PAD:
+                _pad(memory, step, n, rank, members)
+            elif step.kind == AVERAGE:
+                _average(memory, step, n, rank, members)
+            else:
+                source, target = memory[step.source :], memory[step.target :]
+                shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
+                units = n * step.bands if step.bands > 1 else (n + step.pictures - 1) // step.pictures
+                where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
+                if step.kind == WINOGRAD:
+                    begin, end = 0, step.out_channels
+                    unit, behind = _part(units, rank, members)
+                    if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
+                        begin, end = _part(step.out_channels // BLOCK, rank, members)
+                        begin, end, unit, behind = begin * BLOCK, end * BLOCK, 0, units
+                    convolve_units(
+                        source, w, bias, shortcut, target, padded, patches, products, table, zeros,
+                        _winograd_geometry(step), where, into, tables[step.some_rows : step.some_rows_end],
+                        tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
+                        n, step.adds != 0, step.relu != 0, begin, end, unit, behind,
+                    )  # fmt: skip
+                else:
+                    unit, behind = _part(units, rank, members)
+                    gather_units(
+                        source, w, bias, shortcut, target, padded, products, _gather_geometry(step), where, into,
+                        tables[step.taps : step.taps_end],
+                        tables[step.phases : step.phases_end].reshape((-1, gathering.PHASE_FIELDS)),
+                        n, step.adds != 0, step.relu != 0, unit, behind,
+                    )  # fmt: skip
+        if members > 1 and not meet(sync, members):
+            return
+        if rank == 0:
+            begin = steps[len(steps) - 1].target
+            for i in range(n * outputs):
+                put(y, picture * outputs + i, at(memory, begin + i))
+        if members > 1 and not meet(sync, members):
+            return
+
+
+class Program:
+    """The steps of a network for pictures of one size, written down while it ran."""
+
+    def __init__(self, watched: Sequence[tuple[Op, Sequence[Array], Array]], x: Array, output: Array, members: int):
+        self.members = members  # threads that share a step; 1: each has pictures of its own
+        self._steps: list[dict[str, int]] = []
+        self._tables: list[Array] = []
+        self._weights: list[Array] = []
+        self._ends = {"tables": 0, "weights": 0}
+        self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
+        self._places: dict[int, tuple[int, int]] = {}  # of each array: its place in memory and its floats, a picture
+        self._views: dict[int, tuple[int, Array]] = {}  # by id: the id of the array that it is a view of
+        self._last_use = self._find_last_uses(watched, output)
+        self._free: list[tuple[int, int]] = []
+        self._end = 0
+        n, channels, height, width = x.shape
+        self._add(LOAD, target=self._place(x, 0), channels=channels, height=height, width=width)
+        for time, (op, arrays, result) in enumerate(watched):
+            self._write_down(op, arrays, result, time)
+        if id(output) not in self._places or len(output) != n or output.ndim != 2:
+            raise Unsuitable
+        self.outputs = output.shape[1]
+        if sum(map(len, self._weights)) > MOST_WEIGHTS:
+            raise Unsuitable
+        largest = max(size for _, size in self._sizes)
+        self.together = max(1, CACHE_FLOATS // largest)
+        self._close()
+
+    # What each op becomes
+
+    def _write_down(self, op: Op, arrays: Sequence[Array], result: Array, time: int) -> None:
+        if isinstance(op, Conv2dAct) and op.groups == 1:
+            x, weight, bias, *shortcut = arrays
+            self._convolution(x, weight, bias, shortcut, op.window, op.activation == "relu", result, time)
+        elif isinstance(op, Linear) and arrays[0].ndim == 2:
+            x, weight, *bias = arrays
+            shift = bias[0] if bias else np.zeros(len(weight), np.float32)
+            self._convolution(x, weight[:, :, None, None], shift, [], ONE, False, result, time)
+        elif isinstance(op, GlobalAvgPool2d):
+            _, c, h, w = arrays[0].shape
+            self._add(
+                AVERAGE, source=self._where(arrays[0]), target=self._place(result, time), channels=c, height=h, width=w
+            )
+        elif isinstance(op, GetItem) and result.base is not None and id(arrays[0]) in self._places:
+            self._views[id(result)] = (id(arrays[0]), arrays[0])
+        elif isinstance(op, Pad) and op.value == 0 and not any((*op.widths[0], *op.widths[2], *op.widths[3])):
+            self._padding(arrays[0], result, op.widths[1][0], time)
+        else:
+            raise Unsuitable
+        for x in arrays:
+            self._release(x, time)
+
+    def _convolution(
+        self, x: Array, weight: Array, bias: Array, shortcut: list[Array], window: Window, relu: bool, result: Array,
+        time: int,
+    ) -> None:  # fmt: skip
+        if not is_float32(x, weight, bias, *shortcut):
+            raise Unsuitable
+        size, outputs, channels = (*x.shape[2:], 1, 1)[:2], len(weight), x.shape[1]
+        more = {
+            "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
+            "adds": bool(shortcut), "relu": relu, "target": self._place(result, time),
+        }  # fmt: skip
+        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as pictures in a batch may be
+        if winograd.fits(block, outputs, window):
+            split = 1 if outputs >= self.members * BLOCK else self.members
+            patches = winograd.patches_at_once(channels)
+            g, where, into, some_rows, some_columns = winograd.plan(
+                size, channels, outputs, window.padding, split, patches
+            )
+            tables = {"where": where, "into": into, "some_rows": some_rows, "some_columns": some_columns}
+            tables["of_patch"] = np.arange(g.patches) * channels
+            packed, shift = winograd.transform(contiguous(weight), flipped=False), bias
+            self._need(padded=g.pictures * g.padded_height * g.padded_width * channels, **winograd.scratch_floats(g))
+            self._add(WINOGRAD, g, tables, self._keep(packed), self._keep(shift), **more)
+            return
+        p = gathering.forward_plan(size, channels, outputs, window, self.members)
+        g = p.geometry
+        tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
+        shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
+        shift[:outputs] = bias
+        self._need(padded=g.pictures * g.padded_height * g.padded_width * channels, products=PIXELS * BLOCK)
+        packed = pack(contiguous(weight), p, channels_first=False)
+        self._add(GATHER, g, tables, self._keep(packed), self._keep(shift), **more)
+
+    def _padding(self, x: Array, result: Array, before: int, time: int) -> None:
+        source = self._views[id(x)][1] if id(x) in self._views else x
+        _, channels, rows, columns = source.shape
+        offset = x.__array_interface__["data"][0] - source.__array_interface__["data"][0]
+        pixel = source.strides[1] * channels  # in memory, the channels of the source lie side by side
+        (_, _, row, column), (_, outputs, oh, ow) = x.strides, result.shape
+        if x.shape[1] != channels or offset != 0 or source.strides[1] != 4 or row % pixel or column % pixel:
+            raise Unsuitable
+        self._add(
+            PAD, source=self._where(source), target=self._place(result, time), size=rows * columns * channels,
+            row=row // 4, column=column // 4, before=before, channels=channels, out_channels=outputs, out_height=oh,
+            out_width=ow,
+        )  # fmt: skip
+
+    # Memory: an array's place is free again after the last step that reads it
+
+    def _find_last_uses(self, watched: Sequence[tuple[Op, Sequence[Array], Array]], output: Array) -> dict[int, int]:
+        last = {id(output): len(watched)}
+        seen_through: dict[int, Array] = {}
+        for time, (op, arrays, result) in enumerate(watched):
+            if isinstance(op, GetItem):
+                seen_through[id(result)] = arrays[0]
+            for x in arrays:
+                for array in (x, seen_through.get(id(x), x)):
+                    last[id(array)] = max(time, last.get(id(array), 0))
+        return last
+
+    def _where(self, x: Array) -> int:
+        if id(x) not in self._places:
+            raise Unsuitable
+        return self._places[id(x)][0]
+
+    @property
+    def _sizes(self) -> list[tuple[int, int]]:
+        return list(self._places.values())
+
+    def _place(self, x: Array, time: int) -> int:
+        size = x.size // len(x)
+        fitting = [place for place in self._free if place[1] >= size]
+        if fitting:
+            place = min(fitting, key=lambda place: place[1])
+            self._free.remove(place)
+        else:
+            place = (self._end, size)
+            self._end += size
+        self._places[id(x)] = place
+        return place[0]
+
+    def _release(self, x: Array, time: int) -> None:
+        owner, array = self._views.get(id(x), (id(x), x))
+        if owner in self._places and self._last_use.get(owner, 0) == time:
+            place = self._places[owner]
+            if place not in self._free:
+                self._free.append(place)
+
+    # Tables, weights and steps
+
+    def _need(self, **floats: int) -> None:
+        for name, number in floats.items():
+            self._scratch[name] = max(self._scratch[name], number)
+
+    def _keep(self, numbers: Array) -> int:
+        begin = self._ends["weights"]
+        padded = aligned(-(-numbers.size // 16) * 16)
+        padded[: numbers.size] = numbers.reshape(-1)
+        padded[numbers.size :] = 0
+        self._weights.append(padded)
+        self._ends["weights"] += padded.size
+        return begin
+
+    def _add(
+        self, kind: int, geometry: Any = None, tables: dict[str, Array] | None = None, weights: int = 0, bias: int = 0,
+        **fields: int,
+    ) -> None:  # fmt: skip
+        step = {**fields, "kind": kind, "weights": weights, "bias": bias}
+        step.update(geometry._asdict() if geometry is not None else {})
+        for name, table in (tables or {}).items():
+            step[name], step[name + "_end"] = self._ends["tables"], self._ends["tables"] + table.size
+            self._tables.append(table.astype(np.int64))
+            self._ends["tables"] += table.size
+        self._steps.append(step)
+
+    def _close(self) -> None:
+        """Everything into four arrays; places are for as many pictures as go together."""
+        self.steps = np.zeros(len(self._steps), STEP)
+        for row, step in zip(self.steps, self._steps, strict=True):
+            for name, number in step.items():
+                row[name] = int(number) * (self.together if name in ("source", "target", "shortcut") else 1)
+        self.tables = np.concatenate([*self._tables, np.zeros(1, np.int64)])
+        weights = [*self._weights, np.zeros(16, np.float32)]
+        self.weights = aligned(sum(map(len, weights)))
+        np.concatenate(weights, out=self.weights)
+        self.floats = self._end * self.together + BLOCK
+        del self._tables, self._weights, self._steps, self._places, self._views, self._free
+
+    def __call__(self, x: Array) -> Array:
+        """Logits (N, K) of pictures (N, C, H, W)."""
+        n = len(x)
+        flat = x if x.flags.c_contiguous else x.transpose(0, 2, 3, 1)
+        if not (flat.flags.c_contiguous and flat.flags.writeable):
+            x = flat = np.array(x, order="C")
+        strides = np.array(x.strides) // x.itemsize
+        flat = flat.reshape(-1)
+        y = np.empty((n, self.outputs), np.float32)
+        sync, zeros = np.zeros(2, np.int64), np.zeros(BLOCK, np.float32)
+        common = aligned(self.floats) if self.members > 1 else None
+        flat_y = y.reshape(-1)
+
+        def run(first: int, last: int, rank: int) -> None:
+            memory = scratch(self.floats, "activations") if common is None else common
+            areas = (scratch(floats, name) for name, floats in self._scratch.items())
+            _run(
+                self.steps, self.tables, self.weights, memory, *areas, zeros, flat, strides, flat_y, self.outputs,
+                self.together, first, last, rank, self.members, sync,
+            )  # fmt: skip
+
+        def alone(first: int, last: int) -> None:
+            run(first, last, 0)
+
+        def as_member(rank: int, _: int) -> None:
+            try:
+                run(0, n, rank)
+            except BaseException:
+                sync[GIVEN_UP] = 1  # the others must not wait for this thread
+                raise
+
+        if common is None:
+            share(alone, n)
+        else:
+            share(as_member, self.members)
+        return y
+
+
+@register(Replay, "forward")
+def replay(op: Replay, x: Array) -> Any:
+    if x.ndim != 4 or not is_float32(x) or x.size == 0:
+        return NotImplemented
+    threads = get_num_threads()
+    members = 1 if len(x) >= threads else threads
+    key = (*x.shape[1:], members)
+    if key not in op.programs:
+        watched: list[tuple[Op, Sequence[Array], Array]] = []
+        few = x[: min(len(x), 2)]
+        with switched("watcher", lambda *event: watched.append(event)):
+            output = op.model(Tensor.wrap(few))
+        try:
+            op.programs[key] = Program(watched, few, output.data, members)
+        except Unsuitable:
+            op.programs[key] = None
+    program = op.programs[key]
+    return NotImplemented if program is None else program(x)

@@ -1,0 +1,75 @@
+"""A barrier: threads that share the work of each layer wait here until all have done their part of it.
+
+Handing work to a thread through Python takes longer than a small layer does. So the threads stay inside one compiled
+function and meet at a counter in memory. Each adds one to it when it arrives; whoever waits looks at the counter again
+and again, until everybody's one is there::
+
+    sync = [arrivals, 1 if somebody had to give up]
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiler import inlined
+from .simd import address_of
+
+LOOKS = 2000  # at the counter, before the core is offered to another thread
+ARRIVALS, GIVEN_UP = 0, 1
+
+
+@intrinsic
+def _arrive(typing_context: Any, sync: Any) -> Any:
+    """``sync[0] += 1``, which no other thread can come between; the new count."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = address_of(context, builder, signature.args[0], arguments[0], ir.Constant(ir.IntType(64), ARRIVALS))
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.add(builder.atomic_rmw("add", address, one, "acq_rel"), one)
+
+    return types.int64(sync), generate
+
+
+@intrinsic
+def _look(typing_context: Any, sync: Any, index: Any) -> Any:
+    """``sync[index]`` as it is now, after all that other threads wrote before they changed it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(address_of(context, builder, signature.args[0], *arguments), "acquire", 8)
+
+    return types.int64(sync, types.int64), generate
+
+
+@intrinsic
+def _offer_core(typing_context: Any) -> Any:
+    """Let another thread have this core, if one waits for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if os.name == "posix":
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"), []
+            )
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@inlined
+def meet(sync, members):
+    """Wait until all ``members`` have come as often as this one. False if one of them never will."""
+    count = _arrive(sync)
+    everybody = (count + members - 1) // members * members
+    looks = 0
+    while _look(sync, ARRIVALS) < everybody:
+        if _look(sync, GIVEN_UP) != 0:
+            return False
+        looks += 1
+        if looks > LOOKS:
+            _offer_core()
+    return True
