@@ -25,7 +25,6 @@ from . import anomaly
 from .backend import Array, array_module, device_of
 from .dispatch import run_kernel
 from .errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
-from .profiling import count_bytes
 from .state import state, switched
 
 if TYPE_CHECKING:
@@ -113,9 +112,9 @@ class Op:
         if state.profile is None:
             data = self._forward(arrays)
         else:
-            with state.profile.measure(self.name, "forward") as row:
+            with state.profile.measure(self, "forward") as call:
                 data = self._forward(arrays)
-                row.bytes += count_bytes(*arrays, data)
+                call.arrays = (*arrays, data)
         if state.watcher is not None:
             state.watcher(self, arrays, data)
         output = inputs[0].wrap(data)
@@ -201,9 +200,9 @@ class Op:
     def _measured_gradients(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         if state.profile is None:
             return self._gradients(upstream)
-        with state.profile.measure(self.name, "backward") as row:
+        with state.profile.measure(self, "backward") as call:
             grads = self._gradients(upstream)
-            row.bytes += count_bytes(upstream.data, *(grad.data for grad in grads if grad is not None))
+            call.arrays = (upstream.data, *(grad.data for grad in grads if grad is not None))
             return grads
 
     def _free(self) -> None:

@@ -14,14 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from .threads import usable_cores
+from .dispatch import load_kernels
+from .profiling import Peak, measured_peak
+from .threads import get_num_threads, usable_cores
 from .version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
 CUPY_WHEELS = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 # How the names begin that NumPy gives to instruction sets, and the bits of their vectors, widest first.
 VECTOR_BITS = {"AVX512": 512, "X86_V4": 512, "AVX2": 256, "X86_V3": 256, "": 128}
-OPENBLAS_CORES_WITH_AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
+# OpenBLAS's kernels (its "core types") that fill vectors of so many bits, on x86.
+OPENBLAS_CORES = {
+    512: ("SkylakeX", "Cooperlake", "SapphireRapids"),
+    256: ("Haswell", "Zen"),
+    128: ("Nehalem",),
+}
+SLOW = 0.6  # of the peak: a good BLAS reaches 0.8 to 0.95 with matrices of this size
 
 
 @dataclass
@@ -53,9 +61,11 @@ def show_config() -> None:
 
 
 def examine() -> Report:
-    """Look around. It takes about a second, most of it for importing Numba."""
+    """Look around. It takes about two seconds, for importing Numba and measuring; the first time a few more."""
     report = Report()
-    for part in (_software, _cpu, _engine, _gpu, _data):
+    _software(report)
+    report.facts.append(("CPU", f"{cpu_name()}, {_counted(usable_cores(), 'core')}, {vector_bits()}-bit vectors"))
+    for part in (_engine, _peak, _blas, _gpu, _data):
         part(report)
     return report
 
@@ -76,21 +86,66 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def _cpu(report: Report) -> None:
+def _engine(report: Report) -> None:
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        why = f"cannot be imported ({error})" if version_of("numba") else "is not installed"
+        report.facts.append(("engine", "the textbook only"))
+        report.advice.append(f"Numba {why}, so every op runs as the textbook has it, slowly: pip install -U numba.")
+        return
+    if load_kernels("cpu"):
+        report.facts.append(("engine", f"fast, through Numba, {_counted(get_num_threads(), 'thread')}"))
+    else:
+        report.facts.append(("engine", "the textbook only"))
+        report.advice.append(
+            "The kernels could not be loaded, so every op runs as the textbook has it, slowly: unset "
+            "NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says."
+        )
+
+
+def _peak(report: Report) -> None:
+    """What the kernels can reach, with one thread and with all."""
+    for threads in sorted({1, get_num_threads()}):
+        if (peak := measured_peak("cpu", threads)) is not None:
+            report.facts.append((f"peak, {_counted(threads, 'thread')}", str(peak)))
+
+
+def _blas(report: Report) -> None:
     cores, bits, blas = usable_cores(), vector_bits(), blas_in_use()
-    report.facts.append(("CPU", f"{cpu_name()}, {_counted(cores, 'core')}, {bits}-bit vectors"))
+    speed, peak = matrix_product_speed(), measured_peak("cpu", blas.threads or None)
+    of_peak = f", {speed / peak.operations:.0%} of the peak" if peak else ""
     report.facts.append(("BLAS", str(blas)))
-    report.facts.append(("matrix product", f"{matrix_product_speed() / 1e9:.0f} GFLOP/s, 1024x1024, float32"))
+    report.facts.append(("matrix product", f"{speed / 1e9:.0f} GFLOP/s, 1024x1024, float32{of_peak}"))
     if blas.threads and blas.threads < cores:
         report.advice.append(
             f"BLAS uses {blas.threads} of {cores} cores: unset OMP_NUM_THREADS and OPENBLAS_NUM_THREADS, unless other "
             "programs need the rest."
         )
-    if bits == 512 and blas.name == "openblas" and blas.core not in OPENBLAS_CORES_WITH_AVX512:
+    if blas.name != "openblas":
+        return
+    core = blas.core or "an unknown CPU"
+    if bits == 512 and blas.core not in OPENBLAS_CORES[512]:
         report.advice.append(
-            f"OpenBLAS runs its kernels for {blas.core or 'an unknown CPU'}, which leave half of this CPU's 512-bit "
+            f"OpenBLAS runs its kernels for {core}, which leave half of this CPU's 512-bit "
             "vectors unused: set OPENBLAS_CORETYPE=SkylakeX before Python starts, and compare the matrix product."
         )
+    elif peak and speed < SLOW * peak.operations:
+        report.advice.append(_advice_on_slow_blas(core, bits, speed, peak))
+
+
+def _advice_on_slow_blas(core: str, bits: int, speed: float, peak: Peak) -> str:
+    slow = (
+        f"NumPy's matrix product reaches {speed / peak.operations:.0%} of the peak with OpenBLAS's kernels for {core}"
+    )
+    others = [name for name in OPENBLAS_CORES[bits] if name.lower() != core.lower()]
+    if platform.machine().lower() not in ("x86_64", "amd64") or not others:
+        return f"{slow}: ask again when nothing else runs, and try a newer NumPy."
+    return (
+        f"{slow}: ask again when nothing else runs; then set OPENBLAS_CORETYPE={others[0]} before Python starts"
+        + (f" (or {', '.join(others[1:])})" if others[1:] else "")
+        + ", and compare. Only the textbook depends on it."
+    )
 
 
 def cpu_name() -> str:
@@ -143,9 +198,9 @@ def blas_in_use() -> Blas:
     if not libraries:
         built_with = _numpy_config()["Build Dependencies"]["blas"]
         return Blas(built_with["name"], built_with["version"])
-    # Several copies may be loaded, SciPy's among them; NumPy's is the first, for NumPy was imported first.
-    first = libraries[0]
-    return Blas(first["internal_api"], first["version"] or "", first.get("architecture") or "", first["num_threads"])
+    # Several copies may be loaded, in any order, SciPy's among them; wheels keep theirs beside the package.
+    ours = min(libraries, key=lambda library: not {"numpy", "numpy.libs"} & set(Path(library["filepath"]).parts))
+    return Blas(ours["internal_api"], ours["version"] or "", ours.get("architecture") or "", ours["num_threads"])
 
 
 def matrix_product_speed(n: int = 1024, repeats: int = 5) -> float:
@@ -157,17 +212,6 @@ def matrix_product_speed(n: int = 1024, repeats: int = 5) -> float:
         a @ a
         best = min(best, time.perf_counter() - start)
     return 2 * n**3 / best
-
-
-def _engine(report: Report) -> None:
-    try:
-        importlib.import_module("numba")
-    except ImportError as error:
-        why = f"cannot be imported ({error})" if version_of("numba") else "is not installed"
-        report.facts.append(("engine", "the textbook only"))
-        report.advice.append(f"Numba {why}, so every op runs as the textbook has it, slowly: pip install -U numba.")
-    else:
-        report.facts.append(("engine", "fast, through Numba"))
 
 
 def _gpu(report: Report) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires import dispatch, profiling
+from minires.profiling import Peak, Row
 from minires.state import state
 
 
@@ -48,15 +50,122 @@ def test_time_of_a_nested_op_is_its_own():
     assert 0.08 <= p.seconds <= elapsed
 
 
-def test_the_table_lists_the_slowest_first_and_the_total():
+@pytest.fixture
+def peak(monkeypatch):
+    """A machine of 1 GFLOP/s and 1 GB/s, whatever its number of threads."""
+    monkeypatch.setattr(profiling, "_measures", {"cpu": lambda threads: Peak(1e9, 1e9)})
+
+
+def test_the_table_lists_the_slowest_first_and_the_total(peak):
     with mr.profile() as p:
         Slow()(mr.tensor([1.0])).sum()
-    header, first, second, total = str(p).splitlines()
-    assert header.split() == ["op", "phase", "calls", "ms", "share", "MB"]
+    header, first, second, total, machine = str(p).splitlines()
+    assert machine.startswith("peak, ") and machine.endswith(": 1 GFLOP/s, 1.0 GB/s")
+    assert header.split() == ["op", "phase", "calls", "ms", "share", "MB", "GFLOP/s", "GB/s", "of", "peak"]
     assert first.split()[:3] == ["slow", "forward", "1"]
     assert second.split()[:3] == ["sum", "forward", "1"]
     assert total.split()[:2] == ["total", "2"]
     assert len({len(row) for row in (header, first, second)}) == 1
+
+
+def test_without_kernels_there_is_no_peak(monkeypatch):
+    monkeypatch.setattr(profiling, "_measures", {})
+    with mr.profile() as p:
+        mr.tensor([1.0]) + 1
+    header, _, total = str(p).splitlines()
+    assert header.split()[-1] == "GB/s" and p.peaks == {} and total.split() == ["total", "1", *total.split()[-1:]]
+
+
+def test_a_peak_is_only_measured_when_it_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(profiling, "_measures", {"cpu": lambda threads: asked.append(threads) or Peak(1e9, 1e9)})
+    with mr.profile() as p:
+        mr.tensor([1.0]) + 1
+    assert asked == []
+    str(p)
+    assert asked == [mr.get_num_threads()]
+
+
+def test_the_share_is_that_of_the_nearer_limit():
+    peak = Peak(operations=100e9, bytes=20e9)
+    assert Row(1, 0.5, bytes=2 * 10**9, operations=40 * 10**9).share_of(peak) == (0.8, "compute")
+    assert Row(1, 0.5, bytes=9 * 10**9, operations=40 * 10**9).share_of(peak) == (0.9, "memory")
+    assert Row(1, 0.5, bytes=5 * 10**9).share_of(peak) == (0.5, "memory")
+    assert Row(1, 0.5, bytes=5 * 10**9, operations=10**9, moves=False).share_of(peak) == (0.02, "compute")
+    assert Row(1, 0.5, bytes=5 * 10**9, moves=False).share_of(peak) is None
+
+
+# The products of each output number, counted by hand: 2 operations each.
+CONV = 2 * (2 * 5 * 4 * 3) * (3 * 3 * 3)  # (2, 5, 4, 3) numbers, a window of 3x3x3
+
+
+def profiled(engine, f, *shapes):
+    inputs = [mr.tensor(np.ones(shape, "float32"), requires_grad=True) for shape in shapes]
+    with mr.engine(engine), mr.profile() as p:
+        f(*inputs).sum().backward()
+    return p
+
+
+def conv(x, weight, bias):
+    return mr.ops.conv2d(x, weight, bias, stride=2, padding=1)
+
+
+@pytest.mark.parametrize("engine", ["textbook", "fast"])
+def test_operations_of_a_convolution_and_its_gradients(engine, monkeypatch):
+    monkeypatch.setattr(dispatch, "_smallest", {})
+    if engine == "fast" and not dispatch.load_kernels("cpu"):
+        pytest.skip("no kernels")
+    p = profiled(engine, conv, (2, 3, 7, 6), (5, 3, 3, 3), (5,))
+    assert p.rows["conv2d", "forward"].operations == CONV
+    backward = p.rows["conv2d", "backward"]
+    if engine == "fast":  # one kernel does it all
+        assert backward.operations == 2 * CONV and backward.moves
+    else:  # the ops that it calls do it
+        assert backward.operations == 0 and not backward.moves
+        assert p.rows["conv_transpose2d", "forward"].operations == CONV
+        assert p.rows["conv2d_grad_weight", "forward"].operations == CONV
+
+
+def test_only_gradients_that_are_wanted_count(monkeypatch):
+    monkeypatch.setattr(dispatch, "_smallest", {})
+    if not dispatch.load_kernels("cpu"):
+        pytest.skip("no kernels")
+    weight = mr.tensor(np.ones((5, 3, 3, 3), "float32"), requires_grad=True)
+    with mr.profile() as p:
+        mr.ops.conv2d(np.ones((2, 3, 7, 6), "float32"), weight, stride=2, padding=1).sum().backward()
+    assert p.rows["conv2d", "backward"].operations == CONV
+
+
+def test_operations_of_a_grouped_and_of_a_transposed_convolution():
+    p = profiled("textbook", lambda x, w: mr.ops.conv2d(x, w, groups=2), (1, 4, 3, 5), (6, 2, 2, 1))
+    assert p.rows["conv2d", "forward"].operations == 2 * (6 * 2 * 5) * (2 * 2 * 1)
+    p = profiled("textbook", mr.ops.conv_transpose2d, (1, 4, 3, 5), (4, 6, 2, 1))
+    assert p.rows["conv_transpose2d", "forward"].operations == 2 * (4 * 3 * 5) * (6 * 2 * 1)
+
+
+def test_operations_of_matrix_products():
+    p = profiled("textbook", mr.ops.linear, (2, 3, 4), (5, 4), (5,))
+    assert p.rows["linear", "forward"].operations == 2 * (2 * 3 * 5) * 4
+    assert p.rows["matmul", "forward"].operations == 2 * 2 * (2 * 3 * 5) * 4  # its backward is two products
+    p = profiled("textbook", mr.ops.matmul, (7, 2, 3), (3, 4))
+    assert p.rows["matmul", "forward"].operations == 3 * 2 * (7 * 2 * 4) * 3  # and two more, b's before it is summed
+
+
+def test_operations_of_a_folded_convolution():
+    model = mr.nn.Sequential(mr.nn.Conv2d(3, 5, 3, stride=2, padding=1), mr.nn.BatchNorm2d(5))
+    with mr.profile() as p:
+        mr.nn.fold(model)(mr.tensor(np.ones((2, 3, 7, 6), "float32")))
+    assert p.rows["conv2d_act", "forward"].operations == CONV
+
+
+def test_an_op_of_ones_own_has_no_figure_and_a_view_moves_nothing():
+    x = mr.tensor(np.ones((2, 3), "float32"))
+    with mr.profile() as p:
+        Slow()(x)
+        x.reshape(3, 2)
+    slow, view = p.rows["slow", "forward"], p.rows["reshape", "forward"]
+    assert slow.operations_per_second is None and slow.bytes_per_second == 48 / slow.seconds
+    assert view.bytes == 48 and view.bytes_per_second is None
 
 
 def test_an_op_that_raises_is_counted_and_the_profile_ends_with_its_block():

@@ -107,6 +107,8 @@ def _torch(workload: Workload, threads: int, variant: str) -> Step:
         return _torch_conv(workload, x, layout)
     y = torch.from_numpy(labels)
     model = build(workload.model, workload.classes).to(memory_format=layout)
+    if variant == "torch compile":
+        torch.compiler.reset()  # or it would remember another batch size, and compile for any
     run = torch.compile(model) if variant == "torch compile" else model
     if workload.kind == "infer":
         model.eval()

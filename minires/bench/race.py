@@ -6,48 +6,19 @@ of the ratios within a turn, never a ratio of two numbers that were taken far ap
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..profiling import Peak
 from .contenders import TORCH
+from .process import Process
 from .workloads import Workload
 
 PAUSE = 0.15  # seconds between two: the threads of the last one may still be spinning
 SECONDS_OF_A_TURN = 0.4
-
-
-class Process:
-    """A contender's process (see worker.py)."""
-
-    def __init__(self, contender: str, threads: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "minires.bench.worker", contender, str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )  # fmt: skip
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Its answer to a request; ``{"error": ...}`` if it has died."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else {"error": "the process ended"}
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()  # closes both pipes as well
 
 
 @dataclass
@@ -57,13 +28,14 @@ class Result:
     workload: Workload
     times: dict[str, list[float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    peak: Peak | None = None  # of the machine, measured beside a convolution
 
     def median(self, contender: str) -> float:
         return statistics.median(self.times[contender])
 
-    def ratio(self, contender: str) -> float:
-        """How many times faster than ``contender`` minires is: the median over the turns."""
-        pairs = zip(self.times[contender], self.times["minires"], strict=True)
+    def ratio(self, contender: str, to: str = "minires") -> float:
+        """How many times faster than ``contender`` minires (or who else) is: the median over the turns."""
+        pairs = zip(self.times[contender], self.times[to], strict=True)
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
     @property
@@ -72,7 +44,27 @@ class Result:
         ran = [name for name in TORCH if name in self.times]
         return min(ran, key=self.median) if ran else None
 
+    @property
+    def best_other(self) -> str | None:
+        """Whom the table compares with: PyTorch's fastest variant, or else who there is."""
+        return self.best_torch or next((name for name in self.times if name != "minires"), None)
+
+    def speed(self, contender: str) -> float:
+        """Floating-point operations a second of a convolution, as if it was done directly."""
+        return self.workload.operations / self.median(contender)
+
+    def share_of_peak(self, contender: str) -> float | None:
+        """That speed as a part of what the machine's arithmetic can do; None where nobody could measure it."""
+        return self.speed(contender) / self.peak.operations if self.peak else None
+
     def as_dict(self) -> dict[str, Any]:
+        """For a JSON file."""
+        speeds: dict[str, Any] = {}
+        if self.workload.kind == "ops":
+            speeds["gflops"] = {name: self.speed(name) / 1e9 for name in self.times}
+        if self.peak:
+            speeds["share_of_peak"] = {name: self.share_of_peak(name) for name in self.times}
+            speeds["peak_gflops"] = self.peak.operations / 1e9
         return {
             "name": self.workload.name,
             "workload": self.workload.as_dict(),
@@ -81,6 +73,7 @@ class Result:
             "best_torch": self.best_torch,
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,
+            **speeds,
         }
 
 
@@ -93,7 +86,9 @@ def race(
         result = Result(workload)
         processes = {name: Process(name, threads) for name in contenders}
         try:
-            _take_turns(result, processes, turns)
+            take_turns(result, processes, turns)
+            if workload.kind == "ops":  # beside it, as clocks rise and fall
+                result.peak = peak_from(processes["minires"], threads)
         finally:
             for process in processes.values():
                 process.end()
@@ -102,7 +97,14 @@ def race(
     return results
 
 
-def _take_turns(result: Result, processes: dict[str, Process], turns: int) -> None:
+def peak_from(process: Process, threads: int) -> Peak | None:
+    """What the machine can do at most, measured by a process of minires; None without kernels."""
+    answer = process.ask(peak=threads).get("peak")
+    return None if answer is None else Peak(**answer)
+
+
+def take_turns(result: Result, processes: dict[str, Process], turns: int) -> None:
+    """Add the times of each process, whatever name it goes by."""
     calls: dict[str, int] = {}  # of a turn, for those that can do the workload
     for name, process in processes.items():
         answer = process.ask(prepare=result.workload.as_dict())
@@ -122,34 +124,3 @@ def _take_turns(result: Result, processes: dict[str, Process], turns: int) -> No
                 result.failed[name] = answer["error"]
                 result.times.pop(name, None)
                 del calls[name]
-
-
-def memory(contenders: Sequence[str], workload: Workload, threads: int) -> dict[str, dict[str, float]]:
-    """MB of memory at the most in a fresh process, in all and above what the process held before it got ready."""
-    found = {}
-    for name in contenders:
-        process = Process(name, threads)
-        imported = process.ask(prepare=Workload(workload.kind, workload.model, 1, 32, workload.classes).as_dict())
-        before = process.ask(memory=0)
-        process.ask(prepare=workload.as_dict())
-        answer = process.ask(run=2)
-        peak = process.ask(memory=0)
-        process.end()
-        if "seconds" in imported and "times" in answer:
-            found[name] = {"peak": peak["bytes"] / 1e6, "of the step": (peak["bytes"] - before["bytes"]) / 1e6}
-    return found
-
-
-def cold_start(workload: Workload, threads: int) -> dict[str, float]:
-    """Seconds from the start of a process to the end of its first step: with no kernel on disk yet, and after that."""
-    code = (
-        "from minires.bench.contenders import prepare; from minires.bench.workloads import Workload; "
-        f"prepare('minires', Workload(**{workload.as_dict()!r}), {threads})()"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = []
-        for _ in range(2):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "NUMBA_CACHE_DIR": folder})
-            seconds.append(time.perf_counter() - start)
-    return {"first": seconds[0], "later": seconds[1]}

@@ -1,8 +1,14 @@
 """The process of one contender: ``python -m minires.bench.worker NAME THREADS``. It answers requests, a line of JSON
 each.
 
-``{"prepare": workload}`` gets ready and warms up, ``{"run": n}`` does it n times and answers with the seconds of each,
-``{"memory": 0}`` answers with the most memory that this process has ever held.
+==========================  ==========================================================================================
+``{"prepare": workload}``   get ready and warm up
+``{"run": n}``              do it n times: the seconds of each
+``{"memory": "reset"}``     the bytes that this process holds; from now on, the most is counted anew
+``{"memory": "most"}``      the most bytes that it held
+``{"profile": n}``          the profile of n times (of minires)
+``{"peak": threads}``       what the machine can do at most (by minires)
+==========================  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -11,6 +17,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from .workloads import Workload
@@ -18,14 +27,46 @@ from .workloads import Workload
 WARM_UP = 2
 
 
-def peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes; 0 where the system does not tell."""
+def memory(reset: bool) -> int:
+    """The resident bytes of this process: now if the maximum is ``reset``, else the maximum; 0 if nobody tells.
+
+    The maximum that ``getrusage`` knows may be that of the process which started this one, and cannot be reset.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        name = "VmRSS:" if reset else "VmHWM:"
+        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+    except (OSError, StopIteration):
+        pass  # not Linux
     try:
         import resource
     except ImportError:  # Windows
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _peak(threads: int) -> dict[str, Any]:
+    from ..dispatch import load_kernels
+    from ..profiling import measured_peak
+    from ..threads import set_num_threads
+
+    set_num_threads(threads)
+    peak = measured_peak("cpu", threads) if load_kernels("cpu") else None
+    return {"peak": None if peak is None else asdict(peak)}
+
+
+def _profile(step: Callable[[], Any], times: int) -> dict[str, Any]:
+    from ..state import profile
+
+    with profile() as p:
+        for _ in range(times):
+            step()
+    peaks = {device: asdict(peak) for device, peak in p.peaks.items()}
+    rows = [{"op": op, "phase": phase, **asdict(row)} for (op, phase), row in p.rows.items()]
+    return {"table": str(p), "rows": rows, "peak": peaks.get("cpu")}
 
 
 def main(contender: str, threads: int) -> None:
@@ -46,7 +87,11 @@ def main(contender: str, threads: int) -> None:
                     step()
                 answer = {"seconds": time.perf_counter() - start}
             elif "memory" in request:
-                answer = {"bytes": peak_memory()}
+                answer = {"bytes": memory(request["memory"] == "reset")}
+            elif "peak" in request:
+                answer = _peak(request["peak"])
+            elif "profile" in request:
+                answer = _profile(step, request["profile"])
             else:
                 times = []
                 for _ in range(request["run"]):

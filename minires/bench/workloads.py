@@ -80,10 +80,15 @@ OPS = [
 
 
 def workloads(kind: str | None, only: str = "") -> list[Workload]:
-    """Those of a kind, or all, whose name contains ``only``. Raises ArgumentError if there is none."""
+    """Those to race of a kind, or all, whose name contains ``only``. Raises ArgumentError if there is none."""
     found = {"train": TRAIN, "infer": INFER, "ops": OPS, None: TRAIN + INFER + OPS}[kind]
     chosen = [workload for workload in found if only in workload.name]
     if not chosen:
         names = "; ".join(workload.name for workload in found)
         raise ArgumentError(f"bench: no workload's name contains {only!r}; there are: {names}.")
     return chosen
+
+
+def step(only: str = "") -> list[Workload]:
+    """Whose memory, start, scaling and profile is measured: ResNet-20's training step, or others by name."""
+    return workloads("train", only) if only else TRAIN[:1]

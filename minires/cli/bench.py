@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .output import make_console, print_table
 
 if TYPE_CHECKING:
+    from ..bench.extras import Figures
     from ..bench.race import Result
+    from ..bench.workloads import Workload
 
 
 class Kind(str, Enum):
@@ -21,30 +24,82 @@ class Kind(str, Enum):
     train = "train"
     infer = "infer"
     ops = "ops"
+    scaling = "scaling"
+    memory = "memory"
+    start = "start"
+    profile = "profile"
+
+
+RACES = ("train", "infer", "ops")
+TITLES = {
+    "scaling": "A training step with one thread and with all",
+    "memory": "Memory of a training process at the most",
+    "start": "From the start of a process to the end of its first training step",
+}
+# Of the extra kinds: the columns that follow the workload and the contender, and how their figures are written.
+COLUMNS = {
+    "scaling": {"one": ("one, ms", ".1f"), "all": ("all, ms", ".1f"), "speedup": ("speed-up", ".2f")},
+    "memory": {"peak": ("in all, MB", ".0f"), "pictures": ("for the pictures, MB", ".0f")},
+    "start": {"first": ("fresh install, s", ".1f"), "later": ("later, s", ".1f")},
+}
 
 
 def bench(
-    kind: Annotated[Kind | None, typer.Argument(help="Training steps, inference, or single convolutions.")] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Argument(help="Races: train, infer, ops. Of a training step: scaling, memory, start, profile. Or all."),
+    ] = None,
     against: Annotated[str, typer.Option(help="Whom to race: torch, dezero, or both with a comma.")] = "",
     only: Annotated[str, typer.Option(help="Only workloads whose name contains this.")] = "",
     turns: Annotated[int, typer.Option(min=1, help="How often each contender's turn comes.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contender; by default all cores.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to FILE.")] = None,
+    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the races beside PyTorch.")] = None,
+    roofline: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the profile under its limits.")] = None,
 ) -> None:
     """Measure training steps, inference and convolutions; with --against, in turn with other frameworks.
 
-    Figures are medians, in milliseconds. A ratio is the median over the turns of how many times faster minires was.
-    Nothing else should run meanwhile.
+    Figures are medians, in milliseconds. A ratio is the median over the turns of how many times faster minires was
+    than the best of PyTorch's variants. Then, of ResNet-20's training step (or those that --only names): what more
+    threads bring, memory, the very first step, and the profile. Nothing else should run meanwhile.
     """
+    from ..bench import figures, workloads
     from ..bench.contenders import available
-    from ..bench.race import race
-    from ..bench.workloads import workloads
-    from ..diagnose import cpu_name
+    from ..bench.machine import describe
+    from ..errors import ArgumentError
     from ..threads import get_num_threads
 
-    contenders = available(against)
-    chosen = workloads(kind.value if kind else None, only)
-    number = threads or get_num_threads()
+    contenders, number = available(against), threads or get_num_threads()
+    kinds = [kind.value] if kind else [member.value for member in Kind]
+    if chart is not None and ("torch" not in against or not {"train", "infer", "ops"} & set(kinds)):
+        raise ArgumentError("bench: --chart draws races beside PyTorch: add --against torch, and race.")
+    if roofline is not None and "profile" not in kinds:
+        raise ArgumentError("bench: --roofline draws the profile: ask for `minires bench profile`, or for everything.")
+    if kind is Kind.scaling and number < 2:
+        raise ArgumentError("bench: scaling compares one thread with more, but there is one.")
+    raced = kind is None or kind.value in RACES
+    races = workloads.workloads(kind.value if kind else None, only) if raced else []
+    steps = [] if raced and kind else workloads.step("" if raced else only)
+    if raced and only:
+        kinds = [name for name in kinds if name in RACES]
+
+    content: dict[str, Any] = {**describe(number), "turns": turns, "results": []}
+    if races:
+        content["results"] = [result.as_dict() for result in _race(contenders, races, number, turns)]
+    for name in kinds:
+        if name not in RACES and (name != "scaling" or number > 1):
+            content[name] = _extra(name, contenders, steps, number, turns)
+    if json_file is not None:
+        json_file.write_text(json.dumps(content, indent=1) + "\n")
+    if chart is not None:
+        figures.chart(content, chart)
+    if roofline is not None:
+        figures.roofline(content, roofline)
+
+
+def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: int) -> list[Result]:
+    from ..bench.race import race
+
     results: list[Result] = []
     with make_console().status(f"measuring {chosen[0].name}") as status:
 
@@ -53,27 +108,59 @@ def bench(
             if len(results) < len(chosen):
                 status.update(f"measuring {chosen[len(results)].name}")
 
-        race(contenders, chosen, number, turns, tell)
-    columns = ["", *(f">{name} ms" for name in contenders), *(["> ratio"] if len(contenders) > 1 else [])]
-    print_table(columns, [_row(result, contenders) for result in results])
+        race(contenders, chosen, threads, turns, tell)
+    columns = ["", *(f">{name} ms" for name in contenders)]
+    others, speeds = len(contenders) > 1, any(result.workload.kind == "ops" for result in results)
+    columns += ([">ratio", "to"] if others else []) + ([">GFLOP/s", ">of peak"] if speeds else [])
+    print_table(columns, [_row(result, contenders, others, speeds) for result in results])
     for result in results:
-        for name, reason in result.failed.items():
-            print(f"{result.workload.name}: {name} failed: {reason}")
-    if json_file is not None:
-        content = {
-            "cpu": cpu_name(),
-            "threads": number,
-            "turns": turns,
-            "results": [result.as_dict() for result in results],
-        }
-        json_file.write_text(json.dumps(content, indent=1) + "\n")
+        _print_failures(result.workload, result.failed)
+    return results
 
 
-def _row(result: Result, contenders: list[str]) -> list[str]:
-    """The milliseconds of each contender, and the ratio to the best of the others."""
+def _row(result: Result, contenders: list[str], others: bool, speeds: bool) -> list[str]:
+    """The milliseconds of each contender, the ratio to the best of the others, and what a convolution reaches."""
     cells = [f"{1e3 * result.median(name):.2f}" if name in result.times else "-" for name in contenders]
-    others = [name for name in result.times if name != "minires"]
-    if len(contenders) > 1:
-        best = min(others, key=result.median, default=None)
-        cells.append(f"{result.ratio(best):.2f}" if best and "minires" in result.times else "-")
+    ran = "minires" in result.times
+    if others:
+        best = result.best_other if ran else None
+        cells += [f"{result.ratio(best):.2f}", best] if best else ["-", "-"]
+    if speeds:
+        share = result.share_of_peak("minires") if ran else None
+        cells.append(f"{result.speed('minires') / 1e9:.0f}" if ran and result.workload.kind == "ops" else "-")
+        cells.append("-" if share is None else f"{share:.0%}")
     return [result.workload.name, *cells]
+
+
+def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int, turns: int) -> list[dict[str, Any]]:
+    from ..bench import extras
+
+    if kind == "profile":
+        with make_console().status("measuring the profile"):
+            profiles = [extras.profile(step, threads) for step in steps]
+        for profile in profiles:
+            print(f"\n{profile['name']}: {profile['steps']} steps\n{profile['table']}")
+        return profiles
+    measure: dict[str, Callable[[Workload], Figures]] = {
+        "scaling": lambda step: extras.scaling(contenders, step, threads, turns),
+        "memory": lambda step: extras.memory(contenders, step, threads),
+        "start": lambda step: extras.start(contenders, step, threads),
+    }
+    with make_console().status(f"measuring {kind}"):
+        measured = [measure[kind](step) for step in steps]
+    print(f"\n{TITLES[kind]}")
+    columns = COLUMNS[kind]
+    rows = [
+        [found.workload.name, contender, *(format(numbers[name], style) for name, (_, style) in columns.items())]
+        for found in measured
+        for contender, numbers in found.of.items()
+    ]
+    print_table(["", "", *(f">{title}" for title, _ in columns.values())], rows)
+    for found in measured:
+        _print_failures(found.workload, found.failed)
+    return [found.as_dict() for found in measured]
+
+
+def _print_failures(workload: Workload, failed: dict[str, str]) -> None:
+    for name, reason in failed.items():
+        print(f"{workload.name}: {name} failed: {reason}")

@@ -1,13 +1,17 @@
 """The benchmark measures what it says; nothing here looks at how long it took."""
 
 import json
+from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from minires.bench import contenders, race, workloads
+from minires.bench import contenders, extras, machine, race, worker, workloads
 from minires.bench.workloads import Workload
 from minires.cli.main import main
 from minires.errors import ArgumentError
+from minires.profiling import Peak
 
 SMALL = [
     Workload("infer", "resnet8", 2, 16),
@@ -38,7 +42,7 @@ def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
             return answers.pop(0)
 
     result = race.Result(SMALL[0])
-    race._take_turns(result, {"dezero": Dies()}, turns=3)
+    race.take_turns(result, {"dezero": Dies()}, turns=3)
     assert result.times == {} and result.failed == {"dezero": "the process ended"}
 
 
@@ -63,10 +67,150 @@ def test_wrong_names_say_what_there_is():
         workloads.workloads("train", "zebra")
 
 
-def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
+def test_what_a_convolution_reaches():
+    conv = Workload("ops", "", 2, 8, 0, 3, 5)
+    result = race.Result(conv, {"minires": [1e-6, 3e-6, 2e-6], "torch eager": [4e-6] * 3}, peak=Peak(100e9, 1e9))
+    operations = 2 * 2 * 8 * 8 * 3 * 5 * 9
+    found = result.as_dict()
+    assert found["gflops"] == pytest.approx({"minires": operations / 2e3, "torch eager": operations / 4e3})
+    assert found["share_of_peak"]["minires"] == pytest.approx(operations / 2e-6 / 100e9)
+    assert found["peak_gflops"] == 100 and result.best_other == "torch eager"
+    assert "gflops" not in race.Result(SMALL[0], {"minires": [1.0]}).as_dict()
+
+
+class Fake:
+    """A process with answers of its own."""
+
+    asked: ClassVar[list] = []  # of all of them
+
+    def __init__(self, contender, threads):
+        self.contender, self.threads = contender, threads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def ask(self, **request):
+        Fake.asked.append((self.contender, self.threads, *request))
+        if self.contender == "broken":
+            return {"error": "no"}
+        if self.contender == "dezero":
+            return {"skip": True}
+        if "memory" in request:
+            return {"bytes": {"reset": 100_000_000, "most": 350_000_000}[request["memory"]]}
+        return {"times": [0.9 / self.threads] * request["run"]} if "run" in request else {"seconds": 1}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(extras, "Process", Fake)
+    monkeypatch.setattr(race, "PAUSE", 0)
+    monkeypatch.setattr(Fake, "asked", [])
+
+
+def test_memory_in_all_and_beyond_a_batch_of_one(fake):
+    found = extras.memory(["minires", "dezero", "broken"], SMALL[1], 2)
+    assert found.of == {"minires": {"peak": 350.0, "pictures": 250.0}} and found.failed == {"broken": "no"}
+    requests = [request for name, _, request in Fake.asked if name == "minires"]
+    assert requests == ["prepare"] * 2 + ["prepare", "memory", "prepare", "run", "memory"]  # the first two compile
+
+
+def test_scaling_is_one_thread_by_all(fake):
+    found = extras.scaling(["minires", "dezero", "broken"], SMALL[1], 3, turns=2)
+    assert found.of == {"minires": {"one": 900.0, "all": pytest.approx(300.0), "speedup": pytest.approx(3.0)}}
+    assert found.failed == {"broken": "no"}
+
+
+def test_the_first_start_and_a_later_one(monkeypatch):
+    clock, folders = iter([0.0, 9.0, 10.0, 13.0, 20.0, 22.0]), set()
+
+    def run(command, env, **options):
+        folders.add(env["NUMBA_CACHE_DIR"])
+        reason = {"broken": "Traceback\nValueError: no", "dezero": "NotImplementedError"}
+        error = next((reason[name] for name in reason if f"prepare({name!r}" in command[2]), "")
+        return SimpleNamespace(returncode=bool(error), stderr=error)
+
+    monkeypatch.setattr(extras.subprocess, "run", run)
+    monkeypatch.setattr(extras.time, "perf_counter", lambda: next(clock, 0.0))
+    found = extras.start(["minires", "dezero", "broken"], SMALL[1], 1)
+    assert found.of == {"minires": {"first": 9.0, "later": 2.0}} and found.failed == {"broken": "ValueError: no"}
+    assert len(folders) == 3  # a new and empty one for each contender, the same for all of its starts
+
+
+@pytest.mark.skipif(not worker.memory(reset=False), reason="the system does not tell")
+def test_memory_is_the_most_since_the_reset():
+    before = worker.memory(reset=True)
+    ones = np.ones(16 << 20)  # 128 MB
+    del ones
+    assert worker.memory(reset=False) - before > 100_000_000
+
+
+def test_the_machine_is_described():
+    found = machine.describe(1)
+    assert found["cpu"] and found["cores"] >= 1 and found["versions"]["numpy"] == np.__version__
+    assert set(found["versions"]) == {"minires", "python", "numpy", "numba", "torch", "dezero"}
+    assert found["peak"] == {} or found["peak"]["1"]["operations"] > 1e8
+
+
+@pytest.fixture
+def a_machine(monkeypatch):
+    described = {"cpu": "A CPU", "versions": {"torch": None}, "threads": 1, "peak": {}}
+    monkeypatch.setattr(machine, "describe", lambda threads: {**described, "threads": threads})
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch, a_machine):
     monkeypatch.setattr(workloads, "INFER", SMALL[:1])
     assert main(["bench", "infer", "--turns", "1", "--threads", "1", "--json", str(tmp_path / "b.json")]) == 0
     assert "infer resnet8, 2x16x16" in capsys.readouterr().out
     content = json.loads((tmp_path / "b.json").read_text())
     assert content["threads"] == 1 and content["results"][0]["milliseconds"]["minires"] > 0
     assert main(["bench", "ops", "--only", "nothing"]) == 2
+
+
+def test_convolutions_have_their_speed_and_share(tmp_path, capsys, monkeypatch, a_machine):
+    monkeypatch.setattr(workloads, "OPS", SMALL[2:3])
+    assert main(["bench", "ops", "--turns", "1", "--threads", "1", "--json", str(tmp_path / "b.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[-3:] == ["GFLOP/s", "of", "peak"]
+    (result,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    milliseconds = result["milliseconds"]["minires"]
+    assert result["gflops"]["minires"] == pytest.approx(SMALL[2].operations / milliseconds / 1e6)
+
+
+def test_the_profile_of_a_step_and_its_picture(tmp_path, capsys, monkeypatch, a_machine):
+    monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
+    monkeypatch.setattr(extras, "PROFILED_STEPS", 2)
+    json_file, png = tmp_path / "p.json", tmp_path / "r.png"
+    assert main(["bench", "profile", "--threads", "1", "--json", str(json_file)]) == 0
+    assert "conv2d" in capsys.readouterr().out
+    (found,) = json.loads(json_file.read_text())["profile"]
+    rows = {(row["op"], row["phase"]): row for row in found["rows"]}
+    assert found["steps"] == 2 and rows["cross_entropy", "forward"]["calls"] == 2
+    assert rows["conv2d", "forward"]["operations"] > 0
+    if found["peak"]:
+        from minires.bench import figures
+
+        figures.roofline(json.loads(json_file.read_text()), png)
+        assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
+    monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
+    assert main(["bench", "memory", "--threads", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["train", "resnet8,", "2x16x16", "minires", "350", "250"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--chart", "x.png"], "add --against torch"),
+        (["memory", "--against", "torch", "--chart", "x.png"], "and race"),
+        (["train", "--roofline", "x.png"], "ask for `minires bench profile`"),
+        (["scaling", "--threads", "1"], "but there is one"),
+    ],
+)
+def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
+    monkeypatch.setattr("minires.bench.contenders.available", lambda against: ["minires", *race.TORCH])
+    assert main(["bench", *words]) == 2
+    assert said in capsys.readouterr().err

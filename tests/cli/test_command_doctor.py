@@ -8,6 +8,9 @@ import pytest
 
 import minires as mr
 from minires import diagnose
+from minires.profiling import Peak
+
+PEAK = Peak(200e9, 40e9)
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +58,76 @@ def test_a_blas_that_takes_the_cpu_for_a_lesser_one(monkeypatch):
     assert "OPENBLAS_CORETYPE=SkylakeX" in advice and "BLAS uses 1 of 4 cores" in advice
 
 
-def test_nothing_to_mend(monkeypatch):
-    monkeypatch.setattr(diagnose, "vector_bits", lambda: 512)
-    monkeypatch.setattr(diagnose, "usable_cores", lambda: 2)
-    monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", "SkylakeX", 2))
-    monkeypatch.setattr(diagnose.shutil, "which", lambda program: None)
-    monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: None)
+@pytest.fixture
+def machine(monkeypatch):
+    """Two cores of 256 bits that reach 200 GFLOP/s, and NumPy 180 of them; the function changes what is given."""
+
+    def become(bits=256, product=180e9, core="Haswell", peak=PEAK, processor="x86_64"):
+        monkeypatch.setattr(diagnose, "vector_bits", lambda: bits)
+        monkeypatch.setattr(diagnose, "usable_cores", lambda: 2)
+        monkeypatch.setattr(diagnose, "get_num_threads", lambda: 2)
+        monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", core, 2))
+        monkeypatch.setattr(diagnose, "matrix_product_speed", lambda: product)
+        monkeypatch.setattr(diagnose, "measured_peak", lambda device, threads: peak)
+        monkeypatch.setattr(diagnose, "load_kernels", lambda device: peak is not None)
+        monkeypatch.setattr(diagnose.platform, "machine", lambda: processor)
+        monkeypatch.setattr(diagnose.shutil, "which", lambda program: None)
+        monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: None)
+
+    return become
+
+
+@pytest.mark.parametrize("found", [{}, {"bits": 512, "core": "SkylakeX"}, {"product": 121e9}])
+def test_nothing_to_mend(machine, found):
+    machine(**found)
     report = diagnose.examine()
     assert not report.advice and str(report).endswith("\nnothing to mend")
+
+
+def test_both_peaks_and_what_the_matrix_product_reaches(machine):
+    machine()
+    facts, _ = facts_and_advice()
+    assert facts["engine"] == "fast, through Numba, 2 threads"
+    assert facts["peak, 1 thread"] == facts["peak, 2 threads"] == "200 GFLOP/s, 40.0 GB/s"
+    assert facts["matrix product"] == "180 GFLOP/s, 1024x1024, float32, 90% of the peak"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"core": "Nehalem"}, "OPENBLAS_CORETYPE=Haswell before Python starts (or Zen)"),
+        ({"core": "Haswell"}, "OPENBLAS_CORETYPE=Zen before Python starts, and compare"),
+        ({"core": "ZEN"}, "OPENBLAS_CORETYPE=Haswell before Python starts, and compare"),
+        ({"bits": 512, "core": "SkylakeX"}, "OPENBLAS_CORETYPE=Cooperlake before Python starts (or SapphireRapids)"),
+        ({"bits": 128, "core": "Nehalem"}, "try a newer NumPy"),
+        ({"bits": 128, "core": "neoversen1", "processor": "aarch64"}, "try a newer NumPy"),
+    ],
+)
+def test_a_slow_matrix_product(machine, found, said):
+    machine(product=100e9, **found)
+    _, advice = facts_and_advice()
+    assert f"reaches 50% of the peak with OpenBLAS's kernels for {found['core']}" in advice and said in advice
+
+
+def test_numba_that_does_not_compile(machine):
+    machine(peak=None)
+    facts, advice = facts_and_advice()
+    assert facts["engine"] == "the textbook only" and "unset NUMBA_DISABLE_JIT" in advice
+    assert facts["matrix product"] == "180 GFLOP/s, 1024x1024, float32"
+    assert not [name for name in facts if name.startswith("peak")]
+
+
+def test_the_blas_of_numpy_is_found_among_others(monkeypatch):
+    import threadpoolctl
+
+    def library(path, version):
+        found = {"user_api": "blas", "internal_api": "openblas", "filepath": path, "version": version}
+        return {**found, "architecture": "Zen", "num_threads": 3}
+
+    libraries = [library("/v/scipy.libs/lib.so", "1"), library("/v/numpy.libs/lib.so", "2")]
+    for order in (libraries, libraries[::-1]):
+        monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda order=order: order)
+        assert str(diagnose.blas_in_use()) == "openblas 2, kernels for Zen, 3 threads"
 
 
 def test_without_threadpoolctl_numpy_says_what_it_was_built_with(monkeypatch):
@@ -78,6 +143,7 @@ def test_without_numba(monkeypatch, version, said):
 
     monkeypatch.setattr(diagnose.importlib, "import_module", fail)
     monkeypatch.setattr(diagnose, "version_of", lambda package: version if package == "numba" else None)
+    monkeypatch.setattr(diagnose, "measured_peak", lambda device, threads: None)
     facts, advice = facts_and_advice()
     assert facts["engine"] == "the textbook only" and f"Numba {said}" in advice
 

@@ -1,0 +1,192 @@
+"""Fill docs/performance.md with what was measured: python benchmarks/tables.py [FILE.json ...] [--check]
+
+Without files it takes all of benchmarks/results. Each file is one machine, written by ``minires bench --json``; figures
+are drawn as well. Nothing between the two marks of the page is typed by hand. With ``--check`` nothing is written, and
+the exit status is 1 if the page is not what the files say.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minires.bench import figures
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+IMAGES = ROOT / "docs" / "images"
+BEGIN, END = "<!-- begin tables -->", "<!-- end tables -->"
+RACES = {"train": "Training steps", "infer": "Inference"}
+DIRECTIONS = {"forward": "forward", "grad_input": "gradient to the input", "grad_weight": "gradient to the weight"}
+EXTRAS = {
+    "scaling": ("One thread and all", {"one": "one, ms", "all": "all, ms", "speedup": "speed-up"}),
+    "memory": ("Memory of a training process", {"peak": "at the most, MB", "pictures": "for the pictures, MB"}),
+    "start": ("The first step", {"first": "fresh install, s", "later": "later, s"}),
+}
+WORTH_A_LINE = 0.002  # of the time of a profile
+
+Content = dict[str, Any]
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first, and those whose name begins with ``<``, are aligned to the right."""
+    ends = ["---" if i == 0 or name.startswith("<") else "---:" for i, name in enumerate(columns)]
+    lines = [[name.lstrip("<") for name in columns], ends, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three digits: 0.123, 1.23, 12.3, 123, 1,234."""
+    if value is None:
+        return "-"
+    decimals = next((digits for digits, limit in ((3, 1), (2, 10), (1, 100)) if abs(value) < limit), 0)
+    return f"{value:,.{decimals}f}"
+
+
+def machine(content: Content) -> str:
+    """One paragraph: what was measured on."""
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
+    peaks = "; ".join(
+        f"{threads} thread{'s' if threads != '1' else ''}: {peak['operations'] / 1e9:.0f} GFLOP/s, "
+        f"{peak['bytes'] / 1e9:.1f} GB/s"
+        for threads, peak in content["peak"].items()
+    )
+    return (
+        f"{content['cpu']}, {content['cores']} cores, {content['vector_bits']}-bit vectors, {content['system']}; "
+        f"{content['threads']} threads, {content['turns']} turns.\nMeasured peak, {peaks or 'none'}.\n"
+        f"{versions}; BLAS of NumPy: {content['blas']}."
+    )
+
+
+def race_table(results: Sequence[Content]) -> str:
+    """Milliseconds of every contender, and the ratio to PyTorch's best variant."""
+    names = list(dict.fromkeys(name for result in results for name in result["milliseconds"]))
+    rows = []
+    for result in results:
+        best, times = result["best_torch"], result["milliseconds"]
+        ratio = f"**{result['ratio'][best]:.2f}**" if best and "minires" in times else "-"
+        workload = result["workload"]
+        size = f"{workload['batch']}x{workload['size']}x{workload['size']}"
+        rows.append([f"{workload['model']}, {size}", *(number(times.get(name)) for name in names), ratio])
+    return table(["", *(f"{name}, ms" for name in names), "ratio"], rows)
+
+
+def conv_table(results: Sequence[Content]) -> str:
+    """A line for each convolution and direction."""
+    rows = []
+    for result in results:
+        best, times, speeds = result["best_torch"], result["milliseconds"], result["gflops"]
+        share = result.get("share_of_peak", {}).get("minires")
+        rows.append(
+            [
+                result["name"].rpartition(", ")[0],
+                DIRECTIONS[result["workload"]["direction"]],
+                number(times.get("minires")),
+                number(times.get(best)),
+                f"**{result['ratio'][best]:.2f}**" if best and "minires" in times else "-",
+                number(speeds.get("minires")),
+                "-" if share is None else f"{100 * share:.0f} %",
+            ]
+        )
+    return table(["convolution", "<direction", "ms", "PyTorch, ms", "ratio", "GFLOP/s", "of peak"], rows)
+
+
+def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
+    """A line for each contender."""
+    rows = [
+        [figure["name"].removeprefix("train "), contender, *(number(numbers[name]) for name in columns)]
+        for figure in found
+        for contender, numbers in figure["of"].items()
+    ]
+    return table(["training step", "<", *columns.values()], rows)
+
+
+def profile_table(profile: Content) -> str:
+    """A line for each op and phase that takes part of the time, for one step."""
+    total = sum(row["seconds"] for row in profile["rows"])
+    rows = []
+    for row in sorted(profile["rows"], key=lambda row: -row["seconds"]):
+        if row["seconds"] < WORTH_A_LINE * total:
+            continue
+        rates = {
+            "compute": row["operations"] / row["seconds"] if row["operations"] else None,
+            "memory": row["bytes"] / row["seconds"] if row["moves"] else None,
+        }
+        peak = profile["peak"] and {"compute": profile["peak"]["operations"], "memory": profile["peak"]["bytes"]}
+        shares = [(rate / peak[name], name) for name, rate in rates.items() if rate is not None and peak]
+        share, limit = max(shares, default=(None, ""))
+        rows.append(
+            [
+                f"{row['op']} {row['phase']}",
+                f"{row['calls'] / profile['steps']:g}",
+                number(1e3 * row["seconds"] / profile["steps"]),
+                f"{100 * row['seconds'] / total:.1f} %",
+                *(number(None if rate is None else rate / 1e9) for rate in rates.values()),
+                "-" if share is None else f"{100 * share:.0f} % {limit}",
+            ]
+        )
+    return table(["op", "calls", "ms", "share", "GFLOP/s", "GB/s", "of peak"], rows)
+
+
+def section(name: str, content: Content) -> str:
+    """All that one machine has to say."""
+    parts = [f"### {name}", machine(content)]
+    results = content["results"]
+    if (IMAGES / f"{name}-chart.png").exists():
+        parts.append(f"![Times as fast as PyTorch's best variant](images/{name}-chart.png)")
+    for kind, title in RACES.items():
+        if chosen := [result for result in results if result["workload"]["kind"] == kind]:
+            parts += [f"#### {title}", race_table(chosen)]
+    if convs := [result for result in results if result["workload"]["kind"] == "ops"]:
+        parts += ["#### Convolutions", conv_table(convs)]
+    for kind, (title, columns) in EXTRAS.items():
+        if content.get(kind):
+            parts += [f"#### {title}", extra_table(content[kind], columns)]
+    for profile in content.get("profile", ()):
+        parts += [f"#### Where a step's time goes: {profile['name'].removeprefix('train ')}"]
+        if (IMAGES / f"{name}-roofline.png").exists():
+            parts.append(f"![The ops of a training step under the machine's limits](images/{name}-roofline.png)")
+        parts.append(profile_table(profile))
+    return "\n\n".join(parts)
+
+
+def fill(page: str, tables: str) -> str:
+    """``page`` with ``tables`` between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"tables.py: the page has no region from {BEGIN} to {END}.")
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def draw(name: str, content: Content) -> None:
+    """The figures that the file holds enough for."""
+    if any(result["best_torch"] for result in content["results"]):
+        figures.chart(content, IMAGES / f"{name}-chart.png")
+    if any(profile["peak"] for profile in content.get("profile", ())):
+        figures.roofline(content, IMAGES / f"{name}-roofline.png")
+
+
+def main(words: Sequence[str]) -> int:
+    check = "--check" in words
+    files = [Path(word) for word in words if word != "--check"]
+    contents = {
+        path.stem: json.loads(path.read_text())
+        for path in files or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    }
+    if not check:
+        for name, content in contents.items():
+            draw(name, content)
+    before = PAGE.read_text(encoding="utf-8")
+    after = fill(before, "\n\n".join(section(name, content) for name, content in contents.items()))
+    if check:
+        return int(before != after)
+    PAGE.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

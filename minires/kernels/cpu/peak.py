@@ -1,0 +1,98 @@
+"""What this CPU can do at most, measured with what kernels are made of.
+
+Two loops, each as simple as can be, and the fastest of some runs of each. Arithmetic: a tile of sums in registers, as
+every convolution has it, over factors that never leave the fastest cache. Memory: an array several times larger than
+the largest cache is multiplied by a number where it lies, so each byte is read once, written once, and nothing else
+moves. (Writing to a second array costs more than it shows: a CPU reads a line of memory before it changes it.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ...backend import Array
+from ...profiling import Peak, register_peak
+from ...threads import aligned, get_num_threads, share
+from .compiler import kernel
+from .simd import BLOCK, PIXELS, at, outer_add, places, put, start, store
+
+STEPS = 64  # of a tile before the same factors come again: 4 to 12 KB of them
+REPEATS = 40_000  # some milliseconds, or waking a thread would count
+BUDGET = 0.15  # seconds for each of the two
+LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
+
+_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+
+
+@kernel
+def _multiply_add(x, w, y, repeats):
+    """``y += repeats * sum of outer products``, for a tile. What is stored at the end cannot be left out before."""
+    rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
+    tile = start(y, 0)
+    for _ in range(repeats):
+        for k in range(STEPS):
+            tile = outer_add(tile, x, k * PIXELS, w, k * BLOCK)
+    store(y, rows, 0, tile)
+
+
+@kernel
+def _scale(x, factor, first, last):
+    for i in range(first, last):
+        put(x, i, at(x, i) * factor)
+
+
+@register_peak("cpu")
+@lru_cache
+def measure(threads: int) -> Peak:
+    """The peaks of that many threads at once, or of as many as kernels may use."""
+    threads = min(threads, get_num_threads())
+    return Peak(_arithmetic(threads), _memory(threads))
+
+
+def _arithmetic(threads: int) -> float:
+    factors = [(aligned(STEPS * PIXELS), aligned(STEPS * BLOCK), aligned(PIXELS * BLOCK)) for _ in range(threads)]
+    for x, w, y in factors:
+        x[:], w[:], y[:] = 1, 1, 0
+
+    def work(first: int, last: int) -> None:
+        for thread in range(first, last):
+            _multiply_add(*factors[thread], REPEATS)
+
+    return threads * 2 * REPEATS * STEPS * PIXELS * BLOCK / _best_time(lambda: share(work, threads))
+
+
+def _memory(threads: int) -> float:
+    x = large_array()
+
+    def work(first: int, last: int) -> None:
+        _scale(x, np.float32(-1), x.size * first // threads, x.size * last // threads)
+
+    return 2 * x.nbytes / _best_time(lambda: share(work, threads))
+
+
+def _best_time(run: Callable[[], None]) -> float:
+    """The seconds of the fastest run, of as many as there is time for."""
+    run()  # which may compile
+    times: list[float] = []
+    while sum(times) < BUDGET or len(times) < 3:
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def large_array() -> Array:
+    """Several times larger than the largest cache, as far as the system tells its size."""
+    sizes = [_bytes(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return np.ones(min(MOST, max(LEAST, 4 * max(sizes, default=0))) // 4, np.float32)
+
+
+def _bytes(path: Path) -> int:
+    """What a file like ``.../cache/index3/size`` says, e.g. ``32768K``."""
+    text = path.read_text().strip()
+    return int(text.rstrip("KMG") or 0) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)

@@ -1,0 +1,65 @@
+"""The loops that measure the peaks do what they are said to do; how fast they are is nobody's business here."""
+
+import numpy as np
+import pytest
+
+from minires import profiling
+from minires.dispatch import load_kernels
+
+if not load_kernels("cpu"):
+    pytest.skip("no kernels", allow_module_level=True)
+
+from minires.kernels.cpu import peak
+from minires.kernels.cpu.simd import BLOCK, PIXELS
+from minires.threads import aligned
+
+
+def test_every_multiply_add_is_done(rng):
+    """Whole numbers, so that the sum is exact in any order."""
+    x, w, y = aligned(peak.STEPS * PIXELS), aligned(peak.STEPS * BLOCK), aligned(PIXELS * BLOCK)
+    x[:], w[:], y[:] = rng.integers(-3, 4, x.size), rng.integers(-3, 4, w.size), 2
+    peak._multiply_add(x, w, y, 7)
+    expected = 2 + 7 * np.einsum("kp,kb->pb", x.reshape(-1, PIXELS), w.reshape(-1, BLOCK))
+    np.testing.assert_array_equal(y.reshape(PIXELS, BLOCK), expected)
+
+
+def test_every_number_is_scaled_once():
+    x = np.arange(1003, dtype=np.float32)
+    peak._scale(x, np.float32(-1), 1, 1000)
+    assert x[:2].tolist() == [0, -1] and x[999:].tolist() == [-999, 1000, 1001, 1002]
+    assert (x[1:1000] == -np.arange(1, 1000)).all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_measurement(threads, monkeypatch):
+    """Each thread does its part of both loops, and the rates are what was done by the time it took."""
+    monkeypatch.setattr("minires.threads._setting", 2)
+    monkeypatch.setattr(peak, "_best_time", lambda run: run() or 0.5)
+    monkeypatch.setattr(peak, "REPEATS", 2)
+    monkeypatch.setattr(peak, "large_array", lambda: array)
+    array = np.ones(1001, np.float32)
+    found = peak.measure.__wrapped__(threads)
+    used = min(threads, 2)
+    assert found.operations == used * 2 * 2 * peak.STEPS * PIXELS * BLOCK / 0.5
+    assert found.bytes == 2 * 4 * 1001 / 0.5 and (array == -1).all()
+
+
+def test_the_best_of_some_runs(monkeypatch):
+    times = iter([0.0, 9.0, 9.0, 10.0, 10.0, 13.0])  # the start and end of three runs
+    monkeypatch.setattr(peak.time, "perf_counter", lambda: next(times))
+    runs = []
+    assert peak._best_time(lambda: runs.append(1)) == 1.0 and len(runs) == 4
+
+
+@pytest.mark.parametrize(("text", "size"), [("32768K", 32 << 20), ("1M", 1 << 20), ("512", 512), ("", 0)])
+def test_sizes_of_caches(tmp_path, text, size):
+    (tmp_path / "size").write_text(text + "\n")
+    assert peak._bytes(tmp_path / "size") == size
+
+
+def test_the_large_array_is_larger_than_the_caches():
+    assert peak.LEAST <= peak.large_array().nbytes <= peak.MOST
+
+
+def test_the_profile_knows_how_to_measure():
+    assert profiling._measures["cpu"] is peak.measure
