@@ -60,7 +60,7 @@ def _minires(workload: Workload, threads: int) -> Step:
         return _minires_conv(workload, x)
     model = mr.models.build(workload.model, num_classes=workload.classes)
     if workload.kind == "infer":
-        folded = mr.nn.fold(model)
+        folded = mr.nn.fold(model, replay=True)
         return lambda: folded(x)
     optimizer = mr.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
 

@@ -18,7 +18,7 @@ from .process import Process
 from .workloads import Workload
 
 PAUSE = 0.15  # seconds between two: the threads of the last one may still be spinning
-SECONDS_OF_A_TURN = 0.4
+SECONDS_OF_A_TURN = 1.0
 
 
 @dataclass

@@ -11,6 +11,14 @@ from numba import njit
 
 # What the compiler may assume: sums may be reordered, but NaN and infinity mean what they mean.
 FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
+# Without reference counts, which each use of an array would change: a kernel is given its memory, and allocates none.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "_nrt": False,
+    "fastmath": FASTMATH,
+    "error_model": "numpy",
+    "boundscheck": False,
+}
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 ).hexdigest()
@@ -18,12 +26,16 @@ _SOURCES = hashlib.sha256(
 
 def inlined(function: Callable[..., Any]) -> Any:
     """A part of kernels, which is copied into each of them: a call would take longer than what it does."""
-    return njit(nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False, forceinline=True)(function)
+    return njit(nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False, forceinline=True)(
+        function
+    )
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call, without bounds checks, without Python's lock; later processes load the result."""
-    compiled = njit(cache=True, nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False)(function)
+    compiled = njit(cache=True, nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False)(
+        function
+    )
     # Numba compares the date of the file that holds the function; what it uses of the other files counts as well.
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):

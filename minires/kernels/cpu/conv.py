@@ -28,7 +28,7 @@ def split(pictures: int) -> int:
 def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """(N, H, W, C) -> (N, OH, OW, O), by weights (O, C, KH, KW)."""
     if winograd.fits(x, len(weight), window):
-        return winograd.convolve(x, winograd.transform(weight, flipped=False), bias, window.padding)
+        return winograd.convolve(x, winograd.transform(weight, flipped=False), len(weight), bias, window.padding)
     plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, split(len(x)))
     return gather(x, pack(weight, plan, channels_first=False), plan, bias)
 
@@ -37,7 +37,7 @@ def backward(dy: Array, weight: Array, bias: Array | None, window: Window, pictu
     """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``picture`` is (H, W), by the same weights."""
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]
-        return winograd.convolve(dy, winograd.transform(weight, flipped=True), bias, padding)
+        return winograd.convolve(dy, winograd.transform(weight, flipped=True), weight.shape[1], bias, padding)
     plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(picture), weight.shape[1], window, split(len(dy)))
     return gather(dy, pack(weight, plan, channels_first=True), plan, bias)
 
@@ -94,7 +94,9 @@ def conv2d_act(op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Ar
     if winograd.fits(block, len(weight), op.window):
         if "winograd" not in op.prepared:
             op.prepared["winograd"] = winograd.transform(contiguous(weight), flipped=False)
-        return as_pictures(winograd.convolve(block, op.prepared["winograd"], bias, op.window.padding, more, relu))
+        return as_pictures(
+            winograd.convolve(block, op.prepared["winograd"], len(weight), bias, op.window.padding, more, relu)
+        )
     plan = forward_plan(block.shape[1:3], block.shape[3], len(weight), op.window, split(len(block)))
     if "gather" not in op.prepared:
         op.prepared["gather"] = pack(contiguous(weight), plan, channels_first=False)

@@ -2,14 +2,13 @@
 
 A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
 memory has to be mapped and cleared again page by page at the next step, which was a fifth of ResNet-20's step when it
-was measured. So a block whose last array has gone waits here for the next array of its size, or of not much less. Memory
-is only asked of the system when no block fits, and as many waiting bytes are let go at that moment.
+was measured. So a block whose last array has gone waits here for the next array of its size, or of not much less.
+Memory is only asked of the system when no block fits, and as many waiting bytes are let go at that moment.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 

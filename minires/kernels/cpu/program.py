@@ -1,8 +1,8 @@
 """A whole network in one call: its layers as a list of steps, which compiled code walks through.
 
-For one small picture, Python needs longer to call twenty layers than the layers take. And for many pictures, layer after
-layer sends every activation through memory, though a few pictures at a time would stay in the cache. So the ops of a
-folded network are watched once, and written down as *steps*: what to compute, from where to where in one piece of
+For one small picture, Python needs longer to call twenty layers than the layers take. And for many pictures, layer
+after layer sends every activation through memory, though a few pictures at a time would stay in the cache. So the ops
+of a folded network are watched once, and written down as *steps*: what to compute, from where to where in one piece of
 memory, and the tables and sizes that the kernels of this room need::
 
     step 0   LOAD      pictures --> memory[0]
@@ -10,9 +10,9 @@ memory, and the tables and sizes that the kernels of this room need::
     step 2   WINOGRAD  memory[a] --> memory[b], plus the shortcut at memory[0]
     ...
 
-The steps run for some pictures at a time. With as many pictures as threads or more, each thread takes pictures of its
-own through all steps, in memory of its own, and never waits for another. With fewer, the threads share the work of each
-step, and meet after it (see team.py).
+The steps (see steps.py) run for some pictures at a time. With as many pictures as threads or more, each thread takes
+pictures of its own through all steps, in memory of its own, and never waits for another. With fewer, the threads share
+the work of each step, and meet after it (see team.py).
 """
 
 from __future__ import annotations
@@ -34,145 +34,20 @@ from ...tensor import Tensor
 from ...threads import aligned, get_num_threads, scratch, share
 from . import plan as gathering
 from . import winograd
-from .compiler import inlined, kernel
 from .conv import ONE
-from .gather import gather_units, pack
+from .gather import pack
 from .layout import contiguous, is_float32
 from .registry import register
-from .simd import BLOCK, PIXELS, at, put
-from .team import GIVEN_UP, meet
-from .winograd import convolve_units
+from .simd import BLOCK, PIXELS
+from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
+from .team import GIVEN_UP
 
-LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the pictures that go through the steps together
 MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all pictures
-TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
-SIZES = tuple(dict.fromkeys((*gathering.Geometry._fields, *winograd.Geometry._fields)))
-STEP = np.dtype(
-    [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
-    + [(name, np.int64) for name in ("row", "column", "size", "before")]  # of the source's pictures; new channels
-    + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]
-    + [(name, np.int64) for name in SIZES]
-)
 
 
-class Unsuitable(Exception):
-    """The network does something that steps cannot."""
-
-
-@inlined
-def _part(units, rank, members):
-    return units * rank // members, units * (rank + 1) // members
-
-
-@inlined
-def _load(x, memory, step, strides, picture, n, rank, members):
-    """Pictures in the order that the user's lie in memory, channels last."""
-    first, last = _part(step.height, rank, members)
-    for i in range(n):
-        for row in range(first, last):
-            to = step.target + ((i * step.height + row) * step.width) * step.channels
-            begin = (picture + i) * strides[0] + row * strides[2]
-            for column in range(step.width):
-                for c in range(step.channels):
-                    put(memory, to, at(x, begin + column * strides[3] + c * strides[1]))
-                    to += 1
-
-
-@inlined
-def _pad(memory, step, n, rank, members):
-    """Some pixels of each picture, and channels of zeros before and behind theirs."""
-    first, last = _part(step.out_height, rank, members)
-    for i in range(n):
-        for row in range(first, last):
-            to = step.target + ((i * step.out_height + row) * step.out_width) * step.out_channels
-            for column in range(step.out_width):
-                begin = step.source + i * step.size + row * step.row + column * step.column
-                for c in range(step.out_channels):
-                    put(memory, to + c, np.float32(0))
-                for c in range(step.channels):
-                    put(memory, to + step.before + c, at(memory, begin + c))
-                to += step.out_channels
-
-
-@inlined
-def _average(memory, step, n, rank, members):
-    first, last = _part(step.channels, rank, members)
-    pixels = step.height * step.width
-    for i in range(n):
-        for c in range(first, last):
-            total = 0.0
-            for p in range(pixels):
-                total += at(memory, step.source + (i * pixels + p) * step.channels + c)
-            put(memory, step.target + i * step.channels + c, np.float32(total / pixels))
-
-
-@inlined
-def _gather_geometry(s):
-    return gathering.Geometry(
-        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach,
-        s.direct, s.pictures, s.bands, s.band_rows, s.out_channels, s.out_size,
-    )  # fmt: skip
-
-
-@inlined
-def _winograd_geometry(s):
-    return winograd.Geometry(
-        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.pictures, s.bands,
-        s.band_rows, s.patch_rows, s.patch_columns, s.out_height, s.out_width, s.out_channels, s.patches,
-    )  # fmt: skip
-
-
-@kernel
-def _run(
-    steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
-    first, last, rank, members, sync,
-):  # fmt: skip
-    for picture in range(first, last, together):
-        n = min(together, last - picture)
-        for s in range(len(steps)):
-            step = steps[s]
-            if s > 0 and members > 1 and not meet(sync, members):
-                return
-            if step.kind == LOAD:
-                _load(x, memory, step, strides, picture, n, rank, members)
-            elif step.kind == PAD:
-                _pad(memory, step, n, rank, members)
-            elif step.kind == AVERAGE:
-                _average(memory, step, n, rank, members)
-            else:
-                source, target = memory[step.source :], memory[step.target :]
-                shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
-                units = n * step.bands if step.bands > 1 else (n + step.pictures - 1) // step.pictures
-                where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
-                if step.kind == WINOGRAD:
-                    begin, end = 0, step.out_channels
-                    unit, behind = _part(units, rank, members)
-                    if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
-                        begin, end = _part(step.out_channels // BLOCK, rank, members)
-                        begin, end, unit, behind = begin * BLOCK, end * BLOCK, 0, units
-                    convolve_units(
-                        source, w, bias, shortcut, target, padded, patches, products, table, zeros,
-                        _winograd_geometry(step), where, into, tables[step.some_rows : step.some_rows_end],
-                        tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
-                        n, step.adds != 0, step.relu != 0, begin, end, unit, behind,
-                    )  # fmt: skip
-                else:
-                    unit, behind = _part(units, rank, members)
-                    gather_units(
-                        source, w, bias, shortcut, target, padded, products, _gather_geometry(step), where, into,
-                        tables[step.taps : step.taps_end],
-                        tables[step.phases : step.phases_end].reshape((-1, gathering.PHASE_FIELDS)),
-                        n, step.adds != 0, step.relu != 0, unit, behind,
-                    )  # fmt: skip
-        if members > 1 and not meet(sync, members):
-            return
-        if rank == 0:
-            begin = steps[len(steps) - 1].target
-            for i in range(n * outputs):
-                put(y, picture * outputs + i, at(memory, begin + i))
-        if members > 1 and not meet(sync, members):
-            return
+class UnsuitableError(Exception):
+    """The network does something that steps cannot; it never reaches users."""
 
 
 class Program:
@@ -195,11 +70,11 @@ class Program:
         for time, (op, arrays, result) in enumerate(watched):
             self._write_down(op, arrays, result, time)
         if id(output) not in self._places or len(output) != n or output.ndim != 2:
-            raise Unsuitable
+            raise UnsuitableError
         self.outputs = output.shape[1]
         if sum(map(len, self._weights)) > MOST_WEIGHTS:
-            raise Unsuitable
-        largest = max(size for _, size in self._sizes)
+            raise UnsuitableError
+        largest = max(size for _, size in self._places.values())
         self.together = max(1, CACHE_FLOATS // largest)
         self._close()
 
@@ -223,7 +98,7 @@ class Program:
         elif isinstance(op, Pad) and op.value == 0 and not any((*op.widths[0], *op.widths[2], *op.widths[3])):
             self._padding(arrays[0], result, op.widths[1][0], time)
         else:
-            raise Unsuitable
+            raise UnsuitableError
         for x in arrays:
             self._release(x, time)
 
@@ -232,7 +107,7 @@ class Program:
         time: int,
     ) -> None:  # fmt: skip
         if not is_float32(x, weight, bias, *shortcut):
-            raise Unsuitable
+            raise UnsuitableError
         size, outputs, channels = (*x.shape[2:], 1, 1)[:2], len(weight), x.shape[1]
         more = {
             "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
@@ -267,7 +142,7 @@ class Program:
         pixel = source.strides[1] * channels  # in memory, the channels of the source lie side by side
         (_, _, row, column), (_, outputs, oh, ow) = x.strides, result.shape
         if x.shape[1] != channels or offset != 0 or source.strides[1] != 4 or row % pixel or column % pixel:
-            raise Unsuitable
+            raise UnsuitableError
         self._add(
             PAD, source=self._where(source), target=self._place(result, time), size=rows * columns * channels,
             row=row // 4, column=column // 4, before=before, channels=channels, out_channels=outputs, out_height=oh,
@@ -289,12 +164,8 @@ class Program:
 
     def _where(self, x: Array) -> int:
         if id(x) not in self._places:
-            raise Unsuitable
+            raise UnsuitableError
         return self._places[id(x)][0]
-
-    @property
-    def _sizes(self) -> list[tuple[int, int]]:
-        return list(self._places.values())
 
     def _place(self, x: Array, time: int) -> int:
         size = x.size // len(x)
@@ -309,7 +180,7 @@ class Program:
         return place[0]
 
     def _release(self, x: Array, time: int) -> None:
-        owner, array = self._views.get(id(x), (id(x), x))
+        owner = self._views[id(x)][0] if id(x) in self._views else id(x)
         if owner in self._places and self._last_use.get(owner, 0) == time:
             place = self._places[owner]
             if place not in self._free:
@@ -368,20 +239,20 @@ class Program:
         common = aligned(self.floats) if self.members > 1 else None
         flat_y = y.reshape(-1)
 
-        def run(first: int, last: int, rank: int) -> None:
+        def run_as(first: int, last: int, rank: int) -> None:
             memory = scratch(self.floats, "activations") if common is None else common
             areas = (scratch(floats, name) for name, floats in self._scratch.items())
-            _run(
+            run(
                 self.steps, self.tables, self.weights, memory, *areas, zeros, flat, strides, flat_y, self.outputs,
                 self.together, first, last, rank, self.members, sync,
             )  # fmt: skip
 
         def alone(first: int, last: int) -> None:
-            run(first, last, 0)
+            run_as(first, last, 0)
 
         def as_member(rank: int, _: int) -> None:
             try:
-                run(0, n, rank)
+                run_as(0, n, rank)
             except BaseException:
                 sync[GIVEN_UP] = 1  # the others must not wait for this thread
                 raise
@@ -407,7 +278,7 @@ def replay(op: Replay, x: Array) -> Any:
             output = op.model(Tensor.wrap(few))
         try:
             op.programs[key] = Program(watched, few, output.data, members)
-        except Unsuitable:
+        except UnsuitableError:
             op.programs[key] = None
     program = op.programs[key]
     return NotImplemented if program is None else program(x)

@@ -29,7 +29,7 @@ import numpy as np
 
 from ...backend import Array
 from ...ops.conv import Window
-from ...threads import aligned, get_num_threads, scratch, share
+from ...threads import get_num_threads, scratch, share
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
@@ -37,7 +37,7 @@ from .plan import units
 from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
-MOST_CHANNELS = 256  # beyond, 36 matrices of weights do not stay in any
+LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
 
 A, B = np.float32(0.75), np.float32(1.5)
 A2, B2, A3, B3 = A * A, B * B, A * A * A, B * B * B
@@ -75,8 +75,7 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
         and window.stride == window.dilation == (1, 1)
         and channels % LANES == 0
         and out_channels % BLOCK == 0
-        and 16 <= channels <= MOST_CHANNELS
-        and out_channels <= MOST_CHANNELS
+        and channels >= 16
         and x.size >= 8192
     )
 
@@ -110,7 +109,7 @@ def plan(
 
 def patches_at_once(channels: int) -> int:
     """How many patches are spread before they are multiplied."""
-    return PATCHES if channels <= 32 else PATCHES // 2
+    return PATCHES // 2 if 32 < channels <= 128 else PATCHES
 
 
 def scratch_floats(g: Geometry) -> dict[str, int]:
@@ -204,7 +203,7 @@ def convolve_units(
                 corner = origin + at(where, chunk + p)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
-            k = 36 * g.channels * first_output
+            k = first_output // BLOCK * 36 * (g.channels * BLOCK + LANES)
             for block in range(first_output, last_output, BLOCK):
                 for e in range(36):
                     for p in range(0, count, PIXELS):
@@ -213,7 +212,7 @@ def convolve_units(
                         for j in range(g.channels):
                             tile = multiply_add(tile, patches, here, e * step + j, w, k + j * BLOCK)
                         store(products, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * product_step + p * BLOCK, tile)
-                    k += g.channels * BLOCK
+                    k += g.channels * BLOCK + LANES
                 for p in range(count):
                     for v in range(0, BLOCK, LANES):
                         for c in range(6):
@@ -244,9 +243,10 @@ def _values(g0, g1, g2):
 
 
 @kernel
-def _transform_weights(weight, packed, g, t, flipped, first, last):
-    """(block, 36, C, BLOCK), the blocks from first to last."""
+def _transform_weights(weight, packed, g, table, flipped, first, last):
+    """(block, 36, C * BLOCK and a gap, or they would compete for the same places of the cache), first to last block."""
     inputs = weight.shape[0] if flipped else weight.shape[1]
+    step = inputs * BLOCK + LANES
     for block in range(first, last):
         for c in range(inputs):
             for o in range(BLOCK):
@@ -258,20 +258,20 @@ def _transform_weights(weight, packed, g, t, flipped, first, last):
                             g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
             for v in range(0, BLOCK, LANES):
                 for j in range(3):
-                    s = _values(load(g, j * BLOCK + v), load(g, (3 + j) * BLOCK + v), load(g, (6 + j) * BLOCK + v))
-                    for i in range(6):
-                        save(t, (3 * i + j) * LANES, s[i])
+                    k = j * BLOCK + v
+                    s = _values(load(g, k), load(g, k + 3 * BLOCK), load(g, k + 6 * BLOCK))
+                    save6(table, j * LANES, 3 * LANES, s)
                 for i in range(6):
                     k = 3 * i * LANES
-                    s = _values(load(t, k), load(t, k + LANES), load(t, k + 2 * LANES))
-                    for j in range(6):
-                        save(packed, ((block * 36 + 6 * i + j) * inputs + c) * BLOCK + v, s[j])
+                    s = _values(load(table, k), load(table, k + LANES), load(table, k + 2 * LANES))
+                    save6(packed, (block * 36 + 6 * i) * step + c * BLOCK + v, step, s)
 
 
 def transform(weight: Array, flipped: bool) -> Array:
     """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
-    packed = aligned(weight.size * 4)
-    blocks = weight.shape[1 if flipped else 0] // BLOCK
+    inputs, outputs = weight.shape[:2] if flipped else weight.shape[1::-1]
+    blocks = outputs // BLOCK
+    packed = empty((blocks * 36 * (inputs * BLOCK + LANES),))
 
     def work(first: int, last: int) -> None:
         filters, table = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
@@ -284,6 +284,7 @@ def transform(weight: Array, flipped: bool) -> Array:
 def convolve(
     x: Array,
     transformed: Array,
+    outputs: int,
     bias: Array | None,
     padding: tuple[int, int],
     shortcut: Array | None = None,
@@ -291,8 +292,8 @@ def convolve(
 ) -> Array:
     """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
     n, h, w, channels = x.shape
-    outputs = transformed.size // (36 * channels)
-    split = -(-get_num_threads() // n)
+    by_outputs = transformed.size > LARGE_WEIGHTS
+    split = 1 if by_outputs else -(-get_num_threads() // n)
     g, *tables = plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
     y = empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
@@ -300,13 +301,16 @@ def convolve(
     shift = np.zeros(outputs, np.float32) if bias is None else bias
     zeros, of_patch = np.zeros(BLOCK, np.float32), np.arange(g.patches) * channels
 
+    all_units = units(g, n)
+
     def work(first: int, last: int) -> None:
+        part = (first * BLOCK, last * BLOCK, 0, all_units) if by_outputs else (0, outputs, first, last)
         convolve_units(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
             *(scratch(floats, name) for name, floats in scratch_floats(g).items()), zeros, g, *tables, of_patch, n,
-            shortcut is not None, relu, 0, outputs, first, last,
+            shortcut is not None, relu, *part,
         )  # fmt: skip
 
-    share(work, units(g, n), y.size * channels / 10)
+    share(work, outputs // BLOCK if by_outputs else all_units, y.size * channels / 10)
     return y

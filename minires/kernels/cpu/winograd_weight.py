@@ -20,10 +20,25 @@ from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import units
-from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start
+from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start, store
 from .winograd import (
-    A2, A3, AT_0, AT_A, AT_B, B2, B3, PATCHES, A, B, load4, load6, plan, save6, spread_patch,
-)  # fmt: skip
+    A2,
+    A3,
+    AT_0,
+    AT_A,
+    AT_B,
+    B2,
+    B3,
+    LARGE_WEIGHTS,
+    PATCHES,
+    A,
+    B,
+    load4,
+    load6,
+    plan,
+    save6,
+    spread_patch,
+)
 
 
 @inlined
@@ -36,7 +51,12 @@ def _spread_upstream(y):
 @inlined
 def _filter(m):
     """values^T: three numbers of the filter from six sums."""
-    even_a, odd_a, even_b, odd_b = AT_A * (m[1] + m[2]), AT_A * (m[1] - m[2]), AT_B * (m[3] + m[4]), AT_B * (m[3] - m[4])
+    even_a, odd_a, even_b, odd_b = (
+        AT_A * (m[1] + m[2]),
+        AT_A * (m[1] - m[2]),
+        AT_B * (m[3] + m[4]),
+        AT_B * (m[3] - m[4]),
+    )
     return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
 
 
@@ -54,14 +74,15 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 @kernel
 def _correlate(
-    x, dy, panel, padded, patches, upstreams, table, zeros, g, where, into, some_rows, some_columns, n, first, last
+    x, dy, panel, padded, patches, upstreams, table, zeros, g, where, into, some_rows, some_columns, n, first_output,
+    last_output, first, last,
 ):  # fmt: skip
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = g.patches * g.channels + LANES, g.patches * g.out_channels + LANES
     rows_of_tile = places(_ROWS_OF_TILE, 0, PIXELS - 1)
-    for i in range(len(panel)):
-        put(panel, i, ZERO)
+    tiles = (g.channels + PIXELS - 1) // PIXELS
+    starts = True
     for unit in range(first, last):
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
         row0 = unit % g.bands * g.band_rows
@@ -79,7 +100,7 @@ def _correlate(
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
                 rows, columns = at(some_rows, chunk + p), at(some_columns, chunk + p)
-                for c in range(0, g.out_channels, LANES):
+                for c in range(first_output, last_output, LANES):
                     source, to = target + at(into, chunk + p) + c, p * g.out_channels + c
                     if rows == 4 and columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
@@ -91,9 +112,9 @@ def _correlate(
                                 number = load(dy, source + r * out_row + q * g.out_channels)
                                 save(table, (36 + 4 * r + q) * LANES, number)
                         _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
-            here = 0
             for e in range(36):
-                for block in range(0, g.out_channels, BLOCK):
+                for block in range(first_output, last_output, BLOCK):
+                    here = (e * g.out_channels + block) * tiles * PIXELS
                     for c in range(0, g.channels, PIXELS):
                         tile = start(zeros, 0)
                         j, k = e * step + c, e * out_step + block
@@ -101,8 +122,12 @@ def _correlate(
                             tile = outer_add(tile, patches, j, upstreams, k)
                             j += g.channels
                             k += g.out_channels
-                        add_to(panel, rows_of_tile, here, tile)
+                        if starts:
+                            store(panel, rows_of_tile, here, tile)
+                        else:
+                            add_to(panel, rows_of_tile, here, tile)
                         here += PIXELS * BLOCK
+            starts = False
 
 
 @kernel
@@ -140,21 +165,24 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     """The gradient (O, C, 3, 3) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
-    g, *tables = plan((h, w), channels, outputs, padding, 1, PATCHES)
-    pieces = slices(units(g, n))
     sums = 36 * outputs * -(-channels // PIXELS) * PIXELS
-    panels = empty((len(pieces), sums))
+    by_outputs = sums > LARGE_WEIGHTS
+    g, *tables = plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
+    pieces = slices(outputs // BLOCK if by_outputs else units(g, n))
+    panels = empty((1 if by_outputs else len(pieces), sums))
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
     def work(first: int, last: int) -> None:
         for piece in range(first, last):
+            begin, end = pieces[piece]
+            part = (begin * BLOCK, end * BLOCK, 0, units(g, n)) if by_outputs else (0, outputs, begin, end)
             _correlate(
-                flat_x, flat_dy, panels[piece],
+                flat_x, flat_dy, panels[0 if by_outputs else piece],
                 scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
                 scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
                 scratch(36 * (g.patches * outputs + LANES), "products"), scratch(54 * LANES, "table"), zeros, g,
-                *tables, n, *pieces[piece],
+                *tables, n, *part,
             )  # fmt: skip
 
     share(work, len(pieces))

@@ -1,0 +1,142 @@
+"""Walk through the steps of a network: the compiled half of program.py."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import plan as gathering
+from . import winograd
+from .compiler import inlined, kernel
+from .gather import gather_units
+from .simd import BLOCK, at, put
+from .team import meet
+from .winograd import convolve_units
+
+LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)  # the kinds of steps
+TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
+SIZES = tuple(dict.fromkeys((*gathering.Geometry._fields, *winograd.Geometry._fields)))
+STEP = np.dtype(
+    [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
+    + [(name, np.int64) for name in ("row", "column", "size", "before")]  # of PAD: steps in the source, new channels
+    + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # where in all tables
+    + [(name, np.int64) for name in SIZES]
+)
+
+
+@inlined
+def _part(units, rank, members):
+    return units * rank // members, units * (rank + 1) // members
+
+
+@inlined
+def _load(x, memory, step, strides, picture, n, rank, members):
+    """Pictures in the order that the user's lie in memory, channels last."""
+    first, last = _part(step.height, rank, members)
+    for i in range(n):
+        for row in range(first, last):
+            to = step.target + ((i * step.height + row) * step.width) * step.channels
+            begin = (picture + i) * strides[0] + row * strides[2]
+            for column in range(step.width):
+                for c in range(step.channels):
+                    put(memory, to, at(x, begin + column * strides[3] + c * strides[1]))
+                    to += 1
+
+
+@inlined
+def _pad(memory, step, n, rank, members):
+    """Some pixels of each picture, and channels of zeros before and behind theirs."""
+    first, last = _part(step.out_height, rank, members)
+    for i in range(n):
+        for row in range(first, last):
+            to = step.target + ((i * step.out_height + row) * step.out_width) * step.out_channels
+            for column in range(step.out_width):
+                begin = step.source + i * step.size + row * step.row + column * step.column
+                for c in range(step.out_channels):
+                    put(memory, to + c, np.float32(0))
+                for c in range(step.channels):
+                    put(memory, to + step.before + c, at(memory, begin + c))
+                to += step.out_channels
+
+
+@inlined
+def _average(memory, step, n, rank, members):
+    first, last = _part(step.channels, rank, members)
+    pixels = step.height * step.width
+    for i in range(n):
+        for c in range(first, last):
+            total = 0.0
+            for p in range(pixels):
+                total += at(memory, step.source + (i * pixels + p) * step.channels + c)
+            put(memory, step.target + i * step.channels + c, np.float32(total / pixels))
+
+
+@inlined
+def _gather_geometry(s):
+    return gathering.Geometry(
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach,
+        s.direct, s.pictures, s.bands, s.band_rows, s.out_channels, s.out_size,
+    )  # fmt: skip
+
+
+@inlined
+def _winograd_geometry(s):
+    return winograd.Geometry(
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.pictures, s.bands,
+        s.band_rows, s.patch_rows, s.patch_columns, s.out_height, s.out_width, s.out_channels, s.patches,
+    )  # fmt: skip
+
+
+@kernel
+def run(
+    steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
+    first, last, rank, members, sync,
+):  # fmt: skip
+    """Pictures ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
+
+    One of several ``members``, ``rank``, does its part of each step, and meets the others.
+    """
+    for picture in range(first, last, together):
+        n = min(together, last - picture)
+        for s in range(len(steps)):
+            step = steps[s]
+            if s > 0 and members > 1 and not meet(sync, members):
+                return
+            if step.kind == LOAD:
+                _load(x, memory, step, strides, picture, n, rank, members)
+            elif step.kind == PAD:
+                _pad(memory, step, n, rank, members)
+            elif step.kind == AVERAGE:
+                _average(memory, step, n, rank, members)
+            else:
+                source, target = memory[step.source :], memory[step.target :]
+                shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
+                units = n * step.bands if step.bands > 1 else (n + step.pictures - 1) // step.pictures
+                where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
+                if step.kind == WINOGRAD:
+                    begin, end = 0, step.out_channels
+                    unit, behind = _part(units, rank, members)
+                    if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
+                        begin, end = _part(step.out_channels // BLOCK, rank, members)
+                        begin, end, unit, behind = begin * BLOCK, end * BLOCK, 0, units
+                    convolve_units(
+                        source, w, bias, shortcut, target, padded, patches, products, table, zeros,
+                        _winograd_geometry(step), where, into, tables[step.some_rows : step.some_rows_end],
+                        tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
+                        n, step.adds != 0, step.relu != 0, begin, end, unit, behind,
+                    )  # fmt: skip
+                else:
+                    unit, behind = _part(units, rank, members)
+                    gather_units(
+                        source, w, bias, shortcut, target, padded, products, _gather_geometry(step), where, into,
+                        tables[step.taps : step.taps_end],
+                        tables[step.phases : step.phases_end].reshape((-1, gathering.PHASE_FIELDS)),
+                        n, step.adds != 0, step.relu != 0, unit, behind,
+                    )  # fmt: skip
+        if members > 1 and not meet(sync, members):
+            return
+        if rank == 0:
+            begin = steps[len(steps) - 1].target
+            for i in range(n * outputs):
+                put(y, picture * outputs + i, at(memory, begin + i))
+        if members > 1 and not meet(sync, members):
+            return
