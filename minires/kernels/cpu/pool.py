@@ -8,37 +8,46 @@ import numpy as np
 
 from ...backend import Array
 from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ...threads import share
+from ...threads import scratch, share
 from .compiler import kernel
 from .layout import as_pictures, channels_last, contiguous, is_float32
 from .memory import empty
 from .registry import register
+from .simd import at, put
 
 
 @kernel
-def _max_pool(x, y, winner, kernel, stride, padding, first, last):
-    """Pictures ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first."""
-    _, height, width, channels = x.shape
-    _, oh, ow, _ = y.shape
+def _max_pool(x, y, winner, best, who, sizes, kernel, stride, padding, first, last):
+    """Pictures ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first.
+
+    Nothing branches in the innermost loop, and all its numbers are floats: so it is compiled to vectors.
+    """
+    height, width, oh, ow, channels = sizes
+    to = first * oh * ow * channels
     for n in range(first, last):
         for p in range(oh):
             for q in range(ow):
-                best, who = y[n, p, q], winner[n, p, q]
-                best[:] = -np.inf
-                who[:] = 0
+                for c in range(channels):
+                    put(best, c, np.float32(-np.inf))
+                    put(who, c, np.float32(0))
                 for i in range(kernel[0]):
                     row = p * stride[0] + i - padding[0]
                     if 0 <= row < height:
                         for j in range(kernel[1]):
                             column = q * stride[1] + j - padding[1]
                             if 0 <= column < width:
-                                number = i * kernel[1] + j
+                                here = ((n * height + row) * width + column) * channels
+                                number = np.float32(i * kernel[1] + j)
                                 for c in range(channels):
-                                    value = x[n, row, column, c]
+                                    value, top = at(x, here + c), at(best, c)
                                     # a NaN wins against numbers, and keeps its place
-                                    if value > best[c] or (value != value and best[c] == best[c]):
-                                        best[c] = value
-                                        who[c] = number
+                                    wins = (value > top) | ((value != value) & (top == top))
+                                    put(best, c, value if wins else top)
+                                    put(who, c, number if wins else at(who, c))
+                for c in range(channels):
+                    put(y, to + c, at(best, c))
+                    put(winner, to + c, np.uint8(at(who, c)))
+                to += channels
 
 
 @kernel
@@ -62,8 +71,15 @@ def max_pool2d(op: MaxPool2d, x: Array) -> Array:
     block = channels_last(x)
     y = empty((len(x), *window.output_size("max_pool2d", *x.shape[2:]), x.shape[1]))
     op.winner = np.empty(y.shape, np.uint8)
-    sizes = window.kernel, window.stride, window.padding
-    share(lambda first, last: _max_pool(block, y, op.winner, *sizes, first, last), len(x), x.size)
+    flat = block.reshape(-1), y.reshape(-1), op.winner.reshape(-1)
+    sizes = *x.shape[2:], *y.shape[1:]
+    window_sizes = window.kernel, window.stride, window.padding
+
+    def work(first: int, last: int) -> None:
+        rows = scratch(x.shape[1], "best"), scratch(x.shape[1], "who")
+        _max_pool(*flat, *rows, sizes, *window_sizes, first, last)
+
+    share(work, len(x), x.size)
     return as_pictures(y)
 
 
