@@ -99,6 +99,16 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
             raise error
 
 
+def take_turns(work: Callable[[np.ndarray[Any, Any], int], Any], units: int, nanoseconds: float = math.inf) -> None:
+    """Call ``work(turn, units)`` on each thread, for work whose result does not depend on who does what.
+
+    ``turn`` is an array of one counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until there
+    are none. A thread that comes late, or is slower, does fewer.
+    """
+    turn = np.zeros(1, np.int64)
+    share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)
+
+
 def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
     """At least ``floats`` float32 numbers of this thread's own memory, with anything in them.
 

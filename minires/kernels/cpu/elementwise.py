@@ -9,33 +9,49 @@ import numpy as np
 from ...backend import Array
 from ...ops.activation import ReLU, ResidualAdd
 from ...ops.arithmetic import Add
-from ...threads import share
+from ...threads import take_turns
 from .compiler import kernel
 from .layout import alike, is_float32, same_as
 from .registry import register
+from .simd import at, put
+from .team import next_turn
+
+PART = 16384  # numbers of a turn
+ZERO = np.float32(0)
 
 
 @kernel
-def _relu(x, y, first, last):
-    for i in range(first, last):
-        y[i] = x[i] if not x[i] <= 0 else np.float32(0)  # NaN stays NaN
+def _relu(x, y, turn, parts):
+    part = next_turn(turn)
+    while part < parts:
+        for i in range(part * PART, min(part * PART + PART, len(x))):
+            put(y, i, at(x, i) if not at(x, i) <= 0 else ZERO)  # NaN stays NaN
+        part = next_turn(turn)
 
 
 @kernel
-def _relu_backward(y, dy, dx, first, last):
-    for i in range(first, last):
-        dx[i] = dy[i] if y[i] > 0 else np.float32(0)
+def _relu_backward(y, dy, dx, turn, parts):
+    part = next_turn(turn)
+    while part < parts:
+        for i in range(part * PART, min(part * PART + PART, len(dx))):
+            put(dx, i, at(dy, i) if at(y, i) > 0 else ZERO)
+        part = next_turn(turn)
 
 
 @kernel
-def _add(a, b, y, relu, first, last):
-    if relu:
-        for i in range(first, last):
-            total = a[i] + b[i]
-            y[i] = total if not total <= 0 else np.float32(0)
-    else:
-        for i in range(first, last):
-            y[i] = a[i] + b[i]
+def _add(a, b, y, relu, turn, parts):
+    floor = np.float32(0 if relu else -np.inf)
+    part = next_turn(turn)
+    while part < parts:
+        for i in range(part * PART, min(part * PART + PART, len(y))):
+            total = at(a, i) + at(b, i)
+            put(y, i, total if not total <= floor else floor)
+        part = next_turn(turn)
+
+
+def _share(kernel: Any, *arguments: Any) -> None:
+    size = arguments[0].size
+    take_turns(lambda turn, parts: kernel(*arguments, turn, parts), -(-size // PART), size / 2)
 
 
 @register(ReLU, "forward")
@@ -43,7 +59,7 @@ def relu(op: ReLU, x: Array) -> Array:
     flat = alike(x, y := same_as(x)) if is_float32(x) else None
     if flat is None:
         return NotImplemented
-    share(lambda first, last: _relu(*flat, first, last), x.size, x.size / 2)
+    _share(_relu, *flat)
     return y
 
 
@@ -52,7 +68,7 @@ def relu_backward(op: ReLU, upstream: Array) -> Any:
     flat = alike(op.output.data, upstream, dx := same_as(upstream)) if is_float32(upstream) else None
     if flat is None:
         return NotImplemented
-    share(lambda first, last: _relu_backward(*flat, first, last), dx.size, dx.size / 2)
+    _share(_relu_backward, *flat)
     return (dx,)
 
 
@@ -61,7 +77,7 @@ def residual_add(op: ResidualAdd, branch: Array, shortcut: Array) -> Array:
     flat = alike(branch, shortcut, y := same_as(branch)) if is_float32(branch, shortcut) else None
     if flat is None:
         return NotImplemented
-    share(lambda first, last: _add(*flat, op.activation == "relu", first, last), y.size, y.size / 2)
+    _share(_add, *flat, op.activation == "relu")
     return y
 
 
@@ -78,5 +94,5 @@ def add(op: Add, a: Array, b: Array) -> Array:
     flat = alike(a, b, y := same_as(a)) if is_float32(a, b) else None
     if flat is None:
         return NotImplemented
-    share(lambda first, last: _add(*flat, False, first, last), y.size, y.size / 2)
+    _share(_add, *flat, False)
     return y

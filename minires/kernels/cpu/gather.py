@@ -19,12 +19,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array
-from ...threads import aligned, scratch, share
+from ...threads import aligned, scratch, share, take_turns
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
 from .simd import BLOCK, PIXELS, add_from, multiply_add, places, rectify, start, store
+from .team import next_turn
 
 _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
 
@@ -44,8 +45,9 @@ def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
 
 
 @kernel
-def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, first, last):
-    for unit in range(first, last):
+def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, turn, last):
+    unit = next_turn(turn)
+    while unit < last:
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
         pictures = min(g.pictures, n - picture)
         row0 = unit % g.bands * g.band_rows
@@ -91,6 +93,7 @@ def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, 
                     else:
                         width = g.out_channels - c
                         _store_part(y, out, target + c, tile, width, shortcut, adds, relu, corner)
+        unit = next_turn(turn)
 
 
 @kernel
@@ -133,7 +136,10 @@ def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
     return packed
 
 
-def gather(x, packed, plan, bias=None, shortcut=None, relu=False):
+def gather(
+    x: Array, packed: Array, plan: Plan, bias: Array | None = None, shortcut: Array | None = None, relu: bool = False
+) -> Array:
+    """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
     g = plan.geometry
     n = len(x)
     y = empty((n, *plan.out_shape, g.out_channels))
@@ -145,26 +151,11 @@ def gather(x, packed, plan, bias=None, shortcut=None, relu=False):
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     size = 0 if g.direct else g.pictures * g.padded_height * g.padded_width * g.channels
 
-    def work(first, last):
+    def work(turn: Array, last: int) -> None:
         gather_units(
-            flat,
-            packed,
-            padded_bias,
-            more,
-            flat_y,
-            scratch(size, "padded"),
-            scratch(PIXELS * BLOCK, "corner"),
-            g,
-            plan.where,
-            plan.into,
-            plan.taps,
-            plan.phases,
-            n,
-            shortcut is not None,
-            relu,
-            first,
-            last,
-        )
+            flat, packed, padded_bias, more, flat_y, scratch(size, "padded"), scratch(PIXELS * BLOCK, "corner"), g,
+            plan.where, plan.into, plan.taps, plan.phases, n, shortcut is not None, relu, turn, last,
+        )  # fmt: skip
 
-    share(work, units(g, n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
+    take_turns(work, units(g, n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
     return y

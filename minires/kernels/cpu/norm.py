@@ -19,11 +19,12 @@ import numpy as np
 
 from ...backend import Array
 from ...ops.norm import BatchNorm, BatchNormAct
-from ...threads import scratch, share, slices
+from ...threads import scratch, share, slices, take_turns
 from .compiler import inlined, kernel
 from .layout import as_pictures, channels_last, contiguous, empty_like, is_float32
 from .registry import register
 from .simd import at, put
+from .team import next_turn
 
 ROW = 512
 ROWS = 32  # of a block: 64 KB
@@ -106,25 +107,33 @@ def moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
+@inlined
+def _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, count):
+    if adds and relu:
+        for j in range(count):
+            v = at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j)
+            put(y, i + j, v if not v <= 0 else ZERO)  # NaN stays NaN
+    elif adds:
+        for j in range(count):
+            put(y, i + j, at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j))
+    elif relu:
+        for j in range(count):
+            v = at(x, i + j) * scale[j] + shift[j]
+            put(y, i + j, v if not v <= 0 else ZERO)
+    else:
+        for j in range(count):
+            put(y, i + j, at(x, i + j) * scale[j] + shift[j])
+
+
 @kernel
-def _normalise(x, scale, shift, shortcut, y, adds, relu, first, last):
+def _normalise(x, scale, shift, shortcut, y, adds, relu, turn, blocks):
     length = len(scale)
-    for i in range(first * length, min(last * length, len(x)), length):
-        count = min(length, len(x) - i)
-        if adds and relu:
-            for j in range(count):
-                v = at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j)
-                put(y, i + j, v if not v <= 0 else ZERO)  # NaN stays NaN
-        elif adds:
-            for j in range(count):
-                put(y, i + j, at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j))
-        elif relu:
-            for j in range(count):
-                v = at(x, i + j) * scale[j] + shift[j]
-                put(y, i + j, v if not v <= 0 else ZERO)
-        else:
-            for j in range(count):
-                put(y, i + j, at(x, i + j) * scale[j] + shift[j])
+    block = next_turn(turn)
+    while block < blocks:
+        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
+        for i in range(begin, end, length):
+            _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, min(length, end - i))
+        block = next_turn(turn)
 
 
 @kernel
@@ -163,28 +172,32 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, ma
             total[1, c] += folded[c]
 
 
+@inlined
+def _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, count):
+    if mask == MASK_OF_X:
+        for j in range(count):
+            g = at(dy, i + j) if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+            put(dx, i + j, a[j] * g + b[j] * (at(x, i + j) - centre[j]) + d[j])
+    else:
+        for j in range(count):
+            put(dx, i + j, a[j] * at(dy, i + j) + b[j] * (at(x, i + j) - centre[j]) + d[j])
+
+
 @kernel
-def _gradient(x, dy, centre, scale, shift, a, b, d, dx, mask, first, last):
+def _gradient(x, dy, centre, scale, shift, a, b, d, dx, mask, turn, blocks):
     """dx = a * g + b * (x - centre) + d, row by row."""
     length = len(a)
-    for i in range(first * length, min(last * length, len(x)), length):
-        count = min(length, len(x) - i)
-        if mask == MASK_OF_X:
-            for j in range(count):
-                g = at(dy, i + j) if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
-                put(dx, i + j, a[j] * g + b[j] * (at(x, i + j) - centre[j]) + d[j])
-        else:
-            for j in range(count):
-                put(dx, i + j, a[j] * at(dy, i + j) + b[j] * (at(x, i + j) - centre[j]) + d[j])
+    block = next_turn(turn)
+    while block < blocks:
+        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
+        for i in range(begin, end, length):
+            _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, min(length, end - i))
+        block = next_turn(turn)
 
 
 def _scale_and_shift(op: BatchNorm, gamma: Array, beta: Array, mean: Array, var: Array) -> tuple[Array, Array]:
     scale = gamma / np.sqrt(var + op.eps)  # (C,), float64 as the statistics are
     return scale, beta - mean * scale
-
-
-def _rows(x: Array) -> int:
-    return -(-x.size // _row_length(x.shape[-1]))
 
 
 @register(BatchNorm, "forward")
@@ -203,9 +216,9 @@ def batch_norm(op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | N
     y = empty_like(x)
     flat, flat_y = block.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else channels_last(shortcut).reshape(-1)
-    share(
-        lambda a, b: _normalise(flat, scale, shift, more, flat_y, shortcut is not None, relu, a, b),
-        _rows(block),
+    take_turns(
+        lambda turn, blocks: _normalise(flat, scale, shift, more, flat_y, shortcut is not None, relu, turn, blocks),
+        _blocks(block),
         x.size / 2,
     )
     return as_pictures(y)
@@ -248,11 +261,11 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
         _repeated(v, length) for v in (scale64, -scale64 * inverse_std * dgamma / count, -scale64 * dbeta / count)
     )
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
-    share(
-        lambda first, last: _gradient(
-            flat, flat_masked, centre, scale, shift, a, b, d, flat_dx, remaining, first, last
+    take_turns(
+        lambda turn, blocks: _gradient(
+            flat, flat_masked, centre, scale, shift, a, b, d, flat_dx, remaining, turn, blocks
         ),
-        _rows(block),
+        _blocks(block),
         x.size / 2,
     )
     grads = as_pictures(dx), dgamma.astype(gamma.dtype), dbeta.astype(beta.dtype)

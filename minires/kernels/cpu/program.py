@@ -244,7 +244,7 @@ class Program:
             areas = (scratch(floats, name) for name, floats in self._scratch.items())
             run(
                 self.steps, self.tables, self.weights, memory, *areas, zeros, flat, strides, flat_y, self.outputs,
-                self.together, first, last, rank, self.members, sync,
+                self.together, np.zeros(1, np.int64), first, last, rank, self.members, sync,
             )  # fmt: skip
 
         def alone(first: int, last: int) -> None:

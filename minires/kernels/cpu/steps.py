@@ -89,11 +89,11 @@ def _winograd_geometry(s):
 @kernel
 def run(
     steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
-    first, last, rank, members, sync,
+    turn, first, last, rank, members, sync,
 ):  # fmt: skip
     """Pictures ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
 
-    One of several ``members``, ``rank``, does its part of each step, and meets the others.
+    One of several ``members``, ``rank``, does its part of each step, and meets the others. ``turn`` is its own.
     """
     for picture in range(first, last, together):
         n = min(together, last - picture)
@@ -114,23 +114,23 @@ def run(
                 where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
                 if step.kind == WINOGRAD:
                     begin, end = 0, step.out_channels
-                    unit, behind = _part(units, rank, members)
+                    turn[0], behind = _part(units, rank, members)
                     if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
                         begin, end = _part(step.out_channels // BLOCK, rank, members)
-                        begin, end, unit, behind = begin * BLOCK, end * BLOCK, 0, units
+                        begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
                     convolve_units(
                         source, w, bias, shortcut, target, padded, patches, products, table, zeros,
                         _winograd_geometry(step), where, into, tables[step.some_rows : step.some_rows_end],
                         tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
-                        n, step.adds != 0, step.relu != 0, begin, end, unit, behind,
+                        n, step.adds != 0, step.relu != 0, begin, end, turn, behind,
                     )  # fmt: skip
                 else:
-                    unit, behind = _part(units, rank, members)
+                    turn[0], behind = _part(units, rank, members)
                     gather_units(
                         source, w, bias, shortcut, target, padded, products, _gather_geometry(step), where, into,
                         tables[step.taps : step.taps_end],
                         tables[step.phases : step.phases_end].reshape((-1, gathering.PHASE_FIELDS)),
-                        n, step.adds != 0, step.relu != 0, unit, behind,
+                        n, step.adds != 0, step.relu != 0, turn, behind,
                     )  # fmt: skip
         if members > 1 and not meet(sync, members):
             return

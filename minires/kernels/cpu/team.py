@@ -1,5 +1,9 @@
-"""A barrier: threads that share the work of each layer wait here until all have done their part of it.
+"""How threads agree while they are inside compiled code: whose turn it is, and a barrier.
 
+``next_turn`` counts up a number in memory. As no other thread can come between reading it and writing it back, each
+unit of work is taken once, whoever is faster.
+
+At a barrier, threads that share the work of each layer wait until all have done their part of it.
 Handing work to a thread through Python takes longer than a small layer does. So the threads stay inside one compiled
 function and meet at a counter in memory. Each adds one to it when it arrives; whoever waits looks at the counter again
 and again, until everybody's one is there::
@@ -25,15 +29,14 @@ ARRIVALS, GIVEN_UP = 0, 1
 
 
 @intrinsic
-def _arrive(typing_context: Any, sync: Any) -> Any:
-    """``sync[0] += 1``, which no other thread can come between; the new count."""
+def next_turn(typing_context: Any, turn: Any) -> Any:
+    """``turn[0] += 1``, which no other thread can come between; the number before."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = address_of(context, builder, signature.args[0], arguments[0], ir.Constant(ir.IntType(64), ARRIVALS))
-        one = ir.Constant(ir.IntType(64), 1)
-        return builder.add(builder.atomic_rmw("add", address, one, "acq_rel"), one)
+        address = address_of(context, builder, signature.args[0], arguments[0], ir.Constant(ir.IntType(64), 0))
+        return builder.atomic_rmw("add", address, ir.Constant(ir.IntType(64), 1), "acq_rel")
 
-    return types.int64(sync), generate
+    return types.int64(turn), generate
 
 
 @intrinsic
@@ -63,7 +66,7 @@ def _offer_core(typing_context: Any) -> Any:
 @inlined
 def meet(sync, members):
     """Wait until all ``members`` have come as often as this one. False if one of them never will."""
-    count = _arrive(sync)
+    count = next_turn(sync) + 1
     everybody = (count + members - 1) // members * members
     looks = 0
     while _look(sync, ARRIVALS) < everybody:

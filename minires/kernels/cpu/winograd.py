@@ -29,12 +29,13 @@ import numpy as np
 
 from ...backend import Array
 from ...ops.conv import Window
-from ...threads import get_num_threads, scratch, share
+from ...threads import get_num_threads, scratch, share, take_turns
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import units
 from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
+from .team import next_turn
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
 LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
@@ -181,13 +182,14 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 @kernel
 def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
-    of_patch, n, adds, relu, first_output, last_output, first, last,
+    of_patch, n, adds, relu, first_output, last_output, turn, last,
 ):  # fmt: skip
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
     step, product_step = g.patches * g.channels + LANES, g.patches * BLOCK + LANES
-    for unit in range(first, last):
+    unit = next_turn(turn)
+    while unit < last:
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
         row0 = unit % g.bands * g.band_rows
         row1 = min(row0 + g.band_rows, g.patch_rows)
@@ -228,6 +230,7 @@ def convolve_units(
                                     number = number + load(shortcut, i)
                                 save(y, i, at_least(number, floor))
                             to += out_row
+        unit = next_turn(turn)
 
 
 @inlined
@@ -303,14 +306,17 @@ def convolve(
 
     all_units = units(g, n)
 
-    def work(first: int, last: int) -> None:
-        part = (first * BLOCK, last * BLOCK, 0, all_units) if by_outputs else (0, outputs, first, last)
+    def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
         convolve_units(
             flat, transformed, shift, more, flat_y,
             scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
             *(scratch(floats, name) for name, floats in scratch_floats(g).items()), zeros, g, *tables, of_patch, n,
-            shortcut is not None, relu, *part,
+            shortcut is not None, relu, first_output, last_output, turn, last,
         )  # fmt: skip
 
-    share(work, outputs // BLOCK if by_outputs else all_units, y.size * channels / 10)
+    cost = y.size * channels / 10
+    if by_outputs:
+        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), all_units), outputs // BLOCK, cost)
+    else:
+        take_turns(lambda turn, last: compute(0, outputs, turn, last), all_units, cost)
     return y
