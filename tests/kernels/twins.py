@@ -40,7 +40,7 @@ def conv_sizes(rng):
     if rng.random() < 0.4:
         w = window(rng, three=True)
         size = tuple(s + int(rng.integers(8, 14)) for s in (3, 3))
-        return n, 16 * int(rng.integers(1, 4)), 32 * int(rng.integers(1, 3)), size, w
+        return n, 16 * int(rng.integers(1, 4)), 16 * int(rng.integers(1, 5)), size, w
     w = window(rng, three=False)
     return n, int(rng.integers(1, 40)), int(rng.integers(1, 40)), picture_size(rng, w), w
 
