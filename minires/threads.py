@@ -8,6 +8,11 @@ slice for each thread::
 
 The cut depends on the number of threads alone, never on who is faster, so results are the same in every run. Several
 Python threads may call at once: each waits for its own slices only. A forked child starts a pool of its own.
+
+Each thread of the pool has a queue. Pieces of one call may wait for each other (``kernels/cpu/team.py``), so they must
+all get to run. They do because all queues hold the calls in one order: if two Python threads could put their pieces
+into two queues in different orders, the first thread of the pool would run a piece of one call, the second a piece of
+the other, and both would wait for ever for what is behind them in the queues.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -31,7 +36,7 @@ WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it was 
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
-_growing = threading.Lock()
+_handing_out = threading.Lock()  # while the pieces of one call go into the queues
 _local = threading.local()
 
 
@@ -81,14 +86,22 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     Work of few ``nanoseconds``, by a rough guess for one core, is not worth waking a thread: it is one slice. An
     exception in one of them is raised here, after all have ended.
     """
-    mine, *others = slices(units if nanoseconds > WORTH_A_THREAD else 1)
+    hand_out(work, slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)])
+
+
+def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
+    """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
+
+    They may wait for each other. An exception in one of them is raised here, after all have ended.
+    """
+    mine, *others = pieces
     if not others:
-        mine = (0, units)
         work(*mine)
         return
     done: SimpleQueue[BaseException | None] = SimpleQueue()
-    for queue, piece in zip(_pool(len(others)), others, strict=False):
-        queue.put((work, piece, done))
+    with _handing_out:
+        for queue, piece in zip(_pool(len(others)), others, strict=True):
+            queue.put((work, piece, done))
     errors: list[BaseException | None] = []
     try:
         work(*mine)
@@ -129,12 +142,10 @@ def aligned(floats: int) -> np.ndarray[Any, Any]:
 
 
 def _pool(number: int) -> list[SimpleQueue[Any]]:
-    if len(_workers) < number:
-        with _growing:
-            while len(_workers) < number:
-                queue: SimpleQueue[Any] = SimpleQueue()
-                threading.Thread(target=_serve, args=(queue,), name="minires", daemon=True).start()
-                _workers.append(queue)
+    while len(_workers) < number:
+        queue: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=_serve, args=(queue,), name="minires", daemon=True).start()
+        _workers.append(queue)
     return _workers[:number]
 
 
@@ -153,9 +164,9 @@ def _serve(queue: SimpleQueue[Any]) -> None:
 
 def _forget_pool() -> None:
     """In a forked child no thread of the parent runs."""
-    global _growing
+    global _handing_out
     _workers.clear()
-    _growing = threading.Lock()
+    _handing_out = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,10 @@
 """The pool: slices, errors, several callers, forked children."""
 
+import itertools
 import os
 import threading
+import time
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -44,6 +47,38 @@ def test_an_error_in_a_slice_is_raised_after_all_have_ended(unit):
     assert len(done) == 2
     threads.share(lambda first, last: done.append(first), 9)
     assert len(done) == 5
+
+
+class SlowQueue(SimpleQueue):
+    """Putting something into it takes a while, now longer, now shorter, so that other threads come between."""
+
+    delays = itertools.cycle([0, 0.003, 0.001, 0, 0.002])
+
+    def put(self, item):
+        time.sleep(next(self.delays))
+        super().put(item)
+
+
+def test_pieces_that_wait_for_each_other_never_wait_for_those_of_other_calls(monkeypatch):
+    monkeypatch.setattr(threads, "SimpleQueue", SlowQueue)
+    monkeypatch.setattr(threads, "_workers", [])
+    met, errors = [], []
+
+    def call(pieces):
+        for _ in range(10):
+            everybody = threading.Barrier(pieces, timeout=10)
+            try:
+                threads.hand_out(lambda rank, _, e=everybody: met.append(e.wait()), [(i, i) for i in range(pieces)])
+            except threading.BrokenBarrierError as error:
+                errors.append(error)
+                return
+
+    callers = [threading.Thread(target=call, args=(pieces,), daemon=True) for pieces in (3, 3, 2, 4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not errors and len(met) == 10 * (3 + 3 + 2 + 4)
 
 
 def test_two_python_threads_train_at_once_and_get_their_own_results():

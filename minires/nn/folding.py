@@ -12,6 +12,7 @@ decides what follows what, and nothing has to be guessed from names.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 from .. import checks
@@ -95,18 +96,28 @@ class _FoldedConv2d(Module):
             return self.conv(x)
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """A convolution with the weight and the bias that do what the batch norm after it does as well."""
+
+    conv: _FoldedConv2d
+    weight: Tensor
+    bias: Tensor
+
+
 class _FoldedBatchNorm2d(Module):
     def __init__(self, norm: BatchNorm2d) -> None:
         self.norm = norm
-        self.folded: tuple[_FoldedConv2d, Tensor, Tensor] | None = None
+        self.merged: _Merged | None = None
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
         if not isinstance(x, _Waiting):
             with no_grad():
                 return self.norm(x, shortcut, activation)
-        if self.folded is None or self.folded[0] is not x.conv:
-            self.folded = (x.conv, *_merge(x.conv.conv, self.norm))
-        conv, weight, bias = self.folded
+        merged = self.merged
+        if merged is None or merged.conv is not x.conv:
+            self.merged = merged = _Merged(x.conv, *_merge(x.conv.conv, self.norm))
+        conv, weight, bias = merged.conv, merged.weight, merged.bias
         source = checks.conv("conv2d", x.x, weight, bias, conv.conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
         source += checks.join("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
@@ -140,7 +151,9 @@ def fold(model: Module, replay: bool = False) -> Module:
     replay : bool
         Watch which ops the model calls for the first pictures of a size, and from then on run those, without asking
         the model's ``forward`` again. It is faster, most of all for single pictures, and right for every model whose
-        ops do not depend on the values in ``x``.
+        ops depend neither on the values in ``x`` nor on the number of pictures. Later changes of the copy's own
+        parameters are not seen either. A model with other ops than convolutions that are folded, shortcuts, global
+        average pooling and linear layers runs as without ``replay``.
 
     Returns
     -------

@@ -1,6 +1,9 @@
 """Memory that is used again is never used twice at once, and is let go before more is asked for."""
 
 import gc
+import sys
+import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,3 +43,70 @@ def test_waiting_memory_is_let_go_before_more_is_asked_for():
 
 def test_small_arrays_are_numpys():
     assert memory.empty((3, 4)).base is None
+
+
+def block_of(array):
+    """The floats of the block that an array lies in."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array.memory.size
+
+
+def wait(*sizes):
+    """Let blocks of these sizes wait."""
+    arrays = [memory.empty((size,)) for size in sizes]
+    assert [block_of(array) for array in arrays] == list(sizes)
+
+
+def test_a_block_serves_arrays_down_to_a_quarter_of_its_size():
+    wait(8 * FLOATS)
+    small = memory.empty((2, FLOATS))
+    assert block_of(small) == 8 * FLOATS and memory.waiting() == 0 and small.shape == (2, FLOATS)
+    del small
+    assert memory.waiting() == 32 * FLOATS, "all of the block waits again"
+    assert block_of(memory.empty((8 * FLOATS,))) == 8 * FLOATS
+    assert block_of(memory.empty((2 * FLOATS - 1,))) == 2 * FLOATS - 1, "smaller ones do not take it"
+    wait(8 * FLOATS)
+    assert block_of(memory.empty((8 * FLOATS + 1,))) == 8 * FLOATS + 1, "nor do larger ones"
+
+
+def test_of_blocks_that_fit_the_smallest_is_taken():
+    wait(3 * FLOATS, FLOATS, 2 * FLOATS, 8 * FLOATS)
+    arrays = [memory.empty((FLOATS,)) for _ in range(3)]
+    assert [block_of(array) for array in arrays] == [FLOATS, 2 * FLOATS, 3 * FLOATS]
+    assert memory.waiting() == 32 * FLOATS
+    assert block_of(memory.empty((FLOATS,))) == FLOATS, "a new one, and the large block is let go"
+    assert memory.waiting() == 4 * FLOATS
+
+
+def test_threads_at_once_never_share_memory():
+    """Each writes a number of its own into what it gets, and finds it there until it lets go."""
+    wrong, live = [], [[] for _ in range(4)]
+
+    def work(me):
+        rng, mine = np.random.default_rng(me), live[me]
+        for i in range(300):
+            array = memory.empty((int(rng.integers(1, 5)), memory.LARGE))
+            array[...] = 1000 * me + i
+            mine.append((array, 1000 * me + i))
+            if len(mine) > 5:
+                array, number = mine.pop(int(rng.integers(6)))
+                wrong.extend([number] * bool((array != number).any()))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        callers = [threading.Thread(target=work, args=(me,)) for me in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    finally:
+        sys.setswitchinterval(interval)
+    ranges = sorted((array.ctypes.data, array.nbytes) for arrays in live for array, _ in arrays)
+    assert not wrong and len(ranges) == 20
+    assert all((array == number).all() for arrays in live for array, number in arrays)
+    live.clear()
+    ranges += sorted((block.ctypes.data, block.nbytes) for blocks in memory._waiting.values() for block in blocks)
+    assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[:20]))
+    assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[20:])), "one waits twice"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
+from minires import nn
 from minires.data.transforms import Flip, Normalize, PadCrop
-from minires.nn.folding import Conv2dAct
+from minires.models.blocks import BasicBlock, Bottleneck, SubsampleAndPad
+from minires.nn.folding import Conv2dAct, Replay
 from minires.ops.activation import ReLU, ResidualAdd
 from minires.ops.arithmetic import Add
 from minires.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
@@ -142,9 +146,75 @@ def cross_entropy(rng):
     return lambda: CrossEntropy(labels, smoothing), [10 * rng.standard_normal((n, k))]
 
 
+class EitherPrecision(nn.Module):
+    """A folded model twice, as the kernel's twin computes in float64."""
+
+    def __init__(self, model):
+        double = copy.deepcopy(model)
+        for parameter in double.parameters():
+            parameter.data = parameter.data.astype("float64")
+        self.single, self.double = nn.fold(model), nn.fold(double)
+
+    def forward(self, x):
+        return (self.single if x.dtype == "float32" else self.double)(x)
+
+
+def with_statistics(model, rng):
+    """Batch norms that do something: running statistics and parameters away from 0 and 1."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            c = module.num_features
+            module.weight.data = rng.uniform(0.5, 1.5, c).astype("f")
+            module.bias.data = rng.normal(0, 0.3, c).astype("f")
+            module.running_mean.data = rng.normal(0, 0.3, c).astype("f")
+            module.running_var.data = rng.uniform(0.5, 1.5, c).astype("f")
+    return model
+
+
+class ConvNorm(nn.Module):
+    """conv-BN with any window, and perhaps a ReLU."""
+
+    def __init__(self, rng, c, o):
+        kernel, dilation = (tuple(map(int, rng.integers(1, end, 2))) for end in (5, 3))
+        stride, padding = (tuple(map(int, rng.integers(0, 3, 2))) for _ in range(2))
+        padding = tuple(p + d * (k - 1) // 2 for p, k, d in zip(padding, kernel, dilation, strict=True))
+        self.conv = nn.Conv2d(c, o, kernel, tuple(s + 1 for s in stride), padding, dilation, bias=rng.random() < 0.5)
+        self.bn = nn.BatchNorm2d(o)
+        self.activation = "relu" if rng.random() < 0.7 else None
+
+    def forward(self, x):
+        return self.bn(self.conv(x), activation=self.activation)
+
+
+def replay(rng):
+    """Small residual networks; with whole vectors of channels, they have 3x3 convolutions of the kernel's own."""
+    whole = rng.random() < 0.5
+    n, c = int(rng.integers(1, 8)), int(rng.integers(1, 6))
+    size = tuple(map(int, rng.integers(6, 20, 2)))
+    layers, width = [], c
+    for _ in range(int(rng.integers(1, 5))):
+        wider = max(width, 32 * int(rng.integers(1, 3)) if whole else 4 * width + int(rng.integers(0, 10)))
+        wider = min(wider, 64 if whole else max(width, 40)) if rng.random() < 0.7 else width
+        stride = int(rng.integers(1, 3))
+        kind = rng.choice(["conv", "basic", "bottleneck", "shortcut"], p=[0.2, 0.5, 0.2, 0.1])
+        if kind == "conv":
+            layers.append(ConvNorm(rng, width, wider))
+        elif kind == "shortcut":
+            layers.append(SubsampleAndPad(width, wider, stride))
+        else:
+            block, option = (BasicBlock if kind == "basic" else Bottleneck), rng.choice(["A", "B", "C", None])
+            wider += -wider % block.expansion
+            layers.append(block(width, wider, stride, option))
+        width = wider
+    layers += [nn.GlobalAvgPool2d(), nn.Linear(width, int(rng.integers(1, 40)), bias=rng.random() < 0.8)]
+    model, programs = EitherPrecision(with_statistics(nn.Sequential(*layers), rng).eval()), {}
+    return lambda: Replay(model, programs), [pictures(rng, n, c, *size, last=rng.random() < 0.5)]
+
+
 OPS = {
     Conv2d: conv2d,
     Conv2dAct: conv2d_act,
+    Replay: replay,
     ConvTranspose2d: conv_transpose2d,
     Conv2dGradWeight: conv2d_grad_weight,
     Linear: linear,

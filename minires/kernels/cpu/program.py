@@ -31,7 +31,7 @@ from ...ops.pool import GlobalAvgPool2d
 from ...ops.shape import GetItem, Pad
 from ...state import switched
 from ...tensor import Tensor
-from ...threads import aligned, get_num_threads, scratch, share
+from ...threads import aligned, get_num_threads, hand_out, scratch, share
 from . import plan as gathering
 from . import winograd
 from .conv import ONE
@@ -43,6 +43,7 @@ from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
 
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the pictures that go through the steps together
+MOST_PROGRAMS = 16  # of a model: each holds the weights
 MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all pictures
 
 
@@ -69,8 +70,8 @@ class Program:
         self._add(LOAD, target=self._place(x, 0), channels=channels, height=height, width=width)
         for time, (op, arrays, result) in enumerate(watched):
             self._write_down(op, arrays, result, time)
-        if id(output) not in self._places or len(output) != n or output.ndim != 2:
-            raise UnsuitableError
+        if output.ndim != 2 or len(output) != n or self._steps[-1]["target"] != self._where(output):
+            raise UnsuitableError  # the output is what the last step computes
         self.outputs = output.shape[1]
         if sum(map(len, self._weights)) > MOST_WEIGHTS:
             raise UnsuitableError
@@ -95,7 +96,7 @@ class Program:
             )
         elif isinstance(op, GetItem) and result.base is not None and id(arrays[0]) in self._places:
             self._views[id(result)] = (id(arrays[0]), arrays[0])
-        elif isinstance(op, Pad) and op.value == 0 and not any((*op.widths[0], *op.widths[2], *op.widths[3])):
+        elif isinstance(op, Pad) and _pads_channels(op):
             self._padding(arrays[0], result, op.widths[1][0], time)
         else:
             raise UnsuitableError
@@ -127,21 +128,24 @@ class Program:
             self._add(WINOGRAD, g, tables, self._keep(packed), self._keep(shift), **more)
             return
         p = gathering.forward_plan(size, channels, outputs, window, self.members)
-        g = p.geometry
+        sizes = p.geometry
         tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
         shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
         shift[:outputs] = bias
-        self._need(padded=g.pictures * g.padded_height * g.padded_width * channels, products=PIXELS * BLOCK)
+        floats = sizes.pictures * sizes.padded_height * sizes.padded_width * channels
+        self._need(padded=floats, products=PIXELS * BLOCK)
         packed = pack(contiguous(weight), p, channels_first=False)
-        self._add(GATHER, g, tables, self._keep(packed), self._keep(shift), **more)
+        self._add(GATHER, sizes, tables, self._keep(packed), self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int, time: int) -> None:
         source = self._views[id(x)][1] if id(x) in self._views else x
+        if source.ndim != 4 or not source.transpose(0, 2, 3, 1).flags.c_contiguous:
+            raise UnsuitableError
         _, channels, rows, columns = source.shape
         offset = x.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        pixel = source.strides[1] * channels  # in memory, the channels of the source lie side by side
+        pixel = 4 * channels  # bytes
         (_, _, row, column), (_, outputs, oh, ow) = x.strides, result.shape
-        if x.shape[1] != channels or offset != 0 or source.strides[1] != 4 or row % pixel or column % pixel:
+        if x.shape[1] != channels or offset != 0 or row % pixel or column % pixel:
             raise UnsuitableError
         self._add(
             PAD, source=self._where(source), target=self._place(result, time), size=rows * columns * channels,
@@ -232,7 +236,7 @@ class Program:
         flat = x if x.flags.c_contiguous else x.transpose(0, 2, 3, 1)
         if not (flat.flags.c_contiguous and flat.flags.writeable):
             x = flat = np.array(x, order="C")
-        strides = np.array(x.strides) // x.itemsize
+        strides = np.array(x.strides, np.int64) // x.itemsize
         flat = flat.reshape(-1)
         y = np.empty((n, self.outputs), np.float32)
         sync, zeros = np.zeros(2, np.int64), np.zeros(BLOCK, np.float32)
@@ -260,8 +264,16 @@ class Program:
         if common is None:
             share(alone, n)
         else:
-            share(as_member, self.members)
+            try:
+                hand_out(as_member, [(rank, rank + 1) for rank in range(self.members)])
+            except BaseException:
+                sync[GIVEN_UP] = 1  # interrupted between handing out and taking part
+                raise
         return y
+
+
+def _pads_channels(op: Pad) -> bool:
+    return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
 
 
 @register(Replay, "forward")
@@ -271,14 +283,23 @@ def replay(op: Replay, x: Array) -> Any:
     threads = get_num_threads()
     members = 1 if len(x) >= threads else threads
     key = (*x.shape[1:], members)
-    if key not in op.programs:
-        watched: list[tuple[Op, Sequence[Array], Array]] = []
-        few = x[: min(len(x), 2)]
-        with switched("watcher", lambda *event: watched.append(event)):
-            output = op.model(Tensor.wrap(few))
-        try:
-            op.programs[key] = Program(watched, few, output.data, members)
-        except UnsuitableError:
-            op.programs[key] = None
-    program = op.programs[key]
+    try:
+        program = op.programs[key]
+    except KeyError:
+        program = op.programs[key] = _watch(op.model, x, members)
+        for oldest in list(op.programs)[:-MOST_PROGRAMS]:
+            op.programs.pop(oldest, None)
     return NotImplemented if program is None else program(x)
+
+
+def _watch(model: Any, x: Array, members: int) -> Program | None:
+    """Two pictures go through the model: with one, a slice of the batch would look like all of it."""
+    watched: list[tuple[Op, Sequence[Array], Array]] = []
+    _, channels, height, width = x.shape
+    two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)
+    with switched("watcher", lambda *event: watched.append(event)):
+        output = model(Tensor.wrap(two))
+    try:
+        return Program(watched, two, output.data, members)
+    except UnsuitableError:
+        return None
