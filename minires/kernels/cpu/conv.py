@@ -54,7 +54,7 @@ def _fits(op: Any, *arrays: Array | None) -> bool:
 
 
 @register(Conv2d, "forward")
-def conv2d(op: Conv2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, x, weight, bias):
         return NotImplemented
     op.block = channels_last(x)  # for the gradient to the weight: pictures may have come in another layout
@@ -62,7 +62,7 @@ def conv2d(op: Conv2d, x: Array, weight: Array, bias: Array | None = None) -> Ar
 
 
 @register(Conv2d, "backward")
-def conv2d_backward(op: Conv2d, upstream: Array) -> Any:
+def conv2d_backward(op: Any, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not _fits(op, x, weight, upstream):
         return NotImplemented
