@@ -143,7 +143,7 @@ def child(layer: str, *arguments: str) -> tuple[int, str, str]:
         env={**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "MINIRES_NUM_THREADS": "2"},
     )  # fmt: skip
     complaints = [line for line in done.stderr.splitlines() if ":" in line or "." in line] or ["nothing on stderr"]
-    return done.returncode, done.stdout, complaints[0][:64]
+    return done.returncode, done.stdout, complaints[0][:66].rstrip()
 
 
 def main() -> None:
