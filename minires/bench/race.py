@@ -18,7 +18,8 @@ from .process import Process
 from .workloads import Workload
 
 PAUSE = 0.15  # seconds between two: the threads of the last one may still be spinning
-SECONDS_OF_A_TURN = 1.0
+SECONDS_OF_A_TURN = 0.4
+QUICK = 1.0  # seconds: calls up to this are made at least three times, as the first after a pause is slower
 
 
 @dataclass
@@ -111,7 +112,8 @@ def take_turns(result: Result, processes: dict[str, Process], turns: int) -> Non
         if "seconds" in answer:
             answer = process.ask(run=1)
         if "times" in answer:
-            calls[name] = max(1, min(50, int(SECONDS_OF_A_TURN / answer["times"][0])))
+            seconds = answer["times"][0]
+            calls[name] = max(3 if seconds < QUICK else 1, min(50, int(SECONDS_OF_A_TURN / seconds)))
         elif "error" in answer:
             result.failed[name] = answer["error"]
     for _ in range(turns):

@@ -31,6 +31,7 @@ class Kind(str, Enum):
 
 
 RACES = ("train", "infer", "ops")
+PARTS = ("results", "scaling", "memory", "start", "profile")  # of a file of results: lists with a name in each entry
 TITLES = {
     "scaling": "A training step with one thread and with all",
     "memory": "Memory of a training process at the most",
@@ -53,7 +54,10 @@ def bench(
     only: Annotated[str, typer.Option(help="Only workloads whose name contains this.")] = "",
     turns: Annotated[int, typer.Option(min=1, help="How often each contender's turn comes.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contender; by default all cores.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to FILE.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write all figures to FILE, or add them to what it holds."),
+    ] = None,
     chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the races beside PyTorch.")] = None,
     roofline: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the profile under its limits.")] = None,
 ) -> None:
@@ -84,17 +88,45 @@ def bench(
         kinds = [name for name in kinds if name in RACES]
 
     content: dict[str, Any] = {**describe(number), "turns": turns, "results": []}
+    if json_file is not None:
+        _with_earlier(content, json_file)  # complains, if it must, before anything is measured
     if races:
         content["results"] = [result.as_dict() for result in _race(contenders, races, number, turns)]
     for name in kinds:
         if name not in RACES and (name != "scaling" or number > 1):
             content[name] = _extra(name, contenders, steps, number, turns)
     if json_file is not None:
+        content = _with_earlier(content, json_file)
         json_file.write_text(json.dumps(content, indent=1) + "\n")
     if chart is not None:
         figures.chart(content, chart)
     if roofline is not None:
         figures.roofline(content, roofline)
+
+
+def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """``content``, and what ``file`` holds of the same machine and was not measured again."""
+    from ..errors import ArgumentError
+
+    if not file.exists():
+        return content
+    try:
+        earlier = json.loads(file.read_text())
+        machine = earlier["cpu"], earlier["threads"]
+        parts = {part: {entry["name"]: entry for entry in earlier.get(part, ())} for part in PARTS}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ArgumentError(f"bench: {file} holds something else than results; choose another name.") from None
+    if machine != (content["cpu"], content["threads"]):
+        raise ArgumentError(
+            f"bench: {file} holds results of {machine[0]} with {machine[1]} threads, and this is {content['cpu']} with "
+            f"{content['threads']}; choose another name."
+        )
+    for part, entries in parts.items():
+        entries.update({entry["name"]: entry for entry in content.get(part, ())})
+    return {
+        **content,
+        **{part: list(entries.values()) for part, entries in parts.items() if entries or part in content},
+    }
 
 
 def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: int) -> list[Result]:

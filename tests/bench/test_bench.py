@@ -214,3 +214,18 @@ def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(wo
     monkeypatch.setattr("minires.bench.contenders.available", lambda against: ["minires", *race.TORCH])
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_file_of_results_can_be_filled_in_parts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workloads, "INFER", SMALL[:1])
+    monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
+    file = tmp_path / "b.json"
+    for kind in ("infer", "train", "infer"):
+        assert main(["bench", kind, "--turns", "1", "--threads", "1", "--json", str(file)]) == 0
+    assert [result["name"] for result in json.loads(file.read_text())["results"]] == [SMALL[0].name, SMALL[1].name]
+    content = json.loads(file.read_text()) | {"cpu": "another"}
+    for text, complaint in ((json.dumps(content), "holds results of another"), ("[1]", "something else than results")):
+        file.write_text(text)
+        assert main(["bench", "infer", "--turns", "1", "--threads", "1", "--json", str(file)]) == 2
+        assert complaint in capsys.readouterr().err
+        assert file.read_text() == text

@@ -17,6 +17,7 @@ from minires.ops.linalg import Linear
 from minires.ops.loss import CrossEntropy
 from minires.ops.norm import BatchNorm, BatchNormAct
 from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from minires.ops.shape import Pad, PutItem
 from minires.optim import SGD, Adam, AdamW
 
 
@@ -44,7 +45,7 @@ def conv_sizes(rng):
     if rng.random() < 0.4:
         w = window(rng, three=True)
         size = tuple(s + int(rng.integers(8, 14)) for s in (3, 3))
-        return n, 16 * int(rng.integers(1, 4)), 32 * int(rng.integers(1, 3)), size, w
+        return n, 16 * int(rng.integers(1, 4)), 16 * int(rng.integers(1, 5)), size, w
     w = window(rng, three=False)
     return n, int(rng.integers(1, 40)), int(rng.integers(1, 40)), picture_size(rng, w), w
 
@@ -140,6 +141,24 @@ def global_avg_pool2d(rng):
     return lambda: GlobalAvgPool2d(), [pictures(rng, *map(int, rng.integers(1, 20, 4)), last=rng.random() < 0.7)]
 
 
+def pad(rng):
+    """New channels, of whole pictures and of every second or third pixel."""
+    sizes = map(int, rng.integers(1, 12, 4))
+    x = pictures(rng, *sizes, last=rng.random() < 0.7)
+    channels = tuple(map(int, rng.integers(0, 5, 2)))
+    if rng.random() < 0.5:
+        x = x[:, :, :: int(rng.integers(1, 4)), :: int(rng.integers(1, 4))]
+    return lambda: Pad(((0, 0), channels, (0, 0), (0, 0)), 0.0), [x]
+
+
+def put_item(rng):
+    n, c, h, w = map(int, rng.integers(1, 12, 4))
+    sh, sw = map(int, rng.integers(1, 4, 2))
+    values = pictures(rng, n, c, -(-h // sh), -(-w // sw), last=rng.random() < 0.7)
+    index = (slice(None), slice(None), slice(None, None, sh), slice(None, None, sw))
+    return lambda: PutItem(index, (n, c, h, w)), [values]
+
+
 def cross_entropy(rng):
     n, k = map(int, rng.integers(1, 30, 2))
     labels, smoothing = rng.integers(0, k, n), float(rng.choice([0.0, 0.1, 1.0]))
@@ -227,6 +246,8 @@ OPS = {
     AvgPool2d: avg_pool2d,
     GlobalAvgPool2d: global_avg_pool2d,
     CrossEntropy: cross_entropy,
+    Pad: pad,
+    PutItem: put_item,
 }
 
 

@@ -54,20 +54,22 @@ def _fits(op: Any, *arrays: Array | None) -> bool:
 
 
 @register(Conv2d, "forward")
-def conv2d(op: Conv2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, x, weight, bias):
         return NotImplemented
-    return as_pictures(forward(channels_last(x), contiguous(weight), bias, op.window))
+    op.block = channels_last(x)  # for the gradient to the weight: pictures may have come in another layout
+    return as_pictures(forward(op.block, contiguous(weight), bias, op.window))
 
 
 @register(Conv2d, "backward")
-def conv2d_backward(op: Conv2d, upstream: Array) -> Any:
+def conv2d_backward(op: Any, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not _fits(op, x, weight, upstream):
         return NotImplemented
     dy = channels_last(upstream)
     dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:])) if op.needs(0) else None
-    dweight = grad_weight(channels_last(x), dy, op.window) if op.needs(1) else None
+    block = op.block if hasattr(op, "block") else channels_last(x)
+    dweight = grad_weight(block, dy, op.window) if op.needs(1) else None
     return (dx, dweight, *(channel_sums(dy) for _ in bias))
 
 

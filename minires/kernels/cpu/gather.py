@@ -19,12 +19,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array
-from ...threads import aligned, scratch, share, take_turns
-from .border import copy_with_border
+from ...threads import scratch, share, take_turns
+from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
-from .simd import BLOCK, PIXELS, add_from, multiply_add, places, rectify, start, store
+from .simd import BLOCK, PIXELS, add_from, at, multiply_add, places, put, rectify, start, store
 from .team import next_turn
 
 _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
@@ -97,42 +97,35 @@ def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, 
 
 
 @kernel
-def _pack(weight, packed, elements, phases, channels_first, first, last):
+def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases, first, last):
     """Weights in the order in which the loop meets them: (phase, block, element, input channel, BLOCK)."""
-    if channels_first:
-        outputs, inputs = weight.shape[1], weight.shape[0]
-    else:
-        outputs, inputs = weight.shape[0], weight.shape[1]
     blocks = (outputs + BLOCK - 1) // BLOCK
     for phase in range(len(phases)):
         e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]
         for block in range(first, last):
-            base = (e0 * blocks + count * block) * BLOCK * inputs
+            to = (e0 * blocks + count * block) * BLOCK * inputs
             width = min(BLOCK, outputs - block * BLOCK)
-            for c in range(inputs):
-                for o in range(width):
-                    for e in range(count):
-                        i, j = elements[e0 + e, 0], elements[e0 + e, 1]
-                        to = base + (e * inputs + c) * BLOCK + o
-                        if channels_first:
-                            packed[to] = weight[c, block * BLOCK + o, i, j]
-                        else:
-                            packed[to] = weight[block * BLOCK + o, c, i, j]
-                for o in range(width, BLOCK):
-                    for e in range(count):
-                        packed[base + (e * inputs + c) * BLOCK + o] = 0.0
+            for e in range(e0, e0 + count):
+                here = elements[e, 0] * kw + elements[e, 1] + block * BLOCK * o_step
+                for _ in range(inputs):
+                    for o in range(width):
+                        put(packed, to + o, at(weight, here + o * o_step))
+                    for o in range(width, BLOCK):
+                        put(packed, to + o, ZERO)
+                    here += c_step
+                    to += BLOCK
 
 
 def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
     """The weights (O, C, KH, KW), or (C, O, KH, KW) with ``channels_first``, as :func:`gather` reads them."""
-    outputs, inputs = weight.shape[:2][::-1] if channels_first else weight.shape[:2]
+    (outputs, inputs), (kh, kw) = weight.shape[:2], weight.shape[2:]
+    o_step, c_step = inputs * kh * kw, kh * kw
+    if channels_first:
+        outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
     blocks = -(-outputs // BLOCK)
-    packed = aligned(blocks * BLOCK * inputs * len(plan.elements))
-    share(
-        lambda first, last: _pack(weight, packed, plan.elements, plan.phases, channels_first, first, last),
-        blocks,
-        nanoseconds=weight.size * 2,
-    )
+    packed = empty((blocks * BLOCK * inputs * len(plan.elements),))
+    numbers = weight.reshape(-1), o_step, c_step, kw, packed, outputs, inputs, plan.elements, plan.phases
+    share(lambda first, last: _pack(*numbers, first, last), blocks, nanoseconds=weight.size * 2)
     return packed
 
 

@@ -10,8 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array
+from ...threads import take_turns
+from .compiler import kernel
 from .memory import empty
+from .simd import at, put
+from .team import next_turn
 
+ZERO = np.float32(0)
 copies = 0  # of pictures that came in another layout; tests see that a training step makes none
 
 
@@ -22,7 +27,46 @@ def channels_last(x: Array) -> Array:
     if block.flags.c_contiguous and block.flags.writeable:  # Numba would compile anew for a read-only array
         return block
     copies += 1
-    return np.ascontiguousarray(block) if not block.flags.c_contiguous else block.copy()
+    if block.ndim == 4 and block.dtype == np.float32 and block.size > 0 and not block.flags.c_contiguous:
+        return arrange(block, block.shape)
+    return np.array(block, order="C")
+
+
+@kernel
+def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, pictures):
+    height, width, channels = sizes
+    rows, columns, block_channels = block_sizes
+    n = next_turn(turn)
+    while n < pictures:
+        to = n * rows * columns * block_channels
+        for i in range(rows):
+            for j in range(columns):
+                for c in range(block_channels):
+                    put(block, to + c, ZERO)
+                if i % row_step == 0 and j % column_step == 0 and i // row_step < height and j // column_step < width:
+                    here = n * strides[0] + i // row_step * strides[1] + j // column_step * strides[2]
+                    for c in range(channels):
+                        put(block, to + before + c, at(source, here + c * strides[3]))
+                to += block_channels
+        n = next_turn(turn)
+
+
+def arrange(source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple[int, int] = (1, 1)) -> Array:
+    """A contiguous block (N, H, W, C) of zeros, in which the float32 numbers of ``source`` lie behind ``before``
+    channels, in every ``steps``-th row and column. ``source`` is (N, H, W, C) with any strides.
+    """
+    if not source.flags.writeable:  # Numba would compile anew
+        source = source.copy()
+    strides = tuple(stride // source.itemsize for stride in source.strides)
+    first = np.lib.stride_tricks.as_strided(source, (1,), (source.itemsize,))  # one type for all strides
+    block = empty(shape)
+    flat, sizes = block.reshape(-1), source.shape[1:]
+    take_turns(
+        lambda turn, n: _arrange(first, strides, sizes, flat, shape[1:], before, *steps, turn, n),
+        len(block),
+        block.size,
+    )
+    return block
 
 
 def as_pictures(block: Array) -> Array:

@@ -116,7 +116,7 @@ def run(
                     begin, end = 0, step.out_channels
                     turn[0], behind = _part(units, rank, members)
                     if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
-                        begin, end = _part(step.out_channels // BLOCK, rank, members)
+                        begin, end = _part((step.out_channels + BLOCK - 1) // BLOCK, rank, members)
                         begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
                     convolve_units(
                         source, w, bias, shortcut, target, padded, patches, products, table, zeros,

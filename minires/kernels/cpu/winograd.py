@@ -74,9 +74,8 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
     return (
         window.kernel == (3, 3)
         and window.stride == window.dilation == (1, 1)
-        and channels % LANES == 0
-        and out_channels % BLOCK == 0
-        and channels >= 16
+        and channels % LANES == out_channels % LANES == 0
+        and min(channels, out_channels) >= 16
         and x.size >= 8192
     )
 
@@ -216,7 +215,7 @@ def convolve_units(
                         store(products, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * product_step + p * BLOCK, tile)
                     k += g.channels * BLOCK + LANES
                 for p in range(count):
-                    for v in range(0, BLOCK, LANES):
+                    for v in range(0, min(BLOCK, g.out_channels - block), LANES):
                         for c in range(6):
                             column = load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
                             save4(table, c * LANES, 6 * LANES, _collect(column))
@@ -246,20 +245,20 @@ def _values(g0, g1, g2):
 
 
 @kernel
-def _transform_weights(weight, packed, g, table, flipped, first, last):
+def _transform_weights(weight, packed, g, table, flipped, outputs, first, last):
     """(block, 36, C * BLOCK and a gap, or they would compete for the same places of the cache), first to last block."""
     inputs = weight.shape[0] if flipped else weight.shape[1]
     step = inputs * BLOCK + LANES
     for block in range(first, last):
         for c in range(inputs):
-            for o in range(BLOCK):
+            for o in range(min(BLOCK, outputs - block * BLOCK)):
                 for i in range(3):
                     for j in range(3):
                         if flipped:
                             g[(3 * i + j) * BLOCK + o] = weight[c, block * BLOCK + o, 2 - i, 2 - j]
                         else:
                             g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
-            for v in range(0, BLOCK, LANES):
+            for v in range(0, BLOCK, LANES):  # channels that do not exist get anything, and nobody looks at them
                 for j in range(3):
                     k = j * BLOCK + v
                     s = _values(load(g, k), load(g, k + 3 * BLOCK), load(g, k + 6 * BLOCK))
@@ -273,12 +272,12 @@ def _transform_weights(weight, packed, g, table, flipped, first, last):
 def transform(weight: Array, flipped: bool) -> Array:
     """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
     inputs, outputs = weight.shape[:2] if flipped else weight.shape[1::-1]
-    blocks = outputs // BLOCK
+    blocks = -(-outputs // BLOCK)
     packed = empty((blocks * 36 * (inputs * BLOCK + LANES),))
 
     def work(first: int, last: int) -> None:
         filters, table = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
-        _transform_weights(weight, packed, filters, table, flipped, first, last)
+        _transform_weights(weight, packed, filters, table, flipped, outputs, first, last)
 
     share(work, blocks, weight.size * 2)
     return packed
@@ -316,7 +315,7 @@ def convolve(
 
     cost = y.size * channels / 10
     if by_outputs:
-        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), all_units), outputs // BLOCK, cost)
+        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), all_units), -(-outputs // BLOCK), cost)
     else:
         take_turns(lambda turn, last: compute(0, outputs, turn, last), all_units, cost)
     return y

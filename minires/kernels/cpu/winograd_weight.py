@@ -81,7 +81,7 @@ def _correlate(
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = g.patches * g.channels + LANES, g.patches * g.out_channels + LANES
     rows_of_tile = places(_ROWS_OF_TILE, 0, PIXELS - 1)
-    tiles = (g.channels + PIXELS - 1) // PIXELS
+    tiles, outputs = (g.channels + PIXELS - 1) // PIXELS, (g.out_channels + BLOCK - 1) // BLOCK * BLOCK
     starts = True
     for unit in range(first, last):
         picture = unit // g.bands if g.bands > 1 else unit * g.pictures
@@ -100,7 +100,7 @@ def _correlate(
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
                 rows, columns = at(some_rows, chunk + p), at(some_columns, chunk + p)
-                for c in range(first_output, last_output, LANES):
+                for c in range(first_output, min(last_output, g.out_channels), LANES):
                     source, to = target + at(into, chunk + p) + c, p * g.out_channels + c
                     if rows == 4 and columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
@@ -114,7 +114,7 @@ def _correlate(
                         _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
             for e in range(36):
                 for block in range(first_output, last_output, BLOCK):
-                    here = (e * g.out_channels + block) * tiles * PIXELS
+                    here = (e * outputs + block) * tiles * PIXELS
                     for c in range(0, g.channels, PIXELS):
                         tile = start(zeros, 0)
                         j, k = e * step + c, e * out_step + block
@@ -135,10 +135,10 @@ def _finish(panels, dweight, table, first, last):
     """Add the sums of all threads, and apply values^T to rows and columns."""
     outputs, channels = dweight.shape[:2]
     tiles = (channels + PIXELS - 1) // PIXELS
-    step = outputs // BLOCK * tiles * PIXELS * BLOCK
+    step = (outputs + BLOCK - 1) // BLOCK * tiles * PIXELS * BLOCK
     for block in range(first, last):
         for c in range(channels):
-            for v in range(0, BLOCK, LANES):
+            for v in range(0, min(BLOCK, outputs - block * BLOCK), LANES):
                 k = (block * tiles * PIXELS + c) * BLOCK + v
                 for e in range(36):
                     total = load(panels[0], k + e * step)
@@ -165,10 +165,11 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     """The gradient (O, C, 3, 3) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
-    sums = 36 * outputs * -(-channels // PIXELS) * PIXELS
+    blocks = -(-outputs // BLOCK)
+    sums = 36 * blocks * BLOCK * -(-channels // PIXELS) * PIXELS
     by_outputs = sums > LARGE_WEIGHTS
     g, *tables = plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
-    pieces = slices(outputs // BLOCK if by_outputs else units(g, n))
+    pieces = slices(blocks if by_outputs else units(g, n))
     panels = empty((1 if by_outputs else len(pieces), sums))
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
@@ -181,7 +182,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
                 flat_x, flat_dy, panels[0 if by_outputs else piece],
                 scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
                 scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
-                scratch(36 * (g.patches * outputs + LANES), "products"), scratch(54 * LANES, "table"), zeros, g,
+                scratch(36 * (g.patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, g,
                 *tables, n, *part,
             )  # fmt: skip
 
@@ -189,7 +190,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     dweight = np.empty((outputs, channels, 3, 3), np.float32)
     share(
         lambda first, last: _finish(panels, dweight, scratch(54 * LANES, "table"), first, last),
-        outputs // BLOCK,
+        blocks,
         dweight.size * 8,
     )
     return dweight
