@@ -1,0 +1,166 @@
+"""Our pool of threads against Numba's: python benchmarks/prange.py
+
+The same serial kernel, that of batch norm with ReLU, runs on two threads: (a) as ``threads.hand_out`` calls it in the
+engine, (b) from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
+which of Numba's threading layers there is; only ``workqueue`` comes with every wheel. Printed on two cores of an AMD
+EPYC (Numba 0.68)::
+
+    workqueue
+      128x32x32x16   (a)    216.8 us   (b)    210.4 us   (b) / (a)   0.99
+      1x8x8x64       (a)     25.0 us   (b)     51.2 us   (b) / (a)   2.04
+      first call     (a)      6.2 ms   (b)      7.5 ms
+      two Python threads call (b): exit status -6, Numba workqueue threading layer is terminating: Concurrent access
+      a forked child calls (b): exit status 0
+    omp
+      128x32x32x16   (a)    204.4 us   (b)    167.2 us   (b) / (a)   0.82
+      1x8x8x64       (a)     20.4 us   (b)      2.6 us   (b) / (a)   0.13
+      first call     (a)      5.4 ms   (b)      6.5 ms
+      two Python threads call (b): exit status 0
+      a forked child calls (b): exit status 241, Terminating: fork() called from a process already using GNU OpenMP
+
+So ours is the only one of the three that survives both Python threads and forks. OpenMP is faster, most of all for
+little work: its threads do not sleep between two calls, but spin. That is what a team (kernels/cpu/team.py) does too,
+within one call for a whole network.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+import minires as mr
+from minires.kernels.cpu.norm import ROW, ROWS, _normalise
+from minires.threads import aligned, hand_out, slices
+
+LAYERS = ("workqueue", "omp")
+SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers, and those of a row
+TURNS, SECONDS = 31, 0.03
+
+
+@njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _by_prange(x, scale, shift, y, turns, blocks):  # type: ignore[no-untyped-def]
+    pieces = len(turns)
+    for piece in prange(pieces):
+        turns[piece, 0] = blocks * piece // pieces
+        _normalise(x, scale, shift, x, y, False, True, turns[piece], blocks * (piece + 1) // pieces)
+
+
+def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """(a) and (b), and both compute the same."""
+    x, y, scale, shift = aligned(size), aligned(size), aligned(row), aligned(row)
+    x[:], scale[:], shift[:] = np.random.default_rng(0).standard_normal(size), 2, 1
+    blocks = -(-size // (row * ROWS))
+    turns = np.zeros((2, 8), np.int64)  # each in a cache line of its own
+
+    def work(first: int, last: int) -> None:
+        _normalise(x, scale, shift, x, y, False, True, np.array([first]), last)
+
+    def by_pool() -> None:
+        hand_out(work, slices(blocks))
+
+    def by_prange() -> None:
+        _by_prange(x, scale, shift, y, turns, blocks)
+
+    for way in (by_pool, by_prange):
+        y[:] = -1
+        way()
+        assert np.array_equal(y, np.maximum(2 * x + 1, 0))
+    return by_pool, by_prange
+
+
+def time_of(way: Callable[[], None], calls: int) -> float:
+    time.sleep(0.01)  # OpenMP's threads spin for some time after their work, and would take the other way's core
+    for _ in range(calls // 2):
+        way()  # until cores and caches are awake
+    begin = time.perf_counter()
+    for _ in range(calls):
+        way()
+    return (time.perf_counter() - begin) / calls
+
+
+def race() -> None:
+    for name, sizes in SIZES.items():
+        pair = ways(*sizes)
+        calls = [max(1, int(SECONDS / time_of(way, 10))) for way in pair]
+        times = [[time_of(way, n) for way, n in zip(pair, calls, strict=True)] for _ in range(TURNS)]
+        a, b = (1e6 * statistics.median(column) for column in zip(*times, strict=True))
+        ratio = statistics.median(b / a for a, b in times)
+        print(f"  {name:14} (a) {a:8.1f} us   (b) {b:8.1f} us   (b) / (a) {ratio:6.2f}")
+
+
+def start(which: str) -> None:
+    """The first call in a process, which loads what an earlier process compiled; Numba itself is awake already."""
+    mr.ops.relu(mr.tensor(np.ones(4096, np.float32)))
+    x, y, row, turns = (
+        np.ones(4096, np.float32),
+        np.ones(4096, np.float32),
+        np.ones(64, np.float32),
+        np.zeros((2, 8), int),
+    )
+    begin = time.perf_counter()
+    if which == "a":
+        hand_out(lambda first, last: _normalise(x, row, row, x, y, False, True, turns[first], last), [(0, 1), (1, 2)])
+    else:
+        _by_prange(x, row, row, y, turns, 2)
+    print(1e3 * (time.perf_counter() - begin))
+
+
+def at_once() -> None:
+    """Two Python threads call (b)."""
+    _, by_prange = ways(*SIZES["128x32x32x16"])
+    callers = [threading.Thread(target=lambda: [by_prange() for _ in range(200)]) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+
+def after_fork() -> None:
+    """A forked child calls (b)."""
+    _, by_prange = ways(*SIZES["128x32x32x16"])
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        by_prange()
+        os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def child(layer: str, *arguments: str) -> tuple[int, str, str]:
+    """This script with one of Numba's threading layers: exit status, what it printed, and its complaint."""
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, timeout=100,
+        env={**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "MINIRES_NUM_THREADS": "2"},
+    )  # fmt: skip
+    complaints = [line for line in done.stderr.splitlines() if ":" in line or "." in line] or ["nothing on stderr"]
+    return done.returncode, done.stdout, complaints[0][:66].rstrip()
+
+
+def main() -> None:
+    for layer in LAYERS:
+        status, table, complaint = child(layer, "race")
+        print(layer if status == 0 else f"{layer}: {complaint}")
+        if status != 0:
+            continue
+        print(table, end="")
+        first = {way: min(float(child(layer, "start", way)[1]) for _ in range(3)) for way in "ab"}
+        print(f"  first call     (a) {first['a']:8.1f} ms   (b) {first['b']:8.1f} ms")
+        for what, name in (("two Python threads call (b)", "at_once"), ("a forked child calls (b)", "after_fork")):
+            status, _, complaint = child(layer, name)
+            print(f"  {what}: exit status {status}" + (f", {complaint}" if status else ""))
+
+
+if __name__ == "__main__":
+    mr.set_num_threads(2)
+    choice: dict[str, Any] = {"race": race, "start": start, "at_once": at_once, "after_fork": after_fork}
+    choice[sys.argv[1]](*sys.argv[2:]) if sys.argv[1:] else main()
