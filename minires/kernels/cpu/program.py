@@ -37,6 +37,7 @@ from . import winograd
 from .conv import ONE
 from .gather import pack
 from .layout import contiguous, is_float32
+from .memory import empty
 from .registry import register
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
@@ -240,7 +241,7 @@ class Program:
         flat = flat.reshape(-1)
         y = np.empty((n, self.outputs), np.float32)
         sync, zeros = np.zeros(2, np.int64), np.zeros(BLOCK, np.float32)
-        common = aligned(self.floats) if self.members > 1 else None
+        common = empty((self.floats,)) if self.members > 1 else None
         flat_y = y.reshape(-1)
 
         def run_as(first: int, last: int, rank: int) -> None:

@@ -15,8 +15,8 @@ they run through the same tile as every other convolution::
 
 Some patches are spread, multiplied and collected at a time, so that nothing of this leaves the core's own cache.
 
-The textbook points 0, 1, -1, 2, -2 lose two decimal digits. With 3/4 and 3/2 the numbers stay of one size, and the
-error stays near 2e-6 of the largest output, which benchmarks/winograd_error.py shows.
+The textbook points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers stay of one size, and
+the error is four times smaller, up to 3e-6 of the largest output, which benchmarks/winograd_error.py shows.
 (Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
 """
 
