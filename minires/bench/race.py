@@ -113,7 +113,7 @@ def take_turns(result: Result, processes: dict[str, Process], turns: int) -> Non
             answer = process.ask(run=1)
         if "times" in answer:
             seconds = answer["times"][0]
-            calls[name] = max(3 if seconds < QUICK else 1, min(50, int(SECONDS_OF_A_TURN / seconds)))
+            calls[name] = max(3 if seconds < QUICK else 1, min(1000, int(SECONDS_OF_A_TURN / seconds)))
         elif "error" in answer:
             result.failed[name] = answer["error"]
     for _ in range(turns):
