@@ -54,9 +54,12 @@ def machine(content: Content) -> str:
         f"{peak['bytes'] / 1e9:.1f} GB/s"
         for threads, peak in content["peak"].items()
     )
+    lengths = {len(times) for result in content["results"] for times in result["turns"].values()} or {content["turns"]}
+    turns = " to ".join(str(length) for length in sorted({min(lengths), max(lengths)}))
+    turns += " turn" if lengths == {1} else " turns"
     return (
         f"{content['cpu']}, {content['cores']} cores, {content['vector_bits']}-bit vectors, {content['system']}; "
-        f"{content['threads']} threads, {content['turns']} turns.\nMeasured peak, {peaks or 'none'}.\n"
+        f"{content['threads']} threads, {turns}.\nMeasured peak, {peaks or 'none'}.\n"
         f"{versions}; BLAS of NumPy: {content['blas']}."
     )
 

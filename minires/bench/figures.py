@@ -185,7 +185,7 @@ def _label_dots(axes: Axes, dots: Sequence[tuple[float, float, Content]], total:
     """A name to the right of dots under the sloping roof, and below those under the flat one; names move apart."""
     lowest, highest = -np.inf, np.inf  # where the next name may stand: upwards on the left, downwards on the right
     left = sorted((dot for dot in dots if dot[0] < ridge), key=lambda dot: dot[1])
-    right = sorted((dot for dot in dots if dot[0] >= ridge), key=lambda dot: -dot[1])
+    right = sorted((dot for dot in dots if dot[0] >= ridge), key=lambda dot: dot[0])
     for across, up, row in left + right:
         height = float(axes.transData.transform((across, up))[1]) * 72 / DPI  # in points
         radius = (_area(row, total) / np.pi) ** 0.5

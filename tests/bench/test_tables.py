@@ -65,7 +65,7 @@ def test_every_number_of_a_file_is_on_the_page(tables, content, tmp_path):
     lines = page.splitlines()
     for line in (
         "### a-cpu",
-        "A CPU, 2 cores, 256-bit vectors, Linux x86_64; 2 threads, 7 turns.",
+        "A CPU, 2 cores, 256-bit vectors, Linux x86_64; 2 threads, 1 turn.",
         "Measured peak, 2 threads: 200 GFLOP/s, 30.0 GB/s.",
         "minires 0.1.0, torch 2.13; BLAS of NumPy: openblas 0.3.",
         "|  | minires, ms | torch compile, ms | dezero, ms | ratio |",
