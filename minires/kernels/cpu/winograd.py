@@ -16,7 +16,8 @@ they run through the same tile as every other convolution::
 Some patches are spread, multiplied and collected at a time, so that nothing of this leaves the core's own cache.
 
 The textbook points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers stay of one size, and
-the error is four times smaller, up to 3e-6 of the largest output, which benchmarks/winograd_error.py shows.
+the error is four times smaller, up to 3e-6 of the largest output, which benchmarks/winograd_error.py shows. As a patch
+is computed as a whole, a NaN or an infinity in it becomes NaN in all of its outputs.
 (Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
 """
 
@@ -183,6 +184,7 @@ def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
     of_patch, n, adds, relu, first_output, last_output, turn, last,
 ):  # fmt: skip
+    """Some output channels of the units whose ``turn`` it is: spread, multiply, collect, a chunk of patches at a time."""
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
