@@ -184,7 +184,7 @@ def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
     of_patch, n, adds, relu, first_output, last_output, turn, last,
 ):  # fmt: skip
-    """Some output channels of the units whose ``turn`` it is: spread, multiply, collect, a chunk of patches at a time."""
+    """Some output channels of each unit in turn: some patches at a time are spread, multiplied and collected."""
     size = g.padded_height * g.padded_width * g.channels
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
