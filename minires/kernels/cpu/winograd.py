@@ -41,11 +41,14 @@ from .team import next_turn
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
 LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
 
-A, B = np.float32(0.75), np.float32(1.5)
-A2, B2, A3, B3 = A * A, B * B, A * A * A, B * B * B
-A2B2, A2_B2 = A2 * B2, A2 + B2
+_a, _b = 0.75, 1.5  # the points; below, what the maps need of them
+A, A2, A3 = np.float32(_a), np.float32(_a**2), np.float32(_a**3)
+B, B2, B3 = np.float32(_b), np.float32(_b**2), np.float32(_b**3)
+A2B2, A2_B2 = np.float32(_a**2 * _b**2), np.float32(_a**2 + _b**2)
 # What the values of the filter are divided by: the product of a point's distances to the others.
-AT_0, AT_A, AT_B = 1 / A2B2, 1 / (2 * A2 * (A2 - B2)), 1 / (2 * B2 * (B2 - A2))
+AT_0 = np.float32(1 / (_a**2 * _b**2))
+AT_A = np.float32(1 / (2 * _a**2 * (_a**2 - _b**2)))
+AT_B = np.float32(1 / (2 * _b**2 * (_b**2 - _a**2)))
 
 
 class Geometry(NamedTuple):
