@@ -80,6 +80,7 @@ class Op:
     input_shapes: tuple[tuple[int, ...], ...] = ()
     shape: tuple[int, ...]  # of the output; a leaf tensor, the other kind of source, has both as well
     dtype: Any
+    arrived: dict[Source, Tensor] | None = None  # in backward: what has come for its sources from other consumers
     hooks: list[Hook] | None = None
     called_from = ""
     freed = False
@@ -322,7 +323,7 @@ def _walk(
                 visit(source, grad)
             if not isinstance(source, Op):
                 continue
-            edges = source.edges
+            edges, source.arrived = source.edges, grads  # a kernel may take an edge's gradient out, and add to it
             # Without a gradient there is nothing to compute, but the sources below still wait for word.
             parts = (None,) * len(edges) if grad is None else source._measured_gradients(grad)
             for i, (edge, part) in enumerate(zip(edges, parts, strict=True)):

@@ -82,9 +82,9 @@ class Profile:
     Notes
     -----
     Bytes are those of the arrays that went in and came out (of a backward: its upstream and its gradients), so they are
-    the least that was moved. Operations are those
-    of the sum as it is written down, padding included. An op can therefore come out above 100 % of a peak: its arrays
-    were still in a cache, or its algorithm does fewer operations (Winograd's takes 2.25 times fewer multiplications).
+    the least that was moved. Operations are those of the sum as it is written down, padding included. An op can
+    therefore come out above 100 % of a peak: its arrays were still in a cache, or its algorithm does fewer operations
+    (Winograd's takes four times fewer multiplications).
     """
 
     def __init__(self) -> None:

@@ -173,6 +173,39 @@ def test_a_training_step_copies_no_layout(rng):
     assert layout.copies - copies <= 2  # the pictures, in forward and for the first weight's gradient
 
 
+def block_with_a_shortcut(x, weight, stride=1, padding=1):
+    """Two consumers of x besides the convolution, one of them in another layout, and x consumed twice by one op."""
+    branch = mr.ops.conv2d(x * 1, weight, stride=stride, padding=padding)
+    y = mr.ops.relu(x + 0)
+    branch = mr.ops.conv2d(y, weight, stride=stride, padding=padding) * 2 + branch
+    return branch.sum(axis=(2, 3)) + y.sum(axis=(2, 3)) ** 2 + (y * y).mean(axis=(2, 3))
+
+
+@pytest.mark.parametrize(("channels", "size", "options"), [(16, 24, {}), (5, 9, {}), (16, 9, {"stride": 2})])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_gradient_of_a_shortcut_is_added_once(channels, size, options, passes, rng):
+    x, weight = rng.standard_normal((3, channels, size, size)), rng.standard_normal((channels, channels, 3, 3))
+    grads = {}
+    for engine, dtype in (("textbook", np.float64), ("fast", np.float32)):
+        leaves = [mr.tensor(array.astype(np.float32).astype(dtype), requires_grad=True) for array in (x, weight)]
+        with mr.engine(engine):
+            loss = block_with_a_shortcut(*leaves, **options).sum()
+            for _ in range(passes):
+                loss.backward(retain_graph=True)
+        grads[engine] = [leaf.grad.data for leaf in leaves]
+    for got, expected in zip(grads["fast"], grads["textbook"], strict=True):
+        assert relative_error(got, expected) < TOLERANCE
+
+
+def test_a_training_step_adds_no_gradients_in_a_walk_of_its_own(rng):
+    model = mr.models.resnet8(num_classes=3)
+    x = mr.tensor(rng.standard_normal((8, 3, 32, 32)).astype(np.float32))
+    loss = mr.ops.cross_entropy(model(x), np.arange(8) % 3)
+    with mr.profile() as profile:
+        loss.backward()
+    assert ("add", "forward") not in profile.rows
+
+
 def test_two_runs_are_bit_identical(rng):
     x, labels = rng.standard_normal((8, 3, 32, 32)).astype("f"), np.arange(8)
     results = []

@@ -33,13 +33,15 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Arra
     return gather(x, pack(weight, plan, channels_first=False), plan, bias)
 
 
-def backward(dy: Array, weight: Array, bias: Array | None, window: Window, picture: Any) -> Array:
+def backward(
+    dy: Array, weight: Array, bias: Array | None, window: Window, picture: Any, added: Array | None = None
+) -> Array:
     """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``picture`` is (H, W), by the same weights."""
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]
-        return winograd.convolve(dy, winograd.transform(weight, flipped=True), weight.shape[1], bias, padding)
+        return winograd.convolve(dy, winograd.transform(weight, flipped=True), weight.shape[1], bias, padding, added)
     plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(picture), weight.shape[1], window, split(len(dy)))
-    return gather(dy, pack(weight, plan, channels_first=True), plan, bias)
+    return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added)
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
@@ -66,8 +68,12 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not _fits(op, x, weight, upstream):
         return NotImplemented
-    dy = channels_last(upstream)
-    dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:])) if op.needs(0) else None
+    dy, dx = channels_last(upstream), None
+    if op.needs(0):
+        # Where a shortcut branched off, its gradient is here already: it is added as the tile is stored.
+        arrived = op.arrived.pop(op.edges[0], None) if op.arrived else None
+        added = None if arrived is None else channels_last(arrived.data)
+        dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:], added))
     block = op.block if hasattr(op, "block") else channels_last(x)
     dweight = grad_weight(block, dy, op.window) if op.needs(1) else None
     return (dx, dweight, *(channel_sums(dy) for _ in bias))

@@ -24,7 +24,7 @@ from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
-from .simd import BLOCK, PIXELS, add_from, at, multiply_add, places, put, rectify, start, store
+from .simd import BLOCK, LINE, PIXELS, add_from, at, multiply_add, places, prefetch, put, rectify, start, store
 from .team import next_turn
 
 _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
@@ -76,12 +76,16 @@ def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, 
                     + phases[phase, ELEMENTS] * c
                 ) * g.channels
                 for p in range(begin, end, PIXELS):
-                    at = places(where, p, end - 1)
+                    if len(phases) > 1:  # outputs do not follow each other, so that memory cannot foresee them
+                        for q in range(p, min(p + PIXELS, end)):
+                            for o in range(c, min(c + BLOCK, g.out_channels), LINE):
+                                prefetch(y, target + at(into, q) + o)
+                    here = places(where, p, end - 1)
                     tile = start(bias, c)
                     k = weights
                     for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
                         for j in range(origin + taps[t], origin + taps[t] + run):
-                            tile = multiply_add(tile, source, at, j, w, k)
+                            tile = multiply_add(tile, source, here, j, w, k)
                             k += BLOCK
                     out = places(into, p, end - 1)
                     if g.out_channels - c >= BLOCK:

@@ -53,6 +53,7 @@ def _shape_of_tile() -> tuple[int, int, int]:
 
 LANES, PIXELS, VECTORS = _shape_of_tile()
 BLOCK = VECTORS * LANES  # the output channels of a tile
+LINE = 16  # floats that come from memory together
 
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -139,6 +140,23 @@ def put(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask memory for the line of ``array[index]``, to write to it: it comes while the core goes on computing."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        )
+        address = builder.bitcast(address_of(context, builder, signature.args[0], *arguments), pointer)
+        to_write, keep, data = number(1), number(3), number(1)
+        builder.call(function, [address, to_write, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 @intrinsic

@@ -35,7 +35,7 @@ from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
 from .plan import units
-from .simd import BLOCK, LANES, PIXELS, at, at_least, load, multiply_add, places, save, start, store
+from .simd import BLOCK, LANES, LINE, PIXELS, at, at_least, load, multiply_add, places, prefetch, save, start, store
 from .team import next_turn
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
@@ -207,6 +207,10 @@ def convolve_units(
             count = min(g.patches, end - chunk)
             for p in range(count):
                 corner = origin + at(where, chunk + p)
+                for q in range(16):  # where the outputs will go
+                    pixel = target + at(into, chunk + p) + q // 4 * out_row + q % 4 * g.out_channels
+                    for o in range(first_output, last_output, LINE):
+                        prefetch(y, pixel + o)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
             k = first_output // BLOCK * 36 * (g.channels * BLOCK + LANES)
