@@ -38,7 +38,9 @@ def _row_length(channels: int) -> int:
 
 def _repeated(values: Array, length: int) -> Array:
     """(C,) -> (length,), the channels again and again."""
-    return np.tile(values.astype(np.float32, copy=False), length // len(values))
+    repeated = np.empty((length // len(values), len(values)), np.float32)
+    repeated[:] = values
+    return repeated.reshape(length)
 
 
 def _blocks(x: Array) -> int:
