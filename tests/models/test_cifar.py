@@ -5,7 +5,8 @@ import pytest
 
 import minires as mr
 from minires.errors import ArgumentError
-from minires.models.blocks import BasicBlock, PreActivationBlock, SubsampleAndPad
+from minires.models.blocks import BasicBlock, PreActivationBlock
+from minires.models.shortcuts import SubsampleAndPad
 
 
 def count(model):
