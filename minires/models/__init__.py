@@ -4,6 +4,8 @@
 >>> model = mr.models.resnet20(num_classes=10, shortcut="A")
 >>> sum(parameter.size for parameter in model.parameters())
 269722
+>>> f"{mr.models.summary(model, (1, 3, 32, 32)).multiply_adds / 1e6:.1f} million multiply-adds for a picture"
+'40.6 million multiply-adds for a picture'
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ..errors import ArgumentError
 from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
+from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
 
@@ -115,7 +118,9 @@ __all__ = [
     "ImageNetResNet",
     "PreActivationBlock",
     "PreActivationBottleneck",
+    "Summary",
     "build",
     "names",
+    "summary",
     *_BUILDERS,
 ]
