@@ -100,10 +100,10 @@ def _norm_add_relu(
 class PreActivation(nn.Module):
     """What both pre-activation blocks share: F(x) + shortcut(x), and nothing after it.
 
-    He et al., arXiv 1603.05027, figure 4(e). Nothing stands in the way of the identity, except where the paper and its
-    published code (KaimingHe/resnet-1k-layers) put something: a projection reads ``relu(bn1(x))`` as the branch does,
-    and has no BN of its own, for its input is normalised already; and in the first block of a network the first BN
-    and ReLU come "before splitting into two paths", whatever the shortcut.
+    He et al., arXiv 1603.05027, figure 4(e). Nothing stands in the way of the identity, with two exceptions. A
+    projection reads ``relu(bn1(x))``, as the branch does, and has no BN of its own, for its input is normalised already
+    (so in the authors' code, KaimingHe/resnet-1k-layers). And in the first block of a network the first BN and ReLU
+    come before the paths part, whatever the shortcut: they are the activation of the convolution before.
     """
 
     bn1: nn.BatchNorm2d
