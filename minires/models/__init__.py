@@ -4,6 +4,8 @@
 >>> model = mr.models.resnet20(num_classes=10, shortcut="A")
 >>> sum(parameter.size for parameter in model.parameters())
 269722
+>>> f"{mr.models.summary(model, (1, 3, 32, 32)).multiply_adds / 1e6:.1f} million multiply-adds for a picture"
+'40.6 million multiply-adds for a picture'
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ArgumentError
-from .blocks import BasicBlock, Bottleneck, PreActivationBlock
+from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
+from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
 
@@ -26,10 +29,12 @@ def _residual(depth: int) -> Builder:
         shortcut: str = "A",
         preactivation: bool = False,
         zero_init_residual: bool = False,
+        stochastic_depth_prob: float = 0.0,
     ) -> CifarResNet:
         if shortcut is None:
             raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
-        return CifarResNet(depth, num_classes, in_channels, shortcut, preactivation, zero_init_residual)
+        options = preactivation, zero_init_residual, stochastic_depth_prob
+        return CifarResNet(depth, num_classes, in_channels, shortcut, *options)
 
     build.__name__ = build.__qualname__ = f"resnet{depth}"
     build.__doc__ = f"The residual network of {depth} layers; see :class:`CifarResNet`."
@@ -49,11 +54,19 @@ def _imagenet(kind: str, depth: int) -> Builder:
     plain = kind == "plain"
 
     def build(
-        num_classes: int = 1000, in_channels: int = 3, shortcut: str = "B", zero_init_residual: bool = False
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        shortcut: str = "B",
+        zero_init_residual: bool = False,
+        preactivation: bool = False,
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        stochastic_depth_prob: float = 0.0,
     ) -> ImageNetResNet:
         if shortcut is None:
             raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
-        return ImageNetResNet(depth, num_classes, in_channels, shortcut, zero_init_residual)
+        options = zero_init_residual, preactivation, deep_stem, avg_down, stochastic_depth_prob
+        return ImageNetResNet(depth, num_classes, in_channels, shortcut, *options)
 
     def build_plain(num_classes: int = 1000, in_channels: int = 3) -> ImageNetResNet:
         return ImageNetResNet(depth, num_classes, in_channels, shortcut=None)
@@ -104,7 +117,10 @@ __all__ = [
     "CifarResNet",
     "ImageNetResNet",
     "PreActivationBlock",
+    "PreActivationBottleneck",
+    "Summary",
     "build",
     "names",
+    "summary",
     *_BUILDERS,
 ]

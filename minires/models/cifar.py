@@ -1,8 +1,9 @@
 """The residual networks of He et al. for small pictures, and the same networks without shortcuts.
 
 arXiv 1512.03385, section 4.2: a 3x3 convolution, three stages of n blocks with 16, 32 and 64 filters at full, half
-and quarter resolution, global average pooling and a linear layer: 6n + 2 layers with weights. The pre-activation
-variant is that of arXiv 1603.05027. Parameters are named as in torchvision.
+and quarter resolution, global average pooling and a linear layer: 6n + 2 layers with weights. In the
+pre-activation variant (arXiv 1603.05027) the network's own BN and ReLU, ``bn1``, come last. Parameters are named as in
+torchvision.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from .. import checks, nn, ops
 from ..errors import ArgumentError
 from ..tensor import Tensor
-from .blocks import BasicBlock, PreActivationBlock, stage
+from .blocks import BasicBlock, PreActivationBlock, finish, linear_decay, make_stage
+from .shortcuts import check_options
 
 WIDTHS = (16, 32, 64)
-SHORTCUTS = ("A", "B", "C", None)
 
 
 class CifarResNet(nn.Module):
@@ -28,15 +29,19 @@ class CifarResNet(nn.Module):
         Where the size changes: A pads with zeros, B projects with a 1x1 convolution; C projects everywhere. None
         leaves the shortcuts out: the plain twin.
     preactivation : bool
-        Whether BN and ReLU come before each convolution instead of after it.
+        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027).
     zero_init_residual : bool
         Start the last BN of each block at gamma = 0, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
+    stochastic_depth_prob : float
+        How likely training leaves out the last block for a picture; the l-th of L blocks, l/L times as likely
+        (Huang et al., arXiv 1603.09382, who take 0.5).
 
     Raises
     ------
     ArgumentError
-        For a depth that is not 6n + 2, or an unknown shortcut.
+        For a depth that is not 6n + 2, an unknown shortcut, a probability outside of [0, 1), or options that do not go
+        together: zero_init_residual with preactivation, stochastic depth without shortcuts.
     """
 
     def __init__(
@@ -47,31 +52,23 @@ class CifarResNet(nn.Module):
         shortcut: str | None = "A",
         preactivation: bool = False,
         zero_init_residual: bool = False,
+        stochastic_depth_prob: float = 0.0,
     ) -> None:
-        checks.integer("CifarResNet", num_classes, "num_classes", 1)
-        checks.integer("CifarResNet", in_channels, "in_channels", 1)
+        options = num_classes, in_channels, shortcut, preactivation, zero_init_residual, stochastic_depth_prob
+        check_options("CifarResNet", *options)
         if not checks.is_integer(depth, 8) or (depth - 2) % 6:
             raise ArgumentError(f"CifarResNet: depth is {depth!r}; it must be 6n + 2, such as 8, 20 or 56.")
-        if shortcut not in SHORTCUTS:
-            raise ArgumentError(f"CifarResNet: shortcut is {shortcut!r}; it must be 'A', 'B', 'C', or None for none.")
-        if zero_init_residual and preactivation:
-            raise ArgumentError(
-                "CifarResNet: zero_init_residual needs blocks that end in BN; preactivation ones do not."
-            )
         block = PreActivationBlock if preactivation else BasicBlock
         blocks = (depth - 2) // 6
+        drop = linear_decay(stochastic_depth_prob, 3 * blocks)
         self.conv1 = nn.Conv2d(in_channels, WIDTHS[0], kernel_size=3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[-1 if preactivation else 0])
-        self.layer1 = stage(block, blocks, WIDTHS[0], WIDTHS[0], 1, shortcut)
-        self.layer2 = stage(block, blocks, WIDTHS[0], WIDTHS[1], 2, shortcut)
-        self.layer3 = stage(block, blocks, WIDTHS[1], WIDTHS[2], 2, shortcut)
+        self.layer1 = make_stage(block, blocks, WIDTHS[0], WIDTHS[0], 1, shortcut, drop)
+        self.layer2 = make_stage(block, blocks, WIDTHS[0], WIDTHS[1], 2, shortcut, drop)
+        self.layer3 = make_stage(block, blocks, WIDTHS[1], WIDTHS[2], 2, shortcut, drop)
         self.fc = nn.Linear(WIDTHS[2], num_classes)
         self.preactivation = preactivation
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal(module.weight, nonlinearity="relu")
-            if zero_init_residual and isinstance(module, BasicBlock):
-                nn.init.zeros(module.bn2.weight)
+        finish(self, "fan_in", zero_init_residual)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)  # (N, 16, H, W)

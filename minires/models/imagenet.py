@@ -2,6 +2,8 @@
 
 arXiv 1512.03385, table 1: a 7x7 convolution and a maximum pooling, each halving the picture, four stages of blocks with
 64, 128, 256 and 512 channels (four times as many behind a bottleneck), global average pooling and a linear layer.
+Options make the pre-activation variant (arXiv 1603.05027) and ResNet-D (``deep_stem`` and ``avg_down``, arXiv
+1812.01187) of it. Parameters are named as in torchvision, those of ResNet-D as in timm.
 """
 
 from __future__ import annotations
@@ -9,16 +11,19 @@ from __future__ import annotations
 from .. import checks, nn, ops
 from ..errors import ArgumentError
 from ..tensor import Tensor
-from .blocks import BasicBlock, Bottleneck, stage
+from .blocks import (
+    BasicBlock,
+    Bottleneck,
+    PreActivationBlock,
+    PreActivationBottleneck,
+    finish,
+    linear_decay,
+    make_stage,
+)
+from .shortcuts import check_options
 
 WIDTHS = (64, 128, 256, 512)
-BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
-}
+COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class ImageNetResNet(nn.Module):
@@ -27,6 +32,7 @@ class ImageNetResNet(nn.Module):
     Parameters
     ----------
     depth : {18, 34, 50, 101, 152}
+        From 50 on, with bottlenecks.
     num_classes, in_channels : int
     shortcut : {"A", "B", "C", None}
         Where the size changes: A pads with zeros, B projects with a 1x1 convolution; C projects everywhere. None
@@ -34,11 +40,23 @@ class ImageNetResNet(nn.Module):
     zero_init_residual : bool
         Start the last BN of each block at gamma = 0, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
+    preactivation : bool
+        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). The first block's
+        come after the maximum pooling, as in timm's ``resnetv2_50``.
+    deep_stem : bool
+        Three 3x3 convolutions of 32, 32 and 64 filters instead of the 7x7 one (arXiv 1812.01187, figure 2b).
+    avg_down : bool
+        Projections average 2x2 pixels instead of skipping three of four (arXiv 1812.01187, figure 2c). With both,
+        ResNet-D.
+    stochastic_depth_prob : float
+        How likely training leaves out the last block for a picture; the l-th of L blocks, l/L times as likely
+        (Huang et al., arXiv 1603.09382).
 
     Raises
     ------
     ArgumentError
-        For another depth, or an unknown shortcut.
+        For another depth, an unknown shortcut, a probability outside of [0, 1), or options that do not go together:
+        zero_init_residual with preactivation, stochastic depth without shortcuts, avg_down without projections.
     """
 
     def __init__(
@@ -48,36 +66,56 @@ class ImageNetResNet(nn.Module):
         in_channels: int = 3,
         shortcut: str | None = "B",
         zero_init_residual: bool = False,
+        preactivation: bool = False,
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        stochastic_depth_prob: float = 0.0,
     ) -> None:
-        checks.integer("ImageNetResNet", num_classes, "num_classes", 1)
-        checks.integer("ImageNetResNet", in_channels, "in_channels", 1)
-        if not checks.is_integer(depth, 1) or depth not in BLOCKS:
-            raise ArgumentError(f"ImageNetResNet: depth is {depth!r}; it must be one of {', '.join(map(str, BLOCKS))}.")
-        if shortcut not in ("A", "B", "C", None):
+        options = num_classes, in_channels, shortcut, preactivation, zero_init_residual, stochastic_depth_prob
+        check_options("ImageNetResNet", *options)
+        if not checks.is_integer(depth, 1) or depth not in COUNTS:
+            raise ArgumentError(f"ImageNetResNet: depth is {depth!r}; it must be one of {', '.join(map(str, COUNTS))}.")
+        if avg_down and shortcut not in ("B", "C"):
             raise ArgumentError(
-                f"ImageNetResNet: shortcut is {shortcut!r}; it must be 'A', 'B', 'C', or None for none."
+                f"ImageNetResNet: avg_down needs projections, 'B' or 'C', but shortcut is {shortcut!r}."
             )
-        block, counts = BLOCKS[depth]
-        outputs = [width * block.expansion for width in WIDTHS]
-        self.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        blocks, bottlenecks = (BasicBlock, PreActivationBlock), (Bottleneck, PreActivationBottleneck)
+        block = (blocks if depth < 50 else bottlenecks)[preactivation]
+        counts, outputs = COUNTS[depth], [width * block.expansion for width in WIDTHS]
+        drop = linear_decay(stochastic_depth_prob, sum(counts))
+        self.conv1 = three_convolutions(in_channels) if deep_stem else nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs[3] if preactivation else 64)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = stage(block, counts[0], 64, outputs[0], 1, shortcut)
-        self.layer2 = stage(block, counts[1], outputs[0], outputs[1], 2, shortcut)
-        self.layer3 = stage(block, counts[2], outputs[1], outputs[2], 2, shortcut)
-        self.layer4 = stage(block, counts[3], outputs[2], outputs[3], 2, shortcut)
+        self.layer1 = make_stage(block, counts[0], 64, outputs[0], 1, shortcut, drop, avg_down)
+        self.layer2 = make_stage(block, counts[1], outputs[0], outputs[1], 2, shortcut, drop, avg_down)
+        self.layer3 = make_stage(block, counts[2], outputs[1], outputs[2], 2, shortcut, drop, avg_down)
+        self.layer4 = make_stage(block, counts[3], outputs[2], outputs[3], 2, shortcut, drop, avg_down)
         self.fc = nn.Linear(outputs[3], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal(module.weight, mode="fan_out", nonlinearity="relu")
-            if zero_init_residual and isinstance(module, (BasicBlock, Bottleneck)):
-                nn.init.zeros((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
+        self.preactivation = preactivation
+        finish(self, "fan_out", zero_init_residual)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn1(self.conv1(x), activation="relu")  # (N, 64, H/2, W/2)
+        x = self.conv1(x)  # (N, 64, H/2, W/2)
+        if not self.preactivation:
+            x = self.bn1(x, activation="relu")
         x = self.maxpool(x)  # (N, 64, H/4, W/4)
         x = self.layer1(x)  # (N, 64, H/4, W/4), or 256 channels
         x = self.layer2(x)  # (N, 128, H/8, W/8), or 512
         x = self.layer3(x)  # (N, 256, H/16, W/16), or 1024
         x = self.layer4(x)  # (N, 512, H/32, W/32), or 2048
+        if self.preactivation:
+            x = self.bn1(x, activation="relu")
         return self.fc(ops.global_avg_pool2d(x))  # (N, 512) or (N, 2048) -> (N, num_classes)
+
+
+def three_convolutions(in_channels: int) -> nn.Sequential:
+    """The stem of ResNet-C and ResNet-D: (N, in_channels, H, W) to (N, 64, H/2, W/2)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 32, kernel_size=3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, kernel_size=3, padding=1, bias=False),
+    )

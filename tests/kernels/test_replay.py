@@ -102,7 +102,7 @@ def test_every_layout_gives_the_same_and_is_left_as_it_was(n, number, small, rng
 def test_a_shortcut_of_the_pictures_themselves(number, rng, monkeypatch):
     """The first op walks through the pictures in steps, however these lie in memory when it is watched."""
     set_threads(monkeypatch, number)
-    layers = mr.models.blocks.SubsampleAndPad(3, 7, 2), nn.GlobalAvgPool2d(), nn.Linear(7, 4)
+    layers = mr.models.shortcuts.SubsampleAndPad(3, 7, 2), nn.GlobalAvgPool2d(), nn.Linear(7, 4)
     x = pictures(rng, 2, side=17)
     around = np.zeros((2, 30, 40, 3), "f")
     around[:, :17, :17] = x.transpose(0, 2, 3, 1)

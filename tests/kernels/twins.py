@@ -8,7 +8,8 @@ import numpy as np
 
 from minires import nn
 from minires.data.transforms import Flip, Normalize, PadCrop
-from minires.models.blocks import BasicBlock, Bottleneck, SubsampleAndPad
+from minires.models.blocks import BasicBlock, Bottleneck
+from minires.models.shortcuts import SubsampleAndPad
 from minires.nn.folding import Conv2dAct, Replay
 from minires.ops.activation import ReLU, ResidualAdd
 from minires.ops.arithmetic import Add

@@ -5,7 +5,8 @@ import pytest
 
 import minires as mr
 from minires.errors import ArgumentError
-from minires.models.blocks import BasicBlock, PreActivationBlock, SubsampleAndPad
+from minires.models.blocks import BasicBlock, PreActivationBlock
+from minires.models.shortcuts import SubsampleAndPad
 
 
 def count(model):
@@ -190,3 +191,27 @@ def test_wrong_arguments_raise_the_named_error(call, words):
 
 def test_option_a_pads_both_sides():
     assert SubsampleAndPad(16, 33, 2).channels == (8, 9)
+
+
+def test_resnet1202_has_the_papers_parameters_and_is_not_too_deep_for_python(rng):
+    model = mr.models.resnet1202()
+    assert count(model) == by_formula(1202) and count(model) / 1e6 == pytest.approx(19.4, abs=0.05)
+    loss = mr.ops.cross_entropy(model(mr.tensor(rng.standard_normal((2, 3, 8, 8)).astype("f"))), [3, 4])
+    loss.backward()
+    assert np.abs(model.conv1.weight.grad.numpy()).max() > 0
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_the_first_activation_of_a_preactivation_block_is_shared_where_the_paper_says(shortcut, rng):
+    """By the projections, and by the shortcut of the network's first block."""
+    model = mr.models.resnet14(preactivation=True, shortcut=shortcut).eval()
+    x = mr.tensor(rng.standard_normal((2, 16, 6, 5)).astype("f"))
+    first, second, third = model.layer1[0], model.layer1[1], model.layer2[0]
+    for block in (first, second, third):
+        mr.nn.init.zeros(block.conv2.weight)  # nothing is left but the shortcut
+    np.testing.assert_allclose(first(x).numpy(), np.maximum(x.numpy(), 0), rtol=1e-4)
+    np.testing.assert_array_equal(second(x).numpy(), x.numpy())
+    activated = third.bn1(x).relu()
+    expected = third.downsample(activated if shortcut == "B" else x)
+    np.testing.assert_allclose(third(x).numpy(), expected.numpy(), rtol=1e-5)
+    assert not any("downsample.1" in name for name in model.state_dict())  # BN came before the projection

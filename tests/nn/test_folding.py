@@ -29,9 +29,14 @@ def with_statistics(model, rng):
         {"name": "resnet14", "shortcut": "B"},
         {"name": "resnet8", "shortcut": "C"},
         {"name": "resnet8", "preactivation": True},
+        {"name": "resnet8", "preactivation": True, "shortcut": "B"},
+        {"name": "resnet8", "stochastic_depth_prob": 0.5},
         {"name": "plain8"},
         {"name": "resnet18", "num_classes": 10},
         {"name": "resnet50", "num_classes": 10},
+        {"name": "resnet18", "num_classes": 10, "deep_stem": True, "avg_down": True},
+        {"name": "resnet50", "num_classes": 10, "preactivation": True},
+        {"name": "resnet18", "num_classes": 10, "preactivation": True, "deep_stem": True},
     ],
     ids=str,
 )
@@ -41,7 +46,9 @@ def test_the_outputs_are_the_models(options, engine, rng):
     x = mr.tensor(rng.standard_normal((3, 3, side, side)).astype("f"))
     with mr.no_grad(), mr.engine(engine):
         expected, got = model(x).data, nn.fold(model)(x).data
+        replayed = nn.fold(model, replay=True)(x).data
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(replayed - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def ops_run(model, x):

@@ -1,0 +1,116 @@
+"""The path beside a block, and the chance that the block itself is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import backend, checks, nn, ops
+from ..errors import ArgumentError
+from ..tensor import Tensor
+
+
+class SubsampleAndPad(nn.Module):
+    """Shortcut of option A, without parameters: every ``stride``-th pixel, and new channels of zeros on both sides."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        self.stride = stride
+        new = out_channels - in_channels
+        self.channels = (new // 2, new - new // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]  # (N, C, OH, OW)
+        return ops.pad(x, ((0, 0), self.channels, (0, 0), (0, 0)))  # (N, O, OH, OW)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}, channels={self.channels}"
+
+
+class HalvingAvgPool(nn.Module):
+    """The mean of each 2x2 pixels, (N, C, H, W) to (N, C, ceil(H/2), ceil(W/2)).
+
+    Of an odd size, the last row or column is averaged with itself, which is what PyTorch's ``AvgPool2d(2, 2,
+    ceil_mode=True, count_include_pad=False)`` gives: the size that a convolution of stride 2 has, too.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] % 2:
+            x = ops.concatenate([x, x[:, :, -1:]], axis=2)  # (N, C, H + 1, W)
+        if x.shape[3] % 2:
+            x = ops.concatenate([x, x[:, :, :, -1:]], axis=3)  # (N, C, H, W + 1)
+        return ops.avg_pool2d(x, kernel_size=2)
+
+
+class StochasticDepth(nn.Module):
+    """In training, zeroes the branch of each picture with probability ``p``, so that its block is the shortcut alone.
+
+    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each picture is drawn for
+    by itself, and what is kept is scaled by 1 / (1 - p): the mean is the branch, which evaluation uses as it is. The
+    paper draws once a batch, and scales in evaluation instead.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1).
+
+    Raises
+    ------
+    ArgumentError
+        For another ``p``.
+    """
+
+    def __init__(self, p: float) -> None:
+        self.p = checks.fraction("StochasticDepth", p, "p", below_one=True)
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return branch
+        kept = backend.generator().random((len(branch), *(1,) * (branch.ndim - 1))) >= self.p  # (N, 1, 1, 1)
+        factor = kept.astype(branch.dtype) / (1 - self.p)
+        return branch * Tensor.wrap(backend.to_device(factor, branch.device))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:.3g}"
+
+
+def make_shortcut(
+    option: str | None, in_channels: int, out_channels: int, stride: int, avg_down: bool = False, norm: bool = True
+) -> nn.Module | None:
+    """The path beside a block: the identity wherever it fits, unless option C projects everywhere.
+
+    ``avg_down`` averages 2x2 pixels before a 1x1 convolution that would skip three of four (ResNet-D, He et al.,
+    arXiv 1812.01187, figure 2c); its parameters are named as in timm. A projection is a Sequential.
+    """
+    if option is None:
+        return None
+    if option != "C" and in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    if option == "A":
+        return SubsampleAndPad(in_channels, out_channels, stride)
+    layers: list[nn.Module] = []
+    if avg_down:
+        layers.append(nn.Identity() if stride == 1 else HalvingAvgPool())
+        stride = 1
+    layers.append(nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False))
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    return nn.Sequential(*layers)
+
+
+def check_options(
+    network: str,
+    num_classes: Any,
+    in_channels: Any,
+    shortcut: Any,
+    preactivation: bool,
+    zero_init_residual: bool,
+    stochastic_depth_prob: Any,
+) -> None:
+    """Raise ArgumentError for options that no network has."""
+    checks.integer(network, num_classes, "num_classes", 1)
+    checks.integer(network, in_channels, "in_channels", 1)
+    if shortcut not in ("A", "B", "C", None):
+        raise ArgumentError(f"{network}: shortcut is {shortcut!r}; it must be 'A', 'B', 'C', or None for none.")
+    if zero_init_residual and preactivation:
+        raise ArgumentError(f"{network}: zero_init_residual needs blocks that end in BN; preactivation ones do not.")
+    if checks.fraction(network, stochastic_depth_prob, "stochastic_depth_prob", below_one=True) and shortcut is None:
+        raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: without, nothing is left of a block.")

@@ -1,0 +1,258 @@
+"""What a model consists of: layers, output sizes, parameters, multiply-adds and memory, as a table.
+
+The model runs once, on zeros. While it does, each op that it calls is counted for the innermost module at work, so
+nothing has to be known about the modules: a network of your own is summed up like the ones here. Multiply-adds are
+those of ``minires.costs``: each output of a convolution is one window's worth, as in the papers' tables (where they
+are called FLOPs); what batch norm, ReLU and pooling take is not counted, there as here.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import backend, checks, costs  # noqa: F401  (costs: importing it is what makes ops countable)
+from ..backend import Array, array_module
+from ..dispatch import engine
+from ..errors import ArgumentError, MiniresError, ShapeError, sizes
+from ..nn import Identity, Module, Parameter
+from ..profiling import Shape, count_operations
+from ..state import no_grad, switched
+from ..tensor import Tensor
+
+
+@dataclass
+class Layer:
+    """One call of a module, with what it did itself: its sub-modules have their own rows."""
+
+    name: str  # its path in the model, as in the state dict
+    kind: str  # its class
+    output: Shape | None = None  # None where it gives no tensor
+    parameters: int = 0  # numbers that it learns; of a module that is called again, only the first time
+    multiply_adds: int = 0
+    activation_bytes: int = 0  # of the arrays that its ops computed; a view has none
+    at_work: bool = True
+    is_leaf: bool = True
+
+    @property
+    def has_row(self) -> bool:
+        """Whether it is a layer, or a module of layers that does something besides calling them."""
+        return self.is_leaf or bool(self.parameters or self.multiply_adds or self.activation_bytes)
+
+
+@dataclass(repr=False)
+class Summary:
+    """The table that :func:`summary` makes: print it, show it in a notebook, or read its numbers.
+
+    Attributes
+    ----------
+    model : str
+        The name of the class.
+    input_shape : tuple of int
+    layers : list of Layer
+        In the order in which they were called.
+    parameters : int
+        Of the whole model, those of modules that were never called included.
+    multiply_adds : int
+        Of one forward pass on an input of that shape, the whole batch.
+    parameter_bytes : int
+        Of parameters and buffers.
+    activation_bytes : int
+        Of all arrays that the forward pass computes, if they are kept until backward has read them; without a
+        backward, they are freed on the way.
+    """
+
+    model: str
+    input_shape: Shape
+    layers: list[Layer]
+    parameters: int
+    multiply_adds: int
+    parameter_bytes: int
+    activation_bytes: int
+
+    HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "memory")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table's cells, a tuple of texts for each layer."""
+        return [
+            (
+                layer.name or "(itself)",
+                layer.kind,
+                "-" if layer.output is None else sizes(layer.output),
+                f"{layer.parameters:,}" if layer.parameters else "-",
+                f"{layer.multiply_adds:,}" if layer.multiply_adds else "-",
+                _bytes(layer.activation_bytes) if layer.activation_bytes else "-",
+            )
+            for layer in self.layers
+        ]
+
+    def totals(self) -> list[str]:
+        """What stands below the table."""
+        return [
+            f"parameters     {self.parameters:,} ({_bytes(self.parameter_bytes)} with buffers)",
+            f"multiply-adds  {self.multiply_adds:,} for {sizes(self.input_shape)}",
+            f"activations    {_bytes(self.activation_bytes)}, if all are kept for backward",
+        ]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(self.HEAD, *rows, strict=True)]
+        lines = [f"{self.model}, input {sizes(self.input_shape)}", ""]
+        for row in (self.HEAD, *rows):
+            cells = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  ".join(cells).rstrip())
+        lines.insert(3, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+        return "\n".join([*lines, lines[3], *self.totals()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows()]
+        head = "".join(f"<th>{name}</th>" for name in self.HEAD)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        title = f"{html.escape(self.model)}, input {sizes(self.input_shape)}"
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table><p>{'<br>'.join(self.totals())}</p>"
+
+
+def summary(model: Module, shape: tuple[int, ...]) -> Summary:
+    """The layers of ``model`` and what they cost, for an input of ``shape``.
+
+    Parameters
+    ----------
+    model : Module
+        Any that takes one tensor. It runs once, in evaluation mode and without its hooks, and is then as it was: mode,
+        hooks, buffers, gradients and other attributes; so is the random generator.
+    shape : tuple of int
+        Of the input, with the batch: (N, C, H, W) for pictures.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ArgumentError
+        If ``model`` is no Module, or ``shape`` no sizes.
+    ShapeError
+        If the model does not take that shape, with what the layer said that did not.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> net = mr.nn.Sequential(mr.nn.Conv2d(1, 4, kernel_size=3), mr.nn.ReLU(), mr.nn.Flatten(), mr.nn.Linear(144, 2))
+    >>> print(mr.models.summary(net, (1, 1, 8, 8)))
+    Sequential, input 1x1x8x8
+    <BLANKLINE>
+    layer  kind     output   parameters  multiply-adds  memory
+    ----------------------------------------------------------
+    0      Conv2d   1x4x6x6          40          1,296   576 B
+    1      ReLU     1x4x6x6           -              -   576 B
+    2      Flatten  1x144             -              -   576 B
+    3      Linear   1x2             290            288     8 B
+    ----------------------------------------------------------
+    parameters     330 (1.32 kB with buffers)
+    multiply-adds  1,584 for 1x1x8x8
+    activations    1.74 kB, if all are kept for backward
+    """
+    if not isinstance(model, Module):
+        raise ArgumentError(f"summary: it takes a module, not {type(model).__name__}.")
+    given = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if not given or not all(checks.is_integer(size, 1) for size in given):
+        raise ArgumentError(f"summary: shape is {shape!r}; it must be the sizes of the input, such as (1, 3, 32, 32).")
+    parameters, buffers = list(model.parameters()), [buffer for _, buffer in model.named_buffers()]
+    like = next((p for p in parameters if p.dtype.kind == "f"), Tensor(0.0))
+    x = Tensor(backend.to_device(np.zeros(given, like.dtype), like.device))
+    layers: list[Layer] = []
+    with _undisturbed(model), no_grad(), engine("textbook"):  # nothing to compile, and each op is seen
+        try:
+            with _watched(model.eval(), layers):
+                model(x)
+        except (MiniresError, TypeError, ValueError, IndexError) as error:
+            name = next((layer.name for layer in reversed(layers) if layer.at_work), "")
+            raise ShapeError(
+                f"summary: {type(model).__name__} does not take an input of {sizes(given)}"
+                f"{f' (layer {name})' if name else ''}: {error}"
+            ) from error
+    return Summary(
+        type(model).__name__,
+        given,
+        [layer for layer in layers if layer.has_row],
+        sum(p.size for p in parameters),
+        sum(layer.multiply_adds for layer in layers),
+        sum(tensor.data.nbytes for tensor in (*parameters, *buffers)),
+        sum(layer.activation_bytes for layer in layers),
+    )
+
+
+@contextmanager
+def _undisturbed(model: Module) -> Iterator[None]:
+    """Put back whatever the modules, their buffers and the random generator were before."""
+    attributes = [(module, dict(vars(module))) for module in model.modules()]
+    buffers = [(buffer, buffer.data, buffer.data.copy()) for _, buffer in model.named_buffers()]
+    generator = backend.generator().bit_generator
+    state = generator.state
+    try:
+        yield
+    finally:
+        generator.state = state
+        for module, before in attributes:
+            vars(module).clear()
+            vars(module).update(before)
+        for buffer, array, values in buffers:
+            if buffer.data is not array or not array_module(array).array_equal(array, values):
+                array[...] = values
+                buffer.data = array
+
+
+@contextmanager
+def _watched(model: Module, layers: list[Layer]) -> Iterator[None]:
+    """Fill ``layers`` while the model runs; each module's ``forward`` is wrapped, which ``_undisturbed`` undoes."""
+    counted: set[int] = set()
+    at_work: list[Layer] = []
+
+    def wrap(name: str, module: Module) -> Callable[..., Any]:
+        forward = module.forward
+
+        def run(*inputs: Any, **options: Any) -> Any:
+            own = [value for value in vars(module).values() if isinstance(value, Parameter)]
+            layer = Layer(name, type(module).__name__, parameters=sum(p.size for p in own if id(p) not in counted))
+            layer.is_leaf = next(module.children(), None) is None and not isinstance(module, Identity)
+            counted.update(map(id, own))
+            layers.append(layer)
+            at_work.append(layer)
+            output = forward(*inputs, **options)
+            at_work.pop()
+            layer.at_work = False
+            if type(output) is Tensor:  # what a folded convolution gives is none yet: it waits for a batch norm
+                layer.output = output.shape
+            return output
+
+        return run
+
+    def watch(op: Any, arrays: list[Array], output: Array) -> None:
+        layer = at_work[-1]
+        layer.multiply_adds += count_operations(op, "forward", (*arrays, output)) // 2
+        if not any(array_module(output).may_share_memory(output, array) for array in arrays):
+            layer.activation_bytes += output.nbytes
+
+    for name, module in list(model.named_modules()):
+        vars(module).update(forward=wrap(name, module), _forward_hooks=None)
+    with switched("watcher", watch):
+        yield
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes, with three digits.
+
+    >>> _bytes(576), _bytes(1234), _bytes(97_500_000)
+    ('576 B', '1.23 kB', '97.5 MB')
+    """
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(max(len(str(count)) - 1, 0) // 3, len(units) - 1)
+    return f"{count / 1000**power:.{0 if power == 0 else 2 - (len(str(count)) - 1) % 3}f} {units[power]}"
