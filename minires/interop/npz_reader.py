@@ -55,7 +55,9 @@ def open_zip(file: BinaryIO) -> ZipFile:
     tail = file.read()
     if tail[-22:-18] != b"PK\5\6" or tail[-2:] != b"\0\0":  # the last record, without a comment behind it
         raise ValueError("it is no zip file, or its end is missing")
-    if tail[:4] == b"PK\6\7" or END.unpack(tail[-22:])[5] > LARGEST_HEADER:  # the former: there is a longer record
+    if tail[:4] == b"PK\6\7":  # a longer record overrules the last one
+        raise ValueError("its directory is of the kind for files beyond 4 GB; write it as safetensors")
+    if END.unpack(tail[-22:])[5] > LARGEST_HEADER:
         raise ValueError(f"its directory is longer than {LARGEST_HEADER} bytes")
     try:
         return ZipFile(file)

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
 from ..nn import Module
 from ..nn.safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
 from ..tensor import Tensor
-from .npz_reader import open_zip, read_directory
+from .npz_reader import read_directory
 
 WRAPPERS = ("module.", "model.", "_orig_mod.")
 WORDS = {"linear": "fc", "shortcut": "downsample"}
@@ -136,16 +136,16 @@ def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], miss
 
 
 def _entries(file: BinaryIO, path: PathLike) -> dict[str, Entry]:
-    start = file.read(4)
+    start = file.read(1000)
     file.seek(0)
-    if start == b"PK\3\4" and not any(name.endswith(".pkl") for name in open_zip(file).namelist()):
-        return read_directory(file)
-    if start.startswith((b"PK\3\4", b"\x80\2")):  # torch.save writes a zip file around a pickle, or before 1.6 a pickle
+    is_zip = start.startswith(b"PK\3\4")
+    first_member = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+    if start.startswith(b"\x80\2") or (is_zip and first_member.endswith(b".pkl")):  # torch.save, before 1.6 and since
         raise DataError(
             f"load_weights: {os.fspath(path)} is a pickle, which can run code when it is read; convert it where "
             "PyTorch is: safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
         )
-    return read_header(file)[0]
+    return read_directory(file) if is_zip else read_header(file)[0]
 
 
 def _read(entry: Entry, key: str, target: Tensor) -> Array:
