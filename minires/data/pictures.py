@@ -100,7 +100,8 @@ def _decode(path: PathLike) -> Image.Image:
             return _eight_bits(picture)
         if picture.mode == "LAB":  # which convert() does not know
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")
+            transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
+            return ImageCms.applyTransform(picture, transform) or picture  # None only if asked to work in place
         if picture.getbands()[-1] in "Aa" or "transparency" in picture.info:
             picture = picture.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -109,7 +110,7 @@ def _decode(path: PathLike) -> Image.Image:
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Integers of 16 bits (modes I and I;16) or floats (mode F) as bytes; Pillow would clip, not scale."""
-    values = np.asarray(picture, dtype=np.float32)
+    values: Array = np.asarray(picture, dtype=np.float32)
     if picture.mode == "F":
         values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
         values = values if values.max() > 1 else values * 255
