@@ -1,9 +1,12 @@
 """The README does what it says."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+
+import minires as mr
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,6 +17,20 @@ def test_the_ten_lines_run_and_learn(capsys):
     assert len([line for line in code.splitlines() if line]) == 10
     exec(code, {})
     assert float(capsys.readouterr().out.removeprefix("loss ")) < 1.5  # it starts at about log 10 = 2.3
+
+
+def test_published_weights_load_and_misfit_as_it_says(monkeypatch):
+    weights = Path(os.environ.get("MINIRES_DATA", "nowhere"), "weights")
+    if not weights.exists():
+        pytest.skip("MINIRES_DATA does not lead to the reference weights")
+    section = README.split("## Published weights")[1]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    monkeypatch.chdir(weights)
+    exec(code, {"mr": mr})
+    with pytest.raises(mr.errors.StateDictError) as caught:
+        exec(code.replace("resnet20()", "resnet20(num_classes=100)"), {"mr": mr})
+    shown = re.findall(r"```text\n(.*?)```", section, re.DOTALL)[0]
+    assert str(caught.value) == " ".join(shown.split())
 
 
 def test_the_classes_it_shows_are_those_of_the_source():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import ArgumentError, DataError
 from .dataset import Array
@@ -26,23 +26,27 @@ MODES = {1: "L", 3: "RGB"}  # Pillow's names for grey and colour, by the number 
 def find(path: PathLike) -> Iterator[Path]:
     """The pictures in a folder and its sub-folders, in the order of their names; a file is found as it is.
 
-    Hidden files and links to folders are passed over, so that no link can lead round in a circle.
+    Hidden files and links to folders are passed over, so that no link can lead round in a circle. A folder that cannot
+    be listed is itself found, and :func:`read` says so.
     """
     if not os.path.isdir(path):
         yield Path(path)
         return
-    for folder, subfolders, files in os.walk(path):
+    unlisted: list[Path] = []
+    for folder, subfolders, files in os.walk(path, onerror=lambda error: unlisted.append(Path(error.filename))):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(folder, name)
+    yield from unlisted
 
 
 def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
     """A picture file as bytes.
 
     It is turned upright as its EXIF data says; what is transparent becomes white; of 16-bit values the upper 8 bits
-    are kept; of an animation the first picture is taken.
+    are kept; floats are taken to run from 0 to 1, or to 255 if one is above 1; of an animation the first picture is
+    taken. Made smaller, it is averaged over all of its pixels.
 
     Parameters
     ----------
@@ -66,9 +70,14 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     if channels not in MODES:
         raise ArgumentError(f"pictures.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     try:
+        if os.path.isdir(path):
+            os.listdir(path)  # says why, if it cannot be listed
+            raise IsADirectoryError("it is a folder")
         if not os.path.isfile(path):
             raise FileNotFoundError("there is no such file")  # a pipe would be waited for
-        picture = _decode(path).convert(MODES[channels])
+        picture = _decode(path)
+        if picture.mode != MODES[channels]:
+            picture = picture.convert(MODES[channels])
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
         raise DataError(f"picture {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
     if size is not None:
@@ -82,21 +91,31 @@ def _decode(path: PathLike) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which does not harm the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith(("I", "F")):
-                return _eight_bits(picture)
-            if picture.getbands()[-1] in "Aa" or "transparency" in picture.info:
-                picture = picture.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        Image.init()
+        # Pillow hands EPS to another program, Ghostscript, if there is one: not for files from anywhere.
+        with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as picture:
             picture.load()
-            return picture
+        ImageOps.exif_transpose(picture, in_place=True)
+        if picture.mode.startswith(("I", "F")):
+            return _eight_bits(picture)
+        if picture.mode == "LAB":  # which convert() does not know
+            profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
+            return ImageCms.applyTransform(picture, transform) or picture  # None only if asked to work in place
+        if picture.getbands()[-1] in "Aa" or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return picture
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Integers of 16 bits (modes I and I;16) or floats in 0 .. 1 (mode F) as bytes; Pillow would clip, not scale."""
-    scale = 255.0 if picture.mode == "F" else 1 / 256
-    values = np.asarray(picture, dtype=np.float32) * scale
+    """Integers of 16 bits (modes I and I;16) or floats (mode F) as bytes; Pillow would clip, not scale."""
+    values: Array = np.asarray(picture, dtype=np.float32)
+    if picture.mode == "F":
+        values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+        values = values if values.max() > 1 else values * 255
+    else:
+        values = values / 256
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 

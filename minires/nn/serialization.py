@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, DTypeError
-
-PathLike = str | os.PathLike[str]
+from .safetensors_reader import LARGEST_HEADER, opened, read_header
+from .safetensors_reader import PathLike as PathLike
 
 
 def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -32,7 +32,7 @@ def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, s
     DTypeError
         If a name is no string or a value no array of numbers.
     DataError
-        If the file cannot be written.
+        If the file cannot be written, or there are more names and notes than :func:`load` reads.
     """
     from safetensors.numpy import save as encode
 
@@ -42,35 +42,32 @@ def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, s
         if not isinstance(name, str) or array.dtype.kind not in "fiub":
             raise DTypeError(f"save: entry {name!r} is {array.dtype}; a state dict maps names to arrays of numbers.")
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-    write_atomically(path, encode(arrays, metadata=dict(metadata) if metadata else None))
+    content = encode(arrays, metadata=dict(metadata) if metadata else None)
+    if (length := int.from_bytes(content[:8], "little")) > LARGEST_HEADER:
+        raise DataError(f"save: the names and notes take {length} bytes; load reads no more than {LARGEST_HEADER}.")
+    write_atomically(path, content)
 
 
 def load(path: PathLike) -> dict[str, np.ndarray[Any, Any]]:
     """The named arrays that :func:`save`, or any other safetensors writer, left at ``path``.
 
+    bfloat16, which NumPy lacks, becomes float32 of the same values.
+
     Raises
     ------
     DataError
-        If there is no such file, or it is damaged or of another format.
+        If there is no such file, it is damaged or of another format, or it holds numbers that NumPy lacks (float8).
+        No more memory is asked for than the file has bytes.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise _unreadable("load", path, error) from error
+    with opened("load", path, "safetensors") as file:
+        entries, _ = read_header(file)
+        return {name: entry.read() for name, entry in entries.items()}
 
 
 def load_metadata(path: PathLike) -> dict[str, str]:
     """The notes in the header of a safetensors file. Raises DataError if it cannot be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable("load_metadata", path, error) from error
+    with opened("load_metadata", path, "safetensors") as file:
+        return read_header(file)[1]
 
 
 def write_atomically(path: PathLike, content: bytes) -> None:
@@ -92,8 +89,3 @@ def write_atomically(path: PathLike, content: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise DataError(f"save: {target} cannot be written: {error.strerror or error}.") from error
-
-
-def _unreadable(function: str, path: PathLike, error: Exception) -> DataError:
-    reason = "there is no such file" if not Path(path).exists() else str(error).rstrip(".")
-    return DataError(f"{function}: {os.fspath(path)} cannot be read as safetensors: {reason}.")

@@ -61,7 +61,7 @@ def load_checkpoint(folder: Path, model: Module, optimizer: Optimizer, schedule:
         schedule.load_state_dict(notes["schedule"])
         generator().bit_generator.state = notes["generator"]
         history: list[Row] = notes["history"]
-    except (DataError, StateDictError, KeyError, ValueError, TypeError) as error:
+    except (DataError, StateDictError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise damaged(folder, error) from error
     return history
 

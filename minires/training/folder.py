@@ -33,6 +33,7 @@ METRICS = "metrics.json"
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
 CHECKPOINT = "checkpoint.safetensors"
+LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
 
@@ -113,10 +114,14 @@ def damaged(folder: Path, error: Exception) -> RunError:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises RunError if it holds no such thing."""
+    """The object in a JSON file of at most a megabyte. Raises RunError if it holds no such thing."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST_JSON + 1)
+        if len(text) > LARGEST_JSON:
+            raise ValueError("it is too long")
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(path.parent, ValueError(f"{path.name} cannot be read as JSON ({error})")) from error
     if not isinstance(content, dict):
         raise damaged(path.parent, ValueError(f"{path.name} holds {type(content).__name__}, not an object"))

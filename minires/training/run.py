@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
+from ..checks import is_integer
 from ..data import Dataset
 from ..data.transforms import Normalize
-from ..errors import MiniresError, RunError
+from ..errors import ArgumentError, MiniresError, RunError
 from ..nn import Module
+from ..nn.safetensors_reader import brief
 from ..nn.serialization import PathLike, load
 from ..version import __version__
 from .config import Config
 from .folder import CONFIG, MODEL, damaged, read_json
 from .recipe import model_options
+
+LARGEST_PICTURE = 1 << 24  # values
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +79,19 @@ def load_run(path: PathLike) -> Run:
     stored = read_json(folder / CONFIG)
     try:
         config = Config.from_json(stored)
-        model = models.build(config.model, **stored["model_options"])
+        classes, picture_shape = tuple(stored["classes"]), _picture_shape(stored["picture_shape"])
+        options = {**stored["model_options"], "num_classes": len(classes), "in_channels": picture_shape[0]}
+        if options != stored["model_options"]:  # checked first: numbers out of a file decide how large the model is
+            raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must hold {options}")
+        model = models.build(config.model, **options)
         model.load_state_dict(load(folder / MODEL))
-        channels, height, width = stored["picture_shape"]
-        normalize = Normalize(stored["mean"], stored["std"])
-        return Run(folder, config, model.eval(), tuple(stored["classes"]), normalize, (channels, height, width))
+        return Run(folder, config, model.eval(), classes, Normalize(stored["mean"], stored["std"]), picture_shape)
     except (MiniresError, KeyError, ValueError, TypeError) as error:
         raise damaged(folder, error) from error
+
+
+def _picture_shape(stored: list[int]) -> tuple[int, int, int]:
+    channels, height, width = stored
+    if not all(is_integer(size, 1) for size in stored) or channels * height * width > LARGEST_PICTURE:
+        raise ArgumentError("picture_shape is not three whole numbers from 1 up, or larger than any picture here")
+    return channels, height, width

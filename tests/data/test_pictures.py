@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from minires.data.pictures import find, read
 from minires.errors import ArgumentError, DataError
@@ -138,8 +138,8 @@ def test_what_is_no_picture_is_one_sentence(tmp_path, content, reason):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_neither_a_pipe_nor_a_folder_is_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path / "pipe.png", tmp_path):
-        with pytest.raises(DataError, match="there is no such file"):
+    for path, reason in ((tmp_path / "pipe.png", "there is no such file"), (tmp_path, "it is a folder")):
+        with pytest.raises(DataError, match=reason):
             read(path)
 
 
@@ -152,3 +152,68 @@ def test_a_folder_is_walked_in_the_order_of_names(tmp_path):
     assert names == ["a.JPG", "b.png", "m/x.bmp", "z/1.webp", "z/2.tiff"]
     assert list(find(tmp_path / "notes.txt")) == [tmp_path / "notes.txt"], "a file that is named is tried"
     assert list(find(tmp_path / "missing")) == [tmp_path / "missing"]
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
+    """Instead of being taken for empty. (The tests may run as root, who can list everything.)"""
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+
+    def forbidding(function):
+        def call(path):
+            if os.path.basename(path) == "closed":
+                raise PermissionError(13, "Permission denied", path)
+            return function(path)
+
+        return call
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, forbidding(getattr(os, name)))
+    assert list(find(tmp_path)) == [tmp_path / "a.png", tmp_path / "closed"]
+    with pytest.raises(DataError, match="closed cannot be read: Permission denied"):
+        read(tmp_path / "closed")
+
+
+def test_lab(tmp_path):
+    """The red of sRGB has L = 54.3, a = 80.8, b = 69.9 (CIE 1976, white D50); bytes are 2.55 L, a + 128 and b + 128."""
+    Image.new("LAB", (4, 3), (138, 209, 198)).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(read(tmp_path / "a.tif")[:, 1, 1], RED, atol=6)
+
+
+def test_floats_of_other_ranges(tmp_path):
+    values = np.array([[0, 51, 255], [np.nan, -np.inf, 7]], "f")
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", 1)[0], [[0, 51, 255], [0, 0, 7]])
+
+
+def test_made_smaller_a_picture_is_averaged(tmp_path):
+    """A chessboard of pixels is grey from afar; every 20th pixel of it would be black or white."""
+    Image.fromarray(((np.indices((640, 320)).sum(axis=0) % 2) * 255).astype("u1")).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read(tmp_path / "a.png", 1, (32, 32)), 127.5, atol=1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
+def test_any_size(tmp_path, size):
+    Image.new("RGB", size, RED).save(tmp_path / "a.png")
+    picture = read(tmp_path / "a.png", size=(32, 32))
+    assert picture.shape == (3, 32, 32) and (picture[0] == 255).all() and not picture[1:].any()
+
+
+def test_no_program_is_started_for_a_picture(tmp_path):
+    """Pillow would have Ghostscript run what is in an EPS file, whatever the file is called."""
+    Image.new("RGB", (4, 3), RED).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match="it is no picture"):
+        read(tmp_path / "a.png")
+
+
+def test_a_broken_link_half_a_jpeg_and_a_text_that_unpacks_without_end(tmp_path):
+    (tmp_path / "link.png").symlink_to("nowhere")
+    Image.new("RGB", (400, 300), RED).save(tmp_path / "half.jpg")
+    os.truncate(tmp_path / "half.jpg", os.path.getsize(tmp_path / "half.jpg") // 2)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", " " * 10**7, zip=True)
+    Image.new("RGB", (4, 3), RED).save(tmp_path / "text.png", pnginfo=text)
+    for name in ("link.png", "half.jpg", "text.png"):
+        with pytest.raises(DataError, match=rf"{name} cannot be read: "):
+            read(tmp_path / name)

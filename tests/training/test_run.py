@@ -54,6 +54,9 @@ def test_a_run_without_a_model(folder):
         ({"model_options": {"colour": 3}}, "colour"),
         ({"model_options": 7}, "mapping"),
         ({"picture_shape": [8, 8]}, "unpack"),
+        ({"picture_shape": [1, 8, 10**9]}, "picture_shape is not three whole numbers"),
+        ({"picture_shape": [1, 8, "x"]}, "picture_shape is not three whole numbers"),
+        ({"model_options": {"num_classes": 10**12, "in_channels": 1}}, "model_options are .*1000000000000"),
         ({"epochs": "many"}, "epochs is 'many'"),
     ],
 )
@@ -65,7 +68,7 @@ def test_a_config_that_no_run_wrote(folder, changes, reason):
         load_run(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 10**5, b"{" + b" " * 2**20 + b"}"])
 def test_a_config_that_is_no_json_object(folder, content):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"damaged \(config.json (cannot be read as JSON|holds list)"):

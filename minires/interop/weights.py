@@ -1,0 +1,156 @@
+"""Published weights: state dicts of PyTorch models, brought to the names that the models here have.
+
+Those are torchvision's. Other well-known code differs in a few words only: ``linear`` for ``fc`` and ``shortcut`` for
+``downsample`` (kuangliu/pytorch-cifar, akamaster/pytorch_resnet_cifar10), and the wrappers through which a model was
+trained leave their name in front (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
+from ..nn import Module
+from ..nn.safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
+from ..tensor import Tensor
+from .npz_reader import read_directory
+
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+WORDS = {"linear": "fc", "shortcut": "downsample"}
+NOT_USED = "num_batches_tracked"  # PyTorch counts the batches that a batch norm has seen
+
+
+def load_weights(model: Module, path: PathLike) -> None:
+    """Copy the weights of a PyTorch model into ``model``; nothing is changed if one does not fit.
+
+    Names that the model has are taken as they are. In others, what wrappers put in front is left out (``module.``,
+    ``model.``, ``_orig_mod.``), ``linear`` is ``fc`` and ``shortcut`` is ``downsample``. ``num_batches_tracked`` is
+    left out. No array is read before names, shapes and types were compared, so that no file can ask for more memory
+    than the model takes.
+
+    Parameters
+    ----------
+    model : Module
+    path : str or path
+        A safetensors or npz file; the content decides, not the name. Float16, bfloat16 and float64 are converted.
+
+    Raises
+    ------
+    StateDictError
+        With the names that are missing, left over, or of another shape or kind of number.
+    DataError
+        If there is no such file, or it is damaged or of another format. A pickle (``.pt``, ``.pth``) is never read.
+    ArgumentError
+        If ``model`` is no Module.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import minires as mr
+    >>> published = {"module." + name.replace("fc", "linear"): array
+    ...              for name, array in mr.models.resnet8().state_dict().items()}
+    >>> path = os.path.join(tempfile.mkdtemp(), "resnet8.safetensors")
+    >>> mr.save(path, published)
+    >>> mr.interop.load_weights(mr.models.resnet8(), path)
+    >>> mr.interop.load_weights(mr.models.resnet8(num_classes=100), path)
+    Traceback (most recent call last):
+        ...
+    minires.errors.StateDictError: load_weights: ...resnet8.safetensors does not fit CifarResNet: missing none; left
+    over none; of another shape or type module.linear.bias (10 for 100), module.linear.weight (10x64 for 100x64). The
+    file is of a network with 10 classes: num_classes=10.
+    """
+    if not isinstance(model, Module):
+        raise ArgumentError(f"load_weights: the model is {type(model).__name__}; it must be a module.")
+    own: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with opened("load_weights", path, "weights") as file:
+        stored = _entries(file, path)
+        fitting = match(own, stored, os.fspath(path), type(model).__name__)
+        state = {name: _read(stored[key], key, own[name]) for name, key in fitting.items()}
+    model.load_state_dict(state)
+
+
+def translate(key: str) -> str:
+    """The name that torchvision would give to an entry.
+
+    >>> translate("module.layer2.0.shortcut.1.bias"), translate("linear.weight")
+    ('layer2.0.downsample.1.bias', 'fc.weight')
+    """
+    while key.startswith(WRAPPERS):
+        key = key.split(".", 1)[1]
+    return ".".join(WORDS.get(word, word) for word in key.split("."))
+
+
+def match(own: Mapping[str, Tensor], stored: Mapping[str, Entry], path: str, model: str) -> dict[str, str]:
+    """For each tensor of a model, by its name, the entry of the file that belongs to it.
+
+    Raises
+    ------
+    StateDictError
+        If there is not exactly one that fits for each, or one is left over.
+    """
+    found: dict[str, str] = {}
+    left_over, misfits = [], []
+    for key, entry in stored.items():
+        name = key if key in own else translate(key)
+        if name not in own:
+            left_over += [] if key.split(".")[-1] == NOT_USED else [key]
+        elif name in found:
+            raise StateDictError(f"load_weights: {path} has {brief(found[name])} and {brief(key)}, both for {name}.")
+        else:
+            found[name] = key
+            if entry.shape != own[name].shape:
+                misfits.append(f"{brief(key)} ({sizes(entry.shape)} for {sizes(own[name].shape)})")
+            elif not np.can_cast(entry.dtype, own[name].dtype, "same_kind") or entry.dtype.kind != own[name].dtype.kind:
+                misfits.append(f"{brief(key)} ({entry.dtype} for {own[name].dtype})")
+    missing = [name for name in own if name not in found]
+    if missing or left_over or misfits:
+        raise StateDictError(
+            f"load_weights: {path} does not fit {model}: missing {listed(missing)}; left over "
+            f"{listed([brief(key) for key in left_over])}; of another shape or type {listed(misfits)}."
+            + _hint(own, {name: stored[key].shape for name, key in found.items()}, missing, left_over)
+        )
+    return found
+
+
+def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], missing: list[str], left: list[str]) -> str:
+    """What probably is the matter, if it is one of the options that the models have."""
+    hints = []
+    for name, axis, what, option in (
+        ("fc.bias", 0, "classes", "num_classes"),
+        ("conv1.weight", 1, "input channels", "in_channels"),
+    ):
+        if name in shapes and len(shapes[name]) == own[name].ndim and shapes[name][axis] != own[name].shape[axis]:
+            hints.append(f" The file is of a network with {shapes[name][axis]} {what}: {option}={shapes[name][axis]}.")
+    for names, there in ((missing, "without"), (left, "with")):
+        if names and all(".downsample." in translate(name) for name in names):
+            hints.append(f" The file is of a network {there} projections: another shortcut option ('A', 'B' or 'C').")
+    depths = [name for name in (*missing, *map(translate, left)) if re.match(r"layer\d\.\d+\.(?!downsample)", name)]
+    if depths:
+        hints.append(" Is it a network of another depth?")
+    return "".join(hints)
+
+
+def _entries(file: BinaryIO, path: PathLike) -> dict[str, Entry]:
+    start = file.read(1000)
+    file.seek(0)
+    is_zip = start.startswith(b"PK\3\4")
+    first_member = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+    if start.startswith(b"\x80\2") or (is_zip and first_member.endswith(b".pkl")):  # torch.save, before 1.6 and since
+        raise DataError(
+            f"load_weights: {os.fspath(path)} is a pickle, which can run code when it is read; convert it where "
+            "PyTorch is: safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
+        )
+    return read_directory(file) if is_zip else read_header(file)[0]
+
+
+def _read(entry: Entry, key: str, target: Tensor) -> Array:
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            return entry.read().astype(target.dtype)
+    except FloatingPointError as error:
+        raise ValueError(f"entry '{brief(key)}' holds numbers too large for {target.dtype}") from error

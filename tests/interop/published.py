@@ -1,0 +1,34 @@
+"""What the tests of published weights need: the files, and the pictures that the publishers tested them on."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Of the publisher: x / 255, less the mean, over the standard deviation of ImageNet.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ERRORS = {"resnet20": 827, "resnet56": 661}  # of the 10,000 test pictures, counted in PyTorch
+
+
+def needed(name):
+    """A file or folder of the reference data; without it the test is skipped."""
+    root = os.environ.get("MINIRES_DATA")
+    if root is None:
+        pytest.skip("MINIRES_DATA does not say where the reference data is")
+    path = Path(root, name)
+    if not path.exists():
+        pytest.skip(f"MINIRES_DATA has no {name}")
+    return path
+
+
+def weights(name):
+    return needed(f"weights/{name}.safetensors")
+
+
+def cifar10_test():
+    """The pictures (10000, 3, 32, 32) as the networks know them, and their labels."""
+    rows = np.fromfile(needed("cifar-10-batches-bin/test_batch.bin"), np.uint8).reshape(10_000, 1 + 3 * 32 * 32)
+    pictures = rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255
+    mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (MEAN, STD))
+    return (pictures - mean) / std, rows[:, 0].astype(np.int64)
