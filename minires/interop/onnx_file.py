@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from ..backend import DTypeLike, as_dtype
 from ..checks import is_integer
+from ..data.transforms import Normalize
 from ..errors import ArgumentError, DataError, MiniresError, sizes
 from ..nn import Module
 from ..nn.serialization import PathLike, write_atomically
+from ..tensor import Tensor
 from ..version import __version__
 from .graph import INPUT, Graph, fold_batch_norms, merge
 from .tracing import trace
@@ -31,7 +33,7 @@ def export_onnx(
     path: PathLike,
     input_shape: tuple[int, ...],
     fold: bool = True,
-    dtype: DTypeLike = None,
+    normalize: Normalize | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``model``, as it is in evaluation, to an ONNX file that takes batches of any size.
@@ -54,8 +56,10 @@ def export_onnx(
     fold : bool
         Make each batch norm that follows a convolution part of its weight and bias. False keeps the layers as they
         are.
-    dtype : dtype, optional
-        Of the input; by default that of the model's first parameter.
+    normalize : Normalize, optional
+        Begin with this: the file takes pictures as they are then, uint8 from 0 to 255. For a run of ``minires train``
+        it is ``load_run(folder).normalize``. Without it, the input is what the model takes, floats of the dtype of its
+        first parameter.
     metadata : mapping of str to str, optional
         Notes to be kept in the file, under ``metadata_props``.
 
@@ -73,14 +77,19 @@ def export_onnx(
     >>> model = mr.models.resnet20()
     >>> mr.interop.export_onnx(model, "resnet20.onnx", (3, 32, 32))  # doctest: +SKIP
     """
-    encode = _encoder()
+    _check_that_onnx_is_there()
     if not isinstance(model, Module):
         raise ArgumentError(f"export_onnx: it takes a module, not {type(model).__name__}.")
     shape = _example_shape(input_shape)
-    graph = _graph_of(copy.deepcopy(model).to("cpu").eval(), shape, dtype)
+    if normalize is not None and (len(shape) != 3 or len(normalize.mean) != shape[0]):
+        raise ArgumentError(
+            f"export_onnx: normalize knows {len(normalize.mean)} channels, but input_shape is {sizes(shape)}; "
+            "it must be (C, H, W) with as many."
+        )
+    graph = _graph_of(copy.deepcopy(model).to("cpu").eval(), shape, normalize)
     if fold:
         fold_batch_norms(graph)
-    write_atomically(path, encode(graph, dict(metadata or {})))
+    write_atomically(path, _encode(graph, dict(metadata or {})))
 
 
 def _example_shape(given: Any) -> tuple[int, ...]:
@@ -92,17 +101,17 @@ def _example_shape(given: Any) -> tuple[int, ...]:
     return shape[1:] if len(shape) == 4 else shape
 
 
-def _graph_of(model: Module, shape: tuple[int, ...], dtype: DTypeLike) -> Graph:
+def _graph_of(model: Module, shape: tuple[int, ...], normalize: Normalize | None) -> Graph:
     """The graph for every batch. ``model`` is a copy, on the CPU, in evaluation mode."""
-    parameters = [parameter.dtype for parameter in model.parameters()]
-    wanted = as_dtype(dtype if dtype is not None else parameters[0] if parameters else "float32")
+    dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
     state = {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     rng = np.random.default_rng(0)
     graphs = []
     for batch in BATCHES:
-        x = (rng.random((batch, *shape)) * (1 if wanted.kind == "f" else 100)).astype(wanted)
+        x = rng.random((batch, *shape))
+        x = x.astype(dtype) if normalize is None else (x * 256).astype(np.uint8)
         try:
-            traced = trace(model, x)
+            traced = trace(model if normalize is None else lambda x: model(_normalized(x, normalize)), x)
         except MiniresError as error:
             if str(error).startswith("export_onnx"):
                 raise
@@ -114,36 +123,42 @@ def _graph_of(model: Module, shape: tuple[int, ...], dtype: DTypeLike) -> Graph:
     return merge(*graphs)
 
 
-def _encoder() -> Any:
-    """The function that makes a file of a graph, if the package onnx is there."""
+def _normalized(x: Tensor, normalize: Normalize) -> Tensor:
+    """What ``normalize`` does, in ops."""
+    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (normalize.mean, normalize.std))
+    return (x.astype("float32") / 255 - mean) / std  # (N, C, H, W), (C, 1, 1)
+
+
+def _check_that_onnx_is_there() -> None:
     try:
-        from onnx import checker, helper, numpy_helper
+        import_module("onnx")
     except ImportError as error:
-        raise DataError("export_onnx needs the package onnx, which is not installed: pip install onnx.") from error
+        raise DataError(
+            "export_onnx: the package onnx is not installed: pip install 'minires[onnx]', or pip install onnx."
+        ) from error
+
+
+def _encode(graph: Graph, metadata: dict[str, str]) -> bytes:
+    """The content of the file, which ONNX's own checker has found to be right."""
+    from onnx import checker, helper, numpy_helper
 
     def type_of(dtype: Any) -> int:
         return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def encode(graph: Graph, metadata: dict[str, str]) -> bytes:
-        nodes = []
-        for node in graph.nodes:
-            attributes: dict[str, Any] = {
-                k: type_of(v) if isinstance(v, np.dtype) else v for k, v in node.attributes.items()
-            }
-            nodes.append(helper.make_node(node.kind, node.inputs, [node.output], name=node.output, **attributes))
-        used = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
-        arrays = [numpy_helper.from_array(np.array(graph.constants[name], order="C"), name) for name in used]
-        ends = [
-            helper.make_tensor_value_info(name, type_of(array.dtype), graph.shapes[name])
-            for name, array in ((INPUT, graph.x), *graph.outputs.items())
-        ]
-        body = helper.make_graph(nodes, "minires", ends[:1], ends[1:], arrays)
-        model = helper.make_model(
-            body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-            producer_name="minires", producer_version=__version__,
-        )  # fmt: skip
-        helper.set_model_props(model, metadata)
-        checker.check_model(model, full_check=True)
-        return bytes(model.SerializeToString(deterministic=True))
-
-    return encode
+    nodes = []
+    for node in graph.nodes:
+        options: dict[str, Any] = {k: type_of(v) if isinstance(v, np.dtype) else v for k, v in node.attributes.items()}
+        nodes.append(helper.make_node(node.kind, node.inputs, [node.output], name=node.output, **options))
+    used = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
+    arrays = [numpy_helper.from_array(np.array(graph.constants[name], order="C"), name) for name in used]
+    ends = [
+        helper.make_tensor_value_info(name, type_of(array.dtype), graph.shapes[name])
+        for name, array in ((INPUT, graph.x), *graph.outputs.items())
+    ]
+    body = helper.make_graph(nodes, "minires", ends[:1], ends[1:], arrays)
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
+    model.producer_name, model.producer_version = "minires", __version__
+    helper.set_model_props(model, metadata)
+    checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))

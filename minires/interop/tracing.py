@@ -8,7 +8,7 @@ no trace. Such a function is written down as one call, with its arguments.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -51,7 +51,7 @@ class Trace:
     outputs: list[Array]
 
 
-def trace(model: Module, x: Array) -> Trace:
+def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
     """Run ``model`` on ``x`` and write down what it does.
 
     Raises
