@@ -1,4 +1,4 @@
-"""ONNX files: a trained network for onnxruntime, OpenVINO, TensorRT, a browser or a phone.
+"""ONNX files: a trained network for onnxruntime and other programs.
 
 The model's forward is traced (tracing.py), each call becomes nodes of ONNX (translation.py), two traces with batches of
 different sizes are merged into one graph for every size (graph.py), and here that becomes a file.
