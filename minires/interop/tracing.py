@@ -80,8 +80,12 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
         if x.dtype.kind == "f":  # `y += shortcut` makes a new tensor where gradients are wanted, or it left no trace
             entry.requires_grad = True
             entry = entry * 1
+        array = entry.data
+        before = fingerprint(array)
         with switched("watcher", watch):
             returned = model(entry)
+        if fingerprint(array) != before:
+            raise _changed_in_place("the input", array)
     outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     for output in outputs:
         if not isinstance(output, Tensor):
@@ -89,7 +93,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
                 f"export_onnx: the model returns {type(output).__name__}; it must be a tensor, or a tuple of tensors."
             )
     arrays = [output.data for output in outputs]
-    return Trace(entry.data, _leading_from(entry.data, calls, arrays), arrays)
+    return Trace(array, _leading_from(array, calls, arrays), arrays)
 
 
 def _whole_function() -> FrameType | None:
@@ -125,8 +129,11 @@ def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> 
             wanted.update(map(id, call.inputs))
             leading.append(call)
             if fingerprint(call.output) != call.fingerprint:
-                raise ArgumentError(
-                    f"export_onnx: the result of {call.name} ({sizes(call.output.shape)}) is changed in place "
-                    "afterwards, which leaves no trace; compute a new tensor."
-                )
+                raise _changed_in_place(f"the result of {call.name}", call.output)
     return leading[::-1]
+
+
+def _changed_in_place(what: str, array: Array) -> ArgumentError:
+    return ArgumentError(
+        f"export_onnx: {what} ({sizes(array.shape)}) is changed in place, which leaves no trace; compute a new tensor."
+    )

@@ -158,6 +158,23 @@ def test_a_model_that_is_folded_already_can_be_exported(replay, tmp_path, rng):
     np.testing.assert_allclose(run(tmp_path / "net.onnx", x), model.eval()(mr.tensor(x)).numpy(), atol=1e-4)
 
 
+def test_a_folded_convolution_that_computes_inside_of_another_op_is_not_lost(tmp_path, rng):
+    """It waits until somebody reads its output, and here that is leaky_relu."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return mr.ops.leaky_relu(self.conv(x))
+
+    model = nn.fold(Net())
+    x = rng.standard_normal((2, 3, 8, 8)).astype("f")
+    mr.interop.export_onnx(model, tmp_path / "net.onnx", (3, 8, 8))
+    assert kinds(tmp_path / "net.onnx") == ["Conv", "LeakyRelu"]
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", x), model(mr.tensor(x)).numpy(), atol=1e-5)
+
+
 class Shared(nn.Module):
     """One convolution with two batch norms behind it, one with a bias, and one whose output is read twice."""
 
