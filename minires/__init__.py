@@ -16,6 +16,7 @@ from .diagnose import show_config
 from .dispatch import engine, register_kernel
 from .errors import GradcheckError, MiniresError
 from .gradcheck import gradcheck
+from .interop import from_dlpack
 from .nn.serialization import load, save
 from .state import enable_grad, is_grad_enabled, no_grad, profile
 from .tensor import Tensor, tensor
@@ -24,7 +25,7 @@ from .version import __version__
 
 __all__ = [
     "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "data", "detect_anomaly", "enable_grad",
-    "engine", "errors", "get_num_threads", "grad", "gradcheck", "interop",
+    "engine", "errors", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "set_num_threads", "show_config", "tensor",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 import minires
 
-HEAVY = ["numba", "cupy", "matplotlib", "sklearn", "scipy", "torch", "PIL", "typer", "rich", "safetensors"]
+HEAVY = ["numba", "cupy", "matplotlib", "sklearn", "scipy", "torch", "PIL", "typer", "rich", "safetensors", "onnx"]
 
 REPORT = f"""
 import json, os, sys, warnings
@@ -65,6 +65,8 @@ def test_the_public_face_is_there():
         "optim",
         "models",
         "data",
+        "interop",
+        "from_dlpack",
     ]:
         assert hasattr(minires, name) and name in minires.__all__, name
     assert callable(minires.gradcheck) and callable(minires.tensor)

@@ -15,6 +15,7 @@ from ..version import __version__
 from .bench import bench
 from .doctor import doctor
 from .evaluate import evaluate
+from .export import export
 from .failures import explain
 from .gradcheck import gradcheck
 from .predict import predict
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Residual networks from scratch: train them, try them, look inside.",
     epilog="Start with: minires train",
 )
-for command in (train, evaluate, predict, gradcheck, bench, doctor):
+for command in (train, evaluate, predict, export, gradcheck, bench, doctor):
     app.command()(command)
 
 

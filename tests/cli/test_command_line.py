@@ -40,6 +40,8 @@ WRONG = {
     "predict run": "PICTURE_OR_FOLDER is missing.",
     "predict run picture.png --top 0": "--top is 0; it must be an integer >= 1.",
     "predict run picture.png --top x": "--top is 'x'",
+    "export": "RUN is missing.",
+    "export run": "there is nothing to write; give --onnx FILE, --safetensors FILE, or both.",
     "gradcheck no_such_op": "no_such_op",
     "doctor who": "who",
 }
@@ -56,7 +58,13 @@ def test_wrong_arguments_are_one_sentence_and_status_2(minires, words):
 
 @pytest.mark.parametrize(
     "words",
-    ["evaluate no/such/run", "predict no/such/run x.png", "train --resume --out no/such/run", "train --out {file}/run"],
+    [
+        "evaluate no/such/run",
+        "predict no/such/run x.png",
+        "export no/such/run --onnx x",
+        "train --resume --out no/such/run",
+        "train --out {file}/run",
+    ],
 )
 def test_what_fails_is_one_sentence_and_status_1(minires, tmp_path, words):
     (tmp_path / "file").touch()
@@ -78,7 +86,9 @@ def test_debug_shows_the_traceback_wherever_it_stands(minires):
         assert "Traceback" in result.err and result.err.splitlines()[-1].startswith("minires train: --lr is -1")
 
 
-@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["train", "-h"], ["predict", "--help"], ["doctor", "-h"]])
+@pytest.mark.parametrize(
+    "words", [[], ["-h"], ["--help"], ["train", "-h"], ["predict", "--help"], ["export", "-h"], ["doctor", "-h"]]
+)
 def test_help(minires, words):
     result = minires(*words)
     assert result.status == 0 and result.err == ""

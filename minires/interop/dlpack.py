@@ -1,0 +1,122 @@
+"""DLPack, the protocol by which array libraries hand each other the same memory (https://dmlc.github.io/dlpack).
+
+``torch.from_dlpack(t)`` and ``np.from_dlpack(t)`` look at the memory of a tensor t of minires, and
+``mr.from_dlpack(x)`` at that of a tensor x of PyTorch, JAX, CuPy or NumPy: nothing is copied, a change on one side is
+seen on the other, strides are kept (channels-last stays channels-last), and the memory lives until both are gone.
+
+What is written by the other library is not counted: a pending backward that needs the old values notices it under
+:func:`minires.detect_anomaly` only, like a write into ``t.data``. Read-only memory (``broadcast_to``) is marked as such
+for libraries that ask for version 1 of the protocol; NumPy heeds the mark, PyTorch 2.13 does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..errors import DeviceError, DTypeError, GraphError, ShapeError, sizes
+from ..tensor import Tensor
+
+CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A tensor that looks at the memory of ``x``, on the device where it is.
+
+    Parameters
+    ----------
+    x : any object with ``__dlpack__`` and ``__dlpack_device__``
+        A tensor of PyTorch, JAX, CuPy, ... or an array of NumPy, of floats, integers or booleans.
+
+    Returns
+    -------
+    Tensor
+        A leaf without a gradient. NumPy before 2.1 lets it only read; :func:`minires.tensor` copies.
+
+    Raises
+    ------
+    DTypeError
+        If ``x`` does not know the protocol, does not give its memory away, or has a dtype that NumPy lacks, such as
+        bfloat16.
+    DeviceError
+        If it is on the GPU and there is no CuPy, or on a device that minires does not know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import minires as mr
+    >>> array = np.array([1.0, 2.0], dtype="float32")
+    >>> t = mr.from_dlpack(array)
+    >>> array[0] = 5
+    >>> t
+    tensor([5., 2.])
+    """
+    what = f"{type(x).__module__}.{type(x).__qualname__}"
+    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
+        raise DTypeError(f"from_dlpack: {what} has no __dlpack__; mr.tensor(x) makes a tensor of a copy.")
+    what += f" ({x.dtype})" if hasattr(x, "dtype") else ""
+    try:
+        kind = int(x.__dlpack_device__()[0])
+        array = _cupy_array(x) if kind in (CUDA, CUDA_MANAGED) else np.from_dlpack(x) if kind == CPU else None
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, DeviceError):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DTypeError(f"from_dlpack: {what} cannot be shared: {reason}.") from error
+    if array is None:
+        raise DeviceError(f"from_dlpack: {what} is on DLPack's device {kind}; move it to the CPU or a CUDA GPU first.")
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"from_dlpack: {what} cannot be shared: a tensor holds floats, integers or booleans.")
+    return Tensor.wrap(array)
+
+
+def _cupy_array(x: Any) -> Any:
+    backend.check_device("cuda")
+    import cupy
+
+    return cupy.from_dlpack(x)
+
+
+def _dlpack(
+    self: Tensor,
+    *,
+    stream: Any = None,
+    max_version: tuple[int, int] | None = None,
+    dl_device: tuple[int, int] | None = None,
+    copy: bool | None = None,
+) -> Any:
+    """The capsule that ``from_dlpack`` of other libraries asks for; see https://data-apis.org/array-api.
+
+    Raises
+    ------
+    GraphError
+        If the tensor requires a gradient: what others do to it would not be recorded.
+    ShapeError
+        If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would end the process over it.
+    BufferError
+        As NumPy or CuPy raise it, for memory that cannot be handed out as it is asked for.
+    """
+    if self.requires_grad:
+        raise GraphError(
+            f"__dlpack__: this tensor ({sizes(self.shape)}) requires a gradient, which other libraries would not see; "
+            "share t.detach()."
+        )
+    if any(stride < 0 for stride in self.data.strides):
+        raise ShapeError(
+            f"__dlpack__: an axis of this tensor ({sizes(self.shape)}) runs backwards in memory, as after flip, which "
+            "other libraries do not know; share a copy, mr.tensor(t)."
+        )
+    given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+    return self.data.__dlpack__(**{name: value for name, value in given.items() if value is not None})
+
+
+def _dlpack_device(self: Tensor) -> tuple[int, int]:
+    """DLPack's numbers for the kind of device and the device."""
+    kind, number = self.data.__dlpack_device__()
+    return int(kind), int(number)
+
+
+setattr(Tensor, "__dlpack__", _dlpack)  # noqa: B010  # a tensor stands above this room and cannot import it
+setattr(Tensor, "__dlpack_device__", _dlpack_device)  # noqa: B010

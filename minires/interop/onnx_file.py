@@ -1,0 +1,164 @@
+"""ONNX files: a trained network for onnxruntime and other programs.
+
+The model's forward is traced (tracing.py), each call becomes nodes of ONNX (translation.py), two traces with batches of
+different sizes are merged into one graph for every size (graph.py), and here that becomes a file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..checks import is_integer
+from ..data.transforms import Normalize
+from ..errors import ArgumentError, DataError, MiniresError, sizes
+from ..nn import Module
+from ..nn.serialization import PathLike, write_atomically
+from ..tensor import Tensor
+from ..version import __version__
+from .graph import INPUT, Graph, fold_batch_norms, merge
+from .tracing import trace
+from .translation import OPSET, translate
+
+IR_VERSION = 8  # of the file format: what came with opset 18
+BATCHES = (2, 3)
+
+
+def export_onnx(
+    model: Module,
+    path: PathLike,
+    input_shape: tuple[int, ...],
+    fold: bool = True,
+    normalize: Normalize | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``model``, as it is in evaluation, to an ONNX file that takes batches of any size.
+
+    Its forward is run twice on random numbers, and the ops that it calls are written down: what it decides in Python
+    (``if``, ``for``) is fixed in the file as it was decided then. The model itself is left as it is.
+
+    The input is called ``input``, the output ``output`` (``/output_0``, ``/output_1``, ... of a model that returns a
+    tuple), and parameters have the names of the state dict. The same model gives the same bytes.
+
+    Parameters
+    ----------
+    model : Module
+        Made of the ops of minires; it takes one tensor.
+    path : str or path
+        Conventionally ``.onnx``. An earlier file is replaced, in one step.
+    input_shape : tuple of int
+        The shape of one example without the batch axis: ``(C, H, W)`` for pictures. Four sizes are taken as
+        PyTorch's ``(N, C, H, W)``, whose N does not matter.
+    fold : bool
+        Make each batch norm that follows a convolution part of its weight and bias. False keeps the layers as they
+        are.
+    normalize : Normalize, optional
+        Begin with this: the file takes pictures as they are then, uint8 from 0 to 255. For a run of ``minires train``
+        it is ``load_run(folder).normalize``. Without it, the input is what the model takes, floats of the dtype of its
+        first parameter.
+    metadata : mapping of str to str, optional
+        Notes to be kept in the file, under ``metadata_props``.
+
+    Raises
+    ------
+    ArgumentError
+        If the model cannot be run on ``input_shape``, calls an op that cannot be exported, or does something that
+        depends on the numbers in its input or on the size of the batch.
+    DataError
+        If the package onnx is not installed, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> model = mr.models.resnet20()
+    >>> mr.interop.export_onnx(model, "resnet20.onnx", (3, 32, 32))  # doctest: +SKIP
+    """
+    _check_that_onnx_is_there()
+    if not isinstance(model, Module):
+        raise ArgumentError(f"export_onnx: it takes a module, not {type(model).__name__}.")
+    shape = _example_shape(input_shape)
+    if normalize is not None and (len(shape) != 3 or len(normalize.mean) != shape[0]):
+        raise ArgumentError(
+            f"export_onnx: normalize knows {len(normalize.mean)} channels, but input_shape is {sizes(shape)}; "
+            "it must be (C, H, W) with as many."
+        )
+    graph = _graph_of(copy.deepcopy(model).to("cpu").eval(), shape, normalize)
+    if fold:
+        fold_batch_norms(graph)
+    write_atomically(path, _encode(graph, dict(metadata or {})))
+
+
+def _example_shape(given: Any) -> tuple[int, ...]:
+    shape = tuple(given) if isinstance(given, (tuple, list)) else ()
+    if not shape or not all(is_integer(size, 1) for size in shape):
+        raise ArgumentError(
+            f"export_onnx: input_shape is {given!r}; it must be the sizes of one example, such as (C, H, W)."
+        )
+    return shape[1:] if len(shape) == 4 else shape
+
+
+def _graph_of(model: Module, shape: tuple[int, ...], normalize: Normalize | None) -> Graph:
+    """The graph for every batch. ``model`` is a copy, on the CPU, in evaluation mode."""
+    dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
+    state = {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    rng = np.random.default_rng(0)
+    graphs = []
+    for batch in BATCHES:
+        x = rng.random((batch, *shape))
+        x = x.astype(dtype) if normalize is None else (x * 256).astype(np.uint8)
+        try:
+            traced = trace(model if normalize is None else lambda x: model(_normalized(x, normalize)), x)
+        except MiniresError as error:
+            if str(error).startswith("export_onnx"):
+                raise
+            raise ArgumentError(
+                f"export_onnx: input_shape is {sizes(shape)} for one example, but the model does not take batches of "
+                f"them ({sizes(x.shape)}): {error}"
+            ) from error
+        graphs.append(translate(traced, state))
+    return merge(*graphs)
+
+
+def _normalized(x: Tensor, normalize: Normalize) -> Tensor:
+    """What ``normalize`` does, in ops."""
+    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (normalize.mean, normalize.std))
+    return (x.astype("float32") / 255 - mean) / std  # (N, C, H, W), (C, 1, 1)
+
+
+def _check_that_onnx_is_there() -> None:
+    try:
+        import_module("onnx")
+    except ImportError as error:
+        raise DataError(
+            "export_onnx: the package onnx is not installed: pip install 'minires[onnx]', or pip install onnx."
+        ) from error
+
+
+def _encode(graph: Graph, metadata: dict[str, str]) -> bytes:
+    """The content of the file, which ONNX's own checker has found to be right."""
+    from onnx import checker, helper, numpy_helper
+
+    def type_of(dtype: Any) -> int:
+        return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    nodes = []
+    for node in graph.nodes:
+        options: dict[str, Any] = {k: type_of(v) if isinstance(v, np.dtype) else v for k, v in node.attributes.items()}
+        nodes.append(helper.make_node(node.kind, node.inputs, [node.output], name=node.output, **options))
+    used = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
+    arrays = [numpy_helper.from_array(np.array(graph.constants[name], order="C"), name) for name in used]
+    ends = [
+        helper.make_tensor_value_info(name, type_of(array.dtype), graph.shapes[name])
+        for name, array in ((INPUT, graph.x), *graph.outputs.items())
+    ]
+    body = helper.make_graph(nodes, "minires", ends[:1], ends[1:], arrays)
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
+    model.producer_name, model.producer_version = "minires", __version__
+    helper.set_model_props(model, metadata)
+    checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,139 @@
+"""What a model does to one input, as a list of calls.
+
+The model's own ``forward`` runs, and a watcher writes down every op, with the arrays that went in and came out. Some
+functions compute a part beside the ops: ``softmax`` takes the largest number out of x by ``x.data.max()``, which leaves
+no trace. Such a function is written down as one call, with its arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..anomaly import fingerprint
+from ..autograd import Op
+from ..backend import Array
+from ..dispatch import engine
+from ..errors import ArgumentError, sizes
+from ..nn import Module
+from ..state import enable_grad, switched
+from ..tensor import Tensor
+
+_WHOLE = (ops.abs, ops.clip, ops.leaky_relu, ops.log_softmax, ops.logsumexp, ops.mean, ops.softmax)
+WHOLE_FUNCTIONS = {function.__code__: function.__name__ for function in _WHOLE}
+
+
+@dataclass
+class Call:
+    """One op, or one of the functions that are taken as a whole."""
+
+    name: str  # "conv2d", "softmax", ...
+    inputs: Sequence[Array]
+    output: Array
+    op: Op | None = None  # None for a whole function,
+    arguments: dict[str, Any] = field(default_factory=dict)  # which has these
+    frame: FrameType | None = None
+    fingerprint: int = 0
+
+
+@dataclass
+class Trace:
+    """The calls that lead from ``x`` to ``outputs``, in order; all other arrays in them are constants."""
+
+    x: Array
+    calls: list[Call]
+    outputs: list[Array]
+
+
+def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
+    """Run ``model`` on ``x`` and write down what it does.
+
+    Raises
+    ------
+    ArgumentError
+        If it returns anything but tensors that were computed from ``x``, or changes an array in place.
+    Whatever the model raises for such an input.
+    """
+    calls: list[Call] = []
+
+    def watch(op: Op, arrays: Sequence[Array], result: Array) -> None:
+        frame = _whole_function()
+        if frame is None:
+            calls.append(Call(op.name, arrays, result, op, fingerprint=fingerprint(result)))
+            return
+        if calls and calls[-1].frame is frame:
+            calls.pop()  # the last op of a function makes its result
+        arguments = dict(frame.f_locals)
+        given = arguments["x"]
+        array = given.data if isinstance(given, Tensor) else np.asarray(given)
+        name = WHOLE_FUNCTIONS[frame.f_code]
+        calls.append(Call(name, [array], result, None, arguments, frame, fingerprint(result)))
+
+    with enable_grad(), engine("textbook"), np.errstate(all="ignore"):
+        entry = Tensor.wrap(x)
+        if x.dtype.kind == "f":  # `y += shortcut` makes a new tensor where gradients are wanted, or it left no trace
+            entry.requires_grad = True
+            entry = entry * 1
+        array = entry.data
+        before = fingerprint(array)
+        with switched("watcher", watch):
+            returned = model(entry)
+        if fingerprint(array) != before:
+            raise _changed_in_place("the input", array)
+    outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    for output in outputs:
+        if not isinstance(output, Tensor):
+            raise ArgumentError(
+                f"export_onnx: the model returns {type(output).__name__}; it must be a tensor, or a tuple of tensors."
+            )
+    arrays = [output.data for output in outputs]
+    return Trace(array, _leading_from(array, calls, arrays), arrays)
+
+
+def _whole_function() -> FrameType | None:
+    """The outermost whole function that the current op belongs to.
+
+    A module that is called inside of one (a folded convolution computes when its output is read) is no part of it.
+    """
+    found, frame = None, sys._getframe(1).f_back
+    while frame is not None and frame.f_code is not Module.__call__.__code__:
+        found = frame if frame.f_code in WHOLE_FUNCTIONS else found
+        frame = frame.f_back
+    return found
+
+
+def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> list[Call]:
+    """The calls that depend on ``x`` and that ``outputs`` depend on."""
+    depends = {id(x)}
+    forward = []
+    for call in calls:
+        if id(call.output) not in depends and any(id(array) in depends for array in call.inputs):
+            depends.add(id(call.output))
+            forward.append(call)
+    for output in outputs:
+        if id(output) not in depends:
+            raise ArgumentError(
+                f"export_onnx: an output ({sizes(output.shape)}) is not computed from the input by ops of minires; "
+                "argmax, comparisons, sums to one number and what is done to .data leave no trace."
+            )
+    wanted = set(map(id, outputs))
+    leading = []
+    for call in reversed(forward):
+        if id(call.output) in wanted:
+            wanted.update(map(id, call.inputs))
+            leading.append(call)
+            if fingerprint(call.output) != call.fingerprint:
+                raise _changed_in_place(f"the result of {call.name}", call.output)
+    return leading[::-1]
+
+
+def _changed_in_place(what: str, array: Array) -> ArgumentError:
+    return ArgumentError(
+        f"export_onnx: {what} ({sizes(array.shape)}) is changed in place, which leaves no trace; compute a new tensor."
+    )
