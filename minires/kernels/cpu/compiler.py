@@ -40,4 +40,17 @@ def kernel(function: Callable[..., Any]) -> Any:
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = _SOURCES
+        cache_file._load_index = _empty_if_unreadable(cache_file._load_index)
     return compiled
+
+
+def _empty_if_unreadable(load_index: Callable[[], Any]) -> Callable[[], Any]:
+    """What another version left on disk may name classes that are gone, and pickle raises almost anything."""
+
+    def load() -> Any:
+        try:
+            return load_index()
+        except Exception:
+            return {}
+
+    return load
