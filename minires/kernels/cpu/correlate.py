@@ -31,6 +31,7 @@ from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
 
 STRIP = 16  # channels; fewer if there are not so many
 PIXELS_AT_ONCE = 128
+MOST_FLOATS = 96 * 1024  # of padded pictures: more pixels at once add to all sums less often
 
 
 class Geometry(NamedTuple):
@@ -85,7 +86,8 @@ def correlation_plan(
     )
     strip = min(STRIP, channels)
     strips = -(-channels // strip)
-    pictures, band_rows = unit_of(height * width * strip * strips, width * strip * strips, out, out[0], sh, 1)
+    row = width * strip * strips
+    pictures, band_rows = unit_of(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
     together = dw == 1  # the kernel's columns lie side by side
     run = kw * strip if together else strip
     taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]

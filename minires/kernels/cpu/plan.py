@@ -173,10 +173,19 @@ def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
     return before, size if direct else before + max(size, last + 1), direct
 
 
-def unit_of(picture: int, row: int, out: tuple[int, int], base_rows: int, step: int, split: int) -> tuple[int, int]:
-    """(pictures of a unit, rows of places of a band)."""
-    if split > 1 or picture > SCRATCH_FLOATS:
-        fitting = max(1, SCRATCH_FLOATS // max(1, row * step))
-        return 1, max(1, min(fitting, -(-base_rows // split)))
-    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), SCRATCH_FLOATS // max(1, picture))
+def unit_of(
+    picture: int,
+    row: int,
+    out: tuple[int, int],
+    base_rows: int,
+    step: int,
+    split: int,
+    most: int = SCRATCH_FLOATS,
+) -> tuple[int, int]:
+    """(pictures of a unit, rows of places of a band); ``most``: floats that it may copy."""
+    if split > 1 or picture > most:
+        fitting = max(1, most // max(1, row * step))
+        bands = max(split, -(-base_rows // fitting))
+        return 1, max(1, -(-base_rows // bands))
+    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), most // max(1, picture))
     return max(1, together), base_rows
