@@ -64,7 +64,8 @@ class RandomResizedCrop:
     ) -> tuple[Array, Array, Array, Array]:
         """Top, left, height and width, (N,) each, of random rectangles in pictures of ``height`` by ``width``."""
         area = height * width * rng.uniform(*self.scale, (TRIES, n))
-        ratio = np.exp(rng.uniform(*np.log(self.ratio), (TRIES, n)))
+        narrow, wide = map(math.log, self.ratio)
+        ratio = np.exp(rng.uniform(narrow, wide, (TRIES, n)))
         rows, columns = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))  # (TRIES, N)
         fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
         first = fits.argmax(axis=0), np.arange(n)
