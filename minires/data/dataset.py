@@ -20,7 +20,18 @@ class Source(Protocol):
     """What a loader reads from: a :class:`Split`, or an object of your own that reads pictures when they are asked for.
 
     ``source[chosen]`` takes an array of B picture numbers, 0 to len(source) - 1, and gives new arrays: pictures, uint8
-    (B, C, H, W), and labels, int64 (B,). With a loader's workers, several threads ask at once.
+    (B, C, H, W), and labels, int64 (B,). With a loader's workers, several threads ask at once. Files, for example::
+
+        class Files:
+            def __init__(self, paths, labels):
+                self.paths, self.labels = paths, np.array(labels)
+
+            def __len__(self):
+                return len(self.paths)
+
+            def __getitem__(self, chosen):
+                pictures = [minires.data.pictures.read(self.paths[i], size=(224, 224)) for i in chosen]
+                return np.stack(pictures), self.labels[chosen]
     """
 
     def __len__(self) -> int: ...

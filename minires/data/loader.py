@@ -99,6 +99,8 @@ class Loader:
         self.drop_last = drop_last
         self.num_workers = checks.integer("Loader", num_workers, "num_workers", 0)
         self.epoch = 0
+        if len(split) == 0:
+            raise ArgumentError("Loader: the source holds no pictures.")
         if len(self) == 0:
             raise ArgumentError(
                 f"Loader: drop_last leaves nothing of {len(split)} pictures in batches of {batch_size}; "

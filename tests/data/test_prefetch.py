@@ -1,6 +1,7 @@
 """Workers and sources: the same batches, bounded memory, no thread left behind."""
 
 import gc
+import inspect
 import itertools
 import signal
 import subprocess
@@ -12,9 +13,12 @@ import weakref
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minires as mr
 from minires.data import Loader, Split
+from minires.data.dataset import Source
+from minires.data.pictures import find
 from minires.data.transforms import Compose, Flip, Normalize, PadCrop
 from minires.errors import ArgumentError, DataError
 from minires.training import evaluate
@@ -150,6 +154,21 @@ def test_a_source_gives_what_a_split_gives():
             assert one[1].tobytes() == other[1].tobytes()
 
 
+def test_a_source_that_reads_files(tmp_path):
+    """The one that the docstring of ``Source`` shows."""
+    colours = np.arange(12, dtype=np.uint8) * 20
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (9, 7), (int(colour), 0, 255)).save(tmp_path / f"{i:02}.png")
+    example = textwrap.dedent(inspect.getdoc(Source).split("::\n")[1]).replace("(224, 224)", "(4, 5)")
+    namespace = {"np": np, "minires": mr}
+    exec(example, namespace)
+    source = namespace["Files"](list(find(tmp_path)), range(12))
+    loader = Loader(source, 5, shuffle=True, seed=0, transform=keep, num_workers=2)
+    for pictures, labels in loader:
+        assert pictures.shape == (len(labels), 3, 4, 5)
+        np.testing.assert_array_equal(pictures[:, 0], np.broadcast_to(colours[labels, None, None], (len(labels), 4, 5)))
+
+
 def test_a_source_can_be_evaluated():
     model = mr.nn.Sequential(mr.nn.Flatten(), mr.nn.Linear(4, 1000))
     source = Counted(600)
@@ -183,6 +202,8 @@ def test_a_source_that_gives_something_else(found, sentence, num_workers):
 def test_what_is_no_source(split):
     with pytest.raises(ArgumentError, match=f"split is {type(split).__name__}; it must be a Split"):
         Loader(split, 1)
+    with pytest.raises(ArgumentError, match="the source holds no pictures"):
+        Loader(Counted(0), 1)
     with pytest.raises(ArgumentError, match="num_workers is -1; it must be an integer >= 0"):
         Loader(split_of(3), 1, num_workers=-1)
 
@@ -212,11 +233,23 @@ def test_break_leaves_no_thread_behind(after):
         if number == after:
             break
     assert not workers()
-    assert source.asked <= after + 2 * 3, "what was not begun is not done"
+    assert source.asked <= after + 2 * 3
     del _
     gc.collect()
     assert source.alive == 0
     assert len(list(loader)) == 100
+
+
+def test_what_was_not_begun_is_not_done():
+    def slow(batch, rng):
+        time.sleep(0.2)
+        return batch
+
+    source = Counted(1000)
+    batches = iter(Loader(source, 10, seed=0, transform=slow, num_workers=1))
+    next(batches)
+    batches.close()
+    assert source.asked <= 2, "the first, and the one that the worker had in hand"
 
 
 def test_an_iteration_that_never_starts_needs_no_thread():
