@@ -297,7 +297,7 @@ def test_ctrl_c_ends_a_program_that_waits_for_a_batch():
 
         split = Split(np.zeros((1000, 1, 2, 2), np.uint8), np.zeros(1000, np.int64))
         try:
-            for _ in Loader(split, 1, seed=0, transform=slow, num_workers=2):
+            for _ in Loader(split, 1, seed=0, transform=slow, num_workers=1):
                 pass
         except KeyboardInterrupt:
             sys.exit(130)
