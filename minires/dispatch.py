@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
@@ -18,6 +19,7 @@ SMALL = 1024  # elements: with fewer, calling one of our own kernels takes longe
 _kernels: dict[tuple[type, str, str], Kernel] = {}
 _smallest: dict[Kernel, int] = {}
 _rooms = {"cpu": "minires.kernels.cpu"}  # imported when the first op could use them, or never
+_importing = threading.RLock()
 
 
 def engine(name: str) -> AbstractContextManager[Any]:
@@ -80,11 +82,17 @@ def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
 
 
 def load_kernels(device: str) -> bool:
-    """Import the kernels of a device; False if what they need is not installed. Doing it twice does nothing."""
-    room = _rooms.pop(device, None)
-    if room is not None:
-        try:
-            import_module(room)
-        except ImportError:
-            return False
+    """Import the kernels of a device; False if what they need is not installed. Doing it twice does nothing.
+
+    Another thread that needs them meanwhile waits: which code runs its ops must not depend on who came first.
+    """
+    with _importing:
+        room = _rooms.get(device)
+        if room is not None:
+            try:
+                import_module(room)
+            except ImportError:
+                return False
+            finally:
+                _rooms.pop(device, None)
     return any(where == device for _, _, where in _kernels)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import minires as mr
+from minires import dispatch
 from minires.dispatch import _kernels
 from minires.state import state
 
@@ -107,3 +110,32 @@ def test_a_kernel_may_give_none_and_is_held_to_the_shapes():
 def test_a_kernel_that_would_never_run_is_refused(phase, device):
     with pytest.raises(mr.errors.ArgumentError, match="register_kernel: phase is"):
         mr.register_kernel(Double, phase, device)
+
+
+def test_threads_wait_while_another_one_imports_the_kernels(monkeypatch):
+    """Or the first steps of a run would now and then be those of the textbook."""
+    importing, others_came = threading.Event(), threading.Event()
+
+    def slow_import(room):
+        importing.set()
+        others_came.wait(0.2)  # it never comes: they wait for the end of this
+        monkeypatch.setitem(dispatch._kernels, (Double, "forward", "cpu"), lambda op, x: "fast")
+
+    monkeypatch.setattr(dispatch, "import_module", slow_import)
+    monkeypatch.setitem(dispatch._rooms, "cpu", "a room")
+    results = []
+
+    def use():
+        results.append(dispatch.run_kernel(Double(), "forward", np.zeros(dispatch.SMALL)))
+
+    def use_later():
+        importing.wait()
+        use()
+        others_came.set()
+
+    threads = [threading.Thread(target=target) for target in (use, use_later)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == ["fast", "fast"]

@@ -37,6 +37,12 @@ def train(
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Change training pictures at random, as their data allows.")
     ] = DEFAULT.augment,
+    cutout: Annotated[
+        int, typer.Option(metavar="N", parser=integer, help="Cut a square of N pixels a side out of training pictures.")
+    ] = DEFAULT.cutout,
+    mixup: Annotated[
+        float, typer.Option(metavar="A", parser=number, help="Mix training pictures in pairs, by shares of Beta(A, A).")
+    ] = DEFAULT.mixup,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = DEFAULT.device,
     seed: Annotated[
         int, typer.Option(metavar="N", parser=integer, help="The same seed gives the same network.")
@@ -49,6 +55,9 @@ def train(
     save_every: Annotated[
         int, typer.Option(metavar="N", parser=integer, help="Epochs between checkpoints.")
     ] = DEFAULT.save_every,
+    workers: Annotated[
+        int, typer.Option(metavar="N", parser=integer, help="Threads that prepare batches in advance.")
+    ] = DEFAULT.workers,
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 

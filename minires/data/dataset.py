@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import DataError, sizes
+from ..errors import DataError, DTypeError, ShapeError, sizes
 
 Array = np.ndarray[Any, Any]
 
 #: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
 Transform = Callable[[Array, np.random.Generator], Array]
+
+
+class Source(Protocol):
+    """What a loader reads from: a :class:`Split`, or an object of your own that reads pictures when they are asked for.
+
+    ``source[chosen]`` takes an array of B picture numbers, 0 to len(source) - 1, and gives new arrays: pictures, uint8
+    (B, C, H, W), and labels, int64 (B,). With a loader's workers, several threads ask at once. Files, for example::
+
+        class Files:
+            def __init__(self, paths, labels):
+                self.paths, self.labels = paths, np.array(labels)
+
+            def __len__(self):
+                return len(self.paths)
+
+            def __getitem__(self, chosen):
+                pictures = [minires.data.pictures.read(self.paths[i], size=(224, 224)) for i in chosen]
+                return np.stack(pictures), self.labels[chosen]
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: Array) -> tuple[Array, Array]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +72,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
+        """The pictures (B, C, H, W) and labels (B,) of an array of B picture numbers, as copies."""
+        return self.pictures[chosen], self.labels[chosen]
 
     def __repr__(self) -> str:
         return f"Split({len(self)} pictures of {sizes(self.pictures.shape[1:])})"
@@ -104,6 +131,19 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
+
+
+def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
+    """The sizes of a batch that a transform takes, with at least one pixel.
+
+    Raises ShapeError unless it is (N, C, H, W), DTypeError unless it holds uint8 or floats.
+    """
+    if batch.ndim != 4 or 0 in batch.shape:
+        raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), and none of them 0.")
+    if batch.dtype != np.uint8 and batch.dtype.kind != "f":
+        raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
+    n, channels, height, width = batch.shape
+    return n, channels, height, width
 
 
 def _described(value: object) -> str:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
 from .. import checks
 from ..backend import generator
-from ..errors import ArgumentError
-from .dataset import Array, Split, Transform
+from ..dispatch import engine
+from ..errors import ArgumentError, DataError
+from ..state import state
+from .dataset import Array, Source, Split, Transform
 from .transforms import to_float
+
+AHEAD = 2  # batches for each worker, as PyTorch's prefetch_factor
 
 
 class Loader:
     """Iterate over a split: ``for pictures, labels in loader``, once through all of it for each ``for``.
 
     Everything random follows from (seed, epoch): epoch 7 gives the same batches whether the epochs before it ran
-    or not, which is what lets a run continue as if it had never stopped.
+    or not, which is what lets a run continue as if it had never stopped. Workers change nothing either: the batches are
+    the same, bit for bit, in the same order.
 
     Parameters
     ----------
-    split : Split
-        N pictures and labels.
+    split : Split, or another source
+        N pictures and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the pictures of an array
+        of B numbers: uint8 (B, C, H, W), and int64 labels (B,). So not all of them have to be in memory at once.
     batch_size : int
         The last batch has what is left over.
     shuffle : bool
@@ -33,6 +42,10 @@ class Loader:
         Takes (batch of uint8 (B, C, H, W), numpy.random.Generator); by default pictures become float32 in [0, 1].
     drop_last : bool
         Leave out a last batch that is smaller than the others.
+    num_workers : int
+        Threads that read and transform batches in advance, at most two each; they end with the ``for``, however it
+        ends. By default, 0, each batch is made when it is asked for. What they call, the source and the transform, must
+        be fit for several threads; NumPy and Pillow let them run side by side, most Python code does not.
 
     Attributes
     ----------
@@ -49,6 +62,8 @@ class Loader:
     ------
     ArgumentError
         For anything else than these arguments.
+    DataError
+        While iterating, if the source gives something else. What it or the transform raises arrives as it is.
 
     Examples
     --------
@@ -61,14 +76,18 @@ class Loader:
 
     def __init__(
         self,
-        split: Split,
+        split: Source,
         batch_size: int,
         shuffle: bool = False,
         seed: int | None = None,
         transform: Transform | None = None,
         drop_last: bool = False,
+        num_workers: int = 0,
     ) -> None:
-        if not isinstance(split, Split):
+        # Arrays and lists can be counted and indexed like a source, but hold no labels.
+        if isinstance(split, (np.ndarray, Sequence)) or not (
+            hasattr(split, "__len__") and hasattr(split, "__getitem__")
+        ):
             raise ArgumentError(f"Loader: split is {type(split).__name__}; it must be a Split, such as digits().train.")
         if transform is not None and not callable(transform):
             raise ArgumentError(f"Loader: transform is {transform!r}; it must be callable with (batch, rng).")
@@ -78,7 +97,10 @@ class Loader:
         self.seed = int(generator().integers(2**32)) if seed is None else checks.integer("Loader", seed, "seed", 0)
         self.transform = transform or to_float
         self.drop_last = drop_last
+        self.num_workers = checks.integer("Loader", num_workers, "num_workers", 0)
         self.epoch = 0
+        if len(split) == 0:
+            raise ArgumentError("Loader: the source holds no pictures.")
         if len(self) == 0:
             raise ArgumentError(
                 f"Loader: drop_last leaves nothing of {len(split)} pictures in batches of {batch_size}; "
@@ -96,19 +118,55 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._batches(epoch)
+        return self._prefetched(epoch) if self.num_workers else self._batches(epoch)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
-        # Generator number 0 of an epoch makes the order, number b + 1 the augmentation of batch b: none of them
-        # depends on how many random numbers another one drew.
-        pictures, labels = self.split.pictures, self.split.labels
-        order = np.arange(len(labels))
+        order = self._order(epoch)
+        for b in range(len(self)):
+            yield self._batch(epoch, order, b)
+
+    def _prefetched(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+        """The same batches: workers make them in any order, and the queue keeps theirs."""
+        order, numbers = self._order(epoch), iter(range(len(self)))
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
+
+        def make(b: int, engine_name: str) -> tuple[Array, Array]:
+            with engine(engine_name):  # each thread has its own switches: take over those of the one that iterates
+                return self._batch(epoch, order, b)
+
+        def start(count: int) -> list[Future[tuple[Array, Array]]]:
+            return [pool.submit(make, b, state.engine) for b in islice(numbers, count)]
+
+        try:
+            ahead = deque(start(AHEAD * self.num_workers))
+            while ahead:
+                ahead.extend(start(1))
+                yield ahead.popleft().result()
+        finally:  # also after an error, and when the `for` is left early
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    # Generator number 0 of an epoch makes the order, number b + 1 the augmentation of batch b: none of them depends on
+    # how many random numbers another one drew, or when.
+
+    def _order(self, epoch: int) -> Array:
+        order = np.arange(len(self.split))
         if self.shuffle:
             np.random.default_rng([self.seed, epoch, 0]).shuffle(order)
-        for b in range(len(self)):
-            chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
-            rng = np.random.default_rng([self.seed, epoch, b + 1])
-            yield self.transform(pictures[chosen], rng), labels[chosen]
+        return order
+
+    def _batch(self, epoch: int, order: Array, b: int) -> tuple[Array, Array]:
+        chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
+        pictures, labels = self._read(chosen)
+        return self.transform(pictures, np.random.default_rng([self.seed, epoch, b + 1])), labels
+
+    def _read(self, chosen: Array) -> tuple[Array, Array]:
+        found = self.split[chosen]
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (pictures, labels).")
+        part = Split(*found)  # which checks them
+        if len(part) != len(chosen):
+            raise DataError(f"Loader: the source gave {len(part)} pictures for {len(chosen)} numbers.")
+        return part.pictures, part.labels
 
     def __repr__(self) -> str:
         return f"Loader({self.split}, {len(self)} batches of {self.batch_size})"

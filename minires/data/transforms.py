@@ -2,6 +2,10 @@
 
 A transform is called with a whole batch (N, C, H, W) and a random generator, and returns a new batch. It draws its
 random numbers from that generator alone, so that the same generator gives the same pictures.
+
+Bytes are changed first, by transforms that know them as colours or move them (``RandomResizedCrop``, ``PadCrop``,
+``Flip``, ``ColorJitter``); then come ``Normalize`` and what works on its numbers (``Cutout``). ``MixUp`` mixes what a
+loader gave, since it also needs to know the labels of two pictures.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ import numpy as np
 
 from .. import checks
 from ..dispatch import run_kernel
-from ..errors import ArgumentError, ShapeError, sizes
-from .dataset import Array, Split, Transform
+from ..errors import ArgumentError, DTypeError, ShapeError, sizes
+from .color_jitter import ColorJitter
+from .dataset import Array, Split, Transform, check_batch
+from .resized_crop import RandomResizedCrop
 
 
 class Compose:
@@ -143,6 +149,117 @@ class Flip:
         return "Flip()"
 
 
+class Cutout:
+    """Fill a square of each picture with zeros (DeVries & Taylor, arXiv 1708.04552).
+
+    Its centre is any pixel, so that a part of the square may lie outside of the picture; section 3.2 found that to
+    matter. After ``Normalize``, as in the paper, zero is the mean colour; in bytes it would be black.
+
+    Parameters
+    ----------
+    length : int
+        The side of the square, in pixels: the paper has 16 for CIFAR-10 and 8 for CIFAR-100.
+
+    Raises
+    ------
+    ArgumentError
+        If ``length`` is no integer >= 1.
+
+    Examples
+    --------
+    >>> cut = Cutout(2)(np.ones((1, 1, 4, 4), np.float32), np.random.default_rng(0))
+    >>> int(cut.sum())  # 16 pixels without a square of 4
+    12
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = checks.integer("Cutout", length, "length", 1)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        """A batch of the same shape and dtype. Raises ShapeError or DTypeError for what is no batch of pictures."""
+        n, _, height, width = check_batch("Cutout", batch)
+        tops = rng.integers(0, height, n) - self.length // 2
+        lefts = rng.integers(0, width, n) - self.length // 2
+        cut = batch.copy(order="K")  # with the channels last in memory if they were
+        for picture, top, left in zip(cut, tops, lefts, strict=True):
+            picture[:, max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
+        return cut
+
+    def __repr__(self) -> str:
+        return f"Cutout({self.length})"
+
+
+class MixUp:
+    """Mix each picture with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
+
+    The target is then lam of the one class and 1 - lam of the other. Cross-entropy is linear in the target, so that
+    two of them do what one with probabilities would, and labels stay class numbers, which can be counted::
+
+        mixed, partners, lam = mixup(pictures, rng)
+        logits = model(tensor(mixed))
+        loss = lam * cross_entropy(logits, labels) + (1 - lam) * cross_entropy(logits, labels[partners])
+
+    Parameters
+    ----------
+    alpha : float
+        lam is drawn from Beta(alpha, alpha), once for a batch: near 0 or 1 for a small alpha, anywhere for 1. The
+        paper has 1 for CIFAR-10 and 0.2 for ImageNet.
+
+    Raises
+    ------
+    ArgumentError
+        If ``alpha`` is no number > 0.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = checks.positive("MixUp", alpha, "alpha")
+
+    def __call__(self, pictures: Array, rng: np.random.Generator) -> tuple[Array, Array, float]:
+        """Mix floats (N, C, H, W).
+
+        Returns
+        -------
+        mixed : array, (N, C, H, W), of the same dtype
+            lam * pictures + (1 - lam) * pictures[partners].
+        partners : array of int64, (N,)
+            The number of the picture that each was mixed with.
+        lam : float
+            In [0, 1].
+
+        Raises
+        ------
+        ShapeError
+            If ``pictures`` is not (N, C, H, W).
+        DTypeError
+            If it does not hold floats: bytes would have to be rounded.
+        """
+        n, *_ = check_batch("MixUp", pictures)
+        if pictures.dtype == np.uint8:
+            raise DTypeError(
+                f"MixUp: the pictures ({sizes(pictures.shape)}) are uint8, but floats are needed; "
+                "mix what Normalize gives."
+            )
+        lam = float(rng.beta(self.alpha, self.alpha))
+        partners = rng.permutation(n)
+        return lam * pictures + (1 - lam) * pictures[partners], partners, lam
+
+    def __repr__(self) -> str:
+        return f"MixUp({self.alpha:g})"
+
+
 def to_float(batch: Array, rng: Any = None) -> Array:
     """Bytes to float32 in [0, 1], of the same shape: what a loader without a transform does."""
     return batch.astype(np.float32) / 255
+
+
+__all__ = [
+    "ColorJitter",
+    "Compose",
+    "Cutout",
+    "Flip",
+    "MixUp",
+    "Normalize",
+    "PadCrop",
+    "RandomResizedCrop",
+    "to_float",
+]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Loader, Split
-from ..data.dataset import Transform
+from ..data import Loader
+from ..data.dataset import Source, Transform
 from ..nn import Module
 from ..ops import cross_entropy, softmax
 from ..state import no_grad
@@ -43,14 +43,14 @@ class Evaluation:
     probabilities: Array
 
 
-def evaluate(model: Module, split: Split, transform: Transform | None = None, batch_size: int = 256) -> Evaluation:
+def evaluate(model: Module, split: Source, transform: Transform | None = None, batch_size: int = 256) -> Evaluation:
     """Run ``model`` in evaluation mode over ``split``; its mode is put back afterwards.
 
     Parameters
     ----------
     model : Module
         Takes (N, C, H, W) and returns logits (N, K).
-    split : Split
+    split : Split, or another source that a loader takes
     transform : callable, optional
         That of the training pictures without augmentation: ``Normalize.of(train)``, or ``load_run(path).normalize``.
     batch_size : int
@@ -64,12 +64,15 @@ def evaluate(model: Module, split: Split, transform: Transform | None = None, ba
     batches = Loader(split, batch_size, seed=0, transform=transform)
     was_training = model.training
     model.eval()
+    logits, labels = [], []
     try:
         with no_grad():
-            logits = [model(tensor(pictures, device=device)).numpy() for pictures, _ in batches]
+            for pictures, classes in batches:
+                logits.append(model(tensor(pictures, device=device)).numpy())
+                labels.append(classes)
     finally:
         model.train(was_training)
-    return assess(np.concatenate(logits), split.labels)
+    return assess(np.concatenate(logits), np.concatenate(labels))
 
 
 def assess(logits: Array, labels: Array) -> Evaluation:

@@ -14,16 +14,14 @@ from ..data import Loader
 from ..data.transforms import Normalize
 from ..errors import RunError
 from ..nn import Module
-from ..ops import cross_entropy
 from ..optim import Optimizer, Schedule
-from ..tensor import tensor
 from . import figures
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import evaluate
 from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
 from .progress import Progress
-from .recipe import make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
 from .tally import Tally, history_row, result
 
@@ -66,7 +64,14 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     model = make_model(config, dataset)
     normalize = Normalize.of(dataset.train)
     transform = make_transform(config, dataset, normalize)
-    loader = Loader(dataset.train, config.batch_size, shuffle=True, seed=config.seed, transform=transform)
+    loader = Loader(
+        dataset.train,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        transform=transform,
+        num_workers=config.workers,
+    )
     optimizer = make_optimizer(config, model)
     schedule = make_schedule(config, optimizer, batches=len(loader))
 
@@ -110,8 +115,7 @@ def train_epoch(
     loader.set_epoch(epoch)
     tally = Tally()
     for batch, (pictures, labels) in enumerate(loader, start=1):
-        logits = model(tensor(pictures, device=config.device))  # (B, K)
-        loss = cross_entropy(logits, labels, config.label_smoothing)
+        logits, loss = forward(config, model, pictures, labels)  # (B, K) and one number
         require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
         optimizer.zero_grad()
         loss.backward()

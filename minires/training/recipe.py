@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import models, optim
+from ..backend import generator
 from ..data import Dataset
-from ..data.dataset import Transform
-from ..data.transforms import Compose, Normalize
+from ..data.dataset import Array, Transform
+from ..data.transforms import Compose, Cutout, MixUp, Normalize
 from ..nn import Module
+from ..ops import cross_entropy
+from ..tensor import Tensor, tensor
 from .config import Config
 
 
@@ -26,9 +29,20 @@ def make_model(config: Config, dataset: Dataset) -> Module:
 
 def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
     """What happens to training pictures. Test pictures are only normalised."""
-    if config.augment and dataset.augmentation is not None:
-        return Compose([dataset.augmentation, normalize])
-    return normalize
+    before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
+    after = [Cutout(config.cutout)] if config.cutout else []
+    return Compose([*before, normalize, *after]) if before or after else normalize
+
+
+def forward(config: Config, model: Module, pictures: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """The logits (B, K) of a training batch and its loss; with ``config.mixup``, of mixed pictures and both classes."""
+    if not config.mixup:
+        logits = model(tensor(pictures, device=config.device))
+        return logits, cross_entropy(logits, labels, config.label_smoothing)
+    mixed, partners, lam = MixUp(config.mixup)(pictures, generator())
+    logits = model(tensor(mixed, device=config.device))
+    own, other = (cross_entropy(logits, classes, config.label_smoothing) for classes in (labels, labels[partners]))
+    return logits, lam * own + (1 - lam) * other
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:

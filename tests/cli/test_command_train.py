@@ -17,13 +17,15 @@ FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "cur
 def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     out = tmp_path / "a run"
     options = ["--model", "plain8", "--epochs", 2, "--batch-size", 20, "--lr", 0.05, "--schedule", "constant"]
-    result = minires("train", *options, "--no-augment", "--seed", 3, "--out", out)
+    more = ["--cutout", 2, "--mixup", 0.2, "--workers", 1]
+    result = minires("train", *options, *more, "--no-augment", "--seed", 3, "--out", out)
     assert result.status == 0 and result.err == ""
     assert all((out / name).stat().st_size for name in FILES)
 
     stored = json.loads((out / "config.json").read_text())
     assert (stored["model"], stored["epochs"], stored["batch_size"], stored["lr"]) == ("plain8", 2, 20, 0.05)
     assert (stored["schedule"], stored["augment"], stored["seed"]) == ("constant", False, 3)
+    assert (stored["cutout"], stored["mixup"], stored["workers"]) == (2, 0.2, 1)
 
     lines = result.out.splitlines()
     assert sum(line.strip().startswith(("1/2 ", "2/2 ")) for line in lines) == 2, "one line an epoch"

@@ -21,8 +21,9 @@ def test_json_and_back():
 
 def test_differences_are_those_that_change_the_outcome():
     config = Config()
-    assert config.differences(replace(config, out="elsewhere", save_every=7)) == []
+    assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2)) == []
     assert config.differences(replace(config, lr=0.2, seed=3)) == ["lr", "seed"]
+    assert config.differences(replace(config, cutout=4, mixup=0.2)) == ["cutout", "mixup"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,10 @@ def test_differences_are_those_that_change_the_outcome():
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
         ({"save_every": 0}, "save_every is 0"),
+        ({"cutout": -1}, "cutout is -1; it must be an integer >= 0"),
+        ({"cutout": 1.5}, "cutout is 1.5"),
+        ({"mixup": -0.2}, "mixup is -0.2; it must be a number >= 0"),
+        ({"workers": -1}, "workers is -1"),
         ({"lr": 0}, "lr is 0; it must be a number > 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"warmup": -1}, "warmup is -1"),

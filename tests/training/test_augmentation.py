@@ -1,0 +1,118 @@
+"""What happens to pictures on their way into the network: to those that train, and never to those that test."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.backend import generator
+from minires.data.transforms import Compose, Cutout, MixUp, Normalize
+from minires.training import Config, Progress, evaluate, load_run, train
+from minires.training.recipe import forward, make_transform
+
+EVERYTHING = {"cutout": 3, "mixup": 0.4}
+
+
+def weights_of(folder):
+    return {name: array.tobytes() for name, array in mr.load(Path(folder) / "model.safetensors").items()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_pictures_are_never_changed(config, few, monkeypatch, workers):
+    """Augmentation sees training pictures only; in evaluation the model sees the test split, normalised and whole."""
+    augmented, tested, build = [], [], mr.models.build
+
+    def augmentation(batch, rng):
+        augmented.extend(picture.tobytes() for picture in batch)
+        return few.augmentation(batch, rng)
+
+    def note(model, inputs, output):
+        if not model.training:
+            tested.append(inputs[0].numpy().copy())
+
+    def watched(*args, **options):
+        model = build(*args, **options)
+        model.register_forward_hook(note)
+        return model
+
+    monkeypatch.setitem(mr.data._DATASETS, "few", lambda: replace(few, augmentation=augmentation))
+    monkeypatch.setattr(mr.models, "build", watched)
+    train(replace(config, workers=workers, **EVERYTHING))
+    run = load_run("run")
+    evaluate(run.model, few.test, run.normalize)
+
+    train_pictures = {picture.tobytes() for picture in few.train.pictures}
+    assert train_pictures.isdisjoint({picture.tobytes() for picture in few.test.pictures})
+    assert len(augmented) == 2 * len(few.train)
+    assert set(augmented) == train_pictures
+    assert len(tested) == 4, "after each of the two epochs, at the end, and once more here"
+    for pictures in tested:
+        np.testing.assert_array_equal(pictures, Normalize.of(few.train)(few.test.pictures))
+
+
+def test_cutout_comes_after_normalisation(few, config):
+    """Where zero is the mean, as in the paper."""
+    normalize = Normalize.of(few.train)
+    first, second, third = make_transform(replace(config, cutout=3), few, normalize).transforms
+    assert (first, second, repr(third)) == (few.augmentation, normalize, "Cutout(3)")
+    without = make_transform(replace(config, cutout=3, augment=False), few, normalize)
+    assert isinstance(without, Compose) and isinstance(without.transforms[1], Cutout)
+
+
+class Table(mr.nn.Module):
+    """Its logits are the pictures, (B, K, 1, 1)."""
+
+    def forward(self, x):
+        return x.reshape(x.shape[0], x.shape[1])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_mixed_pictures_is_that_of_soft_labels(rng, smoothing):
+    pictures, labels = rng.standard_normal((6, 4, 1, 1)), rng.integers(0, 4, 6)
+    mr.manual_seed(3)
+    logits, loss = forward(Config(mixup=1.0, label_smoothing=smoothing), Table(), pictures, labels)
+    mr.manual_seed(3)
+    mixed, partners, lam = MixUp(1.0)(pictures, generator())
+    np.testing.assert_array_equal(logits.numpy(), mixed[:, :, 0, 0])
+    one_hot = (1 - smoothing) * np.eye(4) + smoothing / 4
+    soft = lam * one_hot[labels] + (1 - lam) * one_hot[labels[partners]]
+    log_probabilities = np.log(np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=1, keepdims=True))
+    assert loss.item() == pytest.approx(-(soft * log_probabilities).sum(axis=1).mean(), rel=1e-12)
+
+
+def test_without_mixup_no_random_number_is_drawn(rng):
+    """A run of an earlier release gives the same network."""
+    before = generator().bit_generator.state
+    _, loss = forward(Config(), Table(), np.log([[0.2, 0.8]]).reshape(1, 2, 1, 1), np.array([1]))
+    assert loss.item() == pytest.approx(-np.log(0.8))
+    assert generator().bit_generator.state == before
+
+
+def test_workers_change_no_bit_of_a_network(config):
+    train(replace(config, **EVERYTHING))
+    train(replace(config, out="helped", workers=2, **EVERYTHING))
+    assert weights_of("run") == weights_of("helped")
+    train(replace(config, out="other"))
+    assert weights_of("run") != weights_of("other")
+
+
+def test_mixed_training_resumes_bit_for_bit(config):
+    class Stop(Progress):
+        def epoch(self, epoch, row):
+            raise KeyboardInterrupt
+
+    config = replace(config, **EVERYTHING)
+    train(config)
+    stopped = replace(config, out="stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, progress=Stop())
+    mr.manual_seed(99)
+    train(replace(stopped, workers=1), resume=True)
+    assert weights_of("run") == weights_of("stopped")
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutout": 2}])
+def test_each_of_them_still_learns(config, options):
+    assert train(replace(config, epochs=8, **options))["test_accuracy"] > 0.85
