@@ -12,11 +12,19 @@ from collections.abc import Callable
 
 from ..errors import ArgumentError
 from . import transforms
+from .cifar import cifar10, cifar100
 from .dataset import Dataset, Split
 from .digits import digits
 from .loader import Loader
+from .mnist import fashion_mnist, mnist
 
-_DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits}
+_DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+}
 
 
 def names() -> list[str]:
@@ -39,4 +47,16 @@ def load(name: str) -> Dataset:
     return _DATASETS[name]()
 
 
-__all__ = ["Dataset", "Loader", "Split", "digits", "load", "names", "transforms"]
+__all__ = [
+    "Dataset",
+    "Loader",
+    "Split",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "load",
+    "mnist",
+    "names",
+    "transforms",
+]
