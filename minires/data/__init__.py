@@ -15,6 +15,7 @@ from . import transforms
 from .cifar import cifar10, cifar100
 from .dataset import Dataset, Split
 from .digits import digits
+from .folder import folder
 from .loader import Loader
 from .mnist import fashion_mnist, mnist
 
@@ -55,6 +56,7 @@ __all__ = [
     "cifar100",
     "digits",
     "fashion_mnist",
+    "folder",
     "load",
     "mnist",
     "names",
