@@ -11,6 +11,7 @@ import io
 import math
 import pickle
 import pickletools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ class _Remembered:
     """What ``numpy.dtype`` and ``numpy.core.multiarray._reconstruct`` make here: their arguments and their state."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, ()
+        self.arguments = arguments
+        self.state: Any = ()
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -70,8 +72,9 @@ def read_pickle(content: bytes) -> dict[bytes, Any]:
 def _check(content: bytes) -> None:
     """Raise ValueError at the first instruction that a batch of CIFAR does not have."""
     allowed = set(INSTRUCTIONS.split())
+    instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(content)
     try:
-        for instruction, argument, _ in pickletools.genops(content):
+        for instruction, argument, _ in instructions:
             name = instruction.name
             if name not in allowed:
                 raise ValueError(f"it is a pickle with the instruction {name}, which batches of CIFAR do not have")

@@ -20,7 +20,8 @@ from .transforms import Flip
 LABELS = "labels.csv"
 SPLITS = ("train", "test")
 NAMED = 3  # of many mistakes, the error names so many
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def folder(path: PathLike, size: int | tuple[int, int] | None = None, channels: 
     entries = _with_splits(entries)
     classes = _classes(root, entries)
     pictures = _read(root, entries, channels, resize)
-    parts = [_split(part, entries, pictures, classes) for part in SPLITS]
-    return Dataset(root.resolve().name, classes, *parts, augmentation=Flip())
+    train, test = (_split(part, entries, pictures, classes) for part in SPLITS)
+    return Dataset(root.resolve().name, classes, train, test, augmentation=Flip())
 
 
 def _resize(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -133,7 +133,7 @@ def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
             raise ValueError("its compressed data is damaged or breaks off") from error
 
 
-def _read(file: IO[bytes], shape: tuple[int, ...]) -> Array:
+def _read(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
     magic = bytes([0, 0, 8, len(shape)])
     header = file.read(4 + 4 * len(shape))
     if len(header) < 4 + 4 * len(shape):
