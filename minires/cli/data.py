@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import DataError
 from .output import counted, make_console, print_table, printable
 
 data = typer.Typer(help="List, check and fetch data sets.")
@@ -16,16 +15,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list
 @data.command("list")
 def list_() -> None:
     """Show the data sets that have a name, and where they are."""
-    from ..data.fetch import find
+    from ..data.fetch import find, is_here
     from ..data.places import places
     from ..data.sources import SOURCES
 
     rows = [["digits", "-", "CC BY 4.0", "comes with scikit-learn"]]
     for source in SOURCES.values():
-        try:
-            where = printable(str(find(source)))
-        except DataError:
-            where = "not here"
+        where = printable(str(find(source))) if is_here(source) else "not here"
         rows.append([source.name, megabytes(source.size), source.licence, where])
     print_table(["name", ">download", "licence", "where"], rows)
     print(f"\nsearched: {printable(', '.join(map(str, places())))}")

@@ -19,7 +19,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 INSTRUCTIONS = (
-    "PROTO STOP MARK GLOBAL REDUCE BUILD NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 SHORT_BINSTRING BINSTRING "
+    "PROTO STOP MARK GLOBAL REDUCE BUILD NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING "
     "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
     "BINPUT LONG_BINPUT BINGET LONG_BINGET"
 )
@@ -90,10 +90,10 @@ def _check(content: bytes) -> None:
 
 
 def _array(remembered: _Remembered) -> Array:
-    """The array that NumPy would have made, if it is one of bytes in the order of rows."""
+    """The array that NumPy would have made, if it is one of bytes."""
     match remembered.state:
-        case (1, (*shape,), _Remembered() as dtype, False, bytes(pixels)) if dtype.arguments[:1] == (b"u1",):
+        case (1, (*shape,), _Remembered() as dtype, bool(by_columns), bytes(pixels)) if dtype.arguments[:1] == (b"u1",):
             if len(pixels) != math.prod(size if type(size) is int else 0 for size in shape):
                 raise ValueError(f"its array has {len(pixels):,} bytes, which is not what its shape needs")
-            return np.frombuffer(pixels, np.uint8).reshape(shape)
-    raise ValueError("its array is not one of bytes, row by row")
+            return np.frombuffer(pixels, np.uint8).reshape(shape, order="F" if by_columns else "C")
+    raise ValueError("its array is not one of bytes")

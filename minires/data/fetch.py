@@ -212,6 +212,15 @@ def find(source: Source, root: PathLike | None = None) -> Path:
     return locate(source.name, {folder: list(sums) for folder, sums in source.sums.items()}, root)
 
 
+def is_here(source: Source) -> bool:
+    """Whether a data set is here, be it damaged."""
+    try:
+        find(source)
+    except DataError:
+        return False
+    return True
+
+
 def _is_right(path: Path, md5: str) -> bool:
     """Whether the file, or the compressed one beside it, is there and has that sum."""
     if path.is_file() and _md5(path) == md5:

@@ -67,9 +67,9 @@ def folder(path: PathLike, size: int | tuple[int, int] | None = None, channels: 
     resize = _resize(size)
     if channels not in (1, 3):
         raise ArgumentError(f"folder: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"folder: there is no folder {root}.")
-    entries = _from_table(root) if (root / LABELS).is_file() else _from_folders(root)
+    entries = _from_table(root) if os.path.isfile(root / LABELS) else _from_folders(root)
     _check_inside(root, entries)
     entries = _with_splits(entries)
     classes = _classes(root, entries)
@@ -111,7 +111,7 @@ def _from_table(root: Path) -> list[Entry]:
             raise DataError(f"line {line} has the split {split!r}, not train or test")
         if _leaves(file):
             raise DataError(f"line {line} leads out of the folder: {file}")
-        if not (root / file).is_file():
+        if not os.path.isfile(root / file):
             raise DataError(f"line {line} names a missing file: {file}")
         if os.path.normpath(file) in seen:
             raise DataError(f"line {line} names a second time: {file}")
@@ -130,7 +130,7 @@ def _leaves(file: str) -> bool:
 
 
 def _from_folders(root: Path) -> list[Entry]:
-    if all((root / part).is_dir() for part in SPLITS):
+    if all(os.path.isdir(root / part) for part in SPLITS):
         return [entry for part in SPLITS for entry in _from_classes(root / part, part)]
     return list(_from_classes(root, None))
 
@@ -138,7 +138,11 @@ def _from_folders(root: Path) -> list[Entry]:
 def _from_classes(root: Path, split: str | None) -> Iterator[Entry]:
     from .pictures import find
 
-    for place in sorted(place for place in root.iterdir() if place.is_dir() and not place.name.startswith(".")):
+    try:
+        names = sorted(name for name in os.listdir(root) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(f"folder: {root} cannot be listed: {error.strerror or error}.") from error
+    for place in [root / name for name in names if os.path.isdir(root / name)]:
         files = list(find(place))
         if not files:
             raise DataError(f"folder: the class {place} holds no pictures; fill it or remove it.")

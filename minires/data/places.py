@@ -35,7 +35,7 @@ def places(root: PathLike | None = None) -> list[Path]:
 def file_at(path: Path) -> Path | None:
     """``path``, or ``path`` with ``.gz`` behind it, whichever is a file."""
     for candidate in (path, path.with_name(f"{path.name}.gz")):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, it is False where one may not look
             return candidate
     return None
 

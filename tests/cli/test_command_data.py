@@ -1,18 +1,13 @@
 """``minires data``: list, check and fetch, with a data set of our own in the place of MNIST."""
 
 import hashlib
-import os
-import sys
-from pathlib import Path
 
 import pytest
+from server import serving
 from stripes import stripes
 
 from minires import data
 from minires.data import sources
-
-sys.path.append(os.fspath(Path(__file__).parents[1] / "data"))
-from server import serving
 
 CONTENT = b"pictures" * 1000
 

@@ -178,7 +178,9 @@ REFUSED = {
     "few pictures": (batch(PIXELS[:2], LABELS), "entry 'data' is no array of 3 x 3072 bytes"),
     "floats": (dictionary({b"data": array(PIXELS, b"f4")}), "its array is not one of bytes"),
     "objects": (dictionary({b"data": array(PIXELS, b"O8")}), "its array is not one of bytes"),
-    "columns first": (dictionary({b"data": array(PIXELS, fortran=b"\x88")}), "its array is not one of bytes"),
+    "an order that is none": (dictionary({b"data": array(PIXELS, fortran=b"N")}), "its array is not one of bytes"),
+    "another size": (dictionary({b"data": array(PIXELS).replace(b"K\x03J\x00\x0c", b"K\x02J\x00\x0c")}), "9,216 bytes"),
+    "a size below 0": (dictionary({b"data": array(PIXELS).replace(b"K\x03J", b"J\xff\xff\xff\xffJ")}), "9,216 bytes"),
     "a called name": (dictionary({b"data": b"cnumpy\nndarray\n" + number(1) + b"\x85R"}), "no whole pickle"),
     "state for a list": (dictionary({b"data": b"]" + number(1) + b"b"}), "no whole pickle"),
     "much too long": (batch(PIXELS, LABELS) + bytes(9000), "bytes, but 3 pictures take no more than"),
@@ -201,6 +203,12 @@ def test_a_hostile_or_damaged_pickle_is_one_sentence(tmp_path, monkeypatch, case
         tracemalloc.stop()
     assert str(caught.value).startswith(f"cifar10: {path} cannot be read as a batch of pictures: ")
     assert "\n" not in str(caught.value) and not (tmp_path / "pwned").exists()
+
+
+def test_an_array_that_is_stored_by_columns():
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    stored = array(pixels).replace(pixels.tobytes(), pixels.tobytes(order="F")).replace(b"\x89U\x06", b"\x88U\x06")
+    np.testing.assert_array_equal(read_pickle(dictionary({b"data": stored}))[b"data"], pixels)
 
 
 WHOLE = batch(np.arange(6, dtype=np.uint8).reshape(2, 3), [1, 2])

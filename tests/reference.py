@@ -1,4 +1,4 @@
-"""The published data sets, for the tests that need them."""
+"""The reference data, real pictures and weights, for the tests that need it."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 
 
 def needed(name):
-    """A folder in MINIRES_DATA; without it the test is skipped."""
+    """A file or folder of the reference data; without it the test is skipped."""
     root = os.environ.get("MINIRES_DATA")
     if root is None:
-        pytest.skip("MINIRES_DATA does not say where the published data sets are")
+        pytest.skip("MINIRES_DATA does not say where the reference data is")
     path = Path(root, name)
     if not path.exists():
         pytest.skip(f"MINIRES_DATA has no {name}")
