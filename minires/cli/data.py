@@ -23,6 +23,7 @@ def list_() -> None:
     for source in SOURCES.values():
         where = printable(str(find(source))) if is_here(source) else "not here"
         rows.append([source.name, megabytes(source.size), source.licence, where])
+    rows.append(["shapes", "-", "-", "drawn when asked for"])
     print_table(["name", ">download", "licence", "where"], rows)
     print(f"\nsearched: {printable(', '.join(map(str, places())))}")
 

@@ -18,6 +18,7 @@ from .digits import digits
 from .folder import folder
 from .loader import Loader
 from .mnist import fashion_mnist, mnist
+from .shapes import drawings, shapes
 
 _DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": digits,
@@ -25,6 +26,7 @@ _DATASETS: dict[str, Callable[[], Dataset]] = {
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "shapes": shapes,
 }
 
 
@@ -55,10 +57,12 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "drawings",
     "fashion_mnist",
     "folder",
     "load",
     "mnist",
     "names",
+    "shapes",
     "transforms",
 ]

@@ -16,8 +16,7 @@ CONTENT = b"pictures" * 1000
 def server(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
     with serving({"pictures": CONTENT}) as served:
         md5 = hashlib.md5(CONTENT).hexdigest()
         archive = sources.Archive("pictures", md5, len(CONTENT))
@@ -27,30 +26,35 @@ def server(monkeypatch, tmp_path):
         yield served
 
 
+def rows_of(text):
+    return {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line}
+
+
 def test_list_fetch_list_check(minires, server, tmp_path):
+    small = tmp_path / "data" / "small"
     result = minires("data", "list")
     assert result.status == 0 and result.err == ""
-    rows = {line.split()[0]: " ".join(line.split()) for line in result.out.splitlines() if line}
+    rows = rows_of(result.out)
     assert rows["digits"] == "digits - CC BY 4.0 comes with scikit-learn"
     assert rows["cifar10"] == "cifar10 170 MB none stated not here" and rows["mnist"] == "mnist 0 MB MIT not here"
-    assert rows["searched:"] == f"searched: {tmp_path}/data, {tmp_path}/cache/minires"
+    assert rows["searched:"] == f"searched: {tmp_path / 'data'}, {tmp_path / 'cache'}"
 
     result = minires("data", "check", "mnist")
     assert result.status == 1 and result.out == "" and "with `minires data fetch mnist`" in result.err
 
     result = minires("data", "fetch", "mnist")
-    assert (result.status, result.out, result.err) == (0, f"mnist is in {tmp_path}/data/small\n", "")
-    assert f"MIT      {tmp_path}/data/small" in minires("data", "list").out.replace("MIT          ", "MIT      ")
+    assert (result.status, result.out, result.err) == (0, f"mnist is in {small}\n", "")
+    assert rows_of(minires("data", "list").out)["mnist"] == f"mnist 0 MB MIT {small}"
 
     result = minires("data", "check", "mnist")
     assert result.status == 0 and result.err == ""
     assert result.out.splitlines() == [
-        f"mnist in {tmp_path}/data/small",
+        f"mnist in {small}",
         "60 pictures to train, 30 to test, all labels are classes",
         "all check sums are right",
     ]
 
-    (tmp_path / "data" / "small" / "pictures").write_bytes(CONTENT[1:])
+    (small / "pictures").write_bytes(CONTENT[1:])
     result = minires("data", "check", "mnist")
     assert result.status == 1 and "is not as published" in result.err and result.err.count("\n") == 1
 

@@ -180,13 +180,12 @@ def test_a_driver_without_cupy(monkeypatch):
 
 
 def test_the_data_sets_that_are_here(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert facts_and_advice()[0]["data sets"] == "digits; not here: mnist, fashion_mnist, cifar10, cifar100"
-    (tmp_path / "minires" / "cifar-100-binary").mkdir(parents=True)
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path)
+    assert facts_and_advice()[0]["data sets"] == "digits, shapes; not here: mnist, fashion_mnist, cifar10, cifar100"
+    (tmp_path / "cifar-100-binary").mkdir()
     for name in ("train.bin", "test.bin"):
-        (tmp_path / "minires" / "cifar-100-binary" / name).touch()
-    assert facts_and_advice()[0]["data sets"] == "digits, cifar100; not here: mnist, fashion_mnist, cifar10"
+        (tmp_path / "cifar-100-binary" / name).touch()
+    assert facts_and_advice()[0]["data sets"] == "digits, cifar100, shapes; not here: mnist, fashion_mnist, cifar10"
 
 
 def test_the_data_folder(monkeypatch, tmp_path):

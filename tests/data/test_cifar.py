@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,13 +103,12 @@ def test_the_fine_label_is_the_one_that_is_checked(tmp_path):
 
 def test_missing_and_incomplete(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
     with pytest.raises(DataError) as caught:
         mr.data.load("cifar10")
     assert str(caught.value) == (
         "data set 'cifar10' was not found: neither cifar-10-batches-bin nor cifar-10-batches-py lies whole in "
-        f"{tmp_path}/named or {tmp_path}/cache/minires; fetch it with `minires data fetch cifar10`, or say with "
+        f"{tmp_path / 'named'} or {tmp_path / 'cache'}; fetch it with `minires data fetch cifar10`, or say with "
         "MINIRES_DATA or root= where it is."
     )
     write_binary(SMALL10, tmp_path)
@@ -119,14 +119,13 @@ def test_missing_and_incomplete(tmp_path, monkeypatch):
 
 def test_the_cache_folder_comes_after_the_named_one(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.platform", "linux")
-    (tmp_path / "minires").mkdir()
-    write_binary(SMALL10, tmp_path / "minires")
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    write_binary(SMALL10, tmp_path / "cache")
     assert len(cifar.load(SMALL10).test) == 3
     (tmp_path / "named").mkdir()
     write_python(SMALL10, tmp_path / "named")
-    (tmp_path / "minires" / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"damaged, but never looked at")
+    (tmp_path / "cache" / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"damaged, but never looked at")
     assert len(cifar.load(SMALL10).test) == 3
 
 
@@ -134,6 +133,7 @@ def test_the_cache_folder_comes_after_the_named_one(tmp_path, monkeypatch):
     ("system", "variables", "expected"),
     [
         ("linux", {"XDG_CACHE_HOME": ""}, ".cache/minires"),
+        ("linux", {"XDG_CACHE_HOME": os.path.join(os.path.expanduser("~"), "c")}, "c/minires"),
         ("darwin", {}, "Library/Caches/minires"),
         ("win32", {"LOCALAPPDATA": ""}, "AppData/Local/minires"),
     ],
@@ -142,7 +142,7 @@ def test_the_cache_folder_of_each_system(monkeypatch, system, variables, expecte
     monkeypatch.setattr("sys.platform", system)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert mr.data.places.cache_folder().as_posix() == f"{os.path.expanduser('~')}/{expected}".replace(os.sep, "/")
+    assert mr.data.places.cache_folder() == Path(os.path.expanduser("~"), expected)
 
 
 class Hostile:
