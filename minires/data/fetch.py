@@ -60,11 +60,16 @@ def fetch(source: Source, root: PathLike | None = None, progress: Progress | Non
         for archive in source.archives:
             packed = archive.file.endswith(".tar.gz")
             target = (place if packed else folder) / archive.file
-            if not _is_right(target, archive.md5):
+            content = folder / target.stem  # of a single file
+            if not packed and _is_right(content, sums[content.name]):
+                continue
+            if not target.is_file() or _md5(target) != archive.md5:
                 download(source, archive, target, progress)
             if packed:
                 unpack(target, folder, sums)
                 target.unlink()
+            else:
+                content.unlink(missing_ok=True)  # a damaged one, which would be read before the new one
     except OSError as error:
         raise DataError(f"fetch: {error.filename or folder} cannot be written: {error.strerror or error}.") from error
     return folder
@@ -96,8 +101,9 @@ def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | No
                 raise _FailedError(f"answers {error.code} ({error.reason})") from error
             brought = part.exists() and part.stat().st_size > begin
             if not brought or attempt == TRIES:
-                reason = getattr(error, "reason", None) or error
-                raise _FailedError(f"breaks off ({reason or type(error).__name__})") from error
+                cause = getattr(error, "reason", error)
+                reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+                raise _FailedError(f"fails ({reason})") from error
             continue
         if _md5(part) == archive.md5:
             return
@@ -222,12 +228,10 @@ def is_here(source: Source) -> bool:
 
 
 def _is_right(path: Path, md5: str) -> bool:
-    """Whether the file, or the compressed one beside it, is there and has that sum."""
-    if path.is_file() and _md5(path) == md5:
-        return True
-    packed = path.with_name(f"{path.name}.gz")
+    """Whether the file is there, compressed or not, and its content has that sum."""
+    found = file_at(path)
     try:
-        return packed.is_file() and _md5_unpacked(packed) == md5
+        return found is not None and _md5_unpacked(found) == md5
     except (OSError, EOFError, zlib.error):
         return False
 

@@ -35,7 +35,7 @@ class Source:
     mirrors : tuple of str
         The beginnings of addresses, the first one first.
     archives : tuple of Archive
-        ``.tar.gz`` are unpacked, single files are kept as they are.
+        ``.tar.gz`` are unpacked; single files, ``.gz``, are kept as they are.
     sums : dict
         For each folder that the data set may lie in, its files and the md5 sum of each, unpacked. Where nobody has
         published a sum, it is "".

@@ -1,5 +1,6 @@
 """``minires data``: list, check and fetch, with a data set of our own in the place of MNIST."""
 
+import gzip
 import hashlib
 
 import pytest
@@ -10,6 +11,7 @@ from minires import data
 from minires.data import sources
 
 CONTENT = b"pictures" * 1000
+PACKED = gzip.compress(CONTENT)
 
 
 @pytest.fixture
@@ -17,9 +19,9 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
-    with serving({"pictures": CONTENT}) as served:
+    with serving({"pictures.gz": PACKED}) as served:
         md5 = hashlib.md5(CONTENT).hexdigest()
-        archive = sources.Archive("pictures", md5, len(CONTENT))
+        archive = sources.Archive("pictures.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
         small = sources.Source("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"pictures": md5}})
         monkeypatch.setitem(sources.SOURCES, "mnist", small)
         monkeypatch.setitem(data._DATASETS, "mnist", stripes)
@@ -54,7 +56,7 @@ def test_list_fetch_list_check(minires, server, tmp_path):
         "all check sums are right",
     ]
 
-    (small / "pictures").write_bytes(CONTENT[1:])
+    (small / "pictures.gz").write_bytes(gzip.compress(CONTENT[1:]))
     result = minires("data", "check", "mnist")
     assert result.status == 1 and "is not as published" in result.err and result.err.count("\n") == 1
 
@@ -63,7 +65,7 @@ def test_a_fetch_that_fails_is_one_sentence(minires, server):
     server.manners = ["404"]
     result = minires("data", "fetch", "mnist")
     assert result.status == 1 and result.err.count("\n") == 1
-    assert result.err.startswith("minires data: pictures of mnist cannot be had: ") and "answers 404" in result.err
+    assert result.err.startswith("minires data: pictures.gz of mnist cannot be had: ") and "answers 404" in result.err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["fetch", "-h"]])

@@ -125,7 +125,7 @@ def test_a_corrupt_file_everywhere_is_one_sentence(server, tmp_path):
     with pytest.raises(DataError) as caught:
         fetch(source(server.address, NOWHERE), tmp_path)
     message = str(caught.value)
-    assert f"{server.address} gives another file, with a wrong md5 sum; {NOWHERE} breaks off (" in message
+    assert f"{server.address} gives another file, with a wrong md5 sum; {NOWHERE} fails (" in message
     assert message.endswith(".") and "\n" not in message and names(tmp_path) == []
 
 
@@ -151,7 +151,7 @@ def test_no_more_is_taken_than_the_file_has(server, tmp_path):
 
 def test_a_mirror_that_always_cuts_is_given_up(server, tmp_path):
     server.manners = ["cut"] * 20
-    with pytest.raises(DataError, match=r"breaks off \("):
+    with pytest.raises(DataError, match=r"fails \(after [\d,]+ of [\d,]+ bytes\)"):
         fetch(source(server.address), tmp_path)
     assert len(server.requests) == fetching.TRIES
 
@@ -168,6 +168,20 @@ def test_single_files_stay_compressed(server, tmp_path):
     (tmp_path / "idx" / "one.gz").write_bytes(content[:-20])
     with pytest.raises(DataError, match=r"check: .*one\.gz cannot be read: "):
         check(single, tmp_path)
+
+
+def test_a_damaged_file_beside_the_compressed_one_is_removed(server, tmp_path):
+    content = server.files["one.gz"]
+    archive = Archive("one.gz", hashlib.md5(content).hexdigest(), len(content))
+    single = Source("made-up", "none", "idx", (server.address,), (archive,), {"idx": {"one": SUMS["one"]}})
+    (tmp_path / "idx").mkdir()
+    (tmp_path / "idx" / "one").write_bytes(ONE)
+    fetch(single, tmp_path)
+    assert server.requests == [] and names(tmp_path) == ["idx/one"], "it is right as it is"
+    (tmp_path / "idx" / "one").write_bytes(ONE[:-1])
+    fetch(single, tmp_path)
+    assert names(tmp_path) == ["idx/one.gz"]
+    check(single, tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(server, tmp_path):
