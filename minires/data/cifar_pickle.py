@@ -37,10 +37,8 @@ class _Remembered:
         self.state = state
 
 
-# NumPy 2 calls its module numpy._core; who has pickled the batches anew has that name in them.
 STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _Remembered,
-    ("numpy._core.multiarray", "_reconstruct"): _Remembered,
     ("numpy", "dtype"): _Remembered,
     ("numpy", "ndarray"): "ndarray",
 }
