@@ -239,8 +239,12 @@ def _gpu(report: Report) -> None:
 
 def _data(report: Report) -> None:
     from . import data
+    from .data.fetch import is_here
+    from .data.sources import SOURCES
 
-    report.facts.append(("data sets", ", ".join(data.names())))
+    absent = [name for name, source in SOURCES.items() if not is_here(source)]
+    here = [name for name in data.names() if name not in absent]
+    report.facts.append(("data sets", ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")))
     folder = os.environ.get("MINIRES_DATA")
     if not folder:
         report.facts.append(("MINIRES_DATA", "not set"))

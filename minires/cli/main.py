@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from ..version import __version__
 from .bench import bench
+from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (train, evaluate, predict, export, gradcheck, bench, doctor):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,11 +12,22 @@ from collections.abc import Callable
 
 from ..errors import ArgumentError
 from . import transforms
+from .cifar import cifar10, cifar100
 from .dataset import Dataset, Split
 from .digits import digits
+from .folder import folder
 from .loader import Loader
+from .mnist import fashion_mnist, mnist
+from .shapes import drawings, shapes
 
-_DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits}
+_DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "shapes": shapes,
+}
 
 
 def names() -> list[str]:
@@ -39,4 +50,19 @@ def load(name: str) -> Dataset:
     return _DATASETS[name]()
 
 
-__all__ = ["Dataset", "Loader", "Split", "digits", "load", "names", "transforms"]
+__all__ = [
+    "Dataset",
+    "Loader",
+    "Split",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "drawings",
+    "fashion_mnist",
+    "folder",
+    "load",
+    "mnist",
+    "names",
+    "shapes",
+    "transforms",
+]

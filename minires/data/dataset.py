@@ -49,15 +49,18 @@ class Split:
         Bytes, because they are a quarter of the size of floats; transforms make floats of one batch at a time.
     labels : array of int64, (N,)
         Class numbers, from 0.
+    texts : tuple of N str, optional
+        What is written about each picture. The loader leaves them alone.
 
     Raises
     ------
     DataError
-        If a shape or dtype is another one, or there are not as many labels as pictures.
+        If a shape or dtype is another one, or there are not as many labels, or texts, as pictures.
     """
 
     pictures: Array
     labels: Array
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         pictures, labels = self.pictures, self.labels
@@ -67,6 +70,8 @@ class Split:
             raise DataError(f"Split: labels are {_described(labels)}; they must be int64 (N,).")
         if len(pictures) != len(labels):
             raise DataError(f"Split: there are {len(pictures)} pictures but {len(labels)} labels; each needs one.")
+        if self.texts and len(self.texts) != len(pictures):
+            raise DataError(f"Split: there are {len(pictures)} pictures but {len(self.texts)} texts; each needs one.")
         if 0 in pictures.shape:
             raise DataError(f"Split: pictures ({sizes(pictures.shape)}) are empty.")
 

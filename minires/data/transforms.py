@@ -22,6 +22,8 @@ from .color_jitter import ColorJitter
 from .dataset import Array, Split, Transform, check_batch
 from .resized_crop import RandomResizedCrop
 
+MEASURED_AT_ONCE = 256  # pictures
+
 
 class Compose:
     """Transforms that run one after the other: ``Compose([PadCrop(4), Flip(), Normalize.of(train)])``.
@@ -77,8 +79,12 @@ class Normalize:
 
         A channel that is the same everywhere has no spread to divide by; it becomes 0.
         """
-        # Counting the 256 values of each channel needs no copy of all the pictures as floats.
-        counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in split.pictures.swapaxes(0, 1)])
+        # Counting the 256 values of each channel needs no copy of all the pictures as floats. bincount makes one as
+        # int64, though, which would take 400 MB for CIFAR-10: so it gets some at a time.
+        counts = np.zeros((split.pictures.shape[1], 256), np.int64)
+        for start in range(0, len(split), MEASURED_AT_ONCE):
+            some = split.pictures[start : start + MEASURED_AT_ONCE]
+            counts += [np.bincount(channel.ravel(), minlength=256) for channel in some.swapaxes(0, 1)]
         values = np.arange(256) / 255
         mean = counts @ values / counts.sum(axis=1)  # (C,)
         variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)  # (C,)

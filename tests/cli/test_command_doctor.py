@@ -179,6 +179,15 @@ def test_a_driver_without_cupy(monkeypatch):
     assert facts["GPU"] == "not used: CuPy is not installed" and "minires[cuda13]" in advice
 
 
+def test_the_data_sets_that_are_here(monkeypatch, tmp_path):
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path)
+    assert facts_and_advice()[0]["data sets"] == "digits, shapes; not here: mnist, fashion_mnist, cifar10, cifar100"
+    (tmp_path / "cifar-100-binary").mkdir()
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / "cifar-100-binary" / name).touch()
+    assert facts_and_advice()[0]["data sets"] == "digits, cifar100, shapes; not here: mnist, fashion_mnist, cifar10"
+
+
 def test_the_data_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path))
     assert facts_and_advice()[0]["MINIRES_DATA"] == f"{tmp_path}: empty"

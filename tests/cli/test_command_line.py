@@ -44,6 +44,11 @@ WRONG = {
     "export run": "there is nothing to write; give --onnx FILE, --safetensors FILE, or both.",
     "gradcheck no_such_op": "no_such_op",
     "doctor who": "who",
+    "data": "missing command",
+    "data fetch": "NAME is missing.",
+    "data fetch digits": "'digits' is no data set to download; choose one of mnist, fashion_mnist, cifar10, cifar100.",
+    "data check cifar": "'cifar' is no data set",
+    "data remove mnist": "no such command",
 }
 
 

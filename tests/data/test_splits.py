@@ -92,6 +92,12 @@ def test_split_says_what_is_wrong(pictures, labels, sentence):
         Split(pictures, labels)
 
 
+def test_each_picture_has_a_text_or_none_has():
+    with pytest.raises(DataError, match="there are 6 pictures but 5 texts"):
+        Split(make_split().pictures, make_split().labels, ("a",) * 5)
+    assert make_split().texts == ()
+
+
 def test_dataset_says_what_is_wrong():
     with pytest.raises(DataError, match="1x4x5 in train but 3x4x5 in test"):
         Dataset("made-up", ("a", "b", "c"), make_split(), make_split(shape=(3, 4, 5)))

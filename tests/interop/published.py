@@ -1,25 +1,11 @@
 """What the tests of published weights need: the files, and the pictures that the publishers tested them on."""
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
+from reference import needed
 
 # Of the publisher: x / 255, less the mean, over the standard deviation of ImageNet.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ERRORS = {"resnet20": 827, "resnet56": 661}  # of the 10,000 test pictures, counted in PyTorch
-
-
-def needed(name):
-    """A file or folder of the reference data; without it the test is skipped."""
-    root = os.environ.get("MINIRES_DATA")
-    if root is None:
-        pytest.skip("MINIRES_DATA does not say where the reference data is")
-    path = Path(root, name)
-    if not path.exists():
-        pytest.skip(f"MINIRES_DATA has no {name}")
-    return path
 
 
 def weights(name):

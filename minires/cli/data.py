@@ -1,0 +1,67 @@
+"""``minires data``: which data sets are here, whether they are whole, and fetching them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .output import counted, make_console, print_table, printable
+
+data = typer.Typer(help="List, check and fetch data sets.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list` shows it.")]
+
+
+@data.command("list")
+def list_() -> None:
+    """Show the data sets that have a name, and where they are."""
+    from ..data.fetch import find, is_here
+    from ..data.places import places
+    from ..data.sources import SOURCES
+
+    rows = [["digits", "-", "CC BY 4.0", "comes with scikit-learn"]]
+    for source in SOURCES.values():
+        where = printable(str(find(source))) if is_here(source) else "not here"
+        rows.append([source.name, megabytes(source.size), source.licence, where])
+    rows.append(["shapes", "-", "-", "drawn when asked for"])
+    print_table(["name", ">download", "licence", "where"], rows)
+    print(f"\nsearched: {printable(', '.join(map(str, places())))}")
+
+
+@data.command()
+def check(name: Name) -> None:
+    """Hold the files of a data set against the check sums of their publishers."""
+    from .. import data as datasets
+    from ..data.fetch import check as check_sums
+    from ..data.sources import source_of
+
+    folder, unknown = check_sums(source_of(name))
+    dataset = datasets.load(name)
+    print(f"{name} in {printable(str(folder))}")
+    print(f"{counted(len(dataset.train), 'picture')} to train, {len(dataset.test):,} to test, all labels are classes")
+    print("all check sums are right" if not unknown else f"of {counted(unknown, 'file')} no check sum was published")
+
+
+@data.command()
+def fetch(name: Name) -> None:
+    """Download a data set into MINIRES_DATA, or else into the user's cache folder.
+
+    What was cut off goes on where it stopped, and check sums are compared.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from ..data.fetch import fetch as fetch_files
+    from ..data.sources import source_of
+
+    source = source_of(name)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = make_console()
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:
+        tasks = {archive.file: bars.add_task(archive.file, total=archive.size) for archive in source.archives}
+        folder = fetch_files(source, progress=lambda file, done, _: bars.update(tasks[file], completed=done))
+    print(f"{name} is in {printable(str(folder))}")
+
+
+def megabytes(size: int) -> str:
+    """E.g. ``170 MB``."""
+    return f"{size / 1e6:.0f} MB"

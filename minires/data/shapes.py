@@ -1,0 +1,282 @@
+"""Drawn pictures of five classes, as many as wanted, with the exact box and mask of what they show.
+
+Each class is a list of parts: ellipses, thick lines and polygons, in a frame of its own from -1 to 1, x to the right
+and y down. A pose moves and turns that frame; a pixel belongs to a part if its centre, put back into the frame, lies
+inside. Nothing is read from disk, and the same seed draws the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import checks
+from .dataset import Array, Dataset, Split
+from .transforms import Flip
+
+CLASSES = ("person", "car", "bird", "cat", "dog")
+FINER = 2  # points along each side of a pixel, whose mean is its colour
+LEAST_SEEN = 0.5  # the part of an object that nothing may hide
+
+Point = tuple[float, float]
+Inside = Callable[[Array, Array], Array]  # x and y of points to booleans
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A picture and what is in it.
+
+    Attributes
+    ----------
+    picture : array of uint8, (3, H, W)
+    label : int
+        The number of its class in ``CLASSES``.
+    mask : array of bool, (H, W)
+        The pixels at least half of which show the object; what hides it is no part of it.
+    box : (int, int, int, int)
+        The smallest box around the mask: left, top, right, bottom, the last two just outside of it.
+    """
+
+    picture: Array
+    label: int
+    mask: Array
+    box: tuple[int, int, int, int]
+
+
+def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Dataset:
+    """Drawn persons, cars, birds, cats and dogs, as many of each.
+
+    Parameters
+    ----------
+    train, test : int
+        How many pictures.
+    size : int
+        Their height and width, from 16 up.
+    difficulty : float
+        0 to 1. At 0 the object stands upright in the middle of one colour; above, it is turned, moved, made smaller,
+        and partly hidden, the background is busy and the picture noisy, the more the higher.
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        Pictures (N, 3, size, size).
+
+    Raises
+    ------
+    ArgumentError
+        For a value out of range.
+
+    Examples
+    --------
+    >>> shapes(train=50, test=10)
+    Dataset(shapes: 5 classes, train=Split(50 pictures of 3x32x32), test=Split(10 pictures of 3x32x32))
+    """
+    endless = drawings(size, difficulty, seed)
+    splits = []
+    for name, count in (("train", train), ("test", test)):
+        chosen = [next(endless) for _ in range(checks.integer("shapes", count, name, 1))]
+        labels = np.array([drawing.label for drawing in chosen], np.int64)
+        splits.append(Split(np.stack([drawing.picture for drawing in chosen]), labels))
+    return Dataset("shapes", CLASSES, splits[0], splits[1], augmentation=Flip())
+
+
+def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator[Drawing]:
+    """Drawings without end, one class after the other; the parameters are those of :func:`shapes`.
+
+    Raises
+    ------
+    ArgumentError
+        For a value out of range, at once.
+
+    Examples
+    --------
+    >>> first = next(drawings(seed=3))
+    >>> CLASSES[first.label], first.picture.shape, first.mask.shape
+    ('person', (3, 32, 32), (32, 32))
+    """
+    checks.integer("shapes", size, "size", 16)
+    checks.fraction("shapes", difficulty, "difficulty")
+    checks.integer("shapes", seed, "seed", 0)
+    return _endless(size, float(difficulty), seed)
+
+
+def _endless(size: int, difficulty: float, seed: int) -> Iterator[Drawing]:
+    number = 0
+    while True:
+        yield draw(number % len(CLASSES), size, difficulty, np.random.default_rng([seed, number]))
+        number += 1
+
+
+def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> Drawing:
+    """One picture of class ``label``."""
+    points = (np.arange(size * FINER) + 0.5) / (size * FINER / 2) - 1  # from -1 to 1
+    x, y = np.meshgrid(points, points)  # (S, S) each, where S is size * FINER
+    pixels = _background(x, y, difficulty, rng)  # (S, S, 3)
+    colour = _colour(rng, unlike=pixels.mean(axis=(0, 1)))
+
+    whole = np.zeros(x.shape, bool)
+    u, v = _posed(x, y, difficulty, rng)
+    for inside, shade in PARTS[label](rng):
+        covered = inside(u, v)
+        pixels[covered] = colour * shade
+        whole |= covered
+    seen = _hidden(pixels, whole, x, y, difficulty, rng)
+
+    mask = _by_pixel(seen.astype(float), size) >= 0.5  # (H, W)
+    mean = np.stack([_by_pixel(pixels[..., channel], size) for channel in range(3)])  # (3, H, W)
+    noisy = mean + rng.normal(0, 25 * difficulty, mean.shape) if difficulty else mean
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Drawing(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), label, mask, box)
+
+
+def _by_pixel(fine: Array, size: int) -> Array:
+    return fine.reshape(size, FINER, size, FINER).mean(axis=(1, 3))  # (S, S) to (H, W)
+
+
+def _colour(rng: np.random.Generator, unlike: Array) -> Array:
+    """A random colour that differs much from another one, in at least one channel."""
+    while True:
+        colour: Array = rng.uniform(30, 225, 3)
+        if np.abs(colour - unlike).max() > 60:
+            return colour
+
+
+def _background(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
+    """One colour, towards a second one along some direction, with blots: (S, S, 3)."""
+    first, second = rng.uniform(0, 255, (2, 3))
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = difficulty * (x * np.cos(angle) + y * np.sin(angle) + 1.5)[..., None] / 3  # (S, S, 1)
+    pixels: Array = first + (second - first) * ramp
+    for _ in range(round(6 * difficulty)):
+        blot = ellipse(tuple(rng.uniform(-1, 1, 2)), rng.uniform(0.05, 0.35), rng.uniform(0.05, 0.35))
+        pixels[blot(x, y)] = rng.uniform(0, 255, 3)
+    return pixels
+
+
+def _posed(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The same points in the frame of the object: moved, turned, larger, and maybe mirrored."""
+    scale = 0.85 * (1 - 0.5 * difficulty * rng.random())
+    angle = difficulty * rng.uniform(-0.5, 0.5)  # radians
+    left, top = difficulty * (1 - scale) * rng.uniform(-1, 1, 2)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    x, y = x - left, y - top
+    u, v = x * cos + y * sin, y * cos - x * sin
+    return (u, v) if rng.random() < 0.5 else (-u, v)
+
+
+def _hidden(pixels: Array, whole: Array, x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
+    """Put something in front, more often where it is difficult; what is still seen of the object (S, S)."""
+    if rng.random() >= difficulty:
+        return whole
+    v, u = (axis[rng.integers(len(axis))] for axis in np.nonzero(whole))
+    middle = (float(x[0, u]), float(y[v, 0]))
+    front = ellipse(middle, rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.4))(x, y)
+    if (whole & ~front).sum() < LEAST_SEEN * whole.sum():
+        return whole
+    pixels[front] = rng.uniform(0, 255, 3)
+    return whole & ~front
+
+
+def ellipse(middle: Point, width: float, height: float) -> Inside:
+    """All within an ellipse of these half axes."""
+    return lambda x, y: ((x - middle[0]) / width) ** 2 + ((y - middle[1]) / height) ** 2 <= 1
+
+
+def line(begin: Point, end: Point, thickness: float) -> Inside:
+    """All that is no further than ``thickness`` from the line between two points."""
+
+    def inside(x: Array, y: Array) -> Array:
+        dx, dy = end[0] - begin[0], end[1] - begin[1]
+        along = np.clip(((x - begin[0]) * dx + (y - begin[1]) * dy) / (dx * dx + dy * dy), 0, 1)
+        distance: Array = np.hypot(x - begin[0] - along * dx, y - begin[1] - along * dy)
+        return distance <= thickness
+
+    return inside
+
+
+def polygon(*corners: Point) -> Inside:
+    """A convex polygon, its corners clockwise as they are seen."""
+
+    def inside(x: Array, y: Array) -> Array:
+        covered = np.ones(x.shape, bool)
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+            covered &= (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) >= 0
+        return covered
+
+    return inside
+
+
+Parts = list[tuple[Inside, float]]  # and how bright each is, as a part of the object's colour
+
+
+def person(rng: np.random.Generator) -> Parts:
+    """Head, trunk, two arms and two legs, which move."""
+    hands, feet = rng.uniform(-0.3, 0.35, 2), rng.uniform(0.1, 0.35, 2)
+    arms = [line((0, -0.35), (side * 0.5, y), 0.08) for side, y in zip((-1, 1), hands, strict=True)]
+    legs = [line((0, 0.15), (side * x, 0.88), 0.1) for side, x in zip((-1, 1), feet, strict=True)]
+    return [
+        *[(limb, 0.7) for limb in arms + legs],
+        (line((0, -0.3), (0, 0.15), 0.2), 1),
+        (ellipse((0, -0.74), 0.19, 0.22), 1.1),
+    ]
+
+
+def car(rng: np.random.Generator) -> Parts:
+    """A body, a cabin with a window, and two wheels."""
+    roof = rng.uniform(-0.5, -0.25)
+    cabin = polygon((-0.35, roof), (0.3, roof), (0.6, 0.05), (-0.6, 0.05))
+    window = polygon((-0.28, roof + 0.08), (0.22, roof + 0.08), (0.42, 0.02), (-0.42, 0.02))
+    body = polygon((-0.95, 0), (0.85, 0), (0.95, 0.15), (0.95, 0.4), (-0.95, 0.4))
+    wheels = [ellipse((x, 0.4), 0.2, 0.2) for x in (-0.52, 0.52)]
+    return [(cabin, 1), (window, 0.5), (body, 1), *[(wheel, 0.2) for wheel in wheels]]
+
+
+def bird(rng: np.random.Generator) -> Parts:
+    """A slanting body with a wing and a tail, a beak, and two thin legs."""
+    wing = rng.uniform(-0.2, 0.15)
+    legs = [line((x, 0.3), (x + 0.05, 0.75), 0.035) for x in (-0.05, 0.12)]
+    return [
+        *[(leg, 0.5) for leg in legs],
+        (polygon((-0.95, -0.12), (-0.4, -0.05), (-0.3, 0.22), (-0.95, 0.12)), 0.8),
+        (ellipse((0, 0.08), 0.5, 0.28), 1),
+        (ellipse((0.45, -0.28), 0.2, 0.19), 1),
+        (polygon((0.6, -0.38), (0.92, -0.24), (0.6, -0.18)), 0.5),
+        (ellipse((-0.1, wing), 0.33, 0.14), 0.6),
+    ]
+
+
+def cat(rng: np.random.Generator) -> Parts:
+    """A round head with two pointed ears, and a long tail that stands up."""
+    tip = rng.uniform(-0.75, -0.45)
+    legs = [line((x, 0.3), (x, 0.75), 0.08) for x in (-0.38, -0.2, 0.2, 0.36)]
+    return [
+        *[(leg, 0.8) for leg in legs],
+        (line((-0.45, 0.1), (-0.75, -0.2), 0.06), 0.8),
+        (line((-0.75, -0.2), (tip, -0.75), 0.06), 0.8),
+        (ellipse((0, 0.2), 0.52, 0.25), 1),
+        (polygon((0.32, -0.62), (0.48, -0.3), (0.26, -0.25)), 0.8),
+        (polygon((0.72, -0.62), (0.78, -0.25), (0.54, -0.3)), 0.8),
+        (ellipse((0.52, -0.18), 0.27, 0.24), 1.1),
+    ]
+
+
+def dog(rng: np.random.Generator) -> Parts:
+    """A long snout, an ear that hangs down, and a short tail."""
+    tail = rng.uniform(-0.35, 0.1)
+    legs = [line((x, 0.2), (x + 0.02, 0.85), 0.09) for x in (-0.48, -0.3, 0.18, 0.34)]
+    return [
+        *[(leg, 0.8) for leg in legs],
+        (line((-0.5, 0), (-0.85, tail), 0.06), 0.8),
+        (ellipse((-0.08, 0.12), 0.55, 0.22), 1),
+        (line((0.3, 0.05), (0.48, -0.3), 0.14), 1),
+        (ellipse((0.5, -0.38), 0.21, 0.18), 1),
+        (ellipse((0.76, -0.32), 0.2, 0.1), 1.1),
+        (ellipse((0.4, -0.25), 0.08, 0.2), 0.5),
+    ]
+
+
+PARTS = (person, car, bird, cat, dog)

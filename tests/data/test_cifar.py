@@ -1,0 +1,234 @@
+"""CIFAR-10 and CIFAR-100, both versions: what was written is read; what is damaged or hostile is one sentence."""
+
+import contextlib
+import dataclasses
+import os
+import pickle
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from python2_pickle import array, batch, dictionary, number, numbers, string
+from reference import needed
+
+import minires as mr
+from minires.data import cifar
+from minires.data.cifar_pickle import read_pickle
+from minires.errors import DataError
+
+# As published, but with 5 and 3 pictures in a file.
+SMALL10 = dataclasses.replace(cifar.CIFAR10, train=dict.fromkeys(cifar.CIFAR10.train, 5), test={"test_batch": 3})
+SMALL100 = dataclasses.replace(cifar.CIFAR100, train={"train": 5}, test={"test": 3})
+BOTH = pytest.mark.parametrize("layout", [SMALL10, SMALL100], ids=["cifar10", "cifar100"])
+
+
+def content(layout):
+    """Of each file: pixels (N, 3072) and labels (N,)."""
+    rng = np.random.default_rng(0)
+    return {
+        stem: (rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, len(layout.classes), n))
+        for stem, n in {**layout.train, **layout.test}.items()
+    }
+
+
+def write_binary(layout, root):
+    (root / layout.binary).mkdir()
+    for stem, (pixels, labels) in content(layout).items():
+        first = np.full((len(labels), layout.label_bytes - 1), 19)  # the coarse label, which is not read
+        records = np.hstack([first, labels[:, None], pixels]).astype(np.uint8)
+        (root / layout.binary / f"{stem}.bin").write_bytes(records.tobytes())
+
+
+def write_python(layout, root):
+    (root / layout.python).mkdir()
+    for stem, (pixels, labels) in content(layout).items():
+        (root / layout.python / stem).write_bytes(batch(pixels, labels.tolist(), layout.label_key))
+
+
+@BOTH
+@pytest.mark.parametrize("write", [write_binary, write_python])
+def test_both_versions_give_what_was_written(layout, write, tmp_path):
+    write(layout, tmp_path)
+    dataset = cifar.load(layout, tmp_path)
+    expected = content(layout)
+    for split, stems in ((dataset.train, layout.train), (dataset.test, layout.test)):
+        pixels = np.concatenate([expected[stem][0] for stem in stems])
+        np.testing.assert_array_equal(split.pictures.reshape(-1, 3072), pixels)
+        np.testing.assert_array_equal(split.labels, np.concatenate([expected[stem][1] for stem in stems]))
+    assert (
+        dataset.picture_shape == (3, 32, 32)
+        and dataset.train.pictures[0, 1, 0, 0] == expected[next(iter(layout.train))][0][0, 1024]
+    )
+    assert dataset.name == layout.name and len(dataset.classes) == len(layout.classes)
+    assert repr(dataset.augmentation) == "Compose([PadCrop(4), Flip()])"
+
+
+def test_names_of_the_classes():
+    assert cifar.CIFAR10.classes[:3] == ("airplane", "automobile", "bird") and len(cifar.CIFAR10.classes) == 10
+    names = cifar.CIFAR100.classes  # are in the order of the alphabet
+    assert len(set(names)) == 100 and list(names) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda old: old[:-1], "it has 15,364 bytes, but its 5 pictures take 15,365"),
+        (lambda old: old + b"\0", "it has 15,366 bytes"),
+        (lambda old: b"", "it has 0 bytes"),
+        (lambda old: old[:3073] + b"\x0a" + old[3074:], "picture 1 has the label 10, but classes run from 0 to 9"),
+        (lambda old: old[:9219] + bytes([old[9219] | 128]) + old[9220:], "picture 3 has the label 1"),
+    ],
+)
+def test_a_damaged_batch_is_one_sentence(tmp_path, change, reason):
+    write_binary(SMALL10, tmp_path)
+    path = tmp_path / "cifar-10-batches-bin" / "data_batch_4.bin"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError) as caught:
+        cifar.load(SMALL10, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"cifar10: {path} cannot be read as a batch of pictures: ") and reason in message
+    assert message.endswith(".") and "\n" not in message
+
+
+def test_the_fine_label_is_the_one_that_is_checked(tmp_path):
+    write_binary(SMALL100, tmp_path)
+    path = tmp_path / "cifar-100-binary" / "test.bin"
+    path.write_bytes(b"\xff\x64" + path.read_bytes()[2:])
+    with pytest.raises(DataError, match="picture 0 has the label 100, but classes run from 0 to 99"):
+        cifar.load(SMALL100, tmp_path)
+
+
+def test_missing_and_incomplete(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
+    with pytest.raises(DataError) as caught:
+        mr.data.load("cifar10")
+    assert str(caught.value) == (
+        "data set 'cifar10' was not found: neither cifar-10-batches-bin nor cifar-10-batches-py lies whole in "
+        f"{tmp_path / 'named'} or {tmp_path / 'cache'}; fetch it with `minires data fetch cifar10`, or say with "
+        "MINIRES_DATA or root= where it is."
+    )
+    write_binary(SMALL10, tmp_path)
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin").unlink()
+    with pytest.raises(DataError, match=r"cifar-10-batches-bin lacks data_batch_2.bin; fetch it"):
+        cifar.load(SMALL10, tmp_path)
+
+
+def test_the_cache_folder_comes_after_the_named_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
+    monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    write_binary(SMALL10, tmp_path / "cache")
+    assert len(cifar.load(SMALL10).test) == 3
+    (tmp_path / "named").mkdir()
+    write_python(SMALL10, tmp_path / "named")
+    (tmp_path / "cache" / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"damaged, but never looked at")
+    assert len(cifar.load(SMALL10).test) == 3
+
+
+@pytest.mark.parametrize(
+    ("system", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": ""}, ".cache/minires"),
+        ("linux", {"XDG_CACHE_HOME": os.path.join(os.path.expanduser("~"), "c")}, "c/minires"),
+        ("darwin", {}, "Library/Caches/minires"),
+        ("win32", {"LOCALAPPDATA": ""}, "AppData/Local/minires"),
+    ],
+)
+def test_the_cache_folder_of_each_system(monkeypatch, system, variables, expected):
+    monkeypatch.setattr("sys.platform", system)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert mr.data.places.cache_folder() == Path(os.path.expanduser("~"), expected)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+PIXELS, LABELS = np.zeros((3, 3072), np.uint8), [0, 1, 2]
+REFUSED = {
+    "a call": (pickle.dumps(Hostile(), 2), "asks for 'posix system'|asks for 'nt system'"),
+    "a call, protocol 4": (pickle.dumps(Hostile(), 4), "the instruction FRAME|the instruction SHORT_BINUNICODE"),
+    "a call in an entry": (dictionary({b"data": b"cbuiltins\neval\nU\x011\x85R"}), "asks for 'builtins eval'"),
+    "numpy's own loader": (dictionary({b"data": b"cnumpy\nload\nU\x01x\x85R"}), "asks for 'numpy load'"),
+    "a dotted name": (
+        dictionary({b"data": b"cnumpy\ndtype.__class__\nU\x01x\x85R"}),
+        "asks for 'numpy dtype.__class__'",
+    ),
+    "an object": (dictionary({b"data": b"(inumpy\nload\n"}), "the instruction INST"),
+    "room for many": (b"\x80\x02}r\xff\xff\xff\x7f.", "room for 2147483647 objects"),
+    "half of it": (batch(PIXELS, LABELS)[:5000], "no whole pickle"),
+    "nothing": (b"", "no whole pickle"),
+    "no pickle": (b"hello", "pickle"),
+    "a list": (b"\x80\x02].", "it holds list, not a dictionary"),
+    "no pixels": (dictionary({b"labels": numbers(LABELS)}), "entry 'data' is no array of 3 x 3072 bytes"),
+    "no labels": (dictionary({b"data": array(PIXELS)}), "entry 'labels' is no list of 3 whole numbers"),
+    "few labels": (batch(PIXELS, LABELS[:2]), "entry 'labels' is no list of 3 whole numbers"),
+    "words for labels": (
+        dictionary({b"data": array(PIXELS), b"labels": b"](" + 3 * string(b"cat") + b"e"}),
+        "entry 'labels' is no list of 3 whole numbers",
+    ),
+    "a label too high": (batch(PIXELS, [0, 10, 2]), "picture 1 has the label 10"),
+    "a label below 0": (batch(PIXELS, [0, 1, -1]), "picture 2 has the label -1"),
+    "few pictures": (batch(PIXELS[:2], LABELS), "entry 'data' is no array of 3 x 3072 bytes"),
+    "floats": (dictionary({b"data": array(PIXELS, b"f4")}), "its array is not one of bytes"),
+    "objects": (dictionary({b"data": array(PIXELS, b"O8")}), "its array is not one of bytes"),
+    "an order that is none": (dictionary({b"data": array(PIXELS, fortran=b"N")}), "its array is not one of bytes"),
+    "another size": (dictionary({b"data": array(PIXELS).replace(b"K\x03J\x00\x0c", b"K\x02J\x00\x0c")}), "9,216 bytes"),
+    "a size below 0": (dictionary({b"data": array(PIXELS).replace(b"K\x03J", b"J\xff\xff\xff\xffJ")}), "9,216 bytes"),
+    "a called name": (dictionary({b"data": b"cnumpy\nndarray\n" + number(1) + b"\x85R"}), "no whole pickle"),
+    "state for a list": (dictionary({b"data": b"]" + number(1) + b"b"}), "no whole pickle"),
+    "much too long": (batch(PIXELS, LABELS) + bytes(9000), "bytes, but 3 pictures take no more than"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_hostile_or_damaged_pickle_is_one_sentence(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    write_python(SMALL10, tmp_path)
+    content, reason = REFUSED[case]
+    path = tmp_path / "cifar-10-batches-py" / "test_batch"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=reason) as caught:
+            cifar.load(SMALL10, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value).startswith(f"cifar10: {path} cannot be read as a batch of pictures: ")
+    assert "\n" not in str(caught.value) and not (tmp_path / "pwned").exists()
+
+
+def test_an_array_that_is_stored_by_columns():
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    stored = array(pixels).replace(pixels.tobytes(), pixels.tobytes(order="F")).replace(b"\x89U\x06", b"\x88U\x06")
+    np.testing.assert_array_equal(read_pickle(dictionary({b"data": stored}))[b"data"], pixels)
+
+
+WHOLE = batch(np.arange(6, dtype=np.uint8).reshape(2, 3), [1, 2])
+
+
+@given(position=st.integers(0, len(WHOLE) - 1), value=st.integers(0, 255))
+def test_any_byte_changed_is_read_or_refused(position, value):
+    changed = WHOLE[:position] + bytes([value]) + WHOLE[position + 1 :]
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_pickle(changed), dict)
+
+
+def test_the_published_pictures():
+    """The mean and the standard deviation of CIFAR-10's training pictures, as they are known everywhere."""
+    needed("cifar-10-batches-bin")
+    dataset = mr.data.cifar10()
+    assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)
+    normalize = mr.data.transforms.Normalize.of(dataset.train)
+    np.testing.assert_allclose(normalize.mean, [0.4914, 0.4822, 0.4465], atol=5e-5)
+    np.testing.assert_allclose(normalize.std, [0.2470, 0.2435, 0.2616], atol=5e-5)
+    np.testing.assert_array_equal(np.bincount(dataset.train.labels), [5000] * 10)
+    np.testing.assert_array_equal(np.bincount(dataset.test.labels), [1000] * 10)
+    assert dataset.test.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]  # cat, ship, ship, airplane, frog, ...

@@ -1,0 +1,185 @@
+"""A folder of one's own pictures, with sub-folders or a table; each mistake is said in one sentence."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minires as mr
+from minires.data import folder
+from minires.errors import ArgumentError, DataError
+
+
+def save(path, value, size=(4, 3)):
+    """A grey PNG of this width and height; its brightness tells the pictures apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value,) * 3).save(path)
+
+
+def brightness(split):
+    return split.pictures[:, 0, 0, 0].tolist()
+
+
+def write_table(root, *rows, columns="file,class"):
+    (root / "labels.csv").write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def cats_and_dogs(tmp_path):
+    """Six of each: 0.png to 5.png, of brightness 0 to 5 and 10 to 15."""
+    for label, start in (("dog", 10), ("cat", 0)):
+        for number in range(6):
+            save(tmp_path / label / f"{number}.png", start + number)
+    return tmp_path
+
+
+def message_of(root, **options):
+    with pytest.raises(DataError) as caught:
+        folder(root, **options)
+    message = str(caught.value)
+    assert message.startswith("folder: ") and message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_sub_folders_are_classes_and_every_fifth_picture_tests(cats_and_dogs):
+    save(cats_and_dogs / ".hidden" / "a.png", 99)
+    (cats_and_dogs / "cat" / "notes.txt").write_text("no picture")
+    dataset = folder(cats_and_dogs)
+    assert dataset.classes == ("cat", "dog") and dataset.name == cats_and_dogs.name
+    assert brightness(dataset.train) == [0, 1, 2, 3, 5, 10, 11, 12, 13, 15]
+    assert dataset.train.labels.tolist() == [0] * 5 + [1] * 5
+    assert brightness(dataset.test) == [4, 14] and dataset.test.labels.tolist() == [0, 1]
+    assert dataset.picture_shape == (3, 3, 4) and repr(dataset.augmentation) == "Flip()"
+    assert dataset.train.texts == ()
+
+
+def test_folders_of_splits(tmp_path):
+    for value, name in enumerate(("test/cat", "test/dog", "train/cat", "train/dog")):
+        save(tmp_path / name / "a.png", value)
+    dataset = folder(str(tmp_path))
+    assert brightness(dataset.train) == [2, 3] and brightness(dataset.test) == [0, 1]
+    assert dataset.test.labels.tolist() == [0, 1]
+
+
+def test_a_table_with_splits_and_texts(tmp_path):
+    for value in range(4):
+        save(tmp_path / "p" / f"{value}.png", value)
+    rows = [
+        "p/3.png,dog,train,a dog,x",
+        "p/0.png,cat,train,,x",
+        'p/2.png,cat,test,"a cat, asleep",x',
+        "p/1.png,dog,test,,x",
+    ]
+    write_table(tmp_path, *rows, columns="\ufefffile,class,split,text,source")
+    dataset = folder(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert brightness(dataset.train) == [3, 0] and dataset.train.labels.tolist() == [1, 0]
+    assert brightness(dataset.test) == [2, 1] and dataset.test.labels.tolist() == [0, 1]
+    assert dataset.train.texts == ("a dog", "") and dataset.test.texts == ("a cat, asleep", "")
+
+
+def test_a_table_without_splits(cats_and_dogs):
+    write_table(cats_and_dogs, *[f"{label}/{i}.png,{label[0]}" for i in range(6) for label in ("dog", "cat")])
+    dataset = folder(cats_and_dogs)
+    assert dataset.classes == ("c", "d") and sorted(brightness(dataset.test)) == [4, 14]
+
+
+def test_size_and_channels(cats_and_dogs):
+    save(cats_and_dogs / "dog" / "9.png", 200, size=(7, 7))
+    assert "0.png is 3x4 and " in message_of(cats_and_dogs) and "9.png is 7x7; give size=" in message_of(cats_and_dogs)
+    assert folder(cats_and_dogs, size=5).picture_shape == (3, 5, 5)
+    assert folder(cats_and_dogs, size=(5, 6), channels=1).picture_shape == (1, 5, 6)
+    for options in ({"size": 0}, {"size": (1, 2, 3)}, {"size": "5"}, {"channels": 2}):
+        with pytest.raises(ArgumentError, match=f"folder: {next(iter(options))} is"):
+            folder(cats_and_dogs, **options)
+
+
+def test_classes_that_are_empty_alone_or_not_there(tmp_path):
+    assert "there is no folder" in message_of(tmp_path / "missing")
+    assert "holds no pictures in folders named after their classes" in message_of(tmp_path)
+    save(tmp_path / "cat" / "a.png", 1)
+    assert "holds only the class cat; there must be two" in message_of(tmp_path)
+    (tmp_path / "dog").mkdir()
+    assert "the class" in message_of(tmp_path) and "dog holds no pictures; fill it or remove it" in message_of(tmp_path)
+    save(tmp_path / "dog" / "a.png", 2)
+    assert "leaves no picture to test" in message_of(tmp_path)
+
+
+def test_a_class_that_is_only_in_the_test(tmp_path):
+    for name in ("train/cat", "test/cat", "test/dog"):
+        save(tmp_path / name / "a.png", 1)
+    assert "has no picture to train of the class dog" in message_of(tmp_path)
+
+
+def test_pictures_that_cannot_be_read_are_named_together(cats_and_dogs):
+    (cats_and_dogs / "cat" / "1.png").write_bytes(b"")
+    for number in range(2, 6):
+        (cats_and_dogs / "dog" / f"{number}.png").write_bytes(b"no picture at all")
+    message = message_of(cats_and_dogs)
+    assert f"5 of 12 pictures in {cats_and_dogs} cannot be used: " in message
+    assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is no picture" in message
+    assert "4.png" not in message and message.endswith("; and 2 more.")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_links_out_of_the_folder_are_refused(cats_and_dogs, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    save(outside / "secret.png", 1)
+    (cats_and_dogs / "cat" / "within.png").symlink_to(cats_and_dogs / "cat" / "0.png")
+    folder(cats_and_dogs)
+    (cats_and_dogs / "cat" / "9.png").symlink_to(outside / "secret.png")
+    message = message_of(cats_and_dogs)
+    assert f"1 of 14 pictures in {cats_and_dogs} cannot be used: " in message
+    assert f"9.png is a link out of the folder, to {outside}" in message
+    write_table(cats_and_dogs, "cat/0.png,cat", "cat/9.png,dog")
+    assert "9.png is a link out of the folder" in message_of(cats_and_dogs)
+    (cats_and_dogs / "labels.csv").unlink()
+    (cats_and_dogs / "cat" / "9.png").unlink()
+    (cats_and_dogs / "elephant").symlink_to(outside, target_is_directory=True)
+    assert "secret.png is a link out of the folder" in message_of(cats_and_dogs)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("cat/99.png,cat", "line 2 names a missing file: cat/99.png"),
+        ("cat,cat", "line 2 names a missing file: cat"),
+        ("../cat/0.png,cat", r"line 2 leads out of the folder: \.\./cat/0\.png"),
+        ("cat/../../x.png,cat", "line 2 leads out of the folder"),
+        ("/etc/passwd,cat", "line 2 leads out of the folder: /etc/passwd"),
+        (r"C:\x.png,cat", "line 2 leads out of the folder"),
+        (r"cat\..\..\x.png,cat", "line 2 leads out of the folder"),
+        ("cat/0.png", "line 2 has not as many cells as there are columns"),
+        ("cat/0.png,cat,more", "line 2 has not as many cells as there are columns"),
+        ("cat/0.png,", "line 2 has no class"),
+        (",cat", "line 2 has no file"),
+    ],
+)
+def test_rows_that_cannot_be_used(cats_and_dogs, row, reason):
+    write_table(cats_and_dogs, row, "cat/1.png,cat", "./cat/1.png,cat")
+    with pytest.raises(
+        DataError, match=rf"folder: 2 of 3 rows of .*labels.csv cannot be used: {reason}.*; line 4 names a"
+    ):
+        folder(cats_and_dogs)
+
+
+def test_tables_that_cannot_be_used(cats_and_dogs):
+    write_table(cats_and_dogs, "cat/0.png,cat", columns="file,label")
+    assert "labels.csv has no column class" in message_of(cats_and_dogs)
+    write_table(cats_and_dogs, "cat/0.png,cat,tset", columns="file,class,split")
+    assert "line 2 has the split 'tset', not train or test" in message_of(cats_and_dogs)
+    (cats_and_dogs / "labels.csv").write_bytes(b"file,class\n\xff\xfe,cat\n")
+    assert "labels.csv cannot be read" in message_of(cats_and_dogs)
+    (cats_and_dogs / "labels.csv").write_bytes(b'file,class\n"open,cat\n')
+    assert "labels.csv cannot be read: unexpected end of data" in message_of(cats_and_dogs)
+    (cats_and_dogs / "labels.csv").write_bytes(b"")
+    assert "labels.csv has no column file and no column class" in message_of(cats_and_dogs)
+
+
+def test_a_folder_trains(cats_and_dogs):
+    """Its splits are what the loader and the transforms take."""
+    dataset = folder(cats_and_dogs, size=8)
+    transform = mr.data.transforms.Compose([dataset.augmentation, mr.data.transforms.Normalize.of(dataset.train)])
+    pictures, labels = next(iter(mr.data.Loader(dataset.train, 10, seed=0, transform=transform)))
+    assert pictures.shape == (10, 3, 8, 8) and pictures.dtype == np.float32 and labels.tolist() == [0] * 5 + [1] * 5
