@@ -286,9 +286,11 @@ def test_workers_run_the_engine_of_the_one_that_iterates():
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 def test_ctrl_c_ends_a_program_that_waits_for_a_batch():
     program = """
-        import sys, time
+        import signal, sys, time
         import numpy as np
         from minires.data import Loader, Split
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells make background programs ignore it
 
         def slow(batch, rng):
             print("waiting", flush=True)
