@@ -307,6 +307,7 @@ def test_ctrl_c_ends_a_program_that_waits_for_a_batch():
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "waiting\n"
+        time.sleep(0.2)  # so that it waits: within a lock's __enter__, CPython loses the lock (bpo-29988)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
     finally:
