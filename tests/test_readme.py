@@ -1,10 +1,10 @@
 """The README does what it says."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
+from reference import needed
 
 import minires as mr
 
@@ -20,9 +20,7 @@ def test_the_ten_lines_run_and_learn(capsys):
 
 
 def test_published_weights_load_and_misfit_as_it_says(monkeypatch):
-    weights = Path(os.environ.get("MINIRES_DATA", "nowhere"), "weights")
-    if not weights.exists():
-        pytest.skip("MINIRES_DATA does not lead to the reference weights")
+    weights = needed("weights")
     section = README.split("## Published weights")[1]
     code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
     monkeypatch.chdir(weights)

@@ -39,6 +39,7 @@ from .gather import pack
 from .layout import contiguous, is_float32
 from .memory import empty
 from .registry import register
+from .shape import pads_channels
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
@@ -97,7 +98,7 @@ class Program:
             )
         elif isinstance(op, GetItem) and result.base is not None and id(arrays[0]) in self._places:
             self._views[id(result)] = (id(arrays[0]), arrays[0])
-        elif isinstance(op, Pad) and _pads_channels(op):
+        elif isinstance(op, Pad) and pads_channels(op):
             self._padding(arrays[0], result, op.widths[1][0], time)
         else:
             raise UnsuitableError
@@ -271,10 +272,6 @@ class Program:
                 sync[GIVEN_UP] = 1  # interrupted between handing out and taking part
                 raise
         return y
-
-
-def _pads_channels(op: Pad) -> bool:
-    return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
 
 
 @register(Replay, "forward")
