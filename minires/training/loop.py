@@ -18,7 +18,7 @@ from ..optim import Optimizer, Schedule
 from . import figures
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
 from .progress import Progress
 from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
@@ -81,6 +81,7 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
     progress.start(config, model, dataset, start_epoch=len(history) + 1)
+    test: Evaluation | None = None
     for epoch in range(len(history) + 1, config.epochs + 1):
         lr = schedule.get_last_lr()[0]
         tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
@@ -92,7 +93,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
             save_checkpoint(folder, model, optimizer, schedule, history)
         progress.epoch(epoch, history[-1])
 
-    test = evaluate(model, dataset.test, normalize)
+    if test is None:  # a complete run was resumed
+        test = evaluate(model, dataset.test, normalize)
     figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
     figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
     metrics = result(config, dataset, model, history, test)
