@@ -61,8 +61,18 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
     else:
         twin, how = config.model.replace("plain", "resnet"), "with"
     if twin in models.names():
-        same = f"--data {config.data} --epochs {config.epochs} --seed {config.seed}"
-        yield f"minires train --model {twin} {same}", f"the same layers {how} shortcuts"
+        command = f"minires train --model {twin} {options(config)}".rstrip()
+        yield command, f"the same layers {how} shortcuts"
+
+
+def options(config: Config) -> str:
+    """The settings of the run, but for the model, as options of ``minires train``: those that are not its defaults."""
+    words = []
+    for name in config.differences(Config()):
+        option, value = name.replace("_", "-"), getattr(config, name)
+        if name != "model":
+            words.append(f"--no-{option}" if value is False else f"--{option} {value}")
+    return " ".join(words)
 
 
 def folder_as_word(config: Config) -> str:
