@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from ..version import __version__
 from .bench import bench
+from .compare import compare
 from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
@@ -29,7 +30,7 @@ app = typer.Typer(
     help="Residual networks from scratch: train them, try them, look inside.",
     epilog="Start with: minires train",
 )
-for command in (train, evaluate, predict, export, gradcheck, bench, doctor):
+for command in (train, compare, evaluate, predict, export, gradcheck, bench, doctor):
     app.command()(command)
 app.add_typer(data, name="data")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +60,9 @@ def train(
     workers: Annotated[
         int, typer.Option(metavar="N", parser=integer, help="Threads that prepare batches in advance.")
     ] = DEFAULT.workers,
+    log_gradients: Annotated[
+        bool, typer.Option("--log-gradients", help="Write the norm of each layer's gradient, epoch by epoch.")
+    ] = DEFAULT.log_gradients,
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 
@@ -87,13 +92,20 @@ def _settings(context: typer.Context) -> Config:
     start: Config | None = None
     if context.params["resume"] and options["out"] and (Path(options["out"]) / CONFIG).is_file():
         start = load_config(Path(options["out"]))  # where there is no run, train says so
-    try:
+    with as_options(options):
         if start is None:
             return Config(**options)
         return replace(start, **{name: value for name, value in options.items() if _is_given(context, name)})
+
+
+@contextmanager
+def as_options(names: Iterable[str]) -> Iterator[None]:
+    """In what ``Config`` says is wrong, name options: ``train: batch_size is 0`` becomes ``--batch-size is 0``."""
+    try:
+        yield
     except ArgumentError as error:
         message = str(error)
-        for name in options:  # "train: batch_size is 0; ..." becomes "--batch-size is 0; ..."
+        for name in names:
             message = message.replace(f"train: {name} is ", f"--{name.replace('_', '-')} is ")
         raise ArgumentError(message) from error
 

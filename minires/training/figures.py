@@ -30,7 +30,7 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
     Training curves are means over each epoch, while the network changes and its pictures are augmented: so they may
     lie above the test curves. Raises DataError if ``path`` cannot be written.
     """
-    figure = _figure(width=9, height=3.8)
+    figure = new_figure(width=9, height=3.8)
     loss, error = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     all_losses = []
@@ -51,11 +51,10 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes(axes)
         axes.legend(title=f"after epoch {epochs[-1]}", frameon=False, alignment="left")
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
@@ -79,7 +78,7 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
     """
     k = len(classes)
     size = min(2.5 + 0.42 * k, 12)
-    figure = _figure(width=size, height=size)
+    figure = new_figure(width=size, height=size)
     axes = figure.subplots()
     colours = _cell_colours(confusion)  # (K, K, 3)
     axes.imshow(colours)
@@ -98,7 +97,7 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
     axes.set_ylabel("true class")
     total = int(confusion.sum())
     axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test pictures wrong")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -112,13 +111,21 @@ def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return 1 + (full - 1) * np.sqrt(share)[..., None]  # the root keeps a few mistakes visible beside many
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def style_axes(axes: Axes) -> None:
+    """A faint grid, and no frame at the top and right."""
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write ``figure`` as PNG. Raises DataError if that fails."""
     png = io.BytesIO()
     figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
     write_atomically(path, png.getvalue())

@@ -7,6 +7,8 @@
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
 ``confusion.png``             which test pictures were taken for what
+``gradients.csv``             with ``log_gradients``: a row for each epoch and layer, the norm of its gradient
+``gradients.png``             that norm by depth
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
 
@@ -18,6 +20,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
+GRADIENTS, GRADIENTS_FIGURE = "gradients.csv", "gradients.png"
 CHECKPOINT = "checkpoint.safetensors"
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 
@@ -135,8 +140,33 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def write_history(folder: Path, history: list[Row]) -> None:
     """Write ``history.csv``. Raises DataError if that fails."""
+    write_table(folder / HISTORY, COLUMNS, history)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the named columns of rows as CSV, floats with six digits. Raises DataError if that fails."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([f"{row[column]:.6g}" for column in COLUMNS] for row in history)
-    write_atomically(folder / HISTORY, text.getvalue().encode())
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(f"{row[name]:.6g}" if isinstance(row[name], float) else row[name] for name in columns)
+    write_atomically(path, text.getvalue().encode())
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows, one at least, that :func:`write_table` wrote, numbers as numbers. Raises RunError if there are none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if not rows or any(None in row or None in row.values() for row in rows):
+            raise ValueError("it has no rows, or one with not as many cells as there are columns")
+    except (OSError, ValueError, csv.Error) as error:
+        raise damaged(path.parent, ValueError(f"{path.name} cannot be read as a table ({error})")) from error
+    return [{name: _as_number(cell) for name, cell in row.items()} for row in rows]
+
+
+def _as_number(cell: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(cell)
+    return cell

@@ -20,6 +20,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
+from .gradients import GradientLog
 from .progress import Progress
 from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
@@ -79,16 +80,19 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     folder = Path(str(config.out))
     history = load_checkpoint(folder, model, optimizer, schedule) if resume else []
     write_json(folder / CONFIG, description(config, dataset, normalize))
+    gradients = GradientLog(model, folder, epochs_done=len(history)) if config.log_gradients else None
 
     progress.start(config, model, dataset, start_epoch=len(history) + 1)
     test: Evaluation | None = None
     for epoch in range(len(history) + 1, config.epochs + 1):
         lr = schedule.get_last_lr()[0]
-        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
+        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, gradients, progress)
         test = evaluate(model, dataset.test, normalize)
         require_finite(test.loss, f"the test after epoch {epoch}", config)
         history.append(history_row(epoch, lr, tally, test))
         write_history(folder, history)
+        if gradients is not None:
+            gradients.epoch(epoch)
         if epoch % config.save_every == 0 or epoch == config.epochs:
             save_checkpoint(folder, model, optimizer, schedule, history)
         progress.epoch(epoch, history[-1])
@@ -97,6 +101,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
         test = evaluate(model, dataset.test, normalize)
     figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
     figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+    if gradients is not None:
+        gradients.draw(f"gradients of {config.model} on {config.data}")
     metrics = result(config, dataset, model, history, test)
     write_json(folder / METRICS, metrics)
     progress.end(metrics)
@@ -110,6 +116,7 @@ def train_epoch(
     loader: Loader,
     optimizer: Optimizer,
     schedule: Schedule,
+    gradients: GradientLog | None,
     progress: Progress,
 ) -> Tally:
     """One pass over the training pictures: forward, loss, backward, step, for each batch."""
@@ -121,6 +128,8 @@ def train_epoch(
         require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
         optimizer.zero_grad()
         loss.backward()
+        if gradients is not None:
+            gradients.batch(batch)
         optimizer.step()
         schedule.step()
 

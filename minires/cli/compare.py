@@ -1,0 +1,110 @@
+"""``minires compare``: plain against residual networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import data as datasets
+from ..errors import ArgumentError
+from ..training import SCHEDULES, Config
+from .numbers import integer, number
+from .output import counted, print_table, printable
+from .train import DEFAULT, as_options
+
+if TYPE_CHECKING:
+    from ..training.folder import Row
+
+
+def compare(
+    depths: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of layers, 6n + 2.")] = "8,20,56",
+    data: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(datasets.names())}.")] = DEFAULT.data,
+    epochs: Annotated[
+        int, typer.Option(metavar="N", parser=integer, help="Passes over the training pictures.")
+    ] = DEFAULT.epochs,
+    batch_size: Annotated[int, typer.Option(metavar="N", parser=integer, help="Pictures a step.")] = DEFAULT.batch_size,
+    lr: Annotated[
+        float, typer.Option(metavar="X", parser=number, help="The highest learning rate of the schedule.")
+    ] = DEFAULT.lr,
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help=f"How the learning rate changes: one of {', '.join(SCHEDULES)}.")
+    ] = DEFAULT.schedule,
+    seed: Annotated[
+        int, typer.Option(metavar="N", parser=integer, help="Decides the first weights and the order of the pictures.")
+    ] = DEFAULT.seed,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where the runs and figures go.", show_default="runs/compare-DATA-seedN"),
+    ] = DEFAULT.out,
+) -> None:
+    """Train plain and residual networks of several depths on the same pictures in the same order, and compare them.
+
+    The default takes some minutes on two cores. The same command goes on where it was stopped.
+    """
+    from ..training import comparison
+    from .output import make_console
+    from .progress import TrainingProgress
+
+    numbers = [_depth(word) for word in depths.split(",")]
+    settings: dict[str, Any] = {
+        "data": data,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "schedule": schedule,
+        "seed": seed,
+        "out": out,
+    }
+    with as_options(settings):
+        config = Config(**settings)
+    with TrainingProgress(make_console()) as progress:
+        try:
+            rows = comparison.compare(numbers, config, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped by Ctrl-C; the same command goes on from there") from None
+    print()
+    print_comparison(rows)
+    folder = printable(str(comparison.comparison_folder(config)))
+    print(f"\nfigures and runs  {folder}")
+
+
+def _depth(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ArgumentError(f"--depths has {word!r}; it must be whole numbers with commas, such as 8,20,56.") from None
+
+
+def print_comparison(rows: list[Row]) -> None:
+    """Print the rows of ``compare.csv``, and what they show."""
+    from ..training.comparison import MARGIN, findings
+
+    columns = [
+        "network",
+        ">parameters",
+        ">train error",
+        ">test error",
+        ">train loss",
+        ">gradient, first/last block",
+        ">time",
+    ]
+    print_table(
+        columns,
+        (
+            [
+                row["model"],
+                f"{row['parameters']:,}",
+                f"{row['train_error_percent']:.2f} %",
+                f"{row['test_error_percent']:.2f} %",
+                f"{row['train_loss']:.4f}",
+                f"{row['gradient_ratio_first_epoch']:.2g}, then {row['gradient_ratio_last_epoch']:.2g}",
+                f"{row['train_seconds']:,.0f} s",
+            ]
+            for row in rows
+        ),
+    )
+    print(f"after {counted(rows[0]['epochs'], 'epoch')}, on pictures as they are\n")
+    for sentence in findings(rows):
+        print(sentence)
+    print(f"One seed: errors that differ by less than {MARGIN} points are called the same.")

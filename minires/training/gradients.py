@@ -1,0 +1,135 @@
+"""The norm of each layer's gradient over the epochs: ``gradients.csv`` and ``gradients.png``.
+
+It shows whether a gradient reaches the first layers: one that vanishes falls from the last layer to the first. With
+batch norm it does not, says He et al. (arXiv 1512.03385, section 4.1) of plain networks that are too deep to learn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import array_module
+from ..nn import Module
+from ..tensor import Tensor
+from .figures import new_figure, save_figure, style_axes
+from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
+
+EVERY = 10  # batches; to measure each one would cost a pass over all weights, and change the means little
+COLUMNS = ("epoch", "layer", "gradient_norm", "weight_norm")
+MOST_LINES = 6  # of a figure
+SMALLEST = 1e-12  # a logarithm has no place for 0
+
+
+class GradientLog:
+    """Means over each epoch of the L2 norms of the weights of convolutions and linear layers, and of their gradients.
+
+    Parameters
+    ----------
+    model : Module
+    folder : Path
+        The run folder. What its ``gradients.csv`` holds of epochs that are done is kept.
+    epochs_done : int
+        The last epoch that is not trained again.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Those of ``gradients.csv``: a row for each epoch and layer, layers in order of depth.
+
+    Raises
+    ------
+    RunError
+        If an earlier ``gradients.csv`` is damaged.
+    """
+
+    def __init__(self, model: Module, folder: Path, epochs_done: int = 0) -> None:
+        self.folder = folder
+        self.weights = {name: weight for name, weight in model.named_parameters() if weight.ndim > 1}
+        self.rows: list[Row] = []
+        if epochs_done and (folder / GRADIENTS).exists():
+            self.rows = [row for row in read_gradients(folder) if row["epoch"] <= epochs_done]
+        self._norms: dict[str, list[tuple[float, float]]] = {}
+
+    def batch(self, number: int) -> None:
+        """Measure, after ``backward`` of the epoch's batch ``number`` (from 1), if it is one of those that count."""
+        if number % EVERY != 1:
+            return
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                self._norms.setdefault(name, []).append((l2_norm(weight.grad), l2_norm(weight)))
+
+    def epoch(self, number: int) -> None:
+        """Write the means of epoch ``number``. Raises DataError if that fails."""
+        for name, norms in self._norms.items():
+            gradient_norm, weight_norm = np.mean(norms, axis=0).tolist()
+            self.rows.append(
+                {"epoch": number, "layer": name, "gradient_norm": gradient_norm, "weight_norm": weight_norm}
+            )
+        self._norms = {}
+        write_table(self.folder / GRADIENTS, COLUMNS, self.rows)
+
+    def draw(self, title: str) -> None:
+        """Write ``gradients.png``, if any epoch was measured. Raises DataError if that fails."""
+        if self.rows:
+            write_gradients(self.folder / GRADIENTS_FIGURE, self.rows, title)
+
+
+def l2_norm(tensor: Tensor) -> float:
+    """The square root of the sum of all squares."""
+    return float(array_module(tensor.data).linalg.norm(tensor.data))
+
+
+def read_gradients(folder: Path) -> list[Row]:
+    """The rows of the ``gradients.csv`` in a run folder. Raises RunError if it is missing or damaged."""
+    rows = read_table(folder / GRADIENTS)
+    for row in rows:
+        if tuple(row) != COLUMNS or not isinstance(row["epoch"], int) or isinstance(row["gradient_norm"], str):
+            raise damaged(folder, ValueError(f"{GRADIENTS} holds other rows than those of a run"))
+    return rows
+
+
+def by_depth(rows: list[Row], epoch: int) -> list[float]:
+    """The norms of the gradients in ``epoch``, from the first layer to the last."""
+    return [max(row["gradient_norm"], SMALLEST) for row in rows if row["epoch"] == epoch]
+
+
+def write_gradients(path: Path, rows: list[Row], title: str) -> None:
+    """Draw the norm of the gradient by depth, a line for each of some epochs, the later the darker.
+
+    Parameters
+    ----------
+    path : Path
+    rows : list of dict
+        Those of ``gradients.csv``, at least one.
+    title : str
+
+    Raises
+    ------
+    DataError
+        If ``path`` cannot be written.
+    """
+    epochs = sorted({row["epoch"] for row in rows})
+    chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, MOST_LINES).round().astype(int))]
+    figure = new_figure(width=8, height=4)
+    axes: Any = figure.subplots()
+    for epoch, shade in zip(chosen, np.linspace(0.75, 0.0, len(chosen)), strict=True):
+        norms = by_depth(rows, epoch)
+        axes.plot(range(1, len(norms) + 1), norms, color=_shade(shade), marker="o", markersize=3, label=str(epoch))
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("L2 norm of the weight's gradient")
+    axes.set_xlabel("layer, from the input to the output")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    style_axes(axes)
+    axes.legend(title="epoch", frameon=False)
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
+def _shade(lightness: float) -> tuple[float, float, float]:
+    """Blue, from dark (0) to white (1)."""
+    red, green, blue = (full + (1 - full) * lightness for full in (0.05, 0.19, 0.42))
+    return red, green, blue
