@@ -78,7 +78,7 @@ def _depth(word: str) -> int:
 
 def print_comparison(rows: list[Row]) -> None:
     """Print the rows of ``compare.csv``, and what they show."""
-    from ..training.comparison import MARGIN, findings
+    from ..training.comparison import MARGIN, findings, two_digits
 
     columns = [
         "network",
@@ -98,13 +98,13 @@ def print_comparison(rows: list[Row]) -> None:
                 f"{row['train_error_percent']:.2f} %",
                 f"{row['test_error_percent']:.2f} %",
                 f"{row['train_loss']:.4f}",
-                f"{row['gradient_ratio_first_epoch']:.2g}, then {row['gradient_ratio_last_epoch']:.2g}",
+                f"{two_digits(row['gradient_ratio_first_epoch'])}, then {two_digits(row['gradient_ratio_last_epoch'])}",
                 f"{row['train_seconds']:,.0f} s",
             ]
             for row in rows
         ),
     )
-    print(f"after {counted(rows[0]['epochs'], 'epoch')}, on pictures as they are\n")
+    print(f"after {counted(rows[0]['epochs'], 'epoch')}, on pictures as they are; gradients: first epoch, then last\n")
     for sentence in findings(rows):
         print(sentence)
     print(f"One seed: errors that differ by less than {MARGIN} points are called the same.")

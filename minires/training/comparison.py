@@ -44,7 +44,7 @@ COLUMNS = (
     "train_seconds",
 )
 MARGIN = 0.5  # percentage points: errors that are closer are called equal, because seeds differ by as much
-VANISHED = 0.1  # of the last block's gradient: below this, we say that it shrank
+SHRUNK, GROWN = 0.1, 10  # times the last block's gradient: less and more than this, we say that it shrank or grew
 
 
 def compare(depths: Sequence[int], config: Config, progress: Progress | None = None) -> list[Row]:
@@ -198,10 +198,15 @@ def findings(rows: list[Row]) -> list[str]:
     )
     ratio = plain["gradient_ratio_first_epoch"]
     sentences.append(
-        f"In {plain['model']}'s first epoch, the gradient at the first block was {ratio:.2g} times that at the last "
-        f"one: it {'shrank' if ratio < VANISHED else 'did not vanish'} on its way back."
+        f"In {plain['model']}'s first epoch, the gradient at the first block was {two_digits(ratio)} times that at the "
+        f"last one: it {'shrank' if ratio < SHRUNK else 'grew' if ratio > GROWN else 'kept its size'} on its way back."
     )
     return sentences
+
+
+def two_digits(number: float) -> str:
+    """Two significant digits, without an exponent as long as that is short: ``0.19``, ``3.6``, ``510``."""
+    return f"{float(f'{number:.2g}'):,g}"
 
 
 def _compared(error: float, other: float, words: tuple[str, str, str]) -> str:

@@ -54,7 +54,7 @@ def write_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> 
         axes.set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _finish(figure, "error in %", path)
+    _finish(figure, path, "error in %", legend="test error at the end")
 
 
 def write_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -> None:
@@ -81,7 +81,7 @@ def write_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) 
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("depth: 0 the first layer, 1 the last")
-    _finish(figure, "L2 norm of the weight's gradient", path)
+    _finish(figure, path, "L2 norm of the weight's gradient")
 
 
 def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, int, Any, str]]]:
@@ -99,10 +99,10 @@ def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, 
     return figure, [(model, depth, axes, colours[depth]) for model, depth, axes in found]
 
 
-def _finish(figure: Figure, quantity: str, path: Path) -> None:
+def _finish(figure: Figure, path: Path, quantity: str, legend: str | None = None) -> None:
     left, _ = figure.axes
     left.set_ylabel(quantity, fontsize=12)
     for axes in figure.axes:
         if axes.lines:
-            axes.legend(frameon=False, fontsize=12)
+            axes.legend(title=legend, frameon=False, fontsize=12, alignment="left")
     save_figure(figure, path)

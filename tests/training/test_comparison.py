@@ -155,13 +155,16 @@ def test_findings_follow_from_the_numbers(plain, residual, words):
     assert without.startswith("Without shortcuts, 56 layers") and words[0] in without
     assert with_shortcuts.startswith("With shortcuts, 56 layers") and words[1] in with_shortcuts
     assert test.startswith("With 56 layers") and words[2] in test
-    assert gradients.endswith("2 times that at the last one: it did not vanish on its way back.")
+    assert gradients.endswith("2 times that at the last one: it kept its size on its way back.")
 
 
-def test_findings_of_one_depth_say_nothing_about_depth():
-    test, gradients = findings([row("plain8", 3, 4, ratio=0.01), row("resnet8", 1, 1)])
+@pytest.mark.parametrize(
+    ("ratio", "times", "said"), [(0.0123, "0.012", "shrank"), (0.5, "0.5", "kept its size"), (514.2, "510", "grew")]
+)
+def test_findings_of_one_depth_say_nothing_about_depth(ratio, times, said):
+    test, gradients = findings([row("plain8", 3, 4, ratio), row("resnet8", 1, 1)])
     assert "a lower test error: 1.0 %, and 4.0 % without" in test
-    assert gradients.endswith("0.01 times that at the last one: it shrank on its way back.")
+    assert gradients.endswith(f"was {times} times that at the last one: it {said} on its way back.")
 
 
 @pytest.mark.parametrize("depths", [[8], twin_depths()])

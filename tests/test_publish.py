@@ -1,0 +1,146 @@
+"""The pages of docs/results say what the files beside them say, and keep what was written by hand."""
+
+import importlib.util
+import json
+import os
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from minires.training.comparison import COLUMNS
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def publish():
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "experiments" / "publish.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "publish", module)  # a dataclass looks for its module
+        spec.loader.exec_module(module)
+    return module
+
+
+def write_run(folder, model="resnet8", seed=0, error=3.0, resumed=False):
+    """What `minires train` leaves, as far as it is published; pictures that are none."""
+    folder.mkdir(parents=True)
+    config = {"model": model, "data": "digits", "epochs": 3, "seed": seed, "lr": 0.2, "out": str(folder)}
+    metrics = {
+        "model": model, "data": "digits", "epochs": 3, "seed": seed, "test_error_percent": error, "parameters": 75002,
+        "train_seconds": 100.0, "images_per_second": 1234.5, "minires": "0.1.0", "out": str(folder),
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "history.csv").write_text("epoch,train_accuracy\n3,0.5\n")
+    for name in ("curves.png", "confusion.png", "model.safetensors"):
+        (folder / name).write_bytes(b"\x89PNG")
+    os.utime(folder / "config.json", (1_800_000_000, 1_800_000_000))  # 2027-01-15
+    os.utime(folder / "metrics.json", (1_800_000_000 + (20 if resumed else 125),) * 2)
+    return folder
+
+
+def rows_of(page):
+    """The first table of a page, as dicts."""
+    lines = [line for line in page.split("\n\n## Settings")[0].splitlines() if line.startswith("|")]
+    columns, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_two_seeds(publish, tmp_path):
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed, error=error) for seed, error in ((0, 3.0), (1, 4.5))]
+    to = tmp_path / "results" / "digits"
+    assert publish.main([*map(str, runs), "--to", str(to), "--commit", "abc"]) == 0
+    page = (to / "README.md").read_text()
+    first, second, mean = rows_of(page)
+    for row, run in ((first, runs[0]), (second, runs[1])):
+        metrics = json.loads((to / run.name / "metrics.json").read_text())
+        assert row["run"] == f"[{run.name}]({run.name}/metrics.json)"
+        assert (row["network"], int(row["seed"]), int(row["epochs"])) == ("resnet8", metrics["seed"], 3)
+        assert float(row["test error, %"]) == metrics["test_error_percent"]
+        assert int(row["parameters"].replace(",", "")) == metrics["parameters"]
+        assert (row["training"], row["wall time"], row["pictures/s"]) == ("1:40", "2:05", "1,234")
+    assert mean["test error, %"] == f"**3.75 ± {statistics.stdev([3.0, 4.5]):.2f}**"
+    assert "| `lr` | 0.2 | 0.1 |" in page and "| `seed` | 0, 1 | 0 |" in page and "`momentum`" not in page
+    assert "minires train --model resnet8 --epochs 3 --lr 0.2\nminires train" in page
+    assert "commit abc" in page and "finished on 2027-01-15." in page
+    assert "![Loss and error of resnet8 over the epochs](s0/curves.png)" in page
+
+    index = (tmp_path / "results" / "README.md").read_text()
+    assert "| [digits](digits/README.md) | 2 | resnet8 3.75 ± 1.06 | - |" in index
+    copied = [path for path in to.rglob("*") if path.is_file()]
+    assert {path.name for path in (to / "s0").iterdir()} == {
+        "config.json", "metrics.json", "history.csv", "curves.png", "confusion.png", "published.json",
+    }  # fmt: skip
+    assert not [path for path in copied if str(tmp_path).encode() in path.read_bytes()], "no path of this machine"
+
+
+def test_what_is_written_by_hand_stays_and_a_bar_is_held_against_the_mean(publish, tmp_path):
+    to = tmp_path / "results" / "digits"
+    to.mkdir(parents=True)
+    about = "# Digits, quickly\n\nThree epochs.\n\nBar: test error at most 3.5 %.\n"
+    (to / "about.md").write_text(about)
+    assert publish.main([str(write_run(tmp_path / "s0", error=3.0)), "--to", str(to)]) == 0
+    page = (to / "README.md").read_text()
+    assert page.startswith(about) and "**resnet8: the bar is met (at most 3.5 %).**" in page
+    assert publish.main([str(write_run(tmp_path / "s1", seed=1, error=4.5, resumed=True)), "--to", str(to)]) == 0
+    page = (to / "README.md").read_text()
+    assert "**resnet8: the bar is missed (at most 3.5 %).**" in page, "the earlier run is still there"
+    assert rows_of(page)[1]["wall time"] == "-" and "No wall time: the run was stopped and resumed." in page
+    assert (to / "about.md").read_text() == about
+    index = (tmp_path / "results" / "README.md").read_text()
+    assert "| [Digits, quickly](digits/README.md) | 2 | resnet8 3.75 ± 1.06 | missed (at most 3.5 %) |" in index
+
+    (to / "about.md").write_text("# Another title\n")
+    assert publish.main(["--to", str(to)]) == 0
+    assert (to / "README.md").read_text().startswith("# Another title\n\n## Results")
+    assert "[Another title](digits/README.md)" in (tmp_path / "results" / "README.md").read_text()
+
+
+def test_a_comparison(publish, tmp_path):
+    both = tmp_path / "both"
+    cells = {
+        "depth": 8, "parameters": 75002, "epochs": 3, "train_loss": 1, "train_error_percent": 1.25, "test_loss": 1,
+        "last_epoch_train_loss": 1, "last_epoch_train_error_percent": 2.5, "gradient_ratio_first_epoch": 1.5,
+        "gradient_ratio_last_epoch": 1, "train_seconds": 100,
+    }  # fmt: skip
+    lines = [",".join(COLUMNS)]
+    for model, error in (("plain8", 6.0), ("resnet8", 4.0)):
+        write_run(both / model, model=model, error=error)
+        lines.append(",".join(str({**cells, "model": model, "test_error_percent": error}[name]) for name in COLUMNS))
+    (both / "compare.csv").write_text("\n".join(lines) + "\n")
+    for name in ("compare.png", "gradients.png"):
+        (both / name).write_bytes(b"\x89PNG")
+    to = tmp_path / "results" / "digits"
+    assert publish.main([str(both), "--to", str(to)]) == 0
+    page = (to / "README.md").read_text()
+    assert "| plain8 | 1.25 | 2.50 | 6.00 | 1.5 |" in page and "| resnet8 | 1.25 | 2.50 | 4.00 | 1.5 |" in page
+    assert "- With 8 layers, shortcuts gave a lower test error: 4.0 %, and 6.0 % without." in page
+    assert "```sh\nminires compare --depths 8 --epochs 3 --lr 0.2\n```" in page
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (to / link).exists(), link
+
+
+def test_what_cannot_be_published(publish, tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    (run / "metrics.json").unlink()
+    assert publish.main([str(run), "--to", str(tmp_path / "results" / "x")]) == 1
+    assert "is no complete run: it has no metrics.json" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("# A project\n")
+    for words in (["--to", str(tmp_path / "results")], ["--to", str(tmp_path / "results" / "nothing")]):
+        with pytest.raises(SystemExit):
+            publish.main(words)
+    assert "holds no published run" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "# A project\n"
+
+
+def test_the_pages_of_this_repository(publish):
+    folders = {RESULTS / path.relative_to(RESULTS).parts[0] for path in RESULTS.rglob("published.json")}
+    for folder in folders:
+        assert (folder / "README.md").read_text(encoding="utf-8") == publish.page(folder)
+    if folders:
+        assert (RESULTS / "README.md").read_text(encoding="utf-8") == publish.index(RESULTS)
