@@ -11,8 +11,8 @@ import typer
 from .. import data as datasets
 from .. import models
 from ..backend import DEVICES, check_device
-from ..errors import ArgumentError
-from ..training import SCHEDULES, Config
+from ..errors import ArgumentError, StoppedError
+from ..training import SCHEDULES, Config, StopSignals
 from ..training.folder import CONFIG, load_config
 from .numbers import integer, number
 
@@ -61,7 +61,8 @@ def train(
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 
-    The run folder keeps the network, its history and figures of both.
+    The run folder keeps the network, its history and figures of both. Ctrl-C stops with a checkpoint of that very
+    moment, from which --resume goes on; a second Ctrl-C stops at once.
     """
     from ..training import train as run_training
     from .output import make_console
@@ -70,14 +71,15 @@ def train(
 
     config = _settings(context)
     check_device(config.device)  # before anything else takes its time
-    with TrainingProgress(make_console()) as progress:
+    with StopSignals() as stop, TrainingProgress(make_console()) as progress:
         try:
-            metrics = run_training(config, resume=resume, progress=progress)
-        except KeyboardInterrupt:
+            metrics = run_training(config, resume=resume, progress=progress, stop=stop)
+        except (StoppedError, KeyboardInterrupt) as error:
             if progress.config is None:  # there is no folder yet
                 raise
+            saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
-            raise KeyboardInterrupt(f"stopped by Ctrl-C; go on with: {again}") from None
+            raise stop.interrupt(f"stopped by {stop.name}{saved}; go on with: {again}") from None
     print_summary(progress.config or config, metrics)
 
 

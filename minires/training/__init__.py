@@ -5,5 +5,6 @@ from .evaluation import Evaluation, evaluate
 from .loop import train
 from .progress import Progress
 from .run import Run, load_run
+from .stopping import StopSignals
 
-__all__ = ["SCHEDULES", "Config", "Evaluation", "Progress", "Run", "evaluate", "load_run", "train"]
+__all__ = ["SCHEDULES", "Config", "Evaluation", "Progress", "Run", "StopSignals", "evaluate", "load_run", "train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,35 @@ from .. import data
 from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
-from ..errors import RunError
-from ..nn import Module
-from ..optim import Optimizer, Schedule
+from ..errors import RunError, StoppedError
 from . import figures
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
 from .evaluation import Evaluation, evaluate
-from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
+from .folder import (
+    CONFIG,
+    CONFUSION,
+    CURVES,
+    METRICS,
+    existing_folder,
+    new_folder,
+    remove_leftovers,
+    write_history,
+    write_json,
+)
 from .progress import Progress
 from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
-from .tally import Tally, history_row, result
+from .tally import history_row, result
+
+Stop = Callable[[], bool]
 
 
 # Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def train(config: Config, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def train(
+    config: Config, resume: bool = False, progress: Progress | None = None, stop: Stop = lambda: False
+) -> dict[str, Any]:
     """Train a model as ``config`` says, and leave a run folder behind.
 
     The result is that of the last epoch: choosing the epoch that tests best would be fitting the test pictures.
@@ -39,9 +52,12 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     ----------
     config : Config
     resume : bool
-        Continue the run in ``config.out`` after its last checkpoint. A complete run stays as it is.
+        Continue the run in ``config.out`` from its last checkpoint. A complete run stays as it is.
     progress : Progress, optional
         Told how it goes.
+    stop : callable, optional
+        Asked after each batch (the last of an epoch is tested and recorded first): if it returns True, the run is
+        saved as it is, and ends with StoppedError. :class:`StopSignals` answers for Ctrl-C.
 
     Returns
     -------
@@ -52,9 +68,12 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     Raises
     ------
     RunError
-        If the folder holds a run already (or none, to be resumed), or the loss stops being finite.
+        If the folder holds a run already (or none, to be resumed), the loss stops being finite, or the folder cannot be
+        written to any more: what was saved before is whole.
+    StoppedError
+        If ``stop`` said so; ``resume`` continues with the next batch.
     DataError
-        If the data set cannot be read, or the folder not written to.
+        If the data set cannot be read, or the first file not written.
     DeviceError
         If ``config.device`` is not there.
     """
@@ -77,57 +96,63 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
 
     config = existing_folder(config) if resume else new_folder(config)
     folder = Path(str(config.out))
-    history = load_checkpoint(folder, model, optimizer, schedule) if resume else []
+    state = TrainingState(model, optimizer, schedule)
+    if resume:
+        load_checkpoint(folder, config, state)
+    remove_leftovers(folder)
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
-    progress.start(config, model, dataset, start_epoch=len(history) + 1)
+    progress.start(config, model, dataset, start_epoch=state.epoch)
     test: Evaluation | None = None
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        lr = schedule.get_last_lr()[0]
-        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
-        test = evaluate(model, dataset.test, normalize)
-        require_finite(test.loss, f"the test after epoch {epoch}", config)
-        history.append(history_row(epoch, lr, tally, test))
-        write_history(folder, history)
-        if epoch % config.save_every == 0 or epoch == config.epochs:
-            save_checkpoint(folder, model, optimizer, schedule, history)
-        progress.epoch(epoch, history[-1])
+    while state.epoch <= config.epochs:
+        epoch = state.epoch
+        train_epoch(config, state, loader, progress, stop)
+        if state.tally.batches == len(loader):
+            test = evaluate(model, dataset.test, normalize)
+            require_finite(test.loss, f"the test after epoch {epoch}", config)
+            state.history.append(history_row(epoch, state.tally, test))
+            state.start_epoch()
+            with saving(folder):
+                write_history(folder, state.history)
+                if epoch % config.save_every == 0 or epoch == config.epochs:
+                    save_checkpoint(folder, config, state)
+            progress.epoch(epoch, state.history[-1])
+        within_epoch = state.tally.batches > 0
+        if within_epoch or (epoch < config.epochs and stop()):
+            with saving(folder):
+                save_checkpoint(folder, config, state)
+            raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
         test = evaluate(model, dataset.test, normalize)
-    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
-    figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
-    metrics = result(config, dataset, model, history, test)
-    write_json(folder / METRICS, metrics)
+    metrics = result(config, dataset, model, state.history, test)
+    with saving(folder):
+        figures.write_curves(folder / CURVES, state.history, title=f"{config.model} on {config.data}")
+        figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+        write_json(folder / METRICS, metrics)
     progress.end(metrics)
     return metrics
 
 
-def train_epoch(
-    config: Config,
-    epoch: int,
-    model: Module,
-    loader: Loader,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    progress: Progress,
-) -> Tally:
-    """One pass over the training pictures: forward, loss, backward, step, for each batch."""
-    model.train()
-    loader.set_epoch(epoch)
-    tally = Tally()
-    for batch, (pictures, labels) in enumerate(loader, start=1):
-        logits, loss = forward(config, model, pictures, labels)  # (B, K) and one number
+def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> None:
+    """What is left of an epoch's pass over the training pictures: forward, loss, backward, step, for each batch."""
+    state.model.train()
+    epoch, tally = state.epoch, state.tally
+    loader.set_epoch(epoch, tally.batches)
+    tally.start_clock()
+    for batch, (pictures, labels) in enumerate(loader, start=tally.batches + 1):
+        logits, loss = forward(config, state.model, pictures, labels)  # (B, K) and one number
         require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        state.optimizer.step()
+        state.schedule.step()
 
         tally.add(loss, logits, labels)
         pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
         progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed)
-    return tally
+        if batch < len(loader) and stop():
+            return
 
 
 def require_finite(loss: float, where: str, config: Config) -> None:

@@ -2,13 +2,14 @@
 
 import io
 import json
+import signal
 
 import pytest
 from rich.console import Console
 
 from minires.cli import output, progress, summary
 from minires.cli import train as train_module
-from minires.errors import DeviceError
+from minires.errors import DataError, DeviceError
 from minires.training import Config
 
 FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
@@ -40,7 +41,7 @@ def test_the_defaults_are_those_of_the_settings(minires, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
 
-    def train(config, resume, progress):
+    def train(config, resume, progress, stop):
         seen.append((config, resume))
         raise KeyboardInterrupt
 
@@ -77,6 +78,77 @@ def test_ctrl_c_says_how_to_go_on_and_a_resumed_run_keeps_its_settings(minires, 
     assert result.status == 0 and "resumed: 1 epoch of 2 are done" in result.out
     assert "   2/2 " in result.out and "   1/2 " not in result.out
     assert (out / "history.csv").read_text().count("\n") == 3
+
+
+@pytest.fixture
+def foreground():
+    """Signals as in a program in the foreground; a background shell lets its programs ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def press(monkeypatch, *numbers):
+    """Send signals to this process in the third batch, and only then."""
+
+    def batch(self, epoch, done, *told):
+        if (epoch, done) == (1, 3):
+            for number in numbers:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(progress.TrainingProgress, "batch", batch)
+
+
+SIGNALS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_signals_save_within_an_epoch(minires, tmp_path, monkeypatch, foreground, number, status, name):
+    options = ["--epochs", 2, "--batch-size", 10]
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert minires("train", *options, "--out", whole).status == 0
+    with monkeypatch.context() as patch:
+        press(patch, number)
+        result = minires("train", *options, "--out", out)
+    assert result.status == status
+    assert (
+        result.err == f"minires train: stopped by {name} and saved; go on with: minires train --resume --out {out}.\n"
+    )
+    assert {path.name for path in out.iterdir()} == {"config.json", "checkpoint.safetensors"}
+
+    done = []
+    monkeypatch.setattr(progress.TrainingProgress, "batch", lambda self, epoch, batch, *told: done.append(batch))
+    assert minires("train", "--resume", "--out", out).status == 0
+    assert done[0] == 4
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_second_ctrl_c_stops_at_once(minires, tmp_path, monkeypatch, foreground):
+    out = tmp_path / "run"
+    press(monkeypatch, signal.SIGINT, signal.SIGINT)
+    result = minires("train", "--epochs", 2, "--batch-size", 10, "--out", out)
+    assert result.status == 130
+    assert result.err == f"minires train: stopped by Ctrl-C; go on with: minires train --resume --out {out}.\n"
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_a_signal_while_data_is_read_stops_at_once(minires, tmp_path, monkeypatch, foreground, number, status, name):
+    monkeypatch.setattr("minires.data.load", lambda data: signal.raise_signal(number))
+    result = minires("train", "--out", tmp_path / "run")
+    assert (result.status, result.err) == (status, f"minires train: stopped by {name}.\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_sentence(minires, tmp_path, monkeypatch):
+    def full_disk(*arguments):
+        raise DataError("save: run/history.csv cannot be written: No space left on device.")
+
+    monkeypatch.setattr("minires.training.loop.write_history", full_disk)
+    result = minires("train", "--out", tmp_path / "run")
+    assert result.status == 1 and result.err.count("\n") == 1
+    assert result.err.startswith("minires train: training stopped: run/history.csv cannot be written: No space left")
+    assert "make room" in result.err and "--resume" in result.err
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(minires, run_folder):
