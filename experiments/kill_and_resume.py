@@ -49,6 +49,7 @@ SETTINGS = {
     "plain": "--epochs 3 --batch-size 128",
     "cutout, mixup, workers": "--epochs 3 --batch-size 128 --cutout 3 --mixup 0.4 --workers 2 --schedule onecycle",
     "every 2nd epoch": "--epochs 4 --batch-size 128 --save-every 2 --seed 1",
+    "adamw, ema, clip": "--epochs 3 --batch-size 128 --optimizer adamw --ema 0.9 --clip 1",
 }
 COLUMNS = ("kills", "in_write", "between_files", "within_epoch", "no_checkpoint", "saved", "too_late", "same")
 
@@ -60,7 +61,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "model": (folder / MODEL).read_bytes(),
         "arrays": {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in arrays.items()},
-        "notes": [notes[key] for key in ("optimizer", "schedule", "generator")],
+        "notes": {key: note for key, note in notes.items() if key not in ("config", "history", "checksum")},
         "history": [{**row, "seconds": 0} for row in json.loads(notes["history"])],
         "table": [line.rpartition(",")[0] for line in (folder / HISTORY).read_text().splitlines()],
         "metrics": [metrics[key] for key in ("test_accuracy", "test_loss", "test_error_percent", "epochs")],
@@ -140,7 +141,8 @@ def found(folder: Path) -> Counter[str]:
     left["within_epoch"] = json.loads(load_metadata(folder / CHECKPOINT)["tally"])["batches"] > 0
     if (folder / MODEL).exists() and not left["within_epoch"]:
         saved, weights = load(folder / CHECKPOINT), load(folder / MODEL)
-        left["between_files"] = any(not np.array_equal(saved[f"model.{name}"], weights[name]) for name in weights)
+        result = "ema" if any(name.startswith("ema.") for name in saved) else "model"
+        left["between_files"] = any(not np.array_equal(saved[f"{result}.{name}"], weights[name]) for name in weights)
     return left
 
 

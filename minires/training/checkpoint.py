@@ -20,7 +20,7 @@ from ..backend import generator
 from ..errors import DataError, MiniresError, RunError
 from ..nn import Module
 from ..nn.serialization import load, load_metadata, save
-from ..optim import Optimizer, Schedule
+from ..optim import EMA, Optimizer, Schedule
 from .config import Config
 from .folder import CHECKPOINT, MODEL, Row, damaged, differences
 from .tally import Tally
@@ -35,7 +35,8 @@ class TrainingState:
     Attributes
     ----------
     model, optimizer, schedule
-        Theirs is the state that :meth:`load_state_dict` changes.
+    ema : EMA or None
+        The average of the weights, if it is the result.
     history : list of Row
         The epochs that are done.
     tally : Tally
@@ -45,6 +46,7 @@ class TrainingState:
     model: Module
     optimizer: Optimizer
     schedule: Schedule
+    ema: EMA | None = None
     history: list[Row] = field(default_factory=list)
     tally: Tally = field(init=False)
 
@@ -56,19 +58,21 @@ class TrainingState:
         """The number of the epoch under way, from 1."""
         return len(self.history) + 1
 
+    @property
+    def result(self) -> Module:
+        """The model that is tested, and saved as ``model.safetensors``."""
+        return self.model if self.ema is None else self.ema.module
+
     def start_epoch(self) -> None:
         """Begin to count anew."""
         self.tally = Tally(lr=self.schedule.get_last_lr()[0])
 
     def state_dict(self) -> tuple[dict[str, Arrays], dict[str, Any]]:
         """The arrays of each part, and all else as JSON can store it: floats come back exactly."""
-        optimizer = self.optimizer.state_dict()
-        arrays = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer.pop("arrays"),
-        }
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        arrays = {"model": self.model.state_dict(), **{name: part.pop("arrays") for name, part in parts.items()}}
         notes = {
-            "optimizer": optimizer,
+            **parts,
             "schedule": self.schedule.state_dict(),
             "generator": generator().bit_generator.state,  # dropout and mixup draw from it
             "history": self.history,
@@ -79,22 +83,27 @@ class TrainingState:
     def load_state_dict(self, arrays: dict[str, Arrays], notes: dict[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned. Raises what its parts raise for what does not fit them."""
         self.model.load_state_dict(arrays["model"])
-        self.optimizer.load_state_dict({"arrays": arrays["optimizer"], **notes["optimizer"]})
+        for name, part in self._parts().items():
+            part.load_state_dict({"arrays": arrays[name], **notes[name]})
         self.schedule.load_state_dict(notes["schedule"])
         generator().bit_generator.state = notes["generator"]
         self.history, self.tally = list(notes["history"]), Tally(**notes["tally"])
 
+    def _parts(self) -> dict[str, Optimizer | EMA]:
+        """Those whose state is arrays and more."""
+        return {"optimizer": self.optimizer} if self.ema is None else {"optimizer": self.optimizer, "ema": self.ema}
+
 
 def save_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
-    """Write the weights, and beside them what it takes to go on. Raises DataError if that fails.
+    """Write the weights (their average, if there is one), and beside them what it takes to go on.
 
     Arrays go into the body of the checkpoint, all else as JSON into its header. It comes last: a run that is killed
     between the two files repeats the epoch and writes both again. In the middle of an epoch only the checkpoint is
-    written, and the weights remain those of the last epoch.
+    written, and the weights remain those of the last epoch. Raises DataError if a file cannot be written.
     """
     parts, notes = state.state_dict()
     if state.tally.batches == 0:
-        save(folder / MODEL, parts["model"])
+        save(folder / MODEL, state.result.state_dict())
     arrays = {f"{part}.{name}": np.asarray(array) for part, named in parts.items() for name, array in named.items()}
     header = {key: json.dumps(value) for key, value in {"config": config.to_json(), **notes}.items()}
     save(folder / CHECKPOINT, arrays, metadata={**header, "checksum": checksum(arrays, header)})

@@ -14,6 +14,7 @@ from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
+from ..optim import clip_grad_norm
 from . import figures
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
@@ -30,7 +31,7 @@ from .folder import (
     write_json,
 )
 from .progress import Progress
-from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
 from .tally import history_row, result
 
@@ -96,7 +97,7 @@ def train(
 
     config = existing_folder(config) if resume else new_folder(config)
     folder = Path(str(config.out))
-    state = TrainingState(model, optimizer, schedule)
+    state = TrainingState(model, optimizer, schedule, make_ema(config, model))
     if resume:
         load_checkpoint(folder, config, state)
     remove_leftovers(folder)
@@ -106,9 +107,9 @@ def train(
     test: Evaluation | None = None
     while state.epoch <= config.epochs:
         epoch = state.epoch
-        train_epoch(config, state, loader, progress, stop)
-        if state.tally.batches == len(loader):
-            test = evaluate(model, dataset.test, normalize)
+        complete = train_epoch(config, state, loader, progress, stop)
+        if complete:
+            test = evaluate(state.result, dataset.test, normalize)
             require_finite(test.loss, f"the test after epoch {epoch}", config)
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
@@ -117,14 +118,13 @@ def train(
                 if epoch % config.save_every == 0 or epoch == config.epochs:
                     save_checkpoint(folder, config, state)
             progress.epoch(epoch, state.history[-1])
-        within_epoch = state.tally.batches > 0
-        if within_epoch or (epoch < config.epochs and stop()):
+        if not complete or (epoch < config.epochs and stop()):
             with saving(folder):
                 save_checkpoint(folder, config, state)
             raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
-        test = evaluate(model, dataset.test, normalize)
+        test = evaluate(state.result, dataset.test, normalize)
     metrics = result(config, dataset, model, state.history, test)
     with saving(folder):
         figures.write_curves(folder / CURVES, state.history, title=f"{config.model} on {config.data}")
@@ -134,28 +134,38 @@ def train(
     return metrics
 
 
-def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> None:
-    """What is left of an epoch's pass over the training pictures: forward, loss, backward, step, for each batch."""
+def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:
+    """What is left of an epoch's pass over the training pictures: forward, loss, backward, step, for each batch.
+
+    False if ``stop`` ended it early.
+    """
     state.model.train()
     epoch, tally = state.epoch, state.tally
     loader.set_epoch(epoch, tally.batches)
     tally.start_clock()
     for batch, (pictures, labels) in enumerate(loader, start=tally.batches + 1):
         logits, loss = forward(config, state.model, pictures, labels)  # (B, K) and one number
-        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
+        where = f"epoch {epoch}, batch {batch} of {len(loader)}"
+        require_finite(loss.item(), where, config)
         state.optimizer.zero_grad()
         loss.backward()
+        if config.clip:
+            norm = clip_grad_norm(state.optimizer.parameters, config.clip)
+            require_finite(norm, where, config, what="the norm of the gradients")
         state.optimizer.step()
         state.schedule.step()
+        if state.ema is not None:
+            state.ema.update()
 
         tally.add(loss, logits, labels)
         pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
         progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed)
         if batch < len(loader) and stop():
-            return
+            return False
+    return True
 
 
-def require_finite(loss: float, where: str, config: Config) -> None:
-    """Raise RunError if ``loss`` is NaN or infinite: no later step could mend the weights."""
-    if not math.isfinite(loss):
-        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {config.lr:g}).")
+def require_finite(value: float, where: str, config: Config, what: str = "the loss") -> None:
+    """Raise RunError if ``value`` is NaN or infinite: no later step could mend the weights."""
+    if not math.isfinite(value):
+        raise RunError(f"training stopped at {where}: {what} is {value}; lower --lr (it is {config.lr:g}).")

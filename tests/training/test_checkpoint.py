@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import minires as mr
+from experiments.kill_and_resume import outcome
 from minires.backend import generator
 from minires.data import Dataset, Split
 from minires.errors import RunError, StoppedError
@@ -54,25 +55,11 @@ def stop_after(config, batches, resume=False):
         train(config, resume=resume, stop=StopAfter(batches - 1))
 
 
-def outcome(folder):
-    """All that a run leaves, but for the time that it took."""
-    arrays, notes = mr.load(Path(folder, CHECKPOINT)), load_metadata(Path(folder, CHECKPOINT))
-    history = [{**row, "seconds": 0} for row in json.loads(notes["history"])]
-    metrics = json.loads(Path(folder, "metrics.json").read_text())
-    return {
-        "model": Path(folder, MODEL).read_bytes(),
-        "arrays": {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()},
-        "notes": [notes[key] for key in ("optimizer", "schedule", "generator")],
-        "history": history,
-        "table": [line.rpartition(",")[0] for line in Path(folder, HISTORY).read_text().splitlines()],
-        "metrics": [metrics[key] for key in ("test_accuracy", "test_loss", "test_error_percent", "epochs")],
-    }
-
-
 OPTIONS = {
     "plain": {},
     "workers, cutout, mixup": {"workers": 2, "cutout": 3, "mixup": 0.4, "schedule": "onecycle"},
     "no momentum": {"momentum": 0.0, "save_every": 2, "label_smoothing": 0.1},
+    "adam, ema, clip": {"optimizer": "adam", "ema": 0.9, "clip": 1.0},
 }
 
 
@@ -81,13 +68,13 @@ def test_wherever_it_stops_it_ends_the_same(config, options):
     """Once stopped after each batch of the run, and once stopped after every single one."""
     config = replace(config, **options)
     train(config)
-    expected = outcome("run")
+    expected = outcome(Path("run"))
     for batches in range(1, EPOCHS * BATCHES):
         stopped = replace(config, out=f"stopped{batches}")
         stop_after(stopped, batches)
         mr.manual_seed(99)
         train(stopped, resume=True)
-        assert outcome(stopped.out) == expected, f"stopped after batch {batches}"
+        assert outcome(Path(stopped.out)) == expected, f"stopped after batch {batches}"
 
     halting = replace(config, out="halting")
     stop_after(halting, 1)
@@ -95,7 +82,7 @@ def test_wherever_it_stops_it_ends_the_same(config, options):
         mr.manual_seed(99)
         stop_after(halting, 1, resume=True)
     train(halting, resume=True)
-    assert outcome("halting") == expected
+    assert outcome(Path("halting")) == expected
 
 
 def test_dropout_goes_on_within_an_epoch(config, monkeypatch):
@@ -111,7 +98,7 @@ def test_dropout_goes_on_within_an_epoch(config, monkeypatch):
     stop_after(stopped, 2)
     mr.manual_seed(99)
     train(stopped, resume=True)
-    assert outcome("stopped") == outcome("run")
+    assert outcome(Path("stopped")) == outcome(Path("run"))
 
 
 def test_a_stop_within_an_epoch_keeps_the_weights_of_the_last_one(config):
@@ -161,12 +148,12 @@ def test_killed_at_any_step_of_any_write(config, monkeypatch):
         patch.setattr(serialization.os, "fsync", snapshot("written or renamed", os.fsync))
         patch.setattr(serialization.Path, "replace", snapshot("synced", Path.replace))
         train(config, resume=True)
-    expected = outcome("run")
+    expected = outcome(Path("run"))
     hidden = [len(list(Path(name).glob(".*"))) for name, _ in snapshots]
     assert len(snapshots) == 3 * 8 and sum(hidden) == 2 * 8, "2 steps of 3 leave a file; each epoch, two saves, the end"
     for name, step in snapshots:
         train(replace(config, out=name), resume=True)
-        assert outcome(name) == expected, (name, step)
+        assert outcome(Path(name)) == expected, (name, step)
         assert not list(Path(name).glob(".*")), "what the kill left is swept up"
 
 
@@ -193,7 +180,7 @@ def test_a_run_that_is_really_killed(config):
     assert len(list(Path("killed").glob(".*.tmp"))) == 1
     train(replace(config, out="killed"), resume=True)
     train(config)
-    assert outcome("killed") == outcome("run")
+    assert outcome(Path("killed")) == outcome(Path("run"))
 
 
 # The disk
@@ -247,7 +234,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(config, monkeypatch, number
     assert set(after) == set(before), "no temporary file"
     assert after[name] == before[name] and after[CHECKPOINT] == before[CHECKPOINT]
     train(stopped, resume=True)
-    assert outcome("stopped") == outcome("run")
+    assert outcome(Path("stopped")) == outcome(Path("run"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another kind")
@@ -269,7 +256,7 @@ def test_a_real_limit(config):
     assert len(json.loads(load_metadata(Path("run", CHECKPOINT))["history"])) == 1
     train(config, resume=True)
     train(replace(config, out="other"))
-    assert outcome("run") == outcome("other")
+    assert outcome(Path("run")) == outcome(Path("other"))
 
 
 def test_a_folder_that_disappears(config):
@@ -285,7 +272,7 @@ def test_a_folder_that_disappears(config):
     assert not Path("run").exists()
     train(replace(config, out="moved"), resume=True)
     train(replace(config, out="other"))
-    assert outcome("moved") == outcome("other")
+    assert outcome(Path("moved")) == outcome(Path("other"))
 
 
 # What is no checkpoint of this run
