@@ -58,6 +58,10 @@ class RunError(MiniresError, RuntimeError):
     """A run folder, checkpoint or training run that cannot be used or continued."""
 
 
+class StoppedError(MiniresError, RuntimeError):
+    """A training run that was asked to stop: it is saved, and can be resumed."""
+
+
 def sizes(shape: Iterable[int]) -> str:
     """A shape as the messages write it.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import data as datasets
-from ..errors import ArgumentError
-from ..training import SCHEDULES, Config
+from ..errors import ArgumentError, StoppedError
+from ..training import SCHEDULES, Config, StopSignals
 from .numbers import integer, number
 from .output import counted, print_table, printable
 from .train import DEFAULT, as_options
@@ -58,11 +58,11 @@ def compare(
     }
     with as_options(settings):
         config = Config(**settings)
-    with TrainingProgress(make_console()) as progress:
+    with StopSignals() as stop, TrainingProgress(make_console()) as progress:
         try:
-            rows = comparison.compare(numbers, config, progress)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped by Ctrl-C; the same command goes on from there") from None
+            rows = comparison.compare(numbers, config, progress, stop)
+        except (StoppedError, KeyboardInterrupt):
+            raise stop.interrupt(f"stopped by {stop.name}; the same command goes on from there") from None
     print()
     print_comparison(rows)
     folder = printable(str(comparison.comparison_folder(config)))

@@ -7,6 +7,7 @@ import re
 import typer
 
 from ..errors import ArgumentError, MiniresError
+from ..training.stopping import Terminated
 
 # Typer's class for words that it cannot make sense of. Where it lives depends on Typer's version, which may bring its
 # own copy of Click or use the installed one; that it is the base of BadParameter does not.
@@ -28,6 +29,8 @@ def explain(error: BaseException, command: str) -> tuple[int, str]:
         return 2, _without_function(error)
     if isinstance(error, MiniresError):
         return 1, _without_function(error)
+    if isinstance(error, Terminated):
+        return 143, _sentence(str(error) or "stopped by SIGTERM")
     if isinstance(error, KeyboardInterrupt):
         return 130, _sentence(str(error) or "stopped by Ctrl-C")
     if isinstance(error, MemoryError):

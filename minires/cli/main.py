@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 1 for something that failed, 2 for wrong arguments, 130 after Ctrl-C. A status other than
-        0 comes with a sentence on stderr.
+        The exit status: 0, 1 for something that failed, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. A
+        status other than 0 comes with a sentence on stderr.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"] or ["--help"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -23,9 +23,9 @@ AHEAD = 2  # batches for each worker, as PyTorch's prefetch_factor
 class Loader:
     """Iterate over a split: ``for pictures, labels in loader``, once through all of it for each ``for``.
 
-    Everything random follows from (seed, epoch): epoch 7 gives the same batches whether the epochs before it ran
-    or not, which is what lets a run continue as if it had never stopped. Workers change nothing either: the batches are
-    the same, bit for bit, in the same order.
+    Everything random follows from (seed, epoch, batch): batch 5 of epoch 7 is the same whether those before it were
+    made or not, which is what lets a run continue as if it had never stopped. Workers change nothing either: the
+    batches are the same, bit for bit, in the same order.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class Loader:
     ----------
     epoch : int
         That of the next iteration; it counts itself up.
+    start_batch : int
+        Where the next iteration begins: 0, unless :meth:`set_epoch` says otherwise for that one.
 
     Yields
     ------
@@ -99,6 +101,7 @@ class Loader:
         self.drop_last = drop_last
         self.num_workers = checks.integer("Loader", num_workers, "num_workers", 0)
         self.epoch = 0
+        self.start_batch = 0
         if len(split) == 0:
             raise ArgumentError("Loader: the source holds no pictures.")
         if len(self) == 0:
@@ -112,22 +115,31 @@ class Loader:
         whole, left_over = divmod(len(self.split), self.batch_size)
         return whole + (left_over > 0 and not self.drop_last)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make ``epoch``, an integer >= 0, that of the next iteration. Raises ArgumentError for another value."""
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Make ``epoch``, an integer >= 0, that of the next iteration, which leaves out ``start_batch`` batches.
+
+        The batches that are left out are not made, and the others are those of the whole epoch. Raises ArgumentError
+        for values out of range.
+        """
+        start_batch = checks.integer("Loader", start_batch, "start_batch", 0)
+        if start_batch > len(self):
+            raise ArgumentError(f"Loader: start_batch is {start_batch}, but an epoch has {len(self)} batches.")
         self.epoch = checks.integer("Loader", epoch, "epoch", 0)
+        self.start_batch = start_batch
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._prefetched(epoch) if self.num_workers else self._batches(epoch)
+        epoch, numbers = self.epoch, range(self.start_batch, len(self))
+        self.epoch, self.start_batch = epoch + 1, 0
+        return self._prefetched(epoch, iter(numbers)) if self.num_workers else self._batches(epoch, numbers)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def _batches(self, epoch: int, numbers: Iterable[int]) -> Iterator[tuple[Array, Array]]:
         order = self._order(epoch)
-        for b in range(len(self)):
+        for b in numbers:
             yield self._batch(epoch, order, b)
 
-    def _prefetched(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def _prefetched(self, epoch: int, numbers: Iterator[int]) -> Iterator[tuple[Array, Array]]:
         """The same batches: workers make them in any order, and the queue keeps theirs."""
-        order, numbers = self._order(epoch), iter(range(len(self)))
+        order = self._order(epoch)
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
 
         def make(b: int, engine_name: str) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from ..errors import DataError, DTypeError
 from .safetensors_reader import LARGEST_HEADER, opened, read_header
 from .safetensors_reader import PathLike as PathLike
+
+TEMPORARY = ".tmp"  # the end of the names of files that are being written
 
 
 def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -73,19 +76,42 @@ def load_metadata(path: PathLike) -> dict[str, str]:
 def write_atomically(path: PathLike, content: bytes) -> None:
     """Write to a temporary file beside ``path``, sync it, and rename it: a crash leaves the old file or the new one.
 
-    Raises DataError if that fails, with nothing left behind.
+    Raises DataError if that fails, with nothing left behind. Only a process that is killed leaves its temporary file:
+    see :func:`remove_temporary_files`.
     """
     target = Path(path)
     temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        descriptor, temporary = tempfile.mkstemp(TEMPORARY, f".{target.name}.", target.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise DataError(f"save: {target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if temporary:  # also after Ctrl-C; once it is renamed, there is none
+            with suppress(OSError):
+                Path(temporary).unlink()
+
+
+def remove_temporary_files(path: PathLike) -> None:
+    """Remove what :func:`write_atomically` left beside ``path`` when the process was killed, as far as possible."""
+    target = Path(path)
+    with suppress(OSError):
+        for file in list(target.parent.iterdir()):
+            if file.name.startswith(f".{target.name}.") and file.name.endswith(TEMPORARY):
+                file.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlast a power cut, where the system can: Windows and some network disks cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

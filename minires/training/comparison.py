@@ -22,7 +22,7 @@ from .config import Config
 from .evaluation import evaluate
 from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, read_json, read_table, write_table
 from .gradients import by_depth, read_gradients
-from .loop import train
+from .loop import Stop, train
 from .progress import Progress
 from .run import load_run
 
@@ -47,7 +47,9 @@ MARGIN = 0.5  # percentage points: errors that are closer are called equal, beca
 SHRUNK, GROWN = 0.1, 10  # times the last block's gradient: less and more than this, we say that it shrank or grew
 
 
-def compare(depths: Sequence[int], config: Config, progress: Progress | None = None) -> list[Row]:
+def compare(
+    depths: Sequence[int], config: Config, progress: Progress | None = None, stop: Stop = lambda: False
+) -> list[Row]:
     """Train the plain and the residual network of each depth, on the same pictures in the same order.
 
     Called again with the same arguments, it goes on where it was stopped: runs that are complete are kept as they are.
@@ -61,6 +63,8 @@ def compare(depths: Sequence[int], config: Config, progress: Progress | None = N
         ``runs/compare-<data>-seed<seed>``.
     progress : Progress, optional
         Told how each run goes; not of those that were complete before.
+    stop : callable, optional
+        Asked after each batch, as by :func:`~minires.training.train`.
 
     Returns
     -------
@@ -77,6 +81,8 @@ def compare(depths: Sequence[int], config: Config, progress: Progress | None = N
         For a depth that is not among :func:`twin_depths`, or none at all.
     RunError
         If a run in the folder was started with other settings or is damaged, or a loss stops being finite.
+    StoppedError
+        If ``stop`` said so.
     DataError
         If the data set cannot be read, or the folder not written to.
     """
@@ -96,7 +102,7 @@ def compare(depths: Sequence[int], config: Config, progress: Progress | None = N
         run_folder = Path(str(run.out))
         if not (run_folder / METRICS).exists():
             known.pop(run.model, None)
-            train(run, resume=(run_folder / CONFIG).exists(), progress=progress)
+            train(run, resume=(run_folder / CONFIG).exists(), progress=progress, stop=stop)
         rows.append(known.get(run.model) or _row(run))
         write_table(folder / COMPARISON, COLUMNS, rows)
         draw(folder, rows, title=f"{config.data}, seed {config.seed}")

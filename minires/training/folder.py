@@ -2,7 +2,7 @@
 
 ============================  ==========================================================================
 ``config.json``               the settings, and what it takes to use the model without its data set
-``model.safetensors``         the weights after the last epoch
+``model.safetensors``         the weights after the last epoch, or with ``ema`` their average
 ``history.csv``               a row an epoch: learning rate at its start, losses, accuracies, seconds
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
@@ -12,7 +12,8 @@
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
 
-Every file is written atomically: a run that is killed leaves whole files only.
+Every file is written atomically: a run that is killed leaves whole files only, and perhaps a temporary one that the
+resumed run removes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, RunError
-from ..nn.serialization import write_atomically
+from ..nn.serialization import remove_temporary_files, write_atomically
 from .config import Config
 
 CONFIG = "config.json"
@@ -38,6 +39,7 @@ CURVES = "curves.png"
 CONFUSION = "confusion.png"
 GRADIENTS, GRADIENTS_FIGURE = "gradients.csv", "gradients.png"
 CHECKPOINT = "checkpoint.safetensors"
+FILES = (CONFIG, MODEL, HISTORY, METRICS, CURVES, CONFUSION, CHECKPOINT)
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
@@ -89,14 +91,18 @@ def existing_folder(config: Config) -> Config:
         raise RunError(
             f"train: there is no run to resume in {folder}: it has no {CONFIG}; leave --resume out to start one."
         )
-    started_with = load_config(folder)
-    if different := started_with.differences(config):
-        said = ", ".join(f"{name} {getattr(started_with, name)}, not {getattr(config, name)}" for name in different)
+    if different := differences(load_config(folder), config):
         raise RunError(
-            f"train: the run in {folder} was started with {said}; resume it with the settings that it was started "
+            f"train: the run in {folder} was started with {different}; resume it with the settings that it was started "
             "with, or choose another --out."
         )
     return replace(config, out=str(folder))
+
+
+def differences(found: Config, wanted: Config) -> str:
+    """E.g. ``epochs 2, not 5, lr 0.1, not 0.2``; empty if the two runs would turn out the same."""
+    names = found.differences(wanted)
+    return ", ".join(f"{name} {getattr(found, name)}, not {getattr(wanted, name)}" for name in names)
 
 
 def _default_folder(config: Config, number: int) -> Path:
@@ -131,6 +137,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path.parent, ValueError(f"{path.name} holds {type(content).__name__}, not an object"))
     return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a run that was killed while it wrote."""
+    for name in FILES:
+        remove_temporary_files(folder / name)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

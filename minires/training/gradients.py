@@ -30,28 +30,18 @@ class GradientLog:
     ----------
     model : Module
     folder : Path
-        The run folder. What its ``gradients.csv`` holds of epochs that are done is kept.
-    epochs_done : int
-        The last epoch that is not trained again.
+        The run folder. Its ``gradients.csv`` gets a row for each epoch and layer, layers in order of depth.
 
     Attributes
     ----------
-    rows : list of dict
-        Those of ``gradients.csv``: a row for each epoch and layer, layers in order of depth.
-
-    Raises
-    ------
-    RunError
-        If an earlier ``gradients.csv`` is damaged.
+    norms : dict of str to list of [float, float]
+        Of each layer, in the epoch under way: the norms of the gradient and of the weight, at each batch that counts.
     """
 
-    def __init__(self, model: Module, folder: Path, epochs_done: int = 0) -> None:
+    def __init__(self, model: Module, folder: Path) -> None:
         self.folder = folder
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.ndim > 1}
-        self.rows: list[Row] = []
-        if epochs_done and (folder / GRADIENTS).exists():
-            self.rows = [row for row in read_gradients(folder) if row["epoch"] <= epochs_done]
-        self._norms: dict[str, list[tuple[float, float]]] = {}
+        self.norms: dict[str, list[list[float]]] = {}
 
     def batch(self, number: int) -> None:
         """Measure, after ``backward`` of the epoch's batch ``number`` (from 1), if it is one of those that count."""
@@ -59,22 +49,30 @@ class GradientLog:
             return
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                self._norms.setdefault(name, []).append((l2_norm(weight.grad), l2_norm(weight)))
+                self.norms.setdefault(name, []).append([l2_norm(weight.grad), l2_norm(weight)])
 
     def epoch(self, number: int) -> None:
-        """Write the means of epoch ``number``. Raises DataError if that fails."""
-        for name, norms in self._norms.items():
+        """Add the means of epoch ``number`` to the rows of those before it, and begin anew.
+
+        Raises
+        ------
+        RunError
+            If an earlier ``gradients.csv`` is damaged.
+        DataError
+            If it cannot be written.
+        """
+        earlier = read_gradients(self.folder) if number > 1 and (self.folder / GRADIENTS).exists() else []
+        rows = [row for row in earlier if row["epoch"] < number]  # later ones are from before a resume
+        for name, norms in self.norms.items():
             gradient_norm, weight_norm = np.mean(norms, axis=0).tolist()
-            self.rows.append(
-                {"epoch": number, "layer": name, "gradient_norm": gradient_norm, "weight_norm": weight_norm}
-            )
-        self._norms = {}
-        write_table(self.folder / GRADIENTS, COLUMNS, self.rows)
+            rows.append({"epoch": number, "layer": name, "gradient_norm": gradient_norm, "weight_norm": weight_norm})
+        self.norms = {}
+        write_table(self.folder / GRADIENTS, COLUMNS, rows)
 
     def draw(self, title: str) -> None:
-        """Write ``gradients.png``, if any epoch was measured. Raises DataError if that fails."""
-        if self.rows:
-            write_gradients(self.folder / GRADIENTS_FIGURE, self.rows, title)
+        """Write ``gradients.png``, if any epoch was measured. Raises RunError or DataError if that fails."""
+        if (self.folder / GRADIENTS).exists():
+            write_gradients(self.folder / GRADIENTS_FIGURE, read_gradients(self.folder), title)
 
 
 def l2_norm(tensor: Tensor) -> float:

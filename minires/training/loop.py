@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,37 @@ from .. import data
 from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
-from ..errors import RunError
-from ..nn import Module
-from ..optim import Optimizer, Schedule
+from ..errors import RunError, StoppedError
+from ..optim import clip_grad_norm
 from . import figures
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
 from .evaluation import Evaluation, evaluate
-from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
+from .folder import (
+    CONFIG,
+    CONFUSION,
+    CURVES,
+    METRICS,
+    existing_folder,
+    new_folder,
+    remove_leftovers,
+    write_history,
+    write_json,
+)
 from .gradients import GradientLog
 from .progress import Progress
-from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
-from .tally import Tally, history_row, result
+from .tally import history_row, result
+
+Stop = Callable[[], bool]
 
 
 # Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def train(config: Config, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def train(
+    config: Config, resume: bool = False, progress: Progress | None = None, stop: Stop = lambda: False
+) -> dict[str, Any]:
     """Train a model as ``config`` says, and leave a run folder behind.
 
     The result is that of the last epoch: choosing the epoch that tests best would be fitting the test pictures.
@@ -40,9 +54,12 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     ----------
     config : Config
     resume : bool
-        Continue the run in ``config.out`` after its last checkpoint. A complete run stays as it is.
+        Continue the run in ``config.out`` from its last checkpoint. A complete run stays as it is.
     progress : Progress, optional
         Told how it goes.
+    stop : callable, optional
+        Asked after each batch (the last of an epoch is tested and recorded first): if it returns True, the run is
+        saved as it is, and ends with StoppedError. :class:`StopSignals` answers for Ctrl-C.
 
     Returns
     -------
@@ -53,9 +70,12 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     Raises
     ------
     RunError
-        If the folder holds a run already (or none, to be resumed), or the loss stops being finite.
+        If the folder holds a run already (or none, to be resumed), the loss stops being finite, or the folder cannot be
+        written to any more: what was saved before is whole.
+    StoppedError
+        If ``stop`` said so; ``resume`` continues with the next batch.
     DataError
-        If the data set cannot be read, or the folder not written to.
+        If the data set cannot be read, or the first file not written.
     DeviceError
         If ``config.device`` is not there.
     """
@@ -78,68 +98,82 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
 
     config = existing_folder(config) if resume else new_folder(config)
     folder = Path(str(config.out))
-    history = load_checkpoint(folder, model, optimizer, schedule) if resume else []
+    gradients = GradientLog(model, folder) if config.log_gradients else None
+    state = TrainingState(model, optimizer, schedule, make_ema(config, model), gradients)
+    if resume:
+        load_checkpoint(folder, config, state)
+    remove_leftovers(folder)
     write_json(folder / CONFIG, description(config, dataset, normalize))
-    gradients = GradientLog(model, folder, epochs_done=len(history)) if config.log_gradients else None
 
-    progress.start(config, model, dataset, start_epoch=len(history) + 1)
+    progress.start(config, model, dataset, start_epoch=state.epoch)
     test: Evaluation | None = None
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        lr = schedule.get_last_lr()[0]
-        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, gradients, progress)
-        test = evaluate(model, dataset.test, normalize)
-        require_finite(test.loss, f"the test after epoch {epoch}", config)
-        history.append(history_row(epoch, lr, tally, test))
-        write_history(folder, history)
-        if gradients is not None:
-            gradients.epoch(epoch)
-        if epoch % config.save_every == 0 or epoch == config.epochs:
-            save_checkpoint(folder, model, optimizer, schedule, history)
-        progress.epoch(epoch, history[-1])
+    while state.epoch <= config.epochs:
+        epoch = state.epoch
+        complete = train_epoch(config, state, loader, progress, stop)
+        if complete:
+            test = evaluate(state.result, dataset.test, normalize)
+            require_finite(test.loss, f"the test after epoch {epoch}", config)
+            state.history.append(history_row(epoch, state.tally, test))
+            state.start_epoch()
+            with saving(folder):
+                write_history(folder, state.history)
+                if gradients is not None:
+                    gradients.epoch(epoch)
+                if epoch % config.save_every == 0 or epoch == config.epochs:
+                    save_checkpoint(folder, config, state)
+            progress.epoch(epoch, state.history[-1])
+        if not complete or (epoch < config.epochs and stop()):
+            with saving(folder):
+                save_checkpoint(folder, config, state)
+            raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
-        test = evaluate(model, dataset.test, normalize)
-    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
-    figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
-    if gradients is not None:
-        gradients.draw(f"gradients of {config.model} on {config.data}")
-    metrics = result(config, dataset, model, history, test)
-    write_json(folder / METRICS, metrics)
+        test = evaluate(state.result, dataset.test, normalize)
+    metrics = result(config, dataset, model, state.history, test)
+    with saving(folder):
+        figures.write_curves(folder / CURVES, state.history, title=f"{config.model} on {config.data}")
+        figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+        if gradients is not None:
+            gradients.draw(f"gradients of {config.model} on {config.data}")
+        write_json(folder / METRICS, metrics)
     progress.end(metrics)
     return metrics
 
 
-def train_epoch(
-    config: Config,
-    epoch: int,
-    model: Module,
-    loader: Loader,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    gradients: GradientLog | None,
-    progress: Progress,
-) -> Tally:
-    """One pass over the training pictures: forward, loss, backward, step, for each batch."""
-    model.train()
-    loader.set_epoch(epoch)
-    tally = Tally()
-    for batch, (pictures, labels) in enumerate(loader, start=1):
-        logits, loss = forward(config, model, pictures, labels)  # (B, K) and one number
-        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
-        optimizer.zero_grad()
+def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:
+    """What is left of an epoch's pass over the training pictures: forward, loss, backward, step, for each batch.
+
+    False if ``stop`` ended it early.
+    """
+    state.model.train()
+    epoch, tally = state.epoch, state.tally
+    loader.set_epoch(epoch, tally.batches)
+    tally.start_clock()
+    for batch, (pictures, labels) in enumerate(loader, start=tally.batches + 1):
+        logits, loss = forward(config, state.model, pictures, labels)  # (B, K) and one number
+        where = f"epoch {epoch}, batch {batch} of {len(loader)}"
+        require_finite(loss.item(), where, config)
+        state.optimizer.zero_grad()
         loss.backward()
-        if gradients is not None:
-            gradients.batch(batch)
-        optimizer.step()
-        schedule.step()
+        if state.gradients is not None:
+            state.gradients.batch(batch)
+        if config.clip:
+            norm = clip_grad_norm(state.optimizer.parameters, config.clip)
+            require_finite(norm, where, config, what="the norm of the gradients")
+        state.optimizer.step()
+        state.schedule.step()
+        if state.ema is not None:
+            state.ema.update()
 
         tally.add(loss, logits, labels)
         pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
         progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed)
-    return tally
+        if batch < len(loader) and stop():
+            return False
+    return True
 
 
-def require_finite(loss: float, where: str, config: Config) -> None:
-    """Raise RunError if ``loss`` is NaN or infinite: no later step could mend the weights."""
-    if not math.isfinite(loss):
-        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {config.lr:g}).")
+def require_finite(value: float, where: str, config: Config, what: str = "the loss") -> None:
+    """Raise RunError if ``value`` is NaN or infinite: no later step could mend the weights."""
+    if not math.isfinite(value):
+        raise RunError(f"training stopped at {where}: {what} is {value}; lower --lr (it is {config.lr:g}).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,31 @@ from .evaluation import Evaluation
 from .folder import Row
 
 
+@dataclass
 class Tally:
-    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode."""
+    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode.
 
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-        self.seconds = 0.0
-        self.pictures = 0
-        self.correct = 0
-        self.summed_loss = 0.0
+    ``lr`` is the learning rate that the epoch began with. A run may be stopped and resumed within the epoch.
+    """
+
+    lr: float
+    batches: int = 0
+    pictures: int = 0
+    correct: int = 0
+    summed_loss: float = 0.0
+    seconds: float = 0.0
+
+    def start_clock(self) -> None:
+        """Go on counting seconds."""
+        self._start = time.perf_counter() - self.seconds
 
     def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
         """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
+        self.batches += 1
         self.pictures += len(labels)
         self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
         self.summed_loss += loss.item() * len(labels)
-        self.seconds = time.perf_counter() - self.start
+        self.seconds = time.perf_counter() - self._start
 
     @property
     def loss(self) -> float:
@@ -47,11 +57,11 @@ class Tally:
         return self.pictures / self.seconds
 
 
-def history_row(epoch: int, lr: float, tally: Tally, test: Evaluation) -> Row:
-    """What ``history.csv`` keeps of an epoch; ``lr`` is the learning rate that it began with."""
+def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
+    """What ``history.csv`` keeps of an epoch."""
     return {
         "epoch": epoch,
-        "lr": lr,
+        "lr": tally.lr,
         "train_loss": tally.loss,
         "train_accuracy": tally.accuracy,
         "test_loss": test.loss,

@@ -2,13 +2,15 @@
 
 import io
 import json
+import signal
+from dataclasses import fields
 
 import pytest
 from rich.console import Console
 
 from minires.cli import output, progress, summary
 from minires.cli import train as train_module
-from minires.errors import DeviceError
+from minires.errors import DataError, DeviceError
 from minires.training import Config
 
 FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
@@ -36,17 +38,88 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     assert "minires train --model resnet8" in result.out
 
 
-def test_the_defaults_are_those_of_the_settings(minires, tmp_path, monkeypatch):
+@pytest.fixture
+def settings(minires, tmp_path, monkeypatch):
+    """``settings("--lr", 3)`` gives the settings that a run would have, without training, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     seen = []
 
-    def train(config, resume, progress):
-        seen.append((config, resume))
+    def train(config, resume, progress, stop):
+        seen.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minires.training.train", train)
-    assert minires("train").status == 130
-    assert seen == [(Config(), False)]
+    def run(*words):
+        monkeypatch.setattr("minires.training.train", train)
+        assert minires("train", *words).status == 130
+        return seen[-1]
+
+    return run
+
+
+def test_the_defaults_are_those_of_the_settings(settings):
+    assert settings() == Config()
+    assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
+
+
+# A value other than the default for every setting, but for the network and the folder.
+OTHERS = {
+    "data": "shapes", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
+    "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
+    "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
+}  # fmt: skip
+
+
+def test_every_setting_is_an_option(settings, monkeypatch):
+    """And the next command that is suggested has all of those that change the outcome."""
+    assert {*OTHERS, "model", "out"} == {field.name for field in fields(Config)}
+    monkeypatch.setattr(train_module, "check_device", lambda device: None)
+    words = []
+    for name, value in OTHERS.items():
+        words += ["--no-augment"] if name == "augment" else [f"--{name.replace('_', '-')}", value]
+    assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
+
+    suggested = summary.options(Config(**OTHERS)).split()
+    assert settings(*suggested) == Config(**{**OTHERS, "save_every": 1, "workers": 0})
+    assert summary.options(Config()) == ""
+
+
+def test_help_sorts_the_options(minires):
+    shown = minires("train", "--help").out
+    places = [shown.index(f"─ {panel} ─") for panel in ("Data", "Network", "Optimisation", "Augmentation", "Run")]
+    assert places == sorted(places)
+    assert all(f"--{field.name.replace('_', '-')} " in shown for field in fields(Config))
+
+
+def test_the_command_line_comes_before_the_file(settings, run_folder, tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('lr = 0.3\nepochs = 7\naugment = false\nschedule = "step"\n')
+    assert settings("--config", file) == Config(lr=0.3, epochs=7, augment=False, schedule="step")
+    expected = Config(lr=0.1, epochs=7, augment=True, schedule="step", seed=4)
+    assert settings("--config", file, "--lr", 0.1, "--augment", "--seed", 4) == expected, "be it with a default"
+
+    repeated = settings("--config", run_folder / "config.json", "--seed", 1)
+    assert repeated == Config(epochs=4, batch_size=10, seed=1), "in a folder of its own"
+    resumed = settings("--config", file, "--resume", "--out", run_folder)
+    assert (resumed.lr, resumed.batch_size, resumed.out) == (0.3, 10, str(run_folder)), "train refuses another lr"
+
+
+def test_what_is_wrong_in_a_file_is_one_sentence(minires, tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("epoch = 3")
+    result = minires("train", "--config", file)
+    assert result.status == 2 and result.out == ""
+    assert result.err.startswith(f"minires train: {file}: there is no setting 'epoch'; did you mean 'epochs'? ")
+    file.write_text("lr = -1")
+    assert minires("train", "--config", file).err == f"minires train: {file}: lr is -1; it must be a number > 0.\n"
+    file.write_text("lr = 1")
+    assert (
+        minires("train", "--config", file, "--lr", -2).err == "minires train: --lr is -2.0; it must be a number > 0.\n"
+    )
+    file.write_text("lr")
+    result = minires("train", "--config", file)
+    assert result.status == 1 and f"{file} cannot be read as TOML: " in result.err and result.err.count("\n") == 1
+    result = minires("train", "--config", tmp_path / "nothing.toml")
+    assert result.status == 1 and "nothing.toml cannot be read as TOML: there is no such file." in result.err
 
 
 def test_a_missing_gpu_is_noticed_before_the_data_is_loaded(minires, monkeypatch, tmp_path):
@@ -77,6 +150,77 @@ def test_ctrl_c_says_how_to_go_on_and_a_resumed_run_keeps_its_settings(minires, 
     assert result.status == 0 and "resumed: 1 epoch of 2 are done" in result.out
     assert "   2/2 " in result.out and "   1/2 " not in result.out
     assert (out / "history.csv").read_text().count("\n") == 3
+
+
+@pytest.fixture
+def foreground():
+    """Signals as in a program in the foreground; a background shell lets its programs ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def press(monkeypatch, *numbers):
+    """Send signals to this process in the third batch, and only then."""
+
+    def batch(self, epoch, done, *told):
+        if (epoch, done) == (1, 3):
+            for number in numbers:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(progress.TrainingProgress, "batch", batch)
+
+
+SIGNALS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_signals_save_within_an_epoch(minires, tmp_path, monkeypatch, foreground, number, status, name):
+    options = ["--epochs", 2, "--batch-size", 10]
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert minires("train", *options, "--out", whole).status == 0
+    with monkeypatch.context() as patch:
+        press(patch, number)
+        result = minires("train", *options, "--out", out)
+    assert result.status == status
+    assert (
+        result.err == f"minires train: stopped by {name} and saved; go on with: minires train --resume --out {out}.\n"
+    )
+    assert {path.name for path in out.iterdir()} == {"config.json", "checkpoint.safetensors"}
+
+    done = []
+    monkeypatch.setattr(progress.TrainingProgress, "batch", lambda self, epoch, batch, *told: done.append(batch))
+    assert minires("train", "--resume", "--out", out).status == 0
+    assert done[0] == 4
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_second_ctrl_c_stops_at_once(minires, tmp_path, monkeypatch, foreground):
+    out = tmp_path / "run"
+    press(monkeypatch, signal.SIGINT, signal.SIGINT)
+    result = minires("train", "--epochs", 2, "--batch-size", 10, "--out", out)
+    assert result.status == 130
+    assert result.err == f"minires train: stopped by Ctrl-C; go on with: minires train --resume --out {out}.\n"
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
+def test_a_signal_while_data_is_read_stops_at_once(minires, tmp_path, monkeypatch, foreground, number, status, name):
+    monkeypatch.setattr("minires.data.load", lambda data: signal.raise_signal(number))
+    result = minires("train", "--out", tmp_path / "run")
+    assert (result.status, result.err) == (status, f"minires train: stopped by {name}.\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_sentence(minires, tmp_path, monkeypatch):
+    def full_disk(*arguments):
+        raise DataError("save: run/history.csv cannot be written: No space left on device.")
+
+    monkeypatch.setattr("minires.training.loop.write_history", full_disk)
+    result = minires("train", "--out", tmp_path / "run")
+    assert result.status == 1 and result.err.count("\n") == 1
+    assert result.err.startswith("minires train: training stopped: run/history.csv cannot be written: No space left")
+    assert "make room" in result.err and "--resume" in result.err
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(minires, run_folder):

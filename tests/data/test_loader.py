@@ -73,6 +73,29 @@ def test_an_epoch_can_be_repeated_without_those_before_it():
     assert_same(batches_of(resumed), epochs[3])
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_can_begin_at_any_batch(num_workers):
+    split, made = numbered(50), []
+
+    def crop(batch, rng):
+        made.append(len(batch))
+        return PadCrop(1)(batch, rng)
+
+    through = Loader(split, 8, shuffle=True, seed=3, transform=PadCrop(1))
+    epochs = [batches_of(through) for _ in range(3)]
+    loader = Loader(split, 8, shuffle=True, seed=3, transform=crop, num_workers=num_workers)
+    for start in range(8):
+        made.clear()
+        loader.set_epoch(1, start)
+        assert_same(batches_of(loader), epochs[1][start:])
+        assert sorted(made, reverse=True) == [8, 8, 8, 8, 8, 8, 2][start:], "those before are not even made"
+        assert (loader.epoch, loader.start_batch) == (2, 0)
+    assert_same(batches_of(loader), epochs[2])
+    for start, sentence in ((8, "start_batch is 8, but an epoch has 7 batches"), (-1, "start_batch is -1")):
+        with pytest.raises(ArgumentError, match=sentence):
+            loader.set_epoch(0, start)
+
+
 def test_the_same_batches_whatever_the_transform_draws():
     """How many random numbers the augmentation of a batch takes changes neither the order nor the other batches."""
 

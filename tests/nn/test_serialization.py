@@ -2,13 +2,15 @@
 
 import os
 import sys
+from pathlib import Path
+from stat import S_ISDIR
 
 import numpy as np
 import pytest
 
 import minires as mr
 from minires.errors import DataError, DTypeError
-from minires.nn.serialization import load_metadata, write_atomically
+from minires.nn.serialization import load_metadata, remove_temporary_files, write_atomically
 
 
 def test_round_trip_keeps_names_dtypes_shapes_and_layout(tmp_path, rng):
@@ -63,6 +65,45 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
         mr.save(path, {"a": np.zeros(3)})
     np.testing.assert_array_equal(mr.load(path)["a"], np.ones(3))
     assert os.listdir(tmp_path) == ["state"]
+
+
+def test_ctrl_c_within_a_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "file", b"old")
+
+    def ctrl_c(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_what_a_killed_process_left_can_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "replace", lambda *paths: None)
+    monkeypatch.setattr(Path, "unlink", lambda path: None)
+    write_atomically(tmp_path / "file", b"never renamed")
+    write_atomically(tmp_path / "file.json", b"of another file")
+    monkeypatch.undo()
+    for name in ("file", ".file", ".file.tm", "file.tmp"):
+        (tmp_path / name).write_text("")
+    assert len(os.listdir(tmp_path)) == 6
+    remove_temporary_files(tmp_path / "file.json")
+    remove_temporary_files(tmp_path / "file")
+    assert sorted(os.listdir(tmp_path)) == [".file", ".file.tm", "file", "file.tmp"]
+    remove_temporary_files(tmp_path / "nowhere" / "file")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be opened")
+def test_the_rename_is_synced_too(tmp_path, monkeypatch):
+    """In this order, or a power cut might leave an empty file under the new name."""
+    calls, fsync, replace = [], os.fsync, Path.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: calls.append("folder" if S_ISDIR(os.fstat(fd).st_mode) else "file") or fsync(fd)
+    )
+    monkeypatch.setattr(Path, "replace", lambda *paths: calls.append("rename") or replace(*paths))
+    write_atomically(tmp_path / "file", b"x")
+    assert calls == ["file", "rename", "folder"]
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):

@@ -270,7 +270,7 @@ def test_a_checkpoint_of_another_model_is_an_error(config):
 def test_a_checkpoint_without_notes_is_an_error(config):
     stop_after(config, 1)
     mr.save("run/checkpoint.safetensors", mr.load("run/checkpoint.safetensors"))
-    with pytest.raises(RunError, match=r"damaged \(it lacks 'optimizer'\)"):
+    with pytest.raises(RunError, match=r"damaged \(it lacks 'checksum'\)"):
         train(config, resume=True)
 
 

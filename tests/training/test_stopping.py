@@ -1,0 +1,84 @@
+"""Signals as a question, and what they do when nobody asks."""
+
+import signal
+import threading
+
+import pytest
+
+from minires.errors import StoppedError
+from minires.training import Progress, StopSignals, train
+from minires.training.stopping import Terminated
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Those of a program in the foreground, back in place after each test."""
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_is_an_answer(number):
+    with StopSignals() as stop:
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop() and stop.received == number
+        assert stop.name == {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_the_second_signal_and_one_before_training_stop_at_once(number, kind):
+    with pytest.raises(KeyboardInterrupt) as caught, StopSignals():
+        signal.raise_signal(number)
+    assert caught.type is kind
+    with StopSignals() as stop:
+        stop()
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        interrupt = stop.interrupt("a sentence")
+    assert type(interrupt) is kind and str(interrupt) == "a sentence"
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As in a program that a shell started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert not stop()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_in_another_thread_it_does_nothing(config):
+    """Python would raise ValueError; training there works as ever."""
+    results = []
+
+    def run():
+        with StopSignals() as stop:
+            results.append(train(config, stop=stop)["epochs"])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert results == [2]
+
+
+def test_ctrl_c_in_a_notebook_saves(config, tmp_path):
+    class Press(Progress):
+        def batch(self, epoch, done, *told):
+            if (epoch, done) == (1, 3):
+                signal.raise_signal(signal.SIGINT)
+
+    with StopSignals() as stop, pytest.raises(StoppedError):
+        train(config, progress=Press(), stop=stop)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "checkpoint.safetensors"}
+    assert train(config, resume=True)["epochs"] == 2
