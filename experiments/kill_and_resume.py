@@ -6,7 +6,7 @@ Each run is a `minires train` of two or three seconds in a process of its own, k
 resumed each time. The moment is one of three kinds:
 
     random    any moment of the run
-    write     while a file of the run folder is being written: the folder is watched for a temporary file
+    write     while the weights or the checkpoint are being written: the folder is watched for their temporary files
     stop      a random moment, but SIGTERM comes first, and SIGKILL while the run saves what it has within the epoch
 
 In the end the weights, the arrays and notes of the checkpoint, the history and the metrics are held against those of a
@@ -101,25 +101,23 @@ def temporary_files(folder: Path) -> list[str]:
 
 
 def wait_for_write(child: int, folder: Path, number: int) -> int | None:
-    """The exit status of ``child``, or None at the moment when it writes its ``number``-th file, counted from 0."""
+    """The exit status of ``child``, or None when it writes weights or a checkpoint for the ``number``-th time."""
     seen = set(temporary_files(folder))
-    left = number
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        new = set(temporary_files(folder)) - seen
-        left -= len(new)
-        if left < 0:
+        new = {name for name in temporary_files(folder) if name.startswith((f".{MODEL}", f".{CHECKPOINT}"))} - seen
+        number -= len(new)
+        if new and number <= 0:
             return None
         seen |= new
-        time.sleep(0.0001)
 
 
 def kill(child: int, folder: Path, kind: str, seconds: float, rng: np.random.Generator) -> int | None:
     """Kill ``child``, which takes ``seconds`` if it is left alone. Its exit status, should it have been faster."""
     if kind == "write":
-        status = wait_for_write(child, folder, int(rng.integers(12)))
+        status = wait_for_write(child, folder, int(rng.integers(1, 5)))
     else:
         status = wait(child, time.monotonic() + rng.uniform(0, 0.8 * seconds))
         if status is None and kind == "stop":

@@ -94,6 +94,10 @@ class TrainingProgress(Progress):
             f"{row['test_loss']:>12.4f}{percent(row['test_accuracy']):>10}{row['lr']:>10.5f}{row['seconds']:>10.1f}"
         )
 
+    def stopping(self) -> None:
+        """Say that Ctrl-C was understood."""
+        self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once, and saves nothing")
+
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
 

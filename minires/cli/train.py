@@ -119,7 +119,7 @@ def train(
 
     config = _settings(context)
     check_device(config.device)  # before anything else takes its time
-    with StopSignals() as stop, TrainingProgress(make_console()) as progress:
+    with TrainingProgress(make_console()) as progress, StopSignals(progress.stopping) as stop:
         try:
             metrics = run_training(config, resume=resume, progress=progress, stop=stop)
         except (StoppedError, KeyboardInterrupt) as error:

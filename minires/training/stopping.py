@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,6 +22,11 @@ class StopSignals:
     read: these raise KeyboardInterrupt wherever the program is. Signals that the program ignores stay ignored. In a
     thread other than the main one, which Python lets handle no signals, they are left alone.
 
+    Parameters
+    ----------
+    notify : callable, optional
+        Called at the first signal that waits for training to ask, which may take as long as a test.
+
     Attributes
     ----------
     received : signal.Signals or None
@@ -33,7 +39,8 @@ class StopSignals:
     ...     metrics = train(Config(), stop=stop)  # doctest: +SKIP
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.notify = notify
         self.received: signal.Signals | None = None
         self._asked = False
         self._handlers: dict[signal.Signals, Any] = {}
@@ -60,6 +67,8 @@ class StopSignals:
         self.received = self.received or signal.Signals(number)
         if at_once:
             raise INTERRUPTS[self.received]
+        if self.notify is not None:
+            self.notify()
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from minires.cli import output, progress, summary
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
-from minires.training import Config
+from minires.training import Config, evaluate
 
 FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
 
@@ -193,6 +193,23 @@ def test_signals_save_within_an_epoch(minires, tmp_path, monkeypatch, foreground
     assert minires("train", "--resume", "--out", out).status == 0
     assert done[0] == 4
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monkeypatch, foreground):
+    """A second Ctrl-C out of impatience would lose the epoch."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr(output, "make_console", lambda: console)
+
+    def press_in_test(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr("minires.training.loop.evaluate", press_in_test)
+    assert minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run").status == 130
+    assert "stopping" in screen.getvalue() and "Ctrl-C again" in screen.getvalue()
+    assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 2, "the epoch is recorded"
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_a_second_ctrl_c_stops_at_once(minires, tmp_path, monkeypatch, foreground):

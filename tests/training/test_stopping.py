@@ -27,9 +27,11 @@ def handlers():
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_an_answer(number):
-    with StopSignals() as stop:
-        assert not stop()
+    told = []
+    with StopSignals(notify=lambda: told.append("stopping")) as stop:
+        assert not stop() and not told
         signal.raise_signal(number)
+        assert told == ["stopping"]
         assert stop() and stop.received == number
         assert stop.name == {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
 
