@@ -58,7 +58,7 @@ def compare(
     }
     with as_options(settings):
         config = Config(**settings)
-    with StopSignals() as stop, TrainingProgress(make_console()) as progress:
+    with TrainingProgress(make_console()) as progress, StopSignals(progress.stopping) as stop:
         try:
             rows = comparison.compare(numbers, config, progress, stop)
         except (StoppedError, KeyboardInterrupt):

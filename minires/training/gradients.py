@@ -67,7 +67,8 @@ class GradientLog:
             gradient_norm, weight_norm = np.mean(norms, axis=0).tolist()
             rows.append({"epoch": number, "layer": name, "gradient_norm": gradient_norm, "weight_norm": weight_norm})
         self.norms = {}
-        write_table(self.folder / GRADIENTS, COLUMNS, rows)
+        if rows:  # a run that is resumed just before the end of an epoch may have measured nothing yet
+            write_table(self.folder / GRADIENTS, COLUMNS, rows)
 
     def draw(self, title: str) -> None:
         """Write ``gradients.png``, if any epoch was measured. Raises RunError or DataError if that fails."""

@@ -43,7 +43,7 @@ def test_a_comparison_stopped_by_ctrl_c_goes_on_with_the_same_command(minires, t
 def test_the_options_are_those_of_a_run(minires, monkeypatch):
     seen = []
 
-    def compare(depths, config, progress):
+    def compare(depths, config, progress, stop):
         seen.append((depths, config))
         raise KeyboardInterrupt
 

@@ -96,7 +96,7 @@ def test_a_comparison_stopped_and_continued(settings, few):
 
 def test_the_runs_differ_in_nothing_but_the_model(settings, monkeypatch):
     seen = []
-    monkeypatch.setattr("minires.training.comparison.train", lambda config, resume, progress: seen.append(config))
+    monkeypatch.setattr("minires.training.comparison.train", lambda config, **options: seen.append(config))
     for name in ("_row", "draw", "write_table"):
         monkeypatch.setattr(f"minires.training.comparison.{name}", lambda *arguments, **options: {})
     compare([20, 8], replace(settings, out=None, seed=3))

@@ -9,18 +9,20 @@ import pytest
 from PIL import Image
 
 import minires as mr
-from minires.errors import DataError, RunError
-from minires.training import Config, GradientLog, Progress, train
+from minires.errors import DataError, RunError, StoppedError
+from minires.training import Config, GradientLog, train
 from minires.training.gradients import COLUMNS, EVERY, read_gradients, write_gradients
 
 
-class StopAfter(Progress):
-    def __init__(self, last):
-        self.last = last
+class StopAfter:
+    """Stops a run after so many batches, with a checkpoint of that moment."""
 
-    def epoch(self, epoch, row):
-        if epoch == self.last:
-            raise KeyboardInterrupt
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __call__(self):
+        self.batches -= 1
+        return self.batches <= 0
 
 
 def rows_of(folder):
@@ -89,28 +91,26 @@ def test_measuring_changes_nothing(config):
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
-def test_a_resumed_run_has_the_rows_of_an_uninterrupted_one(config):
-    config = replace(config, epochs=3, log_gradients=True)
+def test_a_resumed_run_has_the_rows_of_an_uninterrupted_one(config, monkeypatch):
+    """Stopped within an epoch of 8 batches, between two that count."""
+    monkeypatch.setattr("minires.training.gradients.EVERY", 3)
+    config = replace(config, epochs=3, save_every=3, log_gradients=True)
     train(config)
-    stopped = replace(config, out="stopped", save_every=2)
-    with pytest.raises(KeyboardInterrupt):
-        train(stopped, progress=StopAfter(1))  # before its first checkpoint: epoch 1 is measured again
+    stopped = replace(config, out="stopped")
+    with pytest.raises(StoppedError):
+        train(stopped, stop=StopAfter(12))
+    with open("stopped/gradients.csv", "a") as file:
+        file.write("3,fc.weight,99,99\n")  # as if it had been killed after an epoch, before its checkpoint
     train(stopped, resume=True)
     assert rows_of("stopped") == rows_of("run")
-
-    later = replace(config, out="later")
-    with pytest.raises(KeyboardInterrupt):
-        train(later, progress=StopAfter(2))
-    train(later, resume=True)
-    assert rows_of("later") == rows_of("run")
 
 
 def test_measuring_may_begin_with_a_resume(config):
     config = replace(config, epochs=3)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, progress=StopAfter(1))
+    with pytest.raises(StoppedError):
+        train(config, stop=StopAfter(12))
     train(replace(config, log_gradients=True), resume=True)
-    assert {row["epoch"] for row in rows_of("run")} == {"2", "3"}
+    assert {row["epoch"] for row in rows_of("run")} == {"3"}, "none of epoch 2's later batches is a tenth"
 
 
 def test_a_complete_run_without_measurements_stays_without(config):
@@ -142,5 +142,5 @@ def test_figure_of_any_run(norms, epochs):
 def test_the_setting():
     assert not Config().log_gradients
     assert Config().differences(Config(log_gradients=True)) == [], "it changes nothing of the outcome"
-    with pytest.raises(mr.errors.ArgumentError, match="log_gradients 'yes'"):
+    with pytest.raises(mr.errors.ArgumentError, match="log_gradients is 'yes'"):
         Config(log_gradients="yes")
