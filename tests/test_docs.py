@@ -30,6 +30,13 @@ def test_the_page_about_pytorch_runs(capsys):
     assert capsys.readouterr().out.endswith("1814073344\n")
 
 
+def test_training_with_a_stop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks("checkpoints.md")[0], names)
+    assert names["metrics"]["out"] == "runs/first" and (tmp_path / "runs/first/metrics.json").exists()
+
+
 def test_a_model_becomes_an_onnx_file(tmp_path, monkeypatch):
     pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

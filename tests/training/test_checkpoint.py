@@ -340,6 +340,25 @@ def test_a_truncated_checkpoint_is_an_error(config, fewer, kept):
     assert Path(CHECKPOINT).read_bytes() == content
 
 
+def test_a_file_of_another_kind_is_an_error(config, fewer):
+    for content in (b"no checkpoint", Path(mr.__file__).read_bytes()):
+        Path(CHECKPOINT).write_bytes(content)
+        with pytest.raises(RunError, match=r"damaged .* cannot be read as safetensors: "):
+            load_checkpoint(Path(), config, fresh_state(config, fewer))
+    save_checkpoint(Path(), config, state := fresh_state(config, fewer))
+    mr.save(CHECKPOINT, state.model.state_dict())
+    with pytest.raises(RunError, match=r"damaged \(it lacks 'checksum'"):
+        load_checkpoint(Path(), config, fresh_state(config, fewer))
+
+
+def test_a_checkpoint_of_another_network_is_an_error(config, fewer):
+    """Even if the settings are the same: a later release may build it in another way."""
+    other = replace(config, model="resnet14")
+    save_checkpoint(Path(), config, fresh_state(other, fewer))
+    with pytest.raises(RunError, match=r"damaged \(load_state_dict: .*left over"):
+        load_checkpoint(Path(), config, fresh_state(config, fewer))
+
+
 def test_a_checkpoint_of_other_settings_is_an_error(config, fewer):
     save_checkpoint(Path(), replace(config, lr=0.2), fresh_state(config, fewer))
     with pytest.raises(RunError, match=r"damaged \(checkpoint.safetensors is of a run with lr 0.2, not 0.1\)"):

@@ -250,30 +250,6 @@ def test_resume_says_what_is_wrong(config):
         train(replace(config, lr=0.2, epochs=5), resume=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_a_damaged_checkpoint_is_an_error(config, content):
-    stop_after(config, 1)
-    path = Path("run/checkpoint.safetensors")
-    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    with pytest.raises(RunError, match=r"the run in run is damaged \(.*\); train it again"):
-        train(config, resume=True)
-
-
-def test_a_checkpoint_of_another_model_is_an_error(config):
-    train(replace(config, model="resnet14", epochs=1, out="other"))
-    stop_after(config, 1)
-    Path("other/checkpoint.safetensors").replace("run/checkpoint.safetensors")
-    with pytest.raises(RunError, match=r"the run in run is damaged \(load_state_dict: .*left over"):
-        train(config, resume=True)
-
-
-def test_a_checkpoint_without_notes_is_an_error(config):
-    stop_after(config, 1)
-    mr.save("run/checkpoint.safetensors", mr.load("run/checkpoint.safetensors"))
-    with pytest.raises(RunError, match=r"damaged \(it lacks 'checksum'\)"):
-        train(config, resume=True)
-
-
 def test_a_folder_that_cannot_be_made_is_an_error(config):
     Path("file").write_text("")
     with pytest.raises(RunError, match=r"^train: the run folder file.run cannot be made: "):
