@@ -66,6 +66,7 @@ OTHERS = {
     "data": "shapes", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
     "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
+    "log_gradients": True,
 }  # fmt: skip
 
 
@@ -75,11 +76,12 @@ def test_every_setting_is_an_option(settings, monkeypatch):
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
     for name, value in OTHERS.items():
-        words += ["--no-augment"] if name == "augment" else [f"--{name.replace('_', '-')}", value]
+        option = name.replace("_", "-")
+        words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", value]
     assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
 
     suggested = summary.options(Config(**OTHERS)).split()
-    assert settings(*suggested) == Config(**{**OTHERS, "save_every": 1, "workers": 0})
+    assert settings(*suggested) == Config(**{**OTHERS, "save_every": 1, "workers": 0, "log_gradients": False})
     assert summary.options(Config()) == ""
 
 
