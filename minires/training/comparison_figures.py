@@ -49,12 +49,12 @@ def write_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> 
         epochs = [row["epoch"] for row in histories[model]]
         train, test = errors[model]["train"], errors[model]["test"]
         axes.plot(epochs, train, color=colour, **THIN)
-        axes.plot(epochs, test, color=colour, **BOLD, label=f"{depth} layers, {test[-1]:.1f} %")
+        axes.plot(epochs, test, color=colour, **BOLD, label=f"{depth}: {test[-1]:.1f} %")
         axes.plot(epochs[-1:], test[-1:], color=colour, marker="o")
         axes.set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _finish(figure, path, "error in %", legend="test error at the end")
+    _finish(figure, path, "error in %", legend="layers: test error at the end")
 
 
 def write_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -> None:
@@ -75,18 +75,18 @@ def write_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) 
     figure, panels = _panels(gradients, f"{title}: gradients in the first epoch (dashed) and in the last (bold)")
     for model, depth, axes, colour in panels:
         last = gradients[model][-1]["epoch"]
-        for epoch, style, label in ((1, THIN, None), (last, BOLD, f"{depth} layers")):
+        for epoch, style, label in ((1, THIN, None), (last, BOLD, str(depth))):
             norms = by_depth(gradients[model], epoch)
             axes.plot(np.linspace(0, 1, len(norms)), norms, color=colour, label=label, **style)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("depth: 0 the first layer, 1 the last")
-    _finish(figure, path, "L2 norm of the weight's gradient")
+    _finish(figure, path, "L2 norm of the weight's gradient", legend="layers")
 
 
 def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, int, Any, str]]]:
     """Two panels with one scale; and each model with its depth, its panel, and the colour of its depth."""
-    figure = new_figure(width=10, height=4.6)
+    figure = new_figure(width=10, height=5.2)
     panels = dict(zip(PANELS, figure.subplots(1, 2, sharex=True, sharey=True), strict=True))
     for kind, axes in panels.items():
         axes.set_title(PANELS[kind], loc="left", fontsize=14)
@@ -99,10 +99,19 @@ def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, 
     return figure, [(model, depth, axes, colours[depth]) for model, depth, axes in found]
 
 
-def _finish(figure: Figure, path: Path, quantity: str, legend: str | None = None) -> None:
+def _finish(figure: Figure, path: Path, quantity: str, legend: str) -> None:
     left, _ = figure.axes
     left.set_ylabel(quantity, fontsize=12)
     for axes in figure.axes:
         if axes.lines:
-            axes.legend(title=legend, frameon=False, fontsize=12, alignment="left")
+            axes.legend(
+                title=legend,
+                frameon=False,
+                fontsize=12,
+                ncols=3,
+                handlelength=1.2,
+                columnspacing=1.2,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.13),  # below the panel, where it covers no curve
+            )
     save_figure(figure, path)

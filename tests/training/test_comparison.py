@@ -88,7 +88,7 @@ def test_a_comparison_stopped_and_continued(settings, few):
     assert nothing.models == [] and table() == before, "found again from the runs"
     for name in ("compare.png", "gradients.png"):
         with Image.open(Path("both", name)) as picture:
-            assert picture.size == (1500, 690)
+            assert picture.size == (1500, 780)
     with pytest.raises(RunError, match=r"the run in both.plain8 was started with lr 0.1, not 0.2"):
         compare([14, 8], replace(settings, lr=0.2))
     assert not Path("both/plain14").exists(), "said before anything is trained"
