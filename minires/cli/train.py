@@ -58,6 +58,9 @@ def train(
     workers: Annotated[
         int, typer.Option(metavar="N", parser=integer, help="Threads that prepare batches in advance.")
     ] = DEFAULT.workers,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Write event files for TensorBoard, too.")
+    ] = DEFAULT.tensorboard,
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 
@@ -78,7 +81,8 @@ def train(
                 raise
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
             raise KeyboardInterrupt(f"stopped by Ctrl-C; go on with: {again}") from None
-    print_summary(progress.config or config, metrics)
+    assert progress.config is not None and progress.test is not None  # the run is complete
+    print_summary(progress.config, metrics, progress.test, progress.classes)
 
 
 def _settings(context: typer.Context) -> Config:

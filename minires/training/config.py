@@ -51,6 +51,8 @@ class Config:
         Epochs between checkpoints.
     workers : int
         Threads that prepare batches in advance. They change the time that a run takes, and nothing else.
+    tensorboard : bool
+        Whether the run folder gets event files for TensorBoard, too, which takes the package tensorboardX.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Config:
     out: str | None = None
     save_every: int = 1
     workers: int = 0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in {
@@ -84,6 +87,7 @@ class Config:
             "schedule": SCHEDULES,
             "device": DEVICES,
             "augment": (True, False),
+            "tensorboard": (True, False),
         }.items():
             if getattr(self, name) not in choices:
                 among = ", ".join(map(str, choices))
@@ -113,6 +117,6 @@ class Config:
         return [
             field.name
             for field in fields(self)
-            if field.name not in ("out", "save_every", "workers")
+            if field.name not in ("out", "save_every", "workers", "tensorboard")
             and getattr(self, field.name) != getattr(other, field.name)
         ]

@@ -7,6 +7,9 @@
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
 ``confusion.png``             which test pictures were taken for what
+``classes.csv``               how it does on each class: recall, precision, F1, what it is taken for
+``mistakes.png``              the test pictures that it is most confidently wrong about, if there are any
+``tensorboard``               a folder of event files for TensorBoard, if asked for
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
 
@@ -32,6 +35,9 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
+CLASSES = "classes.csv"
+MISTAKES = "mistakes.png"
+TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 

@@ -15,15 +15,16 @@ from ..data.transforms import Normalize
 from ..errors import RunError
 from ..nn import Module
 from ..optim import Optimizer, Schedule
-from . import figures
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import Evaluation, evaluate
-from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
-from .progress import Progress
+from .folder import CONFIG, METRICS, existing_folder, new_folder, write_history, write_json
+from .progress import Progress, Several
 from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
+from .report import write_report
 from .run import description
 from .tally import Tally, history_row, result
+from .tensorboard import TensorBoard
 
 
 # Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
@@ -59,6 +60,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
         If ``config.device`` is not there.
     """
     progress = progress or Progress()
+    if config.tensorboard:
+        progress = Several([progress, TensorBoard()])
     dataset = data.load(config.data)
     manual_seed(config.seed)
     model = make_model(config, dataset)
@@ -95,11 +98,10 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
 
     if test is None:  # a complete run was resumed
         test = evaluate(model, dataset.test, normalize)
-    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
-    figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+    write_report(folder, config, dataset, history, test)
     metrics = result(config, dataset, model, history, test)
     write_json(folder / METRICS, metrics)
-    progress.end(metrics)
+    progress.end(metrics, test)
     return metrics
 
 

@@ -2,16 +2,27 @@
 
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
+from stripes import CLASSES
 
+from minires import data
 from minires.cli import output, progress, summary
 from minires.cli import train as train_module
 from minires.errors import DeviceError
-from minires.training import Config
+from minires.training import Config, loop
 
-FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
+FILES = (
+    "model.safetensors",
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "confusion.png",
+    "classes.csv",
+)
 
 
 def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
@@ -34,6 +45,41 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     assert "(always the same answer: 33.3 %)" in result.out
     assert f"minires evaluate '{out}'" in result.out, "a folder with a space is quoted"
     assert "minires train --model resnet8" in result.out
+
+
+def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
+    """Neither is the data set read, nor the network tested, once more for it."""
+    loads, tests = [], []
+    load, evaluate = data.load, loop.evaluate
+    monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
+    monkeypatch.setattr(loop, "evaluate", lambda *given: tests.append(evaluate(*given)) or tests[-1])
+    result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run")
+    assert result.status == 0 and loads == ["digits"] and len(tests) == 2
+    last = tests[-1]
+    assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 pictures wrong" in result.out
+    assert f"confused most  {summary.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
+
+
+def test_a_run_watched_in_tensorboard_stays_so_when_it_is_resumed(minires, tmp_path):
+    pytest.importorskip("tensorboardX")
+    options = ["--epochs", 1, "--batch-size", 30, "--out", tmp_path]
+    assert minires("train", *options, "--tensorboard").status == 0
+    events = tmp_path / "tensorboard"
+    assert len(list(events.iterdir())) == 1
+    assert minires("train", "--resume", "--out", tmp_path).status == 0
+    assert len(list(events.iterdir())) == 2
+    assert minires("train", "--resume", "--no-tensorboard", "--out", tmp_path).status == 0
+    assert len(list(events.iterdir())) == 2
+
+
+def test_a_missing_tensorboard_is_one_sentence(minires, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = minires("train", "--tensorboard", "--out", tmp_path / "run")
+    assert result.status == 1 and result.out == "" and not (tmp_path / "run").exists()
+    assert result.err == (
+        "minires train: --tensorboard needs the package tensorboardX, which is not installed: "
+        "pip install 'minires[tensorboard]', or pip install tensorboardX.\n"
+    )
 
 
 def test_the_defaults_are_those_of_the_settings(minires, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def test_json_and_back():
 
 def test_differences_are_those_that_change_the_outcome():
     config = Config()
-    assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2)) == []
+    assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2, tensorboard=True)) == []
     assert config.differences(replace(config, lr=0.2, seed=3)) == ["lr", "seed"]
     assert config.differences(replace(config, cutout=4, mixup=0.2)) == ["cutout", "mixup"]
 
@@ -34,6 +34,7 @@ def test_differences_are_those_that_change_the_outcome():
         ({"schedule": "linear"}, "no schedule 'linear'; choose one of cosine, onecycle, step, multistep, constant"),
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
         ({"augment": "yes"}, "no augment 'yes'"),
+        ({"tensorboard": "yes"}, "no tensorboard 'yes'"),
         ({"epochs": 0}, "epochs is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
