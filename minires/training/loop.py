@@ -61,7 +61,7 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     """
     progress = progress or Progress()
     if config.tensorboard:
-        progress = Several([progress, TensorBoard()])
+        progress = Several([TensorBoard(), progress])
     dataset = data.load(config.data)
     manual_seed(config.seed)
     model = make_model(config, dataset)
