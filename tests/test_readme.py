@@ -31,6 +31,14 @@ def test_published_weights_load_and_misfit_as_it_says(monkeypatch):
     assert str(caught.value) == " ".join(shown.split())
 
 
+def test_the_settings_it_shows_are_those_of_the_file(tmp_path):
+    from minires.training import read_settings
+
+    shown = tmp_path / "shown.toml"
+    shown.write_text(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0], encoding="utf-8")
+    assert read_settings(shown) == read_settings(ROOT / "experiments" / "cifar10_short.toml")
+
+
 def test_the_classes_it_shows_are_those_of_the_source():
     """Without type hints and docstrings, which a slide has no room for."""
     shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]

@@ -72,8 +72,10 @@ def options(config: Config) -> str:
     words = []
     for name in config.differences(Config()):
         option, value = name.replace("_", "-"), getattr(config, name)
-        if name != "model":
-            words.append(f"--no-{option}" if value is False else f"--{option} {value}")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif name != "model":
+            words.append(f"--{option} {shlex.quote(printable(str(value)))}")
     return " ".join(words)
 
 

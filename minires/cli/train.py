@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,54 +13,97 @@ from .. import data as datasets
 from .. import models
 from ..backend import DEVICES, check_device
 from ..errors import ArgumentError
-from ..training import SCHEDULES, Config
+from ..training import OPTIMIZERS, SCHEDULES, Config, read_settings
 from ..training.folder import CONFIG, load_config
 from .numbers import integer, number
 
 DEFAULT = Config()
+DATA, NETWORK, OPTIMISATION, AUGMENTATION, RUN = "Data", "Network", "Optimisation", "Augmentation", "Run"
+
+
+def _one_of(choices: Iterable[str], panel: str, help: str = "") -> Any:
+    return typer.Option(metavar="NAME", help=f"{help}One of {', '.join(choices)}.", rich_help_panel=panel)
+
+
+def _integer(panel: str, help: str) -> Any:
+    return typer.Option(metavar="N", parser=integer, help=help, rich_help_panel=panel)
+
+
+def _number(panel: str, help: str, default: str | None = None) -> Any:
+    return typer.Option(metavar="X", parser=number, help=help, show_default=default or True, rich_help_panel=panel)
+
+
+def _by_optimizer(name: str) -> str:
+    """E.g. ``sgd 0.1, adam 0.001, adamw 0.001``."""
+    return ", ".join(f"{optimizer} {defaults[name]:g}" for optimizer, defaults in OPTIMIZERS.items())
 
 
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(models.names())}.")] = DEFAULT.model,
-    data: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(datasets.names())}.")] = DEFAULT.data,
-    epochs: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Passes over the training pictures.")
-    ] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(metavar="N", parser=integer, help="Pictures a step.")] = DEFAULT.batch_size,
+    data: Annotated[str, _one_of(datasets.names(), DATA)] = DEFAULT.data,
+    model: Annotated[str, _one_of(models.names(), NETWORK)] = DEFAULT.model,
+    epochs: Annotated[int, _integer(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
+    batch_size: Annotated[int, _integer(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
+    optimizer: Annotated[str, _one_of(OPTIMIZERS, OPTIMISATION)] = DEFAULT.optimizer,
     lr: Annotated[
-        float, typer.Option(metavar="X", parser=number, help="The highest learning rate of the schedule.")
+        float, _number(OPTIMISATION, "The highest learning rate of the schedule.", _by_optimizer("lr"))
     ] = DEFAULT.lr,
-    schedule: Annotated[
-        str,
-        typer.Option(metavar="NAME", help=f"How the learning rate changes: one of {', '.join(SCHEDULES)}."),
-    ] = DEFAULT.schedule,
+    schedule: Annotated[str, _one_of(SCHEDULES, OPTIMISATION, "How the learning rate changes. ")] = DEFAULT.schedule,
+    warmup: Annotated[float, _number(OPTIMISATION, "Epochs in which the learning rate rises.")] = DEFAULT.warmup,
+    momentum: Annotated[float, _number(OPTIMISATION, "Of sgd; of the others, the first beta.")] = DEFAULT.momentum,
+    weight_decay: Annotated[
+        float, _number(OPTIMISATION, "How strongly weights are drawn to zero.", _by_optimizer("weight_decay"))
+    ] = DEFAULT.weight_decay,
+    clip: Annotated[
+        float, _number(OPTIMISATION, "The largest norm of all gradients together; 0 for any.")
+    ] = DEFAULT.clip,
+    ema: Annotated[
+        float, _number(OPTIMISATION, "Test and keep the average of the weights with this decay; 0 for none.")
+    ] = DEFAULT.ema,
+    label_smoothing: Annotated[
+        float, _number(OPTIMISATION, "The part of each target that all classes share.")
+    ] = DEFAULT.label_smoothing,
     augment: Annotated[
-        bool, typer.Option("--augment/--no-augment", help="Change training pictures at random, as their data allows.")
+        bool,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Change training pictures at random, as their data allows.",
+            rich_help_panel=AUGMENTATION,
+        ),
     ] = DEFAULT.augment,
     cutout: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Cut a square of N pixels a side out of training pictures.")
+        int, _integer(AUGMENTATION, "Cut a square of N pixels a side out of training pictures.")
     ] = DEFAULT.cutout,
     mixup: Annotated[
-        float, typer.Option(metavar="A", parser=number, help="Mix training pictures in pairs, by shares of Beta(A, A).")
+        float, _number(AUGMENTATION, "Mix training pictures in pairs, by shares of Beta(X, X).")
     ] = DEFAULT.mixup,
-    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = DEFAULT.device,
-    seed: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="The same seed gives the same network.")
-    ] = DEFAULT.seed,
+    config_file: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings from a TOML file, or the config.json of a run. Options on the command line win.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    device: Annotated[str, _one_of(DEVICES, RUN)] = DEFAULT.device,
+    seed: Annotated[int, _integer(RUN, "The same seed gives the same network.")] = DEFAULT.seed,
     out: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="The run folder.", show_default="runs/MODEL-DATA-seedN"),
+        typer.Option(
+            metavar="FOLDER", help="The run folder.", show_default="runs/MODEL-DATA-seedN", rich_help_panel=RUN
+        ),
     ] = DEFAULT.out,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
-    save_every: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Epochs between checkpoints.")
-    ] = DEFAULT.save_every,
-    workers: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Threads that prepare batches in advance.")
-    ] = DEFAULT.workers,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in the folder stopped.", rich_help_panel=RUN)
+    ] = False,
+    save_every: Annotated[int, _integer(RUN, "Epochs between checkpoints.")] = DEFAULT.save_every,
+    workers: Annotated[int, _integer(RUN, "Threads that prepare batches in advance.")] = DEFAULT.workers,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard/--no-tensorboard", help="Write event files for TensorBoard, too.")
+        bool,
+        typer.Option(
+            "--tensorboard/--no-tensorboard", help="Write event files for TensorBoard, too.", rich_help_panel=RUN
+        ),
     ] = DEFAULT.tensorboard,
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
@@ -86,18 +130,19 @@ def train(
 
 
 def _settings(context: typer.Context) -> Config:
-    """The settings of the command line. A run that is resumed keeps its own, unless others are given."""
-    options = {name: value for name, value in context.params.items() if name != "resume"}
-    start: Config | None = None
-    if context.params["resume"] and options["out"] and (Path(options["out"]) / CONFIG).is_file():
-        start = load_config(Path(options["out"]))  # where there is no run, train says so
+    """The settings on the command line, then those of ``--config``. A run that is resumed keeps its own otherwise."""
+    file = context.params["config_file"]
+    given = read_settings(file) if file is not None else {}
+    for field in fields(Config):
+        if _is_given(context, field.name):
+            given[field.name] = context.params[field.name]
     try:
-        if start is None:
-            return Config(**options)
-        return replace(start, **{name: value for name, value in options.items() if _is_given(context, name)})
+        if context.params["resume"] and given.get("out") and (Path(given["out"]) / CONFIG).is_file():
+            return replace(load_config(Path(given["out"])), **given)
+        return Config(**given)  # where there is no run to resume, train says so
     except ArgumentError as error:
         message = str(error)
-        for name in options:  # "train: batch_size is 0; ..." becomes "--batch-size is 0; ..."
+        for name in given:  # "train: batch_size is 0; ..." becomes "--batch-size is 0; ..."
             message = message.replace(f"train: {name} is ", f"--{name.replace('_', '-')} is ")
         raise ArgumentError(message) from error
 

@@ -11,6 +11,13 @@ from ..backend import DEVICES
 from ..errors import ArgumentError
 
 SCHEDULES = ("cosine", "onecycle", "step", "multistep", "constant")
+#: What is meant where no learning rate or weight decay is given. Those of Adam and AdamW are PyTorch's.
+OPTIMIZERS = {
+    "sgd": {"lr": 0.1, "weight_decay": 5e-4},
+    "adam": {"lr": 1e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "weight_decay": 1e-2},
+}
+BY_OPTIMIZER: Any = None  # no number yet: one of those takes its place
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,23 @@ class Config:
         One of ``minires.data.names()``.
     epochs, batch_size : int
         Passes over the training pictures, and pictures a step.
-    lr : float
-        The highest learning rate of the schedule.
+    optimizer : {"sgd", "adam", "adamw"}
+        SGD is with Nesterov's momentum.
+    lr : float, optional
+        The highest learning rate of the schedule; by default 0.1 for "sgd", and 0.001 for the others.
     schedule : {"cosine", "onecycle", "step", "multistep", "constant"}
         How the learning rate changes, batch by batch: see :func:`minires.training.recipe.make_schedule`.
     warmup : float
         Epochs in which the learning rate rises from a tenth. "onecycle" has its own rise, and needs none.
-    momentum, weight_decay : float
-        Of SGD with Nesterov's momentum (plain SGD for a momentum of 0).
+    momentum : float
+        Of SGD, which is plain for a momentum of 0; of Adam, the first beta.
+    weight_decay : float, optional
+        By default 5e-4 for "sgd", 0 for "adam", and 0.01 for "adamw".
+    clip : float
+        The largest L2 norm of all gradients together, see :func:`minires.optim.clip_grad_norm`; 0 for any.
+    ema : float
+        The decay of a moving average of the weights, see :class:`minires.optim.EMA`; 0 for none. With it, the averaged
+        network is the one that is tested and saved as ``model.safetensors``.
     label_smoothing : float
         The part of each target that all classes share.
     augment : bool
@@ -64,11 +80,14 @@ class Config:
     data: str = "digits"
     epochs: int = 20
     batch_size: int = 64
-    lr: float = 0.1
+    optimizer: str = "sgd"
+    lr: float = BY_OPTIMIZER
     schedule: str = "cosine"
     warmup: float = 2.0
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float = BY_OPTIMIZER
+    clip: float = 0.0
+    ema: float = 0.0
     label_smoothing: float = 0.0
     augment: bool = True
     cutout: int = 0
@@ -84,22 +103,27 @@ class Config:
         for name, choices in {
             "model": models.names(),
             "data": data.names(),
+            "optimizer": tuple(OPTIMIZERS),
             "schedule": SCHEDULES,
             "device": DEVICES,
-            "augment": (True, False),
-            "tensorboard": (True, False),
         }.items():
             if getattr(self, name) not in choices:
                 among = ", ".join(map(str, choices))
                 raise ArgumentError(f"train: there is no {name} {getattr(self, name)!r}; choose one of {among}.")
+        for name, default in OPTIMIZERS[self.optimizer].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        for name in ("augment", "tensorboard"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"train: {name} is {getattr(self, name)!r}; it must be True or False.")
         minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0}
         for name, minimum in minima.items():
             checks.integer("train", getattr(self, name), name, minimum)
         checks.positive("train", self.lr, "lr")
-        for name in ("warmup", "weight_decay", "mixup"):
+        for name in ("warmup", "weight_decay", "clip", "mixup"):
             checks.not_negative("train", getattr(self, name), name)
-        checks.fraction("train", self.label_smoothing, "label_smoothing", below_one=True)
-        checks.fraction("train", self.momentum, "momentum", below_one=True)
+        for name in ("momentum", "ema", "label_smoothing"):
+            checks.fraction("train", getattr(self, name), name, below_one=True)
         if self.out is not None and (not isinstance(self.out, str) or not self.out):
             raise ArgumentError(f"train: out is {self.out!r}; it must be a string, the path of a folder.")
 

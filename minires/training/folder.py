@@ -2,7 +2,7 @@
 
 ============================  ==========================================================================
 ``config.json``               the settings, and what it takes to use the model without its data set
-``model.safetensors``         the weights after the last epoch
+``model.safetensors``         the weights after the last epoch, or with ``ema`` their average
 ``history.csv``               a row an epoch: learning rate at its start, losses, accuracies, seconds
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs

@@ -14,13 +14,13 @@ from ..data import Loader
 from ..data.transforms import Normalize
 from ..errors import RunError
 from ..nn import Module
-from ..optim import Optimizer, Schedule
+from ..optim import EMA, Optimizer, Schedule, clip_grad_norm
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, METRICS, existing_folder, new_folder, write_history, write_json
 from .progress import Progress, Several
-from .recipe import forward, make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
 from .report import write_report
 from .run import description
 from .tally import Tally, history_row, result
@@ -77,27 +77,29 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     )
     optimizer = make_optimizer(config, model)
     schedule = make_schedule(config, optimizer, batches=len(loader))
+    ema = make_ema(config, model)
+    tested = model if ema is None else ema.module
 
     config = existing_folder(config) if resume else new_folder(config)
     folder = Path(str(config.out))
-    history = load_checkpoint(folder, model, optimizer, schedule) if resume else []
+    history = load_checkpoint(folder, model, optimizer, schedule, ema) if resume else []
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
     progress.start(config, model, dataset, start_epoch=len(history) + 1)
     test: Evaluation | None = None
     for epoch in range(len(history) + 1, config.epochs + 1):
         lr = schedule.get_last_lr()[0]
-        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, progress)
-        test = evaluate(model, dataset.test, normalize)
+        tally = train_epoch(config, epoch, model, loader, optimizer, schedule, ema, progress)
+        test = evaluate(tested, dataset.test, normalize)
         require_finite(test.loss, f"the test after epoch {epoch}", config)
         history.append(history_row(epoch, lr, tally, test))
         write_history(folder, history)
         if epoch % config.save_every == 0 or epoch == config.epochs:
-            save_checkpoint(folder, model, optimizer, schedule, history)
+            save_checkpoint(folder, model, optimizer, schedule, ema, history)
         progress.epoch(epoch, history[-1])
 
     if test is None:  # a complete run was resumed
-        test = evaluate(model, dataset.test, normalize)
+        test = evaluate(tested, dataset.test, normalize)
     write_report(folder, config, dataset, history, test)
     metrics = result(config, dataset, model, history, test)
     write_json(folder / METRICS, metrics)
@@ -112,6 +114,7 @@ def train_epoch(
     loader: Loader,
     optimizer: Optimizer,
     schedule: Schedule,
+    ema: EMA | None,
     progress: Progress,
 ) -> Tally:
     """One pass over the training pictures: forward, loss, backward, step, for each batch."""
@@ -120,11 +123,17 @@ def train_epoch(
     tally = Tally()
     for batch, (pictures, labels) in enumerate(loader, start=1):
         logits, loss = forward(config, model, pictures, labels)  # (B, K) and one number
-        require_finite(loss.item(), f"epoch {epoch}, batch {batch} of {len(loader)}", config)
+        where = f"epoch {epoch}, batch {batch} of {len(loader)}"
+        require_finite(loss.item(), where, config)
         optimizer.zero_grad()
         loss.backward()
+        if config.clip:
+            norm = clip_grad_norm(optimizer.parameters, config.clip)
+            require_finite(norm, where, config, what="the norm of the gradients")
         optimizer.step()
         schedule.step()
+        if ema is not None:
+            ema.update()
 
         tally.add(loss, logits, labels)
         pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
@@ -132,7 +141,7 @@ def train_epoch(
     return tally
 
 
-def require_finite(loss: float, where: str, config: Config) -> None:
-    """Raise RunError if ``loss`` is NaN or infinite: no later step could mend the weights."""
-    if not math.isfinite(loss):
-        raise RunError(f"training stopped at {where}: the loss is {loss}; lower --lr (it is {config.lr:g}).")
+def require_finite(value: float, where: str, config: Config, what: str = "the loss") -> None:
+    """Raise RunError if ``value`` is NaN or infinite: no later step could mend the weights."""
+    if not math.isfinite(value):
+        raise RunError(f"training stopped at {where}: {what} is {value}; lower --lr (it is {config.lr:g}).")

@@ -46,8 +46,17 @@ def forward(config: Config, model: Module, pictures: Array, labels: Array) -> tu
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
-    """SGD with Nesterov's momentum; weight decay on every parameter, as in He et al."""
-    return optim.SGD(model.parameters(), config.lr, config.momentum, config.weight_decay, nesterov=config.momentum > 0)
+    """The optimiser that ``config`` names; weight decay is on every parameter, as in He et al."""
+    options = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return optim.SGD(model.parameters(), momentum=config.momentum, nesterov=config.momentum > 0, **options)
+    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
+    return kind(model.parameters(), betas=(config.momentum, 0.999), **options)
+
+
+def make_ema(config: Config, model: Module) -> optim.EMA | None:
+    """The average of the weights, if one is wanted. It starts from the weights that the model has now."""
+    return optim.EMA(model, config.ema) if config.ema else None
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, batches: int) -> optim.Schedule:

@@ -20,6 +20,7 @@ from .folder import CONFIG, MODEL, damaged, read_json
 from .recipe import model_options
 
 LARGEST_PICTURE = 1 << 24  # values
+NOTES = ("model_options", "classes", "picture_shape", "mean", "std", "minires")  # in config.json, beside the settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import fields
 
 import pytest
 from rich.console import Console
@@ -82,17 +83,90 @@ def test_a_missing_tensorboard_is_one_sentence(minires, tmp_path, monkeypatch):
     )
 
 
-def test_the_defaults_are_those_of_the_settings(minires, tmp_path, monkeypatch):
+@pytest.fixture
+def settings(minires, tmp_path, monkeypatch):
+    """``settings("--lr", 3)`` gives the settings that a run would have, without training, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     seen = []
 
     def train(config, resume, progress):
-        seen.append((config, resume))
+        seen.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minires.training.train", train)
-    assert minires("train").status == 130
-    assert seen == [(Config(), False)]
+    def run(*words):
+        monkeypatch.setattr("minires.training.train", train)
+        assert minires("train", *words).status == 130
+        return seen[-1]
+
+    return run
+
+
+def test_the_defaults_are_those_of_the_settings(settings):
+    assert settings() == Config()
+    assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
+
+
+# A value other than the default for every setting, but for the network and the folder.
+OTHERS = {
+    "data": "shapes", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
+    "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
+    "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
+    "tensorboard": True,
+}  # fmt: skip
+
+
+def test_every_setting_is_an_option(settings, monkeypatch):
+    """And the next command that is suggested has all of those that change the outcome."""
+    assert {*OTHERS, "model", "out"} == {field.name for field in fields(Config)}
+    monkeypatch.setattr(train_module, "check_device", lambda device: None)
+    words = []
+    for name, value in OTHERS.items():
+        option = name.replace("_", "-")
+        words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", value]
+    assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
+
+    suggested = summary.options(Config(**OTHERS)).split()
+    assert settings(*suggested) == Config(**{**OTHERS, "save_every": 1, "workers": 0, "tensorboard": False})
+    assert summary.options(Config()) == ""
+
+
+def test_help_sorts_the_options(minires):
+    shown = minires("train", "--help").out
+    places = [shown.index(f"─ {panel} ─") for panel in ("Data", "Network", "Optimisation", "Augmentation", "Run")]
+    assert places == sorted(places)
+    assert all(f"--{field.name.replace('_', '-')} " in shown for field in fields(Config))
+
+
+def test_the_command_line_comes_before_the_file(settings, run_folder, tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('lr = 0.3\nepochs = 7\naugment = false\nschedule = "step"\n')
+    assert settings("--config", file) == Config(lr=0.3, epochs=7, augment=False, schedule="step")
+    expected = Config(lr=0.1, epochs=7, augment=True, schedule="step", seed=4)
+    assert settings("--config", file, "--lr", 0.1, "--augment", "--seed", 4) == expected, "be it with a default"
+
+    repeated = settings("--config", run_folder / "config.json", "--seed", 1)
+    assert repeated == Config(epochs=4, batch_size=10, seed=1), "in a folder of its own"
+    resumed = settings("--config", file, "--resume", "--out", run_folder)
+    assert (resumed.lr, resumed.batch_size, resumed.out) == (0.3, 10, str(run_folder)), "train refuses another lr"
+
+
+def test_what_is_wrong_in_a_file_is_one_sentence(minires, tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("epoch = 3")
+    result = minires("train", "--config", file)
+    assert result.status == 2 and result.out == ""
+    assert result.err.startswith(f"minires train: {file}: there is no setting 'epoch'; did you mean 'epochs'? ")
+    file.write_text("lr = -1")
+    assert minires("train", "--config", file).err == f"minires train: {file}: lr is -1; it must be a number > 0.\n"
+    file.write_text("lr = 1")
+    assert (
+        minires("train", "--config", file, "--lr", -2).err == "minires train: --lr is -2.0; it must be a number > 0.\n"
+    )
+    file.write_text("lr")
+    result = minires("train", "--config", file)
+    assert result.status == 1 and f"{file} cannot be read as TOML: " in result.err and result.err.count("\n") == 1
+    result = minires("train", "--config", tmp_path / "nothing.toml")
+    assert result.status == 1 and "nothing.toml cannot be read as TOML: there is no such file." in result.err
 
 
 def test_a_missing_gpu_is_noticed_before_the_data_is_loaded(minires, monkeypatch, tmp_path):

@@ -24,6 +24,29 @@ def test_differences_are_those_that_change_the_outcome():
     assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2, tensorboard=True)) == []
     assert config.differences(replace(config, lr=0.2, seed=3)) == ["lr", "seed"]
     assert config.differences(replace(config, cutout=4, mixup=0.2)) == ["cutout", "mixup"]
+    assert config.differences(replace(config, clip=1.0, ema=0.9, label_smoothing=0.1)) == [
+        "clip",
+        "ema",
+        "label_smoothing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr", "weight_decay"), [("sgd", 0.1, 5e-4), ("adam", 1e-3, 0.0), ("adamw", 1e-3, 0.01)]
+)
+def test_each_optimizer_has_its_own_defaults(optimizer, lr, weight_decay):
+    config = Config(optimizer=optimizer)
+    assert (config.lr, config.weight_decay) == (lr, weight_decay)
+    given = Config(optimizer=optimizer, lr=0.5, weight_decay=0.25)
+    assert (given.lr, given.weight_decay) == (0.5, 0.25)
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_a_run_of_an_earlier_release_was_trained_with_sgd():
+    stored = Config(lr=0.3).to_json()
+    for name in ("optimizer", "clip", "ema"):
+        del stored[name]
+    assert Config.from_json(stored) == Config(lr=0.3)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +56,10 @@ def test_differences_are_those_that_change_the_outcome():
         ({"data": "cats"}, "no data 'cats'; choose one of digits"),
         ({"schedule": "linear"}, "no schedule 'linear'; choose one of cosine, onecycle, step, multistep, constant"),
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
-        ({"augment": "yes"}, "no augment 'yes'"),
-        ({"tensorboard": "yes"}, "no tensorboard 'yes'"),
+        ({"optimizer": "lion"}, "no optimizer 'lion'; choose one of sgd, adam, adamw"),
+        ({"augment": "yes"}, "augment is 'yes'; it must be True or False"),
+        ({"augment": 1}, "augment is 1"),
+        ({"tensorboard": "yes"}, "tensorboard is 'yes'; it must be True or False"),
         ({"epochs": 0}, "epochs is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
@@ -48,6 +73,10 @@ def test_differences_are_those_that_change_the_outcome():
         ({"warmup": -1}, "warmup is -1"),
         ({"momentum": 1.0}, r"momentum is 1.0; it must lie in \[0, 1\)"),
         ({"weight_decay": -1e-4}, "weight_decay is -0.0001"),
+        ({"clip": -1}, "clip is -1; it must be a number >= 0"),
+        ({"clip": float("inf")}, "clip is inf"),
+        ({"ema": 1.0}, r"ema is 1.0; it must lie in \[0, 1\)"),
+        ({"ema": "yes"}, "ema is 'yes'"),
         ({"label_smoothing": 1}, r"label_smoothing is 1; it must lie in \[0, 1\)"),
         ({"out": ""}, "out is ''; it must be a string, the path of a folder"),
         ({"out": 3}, "out is 3"),
@@ -89,6 +118,15 @@ def test_optimizer_has_the_settings():
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.03, 0.8, 1e-3, True)
     (group,) = make_optimizer(replace(config, momentum=0.0), mr.nn.Linear(2, 2)).param_groups
     assert not group["nesterov"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", mr.optim.Adam), ("adamw", mr.optim.AdamW)])
+def test_momentum_is_the_first_beta_of_adam(name, kind):
+    config = Config(optimizer=name, lr=0.03, momentum=0.8, weight_decay=1e-3, schedule="constant", warmup=0)
+    optimizer = make_optimizer(config, mr.nn.Linear(2, 2))
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.03, (0.8, 0.999), 1e-3)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

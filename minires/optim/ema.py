@@ -1,0 +1,96 @@
+"""EMA: a moving average of a model's weights, which is often better than the weights themselves."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from .. import checks
+from ..errors import StateDictError
+from ..nn import Module
+
+
+class EMA:
+    """A copy of a model that holds the exponential moving average of its weights.
+
+    The weights of single steps scatter about a good place; their average is closer to it (Polyak and Juditsky 1992;
+    Tarvainen and Valpola, arXiv 1703.01780). Training goes on with the model itself, tests are for ``module``.
+
+    After each step, average = d * average + (1 - d) * weights, where d = min(decay, (1 + t) / (10 + t)) at update
+    t = 0, 1, ...: as TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. So the random weights of the
+    beginning are soon forgotten, even by a decay that is long for a short run.
+
+    The running statistics of batch norm are averaged in the same way: statistics of the last weights would belong to
+    another network, and PyTorch's ``update_bn``, which collects them anew, is another pass over the training pictures.
+
+    Parameters
+    ----------
+    model : Module
+        Complete: layers that are added later are not averaged.
+    decay : float
+        In [0, 1). About 1 / (1 - decay) steps are averaged.
+
+    Attributes
+    ----------
+    module : Module
+        The averaged model, in evaluation mode.
+    updates : int
+        How often ``update()`` was called.
+
+    Raises
+    ------
+    ArgumentError
+        For another decay.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> model = mr.nn.Linear(1, 1, bias=False)
+    >>> model.weight.data[:] = 0.0
+    >>> ema = mr.optim.EMA(model, decay=0.99)
+    >>> for weight in (1.0, 2.0):  # steps of an optimiser
+    ...     model.weight.data[:] = weight
+    ...     ema.update()
+    >>> ema.module.weight  # 0.9 after the first, then 2/11 of that and 9/11 of the second
+    tensor([[1.8]])
+    """
+
+    def __init__(self, model: Module, decay: float) -> None:
+        self.decay = checks.fraction("EMA", decay, "decay", below_one=True)
+        self.module = copy.deepcopy(model).requires_grad_(False).eval()
+        self.module.zero_grad()
+        self.updates = 0
+        averages, latest = ([*m.parameters(), *(b for _, b in m.named_buffers())] for m in (self.module, model))
+        self._pairs = list(zip(averages, latest, strict=True))
+
+    def update(self) -> None:
+        """Take the present weights of the model into the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for average, latest in self._pairs:
+            if average.dtype.kind == "f":
+                average.data += (1 - decay) * (latest.data - average.data)
+            else:  # a count has no average
+                average.data = latest.data.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what a checkpoint needs: ``"arrays"``, those of the averaged model by name, and ``"updates"``."""
+        return {"arrays": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` returned.
+
+        Raises
+        ------
+        StateDictError
+            If it belongs to another model; nothing is changed then.
+        """
+        if set(state_dict) != {"arrays", "updates"}:
+            raise StateDictError(f"EMA: the state must hold 'arrays' and 'updates'; it holds {sorted(state_dict)}.")
+        updates = int(state_dict["updates"])
+        self.module.load_state_dict(state_dict["arrays"])
+        self.updates = updates
+
+    def __repr__(self) -> str:
+        return f"EMA({type(self.module).__name__}, decay={self.decay}, updates={self.updates})"
