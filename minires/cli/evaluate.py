@@ -11,7 +11,8 @@ from .output import counted, percent, print_table, printable, times
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..training import Evaluation, Run
+    from ..training import Run
+    from ..training.classes import ClassRow
 
 
 def evaluate(
@@ -23,6 +24,7 @@ def evaluate(
     """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
     from .. import data as datasets
     from .. import training
+    from ..training.classes import class_table
 
     trained = training.load_run(run)
     dataset = datasets.load(data or trained.config.data)
@@ -34,8 +36,8 @@ def evaluate(
     print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
     print(f"loss      {result.loss:.4f}\n")
     print_table(
-        ["class", ">pictures", ">right", ">recall", ">precision", "most often taken for"],
-        class_rows(result, dataset.classes),
+        ["class", ">pictures", ">right", ">recall", ">precision", ">F1", "most often taken for"],
+        map(cells, class_table(result.confusion, dataset.classes)),
     )
 
 
@@ -53,16 +55,8 @@ def check_fits(run: Run, dataset: Dataset) -> None:
         )
 
 
-def class_rows(result: Evaluation, classes: tuple[str, ...]) -> list[list[str]]:
-    """A row for each class: how many, how many right, recall, precision, and the class it is confused with."""
-    rows = []
-    for number, name in enumerate(classes):
-        of_class, taken_for_class = result.confusion[number], result.confusion[:, number]
-        right = int(of_class[number])
-        recall = percent(right / of_class.sum()) if of_class.sum() else "-"
-        precision = percent(right / taken_for_class.sum()) if taken_for_class.sum() else "-"
-        mistakes = of_class.copy()
-        mistakes[number] = 0
-        mistaken_for = f"{classes[mistakes.argmax()]} ({times(int(mistakes.max()))})" if mistakes.any() else ""
-        rows.append([name, f"{of_class.sum():,}", f"{right:,}", recall, precision, mistaken_for])
-    return rows
+def cells(row: ClassRow) -> list[str]:
+    """A row of the table of classes as it is printed; a dash stands for a ratio of nothing to nothing."""
+    ratios = ["-" if ratio is None else percent(ratio) for ratio in (row.recall, row.precision, row.f1)]
+    taken_for = f"{printable(row.taken_for)} ({times(row.times)})" if row.times else ""
+    return [printable(row.name), f"{row.pictures:,}", f"{row.right:,}", *ratios, taken_for]

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from ..data import Dataset
 from ..errors import sizes
 from ..nn import Module
-from ..training import Config, Progress
+from ..training import Config, Evaluation, Progress
 from .output import counted, percent
 
 HEADER = "epoch      train loss  accuracy   test loss  accuracy        lr   seconds"
@@ -24,10 +24,15 @@ class TrainingProgress(Progress):
     ----------
     config : Config or None
         That of the run, once it has started, with its folder.
+    classes : tuple of str
+    test : Evaluation or None
+        The last test of the run, once it is complete.
     """
 
     def __init__(self, console: Console) -> None:
         self.config: Config | None = None
+        self.classes: tuple[str, ...] = ()
+        self.test: Evaluation | None = None
         self._console = console
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -50,7 +55,7 @@ class TrainingProgress(Progress):
             self._bar.stop()
 
     def start(self, config: Config, model: Module, dataset: Dataset, start_epoch: int) -> None:
-        self.config = config
+        self.config, self.classes = config, dataset.classes
         parameters = sum(parameter.size for parameter in model.parameters())
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "as they are"
         self._print(f"{config.model}: {counted(parameters, 'parameter')}, seed {config.seed}, on {config.device}")
@@ -97,6 +102,9 @@ class TrainingProgress(Progress):
     def stopping(self) -> None:
         """Say that Ctrl-C was understood."""
         self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once, and saves nothing")
+
+    def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
+        self.test = test
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import data, models
-from ..training import Config, Evaluation, evaluate, load_run
+from .. import models
+from ..training import Config, Evaluation
 from .output import counted, percent, printable, times
 
 
-def print_summary(config: Config, metrics: dict[str, Any]) -> None:
-    """Show the network in the run folder as it does on the test pictures.
+def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:
+    """Say how the network does on the test pictures, and how to go on.
 
     Parameters
     ----------
@@ -22,16 +22,18 @@ def print_summary(config: Config, metrics: dict[str, Any]) -> None:
         Of a complete run, with its folder.
     metrics : dict
         What ``metrics.json`` holds.
+    test : Evaluation
+        That of the last epoch.
+    classes : tuple of str
     """
-    run = load_run(str(config.out))
-    test = data.load(config.data).test
-    result = evaluate(run.model.to(config.device), test, run.normalize)
-    largest_class = np.bincount(test.labels).max() / len(test)
-    wrong = f"{result.errors:,} of {counted(len(test), 'picture')} wrong"
+    pictures_of_class = test.confusion.sum(axis=1)
+    total = int(pictures_of_class.sum())
+    wrong = f"{test.errors:,} of {counted(total, 'picture')} wrong"
+    guess = percent(pictures_of_class.max() / total)
 
     print("\nwhat it learned")
-    print(f"  test accuracy  {percent(result.accuracy)}, {wrong} (always the same answer: {percent(largest_class)})")
-    print(f"  confused most  {most_confused(result, run.classes) or 'nothing'}")
+    print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always the same answer: {guess})")
+    print(f"  confused most  {most_confused(test, classes) or 'nothing'}")
     print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} pictures/s")
     print(f"  run folder     {printable(str(config.out))}")
     print("\nwhat to try next")
@@ -45,7 +47,7 @@ def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) 
     np.fill_diagonal(mistakes, 0)
     most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
     return ", ".join(
-        f"{classes[true]} taken for {classes[taken]} ({times(int(mistakes[true, taken]))})"
+        f"{printable(classes[true])} taken for {printable(classes[taken])} ({times(int(mistakes[true, taken]))})"
         for true, taken in zip(*np.unravel_index(most, mistakes.shape), strict=True)
         if mistakes[true, taken]
     )

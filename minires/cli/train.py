@@ -106,6 +106,12 @@ def train(
             "--log-gradients", help="Write the norm of each layer's gradient, epoch by epoch.", rich_help_panel=RUN
         ),
     ] = DEFAULT.log_gradients,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard/--no-tensorboard", help="Write event files for TensorBoard, too.", rich_help_panel=RUN
+        ),
+    ] = DEFAULT.tensorboard,
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 
@@ -128,7 +134,8 @@ def train(
             saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
             raise stop.interrupt(f"stopped by {stop.name}{saved}; go on with: {again}") from None
-    print_summary(progress.config or config, metrics)
+    assert progress.config is not None and progress.test is not None  # the run is complete
+    print_summary(progress.config, metrics, progress.test, progress.classes)
 
 
 def _settings(context: typer.Context) -> Config:

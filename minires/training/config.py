@@ -69,6 +69,8 @@ class Config:
         Threads that prepare batches in advance. They change the time that a run takes, and nothing else.
     log_gradients : bool
         Whether the run folder gets the norm of each layer's gradient, see :class:`minires.training.GradientLog`.
+    tensorboard : bool
+        Whether the run folder gets event files for TensorBoard, too, which takes the package tensorboardX.
 
     Raises
     ------
@@ -98,6 +100,7 @@ class Config:
     save_every: int = 1
     workers: int = 0
     log_gradients: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in {
@@ -113,7 +116,7 @@ class Config:
         for name, default in OPTIMIZERS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        for name in ("augment", "log_gradients"):
+        for name in ("augment", "log_gradients", "tensorboard"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(f"train: {name} is {getattr(self, name)!r}; it must be True or False.")
         minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0}
@@ -141,6 +144,6 @@ class Config:
         return [
             field.name
             for field in fields(self)
-            if field.name not in ("out", "save_every", "workers", "log_gradients")
+            if field.name not in ("out", "save_every", "workers", "log_gradients", "tensorboard")
             and getattr(self, field.name) != getattr(other, field.name)
         ]

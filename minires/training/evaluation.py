@@ -33,6 +33,8 @@ class Evaluation:
         Pictures of class i (row) that were taken for class j (column).
     predictions : array of int64, (N,)
     probabilities : array of float32, (N, K)
+    labels : array of int64, (N,)
+        The true classes.
     """
 
     loss: float
@@ -41,6 +43,13 @@ class Evaluation:
     confusion: Array
     predictions: Array
     probabilities: Array
+    labels: Array
+
+    def worst_mistakes(self, most: int) -> Array:
+        """The numbers of the wrongly recognised pictures with the highest probabilities, the highest first."""
+        wrong = np.flatnonzero(self.predictions != self.labels)
+        confidence = self.probabilities[wrong, self.predictions[wrong]]
+        return wrong[np.argsort(-confidence, kind="stable")[:most]]
 
 
 def evaluate(model: Module, split: Source, transform: Transform | None = None, batch_size: int = 256) -> Evaluation:
@@ -84,4 +93,5 @@ def assess(logits: Array, labels: Array) -> Evaluation:
     errors = int((predictions != labels).sum())
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predictions), 1)
-    return Evaluation(loss, 1 - errors / len(labels), errors, confusion, predictions, softmax(scores, axis=1).numpy())
+    probabilities = softmax(scores, axis=1).numpy()
+    return Evaluation(loss, 1 - errors / len(labels), errors, confusion, predictions, probabilities, labels)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.dataset import Source
 from ..nn.serialization import write_atomically
+from .evaluation import Evaluation
 from .folder import Row
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 TRAIN, TEST = "#888888", "#1f5fa8"  # grey for what was practised, blue for what counts
 MOST_COUNTS = 30  # with more classes, neither numbers in the cells nor names beside them can be read
+MOST_MISTAKES = 25
+LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above a picture
 
 
 def write_curves(path: Path, history: list[Row], title: str) -> None:
@@ -53,7 +58,7 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
         axes.yaxis.set_minor_formatter("")
         style_axes(axes)
         axes.legend(title=f"after epoch {epochs[-1]}", frameon=False, alignment="left")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_figure(figure, path)
 
 
@@ -86,9 +91,10 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
         for row, column in np.argwhere(confusion):
             ink = "white" if colours[row, column].mean() < 0.6 else "black"
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=ink, fontsize=9)
-        upright = 90 if max(map(len, classes)) > 2 else 0
-        axes.set_xticks(range(k), classes, rotation=upright)
-        axes.set_yticks(range(k), classes)
+        names = [_short(name) for name in classes]
+        upright = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(k), names, rotation=upright, parse_math=False)
+        axes.set_yticks(range(k), names, parse_math=False)
         axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#e6e6e6")
@@ -98,6 +104,65 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
     total = int(confusion.sum())
     axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test pictures wrong")
     save_figure(figure, path)
+
+
+def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequence[str]) -> None:
+    """Draw the pictures that were taken for a wrong class with the highest probability, most confident first.
+
+    Parameters
+    ----------
+    path : Path
+        Without a mistake there is no figure, and an earlier one is removed.
+    test : Evaluation
+        Of ``split``.
+    split : Split, or another source
+        It is asked for the pictures that are drawn, and no others.
+    classes : sequence of K str
+
+    Raises
+    ------
+    DataError
+        If ``path`` cannot be written.
+    """
+    chosen = test.worst_mistakes(MOST_MISTAKES)
+    if not len(chosen):
+        path.unlink(missing_ok=True)
+        return
+    pictures, labels = split[chosen]  # (B, C, H, W) and (B,)
+    columns = math.ceil(math.sqrt(len(chosen)))
+    rows = math.ceil(len(chosen) / columns)
+    proportion = min(max(pictures.shape[2] / pictures.shape[3], 0.5), 2)
+    figure = new_figure(width=max(1.8 * columns, 2.6), height=(1.8 * proportion + 0.3) * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, number, picture, label in zip(grid, chosen, pictures, labels, strict=False):
+        colour = len(picture) == 3
+        axes.imshow(
+            picture.transpose(1, 2, 0) if colour else picture.mean(axis=0),  # (H, W, C) or (H, W)
+            cmap=None if colour else "gray",
+            vmin=0,
+            vmax=255,
+            interpolation="antialiased",  # which is "nearest" for small pictures
+        )
+        predicted = test.predictions[number]
+        title = _mistake(classes[label], classes[predicted], test.probabilities[number, predicted])
+        axes.set_title(title, fontsize=8, parse_math=False)
+    most = "the most confident of " if len(chosen) < test.errors else ""
+    figure.suptitle(f"{most}{test.errors:,} mistake{'s' if test.errors > 1 else ''} (true → taken for)", fontsize=10)
+    save_figure(figure, path)
+
+
+def _mistake(true: str, taken_for: str, probability: float) -> str:
+    """E.g. ``8 → 1, 97 %``; in two lines if it is long."""
+    true, taken_for = f"{_short(true)} →", f"{_short(taken_for)}, {100 * probability:.0f} %"
+    return f"{true} {taken_for}" if len(true) + len(taken_for) < LONGEST_TITLE else f"{true}\n{taken_for}"
+
+
+def _short(name: str) -> str:
+    """A class name, which may come from a folder's name, as text that can be drawn."""
+    name = "".join(character if character.isprintable() else "?" for character in name)
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -127,5 +192,7 @@ def style_axes(axes: Axes) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write ``figure`` as PNG. Raises DataError if that fails."""
     png = io.BytesIO()
-    figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
     write_atomically(path, png.getvalue())

@@ -9,6 +9,9 @@
 ``confusion.png``             which test pictures were taken for what
 ``gradients.csv``             with ``log_gradients``: a row for each epoch and layer, the norm of its gradient
 ``gradients.png``             that norm by depth
+``classes.csv``               how it does on each class: recall, precision, F1, what it is taken for
+``mistakes.png``              the test pictures that it is most confidently wrong about, if there are any
+``tensorboard``               a folder of event files for TensorBoard, if asked for
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
 
@@ -38,6 +41,9 @@ METRICS = "metrics.json"
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
 GRADIENTS, GRADIENTS_FIGURE = "gradients.csv", "gradients.png"
+CLASSES = "classes.csv"
+MISTAKES = "mistakes.png"
+TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
 FILES = (CONFIG, MODEL, HISTORY, METRICS, CURVES, CONFUSION, CHECKPOINT)
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in

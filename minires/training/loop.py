@@ -15,26 +15,17 @@ from ..data import Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
 from ..optim import clip_grad_norm
-from . import figures
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
 from .evaluation import Evaluation, evaluate
-from .folder import (
-    CONFIG,
-    CONFUSION,
-    CURVES,
-    METRICS,
-    existing_folder,
-    new_folder,
-    remove_leftovers,
-    write_history,
-    write_json,
-)
+from .folder import CONFIG, METRICS, existing_folder, new_folder, remove_leftovers, write_history, write_json
 from .gradients import GradientLog
-from .progress import Progress
+from .progress import Progress, Several
 from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
+from .report import write_report
 from .run import description
 from .tally import history_row, result
+from .tensorboard import TensorBoard
 
 Stop = Callable[[], bool]
 
@@ -80,6 +71,8 @@ def train(
         If ``config.device`` is not there.
     """
     progress = progress or Progress()
+    if config.tensorboard:
+        progress = Several([TensorBoard(), progress])
     dataset = data.load(config.data)
     manual_seed(config.seed)
     model = make_model(config, dataset)
@@ -131,12 +124,11 @@ def train(
         test = evaluate(state.result, dataset.test, normalize)
     metrics = result(config, dataset, model, state.history, test)
     with saving(folder):
-        figures.write_curves(folder / CURVES, state.history, title=f"{config.model} on {config.data}")
-        figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+        write_report(folder, config, dataset, state.history, test)
         if gradients is not None:
             gradients.draw(f"gradients of {config.model} on {config.data}")
         write_json(folder / METRICS, metrics)
-    progress.end(metrics)
+    progress.end(metrics, test)
     return metrics
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..data import Dataset
 from ..nn import Module
 from .config import Config
+from .evaluation import Evaluation
 
 
 class Progress:
@@ -36,5 +38,28 @@ class Progress:
     def epoch(self, epoch: int, row: dict[str, Any]) -> None:
         """Epoch number ``epoch`` is done, evaluated and saved; ``row`` is its row of ``history.csv``."""
 
-    def end(self, metrics: dict[str, Any]) -> None:
-        """The run is complete; ``metrics`` is what ``metrics.json`` holds."""
+    def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
+        """The run is complete: ``metrics`` is what ``metrics.json`` holds, ``test`` the last test of the model."""
+
+
+class Several(Progress):
+    """Tells each of several watchers in turn."""
+
+    def __init__(self, watchers: Sequence[Progress]) -> None:
+        self.watchers = watchers
+
+    def start(self, *told: Any, **named: Any) -> None:
+        for watcher in self.watchers:
+            watcher.start(*told, **named)
+
+    def batch(self, *told: Any, **named: Any) -> None:
+        for watcher in self.watchers:
+            watcher.batch(*told, **named)
+
+    def epoch(self, *told: Any, **named: Any) -> None:
+        for watcher in self.watchers:
+            watcher.epoch(*told, **named)
+
+    def end(self, *told: Any, **named: Any) -> None:
+        for watcher in self.watchers:
+            watcher.end(*told, **named)

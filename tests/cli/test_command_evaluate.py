@@ -7,16 +7,17 @@ import pytest
 from stripes import CLASSES, stripes
 
 from minires import data
-from minires.cli.evaluate import class_rows
+from minires.cli.evaluate import cells
 from minires.cli.summary import most_confused
 from minires.training import Evaluation, evaluate, load_run
+from minires.training.classes import class_table
 
 CONFUSION = np.array([[8, 0, 2], [1, 9, 0], [0, 0, 0]])
 
 
 @pytest.fixture
 def evaluation():
-    return Evaluation(0.5, 0.85, 3, CONFUSION, np.zeros(20, int), np.zeros((20, 3)))
+    return Evaluation(0.5, 0.85, 3, CONFUSION, np.zeros(20, int), np.zeros((20, 3)), np.zeros(20, int))
 
 
 def test_the_report(minires, run_folder):
@@ -33,12 +34,13 @@ def test_the_report(minires, run_folder):
     assert not re.search(r" $", result.out, re.MULTILINE), "no line ends in spaces"
 
 
-def test_recall_precision_and_confusion_of_a_class(evaluation):
-    assert class_rows(evaluation, CLASSES) == [
-        ["left", "10", "8", "80.0 %", "88.9 %", "right (2 times)"],
-        ["middle", "10", "9", "90.0 %", "100.0 %", "left (once)"],
-        ["right", "0", "0", "-", "0.0 %", ""],
-    ]
+def test_a_row_of_the_table():
+    left, middle, right = class_table(CONFUSION, CLASSES)
+    assert cells(left) == ["left", "10", "8", "80.0 %", "88.9 %", "84.2 %", "right (2 times)"]
+    assert cells(middle) == ["middle", "10", "9", "90.0 %", "100.0 %", "94.7 %", "left (once)"]
+    assert cells(right) == ["right", "0", "0", "-", "0.0 %", "0.0 %", ""]
+    hostile, _ = class_table(np.array([[0, 1], [0, 0]]), ("\x1b[31m", "\x1b"))
+    assert cells(hostile) == ["?[31m", "1", "0", "0.0 %", "-", "0.0 %", "? (once)"]
 
 
 def test_the_most_confused_classes_come_first(evaluation):

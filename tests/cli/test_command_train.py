@@ -3,17 +3,28 @@
 import io
 import json
 import signal
+import sys
 from dataclasses import fields
 
 import pytest
 from rich.console import Console
+from stripes import CLASSES
 
+from minires import data
 from minires.cli import output, progress, summary
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
-from minires.training import Config, evaluate
+from minires.training import Config, evaluate, loop
 
-FILES = ("model.safetensors", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png")
+FILES = (
+    "model.safetensors",
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "confusion.png",
+    "classes.csv",
+)
 
 
 def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
@@ -36,6 +47,41 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     assert "(always the same answer: 33.3 %)" in result.out
     assert f"minires evaluate '{out}'" in result.out, "a folder with a space is quoted"
     assert "minires train --model resnet8" in result.out
+
+
+def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
+    """Neither is the data set read, nor the network tested, once more for it."""
+    loads, tests = [], []
+    load, evaluate = data.load, loop.evaluate
+    monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
+    monkeypatch.setattr(loop, "evaluate", lambda *given: tests.append(evaluate(*given)) or tests[-1])
+    result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run")
+    assert result.status == 0 and loads == ["digits"] and len(tests) == 2
+    last = tests[-1]
+    assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 pictures wrong" in result.out
+    assert f"confused most  {summary.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
+
+
+def test_a_run_watched_in_tensorboard_stays_so_when_it_is_resumed(minires, tmp_path):
+    pytest.importorskip("tensorboardX")
+    options = ["--epochs", 1, "--batch-size", 30, "--out", tmp_path]
+    assert minires("train", *options, "--tensorboard").status == 0
+    events = tmp_path / "tensorboard"
+    assert len(list(events.iterdir())) == 1
+    assert minires("train", "--resume", "--out", tmp_path).status == 0
+    assert len(list(events.iterdir())) == 2
+    assert minires("train", "--resume", "--no-tensorboard", "--out", tmp_path).status == 0
+    assert len(list(events.iterdir())) == 2
+
+
+def test_a_missing_tensorboard_is_one_sentence(minires, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = minires("train", "--tensorboard", "--out", tmp_path / "run")
+    assert result.status == 1 and result.out == "" and not (tmp_path / "run").exists()
+    assert result.err == (
+        "minires train: --tensorboard needs the package tensorboardX, which is not installed: "
+        "pip install 'minires[tensorboard]', or pip install tensorboardX.\n"
+    )
 
 
 @pytest.fixture
@@ -67,6 +113,7 @@ OTHERS = {
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
     "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
     "log_gradients": True,
+    "tensorboard": True,
 }  # fmt: skip
 
 
@@ -81,7 +128,8 @@ def test_every_setting_is_an_option(settings, monkeypatch):
     assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
 
     suggested = summary.options(Config(**OTHERS)).split()
-    assert settings(*suggested) == Config(**{**OTHERS, "save_every": 1, "workers": 0, "log_gradients": False})
+    quiet = {"save_every": 1, "workers": 0, "log_gradients": False, "tensorboard": False}
+    assert settings(*suggested) == Config(**{**OTHERS, **quiet})
     assert summary.options(Config()) == ""
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pickle
 import tracemalloc
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forbidden import forbid_opening
 from hypothesis import given
 from hypothesis import strategies as st
 from python2_pickle import array, batch, dictionary, number, numbers, string
 from reference import needed
 
 import minires as mr
-from minires.data import cifar
+from minires.data import cifar, fetch, sources
 from minires.data.cifar_pickle import read_pickle
 from minires.errors import DataError
 
@@ -46,6 +48,10 @@ def write_python(layout, root):
     (root / layout.python).mkdir()
     for stem, (pixels, labels) in content(layout).items():
         (root / layout.python / stem).write_bytes(batch(pixels, labels.tolist(), layout.label_key))
+
+
+def flipped(content, position, bit):
+    return content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :]
 
 
 @BOTH
@@ -91,6 +97,58 @@ def test_a_damaged_batch_is_one_sentence(tmp_path, change, reason):
     message = str(caught.value)
     assert message.startswith(f"cifar10: {path} cannot be read as a batch of pictures: ") and reason in message
     assert message.endswith(".") and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("position", "what"), [(1000, "a pixel"), (3 * 3073, "a label that stays a class")], ids=["pixel", "label"]
+)
+def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
+    """Any byte is a pixel, and most are labels: reading cannot notice it, `minires data check` does."""
+    write_binary(SMALL10, tmp_path)
+    folder = tmp_path / "cifar-10-batches-bin"
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    source = dataclasses.replace(sources.SOURCES["cifar10"], sums={folder.name: sums})
+    assert fetch.check(source, tmp_path) == (folder, 0)
+    before = cifar.load(SMALL10, tmp_path).train
+    whole = (folder / "data_batch_2.bin").read_bytes()
+    (folder / "data_batch_2.bin").write_bytes(flipped(whole, position, bit=0))
+
+    after = cifar.load(SMALL10, tmp_path).train
+    assert (after.pictures != before.pictures).sum() + (after.labels != before.labels).sum() == 1, what
+    with pytest.raises(DataError, match=r"data_batch_2\.bin is not as published: .* `minires data fetch cifar10`"):
+        fetch.check(source, tmp_path)
+
+
+@given(position=st.integers(0, 5 * 3073 - 1), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit):
+    """A label of another class, a pixel of another brightness, or one sentence; never a label that is no class."""
+    path = tmp_path_factory.mktemp("flipped") / "batch.bin"
+    pixels, labels = content(SMALL10)["data_batch_1"]
+    path.write_bytes(flipped(np.hstack([labels[:, None], pixels]).astype(np.uint8).tobytes(), position, bit))
+    try:
+        changed_pixels, changed_labels = cifar._read_binary(SMALL10, path, 5)
+    except DataError as error:
+        assert position % 3073 == 0 and f"picture {position // 3073} has the label" in str(error)
+    else:
+        assert (changed_pixels != pixels).sum() + (changed_labels != labels).sum() == 1
+        assert changed_labels.max() < 10
+
+
+@pytest.mark.parametrize("write", [write_binary, write_python])
+def test_batches_that_may_not_be_read(tmp_path, monkeypatch, write):
+    write(SMALL10, tmp_path)
+    forbid_opening(monkeypatch, "data_batch_5")
+    with pytest.raises(DataError, match=r"data_batch_5.* cannot be read as a batch of pictures: Permission denied\.$"):
+        cifar.load(SMALL10, tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_batch(tmp_path):
+    write_binary(SMALL10, tmp_path)
+    path = tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"cifar-10-batches-bin lacks data_batch_3\.bin; fetch it"):
+        cifar.load(SMALL10, tmp_path)
 
 
 def test_the_fine_label_is_the_one_that_is_checked(tmp_path):

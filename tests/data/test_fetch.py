@@ -7,6 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from forbidden import forbid_opening
 from reference import needed
 from server import serving
 
@@ -199,6 +200,13 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
         ("batches/evil", tarfile.SYMTYPE, "/etc"),
         ("batches", tarfile.SYMTYPE, "/tmp"),
         ("batches/sub/one", b"x"),
+        ("batches/evil", tarfile.LNKTYPE, "/etc/passwd"),
+        ("batches/null", tarfile.CHRTYPE, ""),
+        ("batches/disk", tarfile.BLKTYPE, ""),
+        ("batches/pipe", tarfile.FIFOTYPE, ""),
+        ("..", tarfile.DIRTYPE, ""),
+        ("batches/../one", b"x"),
+        ("batches\\..\\..\\evil", b"x"),
     ],
 )
 def test_other_members_are_never_unpacked(tmp_path, hostile):
@@ -215,6 +223,11 @@ def test_other_members_are_never_unpacked(tmp_path, hostile):
     [
         ([("batches/one", tarfile.SYMTYPE, "/etc/passwd")], "batches/one in .* is no file of a sensible size"),
         ([("batches/one", tarfile.LNKTYPE, "batches/two")], "is no file of a sensible size"),
+        ([("batches/one", tarfile.CHRTYPE, "")], "is no file of a sensible size"),
+        ([("batches/one", tarfile.BLKTYPE, "")], "is no file of a sensible size"),
+        ([("batches/one", tarfile.FIFOTYPE, "")], "is no file of a sensible size"),
+        ([("batches/one", tarfile.DIRTYPE, "")], "is no file of a sensible size"),
+        ([("batches/one", ONE), ("batches/one", tarfile.SYMTYPE, "/etc")], "is no file of a sensible size"),
         ([("batches/one", ONE + b"x")], "batches/one in .* has a wrong md5 sum"),
         ([("batches/one", ONE)], "lacks two"),
         ([], "lacks one, two"),
@@ -249,6 +262,13 @@ def test_check_names_the_file_that_differs(server, tmp_path):
     (tmp_path / "batches" / "two").write_bytes(TWO + b"x")
     with pytest.raises(DataError, match=f"two is not as published: its content has the md5 sum .*, not {SUMS['two']}"):
         check(made_up, tmp_path)
+
+
+def test_check_names_a_file_that_may_not_be_read(server, tmp_path, monkeypatch):
+    fetch(source(server.address), tmp_path)
+    forbid_opening(monkeypatch, "two")
+    with pytest.raises(DataError, match=r"check: .*two cannot be read: Permission denied\.$"):
+        check(source(server.address), tmp_path)
 
 
 def test_the_sources_name_the_files_that_are_read():

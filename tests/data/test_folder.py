@@ -1,9 +1,12 @@
 """A folder of one's own pictures, with sub-folders or a table; each mistake is said in one sentence."""
 
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
+from forbidden import forbid_opening
 from PIL import Image
 
 import minires as mr
@@ -106,6 +109,22 @@ def test_classes_that_are_empty_alone_or_not_there(tmp_path):
     assert "leaves no picture to test" in message_of(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train/dog", "test/dog"])
+def test_an_empty_class_of_one_split(tmp_path, name):
+    for other in {"train/cat", "test/cat", "train/dog", "test/dog"} - {name}:
+        save(tmp_path / other / "a.png", 1)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").write_text("no picture")
+    assert f"the class {tmp_path / name} holds no pictures; fill it or remove it" in message_of(tmp_path)
+
+
+def test_a_table_of_one_class(cats_and_dogs):
+    write_table(cats_and_dogs, "cat/0.png,cat", "dog/0.png,cat")
+    assert "holds only the class cat; there must be two" in message_of(cats_and_dogs)
+    write_table(cats_and_dogs)
+    assert "holds no pictures" in message_of(cats_and_dogs)
+
+
 def test_a_class_that_is_only_in_the_test(tmp_path):
     for name in ("train/cat", "test/cat", "test/dog"):
         save(tmp_path / name / "a.png", 1)
@@ -120,6 +139,49 @@ def test_pictures_that_cannot_be_read_are_named_together(cats_and_dogs):
     assert f"5 of 12 pictures in {cats_and_dogs} cannot be used: " in message
     assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is no picture" in message
     assert "4.png" not in message and message.endswith("; and 2 more.")
+
+
+def test_every_kind_of_picture_side_by_side(tmp_path):
+    """All of them white: 16 bits, palette, CMYK, transparent, grey, black and white; a huge one is named."""
+    white = {
+        "rgb.png": Image.new("RGB", (4, 3), "white"),
+        "grey.png": Image.new("L", (4, 3), 255),
+        "bits.png": Image.new("1", (4, 3), 1),
+        "palette.gif": Image.new("RGB", (4, 3), "white").convert("P"),
+        "cmyk.jpg": Image.new("CMYK", (4, 3)),
+        "transparent.png": Image.new("RGBA", (4, 3)),
+        "sixteen.png": Image.fromarray(np.full((3, 4), 65535, np.uint16)),
+    }
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for name, picture in white.items():
+            picture.save(tmp_path / label / name)
+    for channels in (1, 3):
+        dataset = folder(tmp_path, channels=channels)
+        assert dataset.picture_shape == (channels, 3, 4) and len(dataset.train) + len(dataset.test) == 14
+        assert dataset.train.pictures.min() == dataset.test.pictures.min() == 255
+    huge = bytearray((tmp_path / "dog" / "grey.png").read_bytes())
+    huge[16:24] = struct.pack(">II", 100_000, 100_000)  # width and height, and the check sum of both
+    huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
+    (tmp_path / "dog" / "grey.png").write_bytes(huge)
+    assert "grey.png cannot be read: it has more pixels than can be opened safely" in message_of(tmp_path)
+
+
+def test_what_may_not_be_read_is_named(cats_and_dogs, monkeypatch):
+    with monkeypatch.context() as patch:
+        forbid_opening(patch, "3.png")
+        message = message_of(cats_and_dogs)
+    assert "2 of 12 pictures in" in message and "3.png cannot be read: Permission denied" in message
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", forbidden)
+        assert "cannot be listed: Permission denied" in message_of(cats_and_dogs)
+    write_table(cats_and_dogs, "cat/0.png,cat")
+    forbid_opening(monkeypatch, "labels.csv")
+    assert "labels.csv cannot be read: Permission denied" in message_of(cats_and_dogs)
+
+
+def forbidden(path):
+    raise PermissionError(13, "Permission denied", path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+from forbidden import forbid_opening
 from reference import needed
 
 import minires as mr
@@ -57,6 +58,7 @@ DAMAGED = {
     "the magic of labels": (b"\0\0\x08\x01" + GOOD[4:], "begins with the bytes 00 00 08 01, not with 00 00 08 03"),
     "floats": (b"\0\0\x0d\x03" + GOOD[4:], "begins with the bytes 00 00 0d 03"),
     "one more in the header": (GOOD[:7] + b"\x04" + GOOD[8:], "it holds 4x2x2 bytes, not 3x2x2"),
+    "one fewer in the header": (GOOD[:7] + b"\x02" + GOOD[8:], "it holds 2x2x2 bytes, not 3x2x2"),
     "other sides": (idx(np.zeros((3, 4, 1), np.uint8)), "it holds 3x4x1 bytes, not 3x2x2"),
     "huge": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "it holds 4294967295x4294967295x4294967295 bytes"),
     "cut off": (GOOD[:-1], "its 3x2x2 bytes are cut off"),
@@ -119,6 +121,26 @@ def test_a_label_that_is_no_class_and_files_that_are_missing(tmp_path):
         load(small, tmp_path)
     path.unlink()
     with pytest.raises(DataError, match="mnist lacks t10k-labels-idx1-ubyte; fetch it with `minires data fetch mnist`"):
+        load(small, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stem", "count"), [("train-images-idx3-ubyte", 7), ("t10k-images-idx3-ubyte", 3), ("train-labels-idx1-ubyte", 5)]
+)
+def test_whole_files_of_another_number(stem, count, tmp_path):
+    """More or fewer than were published, with a header that agrees: it is another file."""
+    small, _ = write(MNIST, tmp_path / "mnist", compress=False)
+    sides = (28, 28) if "images" in stem else ()
+    (tmp_path / "mnist" / stem).write_bytes(idx(np.zeros((count, *sides), np.uint8)))
+    with pytest.raises(DataError, match=f"{stem} cannot be read as an idx file: it holds {count}(x28x28)? bytes, not"):
+        load(small, tmp_path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, compress):
+    small, _ = write(MNIST, tmp_path / "mnist", compress)
+    forbid_opening(monkeypatch, "t10k-images")
+    with pytest.raises(DataError, match=r"t10k-images.* cannot be read as an idx file: Permission denied\.$"):
         load(small, tmp_path)
 
 

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from forbidden import forbid_opening
 from PIL import Image, PngImagePlugin
 
 from minires.data.pictures import find, read
@@ -141,6 +142,13 @@ def test_neither_a_pipe_nor_a_folder_is_waited_for(tmp_path):
     for path, reason in ((tmp_path / "pipe.png", "there is no such file"), (tmp_path, "it is a folder")):
         with pytest.raises(DataError, match=reason):
             read(path)
+
+
+def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+    Image.new("RGB", (4, 3), RED).save(tmp_path / "closed.png")
+    forbid_opening(monkeypatch, "closed")
+    with pytest.raises(DataError, match=r"closed\.png cannot be read: Permission denied\.$"):
+        read(tmp_path / "closed.png")
 
 
 def test_a_folder_is_walked_in_the_order_of_names(tmp_path):

@@ -103,6 +103,9 @@ def test_dataset_says_what_is_wrong():
         Dataset("made-up", ("a", "b", "c"), make_split(), make_split(shape=(3, 4, 5)))
     with pytest.raises(DataError, match="labels of test run from 0 to 2, but there are 2 classes, 0 to 1"):
         Dataset("made-up", ("a", "b"), make_split(classes=2), make_split(classes=3))
+    below = Split(make_split().pictures, make_split().labels - 1)
+    with pytest.raises(DataError, match="labels of train run from -1 to 1, but there are 3 classes, 0 to 2"):
+        Dataset("made-up", ("a", "b", "c"), below, make_split())
 
 
 def test_repr_tells_the_sizes():

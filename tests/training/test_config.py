@@ -21,7 +21,7 @@ def test_json_and_back():
 
 def test_differences_are_those_that_change_the_outcome():
     config = Config()
-    assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2)) == []
+    assert config.differences(replace(config, out="elsewhere", save_every=7, workers=2, tensorboard=True)) == []
     assert config.differences(replace(config, lr=0.2, seed=3)) == ["lr", "seed"]
     assert config.differences(replace(config, cutout=4, mixup=0.2)) == ["cutout", "mixup"]
     assert config.differences(replace(config, clip=1.0, ema=0.9, label_smoothing=0.1)) == [
@@ -59,6 +59,7 @@ def test_a_run_of_an_earlier_release_was_trained_with_sgd():
         ({"optimizer": "lion"}, "no optimizer 'lion'; choose one of sgd, adam, adamw"),
         ({"augment": "yes"}, "augment is 'yes'; it must be True or False"),
         ({"augment": 1}, "augment is 1"),
+        ({"tensorboard": "yes"}, "tensorboard is 'yes'; it must be True or False"),
         ({"epochs": 0}, "epochs is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),

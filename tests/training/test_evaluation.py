@@ -39,6 +39,17 @@ def test_evaluation_counts(split):
     assert result.confusion.dtype == np.int64
     assert result.loss == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.8, 0.3, 0.5])), rel=1e-6)
     np.testing.assert_allclose(result.probabilities, np.exp(SCORES), rtol=1e-6)
+    np.testing.assert_array_equal(result.labels, LABELS)
+
+
+def test_the_worst_mistakes_are_the_most_confident_ones(split):
+    """Pictures 1 and 3 are taken for other classes, with probabilities of 0.6 and 0.5."""
+    assert evaluate(Table(SCORES), split).worst_mistakes(5).tolist() == [1, 3]
+    assert evaluate(Table(SCORES), split).worst_mistakes(1).tolist() == [1]
+    sure = SCORES.copy()
+    sure[3] = np.log([0.2, 0.79, 0.01])
+    assert evaluate(Table(sure), split).worst_mistakes(5).tolist() == [3, 1]
+    assert evaluate(Table(np.eye(3)[LABELS]), split).worst_mistakes(5).tolist() == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minires.data import Split
 from minires.errors import DataError
-from minires.training.figures import _cell_colours, write_confusion, write_curves
+from minires.training import figures
+from minires.training.evaluation import assess
+from minires.training.figures import _cell_colours, write_confusion, write_curves, write_mistakes
 
 PATH = Path("figure.png")
 
@@ -38,6 +41,102 @@ def test_confusion_of_any_size(classes, rng):
     write_confusion(PATH, np.zeros((classes, classes), int), names)
     with Image.open(PATH) as picture:
         assert picture.width == picture.height
+
+
+def evaluation(labels, predictions, probabilities):
+    """Of 10 classes, with these predictions and their probabilities."""
+    logits = np.zeros((len(labels), 10))
+    logits[range(len(labels)), predictions] = np.log(9 * np.array(probabilities) / (1 - np.array(probabilities)))
+    return assess(logits.astype(np.float32), np.array(labels))
+
+
+def colours_in(path):
+    """The colours of the figure's pixels, in the order in which they first come."""
+    with Image.open(path) as figure:
+        pixels = np.asarray(figure.convert("RGB")).reshape(-1, 3)
+    return list(dict.fromkeys(map(tuple, pixels.tolist())))
+
+
+def test_mistakes_are_drawn_the_most_confident_first():
+    """Each picture has a colour of its own; numbers 1, 3, 4 and 6 are mistakes."""
+    colours = [(200, 20 * number, 90) for number in range(8)]
+    pictures = np.array(colours, np.uint8).reshape(8, 3, 1, 1) * np.ones((1, 1, 5, 5), np.uint8)
+    labels = np.arange(8)
+    test = evaluation(labels, [0, 2, 2, 4, 5, 5, 7, 7], [0.99, 0.8, 0.9, 0.95, 0.5, 0.9, 0.85, 0.9])
+    write_mistakes(PATH, test, Split(pictures, labels), "abcdefgh")
+    assert [colour for colour in colours_in(PATH) if colour in colours] == [colours[i] for i in (3, 6, 1, 4)]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_pixels_are_squares_with_sharp_edges(channels):
+    """A chessboard of black and red (or of black and grey) gives no colour in between, but for the letters' grey."""
+    board = np.zeros((1, channels, 6, 6), np.uint8)
+    board[0, 0] = np.indices((6, 6)).sum(axis=0) % 2 * 100
+    write_mistakes(PATH, evaluation([1], [2], [0.9]), Split(board, np.array([1])), "0123456789")
+    brightest = {1: (100, 100, 100), 2: (50, 50, 50), 3: (100, 0, 0)}[channels]
+    with Image.open(PATH) as figure:
+        pixels = np.asarray(figure.convert("RGB"))[75:, 60:-60]  # what is below the title, and within the picture
+    assert set(map(tuple, pixels.reshape(-1, 3).tolist())) - {(255, 255, 255)} == {(0, 0, 0), brightest}
+
+
+class Streamed:
+    """A source that has no pictures until it is asked for them, and writes down for which."""
+
+    def __init__(self, n, shape=(3, 8, 8)):
+        self.n, self.shape, self.asked = n, shape, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, chosen):
+        self.asked.append(chosen.tolist())
+        return np.zeros((len(chosen), *self.shape), np.uint8), chosen % 10
+
+
+def all_wrong(n):
+    labels = np.arange(n) % 10
+    return evaluation(labels, (labels + 1) % 10, np.linspace(0.2, 0.99, n))
+
+
+@pytest.mark.parametrize(("mistakes", "rows", "columns"), [(1, 1, 1), (3, 2, 2), (5, 2, 3), (25, 5, 5), (60, 5, 5)])
+def test_the_grid_is_as_large_as_needed_and_no_other_picture_is_read(mistakes, rows, columns):
+    source = Streamed(mistakes)
+    write_mistakes(PATH, all_wrong(mistakes), source, "0123456789")
+    assert source.asked == [list(range(mistakes))[::-1][:25]]
+    with Image.open(PATH) as figure:
+        assert figure.size == (max(270 * columns, 390), 315 * rows + 60)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 20, 100), (3, 100, 20)])
+@pytest.mark.parametrize("name", ["7", "automobile", "aquarium_fish", "a name so long that it has to be cut"])
+def test_titles_do_not_overlap(monkeypatch, shape, name):
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    write_mistakes(PATH, all_wrong(25), Streamed(25, shape), [name] * 10)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes] + [figure._suptitle.get_window_extent()]
+    assert len(boxes) == 26 and all(box.width > 0 for box in boxes)
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_without_a_mistake_there_is_no_figure_and_no_old_one():
+    right = evaluation([1, 2], [1, 2], [0.9, 0.8])
+    write_mistakes(PATH, right, Streamed(2), "0123456789")
+    assert not PATH.exists()
+    PATH.write_bytes(b"of an earlier run")
+    write_mistakes(PATH, right, Streamed(2), "0123456789")
+    assert not PATH.exists()
+
+
+def test_names_that_cannot_be_drawn_as_they_are():
+    """Formulas that are none, a script that the font lacks, a byte that is no text, and a line end."""
+    names = ["$\\frac$", "$", "猫の写真", "\udcff", "two\nlines", "x" * 300, "", "_", "%", "\x1b[31m"]
+    write_mistakes(PATH, all_wrong(10), Streamed(10), names)
+    write_confusion(PATH, np.eye(10, dtype=int), names)
+    write_curves(PATH, history(2, 0.1, 0.9), title="resnet8 on $\\frac$")
 
 
 def test_cell_colours():

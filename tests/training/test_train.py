@@ -20,6 +20,8 @@ FILES = {
     "metrics.json",
     "curves.png",
     "confusion.png",
+    "classes.csv",
+    "mistakes.png",
     "checkpoint.safetensors",
 }
 
@@ -42,8 +44,8 @@ class Recorder(Progress):
         if epoch == self.stop_after:
             raise KeyboardInterrupt
 
-    def end(self, metrics):
-        self.ended.append(metrics)
+    def end(self, metrics, test):
+        self.ended.append((metrics, test))
 
 
 def weights_of(folder):
@@ -98,6 +100,12 @@ def test_run_folder(config, few):
     result = evaluate(run.model, few.test, run.normalize)
     assert result.loss == metrics["test_loss"]
     assert result.accuracy == metrics["test_accuracy"]
+
+    with open("run/classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list(few.classes)
+    assert [int(row["pictures"]) for row in rows] == np.bincount(few.test.labels).tolist()
+    assert sum(int(row["right"]) for row in rows) == len(few.test) - result.errors
 
 
 def test_normalisation_is_that_of_the_training_pictures(config, few):
@@ -195,7 +203,9 @@ def test_progress_is_told(config):
     assert recorder.batches[-1][-1] == 0
     assert tuple(recorder.rows[0]) == COLUMNS
     assert recorder.batches[7][3:5] == (recorder.rows[0]["train_loss"], recorder.rows[0]["train_accuracy"])
-    assert recorder.ended == [metrics]
+    ((told, test),) = recorder.ended
+    assert told == metrics
+    assert (test.loss, test.accuracy) == (metrics["test_loss"], metrics["test_accuracy"])
 
 
 def test_without_out_each_run_has_a_new_folder(config):
@@ -219,6 +229,38 @@ def test_weights_that_break_in_the_last_batch_stop_the_run(config):
     with pytest.raises(RunError, match="the test after epoch 1: the loss is nan"):
         train(replace(config, lr=1e38, warmup=0, epochs=1, batch_size=240))
     assert not Path("run/model.safetensors").exists()
+
+
+class Poison(Progress):
+    """Makes one weight NaN after a batch of the first epoch."""
+
+    def __init__(self, name, after):
+        self.name, self.after = name, after
+
+    def start(self, config, model, dataset, start_epoch):
+        self.weights = dict(model.named_parameters())[self.name].data
+
+    def batch(self, epoch, done, *more):
+        if done == self.after:
+            self.weights.reshape(-1)[-1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("conv1.weight", {}),
+        ("layer2.0.bn1.weight", {"label_smoothing": 0.1}),
+        ("fc.bias", {"mixup": 0.2}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("after", "where"), [(3, "epoch 1, batch 4 of 8"), (8, "the test after epoch 1")], ids=["within", "last batch"]
+)
+def test_one_weight_that_is_nan_stops_the_run(config, name, options, after, where):
+    """At the next batch, or at the test if there is none; and nothing of it is saved."""
+    with pytest.raises(RunError, match=f"^training stopped at {where}: the loss is nan; lower --lr"):
+        train(replace(config, **options), progress=Poison(name, after))
+    assert {path.name for path in Path("run").iterdir()} == {"config.json"}
 
 
 def test_a_run_is_never_overwritten(config):
