@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import data, models
+from .. import models
 from ..training import Config, Evaluation, evaluate, load_run
-from .output import counted, percent, printable, times
+from ..training.recipe import load_data
+from .output import counted, option, percent, printable, times
 
 
 def print_summary(config: Config, metrics: dict[str, Any]) -> None:
@@ -24,8 +25,8 @@ def print_summary(config: Config, metrics: dict[str, Any]) -> None:
         What ``metrics.json`` holds.
     """
     run = load_run(str(config.out))
-    test = data.load(config.data).test
-    result = evaluate(run.model.to(config.device), test, run.normalize)
+    test = load_data(config.data, config.size or None).test
+    result = evaluate(run.model.to(config.device), test, run.normalize, num_workers=config.workers)
     largest_class = np.bincount(test.labels).max() / len(test)
     wrong = f"{result.errors:,} of {counted(len(test), 'picture')} wrong"
 
@@ -60,7 +61,7 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
         twin, how = config.model.replace("resnet", "plain"), "without"
     else:
         twin, how = config.model.replace("plain", "resnet"), "with"
-    if twin in models.names():
+    if twin in models.names() and config.weights is None:  # which are those of this network
         command = f"minires train --model {twin} {options(config)}".rstrip()
         yield command, f"the same layers {how} shortcuts"
 
@@ -69,11 +70,11 @@ def options(config: Config) -> str:
     """The settings of the run, but for the model, as options of ``minires train``: those that are not its defaults."""
     words = []
     for name in config.differences(Config()):
-        option, value = name.replace("_", "-"), getattr(config, name)
+        value = getattr(config, name)
         if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+            words.append(option(name) if value else option(f"no_{name}"))
         elif name != "model":
-            words.append(f"--{option} {shlex.quote(printable(str(value)))}")
+            words.append(f"{option(name)} {shlex.quote(printable(str(value)))}")
     return " ".join(words)
 
 

@@ -95,7 +95,7 @@ def existing_folder(config: Config) -> Config:
 
 
 def _default_folder(config: Config, number: int) -> Path:
-    name = f"{config.model}-{config.data}-seed{config.seed}"
+    name = f"{config.model}-{config.data_name}-seed{config.seed}"
     return Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 

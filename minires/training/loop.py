@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import data
 from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
@@ -20,8 +19,9 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, CONFUSION, CURVES, METRICS, existing_folder, new_folder, write_history, write_json
+from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress
-from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, load_data, make_ema, make_model, make_optimizer, make_schedule, make_transform
 from .run import description
 from .tally import Tally, history_row, result
 
@@ -59,10 +59,15 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
         If ``config.device`` is not there.
     """
     progress = progress or Progress()
-    dataset = data.load(config.data)
+    dataset = load_data(config.data, config.size or None)
     manual_seed(config.seed)
     model = make_model(config, dataset)
-    normalize = Normalize.of(dataset.train)
+    if config.weights is None:
+        normalize, origin = Normalize.of(dataset.train), ""
+    else:
+        normalize, origin = load_pretrained(config, model, dataset)
+    if config.freeze is not None:
+        freeze(model, config.freeze)
     transform = make_transform(config, dataset, normalize)
     loader = Loader(
         dataset.train,
@@ -82,12 +87,14 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
     history = load_checkpoint(folder, model, optimizer, schedule, ema) if resume else []
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
+    if origin:
+        progress.note(origin)
     progress.start(config, model, dataset, start_epoch=len(history) + 1)
     test: Evaluation | None = None
     for epoch in range(len(history) + 1, config.epochs + 1):
         lr = schedule.get_last_lr()[0]
         tally = train_epoch(config, epoch, model, loader, optimizer, schedule, ema, progress)
-        test = evaluate(tested, dataset.test, normalize)
+        test = evaluate(tested, dataset.test, normalize, num_workers=config.workers)
         require_finite(test.loss, f"the test after epoch {epoch}", config)
         history.append(history_row(epoch, lr, tally, test))
         write_history(folder, history)
@@ -96,8 +103,8 @@ def train(config: Config, resume: bool = False, progress: Progress | None = None
         progress.epoch(epoch, history[-1])
 
     if test is None:  # a complete run was resumed
-        test = evaluate(tested, dataset.test, normalize)
-    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data}")
+        test = evaluate(tested, dataset.test, normalize, num_workers=config.workers)
+    figures.write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
     figures.write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
     metrics = result(config, dataset, model, history, test)
     write_json(folder / METRICS, metrics)
@@ -116,7 +123,7 @@ def train_epoch(
     progress: Progress,
 ) -> Tally:
     """One pass over the training pictures: forward, loss, backward, step, for each batch."""
-    model.train()
+    training_mode(model)
     loader.set_epoch(epoch)
     tally = Tally()
     for batch, (pictures, labels) in enumerate(loader, start=1):

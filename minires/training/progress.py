@@ -18,6 +18,9 @@ class Progress:
         ``config.out`` is the run folder by now, even if it was not given.
         """
 
+    def note(self, text: str) -> None:
+        """Something about the run that is worth knowing, before it starts: where its first weights come from."""
+
     def batch(
         self,
         epoch: int,
