@@ -7,10 +7,10 @@ PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pict
 seeds, and tested on the folder's test pictures after its last epoch. ``--out`` gets ``runs.csv``, ``table.md`` and
 ``accuracy.png``. Started again, it goes on where it was stopped.
 
-No setting was chosen by the test pictures. Those of fine-tuning had the lowest loss of nine candidates (all layers, or
+No setting was chosen by the test pictures. Those of fine-tuning had the lowest loss of ten candidates (all layers, or
 frozen up to layer1, layer2 or the head; learning rates from 0.003 to 0.1) in five-fold cross-validation within the 100
-training pictures. Those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five
-steps.
+training pictures. Those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is
+five steps.
 """
 
 from __future__ import annotations
