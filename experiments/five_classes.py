@@ -9,8 +9,9 @@ seeds, and tested on the folder's test pictures after its last epoch. ``--out`` 
 
 No setting was chosen by the test pictures. Those of fine-tuning had the lowest loss of ten candidates (all layers, or
 frozen up to layer1, layer2 or the head; learning rates from 0.003 to 0.1) in five-fold cross-validation within the 100
-training pictures. Those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is
-five steps.
+training pictures. It is optimistic where those are also among the pictures of the pretraining, as CIFAR-10's are; the
+test pictures must not be. Those of training from scratch are the usual ones for CIFAR, with more epochs because an
+epoch is five steps.
 """
 
 from __future__ import annotations
