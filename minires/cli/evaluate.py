@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")],
     data: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another data set of the same classes.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
-    from .. import data as datasets
     from .. import training
     from ..training.classes import class_table
+    from ..training.recipe import load_data
 
     trained = training.load_run(run)
-    dataset = datasets.load(data or trained.config.data)
+    channels, *size = trained.picture_shape
+    dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
     check_fits(trained, dataset)
     result = training.evaluate(trained.model, dataset.test, trained.normalize)
 
-    print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}")
+    print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
     print(f"tested on {counted(len(dataset.test), 'picture')} of {dataset.name}\n")
     print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
     print(f"loss      {result.loss:.4f}\n")

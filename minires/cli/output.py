@@ -18,6 +18,11 @@ def make_console() -> Console:
     return Console(force_terminal=terminal, width=None if terminal else 1000, highlight=False, markup=False)
 
 
+def option(setting: str) -> str:
+    """The option of ``minires train`` for a setting, e.g. ``--batch-size``."""
+    return "--" + {"weights": "from"}.get(setting, setting).replace("_", "-")  # `from` is a word of Python
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of cells under their columns; a column whose name begins with ``>`` is aligned to the right."""
     from rich.table import Table

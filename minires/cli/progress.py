@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from ..data import Dataset
+from ..data import Dataset, Split
 from ..errors import sizes
 from ..nn import Module
 from ..training import Config, Evaluation, Progress
@@ -57,16 +57,24 @@ class TrainingProgress(Progress):
     def start(self, config: Config, model: Module, dataset: Dataset, start_epoch: int) -> None:
         self.config, self.classes = config, dataset.classes
         parameters = sum(parameter.size for parameter in model.parameters())
+        learned = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
+        frozen = f" ({learned:,} of them learn, --freeze {config.freeze})" if learned < parameters else ""
+        kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "as they are"
-        self._print(f"{config.model}: {counted(parameters, 'parameter')}, seed {config.seed}, on {config.device}")
+        self._print(
+            f"{config.model}: {counted(parameters, 'parameter')}{frozen}, seed {config.seed}, on {config.device}"
+        )
         self._print(
             f"{dataset.name}: {counted(len(dataset.train), 'picture')} to train ({augmented}), {len(dataset.test):,} "
-            f"to test, {sizes(dataset.picture_shape)}, {len(dataset.classes)} classes"
+            f"to test, {sizes(dataset.picture_shape)}, {len(dataset.classes)} classes{kept}"
         )
         if start_epoch > 1:
             self._print(f"resumed: {counted(start_epoch - 1, 'epoch')} of {config.epochs} are done")
         if start_epoch <= config.epochs:
             self._print(f"\n{HEADER}")
+
+    def note(self, text: str) -> None:
+        self._print(text)
 
     def batch(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import models
 from ..training import Config, Evaluation
-from .output import counted, percent, printable, times
+from .output import counted, option, percent, printable, times
 
 
 def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:
@@ -62,7 +62,7 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
         twin, how = config.model.replace("resnet", "plain"), "without"
     else:
         twin, how = config.model.replace("plain", "resnet"), "with"
-    if twin in models.names():
+    if twin in models.names() and config.weights is None:  # which are those of this network
         command = f"minires train --model {twin} {options(config)}".rstrip()
         yield command, f"the same layers {how} shortcuts"
 
@@ -71,11 +71,11 @@ def options(config: Config) -> str:
     """The settings of the run, but for the model, as options of ``minires train``: those that are not its defaults."""
     words = []
     for name in config.differences(Config()):
-        option, value = name.replace("_", "-"), getattr(config, name)
+        value = getattr(config, name)
         if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+            words.append(option(name) if value else option(f"no_{name}"))
         elif name != "model":
-            words.append(f"--{option} {shlex.quote(printable(str(value)))}")
+            words.append(f"{option(name)} {shlex.quote(printable(str(value)))}")
     return " ".join(words)
 
 

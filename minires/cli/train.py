@@ -17,6 +17,7 @@ from ..errors import ArgumentError, StoppedError
 from ..training import OPTIMIZERS, SCHEDULES, Config, StopSignals, read_settings
 from ..training.folder import CONFIG, load_config
 from .numbers import integer, number
+from .output import option
 
 DEFAULT = Config()
 DATA, NETWORK, OPTIMISATION, AUGMENTATION, RUN = "Data", "Network", "Optimisation", "Augmentation", "Run"
@@ -41,8 +42,37 @@ def _by_optimizer(name: str) -> str:
 
 def train(
     context: typer.Context,
-    data: Annotated[str, _one_of(datasets.names(), DATA)] = DEFAULT.data,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER",
+            help=f"One of {', '.join(datasets.names())}, or a folder of pictures: with a folder for each class.",
+            rich_help_panel=DATA,
+        ),
+    ] = DEFAULT.data,
+    size: Annotated[
+        int, _integer(DATA, "Resize the pictures of a folder to N x N pixels; 0 for their own size.")
+    ] = DEFAULT.size,
     model: Annotated[str, _one_of(models.names(), NETWORK)] = DEFAULT.model,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN_OR_WEIGHTS",
+            help="Start from the weights of a run, or of a file (safetensors, npz), with a new head for new classes.",
+            show_default="random weights",
+            rich_help_panel=NETWORK,
+        ),
+    ] = DEFAULT.weights,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="Leave the network up to this part as it is: layer1, layer2, ..., or backbone for all but the head.",
+            show_default="all of it learns",
+            rich_help_panel=NETWORK,
+        ),
+    ] = DEFAULT.freeze,
     epochs: Annotated[int, _integer(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
     batch_size: Annotated[int, _integer(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
     optimizer: Annotated[str, _one_of(OPTIMIZERS, OPTIMISATION)] = DEFAULT.optimizer,
@@ -148,6 +178,8 @@ def _settings(context: typer.Context) -> Config:
     with as_options(given):
         if context.params["resume"] and given.get("out") and (Path(given["out"]) / CONFIG).is_file():
             return replace(load_config(Path(given["out"])), **given)
+        if given.get("weights") and "model" not in given and (Path(given["weights"]) / CONFIG).is_file():
+            given["model"] = load_config(Path(given["weights"])).model
         return Config(**given)  # where there is no run to resume, train says so
 
 
@@ -159,7 +191,7 @@ def as_options(names: Iterable[str]) -> Iterator[None]:
     except ArgumentError as error:
         message = str(error)
         for name in names:
-            message = message.replace(f"train: {name} is ", f"--{name.replace('_', '-')} is ")
+            message = message.replace(f"train: {name} is ", f"{option(name)} is ")
         raise ArgumentError(message) from error
 
 

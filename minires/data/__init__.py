@@ -15,6 +15,7 @@ from . import transforms
 from .cifar import cifar10, cifar100
 from .dataset import Dataset, Split
 from .digits import digits
+from .files import FileSplit
 from .folder import folder
 from .loader import Loader
 from .mnist import fashion_mnist, mnist
@@ -52,6 +53,7 @@ def load(name: str) -> Dataset:
 
 __all__ = [
     "Dataset",
+    "FileSplit",
     "Loader",
     "Split",
     "cifar10",

@@ -39,6 +39,18 @@ class Source(Protocol):
     def __getitem__(self, chosen: Array) -> tuple[Array, Array]: ...
 
 
+class LabelledSource(Source, Protocol):
+    """A source whose labels and size of pictures are known before a picture is read: what a data set consists of."""
+
+    @property
+    def labels(self) -> Array:
+        """All class numbers, int64 (N,)."""
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Pictures and their labels: the part of a data set that trains, or the part that tests.
@@ -82,8 +94,14 @@ class Split:
         """The pictures (B, C, H, W) and labels (B,) of an array of B picture numbers, as copies."""
         return self.pictures[chosen], self.labels[chosen]
 
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.pictures.shape[1:]
+        return channels, height, width
+
     def __repr__(self) -> str:
-        return f"Split({len(self)} pictures of {sizes(self.pictures.shape[1:])})"
+        return f"Split({len(self)} pictures of {sizes(self.picture_shape)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +114,7 @@ class Dataset:
         As :func:`minires.data.load` takes it.
     classes : tuple of str
         The name of each class number.
-    train, test : Split
+    train, test : Split, or another source with ``labels`` and ``picture_shape``
         Pictures of one size; no picture is in both.
     augmentation : transform, optional
         Random changes of a training picture that leave its class as it is. Only the loop that trains applies it:
@@ -110,15 +128,15 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    train: Split
-    test: Split
+    train: LabelledSource
+    test: LabelledSource
     augmentation: Transform | None = None
 
     def __post_init__(self) -> None:
-        if self.train.pictures.shape[1:] != self.test.pictures.shape[1:]:
+        if self.train.picture_shape != self.test.picture_shape:
             raise DataError(
-                f"Dataset {self.name}: pictures are {sizes(self.train.pictures.shape[1:])} in train but "
-                f"{sizes(self.test.pictures.shape[1:])} in test; all must have one size."
+                f"Dataset {self.name}: pictures are {sizes(self.train.picture_shape)} in train but "
+                f"{sizes(self.test.picture_shape)} in test; all must have one size."
             )
         for part, split in (("train", self.train), ("test", self.test)):
             low, high = int(split.labels.min()), int(split.labels.max())
@@ -131,8 +149,7 @@ class Dataset:
     @property
     def picture_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        channels, height, width = self.train.pictures.shape[1:]
-        return channels, height, width
+        return self.train.picture_shape
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ import numpy as np
 
 from .. import checks
 from ..errors import ArgumentError, DataError, sizes
-from .dataset import Array, Dataset, Split
+from .dataset import Array, Dataset, Split, Transform
+from .files import FileSplit
 from .places import PathLike
-from .transforms import Flip
+from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
 SPLITS = ("train", "test")
+MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
 NAMED = 3  # of many mistakes, the error names so many
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +37,12 @@ class Entry:
     text: str = ""
 
 
-def folder(path: PathLike, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+def folder(
+    path: PathLike,
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    in_memory: bool | None = True,
+) -> Dataset:
     """The pictures in a folder, in any format that Pillow reads.
 
     The folder has either a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and
@@ -49,11 +57,17 @@ def folder(path: PathLike, size: int | tuple[int, int] | None = None, channels: 
         Height and width that every picture is resized to, whatever its proportions; by default all must have one size.
     channels : {1, 3}
         Grey or colour.
+    in_memory : bool or None
+        True reads all pictures at once. False reads the first, for its size, and each other one whenever a loader asks
+        for it: memory does not grow with the number of pictures, and a damaged one is noticed when its turn comes. None
+        decides by size: False for more than a GiB of pixels, N * C * H * W bytes.
 
     Returns
     -------
     Dataset
-        Named as the folder; classes in the order of the alphabet. Training pictures are mirrored.
+        Named as the folder; classes in the order of the alphabet. The splits are :class:`Split`, or
+        :class:`minires.data.FileSplit` for pictures that are not in memory. Training pictures are augmented as those of
+        CIFAR-10: moved by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
 
     Raises
     ------
@@ -61,21 +75,35 @@ def folder(path: PathLike, size: int | tuple[int, int] | None = None, channels: 
         If there are not two classes, a class has no picture to train, no picture is left to test, a picture cannot be
         read or lies outside of the folder (all are tried, and the first ones named), or sizes differ.
     ArgumentError
-        For another ``size`` or ``channels``.
+        For another ``size``, ``channels`` or ``in_memory``.
     """
     root = Path(path)
     resize = _resize(size)
     if channels not in (1, 3):
         raise ArgumentError(f"folder: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
+    if in_memory not in (True, False, None):
+        raise ArgumentError(f"folder: in_memory is {in_memory!r}; it must be True, False, or None for either.")
     if not os.path.isdir(root):
         raise DataError(f"folder: there is no folder {root}.")
     entries = _from_table(root) if os.path.isfile(root / LABELS) else _from_folders(root)
     _check_inside(root, entries)
     entries = _with_splits(entries)
     classes = _classes(root, entries)
+    name = root.resolve().name
+    if not in_memory:
+        shape = _shape(entries[0], channels, resize)
+        if in_memory is False or len(entries) * math.prod(shape) > MOST_IN_MEMORY:
+            files, test_files = (_files(part, entries, classes, shape, resize is not None) for part in SPLITS)
+            return Dataset(name, classes, files, test_files, _augmentation(shape))
     pictures = _read(root, entries, channels, resize)
     train, test = (_split(part, entries, pictures, classes) for part in SPLITS)
-    return Dataset(root.resolve().name, classes, train, test, augmentation=Flip())
+    return Dataset(name, classes, train, test, _augmentation(pictures.shape[1:]))
+
+
+def _augmentation(shape: tuple[int, ...]) -> Transform:
+    """Moved by up to an eighth of the shorter side, and mirrored: for 32x32 pixels, that of He et al."""
+    padding = min(shape[1:]) // 8
+    return Compose([PadCrop(padding), Flip()]) if padding else Flip()
 
 
 def _resize(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -189,6 +217,16 @@ def _classes(root: Path, entries: list[Entry]) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _shape(first: Entry, channels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """(C, H, W) of all pictures, if they are like the first."""
+    from .pictures import read
+
+    if size is not None:
+        return channels, *size
+    _, height, width = read(first.path, channels).shape
+    return channels, height, width
+
+
 def _read(root: Path, entries: list[Entry], channels: int, size: tuple[int, int] | None) -> Array:
     """The pictures (N, C, H, W)."""
     from .pictures import read
@@ -198,17 +236,29 @@ def _read(root: Path, entries: list[Entry], channels: int, size: tuple[int, int]
         if picture.shape != pictures[0].shape:
             raise DataError(
                 f"folder: {entries[0].path} is {sizes(pictures[0].shape[1:])} and {entry.path} is "
-                f"{sizes(picture.shape[1:])}; give size= to make them equal."
+                f"{sizes(picture.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
             )
     return np.stack(pictures)  # N of (C, H, W) to (N, C, H, W)
 
 
 def _split(part: str, entries: list[Entry], pictures: Array, classes: tuple[str, ...]) -> Split:
-    numbers = {name: number for number, name in enumerate(classes)}
     chosen = [i for i, entry in enumerate(entries) if entry.split == part]
-    labels = np.array([numbers[entries[i].label] for i in chosen], np.int64)
-    texts = tuple(entries[i].text for i in chosen)
-    return Split(pictures[chosen], labels, texts if any(texts) else ())
+    return Split(pictures[chosen], *_labels_and_texts([entries[i] for i in chosen], classes))
+
+
+def _files(
+    part: str, entries: list[Entry], classes: tuple[str, ...], shape: tuple[int, int, int], resize: bool
+) -> FileSplit:
+    chosen = [entry for entry in entries if entry.split == part]
+    labels, texts = _labels_and_texts(chosen, classes)
+    return FileSplit([os.fspath(entry.path) for entry in chosen], labels, shape, resize, texts)
+
+
+def _labels_and_texts(entries: list[Entry], classes: tuple[str, ...]) -> tuple[Array, tuple[str, ...]]:
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[entry.label] for entry in entries], np.int64)
+    texts = tuple(entry.text for entry in entries)
+    return labels, texts if any(texts) else ()
 
 
 def _all(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:

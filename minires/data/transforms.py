@@ -19,10 +19,11 @@ from .. import checks
 from ..dispatch import run_kernel
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 from .color_jitter import ColorJitter
-from .dataset import Array, Split, Transform, check_batch
+from .dataset import Array, LabelledSource, Split, Transform, check_batch
 from .resized_crop import RandomResizedCrop
 
 MEASURED_AT_ONCE = 256  # pictures
+ENOUGH = 4096  # of pictures that have to be read from files
 
 
 class Compose:
@@ -74,16 +75,19 @@ class Normalize:
         self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
 
     @classmethod
-    def of(cls, split: Split) -> Normalize:
+    def of(cls, split: LabelledSource) -> Normalize:
         """Measure ``split``: the training split, since whatever is measured of the test split leaks into the result.
 
-        A channel that is the same everywhere has no spread to divide by; it becomes 0.
+        A channel that is the same everywhere has no spread to divide by; it becomes 0. Of a source that reads its
+        pictures when they are asked for, every k-th is measured, so that it is about 4,096 at most.
         """
+        every = 1 if isinstance(split, Split) else -(-len(split) // ENOUGH)
+        chosen = np.arange(0, len(split), every)
         # Counting the 256 values of each channel needs no copy of all the pictures as floats. bincount makes one as
         # int64, though, which would take 400 MB for CIFAR-10: so it gets some at a time.
-        counts = np.zeros((split.pictures.shape[1], 256), np.int64)
-        for start in range(0, len(split), MEASURED_AT_ONCE):
-            some = split.pictures[start : start + MEASURED_AT_ONCE]
+        counts = np.zeros((split.picture_shape[0], 256), np.int64)
+        for start in range(0, len(chosen), MEASURED_AT_ONCE):
+            some, _ = split[chosen[start : start + MEASURED_AT_ONCE]]
             counts += [np.bincount(channel.ravel(), minlength=256) for channel in some.swapaxes(0, 1)]
         values = np.arange(256) / 255
         mean = counts @ values / counts.sum(axis=1)  # (C,)

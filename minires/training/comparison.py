@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import checks, data, models
+from .. import checks, models
 from ..errors import ArgumentError, RunError, listed
 from . import comparison_figures
 from .config import Config
@@ -24,6 +24,7 @@ from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, read_json, r
 from .gradients import by_depth, read_gradients
 from .loop import Stop, train
 from .progress import Progress
+from .recipe import load_data
 from .run import load_run
 
 COMPARISON, FIGURE, GRADIENTS_FIGURE = "compare.csv", "compare.png", "gradients.png"
@@ -105,7 +106,7 @@ def compare(
             train(run, resume=(run_folder / CONFIG).exists(), progress=progress, stop=stop)
         rows.append(known.get(run.model) or _row(run))
         write_table(folder / COMPARISON, COLUMNS, rows)
-        draw(folder, rows, title=f"{config.data}, seed {config.seed}")
+        draw(folder, rows, title=f"{config.data_name}, seed {config.seed}")
     return rows
 
 
@@ -131,7 +132,7 @@ def check_depths(depths: Sequence[int]) -> list[int]:
 
 def comparison_folder(config: Config) -> Path:
     """Where a comparison with these settings is."""
-    return Path(config.out if config.out is not None else f"runs/compare-{config.data}-seed{config.seed}")
+    return Path(config.out if config.out is not None else f"runs/compare-{config.data_name}-seed{config.seed}")
 
 
 def _known_rows(folder: Path) -> dict[str, Row]:
@@ -146,7 +147,7 @@ def _row(run: Config) -> Row:
     """What ``compare.csv`` says of a complete run."""
     folder = Path(str(run.out))
     trained, metrics, last = load_run(folder), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
-    pictures = data.load(run.data).train
+    pictures = load_data(run.data, run.size or None).train
     train_result = evaluate(trained.model.to(run.device), pictures, trained.normalize)
     gradients = read_gradients(folder)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -29,7 +30,8 @@ class Config:
     model : str
         One of ``minires.models.names()``.
     data : str
-        One of ``minires.data.names()``.
+        One of ``minires.data.names()``, or the path of a folder that :func:`minires.data.folder` reads: one with a
+        separator (``./pets``), or the name of a folder that is there, which is stored as such a path.
     epochs, batch_size : int
         Passes over the training pictures, and pictures a step.
     optimizer : {"sgd", "adam", "adamw"}
@@ -71,6 +73,14 @@ class Config:
         Whether the run folder gets the norm of each layer's gradient, see :class:`minires.training.GradientLog`.
     tensorboard : bool
         Whether the run folder gets event files for TensorBoard, too, which takes the package tensorboardX.
+    size : int
+        Height and width to which the pictures of a folder are resized; 0 for their own, if all have the same.
+    weights : str, optional
+        Where the weights come from that training starts with: a run folder, or a file of published weights, see
+        :func:`minires.training.pretrained.load_pretrained`. By default they are random.
+    freeze : str, optional
+        The last part of the network that keeps those weights as they are, with all parts before it: e.g. "layer2", or
+        "backbone" for all but the head.
 
     Raises
     ------
@@ -101,11 +111,13 @@ class Config:
     workers: int = 0
     log_gradients: bool = False
     tensorboard: bool = False
+    size: int = 0
+    weights: str | None = None
+    freeze: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in {
             "model": models.names(),
-            "data": data.names(),
             "optimizer": tuple(OPTIMIZERS),
             "schedule": SCHEDULES,
             "device": DEVICES,
@@ -113,13 +125,14 @@ class Config:
             if getattr(self, name) not in choices:
                 among = ", ".join(map(str, choices))
                 raise ArgumentError(f"train: there is no {name} {getattr(self, name)!r}; choose one of {among}.")
+        self._check_data()
         for name, default in OPTIMIZERS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         for name in ("augment", "log_gradients", "tensorboard"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(f"train: {name} is {getattr(self, name)!r}; it must be True or False.")
-        minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0}
+        minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0, "size": 0}
         for name, minimum in minima.items():
             checks.integer("train", getattr(self, name), name, minimum)
         checks.positive("train", self.lr, "lr")
@@ -127,8 +140,43 @@ class Config:
             checks.not_negative("train", getattr(self, name), name)
         for name in ("momentum", "ema", "label_smoothing"):
             checks.fraction("train", getattr(self, name), name, below_one=True)
-        if self.out is not None and (not isinstance(self.out, str) or not self.out):
-            raise ArgumentError(f"train: out is {self.out!r}; it must be a string, the path of a folder.")
+        for name, what in {
+            "out": "the path of a folder",
+            "weights": "the path of a run folder or of a file of weights",
+            "freeze": "the name of a part of the network",
+        }.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ArgumentError(f"train: {name} is {value!r}; it must be a string, {what}.")
+        if self.freeze is not None and self.weights is None:
+            raise ArgumentError(
+                f"train: freeze is {self.freeze!r}, but frozen layers would keep random weights; say from where they "
+                "have better ones (weights, or --from)."
+            )
+
+    def _check_data(self) -> None:
+        """A data set by its name, or a folder by its path, which is then stored with a separator."""
+        given = self.data
+        if isinstance(given, str) and given:
+            if given in data.names() or _is_path(given):
+                if self.size and given in data.names():
+                    raise ArgumentError(
+                        f"train: size is {self.size}, but the pictures of {given} have their own; it is for the "
+                        "pictures of a folder."
+                    )
+                return
+            if os.path.isdir(given):
+                object.__setattr__(self, "data", os.path.join(os.curdir, given))
+                return
+        raise ArgumentError(
+            f"train: there is no data {given!r}, neither a data set nor a folder; choose one of "
+            f"{', '.join(data.names())}, or the path of a folder of pictures."
+        )
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data set or, without the path to it, of the folder."""
+        return os.path.basename(os.path.abspath(self.data)) if _is_path(self.data) else self.data
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, as JSON can store them."""
@@ -147,3 +195,7 @@ class Config:
             if field.name not in ("out", "save_every", "workers", "log_gradients", "tensorboard")
             and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+def _is_path(name: str) -> bool:
+    return name in (os.curdir, os.pardir) or "/" in name or os.sep in name

@@ -52,7 +52,9 @@ class Evaluation:
         return wrong[np.argsort(-confidence, kind="stable")[:most]]
 
 
-def evaluate(model: Module, split: Source, transform: Transform | None = None, batch_size: int = 256) -> Evaluation:
+def evaluate(
+    model: Module, split: Source, transform: Transform | None = None, batch_size: int = 256, num_workers: int = 0
+) -> Evaluation:
     """Run ``model`` in evaluation mode over ``split``; its mode is put back afterwards.
 
     Parameters
@@ -63,6 +65,8 @@ def evaluate(model: Module, split: Source, transform: Transform | None = None, b
     transform : callable, optional
         That of the training pictures without augmentation: ``Normalize.of(train)``, or ``load_run(path).normalize``.
     batch_size : int
+    num_workers : int
+        Threads that read batches in advance, see :class:`minires.data.Loader`.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def evaluate(model: Module, split: Source, transform: Transform | None = None, b
         If the pictures or labels do not fit the model.
     """
     device = next(parameter.device for parameter in model.parameters())
-    batches = Loader(split, batch_size, seed=0, transform=transform)
+    batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers)
     was_training = model.training
     model.eval()
     logits, labels = [], []

@@ -112,7 +112,7 @@ def differences(found: Config, wanted: Config) -> str:
 
 
 def _default_folder(config: Config, number: int) -> Path:
-    name = f"{config.model}-{config.data}-seed{config.seed}"
+    name = f"{config.model}-{config.data_name}-seed{config.seed}"
     return Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import data
 from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
@@ -20,8 +19,9 @@ from .config import Config
 from .evaluation import Evaluation, evaluate
 from .folder import CONFIG, METRICS, existing_folder, new_folder, remove_leftovers, write_history, write_json
 from .gradients import GradientLog
+from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, Several
-from .recipe import forward, make_ema, make_model, make_optimizer, make_schedule, make_transform
+from .recipe import forward, load_data, make_ema, make_model, make_optimizer, make_schedule, make_transform
 from .report import write_report
 from .run import description
 from .tally import history_row, result
@@ -73,10 +73,15 @@ def train(
     progress = progress or Progress()
     if config.tensorboard:
         progress = Several([TensorBoard(), progress])
-    dataset = data.load(config.data)
+    dataset = load_data(config.data, config.size or None)
     manual_seed(config.seed)
     model = make_model(config, dataset)
-    normalize = Normalize.of(dataset.train)
+    if config.weights is None:
+        normalize, origin = Normalize.of(dataset.train), ""
+    else:
+        normalize, origin = load_pretrained(config, model, dataset)
+    if config.freeze is not None:
+        freeze(model, config.freeze)
     transform = make_transform(config, dataset, normalize)
     loader = Loader(
         dataset.train,
@@ -98,13 +103,15 @@ def train(
     remove_leftovers(folder)
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
+    if origin:
+        progress.note(origin)
     progress.start(config, model, dataset, start_epoch=state.epoch)
     test: Evaluation | None = None
     while state.epoch <= config.epochs:
         epoch = state.epoch
         complete = train_epoch(config, state, loader, progress, stop)
         if complete:
-            test = evaluate(state.result, dataset.test, normalize)
+            test = evaluate(state.result, dataset.test, normalize, num_workers=config.workers)
             require_finite(test.loss, f"the test after epoch {epoch}", config)
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
@@ -121,12 +128,12 @@ def train(
             raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
-        test = evaluate(state.result, dataset.test, normalize)
+        test = evaluate(state.result, dataset.test, normalize, num_workers=config.workers)
     metrics = result(config, dataset, model, state.history, test)
     with saving(folder):
         write_report(folder, config, dataset, state.history, test)
         if gradients is not None:
-            gradients.draw(f"gradients of {config.model} on {config.data}")
+            gradients.draw(f"gradients of {config.model} on {config.data_name}")
         write_json(folder / METRICS, metrics)
     progress.end(metrics, test)
     return metrics
@@ -137,7 +144,7 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: 
 
     False if ``stop`` ended it early.
     """
-    state.model.train()
+    training_mode(state.model)
     epoch, tally = state.epoch, state.tally
     loader.set_epoch(epoch, tally.batches)
     tally.start_clock()

@@ -20,6 +20,9 @@ class Progress:
         ``config.out`` is the run folder by now, even if it was not given.
         """
 
+    def note(self, text: str) -> None:
+        """Something about the run that is worth knowing, before it starts: where its first weights come from."""
+
     def batch(
         self,
         epoch: int,
@@ -51,6 +54,10 @@ class Several(Progress):
     def start(self, *told: Any, **named: Any) -> None:
         for watcher in self.watchers:
             watcher.start(*told, **named)
+
+    def note(self, *told: Any, **named: Any) -> None:
+        for watcher in self.watchers:
+            watcher.note(*told, **named)
 
     def batch(self, *told: Any, **named: Any) -> None:
         for watcher in self.watchers:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
-from .. import models, optim
+from .. import data, models, optim
 from ..backend import generator
 from ..data import Dataset
 from ..data.dataset import Array, Transform
 from ..data.transforms import Compose, Cutout, MixUp, Normalize
+from ..errors import ArgumentError
 from ..nn import Module
 from ..ops import cross_entropy
 from ..tensor import Tensor, tensor
 from .config import Config
+
+
+def load_data(name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+    """The data set of that name, or the folder at that path.
+
+    ``size`` and ``channels`` are for a folder, see :func:`minires.data.folder`. Its pictures stay in their files if
+    they would take more than a GiB. Raises ArgumentError if there is neither.
+    """
+    if name in data.names():
+        return data.load(name)
+    if not os.path.isdir(name):
+        raise ArgumentError(
+            f"data: there is no data set {name!r}, and no such folder; choose one of {', '.join(data.names())}, or "
+            "give the path of a folder of pictures (--data)."
+        )
+    return data.folder(name, size, channels, in_memory=None)
 
 
 def model_options(dataset: Dataset) -> dict[str, Any]:
@@ -46,12 +64,13 @@ def forward(config: Config, model: Module, pictures: Array, labels: Array) -> tu
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
-    """The optimiser that ``config`` names; weight decay is on every parameter, as in He et al."""
+    """The optimiser that ``config`` names; weight decay is on every parameter that learns, as in He et al."""
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     options = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "sgd":
-        return optim.SGD(model.parameters(), momentum=config.momentum, nesterov=config.momentum > 0, **options)
+        return optim.SGD(learned, momentum=config.momentum, nesterov=config.momentum > 0, **options)
     kind = {"adam": optim.Adam, "adamw": optim.AdamW}[config.optimizer]
-    return kind(model.parameters(), betas=(config.momentum, 0.999), **options)
+    return kind(learned, betas=(config.momentum, 0.999), **options)
 
 
 def make_ema(config: Config, model: Module) -> optim.EMA | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import signal
 import sys
 from dataclasses import fields
@@ -109,11 +110,10 @@ def test_the_defaults_are_those_of_the_settings(settings):
 
 # A value other than the default for every setting, but for the network and the folder.
 OTHERS = {
-    "data": "shapes", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
+    "data": "./pictures", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
     "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
-    "log_gradients": True,
-    "tensorboard": True,
+    "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run", "freeze": "layer1",
 }  # fmt: skip
 
 
@@ -123,11 +123,11 @@ def test_every_setting_is_an_option(settings, monkeypatch):
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
     for name, value in OTHERS.items():
-        option = name.replace("_", "-")
-        words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", value]
+        option = output.option(name)
+        words += [option if value else f"--no-{option[2:]}"] if isinstance(value, bool) else [option, value]
     assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
 
-    suggested = summary.options(Config(**OTHERS)).split()
+    suggested = shlex.split(summary.options(Config(**OTHERS)))
     quiet = {"save_every": 1, "workers": 0, "log_gradients": False, "tensorboard": False}
     assert settings(*suggested) == Config(**{**OTHERS, **quiet})
     assert summary.options(Config()) == ""
@@ -137,7 +137,7 @@ def test_help_sorts_the_options(minires):
     shown = minires("train", "--help").out
     places = [shown.index(f"─ {panel} ─") for panel in ("Data", "Network", "Optimisation", "Augmentation", "Run")]
     assert places == sorted(places)
-    assert all(f"--{field.name.replace('_', '-')} " in shown for field in fields(Config))
+    assert all(f"{output.option(field.name)} " in shown for field in fields(Config))
 
 
 def test_the_command_line_comes_before_the_file(settings, run_folder, tmp_path):

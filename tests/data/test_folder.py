@@ -90,7 +90,9 @@ def test_a_table_without_splits(cats_and_dogs):
 
 def test_size_and_channels(cats_and_dogs):
     save(cats_and_dogs / "dog" / "9.png", 200, size=(7, 7))
-    assert "0.png is 3x4 and " in message_of(cats_and_dogs) and "9.png is 7x7; give size=" in message_of(cats_and_dogs)
+    assert "0.png is 3x4 and " in message_of(
+        cats_and_dogs
+    ) and "9.png is 7x7; give a size, such as size=32 or --size 32, to" in message_of(cats_and_dogs)
     assert folder(cats_and_dogs, size=5).picture_shape == (3, 5, 5)
     assert folder(cats_and_dogs, size=(5, 6), channels=1).picture_shape == (1, 5, 6)
     for options in ({"size": 0}, {"size": (1, 2, 3)}, {"size": "5"}, {"channels": 2}):
@@ -245,3 +247,9 @@ def test_a_folder_trains(cats_and_dogs):
     transform = mr.data.transforms.Compose([dataset.augmentation, mr.data.transforms.Normalize.of(dataset.train)])
     pictures, labels = next(iter(mr.data.Loader(dataset.train, 10, seed=0, transform=transform)))
     assert pictures.shape == (10, 3, 8, 8) and pictures.dtype == np.float32 and labels.tolist() == [0] * 5 + [1] * 5
+
+
+@pytest.mark.parametrize(("size", "padding"), [(7, 0), (8, 1), (32, 4), ((64, 40), 5)])
+def test_training_pictures_are_moved_by_an_eighth_and_mirrored(cats_and_dogs, size, padding):
+    expected = f"Compose([PadCrop({padding}), Flip()])" if padding else "Flip()"
+    assert repr(folder(cats_and_dogs, size=size).augmentation) == expected

@@ -20,7 +20,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from ..nn.safetensors_reader import LARGEST_HEADER, MOST_AXES, Array, Entry, brief
+from .safetensors_reader import LARGEST_HEADER, MOST_AXES, Array, Entry, brief
 
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(

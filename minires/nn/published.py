@@ -15,17 +15,18 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
-from ..nn import Module
-from ..nn.safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
 from ..tensor import Tensor
+from .module import Module
 from .npz_reader import read_directory
+from .safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
 
 WRAPPERS = ("module.", "model.", "_orig_mod.")
+HEAD = "fc."  # what the names of the classifier begin with, which belongs to its classes
 WORDS = {"linear": "fc", "shortcut": "downsample"}
 NOT_USED = "num_batches_tracked"  # PyTorch counts the batches that a batch norm has seen
 
 
-def load_weights(model: Module, path: PathLike) -> None:
+def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     """Copy the weights of a PyTorch model into ``model``; nothing is changed if one does not fit.
 
     Names that the model has are taken as they are. In others, what wrappers put in front is left out (``module.``,
@@ -38,6 +39,8 @@ def load_weights(model: Module, path: PathLike) -> None:
     model : Module
     path : str or path
         A safetensors or npz file; the content decides, not the name. Float16, bfloat16 and float64 are converted.
+    head : bool
+        Whether the classifier ``fc`` is loaded as well. Without it, the model keeps its own, for classes of its own.
 
     Raises
     ------
@@ -57,6 +60,7 @@ def load_weights(model: Module, path: PathLike) -> None:
     >>> path = os.path.join(tempfile.mkdtemp(), "resnet8.safetensors")
     >>> mr.save(path, published)
     >>> mr.interop.load_weights(mr.models.resnet8(), path)
+    >>> mr.interop.load_weights(mr.models.resnet8(num_classes=5), path, head=False)
     >>> mr.interop.load_weights(mr.models.resnet8(num_classes=100), path)
     Traceback (most recent call last):
         ...
@@ -69,9 +73,12 @@ def load_weights(model: Module, path: PathLike) -> None:
     own: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with opened("load_weights", path, "weights") as file:
         stored = _entries(file, path)
+        if not head:
+            own = {name: tensor for name, tensor in own.items() if not name.startswith(HEAD)}
+            stored = {key: entry for key, entry in stored.items() if not translate(key).startswith(HEAD)}
         fitting = match(own, stored, os.fspath(path), type(model).__name__)
         state = {name: _read(stored[key], key, own[name]) for name, key in fitting.items()}
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=head)
 
 
 def translate(key: str) -> str:
