@@ -111,7 +111,7 @@ def test_the_grid_is_as_large_as_needed_and_no_other_picture_is_read(mistakes, r
 @pytest.mark.parametrize("name", ["7", "automobile", "aquarium_fish", "a name so long that it has to be cut"])
 def test_titles_do_not_overlap(monkeypatch, shape, name):
     drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: drawn.append(figure))
     write_mistakes(PATH, all_wrong(25), Streamed(25, shape), [name] * 10)
     (figure,) = drawn
     figure.draw_without_rendering()
