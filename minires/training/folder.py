@@ -45,7 +45,9 @@ CLASSES = "classes.csv"
 MISTAKES = "mistakes.png"
 TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
-FILES = (CONFIG, MODEL, HISTORY, METRICS, CURVES, CONFUSION, CHECKPOINT)
+FILES = (
+    CONFIG, MODEL, HISTORY, METRICS, CURVES, CONFUSION, GRADIENTS, GRADIENTS_FIGURE, CLASSES, MISTAKES, CHECKPOINT
+)  # fmt: skip
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")

@@ -19,7 +19,7 @@ from minires.data import Dataset, Split
 from minires.errors import RunError, StoppedError
 from minires.nn import serialization
 from minires.nn.serialization import load_metadata
-from minires.training import Progress, figures, train
+from minires.training import Progress, loop, train
 from minires.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from minires.training.folder import CHECKPOINT, HISTORY, MODEL
 from minires.training.recipe import make_model, make_optimizer, make_schedule
@@ -29,13 +29,12 @@ BATCHES, EPOCHS = 3, 2  # 70 pictures in batches of 32, the last of them smaller
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
-    """Fewer pictures yet, and no figures, which are not what is tested here."""
+    """Fewer pictures yet, and no report, which is not what is tested here."""
     digits = mr.data.digits()
     train, test = (Split(split.pictures[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
     monkeypatch.setitem(mr.data._DATASETS, "few", lambda: dataset)
-    monkeypatch.setattr(figures, "write_curves", lambda *arguments, **options: None)
-    monkeypatch.setattr(figures, "write_confusion", lambda *arguments: None)
+    monkeypatch.setattr(loop, "write_report", lambda *arguments: None)
     return dataset
 
 
