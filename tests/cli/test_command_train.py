@@ -55,7 +55,12 @@ def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     loads, tests = [], []
     load, evaluate = data.load, loop.evaluate
     monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
-    monkeypatch.setattr(loop, "evaluate", lambda *given: tests.append(evaluate(*given)) or tests[-1])
+
+    def count(*arguments, **options):
+        tests.append(evaluate(*arguments, **options))
+        return tests[-1]
+
+    monkeypatch.setattr(loop, "evaluate", count)
     result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run")
     assert result.status == 0 and loads == ["digits"] and len(tests) == 2
     last = tests[-1]
@@ -251,9 +256,9 @@ def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monke
     console = Console(file=screen, force_terminal=True, width=80, highlight=False)
     monkeypatch.setattr(output, "make_console", lambda: console)
 
-    def press_in_test(*arguments):
+    def press_in_test(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
-        return evaluate(*arguments)
+        return evaluate(*arguments, **options)
 
     monkeypatch.setattr("minires.training.loop.evaluate", press_in_test)
     assert minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run").status == 130
