@@ -17,13 +17,18 @@ settings.load_profile("minires")
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # of doctest: several files of one name
 
+THREADS = mr.get_num_threads()
 SWITCHES = ("grad_enabled", "engine", "anomaly", "profile")
 
 
 @pytest.fixture(autouse=True)
 def nothing_leaks():
-    """Seed the one generator, and fail a test that leaves a switch or a kernel behind."""
+    """Seed the one generator, and fail a test that leaves a switch or a kernel behind.
+
+    The number of threads, by which sums are cut and so rounded, is the same for each test, too.
+    """
     mr.manual_seed(0)
+    mr.set_num_threads(THREADS)
     before = {name: getattr(state, name) for name in SWITCHES}
     kernels = dict(_kernels)
     yield
