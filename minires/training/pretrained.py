@@ -1,4 +1,4 @@
-"""Fine-tuning: weights to start with, a new head for new classes, and layers that stay as they are."""
+"""Fine-tuning: weights to start with, a head that is new for new classes, and layers that stay as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..data import Dataset
 from ..data.transforms import Normalize
-from ..errors import ArgumentError, RunError, sizes
+from ..errors import ArgumentError, RunError, listed, sizes
 from ..nn import Module
 from ..nn.published import HEAD, load_weights
 from .config import Config
@@ -16,11 +16,11 @@ BACKBONE = "backbone"  # all but the head
 
 
 def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[Normalize, str]:
-    """Copy the weights at ``config.weights`` into ``model``, but for the head, which stays random for a new task.
+    """Copy the weights at ``config.weights`` into ``model``; the head stays random for new classes.
 
-    - Of a run folder, the network must be the same, and so must the channels of its pictures. The head is taken, too,
-      if the names of the classes are the same, in the same order. Pictures are normalised as the run's were: those are
-      the numbers that its layers know.
+    - Of a run folder, the network must be the same, and so must the channels of its pictures. Its head keeps what it
+      knows of classes of the same name; the rows of new classes stay random. Pictures are normalised as the run's were:
+      those are the numbers that its layers know.
     - A file of published weights, as :func:`minires.interop.load_weights` reads it, tells neither classes nor
       normalisation: the head is always new, and pictures are normalised by their own mean and standard deviation.
 
@@ -51,12 +51,18 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
             f"train: the run in {path} takes pictures of {sizes(run.picture_shape)}, but those of {dataset.name} are "
             f"{sizes(dataset.picture_shape)}; the first, the number of channels, must be the same."
         )
+    known = [name for name in dataset.classes if name in run.classes]
+    ours, theirs = ([classes.index(name) for name in known] for classes in (dataset.classes, run.classes))
     state = run.model.state_dict()
-    same_classes = run.classes == dataset.classes
-    if not same_classes:
-        state = {name: array for name, array in state.items() if not name.startswith(HEAD)}
-    model.load_state_dict(state, strict=same_classes)
-    what = "of the same classes, with its head" if same_classes else new_head
+    for name, head in model.state_dict().items():
+        if name.startswith(HEAD):
+            head[ours] = state[name][theirs]  # (classes, features) or (classes,)
+            state[name] = head
+    model.load_state_dict(state)
+    if len(known) < len(dataset.classes):
+        what = f"{new_head}, of which it knows {listed(known)}" if known else new_head
+    else:
+        what = "with its head"
     return run.normalize, f"weights and normalisation of {path} ({run.config.data_name}), {what}"
 
 

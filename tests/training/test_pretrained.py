@@ -26,6 +26,11 @@ def even_and_odd():
     return Dataset("even", ("even", "odd"), train, test)
 
 
+def some(dataset, classes):
+    """The splits, with labels of so many classes."""
+    return (Split(split.pictures, split.labels % classes) for split in (dataset.train, dataset.test))
+
+
 @pytest.fixture(autouse=True)
 def source(monkeypatch, config):
     """A run that knows the ten digits."""
@@ -70,7 +75,17 @@ def test_new_classes_get_a_new_head_and_the_rest_is_that_of_the_run(tuned, sourc
 def test_the_same_classes_keep_the_head(tuned, source):
     _, state, _, origin = loaded(replace(tuned, data="few"))
     assert all(np.array_equal(array, weights_of(source)[name]) for name, array in state.items())
-    assert origin.endswith("of the same classes, with its head")
+    assert origin == "weights and normalisation of source (few), with its head"
+
+
+def test_known_classes_keep_their_rows_of_the_head(tuned, source, monkeypatch):
+    few = mr.data.load("few")
+    monkeypatch.setitem(mr.data._DATASETS, "even", lambda: Dataset("even", ("3", "new", "0"), *some(few, 3)))
+    first, state, _, origin = loaded(tuned)
+    theirs = weights_of(source)
+    for name in HEAD:
+        assert np.array_equal(state[name], [theirs[name][3], first[name][1], theirs[name][0]])
+    assert origin.endswith("with a new head for 3 classes, of which it knows 3, 0")
 
 
 def test_a_published_file_gets_a_new_head_and_the_normalisation_of_the_pictures(tuned, source):
