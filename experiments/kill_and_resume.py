@@ -13,11 +13,11 @@ In the end the weights, the arrays and notes of the checkpoint, the history and 
 run that went through, all but the seconds that it took. A line is printed for each run, then the totals:
 
     kills           how often it was killed
-    in write        ... while a temporary file was there
+    stops           how often it ended by itself after SIGTERM, before SIGKILL came
+    in write        ... of both, while a temporary file was there
     between files   ... when the weights were written, but not yet the checkpoint
     within epoch    ... and resumed in the middle of an epoch
     no checkpoint   ... before the first one, so that it began again
-    saved           how often it ended by itself after SIGTERM, before SIGKILL came
     too late        how often it was complete before the signal came
     same            whether it ended bit for bit like the one that went through
 
@@ -51,7 +51,7 @@ SETTINGS = {
     "every 2nd epoch": "--epochs 4 --batch-size 128 --save-every 2 --seed 1",
     "adamw, ema, clip": "--epochs 3 --batch-size 128 --optimizer adamw --ema 0.9 --clip 1",
 }
-COLUMNS = ("kills", "in_write", "between_files", "within_epoch", "no_checkpoint", "saved", "too_late", "same")
+COLUMNS = ("kills", "stops", "in_write", "between_files", "within_epoch", "no_checkpoint", "too_late", "same")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def kill(child: int, folder: Path, kind: str, seconds: float, rng: np.random.Gen
 
 
 def found(folder: Path) -> Counter[str]:
-    """What a kill left behind."""
+    """What a kill or a stop left behind."""
     left: Counter[str] = Counter(in_write=bool(temporary_files(folder)))
     if not (folder / CHECKPOINT).exists():
         left["no_checkpoint"] = 1
@@ -145,14 +145,12 @@ def found(folder: Path) -> Counter[str]:
 
 
 def disturbed_run(folder: Path, settings: str, seconds: float, rng: np.random.Generator) -> Counter[str]:
-    """Train, kill, resume, until the run is complete; how often it was killed, and what was found then."""
+    """Train, kill, resume, until the run is complete; how often it was killed or stopped, and what was found then."""
     counts: Counter[str] = Counter()
     for kind in rng.choice(["random", "write", "stop"], size=rng.integers(1, 5)):
         status = kill(start(settings, folder), folder, kind, seconds, rng)
-        if status == 143:  # saved in time, before SIGKILL
-            counts["saved"] += 1
-        elif status is None:
-            counts["kills"] += 1
+        if status in (None, 143):
+            counts["stops" if status else "kills"] += 1
             counts += found(folder)
         elif status == 0:
             counts["too_late"] += 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 import minires as mr
 from minires.backend import check_device
@@ -63,3 +66,15 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU is not No
 def device(request):
     """Each device in turn: a test that takes it runs on the CPU and, where there is one, on the GPU."""
     return request.param
+
+
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    """Ten bright cats and ten dark dogs of 9x10 pixels, in the folder "pets" of the current one."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label, dark in (("cat", 120), ("dog", 0)):
+        Path("pets", label).mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(dark, dark + 120, (9, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"pets/{label}/{number}.png")

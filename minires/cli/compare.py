@@ -9,33 +9,33 @@ import typer
 from .. import data as datasets
 from ..errors import ArgumentError, StoppedError
 from ..training import SCHEDULES, Config, StopSignals
-from .numbers import integer, number
 from .output import counted, print_table, printable
-from .train import DEFAULT, as_options
+from .train import DATA, DEFAULT, NETWORK, OPTIMISATION, RUN, as_options, integer_option, number_option, one_of
 
 if TYPE_CHECKING:
     from ..training.folder import Row
 
 
 def compare(
-    depths: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of layers, 6n + 2.")] = "8,20,56",
-    data: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(datasets.names())}.")] = DEFAULT.data,
-    epochs: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Passes over the training pictures.")
-    ] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option(metavar="N", parser=integer, help="Pictures a step.")] = DEFAULT.batch_size,
-    lr: Annotated[
-        float, typer.Option(metavar="X", parser=number, help="The highest learning rate of the schedule.")
-    ] = DEFAULT.lr,
-    schedule: Annotated[
-        str, typer.Option(metavar="NAME", help=f"How the learning rate changes: one of {', '.join(SCHEDULES)}.")
-    ] = DEFAULT.schedule,
+    depths: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Numbers of layers, 6n + 2.", rich_help_panel=NETWORK)
+    ] = "8,20,56",
+    data: Annotated[str, one_of(datasets.names(), DATA)] = DEFAULT.data,
+    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
+    batch_size: Annotated[int, integer_option(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
+    lr: Annotated[float, number_option(OPTIMISATION, "The highest learning rate of the schedule.")] = DEFAULT.lr,
+    schedule: Annotated[str, one_of(SCHEDULES, OPTIMISATION, "How the learning rate changes. ")] = DEFAULT.schedule,
     seed: Annotated[
-        int, typer.Option(metavar="N", parser=integer, help="Decides the first weights and the order of the pictures.")
+        int, integer_option(RUN, "Decides the first weights and the order of the pictures.")
     ] = DEFAULT.seed,
     out: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Where the runs and figures go.", show_default="runs/compare-DATA-seedN"),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the runs and figures go.",
+            show_default="runs/compare-DATA-seedN",
+            rich_help_panel=RUN,
+        ),
     ] = DEFAULT.out,
 ) -> None:
     """Train plain and residual networks of several depths on the same pictures in the same order, and compare them.

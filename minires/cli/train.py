@@ -23,15 +23,15 @@ DEFAULT = Config()
 DATA, NETWORK, OPTIMISATION, AUGMENTATION, RUN = "Data", "Network", "Optimisation", "Augmentation", "Run"
 
 
-def _one_of(choices: Iterable[str], panel: str, help: str = "") -> Any:
+def one_of(choices: Iterable[str], panel: str, help: str = "") -> Any:
     return typer.Option(metavar="NAME", help=f"{help}One of {', '.join(choices)}.", rich_help_panel=panel)
 
 
-def _integer(panel: str, help: str) -> Any:
+def integer_option(panel: str, help: str) -> Any:
     return typer.Option(metavar="N", parser=integer, help=help, rich_help_panel=panel)
 
 
-def _number(panel: str, help: str, default: str | None = None) -> Any:
+def number_option(panel: str, help: str, default: str | None = None) -> Any:
     return typer.Option(metavar="X", parser=number, help=help, show_default=default or True, rich_help_panel=panel)
 
 
@@ -51,9 +51,9 @@ def train(
         ),
     ] = DEFAULT.data,
     size: Annotated[
-        int, _integer(DATA, "Resize the pictures of a folder to N x N pixels; 0 for their own size.")
+        int, integer_option(DATA, "Resize the pictures of a folder to N x N pixels; 0 for their own size.")
     ] = DEFAULT.size,
-    model: Annotated[str, _one_of(models.names(), NETWORK)] = DEFAULT.model,
+    model: Annotated[str, one_of(models.names(), NETWORK)] = DEFAULT.model,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -73,26 +73,28 @@ def train(
             rich_help_panel=NETWORK,
         ),
     ] = DEFAULT.freeze,
-    epochs: Annotated[int, _integer(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
-    batch_size: Annotated[int, _integer(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
-    optimizer: Annotated[str, _one_of(OPTIMIZERS, OPTIMISATION)] = DEFAULT.optimizer,
+    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
+    batch_size: Annotated[int, integer_option(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
+    optimizer: Annotated[str, one_of(OPTIMIZERS, OPTIMISATION)] = DEFAULT.optimizer,
     lr: Annotated[
-        float, _number(OPTIMISATION, "The highest learning rate of the schedule.", _by_optimizer("lr"))
+        float, number_option(OPTIMISATION, "The highest learning rate of the schedule.", _by_optimizer("lr"))
     ] = DEFAULT.lr,
-    schedule: Annotated[str, _one_of(SCHEDULES, OPTIMISATION, "How the learning rate changes. ")] = DEFAULT.schedule,
-    warmup: Annotated[float, _number(OPTIMISATION, "Epochs in which the learning rate rises.")] = DEFAULT.warmup,
-    momentum: Annotated[float, _number(OPTIMISATION, "Of sgd; of the others, the first beta.")] = DEFAULT.momentum,
+    schedule: Annotated[str, one_of(SCHEDULES, OPTIMISATION, "How the learning rate changes. ")] = DEFAULT.schedule,
+    warmup: Annotated[float, number_option(OPTIMISATION, "Epochs in which the learning rate rises.")] = DEFAULT.warmup,
+    momentum: Annotated[
+        float, number_option(OPTIMISATION, "Of sgd; of the others, the first beta.")
+    ] = DEFAULT.momentum,
     weight_decay: Annotated[
-        float, _number(OPTIMISATION, "How strongly weights are drawn to zero.", _by_optimizer("weight_decay"))
+        float, number_option(OPTIMISATION, "How strongly weights are drawn to zero.", _by_optimizer("weight_decay"))
     ] = DEFAULT.weight_decay,
     clip: Annotated[
-        float, _number(OPTIMISATION, "The largest norm of all gradients together; 0 for any.")
+        float, number_option(OPTIMISATION, "The largest norm of all gradients together; 0 for any.")
     ] = DEFAULT.clip,
     ema: Annotated[
-        float, _number(OPTIMISATION, "Test and keep the average of the weights with this decay; 0 for none.")
+        float, number_option(OPTIMISATION, "Test and keep the average of the weights with this decay; 0 for none.")
     ] = DEFAULT.ema,
     label_smoothing: Annotated[
-        float, _number(OPTIMISATION, "The part of each target that all classes share.")
+        float, number_option(OPTIMISATION, "The part of each target that all classes share.")
     ] = DEFAULT.label_smoothing,
     augment: Annotated[
         bool,
@@ -103,10 +105,10 @@ def train(
         ),
     ] = DEFAULT.augment,
     cutout: Annotated[
-        int, _integer(AUGMENTATION, "Cut a square of N pixels a side out of training pictures.")
+        int, integer_option(AUGMENTATION, "Cut a square of N pixels a side out of training pictures.")
     ] = DEFAULT.cutout,
     mixup: Annotated[
-        float, _number(AUGMENTATION, "Mix training pictures in pairs, by shares of Beta(X, X).")
+        float, number_option(AUGMENTATION, "Mix training pictures in pairs, by shares of Beta(X, X).")
     ] = DEFAULT.mixup,
     config_file: Annotated[
         str | None,
@@ -117,8 +119,8 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = None,
-    device: Annotated[str, _one_of(DEVICES, RUN)] = DEFAULT.device,
-    seed: Annotated[int, _integer(RUN, "The same seed gives the same network.")] = DEFAULT.seed,
+    device: Annotated[str, one_of(DEVICES, RUN)] = DEFAULT.device,
+    seed: Annotated[int, integer_option(RUN, "The same seed gives the same network.")] = DEFAULT.seed,
     out: Annotated[
         str | None,
         typer.Option(
@@ -128,8 +130,8 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in the folder stopped.", rich_help_panel=RUN)
     ] = False,
-    save_every: Annotated[int, _integer(RUN, "Epochs between checkpoints.")] = DEFAULT.save_every,
-    workers: Annotated[int, _integer(RUN, "Threads that prepare batches in advance.")] = DEFAULT.workers,
+    save_every: Annotated[int, integer_option(RUN, "Epochs between checkpoints.")] = DEFAULT.save_every,
+    workers: Annotated[int, integer_option(RUN, "Threads that prepare batches in advance.")] = DEFAULT.workers,
     log_gradients: Annotated[
         bool,
         typer.Option(

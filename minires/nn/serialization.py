@@ -15,7 +15,7 @@ from ..errors import DataError, DTypeError
 from .safetensors_reader import LARGEST_HEADER, opened, read_header
 from .safetensors_reader import PathLike as PathLike
 
-TEMPORARY = ".tmp"  # the end of the names of files that are being written
+TEMPORARY = ".minires-tmp"  # the end of the names of files that are being written
 
 
 def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -98,13 +98,11 @@ def write_atomically(path: PathLike, content: bytes) -> None:
                 Path(temporary).unlink()
 
 
-def remove_temporary_files(path: PathLike) -> None:
-    """Remove what :func:`write_atomically` left beside ``path`` when the process was killed, as far as possible."""
-    target = Path(path)
+def remove_temporary_files(folder: PathLike) -> None:
+    """Remove what :func:`write_atomically` left in ``folder`` when the process was killed, as far as possible."""
     with suppress(OSError):
-        for file in list(target.parent.iterdir()):
-            if file.name.startswith(f".{target.name}.") and file.name.endswith(TEMPORARY):
-                file.unlink(missing_ok=True)
+        for file in list(Path(folder).glob(f".*{TEMPORARY}")):
+            file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..nn.serialization import write_atomically
+from .folder import write_table
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,8 @@ def class_table(confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> list
 
 def write_classes(path: Path, table: Sequence[ClassRow]) -> None:
     """Write the table as CSV; None is an empty cell. Raises DataError if that fails."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", *[field.name for field in fields(ClassRow)[1:]]])
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in astuple(row)] for row in table)
-    write_atomically(path, text.getvalue().encode(errors="replace"))  # a folder's name need not be valid text
+    columns = ["class", *[field.name for field in fields(ClassRow)[1:]]]
+    write_table(path, columns, ({"class": row.name, **asdict(row)} for row in table))
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, RunError
-from ..nn.serialization import remove_temporary_files, write_atomically
+from ..nn.serialization import write_atomically
 from .config import Config
 
 CONFIG = "config.json"
@@ -45,9 +45,6 @@ CLASSES = "classes.csv"
 MISTAKES = "mistakes.png"
 TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
-FILES = (
-    CONFIG, MODEL, HISTORY, METRICS, CURVES, CONFUSION, GRADIENTS, GRADIENTS_FIGURE, CLASSES, MISTAKES, CHECKPOINT
-)  # fmt: skip
 LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
@@ -147,12 +144,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while it wrote."""
-    for name in FILES:
-        remove_temporary_files(folder / name)
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write an object as JSON that people can read. Raises DataError if that fails."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
@@ -164,13 +155,16 @@ def write_history(folder: Path, history: list[Row]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the named columns of rows as CSV, floats with six digits. Raises DataError if that fails."""
+    """Write the named columns of rows as CSV: floats with six digits, None as an empty cell.
+
+    Raises DataError if that fails.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow(f"{row[name]:.6g}" if isinstance(row[name], float) else row[name] for name in columns)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="replace"))  # a class may be named after a folder
 
 
 def read_table(path: Path) -> list[Row]:

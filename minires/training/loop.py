@@ -13,11 +13,12 @@ from ..backend import manual_seed
 from ..data import Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
+from ..nn.serialization import remove_temporary_files
 from ..optim import clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
 from .evaluation import Evaluation, evaluate
-from .folder import CONFIG, METRICS, existing_folder, new_folder, remove_leftovers, write_history, write_json
+from .folder import CONFIG, METRICS, existing_folder, new_folder, write_history, write_json
 from .gradients import GradientLog
 from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, Several
@@ -100,7 +101,7 @@ def train(
     state = TrainingState(model, optimizer, schedule, make_ema(config, model), gradients)
     if resume:
         load_checkpoint(folder, config, state)
-    remove_leftovers(folder)
+    remove_temporary_files(folder)
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
     if origin:

@@ -53,12 +53,11 @@ class TensorBoard(Progress):
         self._step = (start_epoch - 1) * math.ceil(len(dataset.train) / config.batch_size)
         folder = self._run / TENSORBOARD
         folder.mkdir(exist_ok=True)
-        # The names of files differ by the second in which they are begun, and by the epoch.
-        self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".epoch{start_epoch}")
+        # The names of files differ by the second in which they are begun, and by a number.
+        number = len(list(folder.iterdir()))
+        self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".{number}")
         self._close = weakref.finalize(self, self._file.close)  # at the end, or when an error has stopped the run
-        # TensorBoard forgets what a stopped run wrote after its last checkpoint.
-        session = self._library.proto.event_pb2.SessionLog
-        self._write(step=self._step + 1, session_log=session(status=session.START))
+        self._begun = False
 
     def batch(
         self,
@@ -71,6 +70,10 @@ class TensorBoard(Progress):
         seconds_left: float,
     ) -> None:
         self._step = (epoch - 1) * total + done
+        if not self._begun:  # here, TensorBoard forgets what a stopped run wrote after its last checkpoint
+            session = self._library.proto.event_pb2.SessionLog
+            self._write(step=self._step, session_log=session(status=session.START))
+            self._begun = True
         if done % EVERY == 0:
             self._scalars({"batch/loss": loss, "batch/accuracy": accuracy})
 

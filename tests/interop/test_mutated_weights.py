@@ -18,7 +18,7 @@ FORMATS = {
     "npz": (as_npz, mutated_npz, lambda path: dict(np.load(path, allow_pickle=False))),
 }
 MOST_MEMORY = 100e6  # bytes
-LONGEST = 60  # seconds: it hangs; what is right takes one, and ten where a slow machine traces and is busy
+LONGEST = 60  # seconds, against hanging: no measurement, for under coverage a busy machine was seen to take ten
 
 
 class Net(mr.nn.Module):

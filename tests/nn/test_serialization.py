@@ -85,13 +85,13 @@ def test_what_a_killed_process_left_can_be_removed(tmp_path, monkeypatch):
     write_atomically(tmp_path / "file", b"never renamed")
     write_atomically(tmp_path / "file.json", b"of another file")
     monkeypatch.undo()
-    for name in ("file", ".file", ".file.tm", "file.tmp"):
+    others = [".file", ".file.tmp", "file", "file.minires-tmp"]
+    for name in others:
         (tmp_path / name).write_text("")
     assert len(os.listdir(tmp_path)) == 6
-    remove_temporary_files(tmp_path / "file.json")
-    remove_temporary_files(tmp_path / "file")
-    assert sorted(os.listdir(tmp_path)) == [".file", ".file.tm", "file", "file.tmp"]
-    remove_temporary_files(tmp_path / "nowhere" / "file")
+    remove_temporary_files(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == others
+    remove_temporary_files(tmp_path / "nowhere")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders cannot be opened")

@@ -85,6 +85,8 @@ def test_wherever_it_stops_it_ends_the_same(config, options):
 
 
 def test_dropout_goes_on_within_an_epoch(config, monkeypatch):
+    """Layers draw from the one generator: its state is part of the checkpoint."""
+
     def build(name, **options):
         model = cifar_resnet(name, **options)
         model.fc = mr.nn.Sequential(mr.nn.Dropout(0.5), model.fc)
@@ -176,7 +178,7 @@ def test_a_run_that_is_really_killed(config):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(list(Path("killed").glob(".*.tmp"))) == 1
+    assert len(list(Path("killed").glob(f".*{serialization.TEMPORARY}"))) == 1
     train(replace(config, out="killed"), resume=True)
     train(config)
     assert outcome(Path("killed")) == outcome(Path("run"))

@@ -5,9 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import minires as mr
 from minires.data import FileSplit, Split
@@ -15,16 +13,7 @@ from minires.errors import ArgumentError, DataError
 from minires.training import Config, load_run, train
 from minires.training.recipe import load_data
 
-
-@pytest.fixture(autouse=True)
-def pets(tmp_path):
-    """Ten bright cats and ten dark dogs of 9x10 pixels, in the folder "pets" of the current one."""
-    rng = np.random.default_rng(0)
-    for label, dark in (("cat", 120), ("dog", 0)):
-        Path("pets", label).mkdir(parents=True)
-        for number in range(10):
-            pixels = rng.integers(dark, dark + 120, (9, 10, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(f"pets/{label}/{number}.png")
+pytestmark = pytest.mark.usefixtures("pets")
 
 
 @pytest.fixture

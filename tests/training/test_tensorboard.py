@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minires.errors import RunError
+from minires.errors import RunError, StoppedError
 from minires.training import Progress, tensorboard, train
 
 SCALARS = ("lr", "train/loss", "train/accuracy", "test/loss", "test/accuracy")
@@ -101,6 +101,17 @@ def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
     values = shown("run")
     assert_scalars_are_the_history(values)
     assert list(values["batch/loss"]) == [4, 8, 12, 16, 20, 24, 28, 32]
+
+
+def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch):
+    monkeypatch.setattr(tensorboard, "EVERY", 2)
+    answers = iter([False] * 4 + [True])
+    with pytest.raises(StoppedError):
+        train(config, stop=lambda: next(answers))  # after the fifth batch
+    train(config, resume=True)
+    values = shown("run")
+    assert_scalars_are_the_history(values)
+    assert list(values["batch/loss"]) == [2, 4, 6, 8, 10, 12, 14, 16]
 
 
 def test_it_changes_nothing_else(config):

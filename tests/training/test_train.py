@@ -172,24 +172,6 @@ def test_resuming_a_complete_run_changes_nothing(config):
     assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
 
 
-def test_dropout_goes_on_where_it_was(config, monkeypatch):
-    """Layers draw from the one generator: its state is part of the checkpoint."""
-
-    def build(name, **options):
-        model = cifar_resnet(name, **options)
-        model.fc = mr.nn.Sequential(mr.nn.Dropout(0.5), model.fc)
-        return model
-
-    cifar_resnet = mr.models.build
-    monkeypatch.setattr(mr.models, "build", build)
-    train(config)
-    stopped = replace(config, out="stopped")
-    stop_after(stopped, 1)
-    mr.manual_seed(99)
-    train(stopped, resume=True)
-    assert_same_weights("run", "stopped")
-
-
 def test_progress_is_told(config):
     recorder = Recorder()
     metrics = train(config, progress=recorder)
