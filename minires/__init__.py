@@ -8,7 +8,7 @@
 tensor([[1., 0., 1.]])
 """
 
-from . import costs, data, errors, interop, models, nn, ops, optim
+from . import costs, cuda, data, errors, interop, models, nn, ops, optim
 from .anomaly import detect_anomaly
 from .autograd import Op, grad
 from .backend import manual_seed
@@ -24,7 +24,7 @@ from .threads import get_num_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
-    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "data", "detect_anomaly", "enable_grad",
+    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "cuda", "data", "detect_anomaly", "enable_grad",
     "engine", "errors", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "set_num_threads", "show_config", "tensor",

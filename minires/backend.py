@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from .errors import ArgumentError, DeviceError, DTypeError, ShapeError, sizes
 
 Array = Any  # numpy.ndarray or cupy.ndarray; a type checker that has no CuPy cannot say more
 DTypeLike = Any  # whatever numpy.dtype() understands: "float32", np.float64, ...
@@ -89,12 +89,50 @@ def to_device(array: Array, device: str) -> Array:
     ArgumentError
         For a device other than ``"cpu"`` and ``"cuda"``.
     DeviceError
-        When there is no CuPy, or no GPU.
+        When there is no CuPy, or no GPU; for more than one number while a CUDA graph is being recorded.
     """
     check_device(device)
     if device == device_of(array):
         return array
-    return array.get() if device == "cpu" else _cupy().asarray(array)
+    if device == "cpu":
+        return array.get()
+    cupy = cupy_module()
+    if array.size == 1:  # sent along with a launch: nothing waits, and a CUDA graph may hold it
+        return cupy.full(array.shape, array.item(), array.dtype)
+    if cupy.cuda.get_current_stream().is_capturing():
+        raise DeviceError(f"an array ({sizes(array.shape)}) cannot be brought to the GPU while a graph is recorded.")
+    return cupy.asarray(array)
+
+
+def index_on_device(index: Any, array: Array) -> Any:
+    """``index`` for ``array``, with its own arrays on the same device.
+
+    Raises IndexError for an integer that is out of range: NumPy would, but CuPy wraps it around without a word.
+    """
+    if device_of(array) == "cpu":
+        return index
+    parts = [np.asarray(part) if isinstance(part, list) else part for part in _as_tuple(index)]
+    axis, moved = 0, []
+    for position, part in enumerate(parts, start=1):
+        if part is Ellipsis:
+            axis = array.ndim - sum(map(_axes_of_index, parts[position:]))
+        elif part is not None:
+            if is_array(part) and part.dtype.kind in "iu" and part.size and axis < array.ndim:
+                low, high, size = int(part.min()), int(part.max()), array.shape[axis]
+                if low < -size or high >= size:
+                    raise IndexError(f"indices run from {low} to {high}, but axis {axis} has {size}")
+            axis += _axes_of_index(part)
+        moved.append(to_device(part, "cuda") if is_array(part) else part)
+    return tuple(moved)
+
+
+def _as_tuple(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _axes_of_index(part: Any) -> int:
+    """How many axes a part of an index stands for."""
+    return part.ndim if is_array(part) and part.dtype.kind == "b" else int(part is not None)
 
 
 def check_device(device: str) -> None:
@@ -102,10 +140,11 @@ def check_device(device: str) -> None:
     if device not in DEVICES:
         raise ArgumentError(f"device is {device!r}; it must be 'cpu' or 'cuda'.")
     if device == "cuda":
-        _cupy()
+        cupy_module()
 
 
-def _cupy() -> Any:
+def cupy_module() -> Any:
+    """CuPy. Raises DeviceError if it is not installed, or finds no GPU."""
     try:
         import cupy
     except ImportError as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .backend import to_device
 from .errors import ArgumentError, DTypeError, LabelError, ShapeError, sizes
+from .state import state
 from .tensor import Tensor, TensorLike, as_tensor
 
 Pair = int | tuple[int, int]
@@ -409,6 +410,8 @@ def labels(logits: Tensor, given: Any) -> Any:
             f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) hold {n} examples; "
             f"there must be one label for each, and at least one.{hint}"
         )
+    if state.capture is not None and classes.device == "cuda":
+        return classes.data  # a graph is being recorded: there are no values yet; the kernel answers NaN to a wrong one
     low, high = int(classes.data.min()), int(classes.data.max())
     if low < 0 or high >= k:
         raise LabelError(

@@ -13,12 +13,14 @@ from .errors import ArgumentError
 from .state import state, switched
 
 Kernel = Callable[..., Any]
+PHASES = ("forward", "backward", "update", "step")
 SMALL = 1024  # elements: with fewer, calling one of our own kernels takes longer than NumPy does
 
 
 _kernels: dict[tuple[type, str, str], Kernel] = {}
 _smallest: dict[Kernel, int] = {}
-_rooms = {"cpu": "minires.kernels.cpu"}  # imported when the first op could use them, or never
+# Imported when the first op could use them, or never.
+_rooms = {"cpu": "minires.kernels.cpu", "cuda": "minires.kernels.cuda"}
 _importing = threading.RLock()
 
 
@@ -42,10 +44,11 @@ def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Cal
     ----------
     op : subclass of Op
         The textbook op; or an optimiser, or a transform.
-    phase : {"forward", "backward", "update"}
+    phase : {"forward", "backward", "update", "step"}
         A forward twin is called with (op, *arrays) and gives the output array; a backward twin with (op, upstream
-        array) and gives a tuple of arrays or None; an optimiser's update with what its ``update`` takes. Each may
-        return NotImplemented to hand the case back.
+        array) and gives a tuple of arrays or None; an optimiser's update with what its ``update`` takes, and its step
+        with what ``step_group`` takes, after the first parameter's array. Each may return NotImplemented to hand the
+        case back.
     device : {"cpu", "cuda"}
         Where it runs.
     smallest : int
@@ -56,10 +59,10 @@ def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Cal
     ArgumentError
         For another phase or device.
     """
-    if phase not in ("forward", "backward", "update") or device not in DEVICES:
+    if phase not in PHASES or device not in DEVICES:
         raise ArgumentError(
             f"register_kernel: phase is {phase!r} and device is {device!r}; "
-            "they must be 'forward', 'backward' or 'update', and 'cpu' or 'cuda'."
+            "they must be 'forward', 'backward', 'update' or 'step', and 'cpu' or 'cuda'."
         )
 
     def register(kernel: Kernel) -> Kernel:

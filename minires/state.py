@@ -16,6 +16,7 @@ class _State(threading.local):
     anomaly = False
     profile: Profile | None = None
     watcher: Callable[..., None] | None = None  # called with (op, input arrays, output array) after each forward
+    capture: Any = None  # the CUDA graph that records what is launched now; nothing can be read back meanwhile
 
 
 state = _State()

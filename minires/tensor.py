@@ -25,6 +25,7 @@ from .backend import (
     as_dtype,
     check_device,
     device_of,
+    index_on_device,
     is_array,
     owner,
     to_device,
@@ -328,7 +329,7 @@ class Tensor(AttachedMethods):
             raise GraphError("t[index] = value: one of them requires a gradient; write inside no_grad().")
         index = tuple(map(_raw, index)) if isinstance(index, tuple) else _raw(index)
         try:
-            self._data[index] = value.data
+            self._data[index_on_device(index, self._data)] = value.data
         except (IndexError, ValueError) as error:
             raise ShapeError(
                 f"t[index] = value: value ({sizes(value.shape)}) and index do not fit t ({sizes(self.shape)}): {error}."

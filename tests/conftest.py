@@ -18,7 +18,7 @@ from minires.state import state
 settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("minires")
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # of doctest: several files of one name
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*"]  # of doctest: several files of one name
 
 THREADS = mr.get_num_threads()
 SWITCHES = ("grad_enabled", "engine", "anomaly", "profile")
@@ -66,6 +66,13 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU is not No
 def device(request):
     """Each device in turn: a test that takes it runs on the CPU and, where there is one, on the GPU."""
     return request.param
+
+
+@pytest.fixture
+def cuda():
+    """For a test of the GPU alone: skipped where there is none."""
+    if NO_GPU is not None:
+        pytest.skip(NO_GPU)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from .. import checks
-from ..backend import generator
+from ..backend import check_device, generator, to_device
 from ..dispatch import engine
 from ..errors import ArgumentError, DataError
 from ..state import state
@@ -46,6 +46,9 @@ class Loader:
         Threads that read and transform batches in advance, at most two each; they end with the ``for``, however it
         ends. By default, 0, each batch is made when it is asked for. What they call, the source and the transform, must
         be fit for several threads; NumPy and Pillow let them run side by side, most Python code does not.
+    device : {"cpu", "cuda"}
+        Where the pictures are to be; labels stay on the CPU, where they are counted. To the GPU they go as bytes, and
+        are transformed there, if the transform says that it can (``on_any_device``); or else when it is done.
 
     Attributes
     ----------
@@ -64,6 +67,8 @@ class Loader:
     ------
     ArgumentError
         For anything else than these arguments.
+    DeviceError
+        If there is no such device.
     DataError
         While iterating, if the source gives something else. What it or the transform raises arrives as it is.
 
@@ -85,6 +90,7 @@ class Loader:
         transform: Transform | None = None,
         drop_last: bool = False,
         num_workers: int = 0,
+        device: str = "cpu",
     ) -> None:
         # Arrays and lists can be counted and indexed like a source, but hold no labels.
         if isinstance(split, (np.ndarray, Sequence)) or not (
@@ -100,6 +106,8 @@ class Loader:
         self.transform = transform or to_float
         self.drop_last = drop_last
         self.num_workers = checks.integer("Loader", num_workers, "num_workers", 0)
+        check_device(device)
+        self.device = device
         self.epoch = 0
         self.start_batch = 0
         if len(split) == 0:
@@ -169,7 +177,10 @@ class Loader:
     def _batch(self, epoch: int, order: Array, b: int) -> tuple[Array, Array]:
         chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
         pictures, labels = self._read(chosen)
-        return self.transform(pictures, np.random.default_rng([self.seed, epoch, b + 1])), labels
+        if getattr(self.transform, "on_any_device", False):
+            pictures = to_device(pictures, self.device)
+        pictures = self.transform(pictures, np.random.default_rng([self.seed, epoch, b + 1]))
+        return to_device(pictures, self.device), labels
 
     def _read(self, chosen: Array) -> tuple[Array, Array]:
         found = self.split[chosen]

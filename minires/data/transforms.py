@@ -6,6 +6,8 @@ random numbers from that generator alone, so that the same generator gives the s
 Bytes are changed first, by transforms that know them as colours or move them (``RandomResizedCrop``, ``PadCrop``,
 ``Flip``, ``ColorJitter``); then come ``Normalize`` and what works on its numbers (``Cutout``). ``MixUp`` mixes what a
 loader gave, since it also needs to know the labels of two pictures.
+
+Those with ``on_any_device`` take batches on the GPU as well, with the random numbers that they would draw on the CPU.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..backend import array_module, device_of, to_device
 from ..dispatch import run_kernel
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 from .color_jitter import ColorJitter
@@ -37,6 +40,11 @@ class Compose:
             if not callable(transform):
                 raise ArgumentError(f"Compose: {transform!r} is no transform; it must be callable with (batch, rng).")
         self.transforms = list(transforms)
+
+    @property
+    def on_any_device(self) -> bool:
+        """Whether all of them are."""
+        return all(getattr(transform, "on_any_device", False) for transform in self.transforms)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
         for transform in self.transforms:
@@ -66,6 +74,8 @@ class Normalize:
     >>> normalize(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)).ravel()
     array([-2.,  2.], dtype=float32)
     """
+
+    on_any_device = True
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         if len(mean) != len(std) or not len(mean):
@@ -101,9 +111,11 @@ class Normalize:
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
                 f"{len(self.mean)} channels, as the pictures that were measured."
             )
-        mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
+        mean, std = (
+            _beside(batch, np.array(v, np.float32).reshape(-1, 1, 1)) for v in (self.mean, self.std)
+        )  # (C, 1, 1)
         fast = run_kernel(self, "forward", batch, mean, std)
-        return fast if fast is not NotImplemented else (batch.astype(np.float32) / 255 - mean) / std
+        return (batch.astype(np.float32) / 255 - mean) / std if fast is NotImplemented else fast
 
     def __repr__(self) -> str:
         return f"Normalize(mean={self.mean}, std={self.std})"
@@ -126,19 +138,23 @@ class PadCrop:
         If ``padding`` is no integer >= 1.
     """
 
+    on_any_device = True
+
     def __init__(self, padding: int) -> None:
         self.padding = checks.integer("PadCrop", padding, "padding", 1)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        n, _, height, width = batch.shape
-        p = self.padding
-        top, left = rng.integers(0, 2 * p + 1, size=(2, n))
+        (n, c, height, width), p = batch.shape, self.padding
+        top, left = (_beside(batch, offsets) for offsets in rng.integers(0, 2 * p + 1, size=(2, n)))
         fast = run_kernel(self, "forward", batch, top, left)
         if fast is not NotImplemented:
             return fast
-        padded = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)))  # (N, C, H+2P, W+2P)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-        return windows[np.arange(n), :, top, left]  # of (N, C, 2P+1, 2P+1, H, W): (N, C, H, W)
+        xp = array_module(batch)
+        padded = xp.zeros((n, c, height + 2 * p, width + 2 * p), batch.dtype)
+        padded[:, :, p : p + height, p : p + width] = batch
+        rows, columns = top[:, None] + xp.arange(height), left[:, None] + xp.arange(width)  # (N, H) and (N, W)
+        pictures, channels = xp.arange(n)[:, None, None, None], xp.arange(c)[:, None, None]
+        return padded[pictures, channels, rows[:, None, :, None], columns[:, None, None, :]]  # (N, C, H, W)
 
     def __repr__(self) -> str:
         return f"PadCrop({self.padding})"
@@ -150,10 +166,14 @@ class Flip:
     For pictures whose mirror image is of the same class: a mirrored cat is a cat, a mirrored 2 is no digit.
     """
 
+    on_any_device = True
+
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        mirrored = rng.random(len(batch)) < 0.5
+        mirrored = _beside(batch, rng.random(len(batch)) < 0.5)
         fast = run_kernel(self, "forward", batch, mirrored)
-        return fast if fast is not NotImplemented else np.where(mirrored[:, None, None, None], batch[..., ::-1], batch)
+        if fast is not NotImplemented:
+            return fast
+        return array_module(batch).where(mirrored[:, None, None, None], batch[..., ::-1], batch)
 
     def __repr__(self) -> str:
         return "Flip()"
@@ -251,10 +271,15 @@ class MixUp:
             )
         lam = float(rng.beta(self.alpha, self.alpha))
         partners = rng.permutation(n)
-        return lam * pictures + (1 - lam) * pictures[partners], partners, lam
+        return lam * pictures + (1 - lam) * pictures[_beside(pictures, partners)], partners, lam
 
     def __repr__(self) -> str:
         return f"MixUp({self.alpha:g})"
+
+
+def _beside(batch: Array, numbers: Array) -> Array:
+    """Numbers that were drawn on the CPU, where the batch is."""
+    return to_device(numbers, device_of(batch))
 
 
 def to_float(batch: Array, rng: Any = None) -> Array:

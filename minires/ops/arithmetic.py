@@ -6,7 +6,7 @@ of two operands raise ShapeError if the shapes do not broadcast; exp, log, sqrt 
 
 from .. import checks
 from ..autograd import Op
-from ..backend import Array, array_module
+from ..backend import Array, array_module, to_device
 from ..errors import DTypeError
 from ..tensor import Tensor, TensorLike, as_tensor
 
@@ -198,7 +198,7 @@ def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     a, b = checks.broadcast("where", a, b)
     for part in (a, b):
         checks.broadcast("where", condition, part)
-    return Where(condition.data.copy())(a, b)
+    return Where(to_device(condition.data.copy(), a.device))(a, b)
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:

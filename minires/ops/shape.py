@@ -163,7 +163,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     """x[index], with NumPy's rules for slices, integers, arrays and masks."""
     x = as_tensor(x)
     try:
-        return GetItem(as_index(index))(x)
+        return GetItem(backend.index_on_device(as_index(index), x.data))(x)
     except (IndexError, TypeError, ValueError) as error:
         reason = str(error).rstrip(".")
         raise ShapeError(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error

@@ -46,7 +46,7 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     checks.positive("clip_grad_norm", max_norm, "max_norm")
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [(parameter, parameter.grad.data) for parameter in given if parameter.grad is not None]
-    norm = math.sqrt(float(sum(_sum_of_squares(grad) for _, grad in grads)))
+    norm = math.sqrt(float(sum(sum_of_squares(grad) for _, grad in grads)))
     factor = max_norm / (norm + 1e-6)
     if factor < 1 and math.isfinite(norm):
         for parameter, grad in grads:
@@ -55,6 +55,6 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     return norm
 
 
-def _sum_of_squares(array: Array) -> Array:
+def sum_of_squares(array: Array) -> Array:
     """In float64, where the squares of large float32 numbers do not overflow, nor small ones vanish in the sum."""
     return array_module(array).square(array, dtype=np.float64).sum()

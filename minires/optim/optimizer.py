@@ -6,7 +6,7 @@ Formulas and defaults are PyTorch's. Gradients are read, never changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,13 +78,20 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         states = iter(self.state)
         for group in self.param_groups:
-            for parameter in group["params"]:
-                state = next(states)
-                if parameter.grad is not None:
-                    arguments = parameter.data, parameter.grad.data, state, group
-                    if run_kernel(self, "update", *arguments) is NotImplemented:
-                        self.update(*arguments)
-                    parameter.mark_changed()
+            pairs = [(parameter, next(states)) for parameter in group["params"]]
+            pairs = [(parameter, state) for parameter, state in pairs if parameter.grad is not None]
+            if pairs:
+                self.step_group(group, *zip(*pairs, strict=True))
+
+    def step_group(self, group: dict[str, Any], parameters: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
+        """Update parameters of one group, which all have a gradient: at once where a kernel can, or one by one."""
+        if run_kernel(self, "step", parameters[0].data, group, parameters, states) is NotImplemented:
+            for parameter, state in zip(parameters, states, strict=True):
+                arguments = parameter.data, parameter.grad.data, state, group
+                if run_kernel(self, "update", *arguments) is NotImplemented:
+                    self.update(*arguments)
+        for parameter in parameters:
+            parameter.mark_changed()
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array ``parameter`` in place."""

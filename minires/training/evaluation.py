@@ -12,7 +12,7 @@ from ..data.dataset import Source, Transform
 from ..nn import Module
 from ..ops import cross_entropy, softmax
 from ..state import no_grad
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, as_tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -74,14 +74,14 @@ def evaluate(
         If the pictures or labels do not fit the model.
     """
     device = next(parameter.device for parameter in model.parameters())
-    batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers)
+    batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers, device=device)
     was_training = model.training
     model.eval()
     logits, labels = [], []
     try:
         with no_grad():
             for pictures, classes in batches:
-                logits.append(model(tensor(pictures, device=device)).numpy())
+                logits.append(model(as_tensor(pictures)).numpy())
                 labels.append(classes)
     finally:
         model.train(was_training)

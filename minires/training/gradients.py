@@ -6,13 +6,14 @@ batch norm it does not, says He et al. (arXiv 1512.03385, section 4.1) of plain 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..backend import array_module
 from ..nn import Module
+from ..optim.clipping import sum_of_squares
 from ..tensor import Tensor
 from .figures import new_figure, save_figure, style_axes
 from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
@@ -78,7 +79,7 @@ class GradientLog:
 
 def l2_norm(tensor: Tensor) -> float:
     """The square root of the sum of all squares."""
-    return float(array_module(tensor.data).linalg.norm(tensor.data))
+    return math.sqrt(float(sum_of_squares(tensor.data)))
 
 
 def read_gradients(folder: Path) -> list[Row]:

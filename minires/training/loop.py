@@ -91,6 +91,7 @@ def train(
         seed=config.seed,
         transform=transform,
         num_workers=config.workers,
+        device=config.device,
     )
     optimizer = make_optimizer(config, model)
     schedule = make_schedule(config, optimizer, batches=len(loader))

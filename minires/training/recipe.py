@@ -15,7 +15,7 @@ from ..data.transforms import Compose, Cutout, MixUp, Normalize
 from ..errors import ArgumentError
 from ..nn import Module
 from ..ops import cross_entropy
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, as_tensor
 from .config import Config
 
 
@@ -55,10 +55,10 @@ def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Tr
 def forward(config: Config, model: Module, pictures: Array, labels: Array) -> tuple[Tensor, Tensor]:
     """The logits (B, K) of a training batch and its loss; with ``config.mixup``, of mixed pictures and both classes."""
     if not config.mixup:
-        logits = model(tensor(pictures, device=config.device))
+        logits = model(as_tensor(pictures))
         return logits, cross_entropy(logits, labels, config.label_smoothing)
     mixed, partners, lam = MixUp(config.mixup)(pictures, generator())
-    logits = model(tensor(mixed, device=config.device))
+    logits = model(as_tensor(mixed))
     own, other = (cross_entropy(logits, classes, config.label_smoothing) for classes in (labels, labels[partners]))
     return logits, lam * own + (1 - lam) * other
 

@@ -8,12 +8,14 @@ from twins import OPS, OPTIMIZERS, TRANSFORMS
 
 import minires as mr
 from minires import dispatch
+from minires.backend import to_device
 from minires.dispatch import load_kernels
 from minires.kernels.cpu import layout
+from minires.nn.folding import Replay
 
-load_kernels("cpu")
-KERNELS = {(op, phase) for op, phase, device in dispatch._kernels if device == "cpu"}
-OWN = sorted((k for k in KERNELS if k[0].__module__.startswith("minires.")), key=lambda k: (k[0].__name__, k[1]))
+for name in ("cpu", "cuda"):
+    load_kernels(name)
+KERNELS = {key for key in dispatch._kernels if key[0].__module__.startswith("minires.")}
 TRIALS = 25
 TOLERANCE = 1e-5  # of the largest number of the result, against the float64 textbook
 
@@ -30,25 +32,56 @@ def relative_error(got, expected):
     return np.abs(got - expected).max(initial=0) / (scale if scale > 0 else 1)
 
 
+def to_host(array):
+    return to_device(array, "cpu")
+
+
+def moved(array, device):
+    """On the device, and lying in memory in the same order, as far as pictures are concerned."""
+    if array.ndim < 3 or array.flags.c_contiguous:
+        return to_device(np.array(array, order="C"), device)
+    block = np.ascontiguousarray(array.transpose(0, *range(2, array.ndim), 1))
+    return to_device(block, device).transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
+
+
+def made(make, device):
+    """The op, with what it was made with on the device."""
+    op = make()
+    if hasattr(op, "labels"):
+        op.labels = to_device(op.labels, device)
+    return op
+
+
+def op_kernels(device):
+    keys = ((op, phase) for op, phase, where in KERNELS if where == device and op not in {*OPTIMIZERS, *TRANSFORMS})
+    return sorted(keys, key=lambda key: (key[0].__name__, key[1]))
+
+
 def ids(keys):
     return [f"{op.__name__}-{phase}" for op, phase in keys]
 
 
-OP_KERNELS = [key for key in OWN if key[1] != "update" and key[0] not in TRANSFORMS]
-
-
-@pytest.mark.parametrize(("op", "phase"), OP_KERNELS, ids=ids(OP_KERNELS))
+@pytest.mark.parametrize(("op", "phase"), op_kernels("cpu"), ids=ids(op_kernels("cpu")))
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_kernel_computes_what_the_textbook_computes(op, phase, threads, rng, monkeypatch):
     monkeypatch.setattr("minires.threads._setting", threads)
     monkeypatch.setattr("minires.threads.WORTH_A_THREAD", 0)
     monkeypatch.setattr("minires.kernels.cpu.correlate.WORTH_A_THREAD", 0)
-    kernel = dispatch._kernels[op, phase, "cpu"]
+    compare_with_the_textbook(op, phase, "cpu", rng)
+
+
+@pytest.mark.skipif(not op_kernels("cuda"), reason="CuPy is not installed")
+@pytest.mark.parametrize(("op", "phase"), op_kernels("cuda"), ids=ids(op_kernels("cuda")))
+def test_a_cuda_kernel_computes_what_the_textbook_computes(op, phase, rng, cuda):
+    compare_with_the_textbook(op, phase, "cuda", rng)
+
+
+def compare_with_the_textbook(op, phase, device, rng):
+    kernel = dispatch._kernels[op, phase, device]
     ran = 0
     for _ in range(TRIALS):
         make, arrays = OPS[op](rng)
         singles = [array.astype(np.float32, order="K") for array in arrays]
-        before = [single.copy() for single in singles]
         # the textbook computes in float64 with the numbers that the kernel sees
         inputs = [mr.Tensor.wrap(single.astype(np.float64, order="K")) for single in singles]
         for x in inputs:
@@ -62,66 +95,71 @@ def test_a_kernel_computes_what_the_textbook_computes(op, phase, threads, rng, m
         else:
             with mr.engine("textbook"):
                 gradients = mr.grad(expected, inputs, mr.Tensor.wrap(upstream.astype(np.float64)))
-        tensors = [mr.Tensor.wrap(single) for single in singles]
+        tensors = [mr.Tensor.wrap(moved(single, device)) for single in singles]
         for x in tensors:
             x.requires_grad = True
-        fast = make()
+        fast = made(make, device)
         result = fast(*tensors)  # by the kernel for forward
         if phase == "forward":
-            assert kernel(make(), *singles) is not NotImplemented
-            assert relative_error(result.data, expected.data) < TOLERANCE
-            again = make()(*tensors)
-            assert np.array_equal(again.data, result.data)
+            assert kernel(made(make, device), *(x.data for x in tensors)) is not NotImplemented
+            assert relative_error(result.numpy(), expected.data) < TOLERANCE
+            again = made(make, device)(*tensors)
+            assert np.array_equal(again.numpy(), result.numpy())
         else:
-            got = kernel(fast, upstream)
+            got = kernel(fast, moved(upstream, device))
             if got is NotImplemented:
                 continue
             for mine, right in zip(got, gradients, strict=True):
                 assert mine.dtype == np.float32
-                assert relative_error(mine, right.data) < TOLERANCE
+                assert relative_error(to_host(mine), right.data) < TOLERANCE
         ran += 1
-        for single, copy in zip(singles, before, strict=True):
-            assert np.array_equal(single, copy)
+        for x, array in zip(tensors, arrays, strict=True):
+            assert np.array_equal(x.numpy(), array.astype(np.float32))
     assert ran >= TRIALS // 2
 
 
 @pytest.mark.parametrize("op", OPTIMIZERS, ids=lambda op: op.__name__)
-def test_an_optimizers_kernel_takes_the_same_steps(op, rng):
-    assert (op, "update") in KERNELS
+def test_an_optimizers_kernel_takes_the_same_steps(op, device, rng):
+    assert (op, "update" if device == "cpu" else "step", device) in KERNELS
     for _ in range(TRIALS):
-        shape, options = tuple(rng.integers(1, 9, 3)), rng.integers(1 << 30)
-        start, grads = rng.standard_normal(shape), rng.standard_normal((3, *shape))
+        shapes, options = rng.integers(1, 9, (3, 3)).tolist(), rng.integers(1 << 30)
+        starts = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+        steps = [[rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(3)]
         found = []
-        for engine, dtype in (("textbook", "float64"), ("fast", "float32")):
-            parameter = mr.nn.Parameter(start.astype(np.float32).astype(dtype))
-            optimizer = OPTIMIZERS[op](np.random.default_rng(options), [parameter])
+        for engine, dtype, where in (("textbook", "float64", "cpu"), ("fast", "float32", device)):
+            parameters = [mr.nn.Parameter(mr.tensor(start, dtype=dtype, device=where).data) for start in starts]
+            optimizer = OPTIMIZERS[op](np.random.default_rng(options), parameters)
             with mr.engine(engine):
-                for grad in grads:
-                    parameter.grad = mr.tensor(grad.astype(np.float32).astype(dtype))
+                for grads in steps:
+                    for parameter, grad in zip(parameters, grads, strict=True):
+                        parameter.grad = mr.tensor(grad, dtype=dtype, device=where)
                     optimizer.step()
-            found.append((parameter.data, *optimizer.state_dict()["arrays"].values()))
+            found.append((*(p.numpy() for p in parameters), *optimizer.state_dict()["arrays"].values()))
         for right, mine in zip(*found, strict=True):
             assert mine.dtype == np.float32
             assert relative_error(mine, right) < TOLERANCE
 
 
 @pytest.mark.parametrize("op", TRANSFORMS, ids=lambda op: op.__name__)
-def test_a_transforms_kernel_gives_the_same_pictures(op, rng):
-    assert (op, "forward") in KERNELS
+def test_a_transforms_kernel_gives_the_same_pictures(op, device, rng):
+    assert (op, "forward", device) in KERNELS
     for trial in range(TRIALS):
         batch = rng.integers(0, 256, (int(rng.integers(1, 7)), 3, *rng.integers(1, 12, 2)), dtype=np.uint8)
-        transform = TRANSFORMS[op](rng)
-        fast = transform(batch, np.random.default_rng(trial))
+        transform, there = TRANSFORMS[op](rng), to_device(batch, device)
         with mr.engine("textbook"):
-            slow = transform(batch, np.random.default_rng(trial))
-        assert fast.dtype == slow.dtype
-        assert fast.shape == slow.shape
-        assert np.allclose(fast, slow, rtol=1e-6, atol=1e-6) if slow.dtype.kind == "f" else np.array_equal(fast, slow)
+            right = transform(batch, np.random.default_rng(trial))
+            slow = to_host(transform(there, np.random.default_rng(trial)))
+        fast = to_host(transform(there, np.random.default_rng(trial)))
+        for got in (slow, fast):
+            assert got.dtype == right.dtype
+            assert got.shape == right.shape
+            exact = right.dtype.kind != "f"
+            assert np.array_equal(got, right) if exact else np.allclose(got, right, rtol=1e-6, atol=1e-6)
 
 
-def test_every_kernel_is_tried():
-    known = {*OPS, *OPTIMIZERS, *TRANSFORMS}
-    assert {op for op, _ in OWN} == known
+def test_every_kernel_is_tried(device):
+    known = {*OPS, *OPTIMIZERS, *TRANSFORMS} - ({Replay} if device == "cuda" else set())
+    assert {op for op, _, where in KERNELS if where == device} == known
 
 
 def test_a_kernel_hands_back_what_it_is_not_made_for():

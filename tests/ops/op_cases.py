@@ -57,6 +57,11 @@ def as_torch(array: np.ndarray) -> Any:
     return torch.tensor(array)
 
 
+def ours(array: np.ndarray, x: mr.Tensor) -> mr.Tensor:
+    """An array for minires, where x is."""
+    return mr.tensor(array, device=x.device)
+
+
 def running(make: Callable[[np.ndarray], Any], x: Any) -> tuple[Any, Any]:
     """Running statistics, of the dtype of x."""
     return make(MEAN.astype(str(x.dtype).removeprefix("torch."))), make(VAR.astype(str(x.dtype).removeprefix("torch.")))
@@ -193,7 +198,7 @@ LAYERS = [
     Case("global_avg_pool2d", ops.global_avg_pool2d, lambda x: fn.adaptive_avg_pool2d(x, 1).flatten(1), [IMAGES]),
     *(
         Case(f"batch_norm:{x} {training}",
-             lambda x, g, b, t=training: ops.batch_norm(x, g, b, *running(mr.tensor, x), t),
+             lambda x, g, b, t=training: ops.batch_norm(x, g, b, *running(lambda array: ours(array, x), x), t),
              lambda x, g, b, t=training: fn.batch_norm(x, *running(torch.tensor, x), g, b, t), [x, CHANNELS, CHANNELS])
         for x in [IMAGES, (4, 3), (2, 3, 5)]
         for training in (True, False)
@@ -211,7 +216,7 @@ LAYERS = [
          lambda x: fn.cross_entropy(x, as_torch(INDEX[:1])),
          [(1, 5)]),
     Case("mse_loss", ops.mse_loss, lambda a, b: fn.mse_loss(a, b), [X, X]),
-    Case("binary_cross_entropy_with_logits", lambda x: ops.binary_cross_entropy_with_logits(x, YES_NO),
+    Case("binary_cross_entropy_with_logits", lambda x: ops.binary_cross_entropy_with_logits(x, ours(YES_NO, x)),
          lambda x: fn.binary_cross_entropy_with_logits(x, as_torch(YES_NO).to(x.dtype)), [X]),
     Case("binary_cross_entropy_with_logits:trained target",
          lambda x, t: ops.binary_cross_entropy_with_logits(x, ops.sigmoid(t)),

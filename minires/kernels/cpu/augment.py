@@ -9,8 +9,9 @@ import numpy as np
 from ...backend import Array
 from ...data.transforms import Flip, Normalize, PadCrop
 from ...threads import share
+from ..pictures import as_pictures
 from .compiler import kernel
-from .layout import as_pictures, contiguous
+from .layout import contiguous
 from .registry import register
 
 

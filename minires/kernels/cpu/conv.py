@@ -9,10 +9,11 @@ from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
 from ...threads import get_num_threads
+from ..pictures import as_pictures
 from . import winograd, winograd_weight
 from .correlate import correlate
 from .gather import gather, pack
-from .layout import as_pictures, channels_last, contiguous, is_float32
+from .layout import channels_last, contiguous, is_float32
 from .norm import channel_sums
 from .plan import backward_plan, forward_plan
 from .registry import register

@@ -11,6 +11,8 @@ import numpy as np
 
 from ...backend import Array
 from ...threads import take_turns
+from .. import pictures
+from ..pictures import as_pictures
 from .compiler import kernel
 from .memory import empty
 from .simd import at, put
@@ -69,11 +71,6 @@ def arrange(source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple
     return block
 
 
-def as_pictures(block: Array) -> Array:
-    """(N, H, W, C) -> the view (N, C, H, W); (N, C) and (N, L, C) likewise."""
-    return block.transpose(0, block.ndim - 1, *range(1, block.ndim - 1))
-
-
 def empty_like(x: Array) -> Array:
     """A contiguous float32 block (N, H, W, C) for pictures of the shape (N, C, H, W) of x."""
     return empty((x.shape[0], *x.shape[2:], x.shape[1]))
@@ -90,15 +87,8 @@ def is_float32(*arrays: Array | None) -> bool:
 
 
 def alike(*arrays: Array) -> list[Array] | None:
-    """Flat views of arrays of one shape that all lie in the same order without gaps; None if they do not."""
-    if any(array.shape != arrays[0].shape or not array.flags.writeable for array in arrays):
-        return None
-    if all(array.flags.c_contiguous for array in arrays):
-        return [array.reshape(-1) for array in arrays]
-    if arrays[0].ndim < 3:
-        return None
-    blocks = [array.transpose(0, *range(2, array.ndim), 1) for array in arrays]
-    return [block.reshape(-1) for block in blocks] if all(block.flags.c_contiguous for block in blocks) else None
+    """Flat views of arrays of one shape that lie in the same order without gaps, and that Numba has compiled for."""
+    return pictures.alike(*arrays) if all(array.flags.writeable for array in arrays) else None
 
 
 def same_as(x: Array) -> Array:

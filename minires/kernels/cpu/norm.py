@@ -20,8 +20,9 @@ import numpy as np
 from ...backend import Array
 from ...ops.norm import BatchNorm, BatchNormAct
 from ...threads import scratch, share, slices, take_turns
+from ..pictures import as_pictures
 from .compiler import inlined, kernel
-from .layout import as_pictures, channels_last, contiguous, empty_like, is_float32
+from .layout import channels_last, contiguous, empty_like, is_float32
 from .registry import register
 from .simd import at, put
 from .team import next_turn

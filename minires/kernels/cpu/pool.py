@@ -9,8 +9,9 @@ import numpy as np
 from ...backend import Array
 from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from ...threads import scratch, share
+from ..pictures import as_pictures
 from .compiler import kernel
-from .layout import as_pictures, channels_last, contiguous, is_float32
+from .layout import channels_last, contiguous, is_float32
 from .memory import empty
 from .registry import register
 from .simd import at, put

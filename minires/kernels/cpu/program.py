@@ -32,6 +32,7 @@ from ...ops.shape import GetItem, Pad
 from ...state import switched
 from ...tensor import Tensor
 from ...threads import aligned, get_num_threads, hand_out, scratch, share
+from ..pictures import pads_channels
 from . import plan as gathering
 from . import winograd
 from .conv import ONE
@@ -39,7 +40,6 @@ from .gather import pack
 from .layout import contiguous, is_float32
 from .memory import empty
 from .registry import register
-from .shape import pads_channels
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP

@@ -1,0 +1,202 @@
+"""The GPU, for those who want more than ``device="cuda"``: graphs, memory, TF32.
+
+Everything that minires launches goes to CuPy's current stream: ``with cupy.cuda.Stream():`` moves it to another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .backend import check_device, cupy_module, is_array, to_device
+from .errors import ArgumentError, DeviceError, sizes
+from .state import switched
+from .tensor import Tensor
+
+WARM_UP = 2  # calls that run as written: kernels are compiled, arrays of the optimiser made, the memory pool filled
+
+
+def is_available() -> bool:
+    """Whether ``device="cuda"`` can be used here."""
+    try:
+        check_device("cuda")
+    except DeviceError:
+        return False
+    return True
+
+
+def synchronize() -> None:
+    """Wait until the GPU has done all that it was given. Raises DeviceError if there is none."""
+    cupy_module().cuda.get_current_stream().synchronize()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the GPU: of arrays that are alive, of CuPy's pool (which keeps what was freed), free, and in all."""
+
+    used: int
+    pool: int
+    free: int
+    total: int
+
+    def __str__(self) -> str:
+        parts = {"used": self.used, "in the pool": self.pool, "free": self.free, "in all": self.total}
+        return ", ".join(f"{value / 2**20:,.0f} MiB {what}" for what, value in parts.items())
+
+
+def memory() -> Memory:
+    """How the GPU's memory is used. Raises DeviceError if there is none."""
+    cupy = cupy_module()
+    pool = cupy.get_default_memory_pool()
+    return Memory(pool.used_bytes(), pool.total_bytes(), *cupy.cuda.runtime.memGetInfo())
+
+
+def free_memory() -> None:
+    """Give what CuPy's pool keeps, but no array uses, back to the GPU. Raises DeviceError if there is none."""
+    cupy_module().get_default_memory_pool().free_all_blocks()
+
+
+def allow_tf32(allowed: bool = True) -> None:
+    """Let cuBLAS round the factors of float32 products to TF32, with a mantissa of 10 bits instead of 23.
+
+    Tensor cores multiply those, several times faster; a product is then right to about 1e-3 of its largest term. Off
+    at first, so that the GPU's float32 is the CPU's. GPUs before Ampere (sm_80) have no TF32 and ignore it. Raises
+    DeviceError if there is no GPU.
+    """
+    linalg = cupy_module()._core._routines_linalg
+    linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if allowed else linalg.COMPUTE_TYPE_DEFAULT)
+
+
+class Graph:
+    """A step of fixed shapes, launched as one piece; :func:`graph` says how to use it.
+
+    Attributes
+    ----------
+    before_replay : list of callables
+        What is done on the CPU before each replay: optimisers bring their learning rates up to date.
+    """
+
+    def __init__(self, step: Callable[..., Any], warm_up: int = WARM_UP) -> None:
+        if not callable(step):
+            raise ArgumentError(f"graph: step is {step!r}; it must be a function.")
+        if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 1:
+            raise ArgumentError(f"graph: warm_up is {warm_up!r}; it must be an integer >= 1.")
+        self._cupy = cupy_module()
+        self.step, self.warm_up = step, warm_up
+        self.before_replay: list[Callable[[], None]] = []
+        self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        self._pool = self._cupy.cuda.MemoryPool()  # of its own: a replay writes where the capture's arrays were
+        self._inputs: list[Tensor] = []
+        self._outputs: Any = None
+        self._graph: Any = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The step, once."""
+        current = self._cupy.cuda.get_current_stream()
+        self._stream.wait_event(current.record())
+        with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc):
+            self._take(inputs)
+            if self.warm_up > 0:
+                self.warm_up -= 1
+                self._outputs = _detached(self.step(*self._inputs))
+            else:
+                if self._graph is None:
+                    self._capture()
+                for refresh in self.before_replay:
+                    refresh()
+                self._graph.launch(self._stream)
+        current.wait_event(self._stream.record())
+        return self._outputs
+
+    def _take(self, inputs: tuple[Any, ...]) -> None:
+        """Copy the inputs to where the graph reads them."""
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        if not all(is_array(array) for array in arrays):
+            given = ", ".join(type(x).__name__ for x in inputs)
+            raise ArgumentError(f"graph: inputs are {given}; they must be tensors or arrays.")
+        if not self._inputs:
+            self._inputs = [Tensor.wrap(to_device(array, "cuda").copy(order="K")) for array in arrays]
+            return
+        fixed, new = ([(array.shape, array.dtype) for array in some] for some in (self._inputs, arrays))
+        if fixed != new:
+            wanted, given = (", ".join(f"{sizes(s)} {d}" for s, d in some) for some in (fixed, new))
+            raise ArgumentError(
+                f"graph: it was recorded for inputs {wanted}, but gets {given}; sizes must stay as they are "
+                "(Loader(..., drop_last=True) leaves the last, smaller batch out)."
+            )
+        for x, array in zip(self._inputs, arrays, strict=True):
+            x.data[...] = to_device(array, "cuda")
+
+    def _capture(self) -> None:
+        self._stream.begin_capture()
+        try:
+            with switched("capture", self):
+                outputs = _detached(self.step(*self._inputs))
+        except Exception as error:
+            if self._stream.is_capturing():
+                self._stream.end_capture()
+            raise DeviceError(
+                f"graph: the step cannot be recorded ({type(error).__name__}: {error}); it may launch work on the GPU, "
+                "but must not read results (.item(), .numpy(), float(), if), nor bring arrays from the CPU."
+            ) from error
+        self._graph = self._stream.end_capture()
+        self._outputs = outputs
+
+
+def _detached(outputs: Any) -> Any:
+    """The step's result without its tape."""
+    if isinstance(outputs, Tensor):
+        return outputs.detach()
+    return type(outputs)(map(_detached, outputs)) if isinstance(outputs, (tuple, list)) else outputs
+
+
+def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
+    """Record all that ``step`` launches on the GPU, once, and launch it as one piece from then on (a CUDA graph).
+
+    A small ResNet's training step is hundreds of launches, each of which keeps the GPU busy for less time than Python
+    needs for the next one. A graph has no Python in between::
+
+        def step(x, labels):
+            optimizer.zero_grad()
+            loss = mr.ops.cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        fast_step = mr.cuda.graph(step)
+        for pictures, labels in loader:
+            loss = fast_step(pictures, labels)
+            schedule.step()
+
+    Every call is one step: the first ``warm_up`` calls run ``step`` as it is, the next one records it. From then on its
+    Python code does not run any more: what it launched is launched again, on new inputs and the learning rates of the
+    moment. So it must not depend on values, count anything, or draw random numbers (dropout's mask would stay the
+    same); schedules, metrics and random augmentation belong outside.
+
+    Parameters
+    ----------
+    step : callable
+        Takes tensors, and returns tensors, a tuple or list of them, or None.
+    warm_up : int
+        At least 1: optimisers make their arrays in their first step.
+
+    Returns
+    -------
+    Graph
+        Called like ``step``, with arrays or tensors of the same shapes and dtypes each time. The tensors that it
+        returns are overwritten by the next call: read them before.
+
+    Raises
+    ------
+    ArgumentError
+        If ``step`` cannot be called, ``warm_up`` is no integer >= 1, or inputs change their shapes.
+    DeviceError
+        If there is no GPU, or the step does what cannot be recorded: it reads results, or brings arrays from the CPU.
+    """
+    return Graph(step, warm_up)
+
+
+__all__ = ["Graph", "Memory", "allow_tf32", "free_memory", "graph", "is_available", "memory", "synchronize"]

@@ -1,0 +1,39 @@
+// The two sides of a convolution's matrix product.
+
+// x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window that each output pixel sees, zeros outside of the picture.
+extern "C" __global__ void im2col(
+    const float* x, float* rows, int height, int width, int channels, int out_height, int out_width, int kh, int kw,
+    int sh, int sw, int ph, int pw, int dh, int dw, int count)
+{
+    FOR_EACH(i, count) {
+        int c = i % channels, window = i / channels;
+        int b = window % kw, a = window / kw % kh, pixel = window / (kw * kh);
+        int q = pixel % out_width, p = pixel / out_width % out_height, n = pixel / (out_width * out_height);
+        int h = p * sh + a * dh - ph, w = q * sw + b * dw - pw;
+        bool inside = 0 <= h && h < height && 0 <= w && w < width;
+        rows[i] = inside ? x[((n * height + h) * width + w) * channels + c] : 0.0f;
+    }
+}
+
+// rows (N*OH*OW, KH*KW*C) -> x (N, H, W, C), the adjoint. Each pixel gathers what the windows that saw it hold for it:
+// nothing is written twice, so no atomics, and the sum has one order. `added` (or null) comes on top.
+extern "C" __global__ void col2im(
+    const float* rows, const float* added, float* x, int height, int width, int channels, int out_height, int out_width,
+    int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw, int count)
+{
+    FOR_EACH(i, count) {
+        int c = i % channels, pixel = i / channels;
+        int w = pixel % width, h = pixel / width % height, n = pixel / (width * height);
+        float sum = added ? added[i] : 0.0f;
+        for (int a = 0; a < kh; a++) {
+            int down = h + ph - a * dh, p = down / sh;
+            if (down < 0 || down % sh || p >= out_height) continue;
+            for (int b = 0; b < kw; b++) {
+                int right = w + pw - b * dw, q = right / sw;
+                if (right < 0 || right % sw || q >= out_width) continue;
+                sum += rows[((((n * out_height + p) * out_width + q) * kh + a) * kw + b) * channels + c];
+            }
+        }
+        x[i] = sum;
+    }
+}

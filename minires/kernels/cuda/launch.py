@@ -1,0 +1,51 @@
+"""The ``.cu`` sources of this folder: compiled once by NVRTC, launched by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+FOLDER = Path(__file__).parent
+SOURCES = ("augment", "conv", "elementwise", "loss", "norm", "optim", "pool", "product")
+OPTIONS = ("--std=c++17",)
+THREADS = 256  # of a block
+BLOCKS = 4096  # at most; a thread takes several numbers then
+MOST = 1 << 30  # numbers of an array: an index of type int cannot overflow then
+
+
+def source(name: str) -> str:
+    """The text that is compiled for one of SOURCES."""
+    return (FOLDER / "common.cuh").read_text() + (FOLDER / f"{name}.cu").read_text()
+
+
+@cache
+def _module(name: str) -> Any:
+    return cupy.RawModule(code=source(name), options=OPTIONS)
+
+
+@cache
+def _function(name: str, kernel: str) -> Any:
+    return _module(name).get_function(kernel)
+
+
+def _argument(value: Any) -> Any:
+    """Python's numbers as the kernels' int and float, None as a null pointer."""
+    if value is None:
+        return np.uintp(0)
+    if isinstance(value, (bool, int, np.integer)):
+        return np.int32(value)
+    return np.float32(value) if isinstance(value, float) else value
+
+
+def launch(name: str, kernel: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
+    """Run ``kernel`` of the source ``name`` on the current stream; arrays are handed over as they lie in memory."""
+    _function(name, kernel)(grid, (threads,), tuple(map(_argument, arguments)))
+
+
+def for_each(name: str, kernel: str, count: int, *arguments: Any) -> None:
+    """Run a kernel that does ``count`` independent things; the count is its last argument."""
+    launch(name, kernel, (min(-(-count // THREADS), BLOCKS),), THREADS, *arguments, count)

@@ -1,0 +1,157 @@
+// Batch normalisation in two walks forward and two backward, as on the CPU (../cpu/norm.py has the formulas).
+//
+// x is (pixels, C). A block has `lanes` channels beside each other and a row of them for every pixel that it reads at
+// once; blockIdx.y says which channels, blockIdx.x which slice of the pixels. What the rows of a block found is merged
+// in shared memory, what the blocks found by a second launch of one block for the same channels: always in one order.
+
+const int MOST = 256;  // threads of a block
+const int NO_MASK = 0, MASK_OF_X = 1, MASK_OF_Y = 2;
+
+struct Moments {
+    float count, mean, squares;  // squares: the sum of the squared deviations from the mean
+};
+
+// Chan, Golub and LeVeque 1979.
+__device__ inline Moments merged(Moments a, Moments b)
+{
+    if (b.count == 0.0f) return a;
+    if (a.count == 0.0f) return b;
+    float count = a.count + b.count, step = b.mean - a.mean, share = b.count / count;
+    return {count, a.mean + step * share, a.squares + b.squares + step * step * a.count * share};
+}
+
+__device__ Moments merged_rows(Moments own, Moments* shared, int lanes)
+{
+    shared[threadIdx.x] = own;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] = merged(shared[threadIdx.x], shared[threadIdx.x + half]);
+        __syncthreads();
+    }
+    return shared[threadIdx.x % lanes];
+}
+
+// partial (slices, 3, C). Deviations are from the first number that a thread reads, so nothing cancels.
+extern "C" __global__ void moments(const float* x, float* partial, int pixels, int channels, int lanes)
+{
+    __shared__ Moments shared[MOST];
+    int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
+    int first = blockIdx.x * rows + row;
+    Moments own = {0.0f, 0.0f, 0.0f};
+    if (c < channels && first < pixels) {
+        float centre = x[first * channels + c], sum = 0.0f, squares = 0.0f;
+        for (int pixel = first; pixel < pixels; pixel += gridDim.x * rows) {
+            float d = x[pixel * channels + c] - centre;
+            sum += d;
+            squares += d * d;
+            own.count += 1.0f;
+        }
+        own.mean = centre + sum / own.count;
+        own.squares = squares - sum * sum / own.count;
+    }
+    own = merged_rows(own, shared, lanes);
+    if (row == 0 && c < channels) {
+        float* to = partial + blockIdx.x * 3 * channels + c;
+        to[0] = own.count;
+        to[channels] = own.mean;
+        to[2 * channels] = own.squares;
+    }
+}
+
+// mean, var (biased) and scale = gamma / sqrt(var + eps), each (C,).
+extern "C" __global__ void finish_moments(
+    const float* partial, const float* gamma, float* mean, float* var, float* scale, float eps, int slices,
+    int channels, int lanes)
+{
+    __shared__ Moments shared[MOST];
+    int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
+    Moments own = {0.0f, 0.0f, 0.0f};
+    if (c < channels)
+        for (int slice = row; slice < slices; slice += rows) {
+            const float* from = partial + slice * 3 * channels + c;
+            own = merged(own, {from[0], from[channels], from[2 * channels]});
+        }
+    own = merged_rows(own, shared, lanes);
+    if (row == 0 && c < channels) {
+        mean[c] = own.mean;
+        var[c] = own.squares / own.count;
+        scale[c] = gamma[c] / sqrtf(var[c] + eps);
+    }
+}
+
+__device__ inline float normalised(float x, const float* mean, const float* scale, const float* beta, int c)
+{
+    return (x - mean[c]) * scale[c] + beta[c];
+}
+
+extern "C" __global__ void normalise(
+    const float* x, const float* mean, const float* scale, const float* beta, const float* shortcut, float* y,
+    int rectify, int channels, int count)
+{
+    FOR_EACH(i, count) {
+        float v = normalised(x[i], mean, scale, beta, i % channels);
+        if (shortcut) v += shortcut[i];
+        y[i] = rectify ? relu(v) : v;
+    }
+}
+
+// partial (slices, 2, C): the sums of g and of g * (x - mean), where g is dy where the ReLU let through. With a
+// shortcut that shows in y only, and g, which is also the gradient to the shortcut, is kept in `masked`.
+extern "C" __global__ void gradient_sums(
+    const float* x, const float* dy, const float* y, const float* mean, const float* scale, const float* beta,
+    float* masked, float* partial, int mask, int pixels, int channels, int lanes)
+{
+    __shared__ float shared[2][MOST];
+    int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
+    float sum = 0.0f, about_mean = 0.0f;
+    if (c < channels)
+        for (int pixel = blockIdx.x * rows + row; pixel < pixels; pixel += gridDim.x * rows) {
+            int i = pixel * channels + c;
+            float g = dy[i];
+            if (mask == MASK_OF_X && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
+            if (mask == MASK_OF_Y) masked[i] = g = y[i] > 0.0f ? g : 0.0f;
+            sum += g;
+            about_mean += g * (x[i] - mean[c]);
+        }
+    shared[0][threadIdx.x] = sum;
+    shared[1][threadIdx.x] = about_mean;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
+        if (threadIdx.x < half)
+            for (int s = 0; s < 2; s++) shared[s][threadIdx.x] += shared[s][threadIdx.x + half];
+        __syncthreads();
+    }
+    if (row == 0 && c < channels)
+        for (int s = 0; s < 2; s++) partial[(blockIdx.x * 2 + s) * channels + c] = shared[s][threadIdx.x];
+}
+
+// dgamma, dbeta, and what the gradient needs besides scale, all (C,): dx = scale * g + slope * (x - mean) + offset.
+extern "C" __global__ void finish_sums(
+    const float* partial, const float* var, const float* scale, float* dgamma, float* dbeta, float* slope,
+    float* offset, float eps, int slices, int pixels, int channels)
+{
+    FOR_EACH(c, channels) {
+        double sum = 0.0, about_mean = 0.0;
+        for (int slice = 0; slice < slices; slice++) {
+            sum += partial[slice * 2 * channels + c];
+            about_mean += partial[(slice * 2 + 1) * channels + c];
+        }
+        float inverse_std = 1.0f / sqrtf(var[c] + eps);
+        dbeta[c] = (float)sum;
+        dgamma[c] = (float)about_mean * inverse_std;
+        slope[c] = -scale[c] * inverse_std * dgamma[c] / pixels;
+        offset[c] = -scale[c] * dbeta[c] / pixels;
+    }
+}
+
+extern "C" __global__ void gradient(
+    const float* x, const float* dy, const float* mean, const float* scale, const float* beta, const float* slope,
+    const float* offset, float* dx, int mask, int channels, int count)
+{
+    FOR_EACH(i, count) {
+        int c = i % channels;
+        float g = dy[i];
+        if (mask == MASK_OF_X && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
+        dx[i] = scale[c] * g + slope[c] * (x[i] - mean[c]) + offset[c];
+    }
+}

@@ -1,0 +1,48 @@
+"""What the kernels of every device know about pictures in memory, and about the ops that move their pixels.
+
+Shapes are (N, C, H, W); in memory the channels come last, (N, H, W, C): see :mod:`minires.kernels.cpu.layout`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import Array
+from ..ops.shape import Pad, PutItem
+
+ALL = slice(None)
+
+
+def as_pictures(block: Array) -> Array:
+    """(N, H, W, C) -> the view (N, C, H, W); (N, C) and (N, L, C) likewise."""
+    return block.transpose(0, block.ndim - 1, *range(1, block.ndim - 1))
+
+
+def alike(*arrays: Array) -> list[Array] | None:
+    """Flat views of arrays of one shape that all lie in the same order without gaps; None if they do not."""
+    if any(array.shape != arrays[0].shape for array in arrays):
+        return None
+    if all(array.flags.c_contiguous for array in arrays):
+        return [array.reshape(-1) for array in arrays]
+    if arrays[0].ndim < 3:
+        return None
+    blocks = [array.transpose(0, *range(2, array.ndim), 1) for array in arrays]
+    return [block.reshape(-1) for block in blocks] if all(block.flags.c_contiguous for block in blocks) else None
+
+
+def pads_channels(op: Pad) -> bool:
+    """Whether pictures get channels of zeros, and nothing else."""
+    return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
+
+
+def pixel_steps(op: PutItem) -> tuple[int, int] | None:
+    """(SH, SW) for the index [:, :, ::SH, ::SW] of pictures; None for another one."""
+    index = op.index if isinstance(op.index, tuple) else ()
+    if len(index) != 4 or len(op.target) != 4 or index[:2] != (ALL, ALL):
+        return None
+    if not all(isinstance(part, slice) and part.start is part.stop is None for part in index):
+        return None
+    steps = [1 if part.step is None else part.step for part in index[2:]]
+    if any(not isinstance(step, (int, np.integer)) or step < 1 for step in steps):
+        return None
+    return int(steps[0]), int(steps[1])
