@@ -24,8 +24,8 @@ from .threads import get_num_threads, set_num_threads
 from .version import __version__
 
 __all__ = [
-    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "cuda", "data", "detect_anomaly", "enable_grad",
-    "engine", "errors", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
+    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "cuda", "data", "detect_anomaly",
+    "enable_grad", "engine", "errors", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "set_num_threads", "show_config", "tensor",
 ]  # fmt: skip

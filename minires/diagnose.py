@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import cupy_module
 from .dispatch import load_kernels
 from .profiling import Peak, measured_peak
 from .threads import get_num_threads, usable_cores
@@ -212,6 +213,11 @@ def matrix_product_speed(n: int = 1024, repeats: int = 5) -> float:
         a @ a
         best = min(best, time.perf_counter() - start)
     return 2 * n**3 / best
+
+
+def gpu_name() -> str:
+    """The name of the GPU that ``device="cuda"`` stands for. Raises DeviceError if there is none."""
+    return str(cupy_module().cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
 def _gpu(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -12,19 +13,20 @@ from ..errors import ArgumentError
 from .workloads import Workload
 
 Step = Callable[[], Any]
+GRAPH = "minires graph"  # the same step as a CUDA graph
 TORCH = ("torch eager", "torch channels-last", "torch compile")
 LR, MOMENTUM = 0.01, 0.9
 
 
-def available(against: str) -> list[str]:
-    """The contenders that a comma-separated list names: ``torch`` stands for three of them.
+def available(against: str, device: str = "cpu") -> list[str]:
+    """minires, and the contenders that a comma-separated list names: ``torch`` stands for three of them.
 
     Raises
     ------
     ArgumentError
         For a name other than torch and dezero, or one that is not installed.
     """
-    found = ["minires"]
+    found = ["minires"] if device == "cpu" else ["minires", GRAPH]
     for name in filter(None, (part.strip() for part in against.split(","))):
         if name not in ("torch", "dezero"):
             raise ArgumentError(f"bench: --against names {name!r}; it may name torch and dezero.")
@@ -35,12 +37,23 @@ def available(against: str) -> list[str]:
 
 
 def prepare(contender: str, workload: Workload, threads: int) -> Step:
-    """A function that does the workload once. Raises NotImplementedError if the contender has no such thing."""
-    if contender == "minires":
-        return _minires(workload, threads)
+    """A function that does the workload once, and waits for the GPU if it is done there.
+
+    Raises NotImplementedError if the contender has no such thing.
+    """
+    if contender in ("minires", GRAPH):
+        return _minires(workload, threads, graph=contender == GRAPH)
     if contender == "dezero":
         return _dezero(workload)
     return _torch(workload, threads, contender)
+
+
+def _waiting(step: Step, synchronize: Step) -> Step:
+    def run() -> None:
+        step()
+        synchronize()
+
+    return run
 
 
 def _pictures(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -50,38 +63,54 @@ def _pictures(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
     return x, rng.integers(0, max(workload.classes, 1), workload.batch)
 
 
-def _minires(workload: Workload, threads: int) -> Step:
+def _minires(workload: Workload, threads: int, graph: bool) -> Step:
     import minires as mr
 
     mr.set_num_threads(threads)
     pictures, labels = _pictures(workload)
-    x = mr.tensor(pictures)
-    if workload.kind == "ops":
-        return _minires_conv(workload, x)
-    model = mr.models.build(workload.model, num_classes=workload.classes)
+    x = mr.tensor(pictures, device=workload.device)
+    step = _minires_conv(workload, x) if workload.kind == "ops" else _minires_model(workload, x, labels, graph)
+    if workload.device == "cpu":
+        return step
+    mr.cuda.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
+    return _waiting(step, mr.cuda.synchronize)
+
+
+def _minires_model(workload: Workload, x: Any, labels: np.ndarray[Any, Any], graph: bool) -> Step:
+    import minires as mr
+
+    model = mr.models.build(workload.model, num_classes=workload.classes).to(workload.device)
     if workload.kind == "infer":
-        folded = mr.nn.fold(model, replay=True)
-        return lambda: folded(x)
+        folded = mr.nn.fold(model, replay=workload.device == "cpu")
+        infer = mr.cuda.graph(folded) if graph else folded
+        return lambda: infer(x)
     optimizer = mr.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+    y = mr.tensor(labels, device=workload.device)
 
-    def step() -> None:
+    def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        mr.ops.cross_entropy(model(x), labels).backward()
+        loss = mr.ops.cross_entropy(model(x), y)
+        loss.backward()
         optimizer.step()
+        return loss
 
-    return step
+    train = mr.cuda.graph(step) if graph else step
+    return lambda: train(x, y)
 
 
 def _minires_conv(workload: Workload, x: Any) -> Step:
     """One direction alone, on channels-last pictures, as between two layers of a network."""
     import minires as mr
-    from minires.kernels.cpu import layout
+    from minires.kernels.pictures import as_pictures
     from minires.ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
 
+    layout = importlib.import_module(f"minires.kernels.{workload.device}.layout")
     k, s = workload.kernel, workload.stride
     rng = np.random.default_rng(1)
-    weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32))
-    x = mr.Tensor.wrap(layout.as_pictures(layout.channels_last(x.data)))
+    weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32)).to(
+        workload.device
+    )
+    x = mr.Tensor.wrap(as_pictures(layout.channels_last(x.data)))
     window = Window((k, k), (s, s), (k // 2, k // 2))
     y = mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "forward":
@@ -94,19 +123,27 @@ def _minires_conv(workload: Workload, x: Any) -> Step:
 def _torch(workload: Workload, threads: int, variant: str) -> Step:
     import torch
 
-    from .torch_models import build
-
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
     pictures, labels = _pictures(workload)
     layout = torch.contiguous_format if variant == "torch eager" else torch.channels_last
-    x = torch.from_numpy(pictures).contiguous(memory_format=layout)
+    x = torch.from_numpy(pictures).contiguous(memory_format=layout).to(workload.device)
     if workload.kind == "ops":
         if variant == "torch compile":
             raise NotImplementedError
-        return _torch_conv(workload, x, layout)
-    y = torch.from_numpy(labels)
-    model = build(workload.model, workload.classes).to(memory_format=layout)
+        step = _torch_conv(workload, x, layout)
+    else:
+        step = _torch_model(workload, x, torch.from_numpy(labels).to(workload.device), variant, layout)
+    return step if workload.device == "cpu" else _waiting(step, torch.cuda.synchronize)
+
+
+def _torch_model(workload: Workload, x: Any, y: Any, variant: str, layout: Any) -> Step:
+    import torch
+
+    from .torch_models import build
+
+    model = build(workload.model, workload.classes).to(workload.device, memory_format=layout)
     if variant == "torch compile":
         torch.compiler.reset()  # or it would remember another batch size, and compile for any
     run = torch.compile(model) if variant == "torch compile" else model
@@ -133,7 +170,8 @@ def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
     import torch
 
     k, s = workload.kernel, workload.stride
-    weight = torch.randn(workload.out_channels, workload.channels, k, k).contiguous(memory_format=layout)
+    weight = torch.randn(workload.out_channels, workload.channels, k, k, device=workload.device)
+    weight = weight.contiguous(memory_format=layout)
     y = torch.nn.functional.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "forward":
         return lambda: torch.nn.functional.conv2d(x, weight, stride=s, padding=k // 2)
@@ -144,7 +182,7 @@ def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
 
 def _dezero(workload: Workload) -> Step:
     """DeZero 0.0.13 reads ``np.int``, which NumPy has removed; it is given back here."""
-    if workload.kind != "train" or workload.model != "resnet20":
+    if workload.kind != "train" or workload.model != "resnet20" or workload.device != "cpu":
         raise NotImplementedError
     if not hasattr(np, "int"):
         np.int = int  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..profiling import Peak
-from .contenders import TORCH
+from .contenders import GRAPH, TORCH
 from .process import Process
 from .workloads import Workload
 
@@ -48,7 +48,7 @@ class Result:
     @property
     def best_other(self) -> str | None:
         """Whom the table compares with: PyTorch's fastest variant, or else who there is."""
-        return self.best_torch or next((name for name in self.times if name != "minires"), None)
+        return self.best_torch or next((name for name in self.times if name not in ("minires", GRAPH)), None)
 
     def speed(self, contender: str) -> float:
         """Floating-point operations a second of a convolution, as if it was done directly."""
@@ -66,6 +66,8 @@ class Result:
         if self.peak:
             speeds["share_of_peak"] = {name: self.share_of_peak(name) for name in self.times}
             speeds["peak_gflops"] = self.peak.operations / 1e9
+        if GRAPH in self.times:
+            speeds["graph_ratio"] = {name: self.ratio(name, to=GRAPH) for name in self.times if name != GRAPH}
         return {
             "name": self.workload.name,
             "workload": self.workload.as_dict(),
@@ -88,7 +90,7 @@ def race(
         processes = {name: Process(name, threads) for name in contenders}
         try:
             take_turns(result, processes, turns)
-            if workload.kind == "ops":  # beside it, as clocks rise and fall
+            if workload.kind == "ops" and workload.device == "cpu":  # beside it, as clocks rise and fall
                 result.peak = peak_from(processes["minires"], threads)
         finally:
             for process in processes.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import ArgumentError
@@ -25,14 +25,16 @@ class Workload:
     kernel: int = 3
     stride: int = 1
     direction: str = ""
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
+        where = "" if self.device == "cpu" else f", {self.device}"
         if self.kind == "ops":
             what = f"conv {self.kernel}x{self.kernel} {self.channels}-{self.out_channels}"
             stride = f" stride {self.stride}" if self.stride > 1 else ""
-            return f"{what}{stride}, {self.batch}x{self.size}x{self.size}, {self.direction}"
-        return f"{self.kind} {self.model}, {self.batch}x{self.size}x{self.size}"
+            return f"{what}{stride}, {self.batch}x{self.size}x{self.size}, {self.direction}{where}"
+        return f"{self.kind} {self.model}, {self.batch}x{self.size}x{self.size}{where}"
 
     @property
     def operations(self) -> int:
@@ -61,6 +63,8 @@ TRAIN = [
     Workload("train", "resnet110", 128),
     _large("train", "resnet18", 16),
 ]
+# A GPU takes larger batches of large pictures.
+TRAIN_ON_CUDA = [*TRAIN[:3], _large("train", "resnet18", 128), _large("train", "resnet50", 64)]
 INFER = [
     Workload("infer", "resnet20", 128),
     Workload("infer", "resnet20", 1),
@@ -79,9 +83,11 @@ OPS = [
 ]  # fmt: skip
 
 
-def workloads(kind: str | None, only: str = "") -> list[Workload]:
+def workloads(kind: str | None, only: str = "", device: str = "cpu") -> list[Workload]:
     """Those to race of a kind, or all, whose name contains ``only``. Raises ArgumentError if there is none."""
-    found = {"train": TRAIN, "infer": INFER, "ops": OPS, None: TRAIN + INFER + OPS}[kind]
+    train = TRAIN if device == "cpu" else TRAIN_ON_CUDA
+    found = {"train": train, "infer": INFER, "ops": OPS, None: train + INFER + OPS}[kind]
+    found = [replace(workload, device=device) for workload in found]
     chosen = [workload for workload in found if only in workload.name]
     if not chosen:
         names = "; ".join(workload.name for workload in found)
@@ -89,6 +95,7 @@ def workloads(kind: str | None, only: str = "") -> list[Workload]:
     return chosen
 
 
-def step(only: str = "") -> list[Workload]:
+def step(only: str = "", device: str = "cpu") -> list[Workload]:
     """Whose memory, start, scaling and profile is measured: ResNet-20's training step, or others by name."""
-    return workloads("train", only) if only else TRAIN[:1]
+    chosen = workloads("train", only, device)
+    return chosen if only else chosen[:1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .devices import Device, DeviceOption
 from .output import make_console, print_table
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def bench(
     against: Annotated[str, typer.Option(help="Whom to race: torch, dezero, or both with a comma.")] = "",
     only: Annotated[str, typer.Option(help="Only workloads whose name contains this.")] = "",
     turns: Annotated[int, typer.Option(min=1, help="How often each contender's turn comes.")] = 7,
+    device: DeviceOption = Device.cpu,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contender; by default all cores.")] = None,
     json_file: Annotated[
         Path | None,
@@ -67,13 +69,15 @@ def bench(
     than the best of PyTorch's variants. Then, of ResNet-20's training step (or those that --only names): what more
     threads bring, memory, the very first step, and the profile. Nothing else should run meanwhile.
     """
+    from ..backend import check_device
     from ..bench import figures, workloads
     from ..bench.contenders import available
     from ..bench.machine import describe
     from ..errors import ArgumentError
     from ..threads import get_num_threads
 
-    contenders, number = available(against), threads or get_num_threads()
+    check_device(device.value)
+    contenders, number = available(against, device.value), threads or get_num_threads()
     kinds = [kind.value] if kind else [member.value for member in Kind]
     if chart is not None and ("torch" not in against or not {"train", "infer", "ops"} & set(kinds)):
         raise ArgumentError("bench: --chart draws races beside PyTorch: add --against torch, and race.")
@@ -82,12 +86,12 @@ def bench(
     if kind is Kind.scaling and number < 2:
         raise ArgumentError("bench: scaling compares one thread with more, but there is one.")
     raced = kind is None or kind.value in RACES
-    races = workloads.workloads(kind.value if kind else None, only) if raced else []
-    steps = [] if raced and kind else workloads.step("" if raced else only)
+    races = workloads.workloads(kind.value if kind else None, only, device.value) if raced else []
+    steps = [] if raced and kind else workloads.step("" if raced else only, device.value)
     if raced and only:
         kinds = [name for name in kinds if name in RACES]
 
-    content: dict[str, Any] = {**describe(number), "turns": turns, "results": []}
+    content: dict[str, Any] = {**describe(number, device.value), "turns": turns, "results": []}
     if json_file is not None:
         _with_earlier(content, json_file)  # complains, if it must, before anything is measured
     if races:

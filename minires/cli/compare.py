@@ -9,6 +9,7 @@ import typer
 from .. import data as datasets
 from ..errors import ArgumentError, StoppedError
 from ..training import SCHEDULES, Config, StopSignals
+from .devices import Device, DeviceOption
 from .output import counted, print_table, printable
 from .train import DATA, DEFAULT, NETWORK, OPTIMISATION, RUN, as_options, integer_option, number_option, one_of
 
@@ -28,6 +29,7 @@ def compare(
     seed: Annotated[
         int, integer_option(RUN, "Decides the first weights and the order of the pictures.")
     ] = DEFAULT.seed,
+    device: DeviceOption = Device.cpu,
     out: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +56,7 @@ def compare(
         "lr": lr,
         "schedule": schedule,
         "seed": seed,
+        "device": device.value,
         "out": out,
     }
     with as_options(settings):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError, sizes
+from .devices import Device, DeviceOption
 from .output import counted, percent, print_table, printable, times
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ def evaluate(
             metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.", show_default=False
         ),
     ] = None,
+    device: DeviceOption = Device.cpu,
 ) -> None:
     """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
     from .. import training
     from ..training.classes import class_table
     from ..training.recipe import load_data
 
-    trained = training.load_run(run)
+    trained = training.load_run(run, device.value)
     channels, *size = trained.picture_shape
     dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
     check_fits(trained, dataset)

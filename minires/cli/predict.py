@@ -15,6 +15,7 @@ import numpy as np
 import typer
 
 from ..errors import ArgumentError, DataError
+from .devices import Device, DeviceOption
 from .numbers import count
 from .output import counted, percent, print_table, printable
 
@@ -36,6 +37,7 @@ def predict(
         str | None, typer.Option(metavar="FILE", help="Write a CSV file instead of a table.", show_default=False)
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", parser=count, help="Give the K most probable classes.")] = 1,
+    device: DeviceOption = Device.cpu,
 ) -> int:
     """Say what pictures show, as a trained network sees them.
 
@@ -49,7 +51,7 @@ def predict(
     from ..nn.serialization import write_atomically
     from ..training import load_run
 
-    trained = load_run(run)
+    trained = load_run(run, device.value)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}; {run} knows {len(trained.classes)} classes.")
     predictions = list(predict_files(trained, find_all(pictures), top))
@@ -81,11 +83,12 @@ def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Predict
     from ..state import no_grad
     from ..tensor import tensor
 
+    device = next(run.model.parameters()).device
     readable = read_all(paths, run.picture_shape)
     while batch := list(islice(readable, BATCH_SIZE)):
         pictures = np.stack([picture for _, picture in batch])  # (N, C, H, W)
         with no_grad():
-            probabilities = softmax(run.model(tensor(run.normalize(pictures))), axis=1).numpy()  # (N, K)
+            probabilities = softmax(run.model(tensor(run.normalize(pictures), device=device)), axis=1).numpy()  # (N, K)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for (path, _), classes, row in zip(batch, best, probabilities, strict=True):
             yield path, [(run.classes[number], float(row[number])) for number in classes]

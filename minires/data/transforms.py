@@ -111,9 +111,8 @@ class Normalize:
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
                 f"{len(self.mean)} channels, as the pictures that were measured."
             )
-        mean, std = (
-            _beside(batch, np.array(v, np.float32).reshape(-1, 1, 1)) for v in (self.mean, self.std)
-        )  # (C, 1, 1)
+        statistics = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
+        mean, std = (_beside(batch, values) for values in statistics)
         fast = run_kernel(self, "forward", batch, mean, std)
         return (batch.astype(np.float32) / 255 - mean) / std if fast is NotImplemented else fast
 

@@ -146,9 +146,9 @@ def _known_rows(folder: Path) -> dict[str, Row]:
 def _row(run: Config) -> Row:
     """What ``compare.csv`` says of a complete run."""
     folder = Path(str(run.out))
-    trained, metrics, last = load_run(folder), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
+    trained, metrics, last = load_run(folder, run.device), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
     pictures = load_data(run.data, run.size or None).train
-    train_result = evaluate(trained.model.to(run.device), pictures, trained.normalize)
+    train_result = evaluate(trained.model, pictures, trained.normalize)
     gradients = read_gradients(folder)
     return {
         "model": run.model,

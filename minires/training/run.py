@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
+from ..backend import check_device
 from ..checks import is_integer
 from ..data import Dataset
 from ..data.transforms import Normalize
@@ -34,7 +35,7 @@ class Run:
     config : Config
         The settings that it was trained with.
     model : Module
-        In evaluation mode, on the CPU.
+        In evaluation mode.
     classes : tuple of str
         The name of each class number.
     normalize : Normalize
@@ -64,14 +65,17 @@ def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[
     }
 
 
-def load_run(path: PathLike) -> Run:
-    """Read the run in the folder ``path``.
+def load_run(path: PathLike, device: str = "cpu") -> Run:
+    """Read the run in the folder ``path``, with its network on ``device``, wherever it was trained.
 
     Raises
     ------
+    DeviceError
+        If there is no such device.
     RunError
         If there is no run, it has not come to its first checkpoint, or its files are damaged.
     """
+    check_device(device)
     folder = Path(path)
     if not (folder / CONFIG).is_file():
         raise RunError(f"{folder} is no run folder: it has no {CONFIG}; is it the --out of a `minires train`?")
@@ -86,7 +90,8 @@ def load_run(path: PathLike) -> Run:
             raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must hold {options}")
         model = models.build(config.model, **options)
         model.load_state_dict(load(folder / MODEL))
-        return Run(folder, config, model.eval(), classes, Normalize(stored["mean"], stored["std"]), picture_shape)
+        normalize = Normalize(stored["mean"], stored["std"])
+        return Run(folder, config, model.to(device).eval(), classes, normalize, picture_shape)
     except (MiniresError, KeyError, ValueError, TypeError) as error:
         raise damaged(folder, error) from error
 

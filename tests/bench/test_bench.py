@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -22,10 +23,26 @@ SMALL = [
 
 
 @pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
-def test_minires_does_every_kind_of_workload(workload):
-    step = contenders.prepare("minires", workload, threads=1)
+def test_minires_does_every_kind_of_workload(workload, device):
+    step = contenders.prepare("minires", replace(workload, device=device), threads=1)
     step()
     step()
+
+
+@pytest.mark.parametrize("workload", SMALL[:2], ids=lambda w: w.name)
+def test_minires_does_it_as_a_cuda_graph(workload, cuda):
+    step = contenders.prepare(contenders.GRAPH, replace(workload, size=8, device="cuda"), threads=1)
+    for _ in range(4):
+        step()
+
+
+def test_on_a_gpu_there_are_other_workloads_and_a_graph():
+    assert contenders.available("", "cuda") == ["minires", "minires graph"]
+    names = [workload.name for workload in workloads.workloads("train", device="cuda")]
+    assert "train resnet20, 128x32x32, cuda" in names and "train resnet50, 64x224x224, cuda" in names
+    times = {"minires": [2.0], "minires graph": [1.0], "torch eager": [3.0]}
+    result = race.Result(SMALL[0], times)
+    assert result.best_other == "torch eager" and result.as_dict()["graph_ratio"]["torch eager"] == 3.0
 
 
 def test_a_race_has_a_time_for_each_turn():
@@ -152,14 +169,14 @@ def test_memory_is_the_most_since_the_reset():
 def test_the_machine_is_described():
     found = machine.describe(1)
     assert found["cpu"] and found["cores"] >= 1 and found["versions"]["numpy"] == np.__version__
-    assert set(found["versions"]) == {"minires", "python", "numpy", "numba", "torch", "dezero"}
+    assert set(found["versions"]) == {"minires", "python", *machine.PACKAGES}
     assert found["peak"] == {} or found["peak"]["1"]["operations"] > 1e8
 
 
 @pytest.fixture
 def a_machine(monkeypatch):
     described = {"cpu": "A CPU", "versions": {"torch": None}, "threads": 1, "peak": {}}
-    monkeypatch.setattr(machine, "describe", lambda threads: {**described, "threads": threads})
+    monkeypatch.setattr(machine, "describe", lambda threads, device: {**described, "threads": threads})
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch, a_machine):
@@ -213,7 +230,7 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
-    monkeypatch.setattr("minires.bench.contenders.available", lambda against: ["minires", *race.TORCH])
+    monkeypatch.setattr("minires.bench.contenders.available", lambda against, device: ["minires", *race.TORCH])
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
 

@@ -106,7 +106,7 @@ def test_a_wrong_label_in_a_graph_gives_nan():
 
 @pytest.mark.parametrize(("step", "warm_up"), [(None, 2), (len, 0), (len, True), (len, 1.5)])
 def test_what_a_graph_cannot_be_made_of(step, warm_up):
-    with pytest.raises(mr.errors.ArgumentError, match="^graph: "):
+    with pytest.raises(mr.errors.ArgumentError, match=r"^graph: "):
         mr.cuda.graph(step, warm_up)
 
 

@@ -14,6 +14,9 @@ nothing else.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import ClassVar
+
 import numpy as np
 
 from . import cuda
@@ -364,9 +367,31 @@ def broadcast_to(value, shape):
     return value._view(np.broadcast_to(value._a, shape))
 
 
+def array_equal(a, b, equal_nan=False):
+    return ndarray._of(np.asarray(np.array_equal(_unwrap(a), _unwrap(b), equal_nan=equal_nan)))
+
+
 def argwhere(value):
     return ndarray._of(np.argwhere(value.get()))
 
 
 def get_default_memory_pool():
     return cuda._pool
+
+
+class _Linalg:
+    """How cuBLAS computes: remembered, and of no effect."""
+
+    COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32 = 1, 4
+    _types: ClassVar = {}
+
+    @classmethod
+    def set_compute_type(cls, dtype, kind):
+        cls._types[np.dtype(dtype)] = kind
+
+    @classmethod
+    def get_compute_type(cls, dtype):
+        return cls._types.get(np.dtype(dtype), cls.COMPUTE_TYPE_DEFAULT)
+
+
+_core = SimpleNamespace(_routines_linalg=_Linalg)
