@@ -46,6 +46,14 @@ def test_a_model_becomes_an_onnx_file(tmp_path, monkeypatch):
     assert names["logits"].shape == (7, 10)
 
 
+def test_a_loss_becomes_a_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks("stepper.md")[0], names)
+    assert "layer3.0.conv2.weight" in (tmp_path / "step.html").read_text(encoding="utf-8")
+    assert names["stepper"].tape.nodes[0].name == "x" and names["x"].grad is None
+
+
 @pytest.mark.parity
 def test_memory_is_shared_with_pytorch():
     pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -16,7 +16,7 @@ from .trace import Input, Node, Tape
 
 NUMBERS = 130_000  # that all heat maps show together: in base64 they are 175 kB of a page's 300
 LARGEST = 16_384  # numbers of one heat map
-SCRIPTS = ("heatmap.js", "overview.js", "columns.js", "stepper.js")
+SCRIPTS = ("heatmap.js", "overview.js", "columns.js", "steps.js", "stepper.js")
 
 
 def page(tape: Tape, title: str) -> str:

@@ -163,7 +163,7 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show, rng):
         for j in range(2)
     )
     assert lit(matrix, "exact") == expected == 2
-    assert "it was copied 2 times" in view.locator(".words").inner_text()
+    assert "is copied 2 times" in view.locator(".words").inner_text()
 
     view.locator(".by-column").focus()
     page.keyboard.press("Home")

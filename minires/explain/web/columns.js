@@ -1,6 +1,8 @@
 "use strict";
 // im2col: which pixels each column came from, and into which columns each pixel was copied.
 
+const PADDING = [128, 128, 128]; // --padding of the style sheet
+
 class Windows {
   constructor({ kernel, stride, padding, dilation, output }) {
     Object.assign(this, { kernel, stride, padding, dilation, output });
@@ -24,112 +26,132 @@ class Windows {
   }
 }
 
-/** The view: the picture on one side, its columns on the other, each lighting the other. */
-function columnsView(window_, x, room, result) {
+/**
+ * The view: the picture on one side, its columns on the other, each lighting the other.
+ *
+ * `x` has the numbers of the pictures (N, C, H, W), of which the first one is shown. `lightResult` marks an output
+ * pixel where the result is drawn, or none for null.
+ */
+function columnsView(window_, x, room, lightResult) {
   const windows = new Windows(window_);
   const [height, width] = windows.output;
   const [rows, columns] = windows.kernel;
-  const channels = x.shown[1];
-  const [total, all] = [channels * rows * columns, window_.picture[1] * rows * columns];
-  const element = (k) => [Math.floor(k / (rows * columns)), Math.floor(k / columns) % rows, k % columns];
-  const outputPixel = (p) => [Math.floor(p / width), p % width];
-
-  const first = new Numbers({ ...x.encoded, shown: [1, ...x.shown.slice(1)] }); // of a batch, the first picture
-  first.flat = first.flat.slice(0, first.strides[0]);
+  const [count, total] = [height * width, x.shown[1] * rows * columns];
+  const elementAt = (k) => [Math.floor(k / (rows * columns)), Math.floor(k / columns) % rows, k % columns]; // c, i, j
+  const outputAt = (p) => [Math.floor(p / width), p % width];
+  const sourceOf = (p, k) => {
+    const [c, i, j] = elementAt(k);
+    return [0, c, ...windows.pixel(outputAt(p), [i, j])];
+  };
+  const first = firstOf(x);
   const picture = heatMap(first, Math.min(room, 420), "The picture that the columns are taken from.");
 
-  const cell = Math.max(3, Math.min(16, Math.floor(room / (height * width)), Math.floor(420 / total)));
-  const [wide, high] = [height * width * cell, total * cell];
-  const canvas = make("canvas", { role: "img",
-    "aria-label": `im2col: ${height * width} columns, one for each output pixel, of ${total} numbers.` });
-  [canvas.width, canvas.height] = [height * width, total];
-  [canvas.style.width, canvas.style.height] = [`${wide}px`, `${high}px`];
-  paint(canvas, windows, first, element, outputPixel);
-  const cells = overlay(wide, high);
-  const matrix = make("div", { class: "picture", style: `width: ${wide}px; height: ${high}px` }, canvas, cells);
+  const cell = Math.max(3, Math.min(16, Math.floor(room / count), Math.floor(420 / total)));
+  const spoken = `im2col: ${count} columns, one for each output pixel, of ${total} numbers.`;
+  const canvas = make("canvas", { role: "img", "aria-label": spoken, width: count, height: total });
+  Object.assign(canvas.style, { width: `${count * cell}px`, height: `${total * cell}px` });
+  paint(canvas, first, sourceOf);
+  const cells = overlay(count * cell, total * cell);
+  const matrix = make("div", { class: "picture" }, canvas, cells);
+  Object.assign(matrix.style, { width: `${count * cell}px`, height: `${total * cell}px` });
+  const scroller = make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "The columns" }, matrix);
+  const bringIntoView = (p) => { scroller.scrollLeft = (p + 0.5) * cell - scroller.clientWidth / 2; };
   const words = make("p", { class: "words", "aria-live": "polite" });
 
+  /** Column p; of its numbers, k is meant (null: none of them). */
   const showColumn = (p, k) => {
-    const place = outputPixel(p);
-    const lit = Array.from({ length: total }, (_, other) => {
-      const [c, i, j] = element(other);
-      return [[0, c, ...windows.pixel(place, [i, j])], other === k ? "exact" : "lit"];
-    });
-    picture.light(lit);
-    cells.light([[p * cell, 0, cell, high, "lit"], ...(k === null ? [] : [[p * cell, k * cell, cell, cell, "exact"]])]);
-    result?.light(place);
+    const from = Array.from({ length: total }, (_, other) => sourceOf(p, other));
+    picture.light(from.map((index, other) => [index, other === k ? "exact" : "lit"]));
+    const exact = k === null ? [] : [[p * cell, k * cell, cell, cell, "exact"]];
+    cells.light([[p * cell, 0, cell, total * cell, "lit"], ...exact]);
+    lightResult(outputAt(p));
     byColumn.value = p;
-    const padded = lit.filter(([index]) => first.at(index) === undefined).length;
-    words.textContent = `Column ${p} is the window of output pixel (${place.join(", ")}): ` +
-      (padded ? `${total - padded} pixels, and ${padded} zeros of the padding.` : `${total} pixels.`) +
-      (k === null ? "" : ` Number ${k} in it is ${described(first, [0, element(k)[0], ...windows.pixel(place, element(k).slice(1))])}.`);
+    const padded = from.filter((index) => isPadding(first, index)).length;
+    words.textContent = `Column ${p} is the window of output pixel (${outputAt(p).join(", ")}): `
+      + `${total - padded} pixels`
+      + (padded ? `, and ${padded} zeros of the padding.` : ".")
+      + (k === null ? "" : ` Number ${k} in it is ${described(first, sourceOf(p, k))}.`);
   };
 
   const showPixel = ([, c, y, x_]) => {
-    const copies = windows.copies([y, x_]);
+    const copies = windows.copies([y, x_]).map(([[oy, ox], [i, j]]) => [oy * width + ox, (c * rows + i) * columns + j]);
     picture.light([[[0, c, y, x_], "exact"]]);
-    cells.light(copies.map(([[oy, ox], [i, j]]) => [(oy * width + ox) * cell, (c * rows * columns + i * columns + j) * cell, cell, cell, "exact"]));
-    result?.light(null);
-    byPixel.value = first.strides.slice(1).reduce((sum, stride, axis) => sum + stride * [c, y, x_][axis], 0);
-    words.textContent = `${described(first, [0, c, y, x_])} lies in ${copies.length} window${copies.length === 1 ? "" : "s"}: ` +
-      `it was copied ${copies.length} times, and its gradient is the sum of what comes back to ${copies.length === 1 ? "it" : "all of them"}.`;
+    cells.light(copies.map(([p, k]) => [p * cell, k * cell, cell, cell, "exact"]));
+    lightResult(null);
+    if (copies.length) bringIntoView(copies[0][0]);
+    byPixel.value = (c * first.shown[2] + y) * first.shown[3] + x_;
+    const copied = copies.length === 1 ? "once" : `${copies.length} times`;
+    words.textContent = `${described(first, [0, c, y, x_])} is copied ${copied}, for each window that sees it; `
+      + "its gradient is the sum of theirs.";
   };
 
-  const slider = (last, show) => {
-    const input = make("input", { type: "range", min: 0, max: last, value: 0 });
-    input.addEventListener("input", () => { show(Number(input.value)); input.setAttribute("aria-valuetext", words.textContent); });
+  const slider = (name, last, show) => {
+    const input = make("input", { type: "range", min: 0, max: last, value: 0, class: name });
+    input.addEventListener("input", () => {
+      show(Number(input.value));
+      input.setAttribute("aria-valuetext", words.textContent);
+    });
     return input;
   };
-  const byColumn = slider(height * width - 1, (p) => showColumn(p, null));
-  const byPixel = slider(first.flat.length - 1, (position) =>
+  const byColumn = slider("by-column", count - 1, (p) => { showColumn(p, null); bringIntoView(p); });
+  const byPixel = slider("by-pixel", first.flat.length - 1, (position) =>
     showPixel(first.strides.map((stride, axis) => Math.floor(position / stride) % first.shown[axis])));
-  byColumn.classList.add("by-column");
-  byPixel.classList.add("by-pixel");
 
   const point = (event) => {
     const box = canvas.getBoundingClientRect();
     const [p, k] = [Math.floor((event.clientX - box.left) / cell), Math.floor((event.clientY - box.top) / cell)];
-    if (p >= 0 && p < height * width && k >= 0 && k < total) showColumn(p, k);
+    if (p >= 0 && p < count && k >= 0 && k < total) showColumn(p, k);
   };
   matrix.addEventListener("pointermove", point);
   matrix.addEventListener("pointerdown", point);
   picture.onpoint = showPixel;
 
+  const channels = window_.picture[1];
+  const cut = x.shown[1] < channels ? `; rows of channels 0 to ${x.shown[1] - 1} of ${channels}` : "";
   const view = make("div", { class: "columns" },
     make("div", { class: "side" }, make("h4", {}, `Picture, ${sizes(window_.picture.slice(1))}`), picture,
       make("label", {}, "Pixel", byPixel)),
-    make("div", { class: "side" }, make("h4", {}, `Columns, ${all} x ${height * width}`),
-      make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "The columns" }, matrix),
-      make("p", { class: "legend" }, make("span", { class: "padding" }), "padding",
-        total < all ? `; rows of channels 0 to ${channels - 1} of ${window_.picture[1]}` : ""),
+    make("div", { class: "side" }, make("h4", {}, `Columns, ${channels * rows * columns} x ${count}`), scroller,
+      make("p", { class: "legend" }, make("span", { class: "padding" }), `padding${cut}`),
       make("label", {}, "Column", byColumn)),
     words);
-  showColumn(Math.floor(height / 2) * width + Math.floor(width / 2), null);
+  const central = Math.floor(height / 2) * width + Math.floor(width / 2);
+  showColumn(central, null);
+  requestAnimationFrame(() => bringIntoView(central)); // once it is on the page
   return view;
 }
 
-/** One dot for each number of the columns. */
-function paint(canvas, windows, x, element, outputPixel) {
+/** Of a batch (N, C, H, W), the first picture. */
+function firstOf(x) {
+  const first = new Numbers({ ...x.encoded, shown: [1, ...x.shown.slice(1)] });
+  first.flat = first.flat.slice(0, first.strides[0]);
+  return first;
+}
+
+/** One dot for each number of the columns; none for those of pixels that the page does not have. */
+function paint(canvas, x, sourceOf) {
   const pen = canvas.getContext("2d");
   const image = pen.createImageData(canvas.width, canvas.height);
-  const [, , pictureHeight, pictureWidth] = x.encoded.shape;
   for (let k = 0; k < canvas.height; k++) {
-    const [c, i, j] = element(k);
     for (let p = 0; p < canvas.width; p++) {
-      const [row, column] = windows.pixel(outputPixel(p), [i, j]);
-      const number = x.at([0, c, row, column]);
-      const padding = row < 0 || column < 0 || row >= pictureHeight || column >= pictureWidth;
-      const colour = number === undefined ? [128, 128, 128] : colourOf(number, x.largest);
-      image.data.set([...colour, number === undefined && !padding ? 0 : 255], 4 * (k * canvas.width + p));
+      const index = sourceOf(p, k);
+      const number = x.at(index);
+      const colour = number === undefined ? PADDING : colourOf(number, x.largest);
+      const opaque = number !== undefined || isPadding(x, index);
+      image.data.set([...colour, opaque ? 255 : 0], 4 * (k * canvas.width + p));
     }
   }
   pen.putImageData(image, 0, 0);
 }
 
-function described(x, index) {
-  const number = x.at(index);
+function isPadding(x, [, , row, column]) {
   const [, , height, width] = x.encoded.shape;
-  const outside = index[2] < 0 || index[3] < 0 || index[2] >= height || index[3] >= width;
-  if (outside) return "0, of the padding";
-  return `x[${index.join(", ")}]${number === undefined ? " (not shown)" : ` ≈ ${written(number)}`}`;
+  return row < 0 || column < 0 || row >= height || column >= width;
+}
+
+function described(x, index) {
+  if (isPadding(x, index)) return "0, of the padding";
+  const number = x.at(index);
+  const value = number === undefined ? " (not shown)" : ` ${x.encoded.exact ? "=" : "≈"} ${written(number)}`;
+  return `x[${index.join(", ")}]${value}`;
 }

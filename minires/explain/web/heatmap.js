@@ -2,8 +2,14 @@
 // Tensors as pictures. Blue is negative, orange positive, and zero has the colour of the page.
 
 const PALETTES = {
-  light: { negative: ["#f4f4f2", "#92c5de", "#2166ac", "#053061"], positive: ["#f4f4f2", "#fdb863", "#d9730d", "#6b2c04"] },
-  dark: { negative: ["#22272e", "#2b5f8f", "#5aa7e0", "#d5ecfc"], positive: ["#22272e", "#8a4f12", "#f0973a", "#ffe6c9"] },
+  light: {
+    negative: ["#f4f4f2", "#92c5de", "#2166ac", "#053061"],
+    positive: ["#f4f4f2", "#fdb863", "#d9730d", "#6b2c04"],
+  },
+  dark: {
+    negative: ["#22272e", "#2b5f8f", "#5aa7e0", "#d5ecfc"],
+    positive: ["#22272e", "#8a4f12", "#f0973a", "#ffe6c9"],
+  },
 };
 const NOT_FINITE = [214, 0, 108];
 const inTheDark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -29,6 +35,7 @@ function mix(stops, place) {
   return stops[below].map((channel, i) => Math.round(channel + (stops[below + 1][i] - channel) * (at - below)));
 }
 
+const contrasting = ([r, g, b]) => (0.3 * r + 0.59 * g + 0.11 * b > 128 ? "#000000" : "#ffffff");
 const css = (colour) => `rgb(${colour.join(" ")})`;
 
 /** The part of a tensor that the page holds: numbers by index. */
@@ -85,12 +92,15 @@ function overlay(width, height) {
   return svg;
 }
 
+const LABEL = 48; // pixels of a cell that a number is written in
+const FEW = 12; // numbers that are written
+
 /**
  * Where each number of a tensor is drawn. The last two axes are a tile; the axes before them lay the tiles out in rows.
  * A tensor that is a single row is wrapped like text.
  */
 class Layout {
-  constructor(shown, room) {
+  constructor(shown, room, labelled) {
     const [height, width] = [shown.at(-2) ?? 1, shown.at(-1) ?? 1];
     const leading = shown.slice(0, -2);
     const wrapped = height === 1 && leading.every((size) => size === 1);
@@ -100,11 +110,12 @@ class Layout {
     this.gap = wrapped ? 1 : 4;
     const [rows, columns] = this.tile;
     const fits = (perRow) => Math.floor((room - (perRow - 1) * this.gap) / (perRow * columns));
-    this.perRow = Math.min(this.count, wrapped ? Math.floor(room / 10) : this.preferred(leading));
-    while (this.perRow > 1 && fits(this.perRow) < 3) this.perRow -= 1;
+    const smallest = labelled ? LABEL : wrapped ? 9 : 3;
+    this.perRow = Math.min(this.count, wrapped ? this.count : this.preferred(leading));
+    while (this.perRow > 1 && fits(this.perRow) < smallest) this.perRow -= 1;
     const lines = Math.ceil(this.count / this.perRow);
     const tallest = Math.floor((360 - (lines - 1) * this.gap) / (lines * rows));
-    this.cell = Math.max(2, Math.min(wrapped ? 18 : 24, fits(this.perRow), Math.max(tallest, 4)));
+    this.cell = labelled ? LABEL : Math.max(2, Math.min(24, fits(this.perRow), Math.max(tallest, 4)));
     this.width = this.perRow * (columns * this.cell + this.gap) - this.gap;
     this.height = lines * (rows * this.cell + this.gap) - this.gap;
   }
@@ -146,19 +157,20 @@ class Layout {
 
 /** A tensor drawn: a canvas with a legend, and what is under the pointer. `light(indices, kind)` marks numbers. */
 function heatMap(numbers, room, description) {
-  const { shown, largest } = numbers;
-  const layout = new Layout(shown, room);
+  const { shown, strides } = numbers;
+  const labelled = numbers.flat.length <= FEW;
+  const layout = new Layout(shown, room, labelled);
   const canvas = make("canvas", { role: "img", "aria-label": description });
-  drawSharp(canvas, layout.width, layout.height, (pen) => numbers.flat.forEach((number, position) => {
-    pen.fillStyle = css(colourOf(number, largest));
-    pen.fillRect(...layout.place(position));
-  }));
+  drawSharp(canvas, layout.width, layout.height, (pen) => drawNumbers(pen, numbers, layout, labelled));
   const cells = overlay(layout.width, layout.height);
-  const picture = make("div", { class: "picture", style: `width: ${layout.width}px; height: ${layout.height}px` }, canvas, cells);
+  const picture = make("div", { class: "picture" }, canvas, cells);
+  Object.assign(picture.style, { width: `${layout.width}px`, height: `${layout.height}px` });
   const readout = make("span", { class: "readout", "aria-hidden": "true" });
-  const indexOf = (position) => numbers.strides.map((stride, axis) => Math.floor(position / stride) % shown[axis]);
-  const positionOf = (index) => index.reduce((sum, i, axis) => sum + i * numbers.strides[axis], 0);
-  const element = make("div", { class: "heatmap" }, make("div", { class: "scroll" }, picture), legend(numbers, readout));
+  const scroller = make("div", { class: "scroll" }, picture);
+  const element = make("div", { class: "heatmap" }, scroller, legend(numbers, readout));
+
+  const indexOf = (position) => strides.map((stride, axis) => Math.floor(position / stride) % shown[axis]);
+  const positionOf = (index) => index.reduce((sum, i, axis) => sum + i * strides[axis], 0);
   const point = (event) => {
     const box = canvas.getBoundingClientRect();
     const position = layout.under(event.clientX - box.left, event.clientY - box.top);
@@ -169,9 +181,23 @@ function heatMap(numbers, room, description) {
   };
   picture.addEventListener("pointermove", point);
   picture.addEventListener("pointerdown", point);
+  const size = layout.cell < 7 ? " small" : "";
   element.light = (marks) => cells.light(marks.filter(([index]) => numbers.at(index) !== undefined)
-    .map(([index, kind]) => [...layout.place(positionOf(index)), kind]));
+    .map(([index, kind]) => [...layout.place(positionOf(index)), kind + size]));
   return element;
+}
+
+function drawNumbers(pen, numbers, layout, labelled) {
+  Object.assign(pen, { font: "12px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
+  numbers.flat.forEach((number, position) => {
+    const [x, y, width, height] = layout.place(position);
+    const colour = colourOf(number, numbers.largest);
+    pen.fillStyle = css(colour);
+    pen.fillRect(x, y, width, height);
+    if (!labelled) return;
+    pen.fillStyle = contrasting(colour);
+    pen.fillText(written(number, 3), x + width / 2, y + height / 2, width - 4);
+  });
 }
 
 /** Draw on a canvas in its own pixels, as many as the screen has. */
@@ -190,5 +216,6 @@ function legend(numbers, readout) {
   const stops = Array.from({ length: 13 }, (_, i) => css(colourOf(low + ((high - low) * i) / 12, numbers.largest)));
   const bar = make("span", { class: "bar", style: `background: linear-gradient(to right, ${stops.join(", ")})` });
   const strange = numbers.encoded.stats.not_finite > 0 ? make("span", { class: "strange" }, "not finite") : null;
-  return make("p", { class: "legend" }, make("span", {}, written(low)), bar, make("span", {}, written(high)), strange, readout);
+  const ends = [low, high].map((number) => make("span", {}, written(number)));
+  return make("p", { class: "legend" }, ends[0], bar, ends[1], strange, readout);
 }
