@@ -189,18 +189,21 @@ def _inputs(
 ) -> list[Input]:
     inputs = []
     for i, (edge, kept) in enumerate(_with_constants(op)):
-        value = kept if edge is None else values[edge]
-        made = Input(_parameter_name(op, i), op.input_shapes[i], numbers.get(edge) if edge is not None else None, None)
-        made.value = _on_cpu(value)
-        if edge is None and op.inputs:
-            made.label = names.get(op.inputs[i], "")
-        inputs.append(made)
+        name, shape = _parameter_name(op, i), op.input_shapes[i]
+        if edge is not None:
+            inputs.append(Input(name, shape, numbers[edge], _on_cpu(values[edge])))
+        else:
+            label = names.get(op.inputs[i], "") if op.inputs else ""
+            inputs.append(Input(name, shape, None, _on_cpu(kept), label))
     return inputs
 
 
 def _parameter_name(op: Op, index: int) -> str:
     """What ``forward`` calls its input ``index``; ``arrays[2]`` where it takes any number of them."""
-    parameters = list(inspect.signature(op.forward).parameters.values())
+    try:
+        parameters = list(inspect.signature(op.forward).parameters.values())
+    except ValueError:  # a function of C need not tell
+        parameters = []
     for place, parameter in enumerate(parameters):
         if parameter.kind is parameter.VAR_POSITIONAL:
             alone = len(op.edges) == place + 1

@@ -29,7 +29,7 @@ function backwardStep(node, number) {
   const norm = normOf(node.gradient);
   const parts = [section(
     `The gradient that has arrived: ∂${nodes.at(-1).name}/∂${node.name}`,
-    make("p", { class: "norm" }, "norm ", make("output", { id: "gradient-norm" }, written(norm, 7))),
+    make("p", { class: "norm" }, "norm ", make("strong", { id: "gradient-norm" }, written(norm, 7))),
     arrivalsOf(node, number),
     tensorView(node.gradient, `Gradient of ${node.name}`),
   )];
