@@ -131,44 +131,51 @@ def test_unbroadcast_shows_both_shapes(show, stepper):
     assert "1x16x8x8 summed to 16" in page.locator(".unbroadcast").first.inner_text()
 
 
-def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show, rng):
-    x = mr.tensor(rng.normal(size=(1, 2, 6, 7)), requires_grad=True)
-    cols = mr.ops.im2col(x, (3, 2), stride=(2, 3), padding=(1, 0), dilation=(1, 2))  # 3 x 2 windows of 2 * 3 * 2
+def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
+    """The pixels are numbered, so that im2col itself says what came from where; its zeros are the padding."""
+    x = mr.tensor(np.arange(1.0, 145.0).reshape(1, 2, 8, 9), requires_grad=True)
+    cols = mr.ops.im2col(x, (3, 2), stride=(2, 3), padding=(1, 0), dilation=(2, 3))
+    columns = cols.numpy().reshape(6, 12).T  # (C*KH*KW, OH*OW), as the page draws them
     page = show(step(cols.sum()).html)
     page.keyboard.press("ArrowRight")
     view = page.locator(".columns")
-    picture, matrix = view.locator(".picture").first, view.locator(".picture").last
-    size = matrix.evaluate("element => element.offsetWidth") / 6
+    picture, matrix, words = view.locator(".picture").first, view.locator(".picture").last, view.locator(".words")
+    cell = matrix.evaluate("element => element.offsetWidth") / 6
+    pixel = (picture.evaluate("element => element.offsetWidth") - 4) / 18  # two channels side by side, and a gap
 
-    def lit(where, kind):
-        return where.locator(f".overlay .{kind}").count()
+    def lit(where, kind, size):
+        """The places of marks, as [row, column]."""
+        places = "marks => marks.map(mark => [mark.y.baseVal.value, mark.x.baseVal.value])"
+        marks = where.locator(f".overlay .{kind}").evaluate_all(places)
+        return (np.reshape(marks, (-1, 2)) / size).round().tolist()
 
-    matrix.hover(position={"x": 0.5 * size, "y": 7.5 * size})  # window (0, 0), channel 1, kernel row 0, column 1
-    assert lit(picture, "exact") == 0, "that row lies in the padding"
-    assert lit(picture, "lit") == 2 * 2 * 2, "one of three kernel rows is padding, in both channels"
-    assert "8 pixels, and 4 zeros of the padding" in view.locator(".words").inner_text()
-    matrix.hover(position={"x": 3.5 * size, "y": 9.5 * size})  # window (1, 1), channel 1, kernel row 1, column 1
-    words = view.locator(".words").inner_text()
-    assert lit(picture, "exact") == 1 and lit(picture, "lit") == 11
-    assert "output pixel (1, 1)" in words and "x[0, 1, 2, 5]" in words  # row 2 + 1 - 1, column 3 + 2
+    def drawn(number):
+        """Where a pixel is in the picture: the second channel is right of the first."""
+        ((c, row, column),) = np.argwhere(x.numpy()[0] == number)
+        return [row, column + c * (9 + 4 / pixel)]
 
-    box = picture.evaluate("element => [element.offsetWidth, element.offsetHeight]")
-    cell = (box[0] - 4) / 14  # two channels of 7 side by side, and a gap
-    picture.hover(position={"x": 2.5 * cell, "y": 3.5 * cell})  # channel 0, row 3, column 2
-    expected = sum(
-        (2 * oh + i - 1, 3 * ow + 2 * j) == (3, 2)
-        for oh in range(3)
-        for ow in range(2)
-        for i in range(3)
-        for j in range(2)
-    )
-    assert lit(matrix, "exact") == expected == 2
-    assert "is copied 2 times" in view.locator(".words").inner_text()
+    for k, p in [(0, 0), (3, 1), (7, 2), (10, 5), (11, 3)]:
+        matrix.hover(position={"x": (p + 0.5) * cell, "y": (k + 0.5) * cell})
+        pixels, exact = columns[:, p][columns[:, p] > 0], columns[k, p]
+        marks = lit(picture, "exact", pixel) + lit(picture, "lit", pixel)
+        assert sorted(marks) == sorted(np.round(drawn(number)).tolist() for number in pixels)
+        said = words.inner_text()
+        assert f"Column {p} is the window of output pixel ({p // 2}, {p % 2}): {len(pixels)} pixels" in said
+        where = f"x[0, {', '.join(map(str, *np.argwhere(x.numpy()[0] == exact)))}]" if exact else "0, of the padding"
+        assert f"Number {k} in it is {where}" in said
+        assert (f"and {12 - len(pixels)} zeros of the padding" in said) == (len(pixels) < 12)
+
+    for number in (1, 31, 50, 130):
+        row, column = drawn(number)
+        picture.hover(position={"x": (column + 0.5) * pixel, "y": (row + 0.5) * pixel})
+        copies = np.argwhere(columns == number).tolist()
+        assert sorted(lit(matrix, "exact", cell)) == copies
+        assert f"is copied {'once' if len(copies) == 1 else f'{len(copies)} times'}" in words.inner_text()
 
     view.locator(".by-column").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert "Column 1 is the window of output pixel (0, 1)" in view.locator(".words").inner_text()
+    assert "Column 1 is the window of output pixel (0, 1)" in words.inner_text()
     assert state(page)["step"] == "1", "a slider keeps its keys"
 
 
