@@ -8,6 +8,9 @@
 tensor([[1., 0., 1.]])
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import costs, cuda, data, errors, interop, models, nn, ops, optim
 from .anomaly import detect_anomaly
 from .autograd import Op, grad
@@ -23,9 +26,19 @@ from .tensor import Tensor, tensor
 from .threads import get_num_threads, set_num_threads
 from .version import __version__
 
+if TYPE_CHECKING:
+    from . import explain
+
 __all__ = [
     "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "cuda", "data", "detect_anomaly",
-    "enable_grad", "engine", "errors", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
+    "enable_grad", "engine", "errors", "explain", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "set_num_threads", "show_config", "tensor",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """``minires.explain`` is imported when it is asked for: training does without it."""
+    if name == "explain":
+        return import_module(".explain", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,6 +60,14 @@ def test_a_graph_as_on_the_page_about_gpus(cuda):
     assert names["loss"].item() < 3
 
 
+def test_a_loss_becomes_a_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks("stepper.md")[0], names)
+    assert "layer3.0.conv2.weight" in (tmp_path / "step.html").read_text(encoding="utf-8")
+    assert names["stepper"].tape.nodes[0].name == "x" and names["x"].grad is None
+
+
 @pytest.mark.parity
 def test_memory_is_shared_with_pytorch():
     pytest.importorskip("torch", reason="PyTorch is not installed")

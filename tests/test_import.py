@@ -66,7 +66,15 @@ def test_the_public_face_is_there():
         "models",
         "data",
         "interop",
+        "explain",
         "from_dlpack",
     ]:
         assert hasattr(minires, name) and name in minires.__all__, name
     assert callable(minires.gradcheck) and callable(minires.tensor)
+
+
+def test_explain_is_imported_when_it_is_asked_for():
+    done = run("import sys, minires as mr; assert 'minires.explain' not in sys.modules; assert mr.explain.step")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'explian'"):
+        minires.explian

@@ -14,7 +14,7 @@ from ..training.stopping import Terminated
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
-def explain(error: BaseException, command: str) -> tuple[int, str]:
+def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:
     """The exit status and the sentence for ``error``.
 
     Parameters

@@ -17,8 +17,9 @@ from .compare import compare
 from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
+from .explain import explain
 from .export import export
-from .failures import explain
+from .failures import status_and_sentence
 from .gradcheck import gradcheck
 from .predict import predict
 from .train import train
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (train, compare, evaluate, predict, export, gradcheck, bench, doctor):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(explain, name="explain")
 
 
 def _print_version(wanted: bool) -> None:
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
             traceback.print_exc()
-        status, sentence = explain(error, name)
+        status, sentence = status_and_sentence(error, name)
         print(f"{name}: {sentence}", file=sys.stderr)
     return status or 0
 

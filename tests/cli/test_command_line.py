@@ -8,7 +8,7 @@ import pytest
 
 import minires as mr
 from minires.cli import main as main_module
-from minires.cli.failures import explain
+from minires.cli.failures import status_and_sentence
 from minires.cli.main import main
 
 WRONG = {
@@ -49,6 +49,8 @@ WRONG = {
     "export run": "there is nothing to write; give --onnx FILE, --safetensors FILE, or both.",
     "gradcheck no_such_op": "no_such_op",
     "doctor who": "who",
+    "explain": "missing command",
+    "explain stop": "no such command",
     "data": "missing command",
     "data fetch": "NAME is missing.",
     "data fetch digits": "'digits' is no data set to download; choose one of mnist, fashion_mnist, cifar10, cifar100.",
@@ -97,7 +99,17 @@ def test_debug_shows_the_traceback_wherever_it_stands(minires):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["-h"], ["--help"], ["train", "-h"], ["predict", "--help"], ["export", "-h"], ["doctor", "-h"]]
+    "words",
+    [
+        [],
+        ["-h"],
+        ["--help"],
+        ["train", "-h"],
+        ["predict", "--help"],
+        ["export", "-h"],
+        ["explain", "step", "-h"],
+        ["doctor", "-h"],
+    ],
 )
 def test_help(minires, words):
     result = minires(*words)
@@ -126,7 +138,7 @@ def test_version(minires):
     ],
 )
 def test_every_error_has_its_status_and_its_sentence(error, status, sentence):
-    assert explain(error, "minires train") == (status, sentence)
+    assert status_and_sentence(error, "minires train") == (status, sentence)
 
 
 def test_an_unexpected_error_of_a_command_is_a_sentence(minires, monkeypatch):
