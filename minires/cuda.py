@@ -6,6 +6,7 @@ Everything that minires launches goes to CuPy's current stream: ``with cupy.cuda
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,7 @@ class Graph:
             with switched("capture", self):
                 outputs = _detached(self.step(*self._inputs))
         except Exception as error:
-            if self._stream.is_capturing():
+            with suppress(Exception):  # CUDA complains once more, of a recording that was broken off
                 self._stream.end_capture()
             raise DeviceError(
                 f"graph: the step cannot be recorded ({type(error).__name__}: {error}); it may launch work on the GPU, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
 from ..pictures import as_pictures
-from .launch import for_each
+from .launch import MOST, for_each
 from .layout import channels_last, contiguous, empty, is_float32, register
 from .product import product
 
@@ -83,13 +84,14 @@ def grad_weight(x: Array, dy: Array, window: Window) -> Array:
     return contiguous(dweight.reshape(o, kh, kw, c).transpose(0, 3, 1, 2))  # type: ignore[union-attr]
 
 
-def _fits(op: Any, *arrays: Array | None) -> bool:
-    return op.groups == 1 and is_float32(*arrays)
+def _fits(op: Any, channels: int, size: tuple[int, ...], *arrays: Array | None) -> bool:
+    """Whether the kernels are made for it: no groups, float32, and not too many windows (OH, OW) of one picture."""
+    return op.groups == 1 and is_float32(*arrays) and channels * math.prod((*size, *op.window.kernel)) < MOST
 
 
 @register(Conv2d, "forward")
 def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    if not _fits(op, x, weight, bias):
+    if not _fits(op, x.shape[1], op.window.output_size("conv2d", *x.shape[2:]), x, weight, bias):
         return NotImplemented
     op.block = channels_last(x)  # for the gradient to the weight: pictures may have come in another layout
     return as_pictures(forward(op.block, weight, bias, op.window))
@@ -98,7 +100,7 @@ def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array
 @register(Conv2d, "backward")
 def conv2d_backward(op: Any, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
-    if not _fits(op, x, weight, upstream):
+    if not _fits(op, x.shape[1], upstream.shape[2:], x, weight, upstream):
         return NotImplemented
     dy, dx = channels_last(upstream), None
     if op.needs(0):
@@ -113,21 +115,22 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
 
 @register(ConvTranspose2d, "forward")
 def conv_transpose2d(op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    if not _fits(op, x, weight, bias):
+    if not _fits(op, weight.shape[1], x.shape[2:], x, weight, bias):
         return NotImplemented
     return as_pictures(backward(channels_last(x), weight, bias, op.window, op.picture))
 
 
 @register(Conv2dGradWeight, "forward")
 def conv2d_grad_weight(op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
-    if not _fits(op, x, upstream):
+    if not _fits(op, x.shape[1], upstream.shape[2:], x, upstream):
         return NotImplemented
     return grad_weight(channels_last(x), channels_last(upstream), op.window)
 
 
 @register(Conv2dAct, "forward")
 def conv2d_act(op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None) -> Array:
-    if not _fits(op, x, weight, bias, shortcut):
+    size = op.window.output_size("conv2d", *x.shape[2:])
+    if not _fits(op, x.shape[1], size, x, weight, bias, shortcut):
         return NotImplemented
     more = None if shortcut is None else channels_last(shortcut)
     return as_pictures(forward(channels_last(x), weight, bias, op.window, more, op.activation == "relu"))

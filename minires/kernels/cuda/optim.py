@@ -45,7 +45,12 @@ def _options(count: int, numbers: Callable[[], list[float]]) -> Array:
     if state.capture is None:
         return cupy.asarray(np.array(numbers(), np.float32))
     options = empty(count)
-    state.capture.before_replay.append(lambda: options.set(np.array(numbers(), np.float32)))
+
+    def refresh() -> None:
+        # On the graph's stream: the replay before may still be reading the old numbers.
+        options.set(np.array(numbers(), np.float32), stream=cupy.cuda.get_current_stream())
+
+    state.capture.before_replay.append(refresh)
     return options
 
 

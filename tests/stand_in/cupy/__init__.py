@@ -57,8 +57,13 @@ def _ordered(result, operands):
 
 
 def _computed(function, *operands, **options):
-    """A new array of what a NumPy function gives."""
-    return ndarray._of(_pure(lambda: _ordered(function(*operands, **options), operands)))
+    """A new array of what a NumPy function gives. A GPU says nothing of a division by zero."""
+
+    def compute():
+        with np.errstate(all="ignore"):
+            return _ordered(function(*operands, **options), operands)
+
+    return ndarray._of(_pure(compute))
 
 
 class ndarray:  # noqa: N801
@@ -91,7 +96,7 @@ class ndarray:  # noqa: N801
         _refuse_in_capture("cudaMemcpy")
         return np.array(self._a, order="C")
 
-    def set(self, array):
+    def set(self, array, stream=None):
         assert isinstance(array, np.ndarray), type(array)
         assert array.shape == self.shape, (array.shape, self.shape)
         assert array.dtype == self.dtype, (array.dtype, self.dtype)
@@ -369,6 +374,10 @@ def broadcast_to(value, shape):
 
 def array_equal(a, b, equal_nan=False):
     return ndarray._of(np.asarray(np.array_equal(_unwrap(a), _unwrap(b), equal_nan=equal_nan)))
+
+
+def may_share_memory(a, b):
+    return np.may_share_memory(_unwrap(a), _unwrap(b))
 
 
 def argwhere(value):
