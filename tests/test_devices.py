@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -109,7 +111,7 @@ def test_tf32_is_a_choice(cuda):
 
 
 def test_without_a_gpu_everything_of_cuda_says_so(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
     assert not mr.cuda.is_available()
     for ask in (
         mr.cuda.synchronize,

@@ -5,9 +5,12 @@ Shapes are (N, C, H, W); in memory the channels come last, (N, H, W, C): see :mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..backend import Array
+from ..dispatch import Kernel
 from ..ops.shape import Pad, PutItem
 
 ALL = slice(None)
@@ -46,3 +49,30 @@ def pixel_steps(op: PutItem) -> tuple[int, int] | None:
     if any(not isinstance(step, (int, np.integer)) or step < 1 for step in steps):
         return None
     return int(steps[0]), int(steps[1])
+
+
+def register_moves(
+    register: Callable[[type, str], Callable[[Kernel], Kernel]],
+    arrange: Callable[..., Array],
+    is_float32: Callable[..., bool],
+) -> None:
+    """Kernels for a shortcut without parameters (option A): some pixels of a picture, and new channels of zeros.
+
+    Both are one call of the device's ``arrange``: see :func:`minires.kernels.cpu.layout.arrange`.
+    """
+
+    @register(Pad, "forward")
+    def pad_channels(op: Pad, x: Array) -> Array:
+        if not pads_channels(op) or not is_float32(x):
+            return NotImplemented
+        before, after = op.widths[1]
+        n, c, h, w = x.shape
+        return as_pictures(arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
+
+    @register(PutItem, "forward")
+    def put_pixels(op: PutItem, values: Array) -> Array:
+        steps = pixel_steps(op)
+        if steps is None or not is_float32(values):
+            return NotImplemented
+        n, c, h, w = op.target
+        return as_pictures(arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), 0, steps))

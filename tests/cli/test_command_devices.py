@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_run_is_trained_tested_and_used_on_each_device(minires, pets, device):
 
 @pytest.mark.parametrize("command", COMPUTING)
 def test_without_cupy_the_sentence_says_what_to_install(command, minires, pets, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cupy", None)  # as if it could not be imported
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it could not be imported
     result = minires(*command.split(), "--device", "cuda")
     assert result.status == 1
     assert result.err.count("\n") == 1

@@ -5,4 +5,4 @@ from numba.core import config
 if config.DISABLE_JIT:
     raise ImportError("Numba's compiler is switched off (NUMBA_DISABLE_JIT)")
 
-from . import augment, conv, elementwise, loss, norm, optim, peak, pool, program, shape  # noqa: F401
+from . import augment, conv, elementwise, loss, norm, optim, peak, pool, program  # noqa: F401

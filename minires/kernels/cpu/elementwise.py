@@ -1,4 +1,6 @@
-"""ReLU, sums of two tensors (where two paths, or two gradients, meet): one walk each, whatever the layout."""
+"""ReLU, sums of two tensors (where two paths, or two gradients, meet), and the moves of a shortcut without parameters:
+one walk each, whatever the layout.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from ...backend import Array
 from ...ops.activation import ReLU, ResidualAdd
 from ...ops.arithmetic import Add
 from ...threads import take_turns
+from ..pictures import register_moves
 from .compiler import kernel
-from .layout import alike, is_float32, same_as
+from .layout import alike, arrange, is_float32, same_as
 from .registry import register
 from .simd import at, put
 from .team import next_turn
@@ -96,3 +99,6 @@ def add(op: Add, a: Array, b: Array) -> Array:
         return NotImplemented
     _share(_add, *flat, False)
     return y
+
+
+register_moves(register, arrange, is_float32)

@@ -1,4 +1,4 @@
-"""ReLU, sums of two tensors, and the ops of a shortcut without parameters: one walk each, whatever the layout."""
+"""ReLU, sums of two tensors, and the moves of a shortcut without parameters: one walk each, whatever the layout."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from ...backend import Array
 from ...ops.activation import ReLU, ResidualAdd
 from ...ops.arithmetic import Add
-from ...ops.shape import Pad, PutItem
-from ..pictures import alike, as_pictures, pads_channels, pixel_steps
+from ..pictures import alike, register_moves
 from .launch import for_each
 from .layout import arrange, is_float32, register, same_as
 
@@ -51,20 +50,4 @@ def residual_add_backward(op: ResidualAdd, upstream: Array) -> Any:
     return grads if grads is NotImplemented else (grads[0], grads[0])
 
 
-@register(Pad, "forward")
-def pad_channels(op: Pad, x: Array) -> Array:
-    if not pads_channels(op) or not is_float32(x):
-        return NotImplemented
-    before, after = op.widths[1]
-    n, c, h, w = x.shape
-    return as_pictures(arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
-
-
-@register(PutItem, "forward")
-def put_pixels(op: PutItem, values: Array) -> Array:
-    """For the index [:, :, ::SH, ::SW]."""
-    steps = pixel_steps(op)
-    if steps is None or not is_float32(values):
-        return NotImplemented
-    n, c, h, w = op.target
-    return as_pictures(arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), 0, steps))
+register_moves(register, arrange, is_float32)
