@@ -1,4 +1,4 @@
-"""Pictures of why residual learning works. The stepper walks through a tape, forward and backward, node by node.
+"""Pictures of why residual learning works: a stepper through the tape, and instruments that measure a model.
 
 >>> import minires as mr
 >>> x = mr.tensor([1.0, 2.0], requires_grad=True)
@@ -7,6 +7,8 @@
 3
 """
 
+from .deviations import Responses, responses, responses_figure
+from .gradient_flow import Flow, flow
 from .stepper import Stepper, step
 
-__all__ = ["Stepper", "step"]
+__all__ = ["Flow", "Responses", "Stepper", "flow", "responses", "responses_figure", "step"]

@@ -1,0 +1,116 @@
+"""What the instruments share: a result with rows and a figure, and which layers of a model they look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import ArgumentError, sizes
+from ..nn import LayerNorm, Module, Parameter
+from ..tensor import Tensor, TensorLike, as_tensor
+from ..training.figures import figure_bytes, save_figure
+from ..training.folder import Row, write_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart with any kind of colour vision (Okabe and Ito, 2008)
+MOST_NAMES = 40  # beside an axis, before they run into each other
+FLOOR = 1e-12  # a logarithm has no place for 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an instrument returns: numbers, and a figure of them. A notebook shows the figure.
+
+    Attributes
+    ----------
+    model : str
+        What the title calls the model: its class.
+    rows : list of dict
+        With the keys ``columns``; a cell that is None was not measured.
+    """
+
+    model: str
+    rows: list[Row]
+
+    columns: ClassVar[tuple[str, ...]]
+
+    def figure(self, title: str | None = None) -> Figure:
+        """A new Matplotlib figure, by default under the title ``model``."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
+        """Write the figure as PNG. Raises DataError if it cannot be written."""
+        save_figure(self.figure(title), Path(path))
+        return Path(path)
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the rows as CSV, floats with six digits. Raises DataError if they cannot be written."""
+        write_table(Path(path), self.columns, self.rows)
+        return Path(path)
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self.figure())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.model}: {len(self.rows)} rows; .rows, .figure(), .save(path)>"
+
+
+def check_model(where: str, model: Any) -> Module:
+    """``model``, or ArgumentError if it is no module."""
+    if not isinstance(model, Module):
+        raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
+    return model
+
+
+def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
+    """``x`` as a tensor where the model's parameters are. Raises ArgumentError for no module, or no example."""
+    check_model(where, model)
+    device = next((parameter.device for parameter in model.parameters()), "cpu")
+    batch = as_tensor(x).detach().to(device)
+    if batch.ndim == 0 or len(batch) == 0:
+        raise ArgumentError(f"{where}: x is {sizes(batch.shape)}; it must be a batch (N, ...) of at least one example.")
+    return batch
+
+
+def own_weights(module: Module) -> list[Parameter]:
+    """The weights that the module has itself, as those of a convolution or a linear layer: not biases, nor scales."""
+    if isinstance(module, LayerNorm):
+        return []
+    return [value for value in vars(module).values() if isinstance(value, Parameter) and value.ndim > 1]
+
+
+def watch_layers(model: Module, watcher: Callable[[str, Module, Tensor, Tensor], None]) -> None:
+    """Call ``watcher(name, layer, what it read, its output)`` after each call of a layer with weights.
+
+    The hooks stay: it is for ``with undisturbed(model):``.
+    """
+
+    def watch(name: str, layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+            watcher(name or "(itself)", layer, inputs[0], output)
+
+    for name, layer in list(model.named_modules()):
+        if own_weights(layer):
+            layer.register_forward_hook(partial(watch, name))
+
+
+def no_layers(where: str, model: Module) -> ArgumentError:
+    """The error for a model of which there is nothing to see."""
+    return ArgumentError(
+        f"{where}: {type(model).__name__} called no layer that has weights; of a network that nn.fold made, take the "
+        "one before."
+    )
+
+
+def name_depths(axes: Any, names: list[str]) -> None:
+    """Write the names of layers below the axis, or only some of many."""
+    every = -(-len(names) // MOST_NAMES)
+    chosen = range(0, len(names), every)
+    axes.set_xticks([number + 1 for number in chosen], [names[number] for number in chosen], rotation=90, fontsize=8)
+    axes.set_xlim(0.5, len(names) + 0.5)
