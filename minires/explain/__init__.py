@@ -9,6 +9,10 @@
 
 from .deviations import Responses, responses, responses_figure
 from .gradient_flow import Flow, flow
+from .lesions import Lesion, lesion
 from .stepper import Stepper, step
+from .swaps import Swap, swap
 
-__all__ = ["Flow", "Responses", "Stepper", "flow", "responses", "responses_figure", "step"]
+__all__ = [
+    "Flow", "Lesion", "Responses", "Stepper", "Swap", "flow", "lesion", "responses", "responses_figure", "step", "swap",
+]  # fmt: skip

@@ -23,7 +23,7 @@ from ..tensor import Tensor, TensorLike
 from ..training.comparison_figures import BOLD, COLOURS, THIN
 from ..training.figures import new_figure, style_axes
 from ..training.folder import Row
-from .measurement import Measurement, batch_for, no_layers, watch_layers
+from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, watch_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,18 +33,34 @@ if TYPE_CHECKING:
 class Responses(Measurement):
     """What :func:`responses` returns; a row for each call of a layer, in the order of the forward pass.
 
-    =========  ==================================================================================
-    ``layer``  its path in the model
-    ``norm``   that of the batch norm after which the response is taken; None for the layer itself
-    ``std``    the standard deviation of the response, over pictures, channels and pixels
-    =========  ==================================================================================
+    ================  ===================================================================================
+    ``layer``         its path in the model
+    ``norm``          that of the batch norm after which the response is taken; None for the layer itself
+    ``std``           the standard deviation of the response, over pictures, channels and pixels
+    ``shortcut_std``  that of what is added to it, where batch norm does the addition; None elsewhere
+    ================  ===================================================================================
     """
 
-    columns = ("layer", "norm", "std")
+    columns = ("layer", "norm", "std", "shortcut_std")
 
     def figure(self, title: str | None = None) -> Figure:
-        """The deviations by depth, and ranked: see :func:`responses_figure`."""
-        return responses_figure({self.model: self}, title or f"{self.model}: response of each layer")
+        """The deviations along depth, and those of the shortcuts that responses are added to."""
+        deviations = [row["std"] for row in self.rows]
+        added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1) if row["shortcut_std"]]
+        figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=4.6)
+        axes = figure.subplots()
+        axes.plot(range(1, len(deviations) + 1), deviations, color=BLUE, marker="o", markersize=4, label="response")
+        if added:
+            label = "shortcut that it is added to"
+            axes.plot(*zip(*added, strict=True), color=ORANGE, linestyle=":", marker="s", markersize=4, label=label)
+            axes.legend(frameon=False)
+        name_depths(axes, [row["layer"] for row in self.rows])
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("standard deviation")
+        axes.set_xlabel("layer, from the input to the output")
+        style_axes(axes)
+        figure.suptitle(title or f"{self.model}: response of each layer", parse_math=False)
+        return figure
 
 
 def responses(model: Module, x: TensorLike) -> Responses:
@@ -89,12 +105,13 @@ def responses(model: Module, x: TensorLike) -> Responses:
         return row if output is not None and output() is tensor else None
 
     def respond(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
-        rows.append({"layer": name, "norm": None, "std": _std(output)})
+        rows.append({"layer": name, "norm": None, "std": _std(output), "shortcut_std": None})
         row_of[id(output)] = weakref.ref(output), rows[-1]
 
     def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Any) -> None:
         if inputs and (row := find(inputs[0])) is not None:
             row.update(norm=name, std=_std(norm.forward(inputs[0])))  # once more, without its addition and ReLU
+            row["shortcut_std"] = _std(inputs[1]) if len(inputs) > 1 and isinstance(inputs[1], Tensor) else None
 
     with undisturbed(model), no_grad():
         watch_layers(model.eval(), respond)
@@ -128,7 +145,7 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     for name, of_network in networks.items():
         deviations = [row["std"] for row in of_network.rows]
         number = name[len(name.rstrip("0123456789")) :]
-        style = {**(THIN if name.startswith("plain") else BOLD), "label": name}
+        style = {**(THIN if name.startswith("plain") else BOLD), "label": name, "marker": ".", "markersize": 8}
         style["color"] = colours.setdefault(number or name, COLOURS[len(colours) % len(COLOURS)])
         by_depth.plot(range(1, len(deviations) + 1), deviations, **style)
         ranked.plot(range(1, len(deviations) + 1), sorted(deviations, reverse=True), **style)
@@ -136,10 +153,9 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     by_depth.set_xlabel("layer, from the input to the output")
     ranked.set_xlabel("layer, from the largest to the smallest deviation")
     for axes in (by_depth, ranked):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         axes.xaxis.get_major_locator().set_params(integer=True)
         style_axes(axes)
-    if len(networks) > 1:
-        ranked.legend(frameon=False)
+    ranked.legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure

@@ -29,6 +29,7 @@ from .measurement import (
     ORANGE,
     Measurement,
     batch_for,
+    log_scale,
     name_depths,
     no_layers,
     own_weights,
@@ -69,7 +70,7 @@ class Flow(Measurement):
         below.set_xlabel("layer, from the input to the output")
         below.legend(frameon=False, fontsize=9)
         for axes in (above, below):
-            axes.set_yscale("log")
+            log_scale(axes)
             style_axes(axes)
         name_depths(below, [row["layer"] for row in self.rows])
         figure.suptitle(title or f"{self.model}: activations and gradients along depth", parse_math=False)

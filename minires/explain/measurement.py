@@ -114,3 +114,15 @@ def name_depths(axes: Any, names: list[str]) -> None:
     chosen = range(0, len(names), every)
     axes.set_xticks([number + 1 for number in chosen], [names[number] for number in chosen], rotation=90, fontsize=8)
     axes.set_xlim(0.5, len(names) + 0.5)
+
+
+def log_scale(axes: Any) -> None:
+    """A logarithmic scale upwards, with plain numbers beside it: also 2 and 5 where few powers of ten are in view."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    few = high / low < 1000
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
