@@ -44,6 +44,7 @@ def compare(
 
     The default takes some minutes on two cores. The same command goes on where it was stopped.
     """
+    from ..explain.deviations import write_comparison
     from ..training import comparison
     from .output import make_console
     from .progress import TrainingProgress
@@ -66,10 +67,11 @@ def compare(
             rows = comparison.compare(numbers, config, progress, stop)
         except (StoppedError, KeyboardInterrupt):
             raise stop.interrupt(f"stopped by {stop.name}; the same command goes on from there") from None
+    folder = comparison.comparison_folder(config)
+    write_comparison(folder, [row["model"] for row in rows], device.value)
     print()
     print_comparison(rows)
-    folder = printable(str(comparison.comparison_folder(config)))
-    print(f"\nfigures and runs  {folder}")
+    print(f"\nfigures and runs  {printable(str(folder))}")
 
 
 def _depth(word: str) -> int:

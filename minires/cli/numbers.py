@@ -30,3 +30,11 @@ def number(text: str | float) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"is {text!r}; it must be a number") from None
+
+
+def integers(text: str | list[int]) -> list[int]:
+    """Whole numbers with commas between them."""
+    try:
+        return text if isinstance(text, list) else [int(word) for word in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"is {text!r}; it must be whole numbers with commas, such as 2,4,8") from None

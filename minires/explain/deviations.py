@@ -8,9 +8,10 @@ network, as they would be if each block changed its input only a little.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,18 @@ from ..nn.undisturbed import undisturbed
 from ..state import no_grad
 from ..tensor import Tensor, TensorLike
 from ..training.comparison_figures import BOLD, COLOURS, THIN
-from ..training.figures import new_figure, style_axes
-from ..training.folder import Row
-from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, watch_layers
+from ..training.figures import new_figure, save_figure, style_axes
+from ..training.folder import Row, write_table
+from ..training.recipe import load_data
+from ..training.run import load_run
+from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, sample, watch_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+TABLE, FIGURE = "responses.csv", "responses.png"
+PICTURES = 256  # deviations over so many pictures are known well enough
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +49,7 @@ class Responses(Measurement):
     """
 
     columns = ("layer", "norm", "std", "shortcut_std")
+    subject = "response of each layer"
 
     def figure(self, title: str | None = None) -> Figure:
         """The deviations along depth, and those of the shortcuts that responses are added to."""
@@ -59,7 +67,7 @@ class Responses(Measurement):
         axes.set_ylabel("standard deviation")
         axes.set_xlabel("layer, from the input to the output")
         style_axes(axes)
-        figure.suptitle(title or f"{self.model}: response of each layer", parse_math=False)
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
 
@@ -159,3 +167,19 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     ranked.legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure
+
+
+def write_comparison(folder: Path, models: Sequence[str], device: str = "cpu") -> None:
+    """Write ``responses.csv`` and ``responses.png`` into the folder of a comparison, from the runs of ``models`` in it.
+
+    The batch is the same for all: test pictures, ``PICTURES`` of them at most. Raises RunError or DataError if a run or
+    its data cannot be read, or the files not be written.
+    """
+    runs = {model: load_run(folder / model, device) for model in models}
+    config = runs[models[0]].config
+    test = sample(load_data(config.data, config.size or None).test, PICTURES)
+    networks = {model: responses(run.model, run.normalize(test.pictures)) for model, run in runs.items()}
+    rows = [{"model": model, **row} for model, result in networks.items() for row in result.rows]
+    write_table(folder / TABLE, ("model", *Responses.columns), rows)
+    title = f"{config.data_name}, seed {config.seed}: response of each layer, after batch norm"
+    save_figure(responses_figure(networks, title), folder / FIGURE)

@@ -57,6 +57,7 @@ class Flow(Measurement):
     """
 
     columns = ("layer", "activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
+    subject = "activations and gradients along depth"
 
     def figure(self, title: str | None = None) -> Figure:
         """Activations above, gradients below, both on a logarithmic scale, from the input to the output."""
@@ -73,7 +74,7 @@ class Flow(Measurement):
             log_scale(axes)
             style_axes(axes)
         name_depths(below, [row["layer"] for row in self.rows])
-        figure.suptitle(title or f"{self.model}: activations and gradients along depth", parse_math=False)
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
     def _line(self, axes: Any, column: str, colour: str, marker: str, label: str) -> None:

@@ -48,6 +48,7 @@ class Lesion(Measurement):
     guessing_percent: float
 
     columns = ("count", "removed", "reads", "gives", "error_percent", "loss")
+    subject = "error without some of its blocks"
 
     def figure(self, title: str | None = None) -> Figure:
         """Error without each block; beside it, if several were taken out at once, error by their number."""
@@ -65,17 +66,20 @@ class Lesion(Measurement):
             axes.set_axisbelow(True)
             axes.axhline(self.rows[0]["error_percent"], color="black", linewidth=1, linestyle="--", label="intact")
             axes.axhline(self.guessing_percent, color=GREY, linewidth=1, linestyle=":", label="guessing")
-            axes.set_ylim(0, 105)
+            axes.set_ylim(0, 108)
             legend.update({line.get_label(): line for line in axes.get_legend_handles_labels()[0]})
         panels[0].set_ylabel("error in %")
         figure.legend(handles=legend.values(), loc="outside lower center", ncols=5 if by_count else 2, frameon=False)
-        figure.suptitle(title or f"{self.model}: error without some of its blocks", parse_math=False)
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
 
 def _draw_single(axes: Any, rows: list[Row]) -> None:
     """A bar for each block that was taken out alone."""
-    for colour, label, wanted in ((BLUE, "block of one size", True), (ORANGE, "block that changes the size", False)):
+    for colour, label, wanted in (
+        (BLUE, "block that keeps the size", True),
+        (ORANGE, "block that changes the size", False),
+    ):
         numbers = [number for number, row in enumerate(rows, 1) if (row["reads"] == row["gives"]) == wanted]
         errors = [rows[number - 1]["error_percent"] for number in numbers]
         bars = axes.bar(numbers, errors, color=colour, label=label) if numbers else ()
@@ -147,8 +151,8 @@ def lesion(
     [(0, '', '', ''), (1, 'layer1.0', '16x8x8', '16x8x8'), (1, 'layer2.0', '16x8x8', '32x4x4'),
      (1, 'layer3.0', '32x4x4', '64x2x2')]
     """
-    study = Study("lesion", model, split, transform, blocks, batch_size)
     trials, seed = checks.integer("lesion", trials, "trials", 1), checks.integer("lesion", seed, "seed", 0)
+    study = Study("lesion", model, split, transform, blocks, batch_size)
     several = check_counts("lesion", counts, len(study.places), "blocks")
     rng = np.random.default_rng(seed)
     rows: list[Row] = [{"count": 0, "removed": "", "reads": "", "gives": "", **study.intact}]

@@ -9,6 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from ..data import Split
+from ..data.dataset import LabelledSource
 from ..errors import ArgumentError, sizes
 from ..nn import LayerNorm, Module, Parameter
 from ..tensor import Tensor, TensorLike, as_tensor
@@ -39,9 +43,10 @@ class Measurement:
     rows: list[Row]
 
     columns: ClassVar[tuple[str, ...]]
+    subject: ClassVar[str]  # of the figure
 
     def figure(self, title: str | None = None) -> Figure:
-        """A new Matplotlib figure, by default under the title ``model``."""
+        """A new Matplotlib figure, by default under the title ``<model>: <subject>``."""
         raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
@@ -76,6 +81,12 @@ def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
     if batch.ndim == 0 or len(batch) == 0:
         raise ArgumentError(f"{where}: x is {sizes(batch.shape)}; it must be a batch (N, ...) of at least one example.")
     return batch
+
+
+def sample(source: LabelledSource, count: int, seed: int = 0) -> Split:
+    """``count`` pictures and their labels, chosen at random; all of them if there are no more."""
+    numbers = np.random.default_rng(seed).choice(len(source), min(count, len(source)), replace=False)
+    return Split(*source[np.sort(numbers)])
 
 
 def own_weights(module: Module) -> list[Parameter]:

@@ -49,6 +49,7 @@ class Swap(Measurement):
     guessing_percent: float
 
     columns = ("count", "kendall_tau", "order", "error_percent", "loss")
+    subject = "error when blocks change places"
 
     def figure(self, title: str | None = None) -> Figure:
         """Error by Kendall's tau, the intact network at the left, a shade for each number of swaps."""
@@ -69,7 +70,7 @@ class Swap(Measurement):
         axes.set_ylabel("error in %")
         axes.legend(title="swapped pairs", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         style_axes(axes)
-        figure.suptitle(title or f"{self.model}: error when blocks change places", parse_math=False)
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
 
@@ -116,8 +117,8 @@ def swap(
     >>> [(row["count"], round(row["kendall_tau"], 2)) for row in swap.rows]
     [(0, 1.0), (1, 0.87)]
     """
-    study = Study("swap", model, split, transform, blocks, batch_size)
     trials, seed = checks.integer("swap", trials, "trials", 1), checks.integer("swap", seed, "seed", 0)
+    study = Study("swap", model, split, transform, blocks, batch_size)
     pairs = study.interchangeable()
     if counts is None:
         counts = range(1, min(len(pairs), MOST_SWAPS) + 1)
