@@ -153,7 +153,7 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     for name, of_network in networks.items():
         deviations = [row["std"] for row in of_network.rows]
         number = name[len(name.rstrip("0123456789")) :]
-        style = {**(THIN if name.startswith("plain") else BOLD), "label": name, "marker": ".", "markersize": 8}
+        style = {**(THIN if name.startswith("plain") else BOLD), "label": name}
         style["color"] = colours.setdefault(number or name, COLOURS[len(colours) % len(COLOURS)])
         by_depth.plot(range(1, len(deviations) + 1), deviations, **style)
         ranked.plot(range(1, len(deviations) + 1), sorted(deviations, reverse=True), **style)
