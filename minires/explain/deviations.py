@@ -7,6 +7,7 @@ network, as they would be if each block changed its input only a little.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import array_module
 from ..nn import BatchNorm1d, Module
 from ..nn.undisturbed import undisturbed
+from ..optim.clipping import sum_of_squares
 from ..state import no_grad
 from ..tensor import Tensor, TensorLike
 from ..training.comparison_figures import BOLD, COLOURS, THIN
@@ -134,7 +135,8 @@ def responses(model: Module, x: TensorLike) -> Responses:
 
 
 def _std(tensor: Tensor) -> float:
-    return float(array_module(tensor.data).std(tensor.data, dtype=np.float64))
+    mean = float(tensor.data.mean(dtype=np.float64))
+    return math.sqrt(float(sum_of_squares(tensor.data - mean)) / tensor.size)
 
 
 def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:

@@ -181,5 +181,7 @@ def check_counts(where: str, counts: Iterable[int], most: int, what: str) -> lis
     given = list(counts)
     for count in given:
         if not checks.is_integer(count, 1) or count > most:
-            raise ArgumentError(f"{where}: counts has {count!r}; it must hold integers from 1 to {most}, the number of {what}.")
+            raise ArgumentError(
+                f"{where}: counts has {count!r}; it must hold integers from 1 to {most}, the number of {what}."
+            )
     return sorted(set(given))
