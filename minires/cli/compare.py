@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import data as datasets
-from ..errors import ArgumentError, StoppedError
+from ..errors import StoppedError
 from ..training import SCHEDULES, Config, StopSignals
 from .devices import Device, DeviceOption
+from .numbers import integers
 from .output import counted, print_table, printable
 from .train import DATA, DEFAULT, NETWORK, OPTIMISATION, RUN, as_options, integer_option, number_option, one_of
 
@@ -49,7 +50,7 @@ def compare(
     from .output import make_console
     from .progress import TrainingProgress
 
-    numbers = [_depth(word) for word in depths.split(",")]
+    numbers = integers("--depths", depths, "8,20,56")
     settings: dict[str, Any] = {
         "data": data,
         "epochs": epochs,
@@ -72,13 +73,6 @@ def compare(
     print()
     print_comparison(rows)
     print(f"\nfigures and runs  {printable(str(folder))}")
-
-
-def _depth(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise ArgumentError(f"--depths has {word!r}; it must be whole numbers with commas, such as 8,20,56.") from None
 
 
 def print_comparison(rows: list[Row]) -> None:

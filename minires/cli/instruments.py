@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,10 +36,6 @@ CsvOption = Annotated[
 ]
 TrialsOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How often each of --counts is tried.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides what is chosen.")]
-
-
-def numbers_option(help: str, default: str) -> Any:
-    return typer.Option(metavar="N,N,...", parser=integers, help=help, show_default=default)
 
 
 def flow(
@@ -106,7 +102,10 @@ def lesion(
     data: DataOption = None,
     pictures: MostPicturesOption = None,
     counts: Annotated[
-        list[int] | None, numbers_option("Also take so many blocks out at once, chosen at random.", "none")
+        str | None,
+        typer.Option(
+            metavar="N,N,...", help="Also take so many blocks out at once, chosen at random.", show_default=False
+        ),
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
@@ -123,9 +122,10 @@ def lesion(
     from .. import explain
 
     check_files(out, csv)
+    numbers = None if counts is None else integers("--counts", counts, "2,4,8")
     trained, dataset = load_with_data(run, data, device)
     test = _test_pictures(dataset, pictures)
-    result = explain.lesion(trained.model, test, trained.normalize, None, counts or (), trials, seed)
+    result = explain.lesion(trained.model, test, trained.normalize, None, numbers or (), trials, seed)
     print_table(
         [">blocks", "taken out", ">error", ">loss"],
         ([str(row["count"]), row["removed"], *_error_and_loss(row)] for row in result.rows),
@@ -138,7 +138,9 @@ def swap(
     run: RunArgument,
     data: DataOption = None,
     pictures: MostPicturesOption = None,
-    counts: Annotated[list[int] | None, numbers_option("How many pairs change places.", "1,2,3,4,5")] = None,
+    counts: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="How many pairs change places.", show_default="1,2,3,4,5")
+    ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
     out: OutOption = "swap.png",
@@ -153,9 +155,10 @@ def swap(
     from .. import explain
 
     check_files(out, csv)
+    numbers = None if counts is None else integers("--counts", counts, "2,4,8")
     trained, dataset = load_with_data(run, data, device)
     test = _test_pictures(dataset, pictures)
-    result = explain.swap(trained.model, test, trained.normalize, None, counts, trials, seed)
+    result = explain.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
     print_table(
         [">pairs", ">Kendall's tau", ">error", ">loss"],
         ([str(row["count"]), f"{row['kendall_tau']:.3f}", *_error_and_loss(row)] for row in result.rows),
