@@ -1,4 +1,4 @@
-"""Draws docs/images/lesions.png from the runs of `minires compare`: python docs/images/lesions.py runs/compare-digits-seed0"""
+"""Draws docs/images/lesions.png after `minires compare`: python docs/images/lesions.py runs/compare-digits-seed0"""
 
 import sys
 from pathlib import Path

@@ -55,7 +55,8 @@ class Responses(Measurement):
     def figure(self, title: str | None = None) -> Figure:
         """The deviations along depth, and those of the shortcuts that responses are added to."""
         deviations = [row["std"] for row in self.rows]
-        added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1) if row["shortcut_std"]]
+        added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1)]
+        added = [(number, std) for number, std in added if std is not None]
         figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=4.6)
         axes = figure.subplots()
         axes.plot(range(1, len(deviations) + 1), deviations, color=BLUE, marker="o", markersize=4, label="response")
@@ -163,9 +164,9 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     by_depth.set_xlabel("layer, from the input to the output")
     ranked.set_xlabel("layer, from the largest to the smallest deviation")
     for axes in (by_depth, ranked):
-        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         axes.xaxis.get_major_locator().set_params(integer=True)
         style_axes(axes)
+    by_depth.set_ylim(bottom=0)  # and that of the other panel
     ranked.legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart with any kind of colour vision (Okabe and Ito, 2008)
 MOST_NAMES = 40  # beside an axis, before they run into each other
+FEW_POWERS = 1000
 FLOOR = 1e-12  # a logarithm has no place for 0
 
 
@@ -123,17 +124,22 @@ def name_depths(axes: Any, names: list[str]) -> None:
     """Write the names of layers below the axis, or only some of many."""
     every = -(-len(names) // MOST_NAMES)
     chosen = range(0, len(names), every)
-    axes.set_xticks([number + 1 for number in chosen], [names[number] for number in chosen], rotation=90, fontsize=8)
+    shown = [names[number] for number in chosen]
+    axes.set_xticks([number + 1 for number in chosen], shown, rotation=90, fontsize=8, parse_math=False)
     axes.set_xlim(0.5, len(names) + 0.5)
 
 
 def log_scale(axes: Any) -> None:
-    """A logarithmic scale upwards, with plain numbers beside it: also 2 and 5 where few powers of ten are in view."""
+    """A logarithmic scale for the lines that are drawn, with plain numbers: 2 and 5, too, where few powers are in view.
+
+    Without a finite value there is nothing to scale.
+    """
     from matplotlib.ticker import LogLocator
 
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        return
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    few = high / low < 1000
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < FEW_POWERS else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")

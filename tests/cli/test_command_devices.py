@@ -7,7 +7,15 @@ import json
 
 import pytest
 
-COMPUTING = ("train", "evaluate run", "predict run pets", "compare", "bench train", "explain flow run", "explain lesion run")
+COMPUTING = (
+    "train",
+    "evaluate run",
+    "predict run pets",
+    "compare",
+    "bench train",
+    "explain flow run",
+    "explain lesion run",
+)
 
 
 def test_a_run_is_trained_tested_and_used_on_each_device(minires, pets, device):
