@@ -25,7 +25,6 @@ from ..training.folder import Row
 from ..training.gradients import l2_norm
 from .measurement import (
     BLUE,
-    FLOOR,
     ORANGE,
     Measurement,
     batch_for,
@@ -78,7 +77,7 @@ class Flow(Measurement):
         return figure
 
     def _line(self, axes: Any, column: str, colour: str, marker: str, label: str) -> None:
-        values = [math.nan if row[column] is None else max(row[column], FLOOR) for row in self.rows]
+        values = [row[column] or math.nan for row in self.rows]  # a logarithm has no place for 0
         axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=3.5, label=label)
 
 
@@ -106,8 +105,8 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     Raises
     ------
     ArgumentError
-        If ``model`` is no module, no layer with weights is called, or nothing is recorded from which a gradient comes,
-        as in a model made by ``nn.fold``.
+        If ``model`` is no module, no layer with weights is called, ``loss_fn`` gives no number, or no gradient comes
+        back to ``x``, as in a model made by ``nn.fold``.
     ShapeError, DTypeError, LabelError
         If the batch does not fit the model, or the labels the loss.
 
@@ -123,12 +122,16 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy: the gradient to it is nobody else's
     rows: list[Row] = []
     weights: dict[str, list[Parameter]] = {}
-    norms: dict[Parameter, float] = {}  # of the gradients
+    norms: dict[Tensor, float] = {}  # of the gradients
 
     def watch(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
         weights[name] = own_weights(layer)
-        activation, size = (l2_norm(read) / math.sqrt(len(batch)), math.hypot(*map(l2_norm, weights[name])))
-        row: Row = dict(zip(Flow.columns, (name, activation, None, size, None), strict=True))
+        row: Row = {
+            "layer": name,
+            "activation_norm": l2_norm(read) / math.sqrt(len(batch)),
+            "gradient_norm": None,
+            "weight_norm": math.hypot(*map(l2_norm, weights[name])),
+        }
         rows.append(row)
         if read.requires_grad:  # the loss is a mean: N times the gradient is that of a picture's own loss
             read.register_hook(lambda gradient: row.update(gradient_norm=l2_norm(gradient) * math.sqrt(len(batch))))
@@ -140,15 +143,20 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
             raise no_layers("flow", model)
         if not isinstance(loss, Tensor) or loss.size != 1 or not loss.requires_grad:
             raise ArgumentError("flow: loss_fn must return one number, a tensor that was computed from the model.")
-        for weight in {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}:
-            keep = partial(_keep_norm, norms, weight)
-            hooks.callback(weight.register_hook(keep).remove)
+        learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
+        for leaf in (batch, *learned):
+            hooks.callback(leaf.register_hook(partial(_keep_norm, norms, leaf)).remove)
         grad(loss, loss)  # walks the whole tape, adds to no `.grad`, and the hooks see each gradient as it passes
+    if batch not in norms:
+        raise ArgumentError(
+            f"flow: from the loss of {type(model).__name__}, no gradient comes back to x; of a network that nn.fold "
+            "made, take the one before."
+        )
     for row in rows:
         found = [norms[weight] for weight in weights[row["layer"]] if weight in norms]
         row["weight_gradient_norm"] = math.hypot(*found) if found else None
     return Flow(type(model).__name__, rows)
 
 
-def _keep_norm(norms: dict[Parameter, float], weight: Parameter, gradient: Tensor) -> None:
-    norms[weight] = l2_norm(gradient)
+def _keep_norm(norms: dict[Tensor, float], leaf: Tensor, gradient: Tensor) -> None:
+    norms[leaf] = l2_norm(gradient)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart with any kind of colour vision (Okabe and Ito, 2008)
 MOST_NAMES = 40  # beside an axis, before they run into each other
 FEW_POWERS = 1000
-FLOOR = 1e-12  # a logarithm has no place for 0
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,14 @@ class Measurement:
         raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
-        """Write the figure as PNG. Raises DataError if it cannot be written."""
-        save_figure(self.figure(title), Path(path))
-        return Path(path)
+        """Write the figure as PNG. Raises ArgumentError for another ending, DataError if it cannot be written."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ArgumentError(
+                f"save: {path.name} is to be a PNG, x.png; for other kinds: .figure().savefig('x.pdf')."
+            )
+        save_figure(self.figure(title), path)
+        return path
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the rows as CSV, floats with six digits. Raises DataError if they cannot be written."""

@@ -21,7 +21,7 @@ from ..data.dataset import Source, Transform
 from ..errors import ArgumentError, listed, sizes
 from ..models.blocks import BasicBlock, Bottleneck, PreActivation
 from ..models.shortcuts import make_shortcut
-from ..nn import Conv2d, Module
+from ..nn import Module
 from ..nn.undisturbed import undisturbed
 from ..ops import relu
 from ..tensor import Tensor
@@ -108,7 +108,7 @@ class Study:
         """What is called in place of the block's ``forward``."""
         block = place.block
         if isinstance(block, KNOWN):
-            shortcut = _shortcut_of_twin(block) if block.downsample is None else block.downsample
+            shortcut = _shortcut_of_twin(place.reads, place.gives) if block.downsample is None else block.downsample
             if not isinstance(block, PreActivation):
                 return lambda x: relu(shortcut(x))
             return lambda x: shortcut(block.bn1(x, activation="relu") if block.shared_activation else x)
@@ -167,11 +167,10 @@ def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str
     return {name: modules[name] for name in blocks}
 
 
-def _shortcut_of_twin(block: Module) -> Module:
-    """Option A for a plain block."""
-    convolutions = [layer for layer in block.children() if isinstance(layer, Conv2d)]
-    stride = max(layer.stride[0] for layer in convolutions)
-    shortcut = make_shortcut("A", convolutions[0].in_channels, convolutions[-1].out_channels, stride)
+def _shortcut_of_twin(reads: Shape, gives: Shape) -> Module:
+    """Option A, for a plain block."""
+    stride = max(-(-size // new) for size, new in zip(reads[1:], gives[1:], strict=True))  # rounded up
+    shortcut = make_shortcut("A", reads[0], gives[0], stride)
     assert shortcut is not None
     return shortcut
 

@@ -62,6 +62,35 @@ def test_of_a_network_the_gradients_are_those_of_a_training_step():
         assert one[name] == other[name], "both read the same"
 
 
+def test_the_engine_and_the_textbook_measure_the_same():
+    model, (pictures, labels) = mr.models.resnet8(in_channels=1), batch(24)
+    fast = mr.explain.flow(model, pictures, labels)
+    with mr.engine("textbook"):
+        textbook = mr.explain.flow(model, pictures, labels)
+    for name in fast.columns[1:]:
+        assert column(fast, name) == pytest.approx(column(textbook, name), rel=1e-3)
+
+
+def test_the_gradient_to_what_a_block_reads_has_come_by_both_paths():
+    """Nudged along its gradient, it changes the loss as the norm says: shortcut and branch together."""
+    model, (pictures, labels) = mr.models.resnet8(in_channels=1).to("float64"), batch()
+    pictures = pictures.astype(np.float64)
+    rows = {row["layer"]: row for row in mr.explain.flow(model, pictures, labels).rows}
+    model.train()
+    inner = model.bn1(model.conv1(mr.tensor(pictures)), activation="relu").detach()
+
+    def loss(x):
+        logits = model.fc(mr.ops.global_avg_pool2d(model.layer3(model.layer2(model.layer1(x)))))
+        return mr.ops.cross_entropy(logits, labels)
+
+    x = mr.tensor(inner.numpy(), requires_grad=True)
+    (gradient,) = mr.grad(loss(x), x)
+    direction = gradient.numpy() / np.linalg.norm(gradient.numpy())
+    ahead, behind = (loss(mr.tensor(inner.numpy() + step * direction)).item() for step in (1e-5, -1e-5))
+    slope = (ahead - behind) / 2e-5  # the norm of the gradient, by finite differences
+    assert rows["layer1.0.conv1"]["gradient_norm"] == pytest.approx(slope * np.sqrt(len(pictures)), rel=1e-4)
+
+
 class Twice(mr.nn.Module):
     """y = w * (w * x), beside a layer that the loss does not depend on."""
 
@@ -159,6 +188,7 @@ def test_x_is_left_alone():
         ((mr.nn.ReLU(), PICTURES, None, mean_of_outputs), ArgumentError, "ReLU called no layer that has weights"),
         ((two_layers(), PICTURES, None, lambda y, labels: y), ArgumentError, "loss_fn must return one number"),
         ((two_layers(), PICTURES, None, lambda y, labels: 1.0), ArgumentError, "loss_fn must return one number"),
+        ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "no gradient comes back to x; of a"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(arguments, error, sentence):

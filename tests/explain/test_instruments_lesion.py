@@ -142,6 +142,16 @@ def test_a_plain_block_is_replaced_by_the_shortcut_of_its_twin(block, channels, 
     assert "forward" not in vars(block)
 
 
+@pytest.mark.parametrize("name", ["plain8", "resnet8"])
+def test_a_folded_network_gives_the_same(name):
+    model = randomised(mr.models.build(name, in_channels=1))
+    rows, folded = (
+        mr.explain.lesion(network, digits(), scaled, counts=[3]).rows for network in (model, mr.nn.fold(model))
+    )
+    assert [row["removed"] for row in rows] == [row["removed"] for row in folded]
+    assert [row["loss"] for row in folded] == pytest.approx([row["loss"] for row in rows], rel=1e-4)
+
+
 def test_several_blocks_at_once_are_drawn_by_the_seed():
     model = mr.models.resnet14(in_channels=1)
     draw = [

@@ -114,4 +114,6 @@ def test_the_result_is_a_picture_and_a_table(tmp_path):
     assert lines[0] == "layer,norm,std,shortcut_std" and lines[1].startswith("conv1,bn1,") and lines[1].endswith(",")
     for save in (result.save, result.save_csv):
         with pytest.raises(mr.errors.DataError, match="cannot be written"):
-            save(tmp_path / "nowhere" / "file")
+            save(tmp_path / "nowhere" / "file.png")
+    with pytest.raises(ArgumentError, match=r"save: responses.pdf must end in .png"):
+        result.save(tmp_path / "responses.pdf")
