@@ -68,10 +68,10 @@ def compare(
             rows = comparison.compare(numbers, config, progress, stop)
         except (StoppedError, KeyboardInterrupt):
             raise stop.interrupt(f"stopped by {stop.name}; the same command goes on from there") from None
-    folder = comparison.comparison_folder(config)
-    write_comparison(folder, [row["model"] for row in rows], device.value)
     print()
     print_comparison(rows)
+    folder = comparison.comparison_folder(config)
+    write_comparison(folder, [row["model"] for row in rows], device.value)
     print(f"\nfigures and runs  {printable(str(folder))}")
 
 
