@@ -68,6 +68,18 @@ def test_a_loss_becomes_a_page(tmp_path, monkeypatch):
     assert names["stepper"].tape.nodes[0].name == "x" and names["x"].grad is None
 
 
+def test_the_instruments_measure_a_run(tmp_path, monkeypatch):
+    from minires.training import Config, train
+
+    monkeypatch.chdir(tmp_path)
+    train(Config(model="resnet14", epochs=1, out="runs/compare-digits-seed0/resnet20"))  # another one would take longer
+    names = {}
+    (block,) = blocks("instruments.md")
+    exec(block, names)
+    assert len(names["responses"].rows) == 13 and len(names["swap"].rows) == 2 and (tmp_path / "flow.png").exists()
+    assert [row["count"] for row in names["lesion"].rows][:8] == [0, 1, 1, 1, 1, 1, 1, 2]
+
+
 @pytest.mark.parity
 def test_memory_is_shared_with_pytorch():
     pytest.importorskip("torch", reason="PyTorch is not installed")

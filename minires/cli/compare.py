@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import data as datasets
-from ..errors import ArgumentError, StoppedError
+from ..errors import StoppedError
 from ..training import SCHEDULES, Config, StopSignals
 from .devices import Device, DeviceOption
+from .numbers import integers
 from .output import counted, print_table, printable
 from .train import DATA, DEFAULT, NETWORK, OPTIMISATION, RUN, as_options, integer_option, number_option, one_of
 
@@ -44,11 +45,12 @@ def compare(
 
     The default takes some minutes on two cores. The same command goes on where it was stopped.
     """
+    from ..explain.deviations import write_comparison
     from ..training import comparison
     from .output import make_console
     from .progress import TrainingProgress
 
-    numbers = [_depth(word) for word in depths.split(",")]
+    numbers = integers("--depths", depths, "8,20,56")
     settings: dict[str, Any] = {
         "data": data,
         "epochs": epochs,
@@ -68,15 +70,9 @@ def compare(
             raise stop.interrupt(f"stopped by {stop.name}; the same command goes on from there") from None
     print()
     print_comparison(rows)
-    folder = printable(str(comparison.comparison_folder(config)))
-    print(f"\nfigures and runs  {folder}")
-
-
-def _depth(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise ArgumentError(f"--depths has {word!r}; it must be whole numbers with commas, such as 8,20,56.") from None
+    folder = comparison.comparison_folder(config)
+    write_comparison(folder, [row["model"] for row in rows], device.value)
+    print(f"\nfigures and runs  {printable(str(folder))}")
 
 
 def print_comparison(rows: list[Row]) -> None:

@@ -29,12 +29,8 @@ def evaluate(
     """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
     from .. import training
     from ..training.classes import class_table
-    from ..training.recipe import load_data
 
-    trained = training.load_run(run, device.value)
-    channels, *size = trained.picture_shape
-    dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
-    check_fits(trained, dataset)
+    trained, dataset = load_with_data(run, data, device)
     result = training.evaluate(trained.model, dataset.test, trained.normalize)
 
     print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
@@ -45,6 +41,18 @@ def evaluate(
         ["class", ">pictures", ">right", ">recall", ">precision", ">F1", "most often taken for"],
         map(cells, class_table(result.confusion, dataset.classes)),
     )
+
+
+def load_with_data(run: str, data: str | None, device: Device) -> tuple[Run, Dataset]:
+    """A run, and its data set or another one of the same classes."""
+    from ..training import load_run
+    from ..training.recipe import load_data
+
+    trained = load_run(run, device.value)
+    channels, *size = trained.picture_shape
+    dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
+    check_fits(trained, dataset)
+    return trained, dataset
 
 
 def check_fits(run: Run, dataset: Dataset) -> None:

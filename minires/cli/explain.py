@@ -8,6 +8,7 @@ import typer
 
 from .. import data as datasets
 from .. import models
+from . import instruments
 from .numbers import integer
 from .output import counted, printable
 
@@ -39,3 +40,7 @@ def step(
     path = stepper.save(out)
     nodes = counted(len(stepper.tape.nodes), "node")
     print(f"{printable(str(path))}: {nodes} forward, and backward again, {len(stepper.html) / 1000:.0f} kB")
+
+
+for command in (instruments.flow, instruments.responses, instruments.lesion, instruments.swap):
+    explain.command()(command)

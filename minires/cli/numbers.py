@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typer
 
+from ..errors import ArgumentError
+
 
 def integer(text: str | int) -> int:
     """A whole number."""
@@ -30,3 +32,16 @@ def number(text: str | float) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"is {text!r}; it must be a number") from None
+
+
+def integers(option: str, text: str, example: str) -> list[int]:
+    """Whole numbers with commas between them, the value of ``option``. Raises ArgumentError for other words."""
+    numbers = []
+    for word in text.split(","):
+        try:
+            numbers.append(int(word))
+        except ValueError:
+            raise ArgumentError(
+                f"{option} has {word!r}; it must be whole numbers with commas, such as {example}."
+            ) from None
+    return numbers

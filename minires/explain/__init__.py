@@ -1,4 +1,4 @@
-"""Pictures of why residual learning works. The stepper walks through a tape, forward and backward, node by node.
+"""Pictures of why residual learning works: a stepper through the tape, and instruments that measure a model.
 
 >>> import minires as mr
 >>> x = mr.tensor([1.0, 2.0], requires_grad=True)
@@ -7,6 +7,12 @@
 3
 """
 
+from .deviations import Responses, responses, responses_figure
+from .gradient_flow import Flow, flow
+from .lesions import Lesion, lesion
 from .stepper import Stepper, step
+from .swaps import Swap, swap
 
-__all__ = ["Stepper", "step"]
+__all__ = [
+    "Flow", "Lesion", "Responses", "Stepper", "Swap", "flow", "lesion", "responses", "responses_figure", "step", "swap",
+]  # fmt: skip

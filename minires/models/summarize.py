@@ -21,6 +21,7 @@ from ..backend import Array, array_module
 from ..dispatch import engine
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
+from ..nn.undisturbed import undisturbed
 from ..profiling import Shape, count_operations
 from ..state import no_grad, switched
 from ..tensor import Tensor
@@ -169,7 +170,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     like = next((p for p in parameters if p.dtype.kind == "f"), Tensor(0.0))
     x = Tensor(backend.to_device(np.zeros(given, like.dtype), like.device))
     layers: list[Layer] = []
-    with _undisturbed(model), no_grad(), engine("textbook"):  # nothing to compile, and each op is seen
+    with undisturbed(model), no_grad(), engine("textbook"):  # nothing to compile, and each op is seen
         try:
             with _watched(model.eval(), layers):
                 model(x)
@@ -191,28 +192,8 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
 
 
 @contextmanager
-def _undisturbed(model: Module) -> Iterator[None]:
-    """Put back whatever the modules, their buffers and the random generator were before."""
-    attributes = [(module, dict(vars(module))) for module in model.modules()]
-    buffers = [(buffer, buffer.data, buffer.data.copy()) for _, buffer in model.named_buffers()]
-    generator = backend.generator().bit_generator
-    state = generator.state
-    try:
-        yield
-    finally:
-        generator.state = state
-        for module, before in attributes:
-            vars(module).clear()
-            vars(module).update(before)
-        for buffer, array, values in buffers:
-            if buffer.data is not array or not array_module(array).array_equal(array, values):
-                array[...] = values
-                buffer.data = array
-
-
-@contextmanager
 def _watched(model: Module, layers: list[Layer]) -> Iterator[None]:
-    """Fill ``layers`` while the model runs; each module's ``forward`` is wrapped, which ``_undisturbed`` undoes."""
+    """Fill ``layers`` while the model runs; each module's ``forward`` is wrapped, which ``undisturbed`` undoes."""
     counted: set[int] = set()
     at_work: list[Layer] = []
 

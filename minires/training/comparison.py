@@ -7,6 +7,8 @@ The folder of a comparison holds a run folder for each network (``plain20``, ``r
 ``compare.png``     training and test error over the epochs, plain at the left, residual at the right
 ``gradients.png``   the norm of each layer's gradient, in the first epoch and in the last
 ==================  ====================================================================================
+
+``minires compare`` adds ``responses.csv`` and ``responses.png``, of ``minires.explain.responses``.
 """
 
 from __future__ import annotations

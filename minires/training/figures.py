@@ -191,8 +191,13 @@ def style_axes(axes: Axes) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write ``figure`` as PNG. Raises DataError if that fails."""
+    write_atomically(path, figure_bytes(figure))
+
+
+def figure_bytes(figure: Figure) -> bytes:
+    """``figure`` as PNG."""
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
         figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
-    write_atomically(path, png.getvalue())
+    return png.getvalue()

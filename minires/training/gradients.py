@@ -117,7 +117,7 @@ def write_gradients(path: Path, rows: list[Row], title: str) -> None:
     axes: Any = figure.subplots()
     for epoch, shade in zip(chosen, np.linspace(0.75, 0.0, len(chosen)), strict=True):
         norms = by_depth(rows, epoch)
-        axes.plot(range(1, len(norms) + 1), norms, color=_shade(shade), marker="o", markersize=3, label=str(epoch))
+        axes.plot(range(1, len(norms) + 1), norms, color=blue(shade), marker="o", markersize=3, label=str(epoch))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("L2 norm of the weight's gradient")
@@ -129,7 +129,7 @@ def write_gradients(path: Path, rows: list[Row], title: str) -> None:
     save_figure(figure, path)
 
 
-def _shade(lightness: float) -> tuple[float, float, float]:
-    """Blue, from dark (0) to white (1)."""
+def blue(lightness: float) -> tuple[float, float, float]:
+    """A blue from dark (0) to white (1)."""
     red, green, blue = (full + (1 - full) * lightness for full in (0.05, 0.19, 0.42))
     return red, green, blue

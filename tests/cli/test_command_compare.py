@@ -32,7 +32,12 @@ def test_a_comparison_stopped_by_ctrl_c_goes_on_with_the_same_command(minires, t
             assert f" {float(row[name]):.2f} %" in line
     assert "With 8 layers, shortcuts gave " in result.out
     assert result.out.endswith(f"figures and runs  {out}\n")
-    assert (out / "compare.png").stat().st_size and (out / "gradients.png").stat().st_size
+    for name in ("compare.png", "gradients.png", "responses.png"):
+        assert (out / name).stat().st_size
+    with open(out / "responses.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["plain8"] * 7 + ["resnet8"] * 7
+    assert {row["layer"] for row in rows if row["shortcut_std"]} == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
 
     again = minires(*command)
     assert again.status == 0 and "epoch      train loss" not in again.out, "nothing is trained twice"

@@ -8,7 +8,15 @@ import sys
 
 import pytest
 
-COMPUTING = ("train", "evaluate run", "predict run pets", "compare", "bench train")
+COMPUTING = (
+    "train",
+    "evaluate run",
+    "predict run pets",
+    "compare",
+    "bench train",
+    "explain flow run",
+    "explain lesion run",
+)
 
 
 def test_a_run_is_trained_tested_and_used_on_each_device(minires, pets, device):
@@ -21,6 +29,8 @@ def test_a_run_is_trained_tested_and_used_on_each_device(minires, pets, device):
     assert minires("predict", "run", "pets", "--out", "predictions.csv", *where).status == 0
     with open("predictions.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 20
+    for instrument in ("flow", "responses", "lesion"):
+        assert minires("explain", instrument, "run", *where).status == 0
 
 
 @pytest.mark.parametrize("command", COMPUTING)

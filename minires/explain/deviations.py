@@ -1,0 +1,188 @@
+"""``mr.explain.responses``: how strongly each layer responds, as in Figure 7 of He et al., arXiv 1512.03385.
+
+"The responses are the outputs of each 3x3 layer, after BN and before other nonlinearity (ReLU/addition)": in a residual
+network, what F adds to its shortcut. The paper finds them smaller than in plain networks, and smaller the deeper the
+network, as they would be if each block changed its input only a little.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..nn import BatchNorm1d, Module
+from ..nn.undisturbed import undisturbed
+from ..optim.clipping import sum_of_squares
+from ..state import no_grad
+from ..tensor import Tensor, TensorLike
+from ..training.comparison_figures import BOLD, COLOURS, THIN
+from ..training.figures import new_figure, save_figure, style_axes
+from ..training.folder import Row, write_table
+from ..training.recipe import load_data
+from ..training.run import load_run
+from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, sample, watch_layers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+TABLE, FIGURE = "responses.csv", "responses.png"
+PICTURES = 256  # deviations over so many pictures are known well enough
+
+
+@dataclass(frozen=True, repr=False)
+class Responses(Measurement):
+    """What :func:`responses` returns; a row for each call of a layer, in the order of the forward pass.
+
+    ================  ===================================================================================
+    ``layer``         its path in the model
+    ``norm``          that of the batch norm after which the response is taken; None for the layer itself
+    ``std``           the standard deviation of the response, over pictures, channels and pixels
+    ``shortcut_std``  that of what is added to it, where batch norm does the addition; None elsewhere
+    ================  ===================================================================================
+    """
+
+    columns = ("layer", "norm", "std", "shortcut_std")
+    subject = "response of each layer"
+
+    def figure(self, title: str | None = None) -> Figure:
+        """The deviations along depth, and those of the shortcuts that responses are added to."""
+        deviations = [row["std"] for row in self.rows]
+        added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1)]
+        added = [(number, std) for number, std in added if std is not None]
+        figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=4.6)
+        axes = figure.subplots()
+        axes.plot(range(1, len(deviations) + 1), deviations, color=BLUE, marker="o", markersize=4, label="response")
+        if added:
+            label = "shortcut that it is added to"
+            axes.plot(*zip(*added, strict=True), color=ORANGE, linestyle=":", marker="s", markersize=4, label=label)
+            axes.legend(frameon=False)
+        name_depths(axes, [row["layer"] for row in self.rows])
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("standard deviation")
+        axes.set_xlabel("layer, from the input to the output")
+        style_axes(axes)
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
+        return figure
+
+
+def responses(model: Module, x: TensorLike) -> Responses:
+    """The standard deviation of each layer's response to a batch.
+
+    A response is the output of a layer with weights (a convolution, a linear layer), after batch norm where that
+    comes next, and before ReLU and addition, even where batch norm does these as well. The last layer, whose output is
+    the model's, is left out. The model is in evaluation mode meanwhile, and afterwards as it was.
+
+    Parameters
+    ----------
+    model : Module
+        Any. Its layers are the modules that have a weight of two axes or more.
+    x : Tensor or array, (N, ...)
+        A batch of floats as the model takes it, normalised pictures for instance.
+
+    Returns
+    -------
+    Responses
+
+    Raises
+    ------
+    ArgumentError
+        If ``model`` is no module, or no layer with weights but the last is called, as in a model made by ``nn.fold``.
+    ShapeError, DTypeError
+        If the batch does not fit the model.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> pictures, _ = mr.data.digits().test[range(32)]
+    >>> responses = mr.explain.responses(mr.models.resnet8(in_channels=1), (pictures / 255).astype("float32"))
+    >>> [(row["layer"], row["norm"]) for row in responses.rows][:3]
+    [('conv1', 'bn1'), ('layer1.0.conv1', 'layer1.0.bn1'), ('layer1.0.conv2', 'layer1.0.bn2')]
+    """
+    batch = batch_for("responses", model, x)
+    rows: list[Row] = []
+    row_of: dict[int, tuple[weakref.ref[Tensor], Row]] = {}  # by the layer's output, as long as that is there
+
+    def find(tensor: Any) -> Row | None:
+        output, row = row_of.get(id(tensor), (None, None))
+        return row if output is not None and output() is tensor else None
+
+    def respond(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
+        rows.append({"layer": name, "norm": None, "std": _std(output), "shortcut_std": None})
+        row_of[id(output)] = weakref.ref(output), rows[-1]
+
+    def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and (row := find(inputs[0])) is not None:
+            row.update(norm=name, std=_std(norm.forward(inputs[0])))  # once more, without its addition and ReLU
+            row["shortcut_std"] = _std(inputs[1]) if len(inputs) > 1 and isinstance(inputs[1], Tensor) else None
+
+    with undisturbed(model), no_grad():
+        watch_layers(model.eval(), respond)
+        for name, module in list(model.named_modules()):
+            if isinstance(module, BatchNorm1d):  # BatchNorm2d is one, too
+                module.register_forward_hook(partial(normalise, name))
+        last = find(model(batch))
+    rows = [row for row in rows if row is not last]
+    if not rows:
+        raise no_layers("responses", model)
+    return Responses(type(model).__name__, rows)
+
+
+def _std(tensor: Tensor) -> float:
+    mean = float(tensor.data.mean(dtype=np.float64))
+    return math.sqrt(float(sum_of_squares(tensor.data - mean)) / tensor.size)
+
+
+def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
+    """Draw the deviations of several networks, by depth at the left, and ranked at the right, as Figure 7.
+
+    Parameters
+    ----------
+    networks : mapping of str to Responses
+        By name. Networks whose names end in the same number (``plain20``, ``resnet20``) share a colour, and those that
+        begin with ``plain`` are dashed.
+    title : str
+    """
+    figure = new_figure(width=10, height=4.8)
+    by_depth, ranked = figure.subplots(1, 2, sharey=True)
+    colours: dict[str, str] = {}
+    for name, of_network in networks.items():
+        deviations = [row["std"] for row in of_network.rows]
+        number = name[len(name.rstrip("0123456789")) :]
+        style = {**(THIN if name.startswith("plain") else BOLD), "label": name}
+        style["color"] = colours.setdefault(number or name, COLOURS[len(colours) % len(COLOURS)])
+        by_depth.plot(range(1, len(deviations) + 1), deviations, **style)
+        ranked.plot(range(1, len(deviations) + 1), sorted(deviations, reverse=True), **style)
+    by_depth.set_ylabel("standard deviation of the response")
+    by_depth.set_xlabel("layer, from the input to the output")
+    ranked.set_xlabel("layer, from the largest to the smallest deviation")
+    for axes in (by_depth, ranked):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        style_axes(axes)
+    by_depth.set_ylim(bottom=0)  # and that of the other panel
+    ranked.legend(frameon=False)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def write_comparison(folder: Path, models: Sequence[str], device: str = "cpu") -> None:
+    """Write ``responses.csv`` and ``responses.png`` into the folder of a comparison, from the runs of ``models`` in it.
+
+    The batch is the same for all: test pictures, ``PICTURES`` of them at most. Raises RunError or DataError if a run or
+    its data cannot be read, or the files not be written.
+    """
+    runs = {model: load_run(folder / model, device) for model in models}
+    config = runs[models[0]].config
+    test = sample(load_data(config.data, config.size or None).test, PICTURES)
+    networks = {model: responses(run.model, run.normalize(test.pictures)) for model, run in runs.items()}
+    rows = [{"model": model, **row} for model, result in networks.items() for row in result.rows]
+    write_table(folder / TABLE, ("model", *Responses.columns), rows)
+    title = f"{config.data_name}, seed {config.seed}: response of each layer, after batch norm"
+    save_figure(responses_figure(networks, title), folder / FIGURE)

@@ -1,0 +1,162 @@
+"""``mr.explain.flow``: the norms of activations and gradients along depth, for one batch.
+
+The claim to look at: plain networks that are too deep do not fail because gradients vanish, for with batch norm
+gradients have healthy norms (He et al., arXiv 1512.03385, section 4.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..autograd import grad
+from ..errors import ArgumentError
+from ..nn import Module, Parameter
+from ..nn.undisturbed import undisturbed
+from ..ops import cross_entropy
+from ..state import enable_grad
+from ..tensor import Tensor, TensorLike
+from ..training.figures import new_figure, style_axes
+from ..training.folder import Row
+from ..training.gradients import l2_norm
+from .measurement import (
+    BLUE,
+    ORANGE,
+    Measurement,
+    batch_for,
+    log_scale,
+    name_depths,
+    no_layers,
+    own_weights,
+    watch_layers,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class Flow(Measurement):
+    """What :func:`flow` returns; a row for each call of a layer, in the order of the forward pass.
+
+    ========================  ===========================================================================
+    ``layer``                 its path in the model
+    ``activation_norm``       of what the layer reads: the L2 norm for one picture
+    ``gradient_norm``         the L2 norm of the gradient of a picture's loss to that
+    ``weight_norm``           the L2 norm of its weights
+    ``weight_gradient_norm``  the L2 norm of the gradient of the batch's loss to its weights
+    ========================  ===========================================================================
+
+    Norms for a picture are root mean squares over the batch, so that they do not depend on its size. A gradient is
+    None where there is none: at weights that are frozen, and where the loss does not depend on the layer.
+    """
+
+    columns = ("layer", "activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
+    subject = "activations and gradients along depth"
+
+    def figure(self, title: str | None = None) -> Figure:
+        """Activations above, gradients below, both on a logarithmic scale, from the input to the output."""
+        figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=6.4)
+        above, below = figure.subplots(2, 1, sharex=True)
+        self._line(above, "activation_norm", BLUE, "o", "what the layer reads")
+        above.set_ylabel("L2 norm of a picture's activation")
+        self._line(below, "gradient_norm", BLUE, "o", "to what the layer reads (for a picture)")
+        self._line(below, "weight_gradient_norm", ORANGE, "s", "to the layer's weights (for the batch)")
+        below.set_ylabel("L2 norm of the gradient")
+        below.set_xlabel("layer, from the input to the output")
+        below.legend(frameon=False, fontsize=9)
+        for axes in (above, below):
+            log_scale(axes)
+            style_axes(axes)
+        name_depths(below, [row["layer"] for row in self.rows])
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
+        return figure
+
+    def _line(self, axes: Any, column: str, colour: str, marker: str, label: str) -> None:
+        values = [row[column] or math.nan for row in self.rows]  # a logarithm has no place for 0
+        axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=3.5, label=label)
+
+
+def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, Any], Tensor] = cross_entropy) -> Flow:
+    """Run one training step's forward and backward, and measure activations and gradients at each layer with weights.
+
+    The model is in training mode meanwhile: batch norm uses the statistics of the batch. Afterwards it is as it was:
+    weights, running statistics, modes, hooks and every ``.grad``.
+
+    Parameters
+    ----------
+    model : Module
+        Any. Its layers are the modules that have a weight of two axes or more.
+    x : Tensor or array, (N, ...)
+        A batch of floats as the model takes it, normalised pictures for instance.
+    labels : Tensor or array
+        What ``loss_fn`` compares the model's output with.
+    loss_fn : callable
+        ``loss_fn(model(x), labels)`` is one number, a mean over the batch.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    ArgumentError
+        If ``model`` is no module, no layer with weights is called, ``loss_fn`` gives no number, or no gradient comes
+        back to ``x``, as in a model made by ``nn.fold``.
+    ShapeError, DTypeError, LabelError
+        If the batch does not fit the model, or the labels the loss.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> pictures, labels = mr.data.digits().train[range(32)]
+    >>> flow = mr.explain.flow(mr.models.resnet8(in_channels=1), (pictures / 255).astype("float32"), labels)
+    >>> [row["layer"] for row in flow.rows][:3]
+    ['conv1', 'layer1.0.conv1', 'layer1.0.conv2']
+    >>> flow.save("flow.png")  # doctest: +SKIP
+    """
+    batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy: the gradient to it is nobody else's
+    rows: list[Row] = []
+    weights: dict[str, list[Parameter]] = {}
+    norms: dict[Tensor, float] = {}  # of the gradients
+
+    def watch(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
+        weights[name] = own_weights(layer)
+        row: Row = {
+            "layer": name,
+            "activation_norm": l2_norm(read) / math.sqrt(len(batch)),
+            "gradient_norm": None,
+            "weight_norm": math.hypot(*map(l2_norm, weights[name])),
+        }
+        rows.append(row)
+        if read.requires_grad:  # the loss is a mean: N times the gradient is that of a picture's own loss
+            read.register_hook(lambda gradient: row.update(gradient_norm=l2_norm(gradient) * math.sqrt(len(batch))))
+
+    with undisturbed(model), enable_grad(), ExitStack() as hooks:
+        watch_layers(model.train(), watch)
+        loss = loss_fn(model(batch), labels)
+        if not rows:
+            raise no_layers("flow", model)
+        if not isinstance(loss, Tensor) or loss.size != 1 or not loss.requires_grad:
+            raise ArgumentError("flow: loss_fn must return one number, a tensor that was computed from the model.")
+        learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
+        for leaf in (batch, *learned):
+            hooks.callback(leaf.register_hook(partial(_keep_norm, norms, leaf)).remove)
+        grad(loss, loss)  # walks the whole tape, adds to no `.grad`, and the hooks see each gradient as it passes
+    if batch not in norms:
+        raise ArgumentError(
+            f"flow: from the loss of {type(model).__name__}, no gradient comes back to x; of a network that nn.fold "
+            "made, take the one before."
+        )
+    for row in rows:
+        found = [norms[weight] for weight in weights[row["layer"]] if weight in norms]
+        row["weight_gradient_norm"] = math.hypot(*found) if found else None
+    return Flow(type(model).__name__, rows)
+
+
+def _keep_norm(norms: dict[Tensor, float], leaf: Tensor, gradient: Tensor) -> None:
+    norms[leaf] = l2_norm(gradient)

@@ -1,0 +1,149 @@
+"""What the instruments share: a result with rows and a figure, and which layers of a model they look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..data import Split
+from ..data.dataset import LabelledSource
+from ..errors import ArgumentError, sizes
+from ..nn import LayerNorm, Module, Parameter
+from ..tensor import Tensor, TensorLike, as_tensor
+from ..training.figures import figure_bytes, save_figure
+from ..training.folder import Row, write_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart with any kind of colour vision (Okabe and Ito, 2008)
+MOST_NAMES = 40  # beside an axis, before they run into each other
+FEW_POWERS = 1000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an instrument returns: numbers, and a figure of them. A notebook shows the figure.
+
+    Attributes
+    ----------
+    model : str
+        What the title calls the model: its class.
+    rows : list of dict
+        With the keys ``columns``; a cell that is None was not measured.
+    """
+
+    model: str
+    rows: list[Row]
+
+    columns: ClassVar[tuple[str, ...]]
+    subject: ClassVar[str]  # of the figure
+
+    def figure(self, title: str | None = None) -> Figure:
+        """A new Matplotlib figure, by default under the title ``<model>: <subject>``."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
+        """Write the figure as PNG. Raises ArgumentError for another ending, DataError if it cannot be written."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ArgumentError(
+                f"save: {path.name} is to be a PNG, x.png; for other kinds: .figure().savefig('x.pdf')."
+            )
+        save_figure(self.figure(title), path)
+        return path
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the rows as CSV, floats with six digits. Raises DataError if they cannot be written."""
+        write_table(Path(path), self.columns, self.rows)
+        return Path(path)
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self.figure())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.model}: {len(self.rows)} rows; .rows, .figure(), .save(path)>"
+
+
+def check_model(where: str, model: Any) -> Module:
+    """``model``, or ArgumentError if it is no module."""
+    if not isinstance(model, Module):
+        raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
+    return model
+
+
+def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
+    """``x`` as a tensor where the model's parameters are. Raises ArgumentError for no module, or no example."""
+    check_model(where, model)
+    device = next((parameter.device for parameter in model.parameters()), "cpu")
+    batch = as_tensor(x).detach().to(device)
+    if batch.ndim == 0 or len(batch) == 0:
+        raise ArgumentError(f"{where}: x is {sizes(batch.shape)}; it must be a batch (N, ...) of at least one example.")
+    return batch
+
+
+def sample(source: LabelledSource, count: int, seed: int = 0) -> Split:
+    """``count`` pictures and their labels, chosen at random; all of them if there are no more."""
+    numbers = np.random.default_rng(seed).choice(len(source), min(count, len(source)), replace=False)
+    return Split(*source[np.sort(numbers)])
+
+
+def own_weights(module: Module) -> list[Parameter]:
+    """The weights that the module has itself, as those of a convolution or a linear layer: not biases, nor scales."""
+    if isinstance(module, LayerNorm):
+        return []
+    return [value for value in vars(module).values() if isinstance(value, Parameter) and value.ndim > 1]
+
+
+def watch_layers(model: Module, watcher: Callable[[str, Module, Tensor, Tensor], None]) -> None:
+    """Call ``watcher(name, layer, what it read, its output)`` after each call of a layer with weights.
+
+    The hooks stay: it is for ``with undisturbed(model):``.
+    """
+
+    def watch(name: str, layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+            watcher(name or "(itself)", layer, inputs[0], output)
+
+    for name, layer in list(model.named_modules()):
+        if own_weights(layer):
+            layer.register_forward_hook(partial(watch, name))
+
+
+def no_layers(where: str, model: Module) -> ArgumentError:
+    """The error for a model of which there is nothing to see."""
+    return ArgumentError(
+        f"{where}: {type(model).__name__} called no layer that has weights; of a network that nn.fold made, take the "
+        "one before."
+    )
+
+
+def name_depths(axes: Any, names: list[str]) -> None:
+    """Write the names of layers below the axis, or only some of many."""
+    every = -(-len(names) // MOST_NAMES)
+    chosen = range(0, len(names), every)
+    shown = [names[number] for number in chosen]
+    axes.set_xticks([number + 1 for number in chosen], shown, rotation=90, fontsize=8, parse_math=False)
+    axes.set_xlim(0.5, len(names) + 0.5)
+
+
+def log_scale(axes: Any) -> None:
+    """A logarithmic scale for the lines that are drawn, with plain numbers: 2 and 5, too, where few powers are in view.
+
+    Without a finite value there is nothing to scale.
+    """
+    from matplotlib.ticker import LogLocator
+
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        return
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < FEW_POWERS else (1,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")

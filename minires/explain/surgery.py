@@ -1,0 +1,186 @@
+"""What lesions and swaps share: the blocks of a model, in their places, and its error meanwhile.
+
+A block that is taken out is replaced by its shortcut: F(x) is 0, and the ReLU after the addition stays. A plain block
+has none; it is replaced by the shortcut without parameters (option A) that its residual twin has, so that both networks
+lose the same. Any other module is replaced by its input, which its output must have the shape of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..data.dataset import Source, Transform
+from ..errors import ArgumentError, listed, sizes
+from ..models.blocks import BasicBlock, Bottleneck, PreActivation
+from ..models.shortcuts import make_shortcut
+from ..nn import Module
+from ..nn.undisturbed import undisturbed
+from ..ops import relu
+from ..tensor import Tensor
+from ..training.evaluation import evaluate
+from ..training.folder import Row
+from .measurement import check_model
+
+KNOWN = (BasicBlock, Bottleneck, PreActivation)
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A block where it is in the model, and the shapes of what it reads and gives for one picture."""
+
+    name: str
+    block: Module
+    reads: Shape
+    gives: Shape
+
+
+class Study:
+    """A model whose blocks are taken out, or change places, and its error on a split meanwhile.
+
+    Parameters
+    ----------
+    where : str
+        The function that it is for, for errors.
+    model, split, transform, blocks, batch_size
+        As that function takes them.
+
+    Attributes
+    ----------
+    places : list of Place
+        The blocks, in the order in which they are called.
+    intact : dict
+        ``error_percent`` and ``loss`` of the model as it is.
+    guessing : float
+        The error, in %, of always answering the most frequent class.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        model: Module,
+        split: Source,
+        transform: Transform | None,
+        blocks: Sequence[str] | None,
+        batch_size: int,
+    ) -> None:
+        self.where, self.model = where, check_model(where, model)
+        self.evaluate = partial(evaluate, model, split, transform, batch_size)
+        shapes: dict[str, tuple[Shape, Shape]] = {}
+        chosen = _chosen(where, model, blocks)
+
+        def look(name: str, block: Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+                shapes[name] = inputs[0].shape[1:], output.shape[1:]
+
+        with undisturbed(model):
+            for name, block in chosen.items():
+                block.register_forward_hook(partial(look, name))
+            test = self.evaluate()
+        if uncalled := [name for name in chosen if name not in shapes]:
+            raise ArgumentError(f"{where}: {listed(uncalled)} was not called with a tensor to give another.")
+        self.places = [Place(name, chosen[name], *shape) for name, shape in shapes.items()]
+        self.intact = {"error_percent": 100 * test.errors / len(test.labels), "loss": test.loss}
+        self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
+
+    def result(self) -> Row:
+        """``error_percent`` and ``loss`` of the model as it is now."""
+        test = self.evaluate()
+        return {"error_percent": 100 * test.errors / len(test.labels), "loss": test.loss}
+
+    @contextmanager
+    def without(self, places: Iterable[Place]) -> Iterator[None]:
+        """Take the blocks out, and put them back."""
+        with undisturbed(self.model):
+            for place in places:
+                vars(place.block)["forward"] = self._instead(place)
+            yield
+
+    def _instead(self, place: Place) -> Callable[..., Tensor]:
+        """What is called in place of the block's ``forward``."""
+        block = place.block
+        if isinstance(block, KNOWN):
+            shortcut = _shortcut_of_twin(place.reads, place.gives) if block.downsample is None else block.downsample
+            if not isinstance(block, PreActivation):
+                return lambda x: relu(shortcut(x))
+            return lambda x: shortcut(block.bn1(x, activation="relu") if block.shared_activation else x)
+        if place.reads != place.gives:
+            raise ArgumentError(
+                f"{self.where}: {place.name} makes {sizes(place.gives)} of {sizes(place.reads)}, so that nothing can "
+                "take its place; leave it out of blocks."
+            )
+        return lambda x, *others: x
+
+    def interchangeable(self) -> list[tuple[int, int]]:
+        """The pairs of places, by number, whose blocks read and give the same shapes.
+
+        Raises ArgumentError if there are none, or a block lies within another.
+        """
+        for outer, inner in permutations(self.places, 2):
+            if inner.name.startswith(f"{outer.name}."):
+                raise ArgumentError(f"{self.where}: {inner.name} is a part of {outer.name}; name one of them.")
+        pairs = [
+            (i, j)
+            for (i, one), (j, other) in combinations(enumerate(self.places), 2)
+            if one.reads == one.gives == other.reads == other.gives
+        ]
+        if not pairs:
+            raise ArgumentError(
+                f"{self.where}: of the {len(self.places)} blocks of {type(self.model).__name__}, no two keep the same "
+                "size, so that none can change places; a deeper network has some."
+            )
+        return pairs
+
+    @contextmanager
+    def reordered(self, order: Sequence[int]) -> Iterator[None]:
+        """Let ``places[i]`` hold the block of ``places[order[i]]``, and put all back."""
+        modules = dict(self.model.named_modules())
+        with undisturbed(self.model):
+            for place, number in zip(self.places, order, strict=True):
+                parent, _, attribute = place.name.rpartition(".")
+                setattr(modules[parent], attribute, self.places[number].block)
+            yield
+
+
+def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str, Module]:
+    modules = {name: module for name, module in model.named_modules() if name}
+    if blocks is None:
+        found: dict[str, Module] = {n: module for n, module in modules.items() if isinstance(module, KNOWN)}
+        if not found:
+            raise ArgumentError(
+                f"{where}: {type(model).__name__} has none of the blocks of minires.models; name those of your own, "
+                f"such as blocks=[{', '.join(map(repr, list(modules)[:2]))}]."
+            )
+        return found
+    if isinstance(blocks, str) or not blocks:
+        raise ArgumentError(f"{where}: blocks is {blocks!r}; it must be a list of names of modules.")
+    if unknown := [str(name) for name in blocks if name not in modules]:
+        raise ArgumentError(f"{where}: {type(model).__name__} has no {listed(unknown)}, but {listed(list(modules))}.")
+    return {name: modules[name] for name in blocks}
+
+
+def _shortcut_of_twin(reads: Shape, gives: Shape) -> Module:
+    """Option A, for a plain block."""
+    stride = max(-(-size // new) for size, new in zip(reads[1:], gives[1:], strict=True))  # rounded up
+    shortcut = make_shortcut("A", reads[0], gives[0], stride)
+    assert shortcut is not None
+    return shortcut
+
+
+def check_counts(where: str, counts: Iterable[int], most: int, what: str) -> list[int]:
+    """``counts`` in ascending order, each once. Raises ArgumentError unless all are from 1 to ``most``."""
+    given = list(counts)
+    for count in given:
+        if not checks.is_integer(count, 1) or count > most:
+            raise ArgumentError(
+                f"{where}: counts has {count!r}; it must hold integers from 1 to {most}, the number of {what}."
+            )
+    return sorted(set(given))
