@@ -1,0 +1,192 @@
+"""Grading a submission: every property of every question, in public tests and in hidden ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .bank import nearest
+from .comparison import Difference
+from .content import Assignment, Property, Question
+from .draw import Draw, seed_of
+from .results import Feedback, PropertyResult, QuestionResult, Result
+from .sandbox import CallError, Child, Limits, Runner
+from .trial import Call, Mismatch, Trial
+
+TRIALS = 2  # of each test, with different numbers
+SCALES = range(4)  # of examples, the smallest first
+PATIENCE = 2  # calls of a question that take too long; after that, its other properties are not tried
+PUBLIC = "public"  # in the place of the secret
+
+Report = Callable[[Result], None]
+
+
+class Answers:
+    """What a submission gets for its own functions in later questions: the reference's, from a process with limits.
+
+    It is a process because its arguments come from the submission, which may ask for something enormous.
+    """
+
+    def __init__(self, assignment: Assignment, limits: Limits) -> None:
+        self.reference = assignment.reference
+        self.child = Child(assignment.read("reference.py"), "reference.py", limits=limits)
+
+    def __call__(self, name: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> Any:
+        try:
+            bound = inspect.signature(getattr(self.reference, name)).bind(*arguments, **keywords)
+        except TypeError as error:
+            raise CallError("raised", f"cannot be called like that: {error}") from None
+        return self.child.call(name, dict(bound.arguments)).value
+
+
+class Grader:
+    """Grades submissions to an assignment.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    secret : str, optional
+        What the numbers of the hidden tests are drawn from; without it there are none.
+    limits : Limits, optional
+        For the student's process.
+    show_output : bool
+        Whether what the submission prints appears on stderr.
+    """
+
+    def __init__(
+        self, assignment: Assignment, secret: str | None = None, limits: Limits | None = None, show_output: bool = False
+    ) -> None:
+        self.assignment, self.secret, self.limits = assignment, secret, limits or Limits()
+        self.show_output = show_output
+
+    def grade(
+        self, source: str, submission: str = "", functions: Sequence[str] = (), report: Report | None = None
+    ) -> Result:
+        """Grade a file.
+
+        Parameters
+        ----------
+        source : str
+            Its text.
+        submission : str
+            Whose it is.
+        functions : sequence of str
+            Which questions; by default all.
+        report : callable, optional
+            Called with the result after each test, so that nothing of it is lost whatever happens next.
+
+        Returns
+        -------
+        Result
+        """
+        result = Result(submission, self.assignment)
+        answers = Answers(self.assignment, self.limits)
+        try:
+            for question in self.assignment.questions:
+                if functions and question.function not in functions:
+                    continue
+                runner = Child(
+                    source, self.assignment.file, question.uses, answers, self.limits, show_output=self.show_output
+                )
+                try:
+                    if not result.problem:
+                        result.problem = self._problem(runner, source)
+                    self.grade_question(question, runner, result, report, source)
+                finally:
+                    runner.close()
+        finally:
+            answers.child.close()
+        result.complete = True
+        if report:
+            report(result)
+        return result
+
+    def grade_question(
+        self, question: Question, runner: Runner, result: Result, report: Report | None = None, source: str = ""
+    ) -> None:
+        """Try every property of a function, and add what comes of it to a result."""
+        found = QuestionResult(question)
+        result.questions.append(found)
+        calls: list[Call] = []
+        for each in question.properties:
+            slow = sum(call.error is not None and call.error.kind == "time" for call in calls)
+            if result.problem:
+                outcome = PropertyResult(each, False, self._hidden(False), Feedback(result.problem))
+            elif slow >= PATIENCE:
+                why = f"Not tried, since {question.function} did not come to its end twice already."
+                outcome = PropertyResult(each, False, self._hidden(False), Feedback(why))
+            else:
+                outcome = self._try(question, each, runner, calls, source)
+            found.properties.append(outcome)
+            if report:
+                report(result)
+
+    def _problem(self, runner: Child, source: str) -> str:
+        """Why the file cannot even be read, or ""."""
+        try:
+            runner.load()
+        except CallError as error:
+            return f"{self.assignment.file} {error.text}.{_at_line(error, source)}"
+        return ""
+
+    def _hidden(self, passed: bool) -> bool | None:
+        return None if self.secret is None else passed
+
+    def _try(
+        self, question: Question, each: Property, runner: Runner, calls: list[Call], source: str
+    ) -> PropertyResult:
+        failure = self._test(question, each, runner, PUBLIC, calls)
+        hidden = None
+        if self.secret is not None:
+            patient = failure is None or failure[1].error is None or failure[1].error.kind != "time"
+            hidden = patient and self._test(question, each, runner, self.secret, calls) is None
+        if failure is None:
+            return PropertyResult(each, True, hidden)
+        return PropertyResult(each, False, hidden, self._explain(*failure, calls, source))
+
+    def _test(
+        self, question: Question, each: Property, runner: Runner, secret: str, calls: list[Call]
+    ) -> tuple[Trial, Mismatch] | None:
+        """Try a property several times; the first trial that shows that it does not hold, and why."""
+        for number in range(TRIALS):
+            seed = seed_of(secret, self.assignment.name, question.function, each.name, number)
+            trial = Trial(question, each, Draw(seed), runner, self.assignment.reference)
+            if mismatch := _outcome(trial, calls):
+                return trial, mismatch
+        return None
+
+    def _explain(self, trial: Trial, mismatch: Mismatch, calls: list[Call], source: str) -> Feedback:
+        """The feedback for a failed trial, by a smaller one that fails, too, if there is one."""
+        error, failed = mismatch.error, list(trial.calls)
+        for scale in SCALES if error is None or error.kind == "raised" else ():
+            example = Trial(trial.question, trial.property, Draw(scale=scale), trial.runner, trial.reference)
+            if found := _outcome(example, calls):
+                trial, mismatch = example, found
+                failed += example.calls
+                break
+        if error and error.text.startswith("raises NotImplementedError"):
+            return Feedback(f"{trial.question.function} is not written yet.")
+        bug = nearest(self.assignment, trial.question.function, calls, failed)
+        sentence, pattern = mismatch.difference
+        if mismatch.error:
+            sentence += _at_line(mismatch.error, source)
+        return Feedback(sentence, pattern, trial.code(), bug.says if bug else "")
+
+
+def _outcome(trial: Trial, calls: list[Call]) -> Mismatch | None:
+    try:
+        trial.run()
+    except Mismatch as mismatch:
+        return mismatch
+    finally:
+        calls += trial.calls
+    return None
+
+
+def _at_line(error: CallError, source: str) -> str:
+    """Where in the student's file, as the end of a message."""
+    lines = source.splitlines()
+    if error.line is None or not 0 < error.line <= len(lines):
+        return ""
+    return f" Line {error.line}: {lines[error.line - 1].strip()[:100]}"
