@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .bank import nearest
-from .comparison import Difference
 from .content import Assignment, Property, Question
 from .draw import Draw, seed_of
 from .results import Feedback, PropertyResult, QuestionResult, Result
@@ -109,18 +109,23 @@ class Grader:
         found = QuestionResult(question)
         result.questions.append(found)
         calls: list[Call] = []
+        failures: list[tuple[PropertyResult, list[Call]]] = []
         for each in question.properties:
+            outcome = PropertyResult(each, False, None if self.secret is None else False)
             slow = sum(call.error is not None and call.error.kind == "time" for call in calls)
             if result.problem:
-                outcome = PropertyResult(each, False, self._hidden(False), Feedback(result.problem))
+                outcome.feedback = Feedback(result.problem)
             elif slow >= PATIENCE:
-                why = f"Not tried, since {question.function} did not come to its end twice already."
-                outcome = PropertyResult(each, False, self._hidden(False), Feedback(why))
+                why = f"Not tried, since {question.function} did not come to its end {PATIENCE} times already."
+                outcome.feedback = Feedback(why)
             else:
-                outcome = self._try(question, each, runner, calls, source)
+                failures.append((outcome, self._try(question, outcome, runner, calls, source)))
             found.properties.append(outcome)
             if report:
                 report(result)
+        for outcome, failed in failures:  # now that all calls are known, of which a bug of the bank must explain each
+            if outcome.feedback and (bug := nearest(self.assignment, question.function, calls, failed)):
+                outcome.feedback = replace(outcome.feedback, known=bug.says)
 
     def _problem(self, runner: Child, source: str) -> str:
         """Why the file cannot even be read, or ""."""
@@ -130,20 +135,19 @@ class Grader:
             return f"{self.assignment.file} {error.text}.{_at_line(error, source)}"
         return ""
 
-    def _hidden(self, passed: bool) -> bool | None:
-        return None if self.secret is None else passed
-
     def _try(
-        self, question: Question, each: Property, runner: Runner, calls: list[Call], source: str
-    ) -> PropertyResult:
-        failure = self._test(question, each, runner, PUBLIC, calls)
-        hidden = None
-        if self.secret is not None:
-            patient = failure is None or failure[1].error is None or failure[1].error.kind != "time"
-            hidden = patient and self._test(question, each, runner, self.secret, calls) is None
+        self, question: Question, outcome: PropertyResult, runner: Runner, calls: list[Call], source: str
+    ) -> list[Call]:
+        """Try a property in public and hidden tests, write down what comes of it, and return the calls that failed."""
+        failure = self._test(question, outcome.property, runner, PUBLIC, calls)
+        outcome.public = failure is None
+        if self.secret is not None and not (failure and failure[1].error and failure[1].error.kind == "time"):
+            outcome.hidden = self._test(question, outcome.property, runner, self.secret, calls) is None
         if failure is None:
-            return PropertyResult(each, True, hidden)
-        return PropertyResult(each, False, hidden, self._explain(*failure, calls, source))
+            return []
+        trial, mismatch, failed = self._example(*failure, calls)
+        outcome.feedback = _feedback(trial, mismatch, source)
+        return failed
 
     def _test(
         self, question: Question, each: Property, runner: Runner, secret: str, calls: list[Call]
@@ -156,22 +160,22 @@ class Grader:
                 return trial, mismatch
         return None
 
-    def _explain(self, trial: Trial, mismatch: Mismatch, calls: list[Call], source: str) -> Feedback:
-        """The feedback for a failed trial, by a smaller one that fails, too, if there is one."""
-        error, failed = mismatch.error, list(trial.calls)
-        for scale in SCALES if error is None or error.kind == "raised" else ():
-            example = Trial(trial.question, trial.property, Draw(scale=scale), trial.runner, trial.reference)
-            if found := _outcome(example, calls):
-                trial, mismatch = example, found
-                failed += example.calls
-                break
-        if error and error.text.startswith("raises NotImplementedError"):
-            return Feedback(f"{trial.question.function} is not written yet.")
-        bug = nearest(self.assignment, trial.question.function, calls, failed)
-        sentence, pattern = mismatch.difference
-        if mismatch.error:
-            sentence += _at_line(mismatch.error, source)
-        return Feedback(sentence, pattern, trial.code(), bug.says if bug else "")
+    def _example(self, trial: Trial, mismatch: Mismatch, calls: list[Call]) -> tuple[Trial, Mismatch, list[Call]]:
+        """The smallest trial that fails like this one, or else this one, and the calls of both."""
+        if mismatch.error is None or mismatch.error.kind == "raised":
+            for scale in SCALES:
+                example = Trial(trial.question, trial.property, Draw(scale=scale), trial.runner, trial.reference)
+                if found := _outcome(example, calls):
+                    return example, found, trial.calls + example.calls
+        return trial, mismatch, trial.calls
+
+
+def _feedback(trial: Trial, mismatch: Mismatch, source: str) -> Feedback:
+    error = mismatch.error
+    if error and error.text.startswith("raises NotImplementedError"):
+        return Feedback(f"{trial.question.function} is not written yet.")
+    sentence, pattern = mismatch.difference
+    return Feedback(sentence + (_at_line(error, source) if error else ""), pattern, trial.code())
 
 
 def _outcome(trial: Trial, calls: list[Call]) -> Mismatch | None:

@@ -6,6 +6,7 @@ Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` 
 
 from __future__ import annotations
 
+import copy
 import os
 import queue
 import subprocess
@@ -111,11 +112,11 @@ class Here:
 
     def call(self, function: str, arguments: dict[str, Any]) -> Returned:
         """Call a function on copies. Raises CallError if it raises."""
-        given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in arguments.items()}
+        given = copy.deepcopy(arguments)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return Returned(getattr(self.module, function)(**given), given)
+                return Returned(copy.deepcopy(getattr(self.module, function)(**given)), given)
         except Exception as error:
             raise CallError("raised", _raised(type(error).__name__, str(error)), None) from error
 
