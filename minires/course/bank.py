@@ -16,12 +16,12 @@ from .trial import Call
 
 
 def read_bugs(function: str, text: str) -> list[Bug]:
-    """The bugs of a function from the text of their file.
+    r"""The bugs of a function from the text of their file.
 
     Each is a title with the property that notices it, a line that says what it is, the text in the solution and what
     the bug makes of it:
 
-    >>> text = "== no sum (overlap)\\na col2im that overwrites overlaps\\n- += back\\n+ = back\\n"
+    >>> text = "== no sum (overlap)\na col2im that overwrites overlaps\n- += back\n+ = back\n"
     >>> read_bugs("col2im", text)[0].new
     '= back'
     """

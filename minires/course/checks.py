@@ -1,6 +1,6 @@
 """The checks of properties that hold in any assignment; an assignment may bring its own.
 
-A check is a function of a :class:`Trial` that raises a Mismatch. The functions here make such checks.
+A check is a function of a :class:`Trial` that raises a MismatchError. The functions here make such checks.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 
 from .child import Other
 from .comparison import ABSOLUTE, RELATIVE, Difference, difference, same
-from .trial import Mismatch, Trial
+from .trial import MismatchError, Trial
 
 Check = Callable[[Trial], None]
 
 
 def outputs_of(trial: Trial, value: Any) -> tuple[Any, ...]:
-    """What was returned as a tuple with an element for each output. Raises Mismatch if there are more or fewer."""
+    """What was returned as a tuple with an element for each output. Raises MismatchError if there are more or fewer."""
     names = trial.question.outputs
     if len(names) == 1:
         return (value,)
@@ -26,18 +26,18 @@ def outputs_of(trial: Trial, value: Any) -> tuple[Any, ...]:
         found = f"{len(value)} values" if isinstance(value, tuple) else "one value"
         found = "None: is there a return?" if value is None else str(value) if isinstance(value, Other) else found
         wanted = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise Mismatch(Difference(f"{trial.question.function} should return {wanted}, but it returns {found}."))
+        raise MismatchError(Difference(f"{trial.question.function} should return {wanted}, but it returns {found}."))
     return value
 
 
 def compare(trial: Trial, value: Any, output: str | None = None) -> None:
-    """Compare what was returned, or one output of it, with what the reference returns. Raises Mismatch."""
+    """Compare what was returned, or one output of it, with what the reference returns. Raises MismatchError."""
     names = trial.question.outputs
     expected = trial.expected()
     expected = expected if len(names) > 1 else (expected,)
     for name, got, right in zip(names, outputs_of(trial, value), expected, strict=True):
         if output in (None, name) and (found := difference(name, got, right, trial.arguments)):
-            raise Mismatch(found)
+            raise MismatchError(found)
 
 
 def equals(output: str | None = None) -> Check:
@@ -56,7 +56,7 @@ def has_shape() -> Check:
         (got,) = outputs_of(trial, trial.call().value)
         found = difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
         if found and (not isinstance(got, np.ndarray) or got.shape != trial.expected().shape):
-            raise Mismatch(found)
+            raise MismatchError(found)
 
     return check
 
@@ -69,13 +69,13 @@ def clean() -> Check:
         compare(trial, first.value)
         for name, value in trial.arguments.items():
             if isinstance(value, np.ndarray) and not same(first.arguments.get(name), value):
-                raise Mismatch(
+                raise MismatchError(
                     Difference(f"{trial.question.function} changes its argument {name}.", "Work on a copy of it.")
                 )
         if not same(trial.call().value, first.value):
-            raise Mismatch(
+            raise MismatchError(
                 Difference(
-                    f"{trial.question.function} returns something else when it is called again with the same arguments.",
+                    f"{trial.question.function} returns something else when it is called again with the same.",
                     "Something is kept from one call to the next, or drawn at random.",
                 )
             )
@@ -95,12 +95,13 @@ def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> 
         got = trial.call().value
         if not isinstance(got, np.ndarray) or got.shape != x.shape:
             compare(trial, got)
-        left = float(np.sum(trial.expected(function, **{other: x}, **{name: trial.inputs[name] for name in shared}) * y))
+        fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
+        left = float(np.sum(fx * y))
         right = float(np.sum(x * got))
         if not np.isclose(left, right, RELATIVE, ABSOLUTE * x.size):
             name = trial.question.function
             found = difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
-            raise Mismatch(
+            raise MismatchError(
                 Difference(
                     f"the sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * {name}"
                     f"({argument}) is {right:.6g}: they must be the same for every {other} and {argument}.",

@@ -4,7 +4,7 @@ It is started as a script of its own, with NumPy and nothing of minires: what it
 grader sends the student's file and then one call after another; the child answers with what the function returned. What
 the function asks of earlier questions goes back to the grader, who answers it. Expected values never come here.
 
-A message is 8 bytes with its length and an npz file: a member ``meta`` with JSON, and the arrays that the JSON refers to.
+A message is 8 bytes with its length and an npz file: a member ``meta`` with JSON, and the arrays that it refers to.
 """
 
 import importlib
@@ -14,6 +14,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
@@ -22,8 +23,10 @@ if __name__ == "__main__":
 import numpy as np
 
 # What a student's file may want to import, read before the process gives up the right to read it.
-PRELOADED = ("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time")
-PRELOADED += ("typing", "warnings", "numpy.fft", "numpy.linalg", "numpy.random")
+PRELOADED = (
+    *("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time", "typing"),
+    *("warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
+)
 # Everything that Python reports under these names is refused (https://docs.python.org/3/library/audit_events.html).
 REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "winreg"}
 HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
@@ -117,10 +120,8 @@ def set_limits(limits: dict[str, int]) -> None:
     except ImportError:
         return
     for name, limit in limits.items():
-        try:
+        with suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, name), (limit, limit))
-        except (AttributeError, ValueError, OSError):
-            pass
 
 
 def close_doors() -> None:

@@ -57,7 +57,9 @@ def difference(name: str, got: Any, expected: Any, inputs: dict[str, Any]) -> Di
         )
     if got.dtype != np.float64:
         return Difference(f"{name} is {got.dtype}, but should be float64, as its inputs are.")
-    wrong = np.flatnonzero(~np.isclose(got, expected, RELATIVE, ABSOLUTE * max(1.0, float(np.abs(expected).max(initial=0)))))
+    wrong = np.flatnonzero(
+        ~np.isclose(got, expected, RELATIVE, ABSOLUTE * max(1.0, float(np.abs(expected).max(initial=0))))
+    )
     if not wrong.size:
         return None
     index = tuple(int(i) for i in np.unravel_index(wrong[0], got.shape))
@@ -72,7 +74,9 @@ def same(a: Any, b: Any) -> bool:
     """Whether two results are the same up to rounding; they may be arrays or tuples of them, or whatever."""
     if isinstance(a, tuple) or isinstance(b, tuple):
         return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(same, a, b))
-    if not isinstance(a, (np.ndarray, np.generic, float, int)) or not isinstance(b, (np.ndarray, np.generic, float, int)):
+    if not isinstance(a, (np.ndarray, np.generic, float, int)) or not isinstance(
+        b, (np.ndarray, np.generic, float, int)
+    ):
         return type(a) is type(b) and a == b
     a, b = np.asarray(a), np.asarray(b)
     return bool(a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, RELATIVE, ABSOLUTE, equal_nan=True))

@@ -37,7 +37,7 @@ class Property:
     inputs : callable
         From a :class:`Draw` to the named arguments of a call. A name that begins with ``_`` is for the check alone.
     check : callable
-        Tries it: gets a :class:`Trial` and raises its Mismatch. See :mod:`minires.course.checks`.
+        Tries it: gets a :class:`Trial` and raises its MismatchError. See :mod:`minires.course.checks`.
     """
 
     name: str

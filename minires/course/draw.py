@@ -1,4 +1,4 @@
-"""Where a property gets its inputs from: at random for a test, small and plain for an example that a student can try."""
+"""Where a property gets its inputs from: random for a test, small and plain for an example that a student can try."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ class Draw:
 
     def __init__(self, seed: int | None = None, scale: int = 0) -> None:
         self.rng = None if seed is None else np.random.default_rng(seed)
-        self.scale = scale
-        self._code: dict[int, tuple[Array, str]] = {}  # by identity; the array is kept, so that no other takes its place
+        self.seed, self.scale = seed, scale
+        self._code: dict[
+            int, tuple[Array, str]
+        ] = {}  # by identity; the array is kept, so that no other takes its place
 
     def sizes(self, *ranges: tuple[int, int, int]) -> tuple[int, ...]:
         """A size for each (smallest of an example, smallest, largest).
@@ -68,7 +70,7 @@ class Draw:
         """float64 zeros."""
         return self._array("", f"np.zeros({shape})")
 
-    def seed(self) -> int:
+    def number(self) -> int:
         """A number for a function that draws by itself."""
         return 0 if self.rng is None else int(self.rng.integers(2**31))
 
@@ -77,7 +79,11 @@ class Draw:
         return self._code[id(array)][1]
 
     def _array(self, random: str, plain: str) -> Array:
-        code = plain if self.rng is None or not random else f"np.random.default_rng({int(self.rng.integers(2**31))}).{random}"
+        code = (
+            plain
+            if self.rng is None or not random
+            else f"np.random.default_rng({int(self.rng.integers(2**31))}).{random}"
+        )
         array: Array = eval(code, {"np": np})  # what is shown is what was used
         self._code[id(array)] = (array, code)
         return array

@@ -12,7 +12,7 @@ from .content import Assignment, Property, Question
 from .draw import Draw, seed_of
 from .results import Feedback, PropertyResult, QuestionResult, Result
 from .sandbox import CallError, Child, Limits, Runner
-from .trial import Call, Mismatch, Trial
+from .trial import Call, MismatchError, Trial
 
 TRIALS = 2  # of each test, with different numbers
 SCALES = range(4)  # of examples, the smallest first
@@ -59,6 +59,7 @@ class Grader:
     ) -> None:
         self.assignment, self.secret, self.limits = assignment, secret, limits or Limits()
         self.show_output = show_output
+        self._known: dict[Any, Any] = {}  # expected values
 
     def grade(
         self, source: str, submission: str = "", functions: Sequence[str] = (), report: Report | None = None
@@ -139,10 +140,10 @@ class Grader:
         self, question: Question, outcome: PropertyResult, runner: Runner, calls: list[Call], source: str
     ) -> list[Call]:
         """Try a property in public and hidden tests, write down what comes of it, and return the calls that failed."""
-        failure = self._test(question, outcome.property, runner, PUBLIC, calls)
+        failure = self._test(question, outcome.tested, runner, PUBLIC, calls)
         outcome.public = failure is None
         if self.secret is not None and not (failure and failure[1].error and failure[1].error.kind == "time"):
-            outcome.hidden = self._test(question, outcome.property, runner, self.secret, calls) is None
+            outcome.hidden = self._test(question, outcome.tested, runner, self.secret, calls) is None
         if failure is None:
             return []
         trial, mismatch, failed = self._example(*failure, calls)
@@ -151,26 +152,28 @@ class Grader:
 
     def _test(
         self, question: Question, each: Property, runner: Runner, secret: str, calls: list[Call]
-    ) -> tuple[Trial, Mismatch] | None:
+    ) -> tuple[Trial, MismatchError] | None:
         """Try a property several times; the first trial that shows that it does not hold, and why."""
         for number in range(TRIALS):
             seed = seed_of(secret, self.assignment.name, question.function, each.name, number)
-            trial = Trial(question, each, Draw(seed), runner, self.assignment.reference)
+            trial = Trial(question, each, Draw(seed), runner, self.assignment.reference, self._known)
             if mismatch := _outcome(trial, calls):
                 return trial, mismatch
         return None
 
-    def _example(self, trial: Trial, mismatch: Mismatch, calls: list[Call]) -> tuple[Trial, Mismatch, list[Call]]:
+    def _example(
+        self, trial: Trial, mismatch: MismatchError, calls: list[Call]
+    ) -> tuple[Trial, MismatchError, list[Call]]:
         """The smallest trial that fails like this one, or else this one, and the calls of both."""
         if mismatch.error is None or mismatch.error.kind == "raised":
             for scale in SCALES:
-                example = Trial(trial.question, trial.property, Draw(scale=scale), trial.runner, trial.reference)
+                example = replace(trial, draw=Draw(scale=scale))
                 if found := _outcome(example, calls):
                     return example, found, trial.calls + example.calls
         return trial, mismatch, trial.calls
 
 
-def _feedback(trial: Trial, mismatch: Mismatch, source: str) -> Feedback:
+def _feedback(trial: Trial, mismatch: MismatchError, source: str) -> Feedback:
     error = mismatch.error
     if error and error.text.startswith("raises NotImplementedError"):
         return Feedback(f"{trial.question.function} is not written yet.")
@@ -178,10 +181,10 @@ def _feedback(trial: Trial, mismatch: Mismatch, source: str) -> Feedback:
     return Feedback(sentence + (_at_line(error, source) if error else ""), pattern, trial.code())
 
 
-def _outcome(trial: Trial, calls: list[Call]) -> Mismatch | None:
+def _outcome(trial: Trial, calls: list[Call]) -> MismatchError | None:
     try:
         trial.run()
-    except Mismatch as mismatch:
+    except MismatchError as mismatch:
         return mismatch
     finally:
         calls += trial.calls

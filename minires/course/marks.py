@@ -10,14 +10,14 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 def student_version(source: str) -> str:
-    """A file of functions without what stands between the marks: there, each raises NotImplementedError.
+    r"""A file of functions without what stands between the marks: there, each raises NotImplementedError.
 
     Raises
     ------
     DataError
         If the marks do not come in pairs, one after the other.
 
-    >>> print(student_version("def f(x):\\n    ### BEGIN SOLUTION\\n    return 2 * x\\n    ### END SOLUTION"))
+    >>> print(student_version("def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"))
     def f(x):
         raise NotImplementedError("f is not written yet")
     """

@@ -40,7 +40,7 @@ class Feedback:
 class PropertyResult:
     """Whether a function has a property: in the public tests, and in the hidden ones if there are any."""
 
-    property: Property
+    tested: Property
     public: bool
     hidden: bool | None = None
     feedback: Feedback | None = None
@@ -51,7 +51,7 @@ class PropertyResult:
 
     @property
     def score(self) -> int:
-        return self.property.points if self.passed else 0
+        return self.tested.points if self.passed else 0
 
 
 @dataclass
@@ -148,9 +148,9 @@ def _question(result: QuestionResult) -> dict[str, Any]:
         "hidden": None if hidden is None else {"passed": hidden[0], "of": hidden[1]},
         "properties": [
             {
-                "name": each.property.name,
+                "name": each.tested.name,
                 "score": each.score,
-                "max_score": each.property.points,
+                "max_score": each.tested.points,
                 "public": each.public,
                 "hidden": each.hidden,
                 "feedback": each.feedback.lines() if each.feedback else [],
@@ -162,20 +162,21 @@ def _question(result: QuestionResult) -> dict[str, Any]:
 
 def question_lines(result: QuestionResult) -> list[str]:
     """What a student reads about a question: each property, why it fails, and how many hidden tests passed."""
-    common = result.common_feedback()
-    lines = []
-    for each in result.properties:
-        verdict = "ok  " if each.passed else "FAIL"
-        lines.append(f"{verdict}  {each.property.name}, {each.score} of {each.property.points}: {each.property.says}")
-        if each.passed or common:
-            continue
-        reason = each.feedback.lines() if each.feedback else [HIDDEN_FAILED]
-        lines += [f"          {line}" for line in reason]
-    if common:
-        lines += [f"      {line}" for line in common.lines()]
+    if common := result.common_feedback():
+        lines = ["FAIL  all properties", *(f"          {line}" for line in common.lines())]
+    else:
+        lines = [line for each in result.properties for line in _property_lines(each)]
     if result.hidden:
         lines.append("hidden: {}/{} passed".format(*result.hidden))
     return lines
+
+
+def _property_lines(result: PropertyResult) -> list[str]:
+    title = f"{result.tested.name}, {result.score} of {result.tested.points}: {result.tested.says}"
+    if result.passed:
+        return [f"ok    {title}"]
+    reason = result.feedback.lines() if result.feedback else [HIDDEN_FAILED]
+    return [f"FAIL  {title}", *(f"          {line}" for line in reason)]
 
 
 HIDDEN_FAILED = (

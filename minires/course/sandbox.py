@@ -1,7 +1,7 @@
 """The grader's side of the process in which a student's code runs.
 
 :class:`Child` is such a process: it gets a file of functions and then one call after another, each with a time limit.
-Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` here; the next call starts a new process.
+Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` here; the next call gets a new one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -114,8 +113,7 @@ class Here:
         """Call a function on copies. Raises CallError if it raises."""
         given = copy.deepcopy(arguments)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with np.errstate(all="ignore"):
                 return Returned(copy.deepcopy(getattr(self.module, function)(**given)), given)
         except Exception as error:
             raise CallError("raised", _raised(type(error).__name__, str(error)), None) from error
@@ -220,7 +218,9 @@ class Child:
                 reply = self._replies.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
                 self.close()
-                raise CallError("time", f"did not end within {seconds:g} seconds: is there a loop without end?") from None
+                raise CallError(
+                    "time", f"did not end within {seconds:g} seconds: is there a loop without end?"
+                ) from None
             if reply is None:
                 raise self._broken_off()
             if "raised" in reply:

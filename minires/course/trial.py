@@ -14,7 +14,7 @@ from .draw import Draw
 from .sandbox import CallError, Here, Returned, Runner
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """The property does not hold.
 
     Attributes
@@ -44,7 +44,7 @@ class Trial:
 
     Attributes
     ----------
-    question, property
+    question, tested
         What is tried.
     draw : Draw
         Where the inputs come from.
@@ -52,6 +52,8 @@ class Trial:
         Where the function is.
     reference : module
         Where expected values come from.
+    known : dict
+        Expected values that other trials found out already: a class gets the same trials.
     inputs : dict
         The arguments for the function, and what the check alone needs, with a ``_`` before its name.
     calls : list of Call
@@ -59,15 +61,16 @@ class Trial:
     """
 
     question: Question
-    property: Property
+    tested: Property
     draw: Draw
     runner: Runner
     reference: ModuleType
+    known: dict[Any, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(init=False)
     calls: list[Call] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.inputs = self.property.inputs(self.draw)
+        self.inputs = self.tested.inputs(self.draw)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -75,25 +78,31 @@ class Trial:
         return {name: value for name, value in self.inputs.items() if not name.startswith("_")}
 
     def run(self) -> None:
-        """Try it. Raises Mismatch if the property does not hold."""
-        self.property.check(self)
+        """Try it. Raises MismatchError if the property does not hold."""
+        self.tested.check(self)
 
     def call(self, **changed: Any) -> Returned:
-        """Call the function with the inputs. Raises Mismatch if it returns nothing."""
+        """Call the function with the inputs. Raises MismatchError if it returns nothing."""
         call = Call(self.arguments | changed)
         self.calls.append(call)
         try:
             returned = self.runner.call(self.question.function, call.arguments)
         except CallError as error:
             call.error = error
-            raise Mismatch(Difference(f"{self.question.function} {error.text}."), error) from None
+            raise MismatchError(Difference(f"{self.question.function} {error.text}."), error) from None
         call.value = returned.value
         return returned
 
-    def expected(self, function: str | None = None, **arguments: Any) -> Any:
-        """What the reference returns for the inputs, or another of its functions for others."""
-        name = function or self.question.function
-        return Here(self.reference).call(name, arguments or self.arguments).value
+    def expected(self) -> Any:
+        """What the reference returns for the inputs."""
+        key = (self.question.function, self.tested.name, self.draw.seed, self.draw.scale)
+        if key not in self.known:
+            self.known[key] = self.other(self.question.function, self.arguments)
+        return self.known[key]
+
+    def other(self, function: str, arguments: dict[str, Any]) -> Any:
+        """What any function of the reference returns."""
+        return Here(self.reference).call(function, arguments).value
 
     def code(self) -> str:
         """The call as a student can type it."""

@@ -5,7 +5,7 @@ Nothing but this shows that a grader sees what it should. The result is a kill m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .bank import wrong_answer
@@ -36,7 +36,7 @@ class Kill:
     @property
     def lost(self) -> list[str]:
         """The properties that cost points."""
-        return [each.property.name for each in self.result.properties if not each.passed]
+        return [each.tested.name for each in self.result.properties if not each.passed]
 
     @property
     def killed(self) -> bool:
@@ -46,7 +46,7 @@ class Kill:
     @property
     def named(self) -> bool:
         """Whether the feedback on that property says what it is."""
-        found = [each.feedback for each in self.result.properties if each.property.name == self.bug.loses]
+        found = [each.feedback for each in self.result.properties if each.tested.name == self.bug.loses]
         return any(feedback is not None and feedback.known == self.bug.says for feedback in found)
 
 
@@ -107,33 +107,40 @@ def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: Non
     found = Verification(assignment, stub, grader.grade(source, "solution"))
     for bug in assignment.bugs:
         report(f"{bug.function}, {bug.name}")
-        found.kills.append(kill(assignment, bug))
+        found.kills.append(kill(grader, bug))
     return found
 
 
-def kill(assignment: Assignment, bug: Bug) -> Kill:
+def kill(grader: Grader, bug: Bug) -> Kill:
     """Grade the question of a bug with the solution that has it."""
-    result = Result(bug.name, assignment)
-    question = assignment.question(bug.function)
-    Grader(assignment, SECRET).grade_question(question, wrong_answer(assignment, bug), result)
+    result = Result(bug.name, grader.assignment)
+    question = grader.assignment.question(bug.function)
+    grader.grade_question(question, wrong_answer(grader.assignment, bug), result)
     return Kill(bug, result.questions[0])
 
 
-def matrix_lines(found: Verification) -> Iterator[str]:
+def page(found: Verification) -> str:
     """The kill matrix in Markdown: a table for each question, a row for each bug, a column for each property."""
+    name, bugs = found.assignment.name, len(found.kills)
+    lines = [
+        f"# {name}: which property notices which wrong answer",
+        "",
+        f"Written by `minires course verify {name} --out FILE`. Of {found.assignment.points} points, the stub gets "
+        f"{found.stub.score} and the solution {found.solution.score}. Of {bugs} wrong answers, the property that is "
+        f"meant for each notices {found.killed} (bold), and the feedback names {found.named}.",
+        "",
+    ]
     for question in found.assignment.questions:
         kills = [each for each in found.kills if each.bug.function == question.function]
-        if kills:
-            yield from _table(question, kills)
+        lines += _table(question, kills) if kills else []
+    return "\n".join(lines).rstrip("\n")
 
 
-def _table(question: Question, kills: list[Kill]) -> Iterator[str]:
+def _table(question: Question, kills: list[Kill]) -> list[str]:
     names = [each.name for each in question.properties]
-    yield f"## {question.function}"
-    yield ""
-    yield f"| wrong answer | {' | '.join(names)} | named |"
-    yield f"|---|{':-:|' * (len(names) + 1)}"
+    lines = [f"## {question.function}", "", f"| wrong answer | {' | '.join(names)} | named |"]
+    lines.append(f"|---|{':-:|' * (len(names) + 1)}")
     for each in kills:
         marks = ["**x**" if name == each.bug.loses else "x" if name in each.lost else "" for name in names]
-        yield f"| {each.bug.name} | {' | '.join(marks)} | {'yes' if each.named else 'no'} |"
-    yield ""
+        lines.append(f"| {each.bug.name} | {' | '.join(marks)} | {'yes' if each.named else 'no'} |")
+    return [*lines, ""]

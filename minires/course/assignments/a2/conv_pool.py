@@ -1,8 +1,8 @@
 """A2: convolution and pooling, forward and backward, in plain NumPy.
 
-Every array is float64. Pictures are (N, C, H, W): batch, channels, height, width. A window is described by three pairs, each for
-(height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). It is put on the padded picture at every
-place that it fits; rows and columns that are left over at the end are dropped. So the output has
+Every array is float64. Pictures are (N, C, H, W): batch, channels, height, width. A window is described by three pairs,
+each for (height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). It is put on the padded picture at
+every place where it fits; rows and columns that are left over at the end are dropped. So the output has
 
     OH = (H + 2 * PH - KH) // SH + 1        OW = (W + 2 * PW - KW) // SW + 1
 
@@ -112,7 +112,7 @@ def max_pool_forward(x, kernel_size, stride, padding):
     """
     # Write: pad x, take its windows apart by channel, and return the maximum of each.
     ### BEGIN SOLUTION
-    n, c, h, w = x.shape
+    c = x.shape[1]
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
     padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=-np.inf)
     cols = im2col(padded, (kh, kw), (sh, sw), (0, 0))  # (N, OH, OW, C*KH*KW)
@@ -129,7 +129,7 @@ def max_pool_backward(dy, x, kernel_size, stride, padding):
     """
     # Write: find the winner of each window, and add dy there.
     ### BEGIN SOLUTION
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
     padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=-np.inf)
     cols = im2col(padded, (kh, kw), (sh, sw), (0, 0))  # (N, OH, OW, C*KH*KW)
@@ -149,7 +149,7 @@ def avg_pool_forward(x, kernel_size, stride, padding):
     """
     # Write: take the windows apart by channel, and return the mean of each.
     ### BEGIN SOLUTION
-    n, c, h, w = x.shape
+    c = x.shape[1]
     kh, kw = kernel_size
     cols = im2col(x, (kh, kw), stride, padding)  # (N, OH, OW, C*KH*KW)
     windows = cols.reshape(*cols.shape[:3], c, kh * kw)  # (N, OH, OW, C, KH*KW)
@@ -181,7 +181,7 @@ def global_avg_pool_backward(dy, x_shape):
     """The gradient of global_avg_pool_forward: dy is (N, C), the result has the shape x_shape (N, C, H, W)."""
     # Write: every pixel of a channel gets an equal share of the channel's dy.
     ### BEGIN SOLUTION
-    n, c, h, w = x_shape
+    _, _, h, w = x_shape
     share = dy / (h * w)
     return np.zeros(x_shape) + share[:, :, None, None]
     ### END SOLUTION

@@ -1,8 +1,8 @@
 """What the functions of A2 should return, straight from their definitions: one loop for each index, and no im2col.
 
-Slow, and so plain that it can be checked by reading. Expected values come from here; in later questions it also stands in
-for a student's own earlier functions, in a process without minires, so that it needs nothing but NumPy. A window may also
-be described by single numbers there: a student's own im2col may be kinder than the question asks.
+Slow, and so plain that it can be checked by reading. Expected values come from here. In later questions it also stands
+in for a student's own earlier functions, in a process without minires, so that it needs nothing but NumPy; and a window
+may be described by single numbers, since a student's own im2col may be kinder than the question asks.
 """
 
 from collections.abc import Iterator
@@ -67,9 +67,7 @@ def conv_forward(x: Array, weight: Array, bias: Array, stride: Any = 1, padding:
     return y + np.asarray(bias)[:, None, None]
 
 
-def conv_backward(
-    dy: Array, x: Array, weight: Array, stride: Any = 1, padding: Any = 0
-) -> tuple[Array, Array, Array]:
+def conv_backward(dy: Array, x: Array, weight: Array, stride: Any = 1, padding: Any = 0) -> tuple[Array, Array, Array]:
     dx, dweight = np.zeros(x.shape), np.zeros(weight.shape)
     for p, q, i, j, row, column in reads(x.shape, weight.shape[2:], stride, padding):
         for o in range(len(weight)):
