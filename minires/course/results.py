@@ -162,21 +162,24 @@ def _question(result: QuestionResult) -> dict[str, Any]:
 
 def question_lines(result: QuestionResult) -> list[str]:
     """What a student reads about a question: each property, why it fails, and how many hidden tests passed."""
-    if common := result.common_feedback():
-        lines = ["FAIL  all properties", *(f"          {line}" for line in common.lines())]
-    else:
-        lines = [line for each in result.properties for line in _property_lines(each)]
+    lines: list[str] = []
+    common, shown = result.common_feedback(), set()
+    for each in result.properties if common is None else ():
+        title = f"{each.tested.name}, {each.score} of {each.tested.points}: {each.tested.says}"
+        lines.append(f"{'ok  ' if each.passed else 'FAIL'}  {title}")
+        if not each.passed:
+            reason = each.feedback.lines() if each.feedback else [HIDDEN_FAILED]
+            lines += _indented(["For the reason above."] if tuple(reason) in shown else reason)
+            shown.add(tuple(reason))
+    if common:
+        lines += ["FAIL  all properties", *_indented(common.lines())]
     if result.hidden:
         lines.append("hidden: {}/{} passed".format(*result.hidden))
     return lines
 
 
-def _property_lines(result: PropertyResult) -> list[str]:
-    title = f"{result.tested.name}, {result.score} of {result.tested.points}: {result.tested.says}"
-    if result.passed:
-        return [f"ok    {title}"]
-    reason = result.feedback.lines() if result.feedback else [HIDDEN_FAILED]
-    return [f"FAIL  {title}", *(f"          {line}" for line in reason)]
+def _indented(lines: list[str]) -> list[str]:
+    return [f"      {line}" for line in lines]
 
 
 HIDDEN_FAILED = (

@@ -38,9 +38,9 @@ class Limits:
     Attributes
     ----------
     seconds : float
-        For one call, on the clock.
+        For one call, and for what the file does when it is read, on the clock.
     start_seconds : float
-        Until Python and NumPy are there, on the clock, and then again for what the file does when it is read.
+        Until Python and NumPy are there, on the clock.
     cpu_seconds, memory, file_size : int
         For the process, in seconds and bytes; where the system has such limits (not on Windows).
     reply : int
@@ -194,7 +194,7 @@ class Child:
         self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
         numpy_folder = str(Path(np.__file__).parent.parent)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", child.__file__, numpy_folder],
+            [sys.executable, "-I", "-S", "-B", "-u", child.__file__, numpy_folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if self.show_output else subprocess.DEVNULL,
@@ -207,7 +207,7 @@ class Child:
         threading.Thread(target=self._talk, args=(self._process, self._requests, self._replies), daemon=True).start()
         self._exchange({"limits": self.limits.of_the_system()}, self.limits.start_seconds)
         request = {"source": self.source, "file": self.file, "given": self.given}
-        self._exchange(request, self.limits.start_seconds)
+        self._exchange(request, self.limits.seconds)
 
     def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send a request and wait for its reply, answering what the child asks in between."""
@@ -219,7 +219,7 @@ class Child:
             except queue.Empty:
                 self.close()
                 raise CallError(
-                    "time", f"did not end within {seconds:g} seconds: is there a loop without end?"
+                    "time", f"did not end within {seconds:g} seconds (is there a loop without end?)"
                 ) from None
             if reply is None:
                 raise self._broken_off()
