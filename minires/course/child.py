@@ -197,7 +197,7 @@ class Session:
     def call(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """What a function returns, and its arguments as they are after it."""
         if not callable(self.names.get(function)):
-            return {"raised": {"type": "NameError", "text": f"there is no function {function}", "line": None}}
+            return {"missing": function}
         returned = self.names[function](**arguments)
         return {"returned": returned, "arguments": arguments}
 

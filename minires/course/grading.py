@@ -175,9 +175,11 @@ class Grader:
 
 def _feedback(trial: Trial, mismatch: MismatchError, source: str) -> Feedback:
     error = mismatch.error
+    sentence, pattern = mismatch.difference
     if error and error.text.startswith("raises NotImplementedError"):
         return Feedback(f"{trial.question.function} is not written yet.")
-    sentence, pattern = mismatch.difference
+    if error and error.kind == "missing":
+        return Feedback(sentence)
     return Feedback(sentence + (_at_line(error, source) if error else ""), pattern, trial.code())
 
 

@@ -72,11 +72,10 @@ class QuestionResult:
         return (sum(ran), len(ran)) if ran else None
 
     def common_feedback(self) -> Feedback | None:
-        """The one reason for which every property fails, if it is one, such as that nothing is written yet."""
-        reasons = {each.feedback.sentence for each in self.properties if each.feedback and not each.public}
-        if len(reasons) == 1 and len(self.properties) > 1 and not any(each.public for each in self.properties):
-            return self.properties[0].feedback
-        return None
+        """The one reason for which nothing could be tried, such as that nothing is written yet; or None."""
+        first = self.properties[0].feedback
+        alike = all(each.feedback == first for each in self.properties)
+        return first if first and not first.code and alike else None
 
 
 @dataclass

@@ -71,8 +71,9 @@ class CallError(Exception):
 
     Attributes
     ----------
-    kind : {"raised", "time", "ended"}
-        The code raised an exception, took too long, or its process ended or broke off the conversation.
+    kind : {"missing", "raised", "time", "ended"}
+        There is no such function, it raised an exception or took too long, or its process ended or broke off the
+        conversation.
     text : str
         The end of the sentence that begins with the function's name.
     line : int or None
@@ -165,6 +166,8 @@ class Child:
         if self._process is None:
             self._start()
         reply = self._exchange({"function": function, "arguments": arguments}, self.limits.seconds)
+        if "missing" in reply:
+            raise CallError("missing", f"is missing: {self.file} does not define it")
         if not isinstance(reply.get("arguments"), dict) or "returned" not in reply:
             raise self._broken_off()
         return Returned(reply["returned"], reply["arguments"])

@@ -4,7 +4,6 @@ Each piece of code here stands in `double`, which is worth 5 points; `total`, wo
 """
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -136,21 +135,40 @@ def test_a_file_that_cannot_be_read_gets_nothing_but_the_reason(grade, what, say
         assert all(each.common_feedback().sentence == says for each in result.questions)
 
 
+TOTAL_ASKS = "import numpy as np\n\n\ndef double(x):\n    return 2 * x\n\n\ndef total(x):\n    return "
+
+
 @posix
-def test_a_question_to_the_grader_cannot_cost_it_its_memory(grade):
-    source = "import numpy as np\n\n\ndef double(x):\n    return 2 * x\n\n\ndef total(x):\n    return double(np.zeros(2**27))\n"
-    result = grade(source)
+@pytest.mark.parametrize(
+    ("asks", "says"),
+    {
+        "double(np.zeros(2**27))": "MemoryError",  # the question alone is too large
+        "double('x' * 5)": "should return sums and largest, but it returns one value",
+        "double(x, x, x)": "double cannot be called like that: too many positional arguments",
+        "double(y=x)": "double cannot be called like that",
+        "__import__('__main__').Session.asking": "should return sums and largest, but it returns a function",
+    }.items(),
+)
+def test_a_question_to_the_grader_costs_the_one_who_asks(grade, asks, says):
+    result = grade(TOTAL_ASKS + asks)
     assert [each.score for each in result.questions] == [5, 0]
-    other = source.replace("double(np.zeros(2**27))", "double(x, x, x)")
-    assert "takes" in grade(other).questions[1].properties[0].feedback.sentence or True
+    assert says in result.questions[1].properties[0].feedback.sentence
 
 
 @posix
-def test_a_process_that_is_left_behind_is_ended(grade, tmp_path):
-    source = f"import threading, time\n\n\ndef double(x):\n    threading.Thread(target=time.sleep, args=(99,)).start()\n    return 2 * x\n{HONEST}"
-    start = time.monotonic()
-    grade(source)
-    assert time.monotonic() - start < 60
+def test_only_functions_of_earlier_questions_are_answered(grade):
+    """The conversation can be found by those who look for it, but not talked into more than it is for."""
+    find = "import gc, sys\n    session = sys._getframe(1).f_locals['self']\n    return session.asking('total')(x)"
+    result = grade(f"{TOTAL_ASKS[: TOTAL_ASKS.index('    return 2')]}    return 2 * x\n\n\ndef total(x):\n    {find}")
+    assert [each.score for each in result.questions] == [5, 0]
+
+
+@posix
+def test_no_thread_and_no_process_can_be_left_behind(grade):
+    start = "threading.Thread(target=time.sleep, args=(99,)).start()"
+    result = grade(f"import threading, time\n\n\ndef double(x):\n    {start}\n    return 2 * x\n{HONEST}")
+    assert [each.score for each in result.questions] == [0, 5]
+    assert "can't start new thread" in result.questions[0].properties[0].feedback.sentence
 
 
 @posix
