@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ArgumentError, RunError
+from ..errors import ArgumentError, CourseError
+from .numbers import count
 from .output import counted, make_console, print_table, printable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def start(name: Name) -> None:
 
     content = assignment(name)
     folder = write_student_folder(content, content.name)
-    print(f"{folder}: {content.title}, {content.points} points. README.md there says how to go on. In short:")
+    print(f"{folder}: {content.title}, {content.points} points. README.md in it says how to go on. In short:")
     print(f"  cd {folder}")
     print(f"  write a function in {content.file}")
     print(f"  minires course check {content.questions[0].function}")
@@ -49,9 +50,9 @@ def start(name: Name) -> None:
 @course.command()
 def check(
     function: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="FUNCTION", help="The function to check; by default all of them.", show_default=False),
-    ] = "",
+    ] = None,
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="Where the file is.")] = ".",
 ) -> None:
     """Run the public tests on the file in this folder. The exit status is 1 if one of them fails."""
@@ -63,57 +64,59 @@ def check(
     source = read_submission(folder, content.file)
     with make_console().status(f"checking {content.file}"):
         result = Grader(content, show_output=True).grade(source, functions=functions)
-    print_questions(result)
+    _print_questions(result)
     points = sum(each.question.points for each in result.questions)
     if result.score < points:
-        raise RunError(f"course: {result.score} of {points} points in the public tests.")
-    print(f"{result.score} of {points} points in the public tests. The hidden ones try the same with other numbers.")
+        raise CourseError(f"course: {result.score} of {points} points in the public tests.")
+    print(f"{result.score} of {points} points in the public tests; the hidden ones try the same with other numbers")
 
 
 @course.command()
 def grade(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A submission, or a folder with a folder for each.")],
     assignment: Annotated[
-        str, typer.Option(metavar="NAME", help="By default what the names of the files say.", show_default=False)
-    ] = "",
+        str | None, typer.Option(metavar="NAME", help="Which one.", show_default="by the names of the files")
+    ] = None,
     secret: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="FILE",
-            help="What the numbers of the hidden tests are drawn from; else new ones.",
-            show_default=False,
+            metavar="FILE", help="Holds what the hidden tests are drawn from.", show_default="a new one each time"
         ),
-    ] = "",
+    ] = None,
     json: Annotated[
-        str,
-        typer.Option(metavar="PATH", help="Results: a file, or the folder for those of a class.", show_default=False),
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Write the results: to this file, or for a class to this folder.", show_default=False
+        ),
+    ] = None,
     gradescope: Annotated[
-        str, typer.Option(metavar="FILE", help="Gradescope's results.json, of one submission.", show_default=False)
-    ] = "",
+        str | None,
+        typer.Option(metavar="FILE", help="Write the results.json of one submission.", show_default=False),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", help="Submissions at a time; 0 for one on each core.", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(metavar="N", parser=count, help="Submissions at a time.", show_default="one for each core"),
+    ] = None,
 ) -> None:
     """Grade submissions by public and hidden tests.
 
-    For one submission, its questions are shown, and the exit status is 1 if it lost points; for a class, a table and a
-    histogram. Results are written after each test.
+    For one submission, its questions are shown, and the exit status is 1 if it lost points. For a class there are a
+    table and a histogram. Results are written after each test.
     """
     from ..course.content import assignment as assignment_named
     from ..course.grading import Grader
     from ..course.submissions import assignment_of, submissions_in
 
     content = assignment_named(assignment) if assignment else assignment_of(folder)
-    grader = Grader(content, read_secret(secret) if secret else secrets.token_hex(16))
+    grader = Grader(content, _read_secret(secret) if secret else secrets.token_hex(16))
     folders = [Path(folder)] if gradescope else submissions_in(folder, content.file)
-    if len(folders) > 1 or folders[0] != Path(folder):
-        _grade_class(grader, folders, json, workers)
-    else:
+    if folders == [Path(folder)]:
         _grade_one(grader, folders[0], json, gradescope)
+    else:
+        _grade_class(grader, folders, json, workers)
 
 
-def _grade_one(grader: Grader, folder: Path, json: str, gradescope: str) -> None:
+def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str | None) -> None:
     from ..course.classroom import grade_submission, write_gradescope, write_json
 
     def keep(result: Result) -> None:
@@ -124,37 +127,30 @@ def _grade_one(grader: Grader, folder: Path, json: str, gradescope: str) -> None
 
     with make_console().status(f"grading {printable(str(folder))}"):
         result = grade_submission(grader, folder, keep)
-    print_questions(result)
+    _print_questions(result)
     total = f"{result.score} of {result.assignment.points} points"
     if result.score < result.assignment.points:
-        raise RunError(f"course: {total}. {result.problem}".rstrip())
+        raise CourseError(f"course: {total}.")
     print(total)
 
 
-def _grade_class(grader: Grader, folders: list[Path], json: str, workers: int) -> None:
-    from ..course.classroom import grade_class, histogram
+def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers: int | None) -> None:
+    from ..course.classroom import grade_class, histogram, summary_rows
     from ..threads import usable_cores
 
     out = Path(json) if json else None
     if out:
         out.mkdir(parents=True, exist_ok=True)
-    with make_console().status("") as status:
-        done: list[Result] = []
+    done: list[Result] = []
+    with make_console().status("grading") as status:
 
         def tell(result: Result) -> None:
             done.append(result)
             status.update(f"{len(done)} of {counted(len(folders), 'submission')} graded")
 
         results = grade_class(grader, folders, out, workers or usable_cores(), tell)
-    functions = [question.function for question in grader.assignment.questions]
-    rows = []
-    for result in results:
-        scores = {each.question.function: str(each.score) for each in result.questions}
-        problem = printable(result.problem)
-        rows.append(
-            [printable(result.submission), str(result.score), *(scores.get(name, "0") for name in functions), problem]
-        )
-    print_table(["submission", ">points", *(f">{name}" for name in functions), ""], rows)
+    (_, *columns, _), *rows = summary_rows(results)
+    print_table(["submission", *(f">{column}" for column in columns), ""], [list(map(printable, row)) for row in rows])
     print()
     print("\n".join(histogram([result.score for result in results], grader.assignment.points)))
     mean = sum(result.score for result in results) / len(results)
@@ -177,8 +173,12 @@ def release(
 
 @course.command()
 def verify(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="By default all assignments.", show_default=False)] = "",
-    out: Annotated[str, typer.Option(metavar="FILE", help="Also write the kill matrix.", show_default=False)] = "",
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="By default all assignments.", show_default=False)
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write what is printed.", show_default=False)
+    ] = None,
 ) -> None:
     """Grade the stub, the solution and every wrong answer of the bank, and print which property notices which.
 
@@ -189,22 +189,22 @@ def verify(
     from ..course.verify import page
     from ..course.verify import verify as verify_assignment
 
-    faults = []
-    for content in [assignment(name)] if name else list(assignments().values()):
+    pages, faults = [], []
+    for content in [assignment(name)] if name else assignments().values():
         with make_console().status("") as status:
             found = verify_assignment(content, status.update)
-        text = page(found)
-        print(text)
-        if out:
-            write(Path(out), text)
+        pages.append(page(found))
         faults += found.faults()
+        print(pages[-1])
+    if out:
+        write(Path(out), "\n\n".join(pages))
     for fault in faults:
         print(fault)
     if faults:
-        raise RunError(f"course: {counted(len(faults), 'fault')} in what should be handed out.")
+        raise CourseError(f"course: {counted(len(faults), 'fault')} in what should be handed out.")
 
 
-def read_secret(file: str) -> str:
+def _read_secret(file: str) -> str:
     """The secret in a file. On the command line, every process of the machine could read it."""
     secret = Path(file).read_text(encoding="utf-8").strip()
     if not secret:
@@ -212,10 +212,13 @@ def read_secret(file: str) -> str:
     return secret
 
 
-def print_questions(result: Result) -> None:
+def _print_questions(result: Result) -> None:
     """Each question with its properties, and the feedback where one fails."""
     from ..course.results import question_lines
 
+    if result.problem:
+        print(f"FAIL  {printable(result.problem)}\n")
+        return
     for each in result.questions:
         print(f"{each.question.function}: {each.score} of {each.question.points} points")
         for line in question_lines(each):

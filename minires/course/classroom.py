@@ -75,7 +75,7 @@ def grade_class(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(grade, folders))
     if out:
-        write(out / "summary.csv", summary_csv(results).rstrip("\n"))
+        write(out / "summary.csv", summary_csv(results))
     return results
 
 
@@ -99,17 +99,24 @@ def write(path: Path, text: str) -> None:
         raise DataError(f"course: {path} cannot be written: {error.strerror or error}.") from error
 
 
-def summary_csv(results: Sequence[Result]) -> str:
-    """A row for each submission: its score, and that of each question."""
+def summary_rows(results: Sequence[Result]) -> list[list[str]]:
+    """The names of the columns, and a row for each submission: its points, in all and for each question."""
     functions = [question.function for question in results[0].assignment.questions]
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(["submission", "score", *functions, "problem"])
+    rows = [["submission", "points", *functions, "problem"]]
     for result in results:
-        scores = {each.question.function: each.score for each in result.questions}
-        name = result.submission if result.submission[0] not in "=+-@" else f"'{result.submission}"  # no formula
-        writer.writerow([name, result.score, *(scores.get(function, 0) for function in functions), result.problem])
-    return file.getvalue()
+        scores = {each.question.function: str(each.score) for each in result.questions}
+        points = [scores.get(function, "0") for function in functions]
+        rows.append([result.submission, str(result.score), *points, result.problem])
+    return rows
+
+
+def summary_csv(results: Sequence[Result]) -> str:
+    """The rows as a file for spreadsheets, in which no name of a folder is taken for a formula."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for row in summary_rows(results):
+        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in row])
+    return file.getvalue().rstrip("\n")
 
 
 def histogram(scores: Sequence[int], most: int) -> list[str]:

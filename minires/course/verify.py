@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..errors import listed
 from .bank import wrong_answer
 from .content import Assignment, Bug, Question
 from .grading import Grader
@@ -78,11 +79,12 @@ class Verification:
             feedback = question.common_feedback()
             if feedback is None or "is not written yet" not in feedback.sentence:
                 faults.append(f"The stub of {question.question.function} is not told that it is not written yet.")
-        faults += [
-            f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not notice it (but {kill.lost})."
-            for kill in self.kills
-            if not kill.killed
-        ]
+        for kill in self.kills:
+            if not kill.killed:
+                who = f"only {listed(kill.lost)}" if kill.lost else "no property"
+                faults.append(
+                    f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not notice it; {who} does."
+                )
         return faults
 
     @property
