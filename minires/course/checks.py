@@ -103,7 +103,7 @@ def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> 
             found = difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
             raise MismatchError(
                 Difference(
-                    f"the sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * {name}"
+                    f"The sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * {name}"
                     f"({argument}) is {right:.6g}: they must be the same for every {other} and {argument}.",
                     found.sentence if found else "",
                 )

@@ -1,6 +1,8 @@
 """A2: its reference is right, its solution gets 100 points, its stub 0, and every wrong answer loses what it should."""
 
 import re
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +13,29 @@ from minires.course.content import assignment
 from minires.course.grading import Grader
 from minires.course.marks import student_version
 from minires.course.results import Result, question_lines
-from minires.course.verify import kill
+from minires.course.verify import SECRET, Verification, kill, page
 
 A2 = assignment("A2")
 SOURCE = A2.read(A2.file)
-GRADER = Grader(A2, "tests")  # shared, since it remembers expected values
+GRADER = Grader(A2, SECRET)  # shared, since it remembers expected values
+DOCS = Path(__file__).parent.parent.parent / "docs"
 BUGS = pytest.mark.parametrize("bug", A2.bugs, ids=lambda bug: f"{bug.function}: {bug.name}")
+
+
+@cache
+def kill_of(bug):
+    return kill(GRADER, bug)
+
+
+@cache
+def graded(what):
+    """As a submission."""
+    return GRADER.grade({"solution": SOURCE, "stub": student_version(SOURCE)}[what])
 
 
 @BUGS
 def test_the_property_that_is_meant_for_a_bug_notices_it_and_names_it(bug):
-    found = kill(GRADER, bug)
+    found = kill_of(bug)
     (meant,) = (each for each in found.result.properties if each.tested.name == bug.loses)
     assert not meant.public and not meant.hidden, "the public test and the hidden one"
     assert found.killed and found.named
@@ -46,7 +60,7 @@ def test_the_solution_gets_every_point_with_any_secret():
 
 
 def test_as_submissions_the_solution_gets_100_and_the_stub_0_with_a_clear_message():
-    right, nothing = GRADER.grade(SOURCE), GRADER.grade(student_version(SOURCE))
+    right, nothing = graded("solution"), graded("stub")
     assert (right.score, nothing.score) == (100, 0)
     for question in nothing.questions:
         assert question_lines(question)[1] == f"      {question.question.function} is not written yet."
@@ -203,3 +217,30 @@ def test_the_references_global_pooling(rng, x):
 def test_the_readme_of_the_student_tells_the_points():
     for question in A2.questions:
         assert f"| `{question.function}` | {question.points} | {question.title} |" in A2.read("README.md")
+
+
+# --- pages
+
+
+def test_the_page_of_wrong_answers_is_what_verify_writes():
+    """Written again with `minires course verify A2 --out docs/a2_kill_matrix.md`."""
+    found = Verification(A2, graded("stub"), graded("solution"), [kill_of(bug) for bug in A2.bugs])
+    assert found.faults() == []
+    assert (DOCS / "a2_kill_matrix.md").read_text(encoding="utf-8") == page(found) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "bug"),
+    [
+        ("README.md", "col2im: overlaps overwritten: overlap"),
+        ("docs/course_students.md", "im2col: padding repeats the edge: padding"),
+    ],
+)
+def test_the_feedback_that_pages_show_is_what_students_get(file, bug):
+    function, name, loses = bug.split(": ")
+    (kill,) = (kill_of(bug) for bug in A2.bugs if (bug.function, bug.name) == (function, name))
+    lines = question_lines(kill.result)
+    start = next(k for k, line in enumerate(lines) if line.startswith(f"FAIL  {loses},"))
+    end = next(k for k, line in enumerate(lines) if k > start and not line.startswith("  "))
+    shown = "\n".join(f"  {line}" for line in lines[start:end])
+    assert shown in (DOCS.parent / file).read_text(encoding="utf-8")

@@ -116,7 +116,7 @@ def max_pool_forward(draw: Draw, **options: Any) -> dict[str, Any]:
 
 
 def below_zero(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, STRIDES, POOL_PADDINGS)
+    g = geometry(draw, paddings=POOL_PADDINGS)
     return {"x": draw.negative(*g.picture), **g.window}
 
 
@@ -126,7 +126,7 @@ def max_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
 
 
 def below_zero_backward(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, STRIDES, POOL_PADDINGS)
+    g = geometry(draw, paddings=POOL_PADDINGS)
     return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.picture), **g.window}
 
 
@@ -173,10 +173,10 @@ def variance(trial: Trial) -> None:
     found, right = weight.var(), 2 / math.prod(shape[1:])
     if not abs(found / right - 1) < 5 * (2 / weight.size) ** 0.5:
         factor = f"It is {found / right:.3g} times what is due." if np.isfinite(found) else ""
-        sentence = f"the variance of weights of shape {shape} is {found:.4g}, but 2 / fan_in is {right:.4g}."
+        sentence = f"The variance of weights of shape {shape} is {found:.4g}, but 2 / fan_in is {right:.4g}."
         raise MismatchError(Difference(sentence, factor))
     if not abs(weight.mean()) < 5 * (right / weight.size) ** 0.5:
-        raise MismatchError(Difference(f"the mean of the weights is {weight.mean():.3g}, but should be near 0."))
+        raise MismatchError(Difference(f"The mean of the weights is {weight.mean():.3g}, but should be near 0."))
 
 
 def seeded(trial: Trial) -> None:
@@ -184,9 +184,9 @@ def seeded(trial: Trial) -> None:
     variance(trial)
     first = numbers(trial)
     if not same(first, numbers(trial)):
-        raise MismatchError(Difference("the same seed gives other numbers when it is called again."))
+        raise MismatchError(Difference("The same seed gives other numbers when it is called again."))
     if same(first, numbers(trial, seed=trial.inputs["seed"] + 1)):
-        raise MismatchError(Difference("another seed gives the same numbers."))
+        raise MismatchError(Difference("Another seed gives the same numbers."))
 
 
 CLEAN = "The arguments are not changed, and a second call returns the same."
@@ -200,7 +200,7 @@ QUESTIONS = [
                 "shape",
                 2,
                 "cols is (N, OH, OW, C*KH*KW), also where windows do not reach the last rows and columns.",
-                lambda draw: im2col(draw, strides=STRIDES, paddings=PADDINGS, leftover=False),
+                lambda draw: im2col(draw, strides=STRIDES, paddings=PADDINGS),
                 has_shape(),
             ),
             Property("windows", 4, "Each row holds a window, in the order C, KH, KW.", im2col, equals()),
@@ -215,7 +215,7 @@ QUESTIONS = [
                 "padding",
                 3,
                 "PH rows of zeros lie above and below each picture, PW columns on its left and right.",
-                lambda draw: im2col(draw, strides=STRIDES, paddings=PADDINGS),
+                lambda draw: im2col(draw, paddings=PADDINGS),
                 equals(),
             ),
             Property("batch of one", 1, "It works for one picture.", lambda draw: im2col(draw, batch=1), equals()),
@@ -246,7 +246,7 @@ QUESTIONS = [
                 "padding",
                 3,
                 "What came from the padding is cut off on all sides.",
-                lambda draw: col2im(draw, strides=STRIDES, paddings=PADDINGS),
+                lambda draw: col2im(draw, paddings=PADDINGS),
                 equals(),
             ),
             Property(
@@ -283,7 +283,7 @@ QUESTIONS = [
                 "padding",
                 2,
                 "PH rows and PW columns of zeros lie around each picture.",
-                lambda draw: conv_forward(draw, strides=STRIDES, paddings=PADDINGS),
+                lambda draw: conv_forward(draw, paddings=PADDINGS),
                 equals(),
             ),
             Property(
@@ -400,7 +400,7 @@ QUESTIONS = [
                 "padding",
                 2,
                 "The zeros of the padding count: every window is divided by KH*KW.",
-                lambda draw: max_pool_forward(draw, strides=STRIDES, paddings=POOL_PADDINGS),
+                lambda draw: max_pool_forward(draw, paddings=POOL_PADDINGS),
                 equals(),
             ),
             Property("clean", 1, CLEAN, max_pool_forward, clean()),
