@@ -14,6 +14,7 @@ from .child import Other
 from .comparison import ABSOLUTE, RELATIVE, Difference, difference, same
 from .trial import MismatchError, Trial
 
+Array = np.ndarray[Any, Any]
 Check = Callable[[Trial], None]
 
 
@@ -49,14 +50,19 @@ def equals(output: str | None = None) -> Check:
     return check
 
 
+def shaped(trial: Trial, value: Any) -> Array:
+    """What was returned, if it is an array of the reference's shape, whatever its numbers. Raises MismatchError."""
+    (value,) = outputs_of(trial, value)
+    if not isinstance(value, np.ndarray) or value.shape != trial.expected().shape:
+        compare(trial, value)
+    return np.asarray(value)
+
+
 def has_shape() -> Check:
-    """The result has the shape of the reference's, whatever its numbers."""
+    """The result has the shape of the reference's."""
 
     def check(trial: Trial) -> None:
-        (got,) = outputs_of(trial, trial.call().value)
-        found = difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
-        if found and (not isinstance(got, np.ndarray) or got.shape != trial.expected().shape):
-            raise MismatchError(found)
+        shaped(trial, trial.call().value)
 
     return check
 
@@ -92,9 +98,7 @@ def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> 
 
     def check(trial: Trial) -> None:
         y, x = trial.inputs[argument], trial.inputs["_x"]
-        got = trial.call().value
-        if not isinstance(got, np.ndarray) or got.shape != x.shape:
-            compare(trial, got)
+        got = shaped(trial, trial.call().value)
         fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
         left = float(np.sum(fx * y))
         right = float(np.sum(x * got))

@@ -25,15 +25,16 @@ import numpy as np
 # What a student's file may want to import, read before the process gives up the right to read it.
 PRELOADED = (
     *("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time", "typing"),
-    *("string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
+    *("signal", "string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
 )
 # Everything that Python reports under these names is refused (https://docs.python.org/3/library/audit_events.html).
-REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "winreg"}
+REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "sqlite3"}
 HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
 OPENING = {"open", "os.listdir", "os.scandir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 NUMBERS = "biuf"
 LONGEST_TEXT = 400
+MOST_LEVELS = 16  # of sequences in sequences
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -64,18 +65,20 @@ def pack(message: dict[str, Any]) -> bytes:
 def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
     """The message again, from the members of its npz file. Sequences come back as tuples."""
 
-    def decode(tree: Any) -> Any:
+    def decode(tree: Any, levels: int) -> Any:
+        if levels == 0:
+            raise ValueError("nested too deeply")
         if not isinstance(tree, dict):
             return tree
         if "array" in tree:
             return arrays[tree["array"]]
         if "items" in tree:
-            return tuple(decode(item) for item in tree["items"])
+            return tuple(decode(item, levels - 1) for item in tree["items"])
         if "entries" in tree:
-            return {key: decode(item) for key, item in tree["entries"].items()}
+            return {key: decode(item, levels - 1) for key, item in tree["entries"].items()}
         return Other(tree["other"])
 
-    return decode(json.loads(arrays["meta"].tobytes()))
+    return decode(json.loads(arrays["meta"].tobytes()), MOST_LEVELS)
 
 
 class Other(str):
@@ -150,9 +153,15 @@ def close_doors() -> None:
                 writes = event == "open" and bool(arguments[2] & WRITING)
                 if not allowed(as_text(path), writes):
                     raise PermissionError(f"a submission may not open {as_text(path)}")
+        elif event == "import":
+            path = arguments[1]  # of machine code; other modules are opened like files
+            if path is not None and not str.startswith(as_text(path), (numpy, *libraries)):
+                raise PermissionError(f"a submission may not import {as_text(path)}")
         elif event.partition(".")[0] in REFUSED and event not in HARMLESS:
             raise PermissionError(f"a submission may not use {event}")
 
+    for module in ("signal", "_signal"):
+        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # which Python does not report
     sys.addaudithook(hook)
 
 

@@ -67,7 +67,11 @@ def grade_class(
             if out:
                 write_json(out / f"{result.submission}.json", result)
 
-        result = grade_submission(grader, folder, keep)
+        try:
+            result = grade_submission(grader, folder, keep)
+        except Exception as error:  # a flaw of the grader, which must not cost the others theirs
+            why = f"The grader failed, {type(error).__name__}: {error}"
+            result = Result(folder.resolve().name, grader.assignment, problem=why)
         with lock:
             report(result)
         return result

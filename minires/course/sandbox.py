@@ -7,6 +7,7 @@ Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` 
 from __future__ import annotations
 
 import copy
+import math
 import os
 import queue
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +30,7 @@ from . import child
 
 Array = np.ndarray[Any, Any]
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # of the environment
+LONGEST_META = 1 << 20  # bytes of a reply that are not arrays
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -99,10 +102,6 @@ class Runner(Protocol):
         """Call a function by name. Raises CallError."""
         ...
 
-    def close(self) -> None:
-        """End it."""
-        ...
-
 
 class Here:
     """A module of trusted functions in this process, with the interface of a :class:`Child`."""
@@ -118,9 +117,6 @@ class Here:
                 return Returned(copy.deepcopy(getattr(self.module, function)(**given)), given)
         except Exception as error:
             raise CallError("raised", _raised(type(error).__name__, str(error)), None) from error
-
-    def close(self) -> None:
-        """There is nothing to end."""
 
 
 class Child:
@@ -183,12 +179,9 @@ class Child:
         if process is None:
             return
         if os.name == "posix":
-            try:
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, 9)  # its own session: see `start_new_session`
-            except (ProcessLookupError, PermissionError):
-                process.kill()
-        else:
-            process.kill()
+        process.kill()
         process.wait()
         self._requests.put(None)
         self._folder.cleanup()
@@ -267,7 +260,7 @@ class Child:
         """In a thread of its own: carry requests and replies, so that nobody else waits for a pipe."""
         stdin: Any = process.stdin
         stdout: Any = process.stdout
-        with stdin, stdout:
+        with suppress(OSError), stdin, stdout:  # closing writes what is left, to a process that may be gone
             while (request := requests.get()) is not None:
                 try:
                     child.send(stdin, child.pack(request))
@@ -282,8 +275,9 @@ class Child:
         if length > self.limits.reply:
             raise ValueError("too long")
         entries = read_directory(BytesIO(_exactly(stream, length)))
-        if sum(int(np.prod(entry.shape, dtype=float)) * entry.dtype.itemsize for entry in entries.values()) > length:
-            raise ValueError("compressed")
+        sizes = {name: math.prod(entry.shape) * entry.dtype.itemsize for name, entry in entries.items()}
+        if sum(sizes.values()) > length or sizes.get("meta", 0) > LONGEST_META:
+            raise ValueError("compressed, or no results")
         message = child.unpack({name: entry.read() for name, entry in entries.items()})
         if not isinstance(message, dict):
             raise ValueError("no message")

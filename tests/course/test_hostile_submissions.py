@@ -53,6 +53,12 @@ IN_THE_FUNCTION = {
     "the grader's memory": "import os; open(f'/proc/{os.getppid()}/environ').read(); return x + x",
     "the grader's command": "import os; open(f'/proc/{os.getppid()}/cmdline').read(); return x + x",
     "the grader is killed": "import os; os.kill(os.getppid(), 9); return x + x",
+    "the grader is killed by another way": "import os, signal; "
+    "signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9); return x + x",
+    "machine code": "open('m.so', 'wb').write(b'code'); import sys; sys.path.insert(0, '.'); import m; return x + x",
+    "a deeply nested answer": "y = 2 * x\n    for _ in range(400): y = [y]\n    return y",
+    "a long answer without arrays": "return [1] * 10**6",
+    "a database": "import sqlite3; sqlite3.connect(RESULT); return x + x",
     "the network": "import socket; socket.socket(); return x + x",
     "C code": "import ctypes; ctypes.CDLL(None); return x + x",
     "a forged result": "open(RESULT, 'w').write('100'); return x + x",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...checks import adjoint, clean, equals, has_shape, outputs_of
+from ...checks import adjoint, clean, equals, has_shape, shaped
 from ...comparison import Difference, same
 from ...content import Property, Question
 from ...draw import Array, Draw
@@ -161,9 +161,7 @@ def weight_shape(draw: Draw) -> dict[str, Any]:
 
 def numbers(trial: Trial, **changed: Any) -> Array:
     """The weights that are returned. Raises MismatchError if they have not even the right shape."""
-    (weight,) = outputs_of(trial, trial.call(**changed).value)
-    has_shape()(trial)
-    return np.asarray(weight, dtype=float)
+    return shaped(trial, trial.call(**changed).value).astype(float)
 
 
 def variance(trial: Trial) -> None:
