@@ -85,6 +85,10 @@ class Verification:
                 faults.append(
                     f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not notice it; {who} does."
                 )
+        for question in self.assignment.questions:
+            noticed = {name for kill in self.kills if kill.bug.function == question.function for name in kill.lost}
+            idle = [each.name for each in question.properties if each.name not in noticed]
+            faults += [f"{question.function}: '{name}' notices no wrong answer of the bank." for name in idle]
         return faults
 
     @property

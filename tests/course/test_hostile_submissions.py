@@ -4,6 +4,7 @@ Each piece of code here stands in `double`, which is worth 5 points; `total`, wo
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ def test_only_functions_of_earlier_questions_are_answered(grade):
     assert [each.score for each in result.questions] == [5, 0]
 
 
-@posix
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are processes on Linux only")
 def test_no_thread_and_no_process_can_be_left_behind(grade):
     start = "threading.Thread(target=time.sleep, args=(99,)).start()"
     result = grade(f"import threading, time\n\n\ndef double(x):\n    {start}\n    return 2 * x\n{HONEST}")
