@@ -62,6 +62,10 @@ class StoppedError(MiniresError, RuntimeError):
     """A training run that was asked to stop: it is saved, and can be resumed."""
 
 
+class CourseError(MiniresError, AssertionError):
+    """A submission that lost points, or an assignment that is not fit to be handed out."""
+
+
 def sizes(shape: Iterable[int]) -> str:
     """A shape as the messages write it.
 

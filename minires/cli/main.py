@@ -14,6 +14,7 @@ from typer.main import get_command
 from ..version import __version__
 from .bench import bench
 from .compare import compare
+from .course import course
 from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
@@ -35,6 +36,7 @@ for command in (train, compare, evaluate, predict, export, gradcheck, bench, doc
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(explain, name="explain")
+app.add_typer(course, name="course")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,226 @@
+"""``minires course``: assignments for a class, from handing them out to grading."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ArgumentError, CourseError
+from .numbers import count
+from .output import counted, make_console, print_table, printable
+
+if TYPE_CHECKING:
+    from ..course.grading import Grader
+    from ..course.results import Result
+
+course = typer.Typer(help="Assignments: start, check, grade, release and verify them.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course list` shows it.")]
+
+
+@course.command("list")
+def list_() -> None:
+    """Show the assignments."""
+    from ..course.content import assignments
+
+    rows = [
+        [each.name, each.title, str(len(each.questions)), str(each.points), each.file]
+        for each in assignments().values()
+    ]
+    print_table(["name", "about", ">functions", ">points", "file"], rows)
+    print("\nTo begin: minires course start NAME")
+
+
+@course.command()
+def start(name: Name) -> None:
+    """Make the folder of an assignment here, to work in."""
+    from ..course.content import assignment
+    from ..course.release import write_student_folder
+
+    content = assignment(name)
+    folder = write_student_folder(content, content.name)
+    print(f"{folder}: {content.title}, {content.points} points. README.md in it says how to go on. In short:")
+    print(f"  cd {folder}")
+    print(f"  write a function in {content.file}")
+    print(f"  minires course check {content.questions[0].function}")
+
+
+@course.command()
+def check(
+    function: Annotated[
+        str | None,
+        typer.Argument(metavar="FUNCTION", help="The function to check; by default all of them.", show_default=False),
+    ] = None,
+    folder: Annotated[str, typer.Option(metavar="FOLDER", help="Where the file is.")] = ".",
+) -> None:
+    """Run the public tests on the file in this folder. The exit status is 1 if one of them fails."""
+    from ..course.grading import Grader
+    from ..course.submissions import assignment_of, read_submission
+
+    content = assignment_of(folder)
+    functions = [content.question(function).function] if function else []
+    source = read_submission(folder, content.file)
+    with make_console().status(f"checking {content.file}"):
+        result = Grader(content, show_output=True).grade(source, functions=functions)
+    _print_questions(result)
+    points = sum(each.question.points for each in result.questions)
+    if result.score < points:
+        raise CourseError(f"course: {result.score} of {points} points in the public tests.")
+    print(f"{result.score} of {points} points in the public tests; the hidden ones try the same with other numbers")
+
+
+@course.command()
+def grade(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A submission, or a folder with a folder for each.")],
+    assignment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which one.", show_default="by the names of the files")
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Holds what the hidden tests are drawn from.", show_default="a new one each time"
+        ),
+    ] = None,
+    json: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Write the results: to this file, or for a class to this folder.", show_default=False
+        ),
+    ] = None,
+    gradescope: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the results.json of one submission.", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=count, help="Submissions at a time.", show_default="one for each core"),
+    ] = None,
+) -> None:
+    """Grade submissions by public and hidden tests.
+
+    For one submission, its questions are shown, and the exit status is 1 if it lost points. For a class there are a
+    table and a histogram. Results are written after each test.
+    """
+    from ..course.content import assignment as assignment_named
+    from ..course.grading import Grader
+    from ..course.submissions import assignment_of, submissions_in
+
+    content = assignment_named(assignment) if assignment else assignment_of(folder)
+    grader = Grader(content, _read_secret(secret) if secret else secrets.token_hex(16))
+    folders = [Path(folder)] if gradescope else submissions_in(folder, content.file)
+    if folders == [Path(folder)]:
+        _grade_one(grader, folders[0], json, gradescope)
+    else:
+        _grade_class(grader, folders, json, workers)
+
+
+def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str | None) -> None:
+    from ..course.classroom import grade_submission, write_gradescope, write_json
+
+    def keep(result: Result) -> None:
+        if json:
+            write_json(Path(json), result)
+        if gradescope:
+            write_gradescope(Path(gradescope), result)
+
+    with make_console().status(f"grading {printable(str(folder))}"):
+        result = grade_submission(grader, folder, keep)
+    _print_questions(result)
+    total = f"{result.score} of {result.assignment.points} points"
+    if result.score < result.assignment.points:
+        raise CourseError(f"course: {total}.")
+    print(total)
+
+
+def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers: int | None) -> None:
+    from ..course.classroom import grade_class, histogram, summary_rows
+    from ..threads import usable_cores
+
+    out = Path(json) if json else None
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    done: list[Result] = []
+    with make_console().status("grading") as status:
+
+        def tell(result: Result) -> None:
+            done.append(result)
+            status.update(f"{len(done)} of {counted(len(folders), 'submission')} graded")
+
+        results = grade_class(grader, folders, out, workers or usable_cores(), tell)
+    (_, *columns, _), *rows = summary_rows(results)
+    print_table(["submission", *(f">{column}" for column in columns), ""], [list(map(printable, row)) for row in rows])
+    print()
+    print("\n".join(histogram([result.score for result in results], grader.assignment.points)))
+    mean = sum(result.score for result in results) / len(results)
+    print(f"\n{counted(len(results), 'submission')}, {mean:.1f} of {grader.assignment.points} points on average")
+
+
+@course.command()
+def release(
+    name: Name,
+    out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")],
+) -> None:
+    """Make the student's folder and the instructor's, with the solution, a new secret and the zip for Gradescope."""
+    from ..course.content import assignment
+    from ..course.release import write_instructor_folder, write_student_folder
+
+    content = assignment(name)
+    print(f"for students:    {printable(str(write_student_folder(content, Path(out, 'student', content.name))))}")
+    print(f"for instructors: {printable(str(write_instructor_folder(content, Path(out, 'instructor', content.name))))}")
+
+
+@course.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="By default all assignments.", show_default=False)
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write what is printed.", show_default=False)
+    ] = None,
+) -> None:
+    """Grade the stub, the solution and every wrong answer of the bank, and print which property notices which.
+
+    The exit status is 1 if one of them gets what it should not.
+    """
+    from ..course.classroom import write
+    from ..course.content import assignment, assignments
+    from ..course.verify import page
+    from ..course.verify import verify as verify_assignment
+
+    pages, faults = [], []
+    for content in [assignment(name)] if name else assignments().values():
+        with make_console().status("") as status:
+            found = verify_assignment(content, status.update)
+        pages.append(page(found))
+        faults += found.faults()
+        print(pages[-1])
+    if out:
+        write(Path(out), "\n\n".join(pages))
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise CourseError(f"course: {counted(len(faults), 'fault')} in what should be handed out.")
+
+
+def _read_secret(file: str) -> str:
+    """The secret in a file. On the command line, every process of the machine could read it."""
+    secret = Path(file).read_text(encoding="utf-8").strip()
+    if not secret:
+        raise ArgumentError(f"course: {file} is empty; it must hold the secret.")
+    return secret
+
+
+def _print_questions(result: Result) -> None:
+    """Each question with its properties, and the feedback where one fails."""
+    from ..course.results import question_lines
+
+    if result.problem:
+        print(f"FAIL  {printable(result.problem)}\n")
+        return
+    for each in result.questions:
+        print(f"{each.question.function}: {each.score} of {each.question.points} points")
+        for line in question_lines(each):
+            print(f"  {printable(line)}")
+        print()

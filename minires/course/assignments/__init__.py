@@ -1,0 +1,1 @@
+"""The assignments: a package for each."""

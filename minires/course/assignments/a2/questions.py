@@ -1,0 +1,453 @@
+"""The questions of A2 and the properties of right answers, 100 points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...checks import adjoint, clean, equals, has_shape, shaped
+from ...comparison import Difference, same
+from ...content import Property, Question
+from ...draw import Array, Draw
+from ...trial import MismatchError, Trial
+from .reference import output_size
+
+Pair = tuple[int, int]
+NONE: Sequence[Pair] = ((0, 0),)
+ONE: Sequence[Pair] = ((1, 1),)
+STRIDES: Sequence[Pair] = ((2, 1), (1, 2), (3, 2), (2, 3))  # the two are different, or a swap would not be seen
+PADDINGS: Sequence[Pair] = ((1, 2), (2, 1), (1, 3))
+POOL_PADDINGS: Sequence[Pair] = ((1, 0), (0, 1), (1, 1))  # at most half of the smallest kernel
+
+
+class Geometry(NamedTuple):
+    """Pictures and a window that slides over them."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    @property
+    def picture(self) -> tuple[int, int, int, int]:
+        return self.n, self.c, self.h, self.w
+
+    @property
+    def output(self) -> Pair:
+        return output_size((self.h, self.w), self.kernel, self.stride, self.padding)
+
+    @property
+    def window(self) -> dict[str, Pair]:
+        """As the functions call it."""
+        return {"kernel_size": self.kernel, "stride": self.stride, "padding": self.padding}
+
+
+def geometry(
+    draw: Draw,
+    strides: Sequence[Pair] = ONE,
+    paddings: Sequence[Pair] = NONE,
+    batch: int = 0,
+    apart: bool = False,
+    leftover: bool = False,
+) -> Geometry:
+    """Sizes that are all different.
+
+    ``batch`` fixes N, ``apart`` makes the stride the kernel's size, and ``leftover`` makes rows and columns remain at
+    the end that no window reaches.
+    """
+    n, c, kh, kw, h, w = draw.sizes((1, 2, 5), (1, 2, 5), (2, 2, 3), (2, 2, 4), (4, 5, 9), (4, 5, 10))
+    sh, sw = (kh, kw) if apart else draw.one_of(strides)
+    ph, pw = draw.one_of(paddings)
+    if leftover:
+        h += (h + 2 * ph - kh) % sh == 0
+        w += (w + 2 * pw - kw) % sw == 0
+    elif apart:  # whole windows only
+        h, w = kh * max(h // kh, 2), kw * max(w // kw, 2)
+    return Geometry(batch or n, c, h, w, (kh, kw), (sh, sw), (ph, pw))
+
+
+def im2col(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    return {"x": draw.normal(*g.picture), **g.window}
+
+
+def col2im(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
+    return {"cols": cols, "x_shape": g.picture, **g.window}
+
+
+def adjoint_pair(draw: Draw) -> dict[str, Any]:
+    """Arguments of col2im, and an x for im2col with the same window."""
+    g = geometry(draw, STRIDES, PADDINGS)
+    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
+    return {"cols": cols, "x_shape": g.picture, **g.window, "_x": draw.normal(*g.picture)}
+
+
+def filters(draw: Draw, g: Geometry) -> Array:
+    """Weights (O, C, KH, KW) for pictures of C channels, with another O than C."""
+    (o,) = draw.sizes((2, 2, 6))
+    return draw.normal(o + (o == g.c), g.c, *g.kernel)
+
+
+def conv_forward(draw: Draw, bias: bool = True, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    weight = filters(draw, g)
+    offset = draw.normal(len(weight)) if bias else draw.zeros(len(weight))
+    return {"x": draw.normal(*g.picture), "weight": weight, "bias": offset, "stride": g.stride, "padding": g.padding}
+
+
+def conv_backward(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    weight = filters(draw, g)
+    dy = draw.normal(g.n, len(weight), *g.output)
+    return {"dy": dy, "x": draw.normal(*g.picture), "weight": weight, "stride": g.stride, "padding": g.padding}
+
+
+def max_pool_forward(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    return {"x": draw.normal(*g.picture), **g.window}
+
+
+def below_zero(draw: Draw) -> dict[str, Any]:
+    g = geometry(draw, paddings=POOL_PADDINGS)
+    return {"x": draw.negative(*g.picture), **g.window}
+
+
+def max_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.normal(*g.picture), **g.window}
+
+
+def below_zero_backward(draw: Draw) -> dict[str, Any]:
+    g = geometry(draw, paddings=POOL_PADDINGS)
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.picture), **g.window}
+
+
+def ties(draw: Draw) -> dict[str, Any]:
+    g = geometry(draw, STRIDES)
+    x = draw.one_of([draw.ties, draw.constant])(*g.picture)
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x": x, **g.window}
+
+
+def avg_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
+    g = geometry(draw, **options)
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.picture, **g.window}
+
+
+def picture(draw: Draw) -> dict[str, Any]:
+    return {"x": draw.normal(*geometry(draw).picture)}
+
+
+def constant_picture(draw: Draw) -> dict[str, Any]:
+    return {"x": draw.constant(*geometry(draw).picture)}
+
+
+def global_upstream(draw: Draw) -> dict[str, Any]:
+    g = geometry(draw)
+    return {"dy": draw.normal(g.n, g.c), "x_shape": g.picture}
+
+
+def weight_shape(draw: Draw) -> dict[str, Any]:
+    sizes = draw.sizes((100, 100, 150), (3, 3, 7), (2, 2, 4), (3, 3, 5))
+    return {"weight_shape": sizes, "seed": draw.number()}
+
+
+def numbers(trial: Trial, **changed: Any) -> Array:
+    """The weights that are returned. Raises MismatchError if they have not even the right shape."""
+    return shaped(trial, trial.call(**changed).value).astype(float)
+
+
+def variance(trial: Trial) -> None:
+    """Mean and variance are right, as far as so many numbers can tell: five standard errors."""
+    weight = numbers(trial)
+    shape = trial.inputs["weight_shape"]
+    found, right = weight.var(), 2 / math.prod(shape[1:])
+    if not abs(found / right - 1) < 5 * (2 / weight.size) ** 0.5:
+        factor = f"It is {found / right:.3g} times what is due." if np.isfinite(found) else ""
+        sentence = f"The variance of weights of shape {shape} is {found:.4g}, but 2 / fan_in is {right:.4g}."
+        raise MismatchError(Difference(sentence, factor))
+    if not abs(weight.mean()) < 5 * (right / weight.size) ** 0.5:
+        raise MismatchError(Difference(f"The mean of the weights is {weight.mean():.3g}, but should be near 0."))
+
+
+def seeded(trial: Trial) -> None:
+    """The seed decides the numbers, and nothing else does."""
+    variance(trial)
+    first = numbers(trial)
+    if not same(first, numbers(trial)):
+        raise MismatchError(Difference("The same seed gives other numbers when it is called again."))
+    if same(first, numbers(trial, seed=trial.inputs["seed"] + 1)):
+        raise MismatchError(Difference("Another seed gives the same numbers."))
+
+
+CLEAN = "The arguments are not changed, and a second call returns the same."
+
+QUESTIONS = [
+    Question(
+        "im2col",
+        "what each output pixel sees, as rows",
+        [
+            Property(
+                "shape",
+                2,
+                "cols is (N, OH, OW, C*KH*KW), also where windows do not reach the last rows and columns.",
+                lambda draw: im2col(draw, strides=STRIDES, paddings=PADDINGS),
+                has_shape(),
+            ),
+            Property("windows", 4, "Each row holds a window, in the order C, KH, KW.", im2col, equals()),
+            Property(
+                "stride",
+                3,
+                "Windows are SH rows and SW columns apart; what is left over at the end is dropped.",
+                lambda draw: im2col(draw, strides=((2, 3), (3, 2)), leftover=True),
+                equals(),
+            ),
+            Property(
+                "padding",
+                3,
+                "PH rows of zeros lie above and below each picture, PW columns on its left and right.",
+                lambda draw: im2col(draw, paddings=PADDINGS),
+                equals(),
+            ),
+            Property("batch of one", 1, "It works for one picture.", lambda draw: im2col(draw, batch=1), equals()),
+            Property("clean", 2, CLEAN, im2col, clean()),
+        ],
+        outputs=("cols",),
+    ),
+    Question(
+        "col2im",
+        "the way back of im2col: overlaps are added",
+        [
+            Property(
+                "apart",
+                3,
+                "Where windows do not overlap, every number returns to its place.",
+                lambda draw: col2im(draw, apart=True),
+                equals(),
+            ),
+            Property("overlap", 4, "Where windows overlap, their numbers are added.", col2im, equals()),
+            Property(
+                "stride",
+                2,
+                "Windows are SH rows and SW columns apart; pixels that no window sees get zero.",
+                lambda draw: col2im(draw, strides=((2, 3), (3, 2)), leftover=True),
+                equals(),
+            ),
+            Property(
+                "padding",
+                3,
+                "What came from the padding is cut off on all sides.",
+                lambda draw: col2im(draw, paddings=PADDINGS),
+                equals(),
+            ),
+            Property(
+                "adjoint",
+                2,
+                "The sum of im2col(x) * cols equals the sum of x * col2im(cols), for every x and cols.",
+                adjoint_pair,
+                adjoint("im2col", "cols", "x", ("kernel_size", "stride", "padding")),
+            ),
+            Property("clean", 1, CLEAN, col2im, clean()),
+        ],
+        outputs=("x",),
+    ),
+    Question(
+        "conv_forward",
+        "convolution as one matrix product",
+        [
+            Property(
+                "filters",
+                4,
+                "y is the sum of each window times each filter, which is not flipped.",
+                lambda draw: conv_forward(draw, bias=False),
+                equals(),
+            ),
+            Property("bias", 2, "Each output channel gets its own bias.", conv_forward, equals()),
+            Property(
+                "stride",
+                3,
+                "Windows are SH rows and SW columns apart.",
+                lambda draw: conv_forward(draw, strides=STRIDES),
+                equals(),
+            ),
+            Property(
+                "padding",
+                2,
+                "PH rows and PW columns of zeros lie around each picture.",
+                lambda draw: conv_forward(draw, paddings=PADDINGS),
+                equals(),
+            ),
+            Property(
+                "batch of one", 1, "It works for one picture.", lambda draw: conv_forward(draw, batch=1), equals()
+            ),
+            Property("clean", 1, CLEAN, conv_forward, clean()),
+        ],
+        outputs=("y",),
+        uses=("im2col",),
+    ),
+    Question(
+        "conv_backward",
+        "the three gradients of the convolution",
+        [
+            Property("dx", 4, "dx is the gradient to x for any upstream.", conv_backward, equals("dx")),
+            Property(
+                "dx, stride",
+                4,
+                "dx is right with strides and padding; pixels that no window sees get zero.",
+                lambda draw: conv_backward(draw, strides=((2, 3), (3, 2)), paddings=PADDINGS, leftover=True),
+                equals("dx"),
+            ),
+            Property(
+                "dweight", 4, "dweight is the sum over all pictures and pixels.", conv_backward, equals("dweight")
+            ),
+            Property(
+                "dweight, stride",
+                3,
+                "dweight is right with strides and padding.",
+                lambda draw: conv_backward(draw, strides=STRIDES, paddings=PADDINGS),
+                equals("dweight"),
+            ),
+            Property(
+                "dbias", 3, "dbias is the sum of dy over all pictures and pixels.", conv_backward, equals("dbias")
+            ),
+            Property(
+                "batch of one", 1, "It works for one picture.", lambda draw: conv_backward(draw, batch=1), equals()
+            ),
+            Property("clean", 1, CLEAN, conv_backward, clean()),
+        ],
+        outputs=("dx", "dweight", "dbias"),
+        uses=("im2col", "col2im", "conv_forward"),
+    ),
+    Question(
+        "kaiming_normal",
+        "first weights that keep the size of signals",
+        [
+            Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", weight_shape, variance),
+            Property("seed", 1, "The seed decides the numbers, and nothing else does.", weight_shape, seeded),
+        ],
+        outputs=("weight",),
+    ),
+    Question(
+        "max_pool_forward",
+        "the largest number of each window",
+        [
+            Property(
+                "windows",
+                3,
+                "y is the maximum of each window of each channel.",
+                lambda draw: max_pool_forward(draw, apart=True),
+                equals(),
+            ),
+            Property(
+                "stride",
+                2,
+                "Windows are SH rows and SW columns apart, and may overlap.",
+                lambda draw: max_pool_forward(draw, strides=STRIDES),
+                equals(),
+            ),
+            Property("padding", 2, "The padding never wins, not even over numbers below zero.", below_zero, equals()),
+            Property("clean", 1, CLEAN, max_pool_forward, clean()),
+        ],
+        outputs=("y",),
+        uses=("im2col",),
+    ),
+    Question(
+        "max_pool_backward",
+        "the gradient goes to the winner",
+        [
+            Property(
+                "winners",
+                2,
+                "Each number of dy goes to the largest pixel of its window.",
+                lambda draw: max_pool_backward(draw, apart=True),
+                equals(),
+            ),
+            Property(
+                "overlap",
+                2,
+                "A pixel that wins several windows gets the sum of their gradients.",
+                lambda draw: max_pool_backward(draw, strides=STRIDES),
+                equals(),
+            ),
+            Property("ties", 2, "Of equal pixels the first one, row by row, gets all of the gradient.", ties, equals()),
+            Property("padding", 2, "The padding wins nothing, and is cut off.", below_zero_backward, equals()),
+            Property("clean", 1, CLEAN, max_pool_backward, clean()),
+        ],
+        outputs=("dx",),
+        uses=("im2col", "col2im", "max_pool_forward"),
+    ),
+    Question(
+        "avg_pool_forward",
+        "the mean of each window",
+        [
+            Property(
+                "windows",
+                2,
+                "y is the mean of each window of each channel.",
+                lambda draw: max_pool_forward(draw, strides=STRIDES),
+                equals(),
+            ),
+            Property(
+                "padding",
+                2,
+                "The zeros of the padding count: every window is divided by KH*KW.",
+                lambda draw: max_pool_forward(draw, paddings=POOL_PADDINGS),
+                equals(),
+            ),
+            Property("clean", 1, CLEAN, max_pool_forward, clean()),
+        ],
+        outputs=("y",),
+        uses=("im2col",),
+    ),
+    Question(
+        "avg_pool_backward",
+        "everybody gets an equal share",
+        [
+            Property(
+                "shares",
+                2,
+                "Each pixel of a window gets dy / (KH*KW).",
+                lambda draw: avg_pool_backward(draw, apart=True),
+                equals(),
+            ),
+            Property(
+                "overlap",
+                2,
+                "A pixel of several windows gets the sum of its shares; what came from the padding is cut off.",
+                lambda draw: avg_pool_backward(draw, strides=STRIDES, paddings=POOL_PADDINGS),
+                equals(),
+            ),
+            Property("clean", 1, CLEAN, avg_pool_backward, clean()),
+        ],
+        outputs=("dx",),
+        uses=("im2col", "col2im", "avg_pool_forward"),
+    ),
+    Question(
+        "global_avg_pool_forward",
+        "one mean for each channel",
+        [
+            Property("means", 1, "y is the mean of each channel of each picture.", picture, equals()),
+            Property("constant", 1, "The mean of a constant picture is the constant.", constant_picture, equals()),
+            Property("clean", 1, CLEAN, picture, clean()),
+        ],
+        outputs=("y",),
+        uses=("avg_pool_forward",),
+    ),
+    Question(
+        "global_avg_pool_backward",
+        "and back",
+        [
+            Property("shares", 2, "Each pixel of a channel gets dy / (H*W).", global_upstream, equals()),
+            Property("clean", 1, CLEAN, global_upstream, clean()),
+        ],
+        outputs=("dx",),
+        uses=("avg_pool_backward", "global_avg_pool_forward"),
+    ),
+]

@@ -1,0 +1,99 @@
+"""The bank of wrong answers: it tests the grader, and it explains to students what they did."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from types import CodeType, ModuleType
+
+from ..errors import ArgumentError
+from .comparison import same
+from .content import Assignment, Bug
+from .sandbox import CallError, Here
+from .trial import Call
+
+
+def read_bugs(function: str, text: str) -> list[Bug]:
+    r"""The bugs of a function from the text of their file.
+
+    Each is a title with the property that notices it, a line that says what it is, the text in the solution and what
+    the bug makes of it:
+
+    >>> text = "== no sum (overlap)\na col2im that overwrites overlaps\n- += back\n+ = back\n"
+    >>> read_bugs("col2im", text)[0].new
+    '= back'
+    """
+    bugs = []
+    for entry in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+        title, says, *lines = entry.strip("\n").split("\n")
+        name, loses = title.removesuffix(")").rsplit(" (", 1)
+        old, new = ("\n".join(line[2:] for line in lines if line[0] == sign) for sign in "-+")
+        bugs.append(Bug(name, function, old, new, says, loses))
+    return bugs
+
+
+def solution(assignment: Assignment) -> Here:
+    """The right answers."""
+    return _runner(compile(assignment.read(assignment.file), assignment.file, "exec"))
+
+
+def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
+    """The solution with a bug in it, as if it had just been imported. The reference stands in for earlier questions."""
+    runner = _runner(_wrong_code(assignment.file, assignment.read(assignment.file), bug))
+    for function in assignment.question(bug.function).uses:
+        setattr(runner.module, function, getattr(assignment.reference, function))
+    return runner
+
+
+def wrong_source(source: str, bug: Bug) -> str:
+    """A solution with a bug in it.
+
+    Raises
+    ------
+    ArgumentError
+        If what the bug changes does not occur exactly once in its function.
+    """
+    lines = source.splitlines(keepends=True)
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    start, end = next((node.lineno - 1, node.end_lineno) for node in functions if node.name == bug.function)
+    own = "".join(lines[start:end])
+    if own.count(bug.old) != 1:
+        raise ArgumentError(
+            f"course: what '{bug.name}' changes occurs {own.count(bug.old)} times in {bug.function}, not once."
+        )
+    return "".join([*lines[:start], own.replace(bug.old, bug.new), *lines[end:]])
+
+
+def nearest(assignment: Assignment, function: str, calls: Sequence[Call], failed: Sequence[Call]) -> Bug | None:
+    """The bug of the bank that returns what was returned in all ``calls``, or else in those that failed; or None."""
+    for history in (calls, failed) if failed else ():
+        for bug in assignment.bugs:
+            if bug.function == function and _explains(wrong_answer(assignment, bug), function, history):
+                return bug
+    return None
+
+
+def _explains(runner: Here, function: str, calls: Sequence[Call]) -> bool:
+    for call in calls:
+        try:
+            value = runner.call(function, call.arguments).value
+        except CallError as error:
+            if call.error is None or error.text != call.error.text:
+                return False
+        else:
+            if call.error is not None or not same(value, call.value):
+                return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _wrong_code(file: str, source: str, bug: Bug) -> CodeType:
+    return compile(wrong_source(source, bug), file, "exec")
+
+
+def _runner(code: CodeType) -> Here:
+    module = ModuleType(code.co_filename.removesuffix(".py"))
+    exec(code, module.__dict__)
+    return Here(module)

@@ -1,0 +1,250 @@
+"""The process in which a student's code runs, and the messages that go to and fro.
+
+It is started as a script of its own, with NumPy and nothing of minires: what it does not know, it cannot give away. The
+grader sends the student's file and then one call after another; the child answers with what the function returned. What
+the function asks of earlier questions goes back to the grader, who answers it. Expected values never come here.
+
+A message is 8 bytes with its length and an npz file: a member ``meta`` with JSON, and the arrays that it refers to.
+"""
+
+import importlib
+import io
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+if __name__ == "__main__":
+    sys.path.append(sys.argv[1])  # where NumPy is: the option -S hides what is installed, and -I what lies around
+
+import numpy as np
+
+# What a student's file may want to import, read before the process gives up the right to read it.
+PRELOADED = (
+    *("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time", "typing"),
+    *("signal", "string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
+)
+# Everything that Python reports under these names is refused (https://docs.python.org/3/library/audit_events.html).
+REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "sqlite3"}
+HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
+OPENING = {"open", "os.listdir", "os.scandir"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+NUMBERS = "biuf"
+LONGEST_TEXT = 400
+MOST_LEVELS = 16  # of sequences in sequences
+
+
+def pack(message: dict[str, Any]) -> bytes:
+    """A message as bytes. Arrays may stand anywhere in it; what is neither that nor JSON becomes its type's name."""
+    arrays: dict[str, Any] = {}
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind not in NUMBERS:
+                return {"other": f"an array of {value.dtype}"}
+            name = str(len(arrays))
+            arrays[name] = np.asarray(value)
+            return {"array": name}
+        if isinstance(value, (tuple, list)):
+            return {"items": [encode(item) for item in value]}
+        if isinstance(value, dict):
+            return {"entries": {str(key): encode(item) for key, item in value.items()}}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return {"other": f"a {type(value).__name__}"}
+
+    meta = json.dumps(encode(message)).encode()
+    file = io.BytesIO()
+    np.savez(file, meta=np.frombuffer(meta, np.uint8), **arrays)
+    return file.getvalue()
+
+
+def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The message again, from the members of its npz file. Sequences come back as tuples."""
+
+    def decode(tree: Any, levels: int) -> Any:
+        if levels == 0:
+            raise ValueError("nested too deeply")
+        if not isinstance(tree, dict):
+            return tree
+        if "array" in tree:
+            return arrays[tree["array"]]
+        if "items" in tree:
+            return tuple(decode(item, levels - 1) for item in tree["items"])
+        if "entries" in tree:
+            return {key: decode(item, levels - 1) for key, item in tree["entries"].items()}
+        return Other(tree["other"])
+
+    return decode(json.loads(arrays["meta"].tobytes()), MOST_LEVELS)
+
+
+class Other(str):
+    """In the place of a value that is neither numbers nor text: what it was."""
+
+
+def send(stream: BinaryIO, content: bytes) -> None:
+    """Write a packed message."""
+    stream.write(len(content).to_bytes(8, "big") + content)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> dict[str, Any]:
+    """Read a message of somebody who is trusted: the grader's. Raises EOFError at the end."""
+    length = stream.read(8)
+    if len(length) < 8:
+        raise EOFError
+    with np.load(io.BytesIO(stream.read(int.from_bytes(length, "big"))), allow_pickle=False) as file:
+        return unpack({name: file[name] for name in file.files})
+
+
+def set_limits(limits: dict[str, int]) -> None:
+    """Take on the limits that this system has (Windows has none of them, macOS some), as a user whom they hold.
+
+    They do not hold root, so that root becomes the user ``nobody`` first, who may do nothing. In a container without
+    other users that fails; the grader still ends the process when its time is over.
+    """
+    try:
+        import pwd
+        import resource
+    except ImportError:  # Windows
+        return
+    if os.geteuid() == 0:
+        with suppress(KeyError, OSError):
+            nobody = pwd.getpwnam("nobody")
+            os.chown(".", nobody.pw_uid, nobody.pw_gid)
+            os.setgroups([])
+            os.setgid(nobody.pw_gid)
+            os.setuid(nobody.pw_uid)
+    for name, limit in limits.items():
+        with suppress(AttributeError, ValueError, OSError):
+            resource.setrlimit(getattr(resource, name), (limit, limit))
+
+
+def close_doors() -> None:
+    """Refuse other files, processes, connections and signals, as far as Python itself can see to it.
+
+    Reading is for the standard library and NumPy, writing for the empty folder that this process was started in. Such
+    a hook cannot be removed again. Paths are compared as they are written, by methods that nobody can replace.
+    """
+    here = os.path.join(os.getcwd(), "")
+    numpy = os.path.join(os.path.dirname(np.__file__), "")
+    standard = os.path.join(os.path.dirname(os.__file__), "")
+    libraries = (standard, os.path.join(sys.base_prefix, "DLLs", ""))  # the latter on Windows
+    packages = (os.path.join(standard, "site-packages", ""), os.path.join(standard, "dist-packages", ""))
+    as_text, nowhere, separators = os.fsdecode, os.devnull, (os.sep, os.altsep or os.sep)
+
+    def allowed(path: str, writes: bool) -> bool:
+        if ".." in path or path == nowhere:
+            return path == nowhere
+        if not any(separator in path for separator in separators) or str.startswith(path, here):
+            return True
+        path = path + os.sep  # a folder itself may be listed, too
+        return not writes and (
+            str.startswith(path, numpy) or (str.startswith(path, libraries) and not str.startswith(path, packages))
+        )
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in OPENING:
+            path = arguments[0]
+            if path is not None and not isinstance(path, int):  # None is this folder, a number is open already
+                writes = event == "open" and bool(arguments[2] & WRITING)
+                if not allowed(as_text(path), writes):
+                    raise PermissionError(f"a submission may not open {as_text(path)}")
+        elif event == "import":
+            path = arguments[1]  # of machine code; other modules are opened like files
+            if path is not None and not str.startswith(as_text(path), (numpy, *libraries)):
+                raise PermissionError(f"a submission may not import {as_text(path)}")
+        elif event.partition(".")[0] in REFUSED and event not in HARMLESS:
+            raise PermissionError(f"a submission may not use {event}")
+
+    for module in ("signal", "_signal"):
+        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # which Python does not report
+    sys.addaudithook(hook)
+
+
+class Session:
+    """The conversation with the grader, over streams that stay open whatever happens to stdin and stdout."""
+
+    def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
+        self.requests, self.replies = requests, replies
+        self.file = ""
+        self.names: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Answer until the grader has no more questions."""
+        setup = receive(self.requests)
+        for module in PRELOADED:
+            importlib.import_module(module)
+        sys.path[:] = [path for path in sys.path if path != sys.argv[1]]
+        set_limits(setup["limits"])
+        close_doors()
+        send(self.replies, pack({"ready": True}))
+        while True:
+            try:
+                request = receive(self.requests)
+            except EOFError:
+                return
+            try:
+                reply = pack(self.load(**request) if "source" in request else self.call(**request))
+            except BaseException as error:
+                reply = pack({"raised": self.describe(error)})
+            send(self.replies, reply)
+
+    def load(self, source: str, file: str, given: tuple[str, ...]) -> dict[str, Any]:
+        """Run a file of functions, and put the grader's answers in the place of those that are ``given``."""
+        self.file = file
+        module = types.ModuleType(file.removesuffix(".py"))
+        sys.modules[module.__name__] = module
+        self.names = module.__dict__
+        exec(compile(source, file, "exec", dont_inherit=True), self.names)
+        self.names.update({name: self.asking(name) for name in given})
+        return {"loaded": True}
+
+    def call(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What a function returns, and its arguments as they are after it."""
+        if not callable(self.names.get(function)):
+            return {"missing": function}
+        returned = self.names[function](**arguments)
+        return {"returned": returned, "arguments": arguments}
+
+    def asking(self, name: str) -> Callable[..., Any]:
+        """A function of the student's that the grader answers, so that a bug in it costs once."""
+
+        def ask(*arguments: Any, **keywords: Any) -> Any:
+            send(self.replies, pack({"ask": name, "arguments": arguments, "keywords": keywords}))
+            answer = receive(self.requests)
+            if "error" in answer:
+                raise ValueError(answer["error"])
+            return answer["value"]
+
+        return ask
+
+    def describe(self, error: BaseException) -> dict[str, Any]:
+        """An error, and the last line of the student's file on the way to it."""
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == self.file:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        try:
+            text = str(error.msg if isinstance(error, SyntaxError) else error)
+        except BaseException:  # a class of the student's may do anything here
+            text = ""
+        return {"type": type(error).__name__, "text": text[:LONGEST_TEXT], "line": line}
+
+
+def main() -> None:
+    """Move the conversation away from stdin and stdout, which belong to the student's code, and begin it."""
+    session = Session(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    session.run()
+
+
+if __name__ == "__main__":
+    main()

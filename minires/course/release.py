@@ -1,0 +1,120 @@
+"""What is handed out: the student's folder, and the instructor's."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import zipfile
+from pathlib import Path
+
+from .. import __version__
+from ..errors import DataError
+from .content import Assignment
+from .marks import student_version
+from .notebook import as_notebook
+
+PathLike = str | os.PathLike[str]
+SECRET, ZIP = "secret.txt", "gradescope.zip"
+
+TEST_PUBLIC = '''"""The public tests of {name} for pytest; `minires course check` runs them, too, and shows more."""
+
+import pytest
+
+from minires.course import public_tests
+
+
+@pytest.mark.parametrize("test", public_tests("{name}", "{file}"), ids=str)
+def test_public(test):
+    test.run()
+'''
+
+INSTRUCTOR = """# {name}, for instructors
+
+- `{file}`: the solution. Students do not get it from you, but it comes with minires, as the library itself does.
+- `{secret}`: what the numbers of the hidden tests are drawn from. Keep it; whoever has it can compute them.
+- `{zip}`: the autograder for Gradescope, with the secret and this minires in it. Upload it as it is.
+
+Grade one submission, or a folder with a folder for each:
+
+    minires course grade SUBMISSIONS --secret {secret} --json results
+
+Everything else is in docs/course_instructors.md of minires {version}.
+"""
+
+SETUP = """#!/usr/bin/env bash
+# Gradescope runs this once, when it builds the image.
+set -euo pipefail
+apt-get update
+apt-get install -y --no-install-recommends python3 python3-venv
+python3 -m venv /opt/grader
+/opt/grader/bin/pip install --no-cache-dir {requirements}
+"""
+
+# The folder of minires comes with the zip: what grades is what was released.
+RUN = """#!/usr/bin/env bash
+# Gradescope runs this for every submission. The exit status does not matter to it, only the file with the results.
+cd /autograder/source
+chmod 600 {secret}
+PYTHONPATH=/autograder/source /opt/grader/bin/python -m minires course grade /autograder/submission \\
+    --assignment {name} --secret {secret} --gradescope /autograder/results/results.json
+exit 0
+"""
+REQUIREMENTS = "'numpy>=1.26' 'typer>=0.16' 'rich>=13.7' 'tomli>=2.0.1'"
+
+
+def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
+    """Make the folder that a student works in. Raises DataError if there is something already."""
+    target = _new_folder(folder)
+    files = {
+        "README.md": assignment.read("README.md"),
+        assignment.file: student_version(assignment.read(assignment.file)),
+        f"{assignment.name}.ipynb": as_notebook(assignment.read("walk.py")),
+        "test_public.py": TEST_PUBLIC.format(name=assignment.name, file=assignment.file),
+    }
+    for name, text in files.items():
+        (target / name).write_text(text, encoding="utf-8")
+    return target
+
+
+def write_instructor_folder(assignment: Assignment, folder: PathLike) -> Path:
+    """Make the folder with the solution, a new secret and the autograder. Raises DataError if there is something."""
+    target = _new_folder(folder)
+    secret = secrets.token_hex(16)
+    (target / assignment.file).write_text(assignment.read(assignment.file), encoding="utf-8")
+    (target / SECRET).touch(mode=0o600)
+    (target / SECRET).write_text(secret + "\n", encoding="utf-8")
+    (target / ZIP).write_bytes(gradescope_zip(assignment, secret))
+    words = {"name": assignment.name, "file": assignment.file, "secret": SECRET, "zip": ZIP, "version": __version__}
+    (target / "README.md").write_text(INSTRUCTOR.format(**words), encoding="utf-8")
+    return target
+
+
+def gradescope_zip(assignment: Assignment, secret: str) -> bytes:
+    """The autograder that Gradescope runs: setup.sh, run_autograder, the secret, and the files of minires."""
+    package = Path(__file__).parent.parent
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in {
+            "setup.sh": SETUP.format(requirements=REQUIREMENTS),
+            "run_autograder": RUN.format(name=assignment.name, secret=SECRET),
+            SECRET: secret + "\n",
+        }.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o600 if name == SECRET else 0o755) << 16
+            archive.writestr(entry, text)
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(package.parent))
+    return content.getvalue()
+
+
+def _new_folder(folder: PathLike) -> Path:
+    target = Path(folder)
+    if target.exists():
+        raise DataError(f"course: {target} exists already, and may hold somebody's work; choose another folder.")
+    try:
+        target.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"course: {target} cannot be made: {error.strerror or error}.") from error
+    return target

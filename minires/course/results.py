@@ -1,0 +1,187 @@
+"""What grading found, and how others read it: as JSON, and as the file that Gradescope shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .content import Assignment, Property, Question
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Why a property does not hold.
+
+    Attributes
+    ----------
+    sentence : str
+        What is wrong.
+    pattern : str
+        What all wrong numbers have in common, or "".
+    code : str
+        A call that shows it, for the student to try, or "".
+    known : str
+        The bug of the bank that returns the same, or "".
+    """
+
+    sentence: str
+    pattern: str = ""
+    code: str = ""
+    known: str = ""
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        lines = [f"    {line}" for line in self.code.splitlines()]
+        lines += [part for part in (self.sentence, self.pattern) if part]
+        return [*lines, f"Your result equals that of {self.known}."] if self.known else lines
+
+
+@dataclass
+class PropertyResult:
+    """Whether a function has a property: in the public tests, and in the hidden ones if there are any."""
+
+    tested: Property
+    public: bool
+    hidden: bool | None = None
+    feedback: Feedback | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.public and self.hidden is not False
+
+    @property
+    def score(self) -> int:
+        return self.tested.points if self.passed else 0
+
+
+@dataclass
+class QuestionResult:
+    """What came of a question, property by property."""
+
+    question: Question
+    properties: list[PropertyResult] = field(default_factory=list)
+
+    @property
+    def score(self) -> int:
+        return sum(each.score for each in self.properties)
+
+    @property
+    def hidden(self) -> tuple[int, int] | None:
+        """How many hidden tests passed, and of how many; None if there were none."""
+        ran = [each.hidden for each in self.properties if each.hidden is not None]
+        return (sum(ran), len(ran)) if ran else None
+
+    def common_feedback(self) -> Feedback | None:
+        """The one reason for which nothing could be tried, such as that nothing is written yet; or None."""
+        first = self.properties[0].feedback
+        alike = all(each.feedback == first for each in self.properties)
+        return first if first and not first.code and alike else None
+
+
+@dataclass
+class Result:
+    """What came of a submission.
+
+    Attributes
+    ----------
+    submission : str
+        Whose it is: the name of its folder.
+    assignment : Assignment
+    questions : list of QuestionResult
+        Those that are graded so far.
+    problem : str
+        Why nothing of it could be graded, or "".
+    complete : bool
+        Whether grading came to its end.
+    """
+
+    submission: str
+    assignment: Assignment
+    questions: list[QuestionResult] = field(default_factory=list)
+    problem: str = ""
+    complete: bool = False
+
+    @property
+    def score(self) -> int:
+        return sum(each.score for each in self.questions)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs of the instructor's."""
+        return {
+            "assignment": self.assignment.name,
+            "submission": self.submission,
+            "score": self.score,
+            "max_score": self.assignment.points,
+            "complete": self.complete,
+            "problem": self.problem,
+            "questions": [_question(each) for each in self.questions],
+        }
+
+    def as_gradescope(self) -> dict[str, Any]:
+        """Gradescope's results.json: a test for each question, with what the student shall read."""
+        tests = []
+        for number, each in enumerate(self.questions, start=1):
+            title = f"{each.question.function}: {each.question.title}"
+            tests.append(
+                {
+                    "number": str(number),
+                    "name": title,
+                    "score": each.score,
+                    "max_score": each.question.points,
+                    "status": "passed" if each.score == each.question.points else "failed",
+                    "output": "\n".join(question_lines(each)),
+                    "output_format": "text",
+                    "visibility": "visible",
+                }
+            )
+        output = self.problem or ("" if self.complete else "Grading did not come to its end: ask your instructor.")
+        return {"score": self.score, "output": output, "visibility": "visible", "tests": tests}
+
+
+def _question(result: QuestionResult) -> dict[str, Any]:
+    hidden = result.hidden
+    return {
+        "function": result.question.function,
+        "score": result.score,
+        "max_score": result.question.points,
+        "hidden": None if hidden is None else {"passed": hidden[0], "of": hidden[1]},
+        "properties": [
+            {
+                "name": each.tested.name,
+                "score": each.score,
+                "max_score": each.tested.points,
+                "public": each.public,
+                "hidden": each.hidden,
+                "feedback": each.feedback.lines() if each.feedback else [],
+            }
+            for each in result.properties
+        ],
+    }
+
+
+def question_lines(result: QuestionResult) -> list[str]:
+    """What a student reads about a question: each property, why it fails, and how many hidden tests passed."""
+    lines: list[str] = []
+    common, shown = result.common_feedback(), set()
+    for each in result.properties if common is None else ():
+        title = f"{each.tested.name}, {each.score} of {each.tested.points}: {each.tested.says}"
+        lines.append(f"{'ok  ' if each.passed else 'FAIL'}  {title}")
+        if not each.passed:
+            reason = each.feedback.lines() if each.feedback else [HIDDEN_FAILED]
+            lines += _indented(["For the reason above."] if tuple(reason) in shown else reason)
+            shown.add(tuple(reason))
+    if common:
+        lines += ["FAIL  all properties", *_indented(common.lines())]
+    if result.hidden:
+        lines.append("hidden: {}/{} passed".format(*result.hidden))
+    return lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"      {line}" for line in lines]
+
+
+HIDDEN_FAILED = (
+    "The public test passes, but the hidden one fails: the same property with other numbers and sizes. "
+    "Does the code take anything for granted that held by chance?"
+)

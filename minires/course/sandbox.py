@@ -1,0 +1,295 @@
+"""The grader's side of the process in which a student's code runs.
+
+:class:`Child` is such a process: it gets a file of functions and then one call after another, each with a time limit.
+Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` here; the next call gets a new one.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..nn.npz_reader import read_directory
+from . import child
+
+Array = np.ndarray[Any, Any]
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # of the environment
+LONGEST_META = 1 << 20  # bytes of a reply that are not arrays
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a student's process may take.
+
+    Attributes
+    ----------
+    seconds : float
+        For one call, and for what the file does when it is read, on the clock.
+    start_seconds : float
+        Until Python and NumPy are there, on the clock.
+    cpu_seconds, memory, file_size : int
+        For the process, in seconds and bytes; where the system has such limits (not on Windows).
+    reply : int
+        The most bytes that it may answer.
+    """
+
+    seconds: float = 10.0
+    start_seconds: float = 60.0
+    cpu_seconds: int = 120
+    memory: int = 2 << 30
+    file_size: int = 1 << 20
+    reply: int = 32 << 20
+
+    def of_the_system(self) -> dict[str, int]:
+        """By their names in the module ``resource``. No process may be started, not even a thread."""
+        return {
+            "RLIMIT_AS": self.memory,
+            "RLIMIT_CPU": self.cpu_seconds,
+            "RLIMIT_FSIZE": self.file_size,
+            "RLIMIT_NPROC": 0,
+            "RLIMIT_NOFILE": 64,
+            "RLIMIT_CORE": 0,
+        }
+
+
+class CallError(Exception):
+    """A call that returned nothing.
+
+    Attributes
+    ----------
+    kind : {"missing", "raised", "time", "ended"}
+        There is no such function, it raised an exception or took too long, or its process ended or broke off the
+        conversation.
+    text : str
+        The end of the sentence that begins with the function's name.
+    line : int or None
+        Of the student's file.
+    """
+
+    def __init__(self, kind: str, text: str, line: int | None = None) -> None:
+        super().__init__(text)
+        self.kind, self.text, self.line = kind, text, line
+
+
+class Returned(NamedTuple):
+    """What a function returned, and its arguments as they were after it."""
+
+    value: Any
+    arguments: dict[str, Any]
+
+
+class Runner(Protocol):
+    """Where functions are called: in a :class:`Child`, or :class:`Here`."""
+
+    def call(self, function: str, arguments: dict[str, Any]) -> Returned:
+        """Call a function by name. Raises CallError."""
+        ...
+
+
+class Here:
+    """A module of trusted functions in this process, with the interface of a :class:`Child`."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def call(self, function: str, arguments: dict[str, Any]) -> Returned:
+        """Call a function on copies. Raises CallError if it raises."""
+        given = copy.deepcopy(arguments)
+        try:
+            with np.errstate(all="ignore"):
+                return Returned(copy.deepcopy(getattr(self.module, function)(**given)), given)
+        except Exception as error:
+            raise CallError("raised", _raised(type(error).__name__, str(error)), None) from error
+
+
+class Child:
+    """A process with a file of functions in it.
+
+    Parameters
+    ----------
+    source : str
+        The file's text.
+    file : str
+        Its name, for messages.
+    given : sequence of str
+        Functions that are not the file's own: what they are asked goes to ``answer``.
+    answer : callable, optional
+        From the name, the arguments and the keywords of such a call to what it returns. May raise CallError.
+    limits : Limits
+    show_output : bool
+        Whether what the code prints appears on stderr; by default nobody sees it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        file: str,
+        given: Sequence[str] = (),
+        answer: Callable[[str, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+        limits: Limits | None = None,
+        show_output: bool = False,
+    ) -> None:
+        self.source, self.file, self.given, self.answer = source, file, tuple(given), answer
+        self.limits = limits or Limits()
+        self.show_output = show_output
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def call(self, function: str, arguments: dict[str, Any]) -> Returned:
+        """Call a function of the file, in the process that is there or a new one.
+
+        Raises
+        ------
+        CallError
+            If it returns nothing.
+        """
+        if self._process is None:
+            self._start()
+        reply = self._exchange({"function": function, "arguments": arguments}, self.limits.seconds)
+        if "missing" in reply:
+            raise CallError("missing", f"is missing: {self.file} does not define it")
+        if not isinstance(reply.get("arguments"), dict) or "returned" not in reply:
+            raise self._broken_off()
+        return Returned(reply["returned"], reply["arguments"])
+
+    def load(self) -> None:
+        """Start the process and read the file, as the first call does. Raises CallError if the file cannot be read."""
+        if self._process is None:
+            self._start()
+
+    def close(self) -> None:
+        """Kill the process, and whatever it may have started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, 9)  # its own session: see `start_new_session`
+        process.kill()
+        process.wait()
+        self._requests.put(None)
+        self._folder.cleanup()
+
+    def _start(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
+        numpy_folder = str(Path(np.__file__).parent.parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", "-u", child.__file__, numpy_folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if self.show_output else subprocess.DEVNULL,
+            cwd=self._folder.name,
+            env={name: os.environ[name] for name in KEPT if name in os.environ} | ONE_THREAD,
+            start_new_session=os.name == "posix",
+        )
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._talk, args=(self._process, self._requests, self._replies), daemon=True).start()
+        self._exchange({"limits": self.limits.of_the_system()}, self.limits.start_seconds)
+        request = {"source": self.source, "file": self.file, "given": self.given}
+        self._exchange(request, self.limits.seconds)
+
+    def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a request and wait for its reply, answering what the child asks in between."""
+        deadline = time.monotonic() + seconds
+        self._requests.put(request)
+        while True:
+            try:
+                reply = self._replies.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                self.close()
+                raise CallError(
+                    "time", f"did not end within {seconds:g} seconds (is there a loop without end?)"
+                ) from None
+            if reply is None:
+                raise self._broken_off()
+            if "raised" in reply:
+                raise self._what_was_raised(reply["raised"])
+            if "ask" not in reply:
+                return reply
+            self._requests.put(self._answer(reply))
+
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        name, arguments, keywords = (question.get(part) for part in ("ask", "arguments", "keywords"))
+        if name not in self.given or not isinstance(arguments, tuple) or not isinstance(keywords, dict):
+            raise self._broken_off()
+        assert self.answer is not None
+        try:
+            return {"value": self.answer(name, arguments, keywords)}
+        except CallError as error:
+            return {"error": f"{name} {error.text}"}
+
+    def _what_was_raised(self, raised: Any) -> CallError:
+        if not isinstance(raised, dict):
+            return self._broken_off()
+        line = raised.get("line")
+        text = _raised(str(raised.get("type")), str(raised.get("text")))
+        return CallError("raised", text, line if isinstance(line, int) else None)
+
+    def _broken_off(self) -> CallError:
+        """The error for a process that is gone, or whose answers make no sense."""
+        process = self._process
+        assert process is not None
+        try:
+            status: int | None = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            status = None
+        self.close()
+        if status is None:
+            return CallError("ended", "broke off the conversation with the grader")
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return CallError("ended", f"ended the process ({how}) instead of returning")
+
+    def _talk(self, process: subprocess.Popen[bytes], requests: Any, replies: Any) -> None:
+        """In a thread of its own: carry requests and replies, so that nobody else waits for a pipe."""
+        stdin: Any = process.stdin
+        stdout: Any = process.stdout
+        with suppress(OSError), stdin, stdout:  # closing writes what is left, to a process that may be gone
+            while (request := requests.get()) is not None:
+                try:
+                    child.send(stdin, child.pack(request))
+                    replies.put(self._receive(stdout))
+                except Exception:  # whatever a child may have made of its end
+                    replies.put(None)
+                    return
+
+    def _receive(self, stream: Any) -> dict[str, Any]:
+        """Read a message of somebody who is not trusted."""
+        length = int.from_bytes(_exactly(stream, 8), "big")
+        if length > self.limits.reply:
+            raise ValueError("too long")
+        entries = read_directory(BytesIO(_exactly(stream, length)))
+        sizes = {name: math.prod(entry.shape) * entry.dtype.itemsize for name, entry in entries.items()}
+        if sum(sizes.values()) > length or sizes.get("meta", 0) > LONGEST_META:
+            raise ValueError("compressed, or no results")
+        message = child.unpack({name: entry.read() for name, entry in entries.items()})
+        if not isinstance(message, dict):
+            raise ValueError("no message")
+        return message
+
+
+def _exactly(stream: Any, length: int) -> bytes:
+    content: bytes = stream.read(length)
+    if len(content) < length:
+        raise EOFError
+    return content
+
+
+def _raised(kind: str, text: str) -> str:
+    return f"raises {kind}: {text}" if text else f"raises {kind}"

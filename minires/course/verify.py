@@ -1,0 +1,152 @@
+"""Is an assignment fit to be handed out? Its stub, its solution and its bank of wrong answers are graded to see.
+
+Nothing but this shows that a grader sees what it should. The result is a kill matrix: which property notices which bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import listed
+from .bank import wrong_answer
+from .content import Assignment, Bug, Question
+from .grading import Grader
+from .marks import student_version
+from .results import QuestionResult, Result
+
+SECRET = "verify"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What the grader says about a bug.
+
+    Attributes
+    ----------
+    bug : Bug
+    result : QuestionResult
+        Of its question.
+    named : list of str
+        What the feedback takes it for, property by property.
+    """
+
+    bug: Bug
+    result: QuestionResult
+
+    @property
+    def lost(self) -> list[str]:
+        """The properties that cost points."""
+        return [each.tested.name for each in self.result.properties if not each.passed]
+
+    @property
+    def killed(self) -> bool:
+        """Whether the property that is meant for it notices it."""
+        return self.bug.loses in self.lost
+
+    @property
+    def named(self) -> bool:
+        """Whether the feedback on that property says what it is."""
+        found = [each.feedback for each in self.result.properties if each.tested.name == self.bug.loses]
+        return any(feedback is not None and feedback.known == self.bug.says for feedback in found)
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    Attributes
+    ----------
+    assignment : Assignment
+    stub, solution : Result
+        The file that students start from, and the right answers, each graded like a submission.
+    kills : list of Kill
+    """
+
+    assignment: Assignment
+    stub: Result
+    solution: Result
+    kills: list[Kill] = field(default_factory=list)
+
+    def faults(self) -> list[str]:
+        """What is not as it must be, a sentence each."""
+        faults = []
+        if self.stub.score:
+            faults.append(f"The stub gets {self.stub.score} points, not 0.")
+        if self.solution.score != self.assignment.points:
+            faults.append(f"The solution gets {self.solution.score} points, not {self.assignment.points}.")
+        for question in self.stub.questions:
+            feedback = question.common_feedback()
+            if feedback is None or "is not written yet" not in feedback.sentence:
+                faults.append(f"The stub of {question.question.function} is not told that it is not written yet.")
+        for kill in self.kills:
+            if not kill.killed:
+                who = f"only {listed(kill.lost)}" if kill.lost else "no property"
+                faults.append(
+                    f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not notice it; {who} does."
+                )
+        for question in self.assignment.questions:
+            noticed = {name for kill in self.kills if kill.bug.function == question.function for name in kill.lost}
+            idle = [each.name for each in question.properties if each.name not in noticed]
+            faults += [f"{question.function}: '{name}' notices no wrong answer of the bank." for name in idle]
+        return faults
+
+    @property
+    def killed(self) -> int:
+        return sum(kill.killed for kill in self.kills)
+
+    @property
+    def named(self) -> int:
+        return sum(kill.named for kill in self.kills)
+
+
+def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: None) -> Verification:
+    """Grade the stub and the solution as submissions, and each wrong answer in this process, which is quicker.
+
+    ``report`` is told what is being done.
+    """
+    grader = Grader(assignment, SECRET)
+    source = assignment.read(assignment.file)
+    report("the stub")
+    stub = grader.grade(student_version(source), "stub")
+    report("the solution")
+    found = Verification(assignment, stub, grader.grade(source, "solution"))
+    for bug in assignment.bugs:
+        report(f"{bug.function}, {bug.name}")
+        found.kills.append(kill(grader, bug))
+    return found
+
+
+def kill(grader: Grader, bug: Bug) -> Kill:
+    """Grade the question of a bug with the solution that has it."""
+    result = Result(bug.name, grader.assignment)
+    question = grader.assignment.question(bug.function)
+    grader.grade_question(question, wrong_answer(grader.assignment, bug), result)
+    return Kill(bug, result.questions[0])
+
+
+def page(found: Verification) -> str:
+    """The kill matrix in Markdown: a table for each question, a row for each bug, a column for each property."""
+    name, bugs = found.assignment.name, len(found.kills)
+    lines = [
+        f"# {name}: which property notices which wrong answer",
+        "",
+        f"Written by `minires course verify {name} --out FILE`. Of {found.assignment.points} points, the stub gets "
+        f"{found.stub.score} and the solution {found.solution.score}. Of {bugs} wrong answers, the property that is "
+        f"meant for each notices {found.killed} (bold), and the feedback names {found.named}.",
+        "",
+    ]
+    for question in found.assignment.questions:
+        kills = [each for each in found.kills if each.bug.function == question.function]
+        lines += _table(question, kills) if kills else []
+    return "\n".join(lines).rstrip("\n")
+
+
+def _table(question: Question, kills: list[Kill]) -> list[str]:
+    names = [each.name for each in question.properties]
+    lines = [f"## {question.function}", "", f"| wrong answer | {' | '.join(names)} | named |"]
+    lines.append(f"|---|{':-:|' * (len(names) + 1)}")
+    for each in kills:
+        marks = ["**x**" if name == each.bug.loses else "x" if name in each.lost else "" for name in names]
+        lines.append(f"| {each.bug.name} | {' | '.join(marks)} | {'yes' if each.named else 'no'} |")
+    return [*lines, ""]

@@ -1,0 +1,35 @@
+"""The smallest assignment, and what it takes to grade submissions to it quickly."""
+
+import pytest
+from toy_course import ASSIGNMENT
+
+from minires.course import content
+from minires.course.grading import Grader
+from minires.course.sandbox import Limits
+
+SOLUTION = ASSIGNMENT.read("toy.py")
+
+
+@pytest.fixture
+def toy():
+    return ASSIGNMENT
+
+
+@pytest.fixture
+def solution():
+    return SOLUTION
+
+
+@pytest.fixture
+def grade(toy):
+    """Grade the text of a submission, with hidden tests, and short patience."""
+    grader = Grader(toy, "secret", Limits(seconds=3, memory=1 << 30))
+    return lambda source, **options: grader.grade(source, "somebody", **options)
+
+
+@pytest.fixture
+def installed(toy, monkeypatch):
+    """The toy is the only assignment there is."""
+    monkeypatch.setattr(content, "assignments", lambda: {toy.name: toy})
+    monkeypatch.setattr("minires.course.submissions.assignments", lambda: {toy.name: toy})
+    return toy
