@@ -75,10 +75,10 @@ class Verification:
             faults.append(f"The stub gets {self.stub.score} points, not 0.")
         if self.solution.score != self.assignment.points:
             faults.append(f"The solution gets {self.solution.score} points, not {self.assignment.points}.")
-        for question in self.stub.questions:
-            feedback = question.common_feedback()
+        for graded in self.stub.questions:
+            feedback = graded.common_feedback()
             if feedback is None or "is not written yet" not in feedback.sentence:
-                faults.append(f"The stub of {question.question.function} is not told that it is not written yet.")
+                faults.append(f"The stub of {graded.question.function} is not told that it is not written yet.")
         for kill in self.kills:
             if not kill.killed:
                 who = f"only {listed(kill.lost)}" if kill.lost else "no property"
@@ -132,8 +132,9 @@ def page(found: Verification) -> str:
         f"# {name}: which property notices which wrong answer",
         "",
         f"Written by `minires course verify {name} --out FILE`. Of {found.assignment.points} points, the stub gets "
-        f"{found.stub.score} and the solution {found.solution.score}. Of {bugs} wrong answers, the property that is "
-        f"meant for each notices {found.killed} (bold), and the feedback names {found.named}.",
+        f"{found.stub.score} and the solution {found.solution.score}.",
+        f"Of {bugs} wrong answers, {found.killed} are noticed by the property that is meant for them (bold), and "
+        f"{found.named} are named.",
         "",
     ]
     for question in found.assignment.questions:

@@ -58,7 +58,7 @@ IN_THE_FUNCTION = {
     "signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9); return x + x",
     "machine code": "open('m.so', 'wb').write(b'code'); import sys; sys.path.insert(0, '.'); import m; return x + x",
     "a deeply nested answer": "y = 2 * x\n    for _ in range(400): y = [y]\n    return y",
-    "a long answer without arrays": "return [1] * 10**6",
+    "a long answer without arrays": "return [1] * 400_000",
     "a database": "import sqlite3; sqlite3.connect(RESULT); return x + x",
     "the network": "import socket; socket.socket(); return x + x",
     "C code": "import ctypes; ctypes.CDLL(None); return x + x",

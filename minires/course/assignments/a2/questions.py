@@ -3,160 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...checks import adjoint, clean, equals, has_shape, shaped
 from ...comparison import Difference, same
 from ...content import Property, Question
-from ...draw import Array, Draw
+from ...draw import Array
 from ...trial import MismatchError, Trial
-from .reference import output_size
-
-Pair = tuple[int, int]
-NONE: Sequence[Pair] = ((0, 0),)
-ONE: Sequence[Pair] = ((1, 1),)
-STRIDES: Sequence[Pair] = ((2, 1), (1, 2), (3, 2), (2, 3))  # the two are different, or a swap would not be seen
-PADDINGS: Sequence[Pair] = ((1, 2), (2, 1), (1, 3))
-POOL_PADDINGS: Sequence[Pair] = ((1, 0), (0, 1), (1, 1))  # at most half of the smallest kernel
-
-
-class Geometry(NamedTuple):
-    """Pictures and a window that slides over them."""
-
-    n: int
-    c: int
-    h: int
-    w: int
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-
-    @property
-    def picture(self) -> tuple[int, int, int, int]:
-        return self.n, self.c, self.h, self.w
-
-    @property
-    def output(self) -> Pair:
-        return output_size((self.h, self.w), self.kernel, self.stride, self.padding)
-
-    @property
-    def window(self) -> dict[str, Pair]:
-        """As the functions call it."""
-        return {"kernel_size": self.kernel, "stride": self.stride, "padding": self.padding}
-
-
-def geometry(
-    draw: Draw,
-    strides: Sequence[Pair] = ONE,
-    paddings: Sequence[Pair] = NONE,
-    batch: int = 0,
-    apart: bool = False,
-    leftover: bool = False,
-) -> Geometry:
-    """Sizes that are all different.
-
-    ``batch`` fixes N, ``apart`` makes the stride the kernel's size, and ``leftover`` makes rows and columns remain at
-    the end that no window reaches.
-    """
-    n, c, kh, kw, h, w = draw.sizes((1, 2, 5), (1, 2, 5), (2, 2, 3), (2, 2, 4), (4, 5, 9), (4, 5, 10))
-    sh, sw = (kh, kw) if apart else draw.one_of(strides)
-    ph, pw = draw.one_of(paddings)
-    if leftover:
-        h += (h + 2 * ph - kh) % sh == 0
-        w += (w + 2 * pw - kw) % sw == 0
-    elif apart:  # whole windows only
-        h, w = kh * max(h // kh, 2), kw * max(w // kw, 2)
-    return Geometry(batch or n, c, h, w, (kh, kw), (sh, sw), (ph, pw))
-
-
-def im2col(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"x": draw.normal(*g.picture), **g.window}
-
-
-def col2im(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.picture, **g.window}
-
-
-def adjoint_pair(draw: Draw) -> dict[str, Any]:
-    """Arguments of col2im, and an x for im2col with the same window."""
-    g = geometry(draw, STRIDES, PADDINGS)
-    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.picture, **g.window, "_x": draw.normal(*g.picture)}
-
-
-def filters(draw: Draw, g: Geometry) -> Array:
-    """Weights (O, C, KH, KW) for pictures of C channels, with another O than C."""
-    (o,) = draw.sizes((2, 2, 6))
-    return draw.normal(o + (o == g.c), g.c, *g.kernel)
-
-
-def conv_forward(draw: Draw, bias: bool = True, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    weight = filters(draw, g)
-    offset = draw.normal(len(weight)) if bias else draw.zeros(len(weight))
-    return {"x": draw.normal(*g.picture), "weight": weight, "bias": offset, "stride": g.stride, "padding": g.padding}
-
-
-def conv_backward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    weight = filters(draw, g)
-    dy = draw.normal(g.n, len(weight), *g.output)
-    return {"dy": dy, "x": draw.normal(*g.picture), "weight": weight, "stride": g.stride, "padding": g.padding}
-
-
-def max_pool_forward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"x": draw.normal(*g.picture), **g.window}
-
-
-def below_zero(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"x": draw.negative(*g.picture), **g.window}
-
-
-def max_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.normal(*g.picture), **g.window}
-
-
-def below_zero_backward(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.picture), **g.window}
-
-
-def ties(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, STRIDES)
-    x = draw.one_of([draw.ties, draw.constant])(*g.picture)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": x, **g.window}
-
-
-def avg_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.picture, **g.window}
-
-
-def picture(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.normal(*geometry(draw).picture)}
-
-
-def constant_picture(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.constant(*geometry(draw).picture)}
-
-
-def global_upstream(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw)
-    return {"dy": draw.normal(g.n, g.c), "x_shape": g.picture}
-
-
-def weight_shape(draw: Draw) -> dict[str, Any]:
-    sizes = draw.sizes((100, 100, 150), (3, 3, 7), (2, 2, 4), (3, 3, 5))
-    return {"weight_shape": sizes, "seed": draw.number()}
+from .inputs import (
+    PADDINGS,
+    POOL_PADDINGS,
+    STRIDES,
+    adjoint_pair,
+    avg_pool_backward,
+    below_zero,
+    below_zero_backward,
+    col2im,
+    constant_picture,
+    conv_backward,
+    conv_forward,
+    global_upstream,
+    im2col,
+    max_pool_backward,
+    picture,
+    pool_forward,
+    ties,
+    weight_shape,
+)
 
 
 def numbers(trial: Trial, **changed: Any) -> Array:
@@ -342,18 +217,18 @@ QUESTIONS = [
                 "windows",
                 3,
                 "y is the maximum of each window of each channel.",
-                lambda draw: max_pool_forward(draw, apart=True),
+                lambda draw: pool_forward(draw, apart=True),
                 equals(),
             ),
             Property(
                 "stride",
                 2,
                 "Windows are SH rows and SW columns apart, and may overlap.",
-                lambda draw: max_pool_forward(draw, strides=STRIDES),
+                lambda draw: pool_forward(draw, strides=STRIDES),
                 equals(),
             ),
             Property("padding", 2, "The padding never wins, not even over numbers below zero.", below_zero, equals()),
-            Property("clean", 1, CLEAN, max_pool_forward, clean()),
+            Property("clean", 1, CLEAN, pool_forward, clean()),
         ],
         outputs=("y",),
         uses=("im2col",),
@@ -391,17 +266,17 @@ QUESTIONS = [
                 "windows",
                 2,
                 "y is the mean of each window of each channel.",
-                lambda draw: max_pool_forward(draw, strides=STRIDES),
+                lambda draw: pool_forward(draw, strides=STRIDES),
                 equals(),
             ),
             Property(
                 "padding",
                 2,
                 "The zeros of the padding count: every window is divided by KH*KW.",
-                lambda draw: max_pool_forward(draw, paddings=POOL_PADDINGS),
+                lambda draw: pool_forward(draw, paddings=POOL_PADDINGS),
                 equals(),
             ),
-            Property("clean", 1, CLEAN, max_pool_forward, clean()),
+            Property("clean", 1, CLEAN, pool_forward, clean()),
         ],
         outputs=("y",),
         uses=("im2col",),
