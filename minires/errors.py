@@ -62,6 +62,14 @@ class StoppedError(MiniresError, RuntimeError):
     """A training run that was asked to stop: it is saved, and can be resumed."""
 
 
+class CheckError(MiniresError, AssertionError):
+    """An answer to a tutorial's exercise that is not right yet, with what is wrong with it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, without the lines that raised it."""
+        return [str(self)]
+
+
 def sizes(shape: Iterable[int]) -> str:
     """A shape as the messages write it.
 
