@@ -374,8 +374,8 @@ def test_there_are_enough_of_them_and_every_op_is_among_them():
 @pytest.mark.parametrize("error", MiniresError.__subclasses__())
 def test_errors_are_also_the_exceptions_that_python_programmers_expect(error):
     expected = {"DTypeError": TypeError, "GraphError": RuntimeError, "AnomalyError": ArithmeticError,
-                "GradcheckError": AssertionError, "CheckError": AssertionError, "DeviceError": RuntimeError, "RunError": RuntimeError,
-                "StoppedError": RuntimeError}  # fmt: skip
+                "GradcheckError": AssertionError, "CheckError": AssertionError, "DeviceError": RuntimeError,
+                "RunError": RuntimeError, "StoppedError": RuntimeError}  # fmt: skip
     assert issubclass(error, MiniresError)
     assert issubclass(error, expected.get(error.__name__, ValueError))
 
