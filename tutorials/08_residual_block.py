@@ -298,6 +298,6 @@ plt.show()
 #
 # ## What you have
 #
-# A residual block adds, so its backward splits and adds. The shortcut's stream depends on no weight: no depth can
+# A residual block adds, so its backward splits and adds. The shortcut's stream is multiplied by no weight: no depth can
 # shrink it. Whether that is *the* reason why deep residual networks train is a harder question, and vanishing
 # gradients are not the whole answer: tutorial 7 measures it.

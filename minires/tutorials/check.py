@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import ArgumentError, CheckError, MiniresError, listed
 from .compare import OpenError
 
-Judge = Callable[[Any], None]
+Judge = Callable[..., None]
 
 
 class Exercise(NamedTuple):
@@ -40,7 +40,7 @@ def numbers() -> list[str]:
     return sorted(_exercises)
 
 
-def check(number: str, answer: Any = None) -> None:
+def check(number: str, answer: Any = None, *given: Any) -> None:
     """Say whether the answer to a tutorial's exercise is right, and if not, what is wrong with it.
 
     Parameters
@@ -50,6 +50,8 @@ def check(number: str, answer: Any = None) -> None:
     answer : number, array, Tensor, function, ...
         What the exercise asks for. None, or a function that returns None, is an exercise that is still open: this is
         said, and no error, so that a notebook runs from start to end before anything is solved.
+    *given
+        What the answer is about, where that comes from a run.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def check(number: str, answer: Any = None) -> None:
         raise ArgumentError(f"check: there is no exercise {number!r}, only {listed(numbers(), 40)}.")
     judge, moral = _exercises[number]
     try:
-        judge(answer)
+        judge(answer, *given)
     except OpenError:
         print(f"{number}: open. Write your answer between the two marks.")
     except CheckError as error:
