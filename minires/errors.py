@@ -66,6 +66,14 @@ class CourseError(MiniresError, AssertionError):
     """A submission that lost points, or an assignment that is not fit to be handed out."""
 
 
+class CheckError(MiniresError, AssertionError):
+    """An answer to a tutorial's exercise that is not right yet, with what is wrong with it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, without the lines that raised it."""
+        return [str(self)]
+
+
 def sizes(shape: Iterable[int]) -> str:
     """A shape as the messages write it.
 

@@ -375,7 +375,7 @@ def test_there_are_enough_of_them_and_every_op_is_among_them():
 def test_errors_are_also_the_exceptions_that_python_programmers_expect(error):
     expected = {"DTypeError": TypeError, "GraphError": RuntimeError, "AnomalyError": ArithmeticError,
                 "GradcheckError": AssertionError, "DeviceError": RuntimeError, "RunError": RuntimeError,
-                "CourseError": AssertionError,
+                "CourseError": AssertionError, "CheckError": AssertionError,
                 "StoppedError": RuntimeError}  # fmt: skip
     assert issubclass(error, MiniresError)
     assert issubclass(error, expected.get(error.__name__, ValueError))

@@ -1,0 +1,357 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4. Convolution is im2col and a matrix product
+#
+# A convolution looks like seven nested loops. It is a copy and one matrix product, forward and backward, and that is
+# why it is fast. The last figure shows **a ladder of speed, from Python's loops to compiled kernels, in time and in
+# memory**, for the same layer on your machine.
+
+# %%
+import os
+import time
+import tracemalloc
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minires as mr
+from minires.tutorials import check
+
+FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## What is computed
+#
+# Pictures are (N, C, H, W), filters (O, C, KH, KW). A filter is put on the padded picture wherever it fits, `stride`
+# pixels apart, and each time all numbers under it are multiplied by its own and summed.
+#
+# **Predict 4.1.** The picture is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
+# each side. How large is the output, as `(OH, OW)`?
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("4.1", answer)
+
+
+# %%
+def conv_loops(x, weight, stride=1, padding=0):
+    (n, c, h, w), (o, _, kh, kw) = x.shape, weight.shape
+    oh, ow = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    y = np.zeros((n, o, oh, ow), x.dtype)
+    for b, f, p, q in np.ndindex(n, o, oh, ow):
+        for channel, i, j in np.ndindex(c, kh, kw):
+            y[b, f, p, q] += padded[b, channel, p * stride + i, q * stride + j] * weight[f, channel, i, j]
+    return y
+
+
+x, weight = rng.standard_normal((2, 3, 10, 13)), rng.standard_normal((5, 3, 3, 4))
+y = conv_loops(x, weight, stride=2, padding=1)
+print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
+
+# %% [markdown]
+# <details><summary>Solution 4.1</summary>
+#
+# ```python
+# answer = ((10 + 2 * 1 - 3) // 2 + 1, (13 + 2 * 1 - 4) // 2 + 1)
+# ```
+#
+# The first window, and one more for each stride that fits into what is left. </details>
+#
+# ## Windows as rows
+#
+# im2col ("image to column") writes what each output pixel sees into a row of C·KH·KW numbers. It takes no loop over
+# pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded picture, with steps of
+# `stride`.
+#
+# **Exercise 4.2.** Fill `rows[..., i, j]`, which is (N, OH, OW, C), from `padded`, which is (N, C, H + 2P, W + 2P).
+
+
+# %%
+def im2col(x, kernel, stride, padding):
+    (n, c, h, w), (kh, kw) = x.shape, kernel
+    oh, ow = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    rows = np.zeros((n, oh, ow, c, kh, kw), x.dtype)
+    for i, j in np.ndindex(kh, kw):
+        ### BEGIN SOLUTION
+        ### END SOLUTION
+        pass
+    return rows.reshape(n, oh, ow, c * kh * kw)
+
+
+check("4.2", im2col)
+
+# %% [markdown]
+# <details><summary>Solution 4.2</summary>
+#
+# ```python
+#         seen = padded[:, :, i : i + stride * oh : stride, j : j + stride * ow : stride]
+#         rows[..., i, j] = seen.transpose(0, 2, 3, 1)
+# ```
+#
+# The slice is (N, C, OH, OW): its channels go last. </details>
+#
+# Then the convolution is one product: each row with each filter. From here on, minires's own im2col does it.
+
+# %%
+rows = mr.ops.im2col(x, kernel_size=(3, 4), stride=2, padding=1).numpy()
+filters = weight.reshape(5, -1)
+product = (rows @ filters.T).transpose(0, 3, 1, 2)
+print("rows", rows.shape, " @  filters.T", filters.T.shape, " ->  y", product.shape)
+print("largest difference from the loops:", f"{np.abs(product - y).max():.1e}")
+
+# %% [markdown]
+# ## The way back
+#
+# What happens to a gradient of `rows` on its way to x? im2col only copies. A pixel that was copied k times has k
+# gradients, and they add up.
+#
+# **Predict 4.3.** A 3x3 kernel, stride 1, padding 1: how many windows see a pixel in the corner, at an edge, and in the
+# middle? Answer as `(corner, edge, middle)`.
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("4.3", answer)
+
+# %%
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+for stride, panel in zip((1, 2, 3), panels, strict=True):
+    ones = np.ones((1, 1, 7, 7))
+    window = {"kernel_size": 3, "stride": stride, "padding": 1}
+    count = mr.ops.col2im(mr.ops.im2col(ones, **window), ones.shape, **window).numpy()[0, 0]
+    panel.imshow(count, cmap="Blues", vmin=0, vmax=12)
+    for (row, column), value in np.ndenumerate(count):
+        panel.text(column, row, f"{value:g}", ha="center", va="center")
+    panel.set(title=f"stride {stride}", xticks=[], yticks=[])
+figure.suptitle("how many 3x3 windows see each pixel (padding 1)")
+plt.show()
+
+# %% [markdown]
+# You should see nines inside at stride 1; with stride 2, pixels that are seen by one, two or four windows, a
+# checkerboard that transposed convolutions leave in pictures; and with stride 3, no overlap.
+#
+# <details><summary>Solution 4.3</summary>
+#
+# ```python
+# answer = (2 * 2, 2 * 3, 3 * 3)
+# ```
+#
+# </details>
+#
+# col2im puts the rows back, and *adds* where they overlap. Let us break that, and ask `mr.gradcheck`, which compares
+# with finite differences.
+
+
+# %%
+class Im2ColWithBug(mr.Op):
+    def forward(self, x):
+        return mr.ops.im2col(x, kernel_size=3, padding=1).numpy()
+
+    def backward(self, upstream):
+        n, c, h, w = self.input_shapes[0]
+        windows = upstream.numpy().reshape(n, h, w, c, 3, 3)
+        padded = np.zeros((n, c, h + 2, w + 2))
+        for i, j in np.ndindex(3, 3):
+            padded[:, :, i : i + h, j : j + w] = windows[..., i, j].transpose(0, 3, 1, 2)  # the bug: = for +=
+        return mr.tensor(padded[:, :, 1:-1, 1:-1])
+
+
+picture = mr.tensor(rng.standard_normal((1, 2, 4, 5)), requires_grad=True)
+try:
+    mr.gradcheck(lambda x: Im2ColWithBug()(x), picture)
+except mr.GradcheckError as error:
+    print(error)
+print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), picture))
+
+# %% [markdown]
+# The step before it, from y = rows · weightᵀ, is two more products. **Exercise 4.4.** `rows` is (P, K), `weight` (O,
+# K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
+
+
+# %%
+def gradients(rows, weight, dy):
+    dweight = drows = None
+    ### BEGIN SOLUTION
+    ### END SOLUTION
+    return dweight, drows
+
+
+check("4.4", gradients)
+
+# %% [markdown]
+# <details><summary>Solution 4.4</summary>
+#
+# ```python
+#     dweight = dy.T @ rows
+#     drows = dy @ weight
+# ```
+#
+# A gradient has the shape of what it belongs to. That leaves one way to put the matrices together. </details>
+#
+# ## What it costs
+#
+# Each row repeats its neighbours. Take a layer of the last stage of ResNet-20: 64 pictures, 64 channels, 8x8, and a 3x3
+# kernel with padding 1, in float32.
+#
+# **Predict 4.5.** How many MB (millions of bytes) do its rows take?
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("4.5", answer)
+
+# %%
+n, c, o, size = (4, 16, 16, 8) if FAST else (64, 64, 64, 8)
+x = rng.standard_normal((n, c, size, size)).astype(np.float32)
+weight = rng.standard_normal((o, c, 3, 3)).astype(np.float32)
+rows = mr.ops.im2col(x, kernel_size=3, padding=1)
+operations = 2 * n * o * size * size * c * 9
+print(f"pictures {x.nbytes / 1e6:.1f} MB, rows {rows.data.nbytes / 1e6:.1f} MB")
+print(f"{operations / 1e6:.0f} million multiplications and additions")
+
+# %% [markdown]
+# <details><summary>Solution 4.5</summary>
+#
+# ```python
+# answer = 64 * 8 * 8 * (64 * 3 * 3) * 4 / 1e6
+# ```
+#
+# </details>
+#
+# ## The ladder
+#
+# The same layer, five times:
+#
+# 1. *loops*: seven of them in Python. Measured for one picture and one filter, and multiplied up.
+# 2. *im2col*: the rows, and then sums of products in NumPy's own loop (`einsum`).
+# 3. *matrix product*: the rows, and BLAS. This is minires's textbook.
+# 4. *Numba*: minires's engine, compiled. It reads windows where they lie, and never writes rows.
+# 5. *CuPy*: the same call on a GPU, if there is one.
+#
+# **Predict:** how many times faster is each than the one before? Write it down before you go on.
+
+
+# %%
+def with_einsum(x, weight):
+    rows = mr.ops.im2col(x, kernel_size=3, padding=1).numpy()
+    return np.einsum("npqk,ok->nopq", rows, weight.reshape(len(weight), -1))
+
+
+def with_engine(name, x, weight):
+    with mr.engine(name), mr.no_grad():
+        return mr.ops.conv2d(x, weight, padding=1)
+
+
+def fastest(function, repeats):
+    """Seconds of the fastest call; others were disturbed."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def most_memory(function):
+    """The bytes of the arrays that it holds at once beside its inputs, the result included."""
+    held = [function() for _ in range(5)]  # the engine uses the memory of old results again: now there are none
+    tracemalloc.start()
+    function()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+inputs = mr.tensor(x), mr.tensor(weight)
+rungs = {
+    "im2col": partial(with_einsum, x, weight),
+    "matrix product": partial(with_engine, "textbook", *inputs),
+    "Numba": partial(with_engine, "fast", *inputs),
+}
+reference = rungs["matrix product"]().numpy()
+one = conv_loops(x[:1], weight[:1], padding=1)
+print("loops agree:", np.allclose(one, reference[:1, :1], atol=1e-3))
+seconds = {"loops": n * o * fastest(lambda: conv_loops(x[:1], weight[:1], padding=1), 1)}
+memory = {"loops": reference.nbytes + x.nbytes}  # its result, and the padded pictures
+for name, rung in rungs.items():
+    print(f"{name} agrees:", np.allclose(rung(), reference, atol=1e-3))  # the first call also compiles
+    seconds[name] = fastest(rung, 3 if FAST else 20)
+    memory[name] = most_memory(rung)
+
+# %%
+try:
+    on_gpu = [tensor.to("cuda") for tensor in inputs]
+except mr.errors.DeviceError:
+    print("no GPU here: the ladder ends with Numba")
+else:
+    import cupy
+
+    def on_the_gpu():
+        y = with_engine("fast", *on_gpu)
+        cupy.cuda.get_current_stream().synchronize()
+        return y
+
+    print("CuPy agrees:", np.allclose(on_the_gpu().numpy(), reference, atol=1e-2))
+    seconds["CuPy"] = fastest(on_the_gpu, 3 if FAST else 20)
+    memory["CuPy"] = on_the_gpu().data.nbytes  # its result
+
+# %%
+print(f"{'':16}{'ms':>10}{'times faster':>14}{'GFLOP/s':>10}{'MB':>8}")
+previous = seconds["loops"]
+for name, taken in seconds.items():
+    rate, size_in_mb = operations / taken / 1e9, memory[name] / 1e6
+    print(f"{name:16}{1e3 * taken:10.2f}{previous / taken:14.1f}{rate:10.2f}{size_in_mb:8.1f}")
+    previous = taken
+copying = fastest(lambda: mr.ops.im2col(x, kernel_size=3, padding=1), 3 if FAST else 20)
+print(f"writing the rows alone takes {1e3 * copying:.2f} ms")
+
+# %% [markdown]
+# `mr.profile` asks how far the top is from what this machine can do at all:
+
+# %%
+for name in ("textbook", "fast"):
+    with mr.profile() as p:
+        for _ in range(5):
+            with_engine(name, *inputs)
+    print(f"{name}:\n{p}\n")
+
+# %%
+labels = {"loops": "loops, multiplied up", "im2col": "im2col, einsum"}
+names = list(seconds)[::-1]
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained", sharey=True)
+for axes, values, title in (
+    (left, [1e3 * seconds[name] for name in names], "time, ms"),
+    (right, [memory[name] / 1e6 for name in names], "memory beside its inputs, MB"),
+):
+    colours = ["#9db8d6" if name == "loops" else "#1f5fa8" for name in names]
+    bars = axes.barh([labels.get(name, name) for name in names], values, color=colours)
+    axes.bar_label(bars, labels=[f"{value:,.0f}" if value > 99 else f"{value:.3g}" for value in values], padding=4)
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+left.set_xscale("log")
+left.set_xlim(left=1e3 * min(seconds.values()) / 3, right=2e4 * max(seconds.values()))
+right.set_xlim(right=1.2 * max(memory.values()) / 1e6)
+plt.show()
+
+# %% [markdown]
+# You should see time fall by four powers of ten or more (the scale is logarithmic), and memory take a detour: rows
+# make the matrix product possible, and cost many times the pictures. The Numba rung gets more speed without any rows.
+#
+# What made it faster? Mostly the same multiplications, in an order in which the processor finds its numbers in
+# registers and caches. (Where the engine uses Winograd's algorithm, it also does fewer, and the profile may show more
+# than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in `kernels/cpu`.

@@ -1,0 +1,303 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 7. Degradation
+#
+# In 2015, networks got worse when they got deeper: not only on new pictures, which might be overfitting, but on the
+# very pictures that they were trained on. He et al. called it *degradation*, and cured it by residual blocks. You
+# will repeat their experiment in a minute, and look for the cause. The last figure shows **the training loss against
+# depth, of plain and of residual networks, three seeds each**.
+
+# %%
+import os
+import time
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minires as mr
+from minires import nn, ops
+from minires.tutorials import check
+
+FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
+DEPTHS = (2, 8) if FAST else (2, 8, 20, 54)
+SEEDS = range(3)
+STEPS = 4 if FAST else 40
+
+# %% [markdown]
+# ## Networks that differ in one addition
+#
+# To get through three seeds in a minute, layers are fully connected, 48 numbers wide, and pictures are handwritten
+# digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to what comes out. Depth counts
+# the layers in blocks.
+
+
+# %%
+class Block(nn.Module):
+    """F(x), or with a shortcut F(x) + x, where F is BN-ReLU-linear, twice."""
+
+    def __init__(self, width, shortcut, norm=True):
+        self.bn1 = nn.BatchNorm1d(width) if norm else nn.Identity()
+        self.fc1 = nn.Linear(width, width)
+        self.bn2 = nn.BatchNorm1d(width) if norm else nn.Identity()
+        self.fc2 = nn.Linear(width, width)
+        self.shortcut = shortcut
+
+    def forward(self, x):
+        branch = self.fc1(ops.relu(self.bn1(x)))
+        branch = self.fc2(ops.relu(self.bn2(branch)))
+        return branch + x if self.shortcut else branch
+
+
+def network(depth, shortcut, norm=True, width=48):
+    blocks = [Block(width, shortcut, norm) for _ in range(depth // 2)]
+    end = nn.BatchNorm1d(width) if norm else nn.Identity()
+    model = nn.Sequential(nn.Linear(64, width), *blocks, end, nn.ReLU(), nn.Linear(width, 10))
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal(layer.weight, nonlinearity="relu")
+    return model
+
+
+# %% [markdown]
+# **Predict 7.1.** Without shortcuts, is the *training* loss of 54 layers `"lower"` than that of 8, `"equal"`, or
+# `"higher"`?
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("7.1", answer)
+
+# %%
+digits = mr.data.digits()
+(train_x, train_y), (test_x, test_y) = (
+    (split.pictures.reshape(len(split), 64).astype(np.float32), split.labels) for split in (digits.train, digits.test)
+)
+mean, std = train_x.mean(), train_x.std()  # of the training pictures only
+train_x, test_x = (train_x - mean) / std, (test_x - mean) / std
+
+
+class Run(NamedTuple):
+    train_loss: float
+    train_error: float  # per cent
+    test_error: float
+    gradient_ratio: float  # at the first step: the norm in the first block, divided by that in the last
+
+
+def evaluate(model, x, y):
+    model.eval()
+    with mr.no_grad():
+        logits = model(mr.tensor(x))
+    return ops.cross_entropy(logits, y).item(), 100 * float((logits.numpy().argmax(axis=1) != y).mean())
+
+
+def train(depth, shortcut, seed, norm=True, lr=0.1):
+    mr.manual_seed(seed)
+    model = network(depth, shortcut, norm)
+    optimizer = mr.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    rng, ratio = np.random.default_rng(seed), None
+    for _ in range(STEPS):
+        batch = rng.integers(len(train_x), size=200)
+        loss = ops.cross_entropy(model(mr.tensor(train_x[batch])), train_y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        if ratio is None:
+            blocks = [layer for layer in model if isinstance(layer, Block)]
+            first, last = (np.linalg.norm(w.grad.numpy()) for w in (blocks[0].fc1.weight, blocks[-1].fc2.weight))
+            ratio = first / last
+        optimizer.step()
+    train_loss, train_error = evaluate(model, train_x, train_y)
+    return Run(train_loss, train_error, evaluate(model, test_x, test_y)[1], ratio)
+
+
+started = time.perf_counter()
+runs = {
+    (kind, depth): [train(depth, kind == "residual", seed) for seed in SEEDS]
+    for kind in ("plain", "residual")
+    for depth in DEPTHS
+}
+print(f"{2 * len(DEPTHS) * len(SEEDS)} networks in {time.perf_counter() - started:.0f} s")
+
+
+# %%
+def table(runs):
+    print(f"{'':20}{'training loss':>14}{'training error':>20}{'test error':>12}   (training error of each seed)")
+    for (kind, depth), found in runs.items():
+        loss, error, test, _ = np.mean(found, axis=0)
+        seeds = ", ".join(f"{run.train_error:.1f}" for run in found)
+        print(f"{kind:14}{depth:>6}{loss:14.3f}{error:18.1f} %{test:10.1f} %   ({seeds})")
+
+
+table(runs)
+
+# %% [markdown]
+# You should see all networks learn but the plain ones of many layers; and the residual ones get along with any depth.
+#
+# <details><summary>Solution 7.1</summary>
+#
+# ```python
+# answer = "higher"
+# ```
+#
+# </details>
+#
+# ## A better network is right there
+#
+# A deep network contains a better one: copy the shallow one, and let the other blocks do nothing. For plain blocks,
+# this "nothing" has to be learned. For residual blocks, it is close by.
+#
+# **Predict 7.2.** Which *one* parameter of a residual block makes it the identity when it is zero, whatever the
+# others are? (`"bn1.weight"`, `"bn1.bias"`, `"fc1.weight"`, `"bn2.weight"`, `"bn2.bias"` or `"fc2.weight"`; the
+# linear layers' own biases are zero here.)
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("7.2", answer)
+
+# %%
+shallow, deep = network(8, shortcut=True), network(54, shortcut=True)
+blocks = [layer for layer in deep if isinstance(layer, Block)]
+for target, source in zip([deep[0], *blocks[:4], *list(deep)[-3:]], shallow, strict=True):
+    target.load_state_dict(source.state_dict())
+for block in blocks[4:]:
+    nn.init.zeros(block.fc2.weight)
+    nn.init.zeros(block.fc2.bias)
+pictures = mr.tensor(train_x[:100])
+print("54 layers do what 8 do:", np.allclose(deep(pictures).numpy(), shallow(pictures).numpy(), atol=1e-4))
+
+# %% [markdown]
+# <details><summary>Solution 7.2</summary>
+#
+# ```python
+# answer = "fc2.weight"
+# ```
+#
+# </details>
+#
+# So it is not that deep networks cannot express the solution.
+#
+# ## Vanishing gradients?
+#
+# **Predict 7.3.** Is the gradient in the first block of plain-54, before training, `"smaller"` than that in its last
+# block, `"equal"`, or `"larger"`?
+
+# %%
+answer = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("7.3", answer)
+
+# %%
+print("gradient norm, first block / last block, at the first step")
+for (kind, depth), found in runs.items():
+    print(f"{kind:10}{depth:4}{np.mean([run.gradient_ratio for run in found]):12,.1f}")
+
+# %% [markdown]
+# <details><summary>Solution 7.3</summary>
+#
+# ```python
+# answer = "larger"
+# ```
+#
+# </details>
+#
+# You should see it *explode* in plain networks, by a constant factor a layer. Nothing vanishes: "residual networks cure
+# vanishing gradients" is not what one measures where there is batch norm.
+#
+# Is explosion the cause, then? Take batch norm away: with He's initial weights, the gradient keeps its size. (The
+# learning rate is smaller, as such networks need it.)
+
+# %%
+without = {
+    ("plain, no BN", depth): [train(depth, False, seed, norm=False, lr=0.01) for seed in SEEDS] for depth in DEPTHS[-1:]
+}
+table(without)
+for (kind, depth), found in without.items():
+    print(f"{kind}, {depth}: gradient norm, first / last block: {np.mean([run.gradient_ratio for run in found]):.1f}")
+
+# %% [markdown]
+# You should see a healthy gradient, and a network that does not learn all the same. So size is not all. (What else
+# goes wrong, such as gradients of similar pictures that have nothing to do with each other: Balduzzi et al., arXiv
+# 1702.08591.)
+#
+# ## Overfitting?
+#
+# A network that overfits does well in training and badly in the test. **Exercise 7.4.** Compute by how many points
+# the test error of the deepest plain network is above its training error, in the mean over the seeds. Each run of
+# `deepest` has a `train_error` and a `test_error`.
+
+# %%
+deepest = runs["plain", DEPTHS[-1]]
+gap = None
+### BEGIN SOLUTION
+### END SOLUTION
+check("7.4", gap, deepest)
+
+# %% [markdown]
+# <details><summary>Solution 7.4</summary>
+#
+# ```python
+# gap = np.mean([run.test_error - run.train_error for run in deepest])
+# ```
+#
+# </details>
+#
+# ## Beside other measurements
+#
+# The same networks were also trained on synthetic one-dimensional digits, for 500 steps of 100, one seed:
+
+# %%
+elsewhere = {
+    "plain": {2: (8, None), 8: (10, 4), 20: (46, 46), 54: (90, 22_000)},
+    "residual": {2: (9, None), 8: (8, 3), 20: (8, 5), 54: (8, 9)},
+}
+print(f"{'':14}{'test error, %':>20}{'gradient, first / last':>30}")
+print(f"{'':14}{'here':>10}{'there':>10}{'here':>18}{'there':>12}")
+for (kind, depth), found in runs.items():
+    _, _, error, ratio = np.mean(found, axis=0)
+    their_error, their_ratio = elsewhere[kind][depth]
+    print(
+        f"{kind:10}{depth:4}{error:10.1f}{their_error:10}{ratio:18,.1f}{f'{their_ratio:,}' if their_ratio else '-':>12}"
+    )
+
+# %% [markdown]
+# Our errors are lower wherever a network learns at all: real digits of 8x8 pixels are easier. The plain networks
+# break down at the same depths, and the gradients grow alike: that depends on depth, width and batch norm, hardly on
+# data.
+#
+# The paper's convolutional networks degrade far more gently: plain-56 does worse than plain-20 by a few points, and
+# only plain-110 fails (above 60 %). Their gradients, the authors found, have healthy norms; in fully connected layers
+# with batch norm they grow by a fifth in each. `minires compare` trains convolutional ones, in four minutes.
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for kind, colour in (("plain", "#d2691e"), ("residual", "#1f5fa8")):
+    losses = np.array([[run.train_loss for run in runs[kind, depth]] for depth in DEPTHS])  # (depths, seeds)
+    axes.plot(DEPTHS, losses.mean(axis=1), "o-", color=colour)
+    axes.fill_between(DEPTHS, losses.min(axis=1), losses.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+    axes.annotate(kind, (DEPTHS[-1], losses[-1].mean()), (8, 0), textcoords="offset points", color=colour, va="center")
+axes.axhline(np.log(10), color="#888888", linestyle=":")
+axes.annotate("guessing: log 10", (DEPTHS[0], np.log(10)), (0, 4), textcoords="offset points", color="#666666")
+axes.set_yscale("log")
+axes.set_xticks(DEPTHS)
+axes.set_xlim(right=DEPTHS[-1] * 1.15)
+axes.set_xlabel("layers in blocks")
+axes.set_title("training loss: the mean of three seeds, and their range", loc="left")
+axes.grid(axis="y", color="#dddddd")
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# You should see the plain curve climb to what guessing gives, and the residual one stay low. All of that is
+# *training* loss: the deep plain network does not overfit. It fails to be trained, although a network as good as the
+# shallow one is among those that it could become. Degradation is a matter of optimisation.
