@@ -54,7 +54,7 @@ class Measurement:
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ArgumentError(
-                f"save: {path.name} is to be a PNG, x.png; for other kinds: .figure().savefig('x.pdf')."
+                f"save: {path.name} must end in .png; for other kinds of file: .figure().savefig('x.pdf')."
             )
         save_figure(self.figure(title), path)
         return path
