@@ -92,6 +92,15 @@ class Run(NamedTuple):
     gradient_ratio: float  # at the first step: the norm in the first block, divided by that in the last
 
 
+def settle(model):
+    """Take batch norm's statistics from all training pictures: after so few steps, its running ones lag behind."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.momentum = 1.0
+    with mr.no_grad():
+        model(mr.tensor(train_x))
+
+
 def evaluate(model, x, y):
     model.eval()
     with mr.no_grad():
@@ -114,6 +123,7 @@ def train(depth, shortcut, seed, norm=True, lr=0.1):
             first, last = (np.linalg.norm(w.grad.numpy()) for w in (blocks[0].fc1.weight, blocks[-1].fc2.weight))
             ratio = first / last
         optimizer.step()
+    settle(model)
     train_loss, train_error = evaluate(model, train_x, train_y)
     return Run(train_loss, train_error, evaluate(model, test_x, test_y)[1], ratio)
 
@@ -285,10 +295,13 @@ for kind, colour in (("plain", "#d2691e"), ("residual", "#1f5fa8")):
     losses = np.array([[run.train_loss for run in runs[kind, depth]] for depth in DEPTHS])  # (depths, seeds)
     axes.plot(DEPTHS, losses.mean(axis=1), "o-", color=colour)
     axes.fill_between(DEPTHS, losses.min(axis=1), losses.max(axis=1), color=colour, alpha=0.2, linewidth=0)
-    axes.annotate(kind, (DEPTHS[-1], losses[-1].mean()), (8, 0), textcoords="offset points", color=colour, va="center")
+    axes.annotate(
+        kind, (DEPTHS[-1], losses[-1].mean()), (0, -14), textcoords="offset points", color=colour, ha="center"
+    )
 axes.axhline(np.log(10), color="#888888", linestyle=":")
 axes.annotate("guessing: log 10", (DEPTHS[0], np.log(10)), (0, 4), textcoords="offset points", color="#666666")
 axes.set_yscale("log")
+axes.set_ylim(0.015, 5)
 axes.set_xticks(DEPTHS)
 axes.set_xlim(right=DEPTHS[-1] * 1.15)
 axes.set_xlabel("layers in blocks")

@@ -15,13 +15,9 @@ from .compare import OpenError, compare
 def output_size(answer: Any) -> None:
     mistakes = {
         "rounded up: the last window would reach over the edge. Windows that do not fit are dropped.": (6, 7),
-        "the padding is forgotten: it adds a row above and one below, a column at the left and one at the right.": (
-            4,
-            5,
-        ),
+        "one too few: is the padding forgotten, or the + 1 for the first window?": (4, 5),
         "the padding is on two sides: 2 * padding, not once.": (5, 5),
         "the stride is forgotten: the window moves by two pixels at a time.": (10, 12),
-        "the first window counts as well: + 1.": (4, 5),
         "height and width are swapped.": (6, 5),
     }
     compare("(OH, OW)", answer, (5, 6), mistakes)
@@ -46,6 +42,9 @@ def rows_of_windows(answer: Any) -> None:
         raise CheckError("im2col changed its x: write into rows only.")
     flat = right.shape[:3] + (-1,)
     mistakes = {
+        "the padding is forgotten: take the windows from padded, not from x.": _windows(x, (2, 3), 2, 0).reshape(
+            2, 3, 4, -1
+        ),
         "the kernel is flipped: rows[..., i, j] belongs to the pixel i below and j to the right of the corner.": right[
             ..., ::-1, ::-1
         ].reshape(flat),

@@ -1,0 +1,134 @@
+"""What ``check`` says of right, open and wrong answers."""
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.errors import ArgumentError, CheckError
+from minires.tutorials import check
+from minires.tutorials.check import call
+from minires.tutorials.compare import OpenError, compare
+
+RIGHT = np.arange(1.0, 7).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (RIGHT.T, "is 3x2, but should be 2x3.* a transpose is missing"),
+        (RIGHT.ravel(), "reshape it"),
+        (RIGHT[:, :2], "Which axis has the size 3"),
+        (-RIGHT, "wrong sign"),
+        (RIGHT * 5, "too large by the factor N = 5: is a division by it missing"),
+        (RIGHT / 5, "too small by the factor N = 5"),
+        (RIGHT * 2, "twice what it should be"),
+        (RIGHT / 2, "half of what it should be"),
+        (RIGHT * 1.7, "off by the constant factor 1.7"),
+        (RIGHT + 1e-3, "off by more than rounding"),
+        (RIGHT * 0, "zero everywhere"),
+        (RIGHT * np.nan, "NaN or infinity"),
+        (RIGHT[::-1], "right numbers in the wrong places"),
+        (RIGHT + [[0, 0, 0], [0, 0, 5]], r"1 of 6 places; at \[1, 2\] it is 11, and should be 6"),
+        ("six", "must be numbers, but it is str"),
+        (RIGHT + 7, "^seven too many$"),
+    ],
+)
+def test_a_wrong_answer_is_explained(answer, said):
+    with pytest.raises(CheckError, match=said):
+        compare("y", answer, RIGHT, {"seven too many": RIGHT + 7}, {"N": 5})
+
+
+def test_a_square_answer_may_be_transposed():
+    right = np.arange(9.0).reshape(3, 3)
+    with pytest.raises(CheckError, match="its last two axes are swapped"):
+        compare("y", right.T, right)
+
+
+@pytest.mark.parametrize("answer", [RIGHT, RIGHT.tolist(), RIGHT.astype("float32"), mr.tensor(RIGHT), RIGHT + 1e-7])
+def test_right_up_to_rounding_in_any_form_is_right(answer):
+    compare("y", answer, RIGHT)
+
+
+@pytest.mark.parametrize("answer", [None, ...])
+def test_no_answer_is_open_and_no_error(answer, capsys):
+    check("1.2", answer)
+    assert capsys.readouterr().out.startswith("1.2: open.")
+
+
+def test_an_unknown_number_lists_those_there_are():
+    with pytest.raises(ArgumentError, match=r"no exercise '9.9', only 1.1, .*8.4"):
+        check("9.9", 1)
+
+
+def test_a_function_that_fails_is_told_how():
+    with pytest.raises(CheckError, match="halve raises ZeroDivisionError"):
+        call(halve, 0)
+    with pytest.raises(CheckError, match="a function is asked for, not int"):
+        call(3)
+    with pytest.raises(OpenError):
+        call(lambda x: None, 1)
+
+
+def halve(x):
+    return x / 0
+
+
+class UpstreamIgnored(mr.Op):
+    def forward(self, x):
+        return x**3
+
+    def backward(self, upstream):
+        (x,) = self.inputs
+        return upstream * 0 + 3 * x**2
+
+
+def flipped(x, kernel, stride, padding):
+    rows = mr.ops.im2col(x, kernel, stride, padding).numpy()
+    windows = rows.reshape(*rows.shape[:3], x.shape[1], *kernel)
+    return windows[..., ::-1, ::-1].reshape(rows.shape)
+
+
+def no_padding(x, kernel, stride, padding):
+    return mr.ops.im2col(x, kernel, stride).numpy()
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        ("1.1", 5, "one node with three edges"),
+        ("1.4", 20, "they multiply"),
+        ("1.5", 7, "overwritten"),
+        ("1.6", UpstreamIgnored, "backward ignores its upstream"),
+        ("4.1", (6, 7), "rounded up"),
+        ("4.1", (4, 5), "one too few"),
+        ("4.2", flipped, "kernel is flipped"),
+        ("4.2", no_padding, "the padding is forgotten"),
+        ("4.3", (1, 1, 1), "windows overlap"),
+        ("4.4", lambda rows, weight, dy: ((dy.T @ rows).T, dy @ weight), "dweight is transposed"),
+        ("4.4", lambda rows, weight, dy: (dy.T @ rows / 7, dy @ weight), "the number of rows = 7"),
+        ("4.5", 9.437184e6, "in bytes"),
+        ("7.1", "lower", "training does not find it"),
+        ("7.1", "deeper", "none of the words"),
+        ("7.2", "bn2.weight", "only if beta is"),
+        ("7.3", "smaller", "Measure it"),
+        ("8.1", 0.1**10, "plain network"),
+        ("8.2", lambda upstream, y: (upstream, upstream), "passes where the ReLU let nothing through"),
+        ("8.2", lambda upstream, y: ((y > 0) * upstream, (y > 0) * 1.0), "shortcut is 1 where it should be"),
+        ("8.3", 21, "at the first"),
+        ("8.4", 6, "multiplied by it"),
+    ],
+)
+def test_likely_mistakes_are_named(number, answer, said):
+    with pytest.raises(CheckError, match=said) as caught:
+        check(number, answer)
+    assert str(caught.value).startswith(f"{number}: ")
+    assert caught.value._render_traceback_() == [str(caught.value)]
+
+
+def test_the_gap_is_that_of_the_runs_it_is_given():
+    class Run:
+        train_error, test_error = 80.0, 83.0
+
+    check("7.4", 3.0, [Run, Run])
+    with pytest.raises(CheckError, match="not the other way round"):
+        check("7.4", -3.0, [Run, Run])
