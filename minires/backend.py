@@ -91,9 +91,9 @@ def to_device(array: Array, device: str) -> Array:
     DeviceError
         When there is no CuPy, or no GPU; for more than one number while a CUDA graph is being recorded.
     """
-    check_device(device)
     if device == device_of(array):
         return array
+    check_device(device)
     if device == "cpu":
         return array.get()
     cupy = cupy_module()

@@ -132,6 +132,7 @@ class Graph:
             x.data[...] = to_device(array, "cuda")
 
     def _capture(self) -> None:
+        self.before_replay = []
         self._stream.begin_capture()
         try:
             with switched("capture", self):
@@ -174,8 +175,8 @@ def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
 
     Every call is one step: the first ``warm_up`` calls run ``step`` as it is, the next one records it. From then on its
     Python code does not run any more: what it launched is launched again, on new inputs and the learning rates of the
-    moment. So it must not depend on values, count anything, or draw random numbers (dropout's mask would stay the
-    same); schedules, metrics and random augmentation belong outside.
+    moment. So it must not depend on values, count anything, or draw random numbers (dropout is refused, as its mask
+    would stay the same); schedules, metrics and random augmentation belong outside.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ SMALL = 1024  # elements: with fewer, calling one of our own kernels takes longe
 
 _kernels: dict[tuple[type, str, str], Kernel] = {}
 _smallest: dict[Kernel, int] = {}
-# Imported when the first op could use them, or never.
+# Imported when the first op could use them, or never: those of the CPU with the first array that is not small.
 _rooms = {"cpu": "minires.kernels.cpu", "cuda": "minires.kernels.cuda"}
 _importing = threading.RLock()
 
@@ -78,7 +78,7 @@ def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
     if state.engine == "textbook":
         return NotImplemented
     device = device_of(array)
-    if device in _rooms and array.size >= SMALL:
+    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # no op on a GPU is too small for a kernel
         load_kernels(device)
     kernel = _kernels.get((type(op), phase, device))
     return NotImplemented if kernel is None or array.size < _smallest.get(kernel, 0) else kernel(op, array, *others)

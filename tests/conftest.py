@@ -68,6 +68,15 @@ def device(request):
     return request.param
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what runs on a GPU, whatever its name: ``pytest -k cuda`` or ``-m cuda`` is all of it."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "cuda" in getattr(item, "fixturenames", ()) or parameters.get("device") == "cuda":
+            item.add_marker("cuda")
+
+
 @pytest.fixture
 def cuda():
     """For a test of the GPU alone: skipped where there is none."""

@@ -32,6 +32,7 @@ class Kind(str, Enum):
 
 
 RACES = ("train", "infer", "ops")
+OF_THE_CPU = ("scaling", "memory")  # its threads, and its memory
 PARTS = ("results", "scaling", "memory", "start", "profile")  # of a file of results: lists with a name in each entry
 TITLES = {
     "scaling": "A training step with one thread and with all",
@@ -85,6 +86,10 @@ def bench(
         raise ArgumentError("bench: --roofline draws the profile: ask for `minires bench profile`, or for everything.")
     if kind is Kind.scaling and number < 2:
         raise ArgumentError("bench: scaling compares one thread with more, but there is one.")
+    if device is Device.cuda:
+        if kind is not None and kind.value in OF_THE_CPU:
+            raise ArgumentError(f"bench: {kind.value} is measured on the CPU only; leave --device out.")
+        kinds = [name for name in kinds if name not in OF_THE_CPU]
     raced = kind is None or kind.value in RACES
     races = workloads.workloads(kind.value if kind else None, only, device.value) if raced else []
     steps = [] if raced and kind else workloads.step("" if raced else only, device.value)

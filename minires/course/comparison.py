@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ..errors import sizes
 from ..gradcheck.diagnosis import (
     Cause,
     Evidence,
@@ -125,9 +124,3 @@ def _evidence(name: str, got: Array, expected: Array, wrong: list[int], arrays: 
         arrays=[expected, *arrays.values()], names=[name, *arrays], checked=[], upstream=expected, output=expected
     )
     return Evidence(cast(Problem, stands_in), 0, got, expected, wrong, eps=0.0)
-
-
-def shapes_of(arguments: dict[str, Any]) -> str:
-    """The sizes of the arrays among the arguments, e.g. ``x 2x3x5x7, weight 4x3x2x2``."""
-    arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
-    return ", ".join(f"{name} {sizes(array.shape)}" for name, array in arrays.items())

@@ -25,7 +25,7 @@ from ..nn import Module
 from ..nn.undisturbed import undisturbed
 from ..ops import relu
 from ..tensor import Tensor
-from ..training.evaluation import evaluate
+from ..training.evaluation import Evaluation, evaluate
 from ..training.folder import Row
 from .measurement import check_model
 
@@ -88,13 +88,12 @@ class Study:
         if uncalled := [name for name in chosen if name not in shapes]:
             raise ArgumentError(f"{where}: {listed(uncalled)} was not called with a tensor to give another.")
         self.places = [Place(name, chosen[name], *shape) for name, shape in shapes.items()]
-        self.intact = {"error_percent": 100 * test.errors / len(test.labels), "loss": test.loss}
+        self.intact = _error_and_loss(test)
         self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
 
     def result(self) -> Row:
         """``error_percent`` and ``loss`` of the model as it is now."""
-        test = self.evaluate()
-        return {"error_percent": 100 * test.errors / len(test.labels), "loss": test.loss}
+        return _error_and_loss(self.evaluate())
 
     @contextmanager
     def without(self, places: Iterable[Place]) -> Iterator[None]:
@@ -148,6 +147,10 @@ class Study:
                 parent, _, attribute = place.name.rpartition(".")
                 setattr(modules[parent], attribute, self.places[number].block)
             yield
+
+
+def _error_and_loss(test: Evaluation) -> Row:
+    return {"error_percent": 100 * test.errors / len(test.labels), "loss": test.loss}
 
 
 def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str, Module]:

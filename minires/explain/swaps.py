@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,15 +139,8 @@ def swap(
 
 
 def _row(study: Study, count: int, order: Sequence[int], result: Row) -> Row:
+    from scipy.stats import kendalltau  # takes as long to import as all of minires
+
+    tau = float(kendalltau(range(len(order)), order).statistic)
     names = " ".join(study.places[number].name for number in order)
-    return {"count": count, "kendall_tau": kendall_tau(order), "order": names, **result}
-
-
-def kendall_tau(order: Sequence[int]) -> float:
-    """The rank correlation of an order of different numbers with the ascending one.
-
-    >>> kendall_tau([0, 1, 2]), kendall_tau([2, 1, 0]), round(kendall_tau([1, 0, 2]), 3)
-    (1.0, -1.0, 0.333)
-    """
-    signs = [1 if first < second else -1 for first, second in combinations(order, 2)]
-    return sum(signs) / len(signs)
+    return {"count": count, "kendall_tau": tau, "order": names, **result}

@@ -14,7 +14,8 @@ import numpy as np
 from .. import checks
 from ..backend import Array, array_module, to_device
 from ..dispatch import run_kernel
-from ..errors import ArgumentError, DTypeError, StateDictError, sizes
+from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, sizes
+from ..state import state
 from ..tensor import Tensor
 
 
@@ -86,8 +87,11 @@ class Optimizer:
     def step_group(self, group: dict[str, Any], parameters: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
         """Update parameters of one group, which all have a gradient: at once where a kernel can, or one by one."""
         if run_kernel(self, "step", parameters[0].data, group, parameters, states) is NotImplemented:
-            for parameter, state in zip(parameters, states, strict=True):
-                arguments = parameter.data, parameter.grad.data, state, group
+            if state.capture is not None:
+                name = type(self).__name__
+                raise DeviceError(f"{name} cannot step in a CUDA graph: its kernel takes float32 parameters only.")
+            for parameter, known in zip(parameters, states, strict=True):
+                arguments = parameter.data, parameter.grad.data, known, group
                 if run_kernel(self, "update", *arguments) is NotImplemented:
                     self.update(*arguments)
         for parameter in parameters:

@@ -36,6 +36,11 @@ def test_minires_does_it_as_a_cuda_graph(workload, cuda):
         step()
 
 
+def test_what_is_about_the_cpu_is_not_measured_on_a_gpu(cuda, capsys):
+    assert main(["bench", "memory", "--device", "cuda"]) == 2
+    assert "memory is measured on the CPU only" in capsys.readouterr().err
+
+
 def test_on_a_gpu_there_are_other_workloads_and_a_graph():
     assert contenders.available("", "cuda") == ["minires", "minires graph"]
     names = [workload.name for workload in workloads.workloads("train", device="cuda")]

@@ -22,6 +22,7 @@ class Net(mr.nn.Module):
 
 
 OPTIMIZERS = {
+    "plain": lambda p: mr.optim.SGD(p, lr=0.1, weight_decay=1e-3),
     "sgd": lambda p: mr.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True),
     "adam": lambda p: mr.optim.Adam(p, lr=0.01, weight_decay=1e-3),
     "adamw": lambda p: mr.optim.AdamW(p, lr=0.01, weight_decay=0.1),
@@ -62,6 +63,45 @@ def test_a_graph_takes_the_same_steps(kind):
     for got, right in ((weights, right_weights), (state["arrays"], right_state["arrays"])):
         for name in right:
             np.testing.assert_allclose(got[name], right[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_step_that_would_keep_its_learning_rate_is_refused():
+    """The textbook's step is launched with the learning rate of the moment as a number."""
+    weight = mr.nn.Parameter(mr.tensor([1.0, 2.0], dtype="float64", device="cuda").data)
+    optimizer = mr.optim.SGD([weight], lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        (weight * x).sum().backward()
+        optimizer.step()
+
+    run = mr.cuda.graph(step, warm_up=1)
+    run(np.ones(2))
+    with pytest.raises(mr.errors.DeviceError, match=r"SGD cannot step in a CUDA graph"):
+        run(np.ones(2))
+
+
+def test_a_second_recording_forgets_the_first():
+    """Else Adam would count each of its steps twice."""
+    weight = mr.nn.Parameter(mr.tensor([1.0, 2.0], device="cuda").data)
+    optimizer = mr.optim.Adam([weight], lr=0.1)
+    reads = iter([False, True, False])
+
+    def step(x):
+        optimizer.zero_grad()
+        (weight * x).sum().backward()
+        optimizer.step()
+        if next(reads):
+            weight.numpy()
+
+    run = mr.cuda.graph(step, warm_up=1)
+    x = np.ones(2, "f")
+    run(x)
+    with pytest.raises(mr.errors.DeviceError, match="cannot be recorded"):
+        run(x)
+    run(x)
+    run(x)
+    assert optimizer.state_dict()["steps"] == [3]
 
 
 def test_inputs_may_come_from_the_cpu():

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
 
 import minires as mr
 from minires.data import Split
 from minires.errors import ArgumentError
 from minires.explain.surgery import Study
-from minires.explain.swaps import kendall_tau
 from minires.models.blocks import BasicBlock, Bottleneck
 
 
@@ -192,12 +190,6 @@ def test_only_blocks_of_equal_shapes_change_places():
         assert all(order.index(name) == place for name, place in fixed.items())
         assert [name[:6] for name in order] == [f"layer{stage}" for stage in (1, 2, 3) for _ in range(3)]
     assert len({row["order"] for row in result.rows}) > 4
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_kendall_tau(seed):
-    order = np.random.default_rng(seed).permutation(9)
-    assert kendall_tau(order) == pytest.approx(kendalltau(np.arange(9), order).statistic)
 
 
 @pytest.mark.parametrize("instrument", [mr.explain.lesion, mr.explain.swap])

@@ -253,8 +253,9 @@ OPS = {
 
 
 def sgd(rng, params):
-    nesterov = bool(rng.random() < 0.5)
-    return SGD(params, lr=0.1, momentum=0.9, weight_decay=float(rng.choice([0, 0.01])), nesterov=nesterov)
+    momentum = float(rng.choice([0, 0.9]))
+    nesterov = momentum > 0 and bool(rng.random() < 0.5)
+    return SGD(params, lr=0.1, momentum=momentum, weight_decay=float(rng.choice([0, 0.01])), nesterov=nesterov)
 
 
 def adam(rng, params):

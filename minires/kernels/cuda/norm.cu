@@ -79,6 +79,19 @@ extern "C" __global__ void finish_moments(
     }
 }
 
+__device__ float summed_rows(float own, float* shared, int lanes)
+{
+    shared[threadIdx.x] = own;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        __syncthreads();
+    }
+    own = shared[threadIdx.x % lanes];
+    __syncthreads();
+    return own;
+}
+
 __device__ inline float normalised(float x, const float* mean, const float* scale, const float* beta, int c)
 {
     return (x - mean[c]) * scale[c] + beta[c];
@@ -101,7 +114,7 @@ extern "C" __global__ void gradient_sums(
     const float* x, const float* dy, const float* y, const float* mean, const float* scale, const float* beta,
     float* masked, float* partial, int mask, int pixels, int channels, int lanes)
 {
-    __shared__ float shared[2][MOST];
+    __shared__ float shared[MOST];
     int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
     float sum = 0.0f, about_mean = 0.0f;
     if (c < channels)
@@ -113,32 +126,33 @@ extern "C" __global__ void gradient_sums(
             sum += g;
             about_mean += g * (x[i] - mean[c]);
         }
-    shared[0][threadIdx.x] = sum;
-    shared[1][threadIdx.x] = about_mean;
-    __syncthreads();
-    for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
-        if (threadIdx.x < half)
-            for (int s = 0; s < 2; s++) shared[s][threadIdx.x] += shared[s][threadIdx.x + half];
-        __syncthreads();
+    sum = summed_rows(sum, shared, lanes);
+    about_mean = summed_rows(about_mean, shared, lanes);
+    if (row == 0 && c < channels) {
+        partial[blockIdx.x * 2 * channels + c] = sum;
+        partial[(blockIdx.x * 2 + 1) * channels + c] = about_mean;
     }
-    if (row == 0 && c < channels)
-        for (int s = 0; s < 2; s++) partial[(blockIdx.x * 2 + s) * channels + c] = shared[s][threadIdx.x];
 }
 
 // dgamma, dbeta, and what the gradient needs besides scale, all (C,): dx = scale * g + slope * (x - mean) + offset.
 extern "C" __global__ void finish_sums(
     const float* partial, const float* var, const float* scale, float* dgamma, float* dbeta, float* slope,
-    float* offset, float eps, int slices, int pixels, int channels)
+    float* offset, float eps, int slices, int pixels, int channels, int lanes)
 {
-    FOR_EACH(c, channels) {
-        double sum = 0.0, about_mean = 0.0;
-        for (int slice = 0; slice < slices; slice++) {
+    __shared__ float shared[MOST];
+    int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
+    float sum = 0.0f, about_mean = 0.0f;
+    if (c < channels)
+        for (int slice = row; slice < slices; slice += rows) {
             sum += partial[slice * 2 * channels + c];
             about_mean += partial[(slice * 2 + 1) * channels + c];
         }
+    sum = summed_rows(sum, shared, lanes);
+    about_mean = summed_rows(about_mean, shared, lanes);
+    if (row == 0 && c < channels) {
         float inverse_std = 1.0f / sqrtf(var[c] + eps);
-        dbeta[c] = (float)sum;
-        dgamma[c] = (float)about_mean * inverse_std;
+        dbeta[c] = sum;
+        dgamma[c] = about_mean * inverse_std;
         slope[c] = -scale[c] * inverse_std * dgamma[c] / pixels;
         offset[c] = -scale[c] * dbeta[c] / pixels;
     }

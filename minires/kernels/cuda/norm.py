@@ -68,7 +68,7 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
     launch("norm", "gradient_sums", (slices, groups), THREADS, *arguments)
     dgamma, dbeta, slope, offset = (empty(channels) for _ in range(4))
     sums = partial, var, op.scale, dgamma, dbeta, slope, offset
-    for_each("norm", "finish_sums", channels, *sums, op.eps, slices, pixels)
+    launch("norm", "finish_sums", (1, groups), THREADS, *sums, op.eps, slices, pixels, channels, lanes)
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
     for_each("norm", "gradient", dx.size, block, masked, *normal, slope, offset, dx, remaining, channels)
     return (as_pictures(dx), dgamma, dbeta, *(as_pictures(masked) for _ in shortcut))

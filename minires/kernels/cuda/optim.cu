@@ -5,7 +5,7 @@ const int TENSORS = 100;  // an argument may have 4 KB
 struct Tensors {
     float* parameter[TENSORS];
     const float* grad[TENSORS];
-    float* first[TENSORS];   // momentum, or the mean of the gradient
+    float* first[TENSORS];   // momentum (null without), or the mean of the gradient
     float* second[TENSORS];  // of Adam: the mean of its square
     int size[TENSORS];
 };
@@ -19,8 +19,8 @@ extern "C" __global__ void sgd(const Tensors tensors, const float* options, int 
     const float* grad = tensors.grad[t];
     FOR_EACH(i, tensors.size[t]) {
         float g = grad[i] + decay * parameter[i];
-        float v = starts ? g : momentum * velocity[i] + g;
-        velocity[i] = v;
+        float v = starts || !velocity ? g : momentum * velocity[i] + g;
+        if (velocity) velocity[i] = v;
         parameter[i] -= lr * (nesterov ? g + momentum * v : v);
     }
 }

@@ -57,18 +57,24 @@ def _options(count: int, numbers: Callable[[], list[float]]) -> Array:
 @register(SGD, "step")
 def sgd(op: SGD, first: Array, group: dict[str, Any], parameters: list[Any], states: list[dict[str, Any]]) -> Any:
     starting = ["momentum_buffer" not in known for known in states]
-    if not group["momentum"] or any(starting) != all(starting):
+    if any(starting) != all(starting):
         return NotImplemented
-    velocities = [known.get("momentum_buffer", p.grad.data) for p, known in zip(parameters, states, strict=True)]
-    if starting[0]:
-        velocities = [cupy.empty_like(p.data) for p in parameters]
-    tensors = _flat([[p.data, p.grad.data, v] for p, v in zip(parameters, velocities, strict=True)])
+    arrays = [[p.data, p.grad.data] for p in parameters]
+    velocities = []
+    if group["momentum"]:  # without, the kernel gets null pointers
+        velocities = [
+            cupy.empty_like(p.data) if starting[0] else known["momentum_buffer"]
+            for p, known in zip(parameters, states, strict=True)
+        ]
+        arrays = [[*pair, velocity] for pair, velocity in zip(arrays, velocities, strict=True)]
+    tensors = _flat(arrays)
     if tensors is None:
         return NotImplemented
     options = _options(3, lambda: [group[name] for name in ("lr", "momentum", "weight_decay")])
     _launch("sgd", tensors, options, bool(group["nesterov"]), starting[0])
-    for known, velocity in zip(states, velocities, strict=True):
-        known["momentum_buffer"] = velocity
+    if velocities:
+        for known, velocity in zip(states, velocities, strict=True):
+            known["momentum_buffer"] = velocity
     return None
 
 
