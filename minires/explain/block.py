@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import backend, data, models, nn, ops
 from ..data.transforms import Normalize
+from ..models.blocks import Block
 from ..tensor import Tensor, tensor
 
 
@@ -44,9 +45,9 @@ def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -
     source = data.load(dataset)
     pictures, labels = source.train[np.arange(1)]  # (1, C, H, W) and (1,)
     network = models.build(model, num_classes=len(source.classes), in_channels=pictures.shape[1])
-    for name, _ in list(network.named_children()):
+    for name, stage in list(network.named_children()):
         if name.startswith("layer"):
-            setattr(network, name, nn.Sequential(network.layer1[0]) if name == "layer1" else nn.Identity())
+            setattr(network, name, _up_to_first_block(stage) if name == "layer1" else nn.Identity())
     width = [layer for layer in network.layer1.modules() if isinstance(layer, nn.Conv2d)][-1].out_channels
     network.fc = nn.Linear(width, len(source.classes))
     for layer in network.modules():
@@ -54,6 +55,12 @@ def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -
             layer.forward = partial(_one_op_each, layer)  # type: ignore[method-assign]
     x = tensor(Normalize.of(source.train)(pictures), requires_grad=True)
     return Example(ops.cross_entropy(network(x), labels), network, x)
+
+
+def _up_to_first_block(stage: nn.Module) -> nn.Sequential:
+    layers = list(stage.children())
+    first = next(place for place, layer in enumerate(layers) if isinstance(layer, Block))
+    return nn.Sequential(*layers[: first + 1])
 
 
 def _one_op_each(

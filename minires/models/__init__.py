@@ -17,6 +17,7 @@ from ..errors import ArgumentError
 from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
+from .resnet9 import ResNet9
 from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
@@ -78,6 +79,11 @@ def _imagenet(kind: str, depth: int) -> Builder:
     return function
 
 
+def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
+    """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
+    return ResNet9(num_classes, in_channels, width)
+
+
 resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
 resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
 plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
@@ -118,6 +124,7 @@ __all__ = [
     "ImageNetResNet",
     "PreActivationBlock",
     "PreActivationBottleneck",
+    "ResNet9",
     "Summary",
     "build",
     "names",

@@ -43,6 +43,7 @@ NETWORKS = [
     {"name": "resnet20"},
     {"name": "resnet20", "in_channels": 1, "num_classes": 3, "shortcut": "B"},
     {"name": "resnet8", "shortcut": "C"},
+    {"name": "resnet9", "width": 8},
     {"name": "resnet14", "preactivation": True},
     {"name": "resnet8", "preactivation": True, "shortcut": "C"},
     {"name": "plain20"},

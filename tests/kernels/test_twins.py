@@ -202,6 +202,23 @@ def test_nan_goes_through_relu_pooling_and_norm():
     assert np.isnan(mr.ops.conv2d(mr.tensor(x), weight, padding=1).data[0, :, 2, 2]).all()
 
 
+@pytest.mark.parametrize("window", [(2,), (3, 1, 1), ((2, 3), (4, 3))], ids=str)
+def test_where_the_largest_of_a_window_is_nan_or_one_of_several_both_engines_choose_the_first(window, rng):
+    x = rng.integers(0, 3, (3, 9, 7, 8)).astype("f")
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[0, 0, :4] = -np.inf
+    found = []
+    for engine in ("textbook", "fast"):
+        with mr.engine(engine):
+            leaf = mr.tensor(x, requires_grad=True)
+            y = mr.ops.max_pool2d(leaf, *window)
+            y.backward(mr.tensor(1.0 + np.arange(y.size, dtype="f").reshape(y.shape)))
+            found.append((y.numpy(), leaf.grad.numpy()))
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert np.isnan(found[0][0]).any() and np.isinf(found[0][0]).any()
+
+
 def test_a_training_step_copies_no_layout(rng):
     """After the first convolution has brought the pictures into order, all ops keep to it."""
     model = mr.models.resnet20()

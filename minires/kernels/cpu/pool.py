@@ -10,7 +10,7 @@ from ...backend import Array
 from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from ...threads import scratch, share
 from ..pictures import as_pictures
-from .compiler import kernel
+from .compiler import inlined, kernel
 from .layout import channels_last, contiguous, is_float32
 from .memory import empty
 from .registry import register
@@ -51,6 +51,61 @@ def _max_pool(x, y, winner, best, who, sizes, kernel, stride, padding, first, la
                 to += channels
 
 
+@inlined
+def _larger(a, b):
+    return a if (a >= b) | (a != a) else b  # NaN is larger than any number
+
+
+@inlined
+def _is(value, best):
+    return (value == best) | (value != value)
+
+
+@kernel
+def _max_of_2x2(x, y, winner, sizes, first, last):
+    """The commonest window, side by side with the next: its four numbers are compared in registers.
+
+    In two loops, because a loop that reads four rows and writes two has more pairs of rows than the compiler is ready
+    to check for overlaps, and stays scalar.
+    """
+    height, width, oh, ow, channels = sizes
+    for n in range(first, last):
+        for p in range(oh):
+            for q in range(ow):
+                a = ((n * height + 2 * p) * width + 2 * q) * channels
+                b, c, d = a + channels, a + width * channels, a + (width + 1) * channels
+                to = ((n * oh + p) * ow + q) * channels
+                for i in range(channels):
+                    upper, lower = _larger(at(x, a + i), at(x, b + i)), _larger(at(x, c + i), at(x, d + i))
+                    put(y, to + i, _larger(upper, lower))
+                for i in range(channels):
+                    best = at(y, to + i)
+                    who = np.float32(2) if _is(at(x, c + i), best) else np.float32(3)
+                    who = np.float32(1) if _is(at(x, b + i), best) else who
+                    put(winner, to + i, np.uint8(np.float32(0) if _is(at(x, a + i), best) else who))
+
+
+@kernel
+def _side_by_side_backward(dy, winner, dx, sizes, kernel, stride, first, last):
+    """Of windows that share no pixel: each pixel is written once."""
+    height, width, oh, ow, channels = sizes
+    size = height * width * channels
+    for n in range(first, last):
+        if oh * kernel[0] < height or ow * kernel[1] < width:  # some are in no window
+            for k in range(n * size, n * size + size):
+                put(dx, k, np.float32(0))
+        for p in range(oh):
+            for q in range(ow):
+                at_window = ((n * oh + p) * ow + q) * channels
+                for i in range(kernel[0]):
+                    for j in range(kernel[1]):
+                        to = ((n * height + p * stride[0] + i) * width + q * stride[1] + j) * channels
+                        number = np.float32(i * kernel[1] + j)
+                        for c in range(channels):
+                            won = np.float32(at(winner, at_window + c)) == number
+                            put(dx, to + c, at(dy, at_window + c) if won else np.float32(0))
+
+
 @kernel
 def _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last):
     _, oh, ow, channels = dy.shape
@@ -61,7 +116,8 @@ def _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last):
                 for c in range(channels):
                     i, j = divmod(np.int64(winner[n, p, q, c]), kernel[1])
                     row, column = p * stride[0] + i - padding[0], q * stride[1] + j - padding[1]
-                    dx[n, row, column, c] += dy[n, p, q, c]
+                    if row >= 0 and column >= 0:  # among numbers that are all -inf, padding can be the first
+                        dx[n, row, column, c] += dy[n, p, q, c]
 
 
 @register(MaxPool2d, "forward")
@@ -77,8 +133,11 @@ def max_pool2d(op: MaxPool2d, x: Array) -> Array:
     window_sizes = window.kernel, window.stride, window.padding
 
     def work(first: int, last: int) -> None:
-        rows = scratch(x.shape[1], "best"), scratch(x.shape[1], "who")
-        _max_pool(*flat, *rows, sizes, *window_sizes, first, last)
+        if window_sizes == ((2, 2), (2, 2), (0, 0)):
+            _max_of_2x2(*flat, sizes, first, last)
+        else:
+            rows = scratch(x.shape[1], "best"), scratch(x.shape[1], "who")
+            _max_pool(*flat, *rows, sizes, *window_sizes, first, last)
 
     share(work, len(x), x.size)
     return as_pictures(y)
@@ -90,8 +149,17 @@ def max_pool2d_backward(op: MaxPool2d, upstream: Array) -> Any:
         return NotImplemented
     n, c, h, w = op.input_shapes[0]
     dy, dx = channels_last(upstream), empty((n, h, w, c))
-    sizes = op.window.kernel, op.window.stride, op.window.padding
-    share(lambda first, last: _max_pool_backward(dy, op.winner, dx, *sizes, first, last), n, dy.size * 2)
+    kernel, stride, padding = op.window.kernel, op.window.stride, op.window.padding
+    side_by_side = stride[0] >= kernel[0] and stride[1] >= kernel[1] and padding == (0, 0)
+
+    def work(first: int, last: int) -> None:
+        if side_by_side:
+            flat, sizes = (dy.reshape(-1), op.winner.reshape(-1), dx.reshape(-1)), (h, w, *dy.shape[1:])
+            _side_by_side_backward(*flat, sizes, kernel, stride, first, last)
+        else:
+            _max_pool_backward(dy, op.winner, dx, kernel, stride, padding, first, last)
+
+    share(work, n, dy.size * 2)
     return (as_pictures(dx),)
 
 
