@@ -224,12 +224,13 @@ def test_a_long_tape_needs_no_recursion():
     assert len(nodes) == 1501 and nodes[0].gradient == 1
 
 
-@pytest.mark.parametrize("model", ["resnet8", "plain8", "resnet50"])
+@pytest.mark.parametrize("model", ["resnet8", "plain8", "resnet50", "resnet9"])
 def test_the_example_is_one_block_op_by_op(model):
     example = block_loss(model)
     nodes = nodes_of(step(example.loss, model=example.network, names={"x": example.x}))
     kinds = [node.kind for node in nodes.values()]
-    convolutions = {"resnet8": 3, "plain8": 3, "resnet50": 5}[model]  # the first, the block's, and a projection
+    # the first, the block's; of resnet50 a projection, of resnet9 the one before its first block
+    convolutions = {"resnet8": 3, "plain8": 3, "resnet50": 5, "resnet9": 4}[model]
     assert kinds.count("conv2d") == kinds.count("batch_norm") == convolutions
     assert kinds.count("residual_add") == (model != "plain8") and "batch_norm_act" not in kinds
     assert all(node.value is not None and node.gradient is not None for node in nodes.values())
