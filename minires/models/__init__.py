@@ -79,7 +79,7 @@ def _imagenet(kind: str, depth: int) -> Builder:
     return function
 
 
-def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 24) -> ResNet9:
+def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
     """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
     return ResNet9(num_classes, in_channels, width)
 

@@ -48,7 +48,7 @@ class ResNet9(nn.Module):
         From ``forward``, for pictures of less than 8x8 pixels.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 24) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:
         for name, value in (("num_classes", num_classes), ("in_channels", in_channels), ("width", width)):
             checks.integer("ResNet9", value, name, 1)
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False)
