@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
-from .resnet9 import ResNet9
+from .myrtle import ResNet9
 from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
@@ -79,15 +79,17 @@ def _imagenet(kind: str, depth: int) -> Builder:
     return function
 
 
+resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
+resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
+plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
+plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
+
+
 def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
     """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
     return ResNet9(num_classes, in_channels, width)
 
 
-resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
-resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
-plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
-plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
 resnet18, resnet34, resnet50, resnet101, resnet152 = (_imagenet("resnet", depth) for depth in (18, 34, 50, 101, 152))
 plain18, plain34 = _imagenet("plain", 18), _imagenet("plain", 34)
 

@@ -5,7 +5,7 @@ import pytest
 
 import minires as mr
 from minires.errors import ArgumentError, ShapeError
-from minires.models.resnet9 import PooledConv
+from minires.models.myrtle import PooledConv
 
 
 def test_parameters_of_pages_width_are_pages():
