@@ -25,7 +25,7 @@ def test_another_network_another_place_another_seed(minires, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        ("--model resnet9", 2, "there is no model 'resnet9'; choose one of resnet8"),
+        ("--model resnet21", 2, "there is no model 'resnet21'; choose one of resnet8"),
         ("--data nothing", 2, "there is no data set 'nothing'"),
         ("--seed -1", 2, "seed is -1; it must be an integer >= 0."),
         ("--seed x", 2, "--seed is 'x'; it must be an integer. Try 'minires explain --help'."),

@@ -27,7 +27,7 @@ WRONG = {
     "train --save-every 0": "--save-every is 0",
     "train --seed -1": "--seed is -1",
     "train --seed x": "--seed is 'x'",
-    "train --model resnet9": "there is no model 'resnet9'; choose one of resnet8",
+    "train --model resnet21": "there is no model 'resnet21'; choose one of resnet8",
     "train --data nothing": "there is no data 'nothing', neither a data set nor a folder; choose one of digits",
     "train --schedule flat": "there is no schedule 'flat'; choose one of cosine",
     "train --optimizer lion": "there is no optimizer 'lion'; choose one of sgd, adam, adamw.",

@@ -49,7 +49,7 @@ def test_a_run_without_a_model(folder):
         ({"classes": None}, "it lacks 'classes'"),
         ({"mean": []}, "0 means but 1 stds"),
         ({"std": [0]}, "std is 0"),
-        ({"model": "resnet9"}, "no model 'resnet9'"),
+        ({"model": "resnet21"}, "no model 'resnet21'"),
         ({"model": "resnet14"}, "missing layer1.1.conv1.weight"),
         ({"model_options": {"colour": 3}}, "colour"),
         ({"model_options": 7}, "mapping"),
