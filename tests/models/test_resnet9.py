@@ -71,11 +71,14 @@ def test_a_training_step_equals_pytorchs(rng):
         def __init__(self, w):
             super().__init__()
             self.conv1, self.bn1, self.relu = torch_side.conv(3, w, 1), torch.nn.BatchNorm2d(w), torch.nn.ReLU()
-            block = lambda channels: torch_side.Block(channels, channels, 1, "A", False, False)  # noqa: E731
-            self.layer1 = torch.nn.Sequential(TorchPooledConv(w, 2 * w), block(2 * w))
+            self.layer1 = torch.nn.Sequential(TorchPooledConv(w, 2 * w), self.block(2 * w))
             self.layer2 = torch.nn.Sequential(TorchPooledConv(2 * w, 4 * w))
-            self.layer3 = torch.nn.Sequential(TorchPooledConv(4 * w, 8 * w), block(8 * w))
+            self.layer3 = torch.nn.Sequential(TorchPooledConv(4 * w, 8 * w), self.block(8 * w))
             self.fc = torch.nn.Linear(8 * w, 10)
+
+        @staticmethod
+        def block(channels):
+            return torch_side.Block(channels, channels, 1, "A", False, False)
 
         def forward(self, x):
             x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
