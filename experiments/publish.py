@@ -8,10 +8,11 @@ says which one it was. Runs that NAME holds already stay, so seeds can be added 
 the index are written again.
 
 ``about.md`` in NAME is written by hand, and kept: a title, then what was done and why. If a line of it is
-``Bar: test error at most 9.0 %.``, the page says whether the mean over the seeds meets it.
+``Bar: test error at most 9.0 %.``, the page says whether the mean over the seeds meets it. ``Bar of fine-tuned: ...``
+is for the runs ``fine-tuned-seed0``, ``fine-tuned-seed1``, ... only.
 
-What is copied is as the run left it, but for ``out``, which is a path of the machine. ``published.json`` beside it says
-when, where and with what the run was made.
+What is copied is as the run left it, but for paths of the machine: ``out`` is left out, and of others the last part
+stays. ``published.json`` beside it says when, where and with what the run was made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,17 @@ from minires.training.comparison import COMPARISON, findings, two_digits
 from minires.training.folder import CONFIG, METRICS, read_json, read_table, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("history.csv", "curves.png", "confusion.png")
-FILES_IF_THERE = ("classes.csv", "mistakes.png", "gradients.csv", "gradients.png")
+FILES = ("history.csv",)
+CURVES = "curves.png"
+FIGURES = (CURVES, "confusion.png")
+FILES_IF_THERE = ("classes.csv", "gradients.csv")
+FIGURES_IF_THERE = ("mistakes.png", "gradients.png")
 COMPARISON_FILES = (COMPARISON, "compare.png", "gradients.png")
+PATHS = ("data", "weights")  # data may also be the name of a data set
 PACKAGES = ("numpy", "numba")
 ABOUT, PUBLISHED, PAGE = "about.md", "published.json", "README.md"
-BAR = re.compile(r"^Bar: test error at most (\d+(?:\.\d+)?) %", re.MULTILINE)
+BAR = re.compile(r"^Bar(?: of (\S+))?: test error at most (\d+(?:\.\d+)?) %", re.MULTILINE)
+SEED = re.compile(r"-seed\d+$")
 INDEX = "# Results\n"
 INTRODUCTION = """
 Each page is written by [experiments/publish.py](../../experiments/publish.py) from the files beside it, which the runs
@@ -67,7 +73,7 @@ class Published:
         return float(self.metrics["test_error_percent"])
 
 
-def copy(run: Path, to: Path, commit: str) -> None:
+def copy(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     """Copy a run, or a comparison and its runs, into the folder ``to``. Raises RunError if it is not complete."""
     if (run / COMPARISON).exists():
         rows = read_table(run / COMPARISON)
@@ -76,17 +82,19 @@ def copy(run: Path, to: Path, commit: str) -> None:
         for name in COMPARISON_FILES:
             shutil.copyfile(run / name, to / run.name / name)
     else:
-        copy_run(run, to / run.name, commit)
+        copy_run(run, to / run.name, commit, figures)
 
 
-def copy_run(run: Path, to: Path, commit: str) -> None:
+def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     if not (run / METRICS).exists():
         raise RunError(f"{run} is no complete run: it has no {METRICS}; finish it with `minires train --resume`.")
     contents = {name: read_json(run / name) for name in (CONFIG, METRICS)}
     to.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        write_json(to / name, {key: value for key, value in content.items() if key != "out"})
-    for name in FILES + tuple(name for name in FILES_IF_THERE if (run / name).exists()):
+        names = {key: f"./{Path(content[key]).name}" for key in PATHS if "/" in (content.get(key) or "")}
+        write_json(to / name, {key: value for key, value in {**content, **names}.items() if key != "out"})
+    always, if_there = (FILES + FIGURES, FILES_IF_THERE + FIGURES_IF_THERE) if figures else (FILES, FILES_IF_THERE)
+    for name in always + tuple(name for name in if_there if (run / name).exists()):
         shutil.copyfile(run / name, to / name)
     begun, finished = ((run / name).stat().st_mtime for name in (CONFIG, METRICS))
     in_one_go = finished - begun >= contents[METRICS]["train_seconds"]  # to resume a run writes config.json again
@@ -127,13 +135,17 @@ def page(folder: Path) -> str:
     """The README.md of an experiment, from the files in its folder."""
     runs = published_in(folder)
     parts = [about(folder), "## Results", "\n".join(results(runs))]
-    parts += [f"**{model}: the bar is {verdict}.**" for model, verdict in verdicts(folder, runs).items()]
+    parts += [f"**{arm}: the bar is {verdict}.**" for arm, verdict in verdicts(folder, runs).items()]
     comparisons = sorted(path.parent for path in folder.rglob(COMPARISON))
     for comparison in comparisons:
         parts += compared(folder, comparison)
     if not comparisons:
-        first = {run.config.model: run.name for run in reversed(runs)}
-        parts += [f"![Loss and error of {model} over the epochs]({name}/curves.png)" for model, name in first.items()]
+        curves = {arm: f"{those[0].name}/{CURVES}" for arm, those in by_arm(runs).items()}
+        parts += [
+            f"![Loss and error of {arm} over the epochs]({figure})"
+            for arm, figure in curves.items()
+            if (folder / figure).exists()
+        ]
     parts += ["## Settings", settings(runs), "```sh\n" + "\n".join(commands(folder, runs)) + "\n```"]
     parts += ["## Where, when, with what", *provenance(runs)]
     return "\n\n".join(parts) + "\n"
@@ -151,7 +163,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
 
 def results(runs: list[Published]) -> Iterator[str]:
-    """A row for each run, and for each network the mean."""
+    """A row for each run, and for the seeds of the same the mean."""
     columns = ["run", "network", "seed", "epochs", "parameters", "test error, %", "training", "wall time", "pictures/s"]
     rows = []
     for run in runs:
@@ -162,37 +174,48 @@ def results(runs: list[Published]) -> Iterator[str]:
         rows.append(
             [link, metrics["model"], *numbers, f"{run.error:.2f}", *times, f"{metrics['images_per_second']:,.0f}"]
         )
-    for model, error in mean_errors(runs).items():
-        rows.append(["**mean**", model, *[""] * 3, f"**{error}**", *[""] * 3])
+    for arm, error in mean_errors(runs).items():
+        rows.append(["**mean**", arm, *[""] * 3, f"**{error}**", *[""] * 3])
     yield from table(columns, rows)
     if any(run.made["wall_seconds"] is None for run in runs):
         yield "\nNo wall time: the run was stopped and resumed."
 
 
-def errors_by_model(runs: list[Published]) -> dict[str, list[float]]:
-    errors: dict[str, list[float]] = {}
+def by_arm(runs: list[Published]) -> dict[str, list[Published]]:
+    """The runs that differ in nothing but the seed: by network, or where it has other settings as well, by name."""
+    settings: dict[str, set[Config]] = {}
     for run in runs:
-        errors.setdefault(run.config.model, []).append(run.error)
-    return errors
+        settings.setdefault(run.config.model, set()).add(replace(run.config, seed=0))
+    arms: dict[str, list[Published]] = {}
+    for run in runs:
+        several = len(settings[run.config.model]) > 1
+        arms.setdefault(SEED.sub("", run.name) if several else run.config.model, []).append(run)
+    return arms
+
+
+def mean_error(runs: list[Published]) -> float:
+    return statistics.mean(run.error for run in runs)
 
 
 def mean_errors(runs: list[Published]) -> dict[str, str]:
-    """Of the networks with several runs: mean ± sample standard deviation."""
+    """Of what has several seeds: mean ± sample standard deviation."""
     return {
-        model: f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}"
-        for model, errors in errors_by_model(runs).items()
-        if len(errors) > 1
+        arm: f"{mean_error(those):.2f} ± {statistics.stdev(run.error for run in those):.2f}"
+        for arm, those in by_arm(runs).items()
+        if len(those) > 1
     }
 
 
 def verdicts(folder: Path, runs: list[Published]) -> dict[str, str]:
-    """By network: whether its mean meets the bar of ``about.md``; empty without one."""
+    """By network, or name: whether its mean meets the bar of ``about.md``; empty without one."""
     bar = BAR.search(about(folder))
     if bar is None:
         return {}
+    whose, most = bar.groups()
     return {
-        model: f"{'met' if statistics.mean(errors) <= float(bar[1]) else 'missed'} (at most {bar[1]} %)"
-        for model, errors in errors_by_model(runs).items()
+        arm: f"{'met' if mean_error(those) <= float(most) else 'missed'} (at most {most} %)"
+        for arm, those in by_arm(runs).items()
+        if whose in (None, arm)
     }
 
 
@@ -262,10 +285,7 @@ def index(results_folder: Path) -> str:
     for path in sorted(results_folder.glob(f"*/{PAGE}")):
         folder, runs = path.parent, published_in(path.parent)
         title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        errors = [
-            f"{model} {mean_errors(runs).get(model, f'{found[0]:.2f}')}"
-            for model, found in errors_by_model(runs).items()
-        ]
+        errors = [f"{arm} {mean_errors(runs).get(arm, f'{those[0].error:.2f}')}" for arm, those in by_arm(runs).items()]
         bars = ", ".join(dict.fromkeys(verdicts(folder, runs).values()))
         rows.append([f"[{title}]({folder.name}/{PAGE})", str(len(runs) or "-"), ", ".join(errors) or "-", bars or "-"])
     lines = "\n".join(table(["experiment", "runs", "test error, %", "bar"], rows))
@@ -282,13 +302,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folder of a minires train or compare")
     parser.add_argument("--to", metavar="FOLDER", type=Path, required=True, help="docs/results/NAME")
     parser.add_argument("--commit", help="that the runs were made with; by default the one that is checked out")
+    parser.add_argument("--no-figures", action="store_true", help="leave them with the runs: for many small ones")
     given = parser.parse_args(words)
     index_page = given.to.resolve().parent / PAGE
     if index_page.exists() and not index_page.read_text(encoding="utf-8").startswith(INDEX):
         parser.error(f"{index_page} is no index of results; choose a --to below docs/results.")
     try:
         for run in given.runs:
-            copy(run.resolve(), given.to, given.commit or current_commit())
+            copy(run.resolve(), given.to, given.commit or current_commit(), not given.no_figures)
         if not given.to.is_dir() or not published_in(given.to):
             parser.error(f"{given.to} holds no published run; name some.")
         (given.to / PAGE).write_text(page(given.to), encoding="utf-8")

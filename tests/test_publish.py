@@ -26,10 +26,10 @@ def publish():
     return module
 
 
-def write_run(folder, model="resnet8", seed=0, error=3.0, resumed=False):
+def write_run(folder, model="resnet8", seed=0, error=3.0, resumed=False, **settings):
     """What `minires train` leaves, as far as it is published; pictures that are none."""
     folder.mkdir(parents=True)
-    config = {"model": model, "data": "digits", "epochs": 3, "seed": seed, "lr": 0.2, "out": str(folder)}
+    config = {"model": model, "data": "digits", "epochs": 3, "seed": seed, "lr": 0.2, "out": str(folder), **settings}
     metrics = {
         "model": model, "data": "digits", "epochs": 3, "seed": seed, "test_error_percent": error, "parameters": 75002,
         "train_seconds": 100.0, "images_per_second": 1234.5, "minires": "0.1.0", "out": str(folder),
@@ -99,6 +99,24 @@ def test_what_is_written_by_hand_stays_and_a_bar_is_held_against_the_mean(publis
     assert publish.main(["--to", str(to)]) == 0
     assert (to / "README.md").read_text().startswith("# Another title\n\n## Results")
     assert "[Another title](digits/README.md)" in (tmp_path / "results" / "README.md").read_text()
+
+
+def test_settings_that_differ_are_not_averaged(publish, tmp_path):
+    to = tmp_path / "results" / "pets"
+    to.mkdir(parents=True)
+    (to / "about.md").write_text("# Pets\n\nBar of tuned: test error at most 3.5 %.\n")
+    pets = {"data": str(tmp_path / "pets")}
+    runs = [write_run(tmp_path / f"new-seed{seed}", seed=seed, error=6.0, **pets) for seed in (0, 1)]
+    pets["weights"] = str(tmp_path / "source")
+    runs += [write_run(tmp_path / f"tuned-seed{seed}", seed=seed, error=3.0 + seed, **pets) for seed in (0, 1)]
+    assert publish.main([*map(str, runs), "--to", str(to), "--no-figures"]) == 0
+    page = (to / "README.md").read_text()
+    means = {row["network"]: row["test error, %"] for row in rows_of(page) if row["run"] == "**mean**"}
+    assert means == {"new": "**6.00 ± 0.00**", "tuned": f"**3.50 ± {statistics.stdev([3.0, 4.0]):.2f}**"}
+    assert "**tuned: the bar is met (at most 3.5 %).**" in page and "new: the bar" not in page
+    assert "--data ./pets --epochs 3 --lr 0.2 --seed 1 --from ./source\n" in page
+    assert not list(to.rglob("*.png")) and "curves.png" not in page
+    assert not [path for path in to.rglob("*.*") if str(tmp_path) in path.read_text()], "no path of this machine"
 
 
 def test_a_comparison(publish, tmp_path):
