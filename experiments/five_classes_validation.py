@@ -1,0 +1,107 @@
+"""Which settings to fine-tune with on five classes, tried without their test pictures.
+
+    python experiments/five_classes_validation.py PICTURES --pretrained runs/cifar10 --out validation.csv
+
+PICTURES is the folder of :mod:`five_classes`, RUN a ResNet-20 on CIFAR-10. To cross-validate within the 100 training
+pictures alone would flatter: those of classes that CIFAR-10 has are among the pictures of the pretraining, which knows
+them by heart. So each network is fine-tuned on four fifths of them, as usual, but tested on CIFAR-10's test pictures of
+these classes (all but those among the folder's test pictures; a fifth for each fold), and for new classes on the fifth
+that was left out. The score is the mean of the classes' accuracies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from minires import data
+from minires.backend import manual_seed
+from minires.data import Dataset, Loader, Split
+from minires.training import Config, Progress
+from minires.training.checkpoint import TrainingState
+from minires.training.evaluation import evaluate
+from minires.training.folder import write_table
+from minires.training.loop import train_epoch
+from minires.training.pretrained import freeze, load_pretrained
+from minires.training.recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
+
+FOLDS, REPEATS = 5, 2
+KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # the folder's name and CIFAR-10's
+BASE = Config(model="resnet20", epochs=30, batch_size=20, lr=0.01, schedule="cosine")
+CANDIDATES = [
+    {"freeze": "layer2"},
+    {"freeze": "layer2", "lr": 0.003},
+    {"freeze": "layer2", "weight_decay": 5e-3},
+    {"freeze": "layer2", "cutout": 12},
+    {"freeze": "layer2", "cutout": 16},
+    {"freeze": "layer2", "mixup": 0.2},
+    {"freeze": "layer1"},
+    {"freeze": "backbone", "lr": 0.03},
+]
+
+
+def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator[Dataset]:
+    """The training pictures without a fifth, and what they are validated with."""
+    tested = {picture.tobytes() for picture in five.test.pictures}
+    unseen = np.array([picture.tobytes() not in tested for picture in cifar10.test.pictures])
+    own = [rng.permutation(np.flatnonzero(five.train.labels == label)) for label in range(len(five.classes))]
+    theirs = {
+        name: rng.permutation(np.flatnonzero(unseen & (cifar10.test.labels == cifar10.classes.index(KNOWN[name]))))
+        for name in KNOWN
+    }
+    for fold in range(FOLDS):
+        held_out = [numbers[fold::FOLDS] for numbers in own]
+        kept = np.setdiff1d(np.arange(len(five.train)), np.concatenate(held_out))
+        pictures = [
+            cifar10.test.pictures[theirs[name][fold::FOLDS]] if name in KNOWN else five.train.pictures[held_out[label]]
+            for label, name in enumerate(five.classes)
+        ]
+        labels = np.repeat(np.arange(len(five.classes)), [len(part) for part in pictures])
+        validation = Split(np.concatenate(pictures), labels)
+        yield replace(five, train=Split(*five.train[kept]), test=validation)
+
+
+def confusion(config: Config, dataset: Dataset) -> np.ndarray:
+    """Fine-tune without a run folder; the matrix (K, K) of ``dataset.test``."""
+    manual_seed(config.seed)
+    model = make_model(config, dataset)
+    normalize, _ = load_pretrained(config, model, dataset)
+    freeze(model, str(config.freeze))
+    transform = make_transform(config, dataset, normalize)
+    loader = Loader(dataset.train, config.batch_size, shuffle=True, seed=config.seed, transform=transform)
+    optimizer = make_optimizer(config, model)
+    state = TrainingState(model, optimizer, make_schedule(config, optimizer, len(loader)))
+    for _ in range(config.epochs):
+        train_epoch(config, state, loader, Progress(), stop=lambda: False)
+        state.history.append({})
+        state.start_epoch()
+    return evaluate(model, dataset.test, normalize).confusion
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", help="the folder of pictures")
+    parser.add_argument("--pretrained", required=True, help="a run of ResNet-20 on CIFAR-10")
+    parser.add_argument("--out", type=Path, default=Path("results/five-classes/validation.csv"))
+    options = parser.parse_args()
+
+    five, cifar10 = load_data(options.pictures), data.load("cifar10")
+    parts = [part for repeat in range(REPEATS) for part in folds(five, cifar10, np.random.default_rng(repeat))]
+    rows = []
+    for settings in CANDIDATES:
+        config = replace(BASE, weights=options.pretrained, **settings)
+        counts = sum(confusion(replace(config, seed=seed), part) for seed, part in enumerate(parts))
+        found = 100 * counts.diagonal() / counts.sum(axis=1)  # (K,), in %
+        words = " ".join(f"{name}={value}" for name, value in settings.items())
+        rows.append({"settings": words, "mean": found.mean(), **dict(zip(five.classes, found, strict=True))})
+        print(f"{words:30} {found.mean():.1f} %", flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_table(options.out, list(rows[0]), rows)
+
+
+if __name__ == "__main__":
+    main()
