@@ -2,11 +2,11 @@
 
     python experiments/five_classes_validation.py PICTURES --pretrained runs/cifar10 --out validation.csv
 
-PICTURES is the folder of :mod:`five_classes`, RUN a ResNet-20 on CIFAR-10. To cross-validate within the 100 training
-pictures alone would flatter: those of classes that CIFAR-10 has are among the pictures of the pretraining, which knows
-them by heart. So each network is fine-tuned on four fifths of them, as usual, but tested on CIFAR-10's test pictures of
-these classes (all but those among the folder's test pictures; a fifth for each fold), and for new classes on the fifth
-that was left out. The score is the mean of the classes' accuracies.
+PICTURES is the folder of five_classes.py, ``--pretrained`` a run of ResNet-20 on CIFAR-10. To cross-validate within the
+100 training pictures alone would flatter: those of classes that CIFAR-10 has are among the pictures of the pretraining,
+which knows them by heart. So each network is fine-tuned on four fifths of them, as usual, but tested on CIFAR-10's test
+pictures of these classes (all but those among the folder's test pictures, a fifth a fold), and for new classes on
+the fifth that was left out. The score is the mean of the classes' accuracies.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from five_classes import ARMS
 
 from minires import data
 from minires.backend import manual_seed
@@ -31,7 +32,6 @@ from minires.training.recipe import load_data, make_model, make_optimizer, make_
 
 FOLDS, REPEATS = 5, 2
 KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # the folder's name and CIFAR-10's
-BASE = Config(model="resnet20", epochs=30, batch_size=20, lr=0.01, schedule="cosine")
 CANDIDATES = [
     {"freeze": "layer2"},
     {"freeze": "layer2", "lr": 0.003},
@@ -93,7 +93,7 @@ def main() -> None:
     parts = [part for repeat in range(REPEATS) for part in folds(five, cifar10, np.random.default_rng(repeat))]
     rows = []
     for settings in CANDIDATES:
-        config = replace(BASE, weights=options.pretrained, **settings)
+        config = replace(ARMS["fine-tuned"], weights=options.pretrained, **settings)
         counts = sum(confusion(replace(config, seed=seed), part) for seed, part in enumerate(parts))
         found = 100 * counts.diagonal() / counts.sum(axis=1)  # (K,), in %
         words = " ".join(f"{name}={value}" for name, value in settings.items())

@@ -40,11 +40,9 @@ from minires.training.comparison import COMPARISON, findings, two_digits
 from minires.training.folder import CONFIG, METRICS, read_json, read_table, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("history.csv",)
 CURVES = "curves.png"
-FIGURES = (CURVES, "confusion.png")
-FILES_IF_THERE = ("classes.csv", "gradients.csv")
-FIGURES_IF_THERE = ("mistakes.png", "gradients.png")
+FILES = ("history.csv", CURVES, "confusion.png")
+FILES_IF_THERE = ("classes.csv", "mistakes.png", "gradients.csv", "gradients.png")
 COMPARISON_FILES = (COMPARISON, "compare.png", "gradients.png")
 PATHS = ("data", "weights")  # data may also be the name of a data set
 PACKAGES = ("numpy", "numba")
@@ -93,9 +91,9 @@ def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     for name, content in contents.items():
         names = {key: f"./{Path(content[key]).name}" for key in PATHS if "/" in (content.get(key) or "")}
         write_json(to / name, {key: value for key, value in {**content, **names}.items() if key != "out"})
-    always, if_there = (FILES + FIGURES, FILES_IF_THERE + FIGURES_IF_THERE) if figures else (FILES, FILES_IF_THERE)
-    for name in always + tuple(name for name in if_there if (run / name).exists()):
-        shutil.copyfile(run / name, to / name)
+    for name in FILES + tuple(name for name in FILES_IF_THERE if (run / name).exists()):
+        if figures or not name.endswith(".png"):
+            shutil.copyfile(run / name, to / name)
     begun, finished = ((run / name).stat().st_mtime for name in (CONFIG, METRICS))
     in_one_go = finished - begun >= contents[METRICS]["train_seconds"]  # to resume a run writes config.json again
     write_json(
