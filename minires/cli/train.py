@@ -104,6 +104,9 @@ def train(
             rich_help_panel=AUGMENTATION,
         ),
     ] = DEFAULT.augment,
+    color_jitter: Annotated[
+        float, number_option(AUGMENTATION, "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.")
+    ] = DEFAULT.color_jitter,
     cutout: Annotated[
         int, integer_option(AUGMENTATION, "Cut a square of N pixels a side out of training pictures.")
     ] = DEFAULT.cutout,

@@ -55,6 +55,9 @@ class Config:
         The part of each target that all classes share.
     augment : bool
         Whether training pictures are changed at random, as their data set allows. Test pictures never are.
+    color_jitter : float
+        How much brightness, contrast and saturation of each training picture are changed: times up to 1 - color_jitter
+        and 1 + color_jitter, see :class:`minires.data.transforms.ColorJitter`; 0 for not at all.
     cutout : int
         The side of the square that is cut out of each training picture, in pixels; 0 for none.
     mixup : float
@@ -102,6 +105,7 @@ class Config:
     ema: float = 0.0
     label_smoothing: float = 0.0
     augment: bool = True
+    color_jitter: float = 0.0
     cutout: int = 0
     mixup: float = 0.0
     device: str = "cpu"
@@ -136,7 +140,7 @@ class Config:
         for name, minimum in minima.items():
             checks.integer("train", getattr(self, name), name, minimum)
         checks.positive("train", self.lr, "lr")
-        for name in ("warmup", "weight_decay", "clip", "mixup"):
+        for name in ("warmup", "weight_decay", "clip", "color_jitter", "mixup"):
             checks.not_negative("train", getattr(self, name), name)
         for name in ("momentum", "ema", "label_smoothing"):
             checks.fraction("train", getattr(self, name), name, below_one=True)

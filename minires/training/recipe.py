@@ -11,7 +11,7 @@ from .. import data, models, optim
 from ..backend import generator
 from ..data import Dataset
 from ..data.dataset import Array, Transform
-from ..data.transforms import Compose, Cutout, MixUp, Normalize
+from ..data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from ..errors import ArgumentError
 from ..nn import Module
 from ..ops import cross_entropy
@@ -48,6 +48,8 @@ def make_model(config: Config, dataset: Dataset) -> Module:
 def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
     """What happens to training pictures. Test pictures are only normalised."""
     before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
+    if config.color_jitter:
+        before.append(ColorJitter(*[config.color_jitter] * 3))
     after = [Cutout(config.cutout)] if config.cutout else []
     return Compose([*before, normalize, *after]) if before or after else normalize
 

@@ -124,7 +124,7 @@ def test_help(minires, words):
     assert "Usage" in result.out and "--help" in result.out
     if "train" in words:
         options = ("model", "data", "epochs", "batch-size", "lr", "schedule", "no-augment", "device", "seed", "resume")
-        options += ("cutout", "mixup", "workers")
+        options += ("color-jitter", "cutout", "mixup", "workers")
         assert all(f"--{option}" in result.out for option in options)
 
 

@@ -31,7 +31,7 @@ FILES = (
 def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     out = tmp_path / "a run"
     options = ["--model", "plain8", "--epochs", 2, "--batch-size", 20, "--lr", 0.05, "--schedule", "constant"]
-    more = ["--cutout", 2, "--mixup", 0.2, "--workers", 1]
+    more = ["--color-jitter", 0.1, "--cutout", 2, "--mixup", 0.2, "--workers", 1]
     result = minires("train", *options, *more, "--no-augment", "--seed", 3, "--out", out)
     assert result.status == 0 and result.err == ""
     assert all((out / name).stat().st_size for name in FILES)
@@ -39,7 +39,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     stored = json.loads((out / "config.json").read_text())
     assert (stored["model"], stored["epochs"], stored["batch_size"], stored["lr"]) == ("plain8", 2, 20, 0.05)
     assert (stored["schedule"], stored["augment"], stored["seed"]) == ("constant", False, 3)
-    assert (stored["cutout"], stored["mixup"], stored["workers"]) == (2, 0.2, 1)
+    assert (stored["color_jitter"], stored["cutout"], stored["mixup"], stored["workers"]) == (0.1, 2, 0.2, 1)
 
     lines = result.out.splitlines()
     assert sum(line.strip().startswith(("1/2 ", "2/2 ")) for line in lines) == 2, "one line an epoch"
@@ -117,8 +117,8 @@ def test_the_defaults_are_those_of_the_settings(settings):
 OTHERS = {
     "data": "./pictures", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
-    "augment": False, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5, "workers": 2,
-    "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run", "freeze": "layer1",
+    "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5,
+    "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run", "freeze": "layer1",
 }  # fmt: skip
 
 

@@ -8,11 +8,11 @@ import pytest
 
 import minires as mr
 from minires.backend import generator
-from minires.data.transforms import Compose, Cutout, MixUp, Normalize
+from minires.data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from minires.training import Config, Progress, evaluate, load_run, train
 from minires.training.recipe import forward, make_transform
 
-EVERYTHING = {"cutout": 3, "mixup": 0.4}
+EVERYTHING = {"color_jitter": 0.2, "cutout": 3, "mixup": 0.4}
 
 
 def weights_of(folder):
@@ -59,6 +59,16 @@ def test_cutout_comes_after_normalisation(few, config):
     assert (first, second, repr(third)) == (few.augmentation, normalize, "Cutout(3)")
     without = make_transform(replace(config, cutout=3, augment=False), few, normalize)
     assert isinstance(without, Compose) and isinstance(without.transforms[1], Cutout)
+
+
+def test_colours_are_changed_before_normalisation(few, config):
+    """Where they are colours; brightness, contrast and saturation each by the same strength."""
+    normalize = Normalize.of(few.train)
+    first, second, third = make_transform(replace(config, color_jitter=0.3), few, normalize).transforms
+    assert (first, third) == (few.augmentation, normalize)
+    assert repr(second) == repr(ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3))
+    without = make_transform(replace(config, color_jitter=0.3, augment=False), few, normalize)
+    assert [type(transform) for transform in without.transforms] == [ColorJitter, Normalize]
 
 
 class Table(mr.nn.Module):
@@ -113,6 +123,6 @@ def test_mixed_training_resumes_bit_for_bit(config):
     assert weights_of("run") == weights_of("stopped")
 
 
-@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutout": 2}])
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutout": 2}, {"color_jitter": 0.3}])
 def test_each_of_them_still_learns(config, options):
     assert train(replace(config, epochs=8, **options))["test_accuracy"] > 0.85

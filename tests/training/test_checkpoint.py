@@ -56,7 +56,7 @@ def stop_after(config, batches, resume=False):
 
 OPTIONS = {
     "plain": {},
-    "workers, cutout, mixup": {"workers": 2, "cutout": 3, "mixup": 0.4, "schedule": "onecycle"},
+    "workers, augmentation": {"workers": 2, "color_jitter": 0.2, "cutout": 3, "mixup": 0.4, "schedule": "onecycle"},
     "no momentum": {"momentum": 0.0, "save_every": 2, "label_smoothing": 0.1},
     "adam, ema, clip": {"optimizer": "adam", "ema": 0.9, "clip": 1.0},
 }

@@ -64,6 +64,7 @@ def test_a_run_of_an_earlier_release_was_trained_with_sgd():
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
         ({"save_every": 0}, "save_every is 0"),
+        ({"color_jitter": -0.1}, "color_jitter is -0.1; it must be a number >= 0"),
         ({"cutout": -1}, "cutout is -1; it must be an integer >= 0"),
         ({"cutout": 1.5}, "cutout is 1.5"),
         ({"mixup": -0.2}, "mixup is -0.2; it must be a number >= 0"),

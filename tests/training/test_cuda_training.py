@@ -82,7 +82,9 @@ def test_nothing_falls_back_to_the_textbook(monkeypatch):
     loss.backward()
 
 
-@pytest.mark.parametrize("options", [{}, {"mixup": 0.5, "cutout": 3}, {"clip": 0.5, "ema": 0.9, "optimizer": "adamw"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mixup": 0.5, "cutout": 3, "color_jitter": 0.2}, {"clip": 0.5, "ema": 0.9, "optimizer": "adamw"}]
+)
 def test_a_run_on_the_gpu_is_a_run(config, fewer, options):
     config = replace(config, device="cuda", **options)
     metrics = train(config)
