@@ -34,10 +34,13 @@ FOLDS, REPEATS = 5, 2
 KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # the folder's name and CIFAR-10's
 CANDIDATES = [
     {"freeze": "layer2"},
+    {"freeze": "layer2", "color_jitter": 0.0},
+    {"freeze": "layer2", "color_jitter": 0.0, "lr": 0.01},
+    {"freeze": "layer2", "color_jitter": 0.6},
     {"freeze": "layer2", "lr": 0.003},
+    {"freeze": "layer2", "lr": 0.01},
     {"freeze": "layer2", "weight_decay": 5e-3},
     {"freeze": "layer2", "cutout": 12},
-    {"freeze": "layer2", "cutout": 16},
     {"freeze": "layer2", "mixup": 0.2},
     {"freeze": "layer1"},
     {"freeze": "backbone", "lr": 0.03},
@@ -98,7 +101,7 @@ def main() -> None:
         found = 100 * counts.diagonal() / counts.sum(axis=1)  # (K,), in %
         words = " ".join(f"{name}={value}" for name, value in settings.items())
         rows.append({"settings": words, "mean": found.mean(), **dict(zip(five.classes, found, strict=True))})
-        print(f"{words:30} {found.mean():.1f} %", flush=True)
+        print(f"{words:40} {found.mean():.1f} %", flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_table(options.out, list(rows[0]), rows)
 
