@@ -7,8 +7,8 @@ PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pict
 seeds, and tested on the folder's test pictures after its last epoch. ``--out`` gets ``runs.csv``, ``table.md`` and
 ``accuracy.png``. Started again, it goes on where it was stopped.
 
-No setting was chosen by the test pictures. Those of fine-tuning are what five_classes_validation.py found best. Those of
-training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
+No setting was chosen by the test pictures. Those of fine-tuning are the best that five_classes_validation.py found;
+those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCRATCH = Config(model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="c
 ARMS = {
     "from scratch": replace(SCRATCH, augment=False),
     "from scratch, augmented": SCRATCH,
-    "fine-tuned": replace(SCRATCH, epochs=30, lr=0.005, color_jitter=0.3),  # main() adds the weights, and freezes layers
+    "fine-tuned": replace(SCRATCH, epochs=30, lr=0.005, color_jitter=0.3),  # main() adds weights and frozen layers
 }
 
 
