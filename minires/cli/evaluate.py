@@ -31,7 +31,7 @@ def evaluate(
     from ..training.classes import class_table
 
     trained, dataset = load_with_data(run, data, device)
-    result = training.evaluate(trained.model, dataset.test, trained.normalize)
+    result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
 
     print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
     print(f"tested on {counted(len(dataset.test), 'picture')} of {dataset.name}\n")

@@ -79,16 +79,20 @@ def find_all(paths: Iterable[str]) -> Iterator[Path]:
 
 def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Prediction]:
     """A prediction for each file that can be read; the others are reported."""
+    from ..backend import to_device
     from ..ops import softmax
     from ..state import no_grad
-    from ..tensor import tensor
+    from ..tensor import as_tensor
+    from ..training.evaluation import predict_logits
 
     device = next(run.model.parameters()).device
     readable = read_all(paths, run.picture_shape)
     while batch := list(islice(readable, BATCH_SIZE)):
         pictures = np.stack([picture for _, picture in batch])  # (N, C, H, W)
         with no_grad():
-            probabilities = softmax(run.model(tensor(run.normalize(pictures), device=device)), axis=1).numpy()  # (N, K)
+            floats = to_device(run.normalize(pictures), device)
+            logits = predict_logits(run.model, floats, run.config.flip_test)  # (N, K)
+            probabilities = softmax(as_tensor(logits), axis=1).numpy()  # (N, K)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for (path, _), classes, row in zip(batch, best, probabilities, strict=True):
             yield path, [(run.classes[number], float(row[number])) for number in classes]

@@ -113,6 +113,14 @@ def train(
     mixup: Annotated[
         float, number_option(AUGMENTATION, "Mix training pictures in pairs, by shares of Beta(X, X).")
     ] = DEFAULT.mixup,
+    flip_test: Annotated[
+        bool,
+        typer.Option(
+            "--flip-test/--no-flip-test",
+            help="Test and predict by the mean of each picture and its mirror image.",
+            rich_help_panel=AUGMENTATION,
+        ),
+    ] = DEFAULT.flip_test,
     config_file: Annotated[
         str | None,
         typer.Option(

@@ -63,6 +63,9 @@ class Config:
     mixup : float
         Training pictures are mixed in pairs, by shares from Beta(mixup, mixup); 0 for none. The training accuracy then
         counts the first class of each pair only.
+    flip_test : bool
+        Whether a test, and later a prediction, takes the mean of a picture's and its mirror image's logits. It takes
+        twice the time, and is for pictures whose mirror image is of the same class.
     device : {"cpu", "cuda"}
     seed : int
         Decides the initial weights, the order of the pictures and their augmentation.
@@ -108,6 +111,7 @@ class Config:
     color_jitter: float = 0.0
     cutout: int = 0
     mixup: float = 0.0
+    flip_test: bool = False
     device: str = "cpu"
     seed: int = 0
     out: str | None = None
@@ -133,7 +137,7 @@ class Config:
         for name, default in OPTIMIZERS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        for name in ("augment", "log_gradients", "tensorboard"):
+        for name in ("augment", "flip_test", "log_gradients", "tensorboard"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(f"train: {name} is {getattr(self, name)!r}; it must be True or False.")
         minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0, "size": 0}

@@ -53,7 +53,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: Module, split: Source, transform: Transform | None = None, batch_size: int = 256, num_workers: int = 0
+    model: Module,
+    split: Source,
+    transform: Transform | None = None,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    flip: bool = False,
 ) -> Evaluation:
     """Run ``model`` in evaluation mode over ``split``; its mode is put back afterwards.
 
@@ -67,6 +72,8 @@ def evaluate(
     batch_size : int
     num_workers : int
         Threads that read batches in advance, see :class:`minires.data.Loader`.
+    flip : bool
+        Whether each picture's mirror image is looked at, too, see :func:`predict_logits`.
 
     Raises
     ------
@@ -81,11 +88,25 @@ def evaluate(
     try:
         with no_grad():
             for pictures, classes in batches:
-                logits.append(model(as_tensor(pictures)).numpy())
+                logits.append(predict_logits(model, pictures, flip))
                 labels.append(classes)
     finally:
         model.train(was_training)
     return assess(np.concatenate(logits), np.concatenate(labels))
+
+
+def predict_logits(model: Module, pictures: Array, flip: bool = False) -> Array:
+    """The logits (N, K) of a batch of floats (N, C, H, W), on the CPU.
+
+    With ``flip``, the mean of those of each picture and of its mirror image, as :class:`minires.data.transforms.Flip`
+    makes it. Krizhevsky et al. ("ImageNet Classification with Deep Convolutional Neural Networks", 2012, section 4.1)
+    do so with five crops of each, and with probabilities.
+    """
+    logits = model(as_tensor(pictures)).numpy()
+    if flip:
+        mirrored = pictures[..., ::-1].copy(order="K")  # with the channels last in memory if they were
+        logits = (logits + model(as_tensor(mirrored)).numpy()) / 2
+    return logits
 
 
 def assess(logits: Array, labels: Array) -> Evaluation:

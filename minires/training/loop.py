@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..backend import manual_seed
-from ..data import Loader
+from ..data import Dataset, Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
+from ..nn import Module
 from ..nn.serialization import remove_temporary_files
 from ..optim import clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
@@ -113,7 +114,7 @@ def train(
         epoch = state.epoch
         complete = train_epoch(config, state, loader, progress, stop)
         if complete:
-            test = evaluate(state.result, dataset.test, normalize, num_workers=config.workers)
+            test = evaluate_test_pictures(config, state.result, dataset, normalize)
             require_finite(test.loss, f"the test after epoch {epoch}", config)
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
@@ -130,7 +131,7 @@ def train(
             raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
-        test = evaluate(state.result, dataset.test, normalize, num_workers=config.workers)
+        test = evaluate_test_pictures(config, state.result, dataset, normalize)
     metrics = result(config, dataset, model, state.history, test)
     with saving(folder):
         write_report(folder, config, dataset, state.history, test)
@@ -139,6 +140,11 @@ def train(
         write_json(folder / METRICS, metrics)
     progress.end(metrics, test)
     return metrics
+
+
+def evaluate_test_pictures(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
+    """How good ``model`` is on the test pictures, tested as ``config`` says."""
+    return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
 
 
 def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:

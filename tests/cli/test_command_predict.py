@@ -1,7 +1,9 @@
 """``minires predict``: pictures of any kind in, a table or a CSV file out."""
 
 import csv
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -43,7 +45,12 @@ def test_a_folder_as_a_table(minires, run_folder, folder):
     ]
 
 
-def test_the_csv_file_has_the_numbers_of_evaluate(minires, run_folder, tmp_path):
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_csv_file_has_the_numbers_of_evaluate(minires, run_folder, tmp_path, flip):
+    """Those of a run that was tested on mirror images as well, too."""
+    run_folder = shutil.copytree(run_folder, tmp_path / "run")
+    settings = json.loads((run_folder / "config.json").read_text())
+    (run_folder / "config.json").write_text(json.dumps({**settings, "flip_test": flip}))
     folder = tmp_path / "test"
     folder.mkdir()
     test = stripes().test
@@ -57,10 +64,13 @@ def test_the_csv_file_has_the_numbers_of_evaluate(minires, run_folder, tmp_path)
     assert header == ["file", "class", "probability", "class_2", "probability_2"]
     assert [row[0] for row in rows] == [str(folder / f"{i:02}.png") for i in range(30)]
     run = load_run(run_folder)
-    expected = evaluate(run.model, test, run.normalize)
+    expected, other = (evaluate(run.model, test, run.normalize, flip=way) for way in (flip, not flip))
+    assert abs(expected.probabilities - other.probabilities).max() > 0.01
     assert [row[1] for row in rows] == [CLASSES[k] for k in expected.predictions]
     ranked = np.sort(expected.probabilities, axis=1)[:, ::-1]
     np.testing.assert_allclose(np.array([[row[2], row[4]] for row in rows], float), ranked[:, :2], atol=2e-6)
+    report = minires("evaluate", run_folder).out
+    assert f"loss      {expected.loss:.4f}" in report and f"{expected.loss:.4f}" != f"{other.loss:.4f}"
 
 
 def test_what_cannot_be_read_is_reported_and_left_out(minires, run_folder, folder):

@@ -117,8 +117,9 @@ def test_the_defaults_are_those_of_the_settings(settings):
 OTHERS = {
     "data": "./pictures", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
-    "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "device": "cuda", "seed": 7, "save_every": 5,
-    "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run", "freeze": "layer1",
+    "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "flip_test": True, "device": "cuda", "seed": 7,
+    "save_every": 5, "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run",
+    "freeze": "layer1",
 }  # fmt: skip
 
 

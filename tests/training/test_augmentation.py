@@ -71,6 +71,16 @@ def test_colours_are_changed_before_normalisation(few, config):
     assert [type(transform) for transform in without.transforms] == [ColorJitter, Normalize]
 
 
+def test_a_run_with_flip_test_is_tested_on_mirror_images_too(config, few):
+    """And trained on the same pictures as without."""
+    with_flip, without = train(replace(config, flip_test=True)), train(replace(config, out="without"))
+    assert weights_of("run") == weights_of("without")
+    run = load_run("run")
+    accuracies = [evaluate(run.model, few.test, run.normalize, flip=flip).accuracy for flip in (True, False)]
+    assert [with_flip["test_accuracy"], without["test_accuracy"]] == accuracies
+    assert accuracies[0] != accuracies[1], "else these pictures could not tell"
+
+
 class Table(mr.nn.Module):
     """Its logits are the pictures, (B, K, 1, 1)."""
 

@@ -59,6 +59,7 @@ def test_a_run_of_an_earlier_release_was_trained_with_sgd():
         ({"optimizer": "lion"}, "no optimizer 'lion'; choose one of sgd, adam, adamw"),
         ({"augment": "yes"}, "augment is 'yes'; it must be True or False"),
         ({"augment": 1}, "augment is 1"),
+        ({"flip_test": 1}, "flip_test is 1; it must be True or False"),
         ({"tensorboard": "yes"}, "tensorboard is 'yes'; it must be True or False"),
         ({"epochs": 0}, "epochs is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),

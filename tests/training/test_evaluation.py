@@ -52,6 +52,21 @@ def test_the_worst_mistakes_are_the_most_confident_ones(split):
     assert evaluate(Table(np.eye(3)[LABELS]), split).worst_mistakes(5).tolist() == []
 
 
+def test_with_flip_the_mirror_image_has_half_of_the_say():
+    """Each picture names its row of the table in its first column, and another row in its last."""
+    pictures = np.zeros((5, 1, 1, 3), np.uint8)
+    pictures[:, 0, 0, 0], pictures[:, 0, 0, 2] = np.arange(5), [1, 0, 2, 2, 0]
+    before = pictures.copy()
+    result = evaluate(Table(SCORES), Split(pictures, LABELS), flip=True, batch_size=2)
+    logits = (SCORES + SCORES[[1, 0, 2, 2, 0]]) / 2
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-6)
+    assert result.predictions.tolist() == [0, 0, 2, 2, 0]
+    np.testing.assert_array_equal(pictures, before)
+    symmetric = Split(np.maximum(pictures, pictures[..., ::-1]), LABELS)
+    assert evaluate(Table(SCORES), symmetric, flip=True).loss == evaluate(Table(SCORES), symmetric).loss
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_batches_change_nothing(split, batch_size):
     result, whole = evaluate(Table(SCORES), split, batch_size=batch_size), evaluate(Table(SCORES), split)
