@@ -83,7 +83,12 @@ def test_nothing_falls_back_to_the_textbook(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"mixup": 0.5, "cutout": 3, "color_jitter": 0.2}, {"clip": 0.5, "ema": 0.9, "optimizer": "adamw"}]
+    "options",
+    [
+        {},
+        {"mixup": 0.5, "cutout": 3, "color_jitter": 0.2, "flip_test": True},
+        {"clip": 0.5, "ema": 0.9, "optimizer": "adamw"},
+    ],
 )
 def test_a_run_on_the_gpu_is_a_run(config, fewer, options):
     config = replace(config, device="cuda", **options)
@@ -91,7 +96,7 @@ def test_a_run_on_the_gpu_is_a_run(config, fewer, options):
     assert metrics["device"] == "cuda"
     assert json.loads(Path("run/metrics.json").read_text()) == metrics
     run = load_run("run")  # on the CPU
-    result = evaluate(run.model, fewer.test, run.normalize)
+    result = evaluate(run.model, fewer.test, run.normalize, flip=config.flip_test)
     assert result.loss == pytest.approx(metrics["test_loss"], rel=1e-3)
 
 
