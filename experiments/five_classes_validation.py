@@ -82,7 +82,7 @@ def confusion(config: Config, dataset: Dataset) -> np.ndarray:
         train_epoch(config, state, loader, Progress(), stop=lambda: False)
         state.history.append({})
         state.start_epoch()
-    return evaluate(model, dataset.test, normalize).confusion
+    return evaluate(model, dataset.test, normalize, flip=config.flip_test).confusion
 
 
 def main() -> None:
