@@ -7,7 +7,7 @@ PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pict
 seeds, and tested on the folder's test pictures after its last epoch. ``--out`` gets ``runs.csv``, ``table.md`` and
 ``accuracy.png``. Started again, it goes on where it was stopped.
 
-No setting was chosen by the test pictures. Of those of fine-tuning five_classes_validation.py found none clearly
+No setting was chosen by the test pictures. For fine-tuning, five_classes_validation.py found none clearly
 better; those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
 """
 
