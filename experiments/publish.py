@@ -205,14 +205,20 @@ def mean_errors(runs: list[Published]) -> dict[str, str]:
 
 
 def verdicts(folder: Path, runs: list[Published]) -> dict[str, str]:
-    """By network, or name: whether its mean meets the bar of ``about.md``; empty without one."""
+    """By network, or name: whether its mean meets the bar of ``about.md``; empty without one.
+
+    Raises RunError if the bar is of a name that no run has.
+    """
     bar = BAR.search(about(folder))
     if bar is None:
         return {}
     whose, most = bar.groups()
+    arms = by_arm(runs)
+    if whose is not None and whose not in arms:
+        raise RunError(f"{folder / ABOUT} has a bar of {whose}, but the runs are of {', '.join(arms)}.")
     return {
         arm: f"{'met' if mean_error(those) <= float(most) else 'missed'} (at most {most} %)"
-        for arm, those in by_arm(runs).items()
+        for arm, those in arms.items()
         if whose in (None, arm)
     }
 

@@ -155,6 +155,12 @@ def test_what_cannot_be_published(publish, tmp_path, capsys):
     assert "holds no published run" in capsys.readouterr().err
     assert (tmp_path / "README.md").read_text() == "# A project\n"
 
+    to = tmp_path / "results" / "digits"
+    to.mkdir(parents=True)
+    (to / "about.md").write_text("# Digits\n\nBar of tuned: test error at most 3.5 %.\n")
+    assert publish.main([str(write_run(tmp_path / "s0")), "--to", str(to)]) == 1
+    assert "has a bar of tuned, but the runs are of resnet8." in capsys.readouterr().err
+
 
 def test_the_pages_of_this_repository(publish):
     folders = {RESULTS / path.relative_to(RESULTS).parts[0] for path in RESULTS.rglob("published.json")}
