@@ -27,7 +27,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from minires.cli.progress import duration
@@ -89,7 +89,11 @@ def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     contents = {name: read_json(run / name) for name in (CONFIG, METRICS)}
     to.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        names = {key: f"./{Path(content[key]).name}" for key in PATHS if "/" in (content.get(key) or "")}
+        names = {
+            key: f"./{PureWindowsPath(content[key]).name}"  # parts at slashes of both kinds
+            for key in PATHS
+            if re.search(r"[/\\]", content.get(key) or "")
+        }
         write_json(to / name, {key: value for key, value in {**content, **names}.items() if key != "out"})
     for name in FILES + tuple(name for name in FILES_IF_THERE if (run / name).exists()):
         if figures or not name.endswith(".png"):

@@ -101,6 +101,12 @@ def test_what_is_written_by_hand_stays_and_a_bar_is_held_against_the_mean(publis
     assert "[Another title](digits/README.md)" in (tmp_path / "results" / "README.md").read_text()
 
 
+def test_a_path_of_windows_is_cut_like_any_other(publish, tmp_path):
+    to = tmp_path / "results" / "pets"
+    assert publish.main([str(write_run(tmp_path / "s0", data=r"C:\Users\ada\pets")), "--to", str(to)]) == 0
+    assert json.loads((to / "s0" / "config.json").read_text())["data"] == "./pets"
+
+
 def test_settings_that_differ_are_not_averaged(publish, tmp_path):
     to = tmp_path / "results" / "pets"
     to.mkdir(parents=True)
