@@ -168,6 +168,14 @@ def test_what_cannot_be_published(publish, tmp_path, capsys):
     assert "has a bar of tuned, but the runs are of resnet8." in capsys.readouterr().err
 
 
+def test_a_bar_of_runs_by_name_where_there_are_no_others(publish, tmp_path):
+    to = tmp_path / "results" / "digits"
+    to.mkdir(parents=True)
+    (to / "about.md").write_text("# Digits\n\nBar of tuned: test error at most 3.5 %.\n")
+    assert publish.main([str(write_run(tmp_path / "tuned-seed0", error=3.0)), "--to", str(to)]) == 0
+    assert "**resnet8: the bar is met (at most 3.5 %).**" in (to / "README.md").read_text()
+
+
 def test_the_pages_of_this_repository(publish):
     folders = {RESULTS / path.relative_to(RESULTS).parts[0] for path in RESULTS.rglob("published.json")}
     for folder in folders:
