@@ -1,6 +1,6 @@
 """What pretraining is worth: 100 pictures of five classes, learned from scratch and by fine-tuning a CIFAR-10 network.
 
-    minires train --config experiments/cifar10_paper.toml --out runs/cifar10
+    minires train --config experiments/cifar10.toml --out runs/cifar10
     python experiments/five_classes.py PICTURES --pretrained runs/cifar10
 
 PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pictures. Each arm is trained with five
@@ -25,9 +25,7 @@ from minires.training import Config, train
 from minires.training.folder import CONFIG, METRICS, read_json, write_table
 
 SEEDS = range(5)
-SCRATCH = Config(
-    model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="cosine", flip_test=True, save_every=10
-)
+SCRATCH = Config(model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="cosine", save_every=10)
 ARMS = {
     "from scratch": replace(SCRATCH, augment=False),
     "from scratch, augmented": SCRATCH,
