@@ -4,8 +4,8 @@
     python experiments/five_classes.py PICTURES --pretrained runs/cifar10
 
 PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pictures. Each arm is trained with five
-seeds, and tested on the folder's test pictures after its last epoch. ``--out`` gets ``runs.csv``, ``table.md`` and
-``accuracy.png``. Started again, it goes on where it was stopped.
+seeds, and tested on the folder's test pictures and their mirror images after its last epoch. ``--out`` gets
+``runs.csv``, ``table.md`` and ``accuracy.png``. Started again, it goes on where it was stopped.
 
 No setting was chosen by the test pictures. For fine-tuning, five_classes_validation.py found none clearly
 better; those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
@@ -25,7 +25,7 @@ from minires.training import Config, train
 from minires.training.folder import CONFIG, METRICS, read_json, write_table
 
 SEEDS = range(5)
-SCRATCH = Config(model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="cosine", save_every=10)
+SCRATCH = Config(model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="cosine", flip_test=True, save_every=10)
 ARMS = {
     "from scratch": replace(SCRATCH, augment=False),
     "from scratch, augmented": SCRATCH,

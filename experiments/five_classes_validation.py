@@ -34,6 +34,7 @@ FOLDS, REPEATS = 5, 2
 KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # the folder's name and CIFAR-10's
 CANDIDATES = [
     {"freeze": "layer2"},
+    {"freeze": "layer2", "flip_test": False},
     {"freeze": "layer2", "color_jitter": 0.0},
     {"freeze": "layer2", "color_jitter": 0.0, "lr": 0.01},
     {"freeze": "layer2", "color_jitter": 0.6},
