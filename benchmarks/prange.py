@@ -40,7 +40,7 @@ from numba import njit, prange
 
 import minires as mr
 from minires.kernels.cpu.norm import ROW, ROWS, _normalise
-from minires.threads import aligned, hand_out, slices
+from minires.kernels.threads import aligned, hand_out, slices
 
 LAYERS = ("workqueue", "omp")
 SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers, and those of a row

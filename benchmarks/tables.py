@@ -23,7 +23,7 @@ RACES = {"train": "Training steps", "infer": "Inference"}
 DIRECTIONS = {"forward": "forward", "grad_input": "gradient to the input", "grad_weight": "gradient to the weight"}
 EXTRAS = {
     "scaling": ("One thread and all", {"one": "one, ms", "all": "all, ms", "speedup": "speed-up"}),
-    "memory": ("Memory of a training process", {"peak": "at the most, MB", "pictures": "for the pictures, MB"}),
+    "memory": ("Memory of a training process", {"peak": "at the most, MB", "images": "for the images, MB"}),
     "start": ("The first step", {"first": "fresh install, s", "later": "later, s"}),
 }
 WORTH_A_LINE = 0.002  # of the time of a profile

@@ -19,7 +19,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-PICTURES, SIZE = 16, 24
+IMAGES, SIZE = 16, 24
 CHANNELS = (16, 64, 256)
 WAYS = {
     "F(2x2, 3x3) at 0, 1, -1": (0, 1, -1),
@@ -71,7 +71,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     errors: dict[str, list[float]] = {}
     for channels in CHANNELS:
-        x = np.maximum(rng.standard_normal((PICTURES, channels, SIZE + 2, SIZE + 2)) + 0.5, 0).astype(np.float32)
+        x = np.maximum(rng.standard_normal((IMAGES, channels, SIZE + 2, SIZE + 2)) + 0.5, 0).astype(np.float32)
         weight = (rng.standard_normal((channels, channels, 3, 3)) * (2 / (9 * channels)) ** 0.5).astype(np.float32)
         expected = direct(x.astype(float), weight.astype(float))
         found = {"direct": direct(x, weight)} | {way: winograd(x, weight, points) for way, points in WAYS.items()}

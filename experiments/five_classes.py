@@ -1,13 +1,13 @@
-"""What pretraining is worth: 100 pictures of five classes, learned from scratch and by fine-tuning a CIFAR-10 network.
+"""What pretraining is worth: 100 images of five classes, learned from scratch and by fine-tuning a CIFAR-10 network.
 
     minires train --config experiments/cifar10.toml --out runs/cifar10
-    python experiments/five_classes.py PICTURES --pretrained runs/cifar10
+    python experiments/five_classes.py IMAGES --pretrained runs/cifar10
 
-PICTURES is a folder as ``minires.data.folder`` reads it, with 100 training pictures. Each arm is trained with five
-seeds, and tested on the folder's test pictures and their mirror images after its last epoch. ``--out`` gets
+IMAGES is a folder as ``minires.data.folder`` reads it, with 100 training images. Each arm is trained with five
+seeds, and tested on the folder's test images and their mirror images after its last epoch. ``--out`` gets
 ``runs.csv``, ``table.md`` and ``accuracy.png``. Started again, it goes on where it was stopped.
 
-No setting was chosen by the test pictures. For fine-tuning, five_classes_validation.py found none clearly
+No setting was chosen by the test images. For fine-tuning, five_classes_validation.py found none clearly
 better; those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
 """
 
@@ -20,7 +20,7 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from minires.nn.serialization import write_atomically
+from minires.interop.serialization import write_atomically
 from minires.training import Config, train
 from minires.training.folder import CONFIG, METRICS, read_json, write_table
 
@@ -35,7 +35,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Result:
-    """A run: which it was, and its accuracy on the test pictures (0 to 1)."""
+    """A run: which it was, and its accuracy on the test images (0 to 1)."""
 
     arm: str
     seed: int
@@ -77,7 +77,7 @@ def draw(results: list[Result], path: Path) -> None:
     axes.set_xlim(-0.5, len(ARMS) - 0.3)
     axes.set_ylim(0, 100)
     axes.set_ylabel("test accuracy in %")
-    axes.set_title("100 training pictures: dots are seeds, lines their mean", loc="left", fontsize=10)
+    axes.set_title("100 training images: dots are seeds, lines their mean", loc="left", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
@@ -85,7 +85,7 @@ def draw(results: list[Result], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", help="the folder of pictures")
+    parser.add_argument("images", help="the folder of images")
     parser.add_argument("--pretrained", required=True, help="a run, or published weights, of ResNet-20 on CIFAR-10")
     parser.add_argument("--runs", type=Path, default=Path("runs/five-classes"), help="where the run folders go")
     parser.add_argument("--out", type=Path, default=Path("results/five-classes"), help="where the results go")
@@ -97,7 +97,7 @@ def main() -> None:
             settings = replace(settings, weights=options.pretrained, freeze="layer2")
         for seed in SEEDS:
             out = options.runs / f"{arm.replace(', ', '-').replace(' ', '-')}-seed{seed}"
-            results.append(run(arm, replace(settings, data=options.pictures, seed=seed, out=str(out))))
+            results.append(run(arm, replace(settings, data=options.images, seed=seed, out=str(out))))
 
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [asdict(result) for result in results]

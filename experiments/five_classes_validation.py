@@ -1,11 +1,11 @@
-"""Which settings to fine-tune with on five classes, tried without their test pictures.
+"""Which settings to fine-tune with on five classes, tried without their test images.
 
-    python experiments/five_classes_validation.py PICTURES --pretrained runs/cifar10 --out validation.csv
+    python experiments/five_classes_validation.py IMAGES --pretrained runs/cifar10 --out validation.csv
 
-PICTURES is the folder of five_classes.py, ``--pretrained`` a run of ResNet-20 on CIFAR-10. To cross-validate within the
-100 training pictures alone would flatter: those of classes that CIFAR-10 has are among the pictures of the pretraining,
+IMAGES is the folder of five_classes.py, ``--pretrained`` a run of ResNet-20 on CIFAR-10. To cross-validate within the
+100 training images alone would flatter: those of classes that CIFAR-10 has are among the images of the pretraining,
 which knows them by heart. So each network is fine-tuned on four fifths of them, as usual, but tested on CIFAR-10's test
-pictures of these classes (all but those among the folder's test pictures, a fifth a fold), and for new classes on
+images of these classes (all but those among the folder's test images, a fifth a fold), and for new classes on
 the fifth that was left out. The score is the mean of the classes' accuracies.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from five_classes import ARMS
 
 from minires import data
-from minires.backend import manual_seed
+from minires.core.backend import manual_seed
 from minires.data import Dataset, Loader, Split
 from minires.training import Config, Progress
 from minires.training.checkpoint import TrainingState
@@ -49,9 +49,9 @@ CANDIDATES = [
 
 
 def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator[Dataset]:
-    """The training pictures without a fifth, and what they are validated with."""
-    tested = {picture.tobytes() for picture in five.test.pictures}
-    unseen = np.array([picture.tobytes() not in tested for picture in cifar10.test.pictures])
+    """The training images without a fifth, and what they are validated with."""
+    tested = {image.tobytes() for image in five.test.images}
+    unseen = np.array([image.tobytes() not in tested for image in cifar10.test.images])
     own = [rng.permutation(np.flatnonzero(five.train.labels == label)) for label in range(len(five.classes))]
     theirs = {
         name: rng.permutation(np.flatnonzero(unseen & (cifar10.test.labels == cifar10.classes.index(KNOWN[name]))))
@@ -60,12 +60,12 @@ def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator
     for fold in range(FOLDS):
         held_out = [numbers[fold::FOLDS] for numbers in own]
         kept = np.setdiff1d(np.arange(len(five.train)), np.concatenate(held_out))
-        pictures = [
-            cifar10.test.pictures[theirs[name][fold::FOLDS]] if name in KNOWN else five.train.pictures[held_out[label]]
+        images = [
+            cifar10.test.images[theirs[name][fold::FOLDS]] if name in KNOWN else five.train.images[held_out[label]]
             for label, name in enumerate(five.classes)
         ]
-        labels = np.repeat(np.arange(len(five.classes)), [len(part) for part in pictures])
-        validation = Split(np.concatenate(pictures), labels)
+        labels = np.repeat(np.arange(len(five.classes)), [len(part) for part in images])
+        validation = Split(np.concatenate(images), labels)
         yield replace(five, train=Split(*five.train[kept]), test=validation)
 
 
@@ -88,12 +88,12 @@ def confusion(config: Config, dataset: Dataset) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", help="the folder of pictures")
+    parser.add_argument("images", help="the folder of images")
     parser.add_argument("--pretrained", required=True, help="a run of ResNet-20 on CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path("results/five-classes/validation.csv"))
     options = parser.parse_args()
 
-    five, cifar10 = load_data(options.pictures), data.load("cifar10")
+    five, cifar10 = load_data(options.images), data.load("cifar10")
     parts = [part for repeat in range(REPEATS) for part in folds(five, cifar10, np.random.default_rng(repeat))]
     rows = []
     for settings in CANDIDATES:

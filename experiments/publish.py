@@ -30,11 +30,11 @@ from datetime import datetime, timezone
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from minires.cli.diagnose import cpu_name, vector_bits, version_of
 from minires.cli.progress import duration
 from minires.cli.summary import options
-from minires.diagnose import cpu_name, vector_bits, version_of
 from minires.errors import MiniresError, RunError
-from minires.threads import usable_cores
+from minires.kernels.threads import usable_cores
 from minires.training import Config
 from minires.training.comparison import COMPARISON, findings, two_digits
 from minires.training.folder import CONFIG, METRICS, read_json, read_table, write_json
@@ -53,7 +53,7 @@ INDEX = "# Results\n"
 INTRODUCTION = """
 Each page is written by [experiments/publish.py](../../experiments/publish.py) from the files beside it, which the runs
 left behind; [experiments/](../../experiments/README.md) says how to repeat them. Errors are those of the last epoch on
-all test pictures, as mean ± standard deviation where there are several seeds.
+all test images, as mean ± standard deviation where there are several seeds.
 """
 
 
@@ -166,7 +166,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
 def results(runs: list[Published]) -> Iterator[str]:
     """A row for each run, and for the seeds of the same the mean."""
-    columns = ["run", "network", "seed", "epochs", "parameters", "test error, %", "training", "wall time", "pictures/s"]
+    columns = ["run", "network", "seed", "epochs", "parameters", "test error, %", "training", "wall time", "images/s"]
     rows = []
     for run in runs:
         metrics, wall = run.metrics, run.made["wall_seconds"]
@@ -240,8 +240,8 @@ def compared(folder: Path, comparison: Path) -> Iterator[str]:
     ]
     yield "\n".join(table(columns, cells))
     yield (
-        f"From [{COMPARISON}]({place}/{COMPARISON}). The first training error is that of the final weights on pictures "
-        "as they are; that of the last epoch is its mean, on augmented pictures, while weights change. Gradients are "
+        f"From [{COMPARISON}]({place}/{COMPARISON}). The first training error is that of the final weights on images "
+        "as they are; that of the last epoch is its mean, on augmented images, while weights change. Gradients are "
         "those of the first epoch."
     )
     yield "\n".join(f"- {sentence}" for sentence in findings(rows))

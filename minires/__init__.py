@@ -11,19 +11,20 @@ tensor([[1., 0., 1.]])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import costs, cuda, data, errors, interop, models, nn, ops, optim
-from .anomaly import detect_anomaly
-from .autograd import Op, grad
-from .backend import manual_seed
-from .diagnose import show_config
-from .dispatch import engine, register_kernel
+from . import costs, data, errors, interop, models, nn, ops, optim
+from .cli.diagnose import show_config
+from .core.anomaly import detect_anomaly
+from .core.autograd import Op, grad
+from .core.backend import manual_seed
+from .core.dispatch import engine, register_kernel
+from .core.state import enable_grad, is_grad_enabled, no_grad, profile
+from .core.tensor import Tensor, tensor
 from .errors import GradcheckError, MiniresError
 from .gradcheck import gradcheck
 from .interop import from_dlpack
-from .nn.serialization import load, save
-from .state import enable_grad, is_grad_enabled, no_grad, profile
-from .tensor import Tensor, tensor
-from .threads import get_num_threads, set_num_threads
+from .interop.serialization import load, save
+from .kernels import gpu as cuda
+from .kernels.threads import get_num_threads, set_num_threads
 from .version import __version__
 
 if TYPE_CHECKING:

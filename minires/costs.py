@@ -6,7 +6,7 @@ of two implementations can be compared: they are times, turned over. Ops that do
 by memory, and are not counted.
 
 Each function gets the shape of the output and those of the inputs. The gradient to either factor of a product takes
-as many multiply-adds as the product (see :func:`minires.profiling.multiply_adds_of`, which an op of your own can use).
+as many multiply-adds as the product (see :func:`minires.core.profiling.multiply_adds_of`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .core.profiling import Shape, multiply_adds_of
 from .nn.folding import Conv2dAct
 from .ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d
 from .ops.linalg import Linear, MatMul
-from .profiling import Shape, multiply_adds_of
 
 
 @multiply_adds_of(Conv2d)

@@ -51,7 +51,7 @@ class StateDictError(MiniresError, ValueError):
 
 
 class DataError(MiniresError, ValueError):
-    """A data set, picture or file that cannot be read as what it should be."""
+    """A data set, image or file that cannot be read as what it should be."""
 
 
 class RunError(MiniresError, RuntimeError):

@@ -10,9 +10,9 @@ from hypothesis import settings
 from PIL import Image
 
 import minires as mr
-from minires.backend import check_device
-from minires.dispatch import _kernels
-from minires.state import state
+from minires.core.backend import check_device
+from minires.core.dispatch import _kernels
+from minires.core.state import state
 
 # The same examples in every run, and no files left behind: a failure here is a failure everywhere.
 settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)

@@ -1,4 +1,4 @@
-"""The reference data, real pictures and weights, for the tests that need it."""
+"""The reference data, real images and weights, for the tests that need it."""
 
 import os
 from pathlib import Path

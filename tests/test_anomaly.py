@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.core.state import state
 from minires.errors import AnomalyError
 from minires.nn import Linear
-from minires.state import state
 
 
 def line(offset=0):

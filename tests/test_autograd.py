@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.autograd import Op
+from minires.core.autograd import Op
+from minires.core.tensor import Tensor
 from minires.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from minires.ops.arithmetic import Mul
-from minires.tensor import Tensor
 
 
 def leaf(values, dtype="float64"):

@@ -11,7 +11,7 @@ import minires as mr
 
 
 @pytest.fixture
-def pictures(rng, device):
+def images(rng, device):
     return mr.tensor(rng.standard_normal((4, 3, 8, 8)).astype("f"), device=device)
 
 
@@ -20,13 +20,13 @@ def model(device):
     return mr.models.resnet8(num_classes=5).to(device)
 
 
-def loss_of(model, pictures):
-    return mr.ops.cross_entropy(model(pictures), [0, 4, 2, 2])
+def loss_of(model, images):
+    return mr.ops.cross_entropy(model(images), [0, 4, 2, 2])
 
 
-def test_a_profile_counts_on_each_device(model, pictures):
+def test_a_profile_counts_on_each_device(model, images):
     with mr.profile() as p:
-        loss_of(model, pictures).backward()
+        loss_of(model, images).backward()
     assert p.rows["conv2d", "forward"].calls == 7
     assert p.rows["conv2d", "backward"].calls == 7
     assert "batch_norm_act" in str(p)
@@ -39,21 +39,21 @@ def test_the_first_nan_is_found_on_each_device(device):
         mr.ops.log(x)
 
 
-def test_a_folded_model_computes_the_same(model, pictures):
+def test_a_folded_model_computes_the_same(model, images):
     model.eval()
-    np.testing.assert_allclose(mr.nn.fold(model)(pictures).numpy(), model(pictures).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mr.nn.fold(model)(images).numpy(), model(images).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_weights_go_to_disk_and_back(model, pictures, device, tmp_path):
+def test_weights_go_to_disk_and_back(model, images, device, tmp_path):
     mr.save(tmp_path / "w.safetensors", model.state_dict())
     other = mr.models.resnet8(num_classes=5).to(device)
     other.load_state_dict(mr.load(tmp_path / "w.safetensors"))
-    np.testing.assert_array_equal(other.eval()(pictures).numpy(), model.eval()(pictures).numpy())
+    np.testing.assert_array_equal(other.eval()(images).numpy(), model.eval()(images).numpy())
 
 
-def test_clipping_and_averaging(model, pictures):
+def test_clipping_and_averaging(model, images):
     ema = mr.optim.EMA(model, decay=0.5)
-    loss_of(model, pictures).backward()
+    loss_of(model, images).backward()
     before = [p.grad.numpy() for p in model.parameters()]
     norm = mr.optim.clip_grad_norm(model.parameters(), max_norm=0.1)
     assert norm == pytest.approx(np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in before)), rel=1e-5)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import dispatch
-from minires.dispatch import _kernels
-from minires.state import state
+from minires.core import dispatch
+from minires.core.dispatch import _kernels
+from minires.core.state import state
 
 
 class Double(mr.Op):

@@ -51,10 +51,10 @@ def test_a_graph_as_on_the_page_about_gpus(cuda):
     model = mr.models.resnet8(in_channels=1, num_classes=10).to("cuda")
     optimizer = mr.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     digits = mr.data.digits().train
-    train = mr.data.Split(digits.pictures[:80], digits.labels[:80])
+    train = mr.data.Split(digits.images[:80], digits.labels[:80])
     names = {"mr": mr, "model": model, "optimizer": optimizer, "train": train}
     names["schedule"] = mr.optim.CosineLR(optimizer, T_max=5)
-    names["pictures"], names["labels"] = next(iter(mr.data.Loader(train, 8)))
+    names["images"], names["labels"] = next(iter(mr.data.Loader(train, 8)))
     for block in blocks("gpu.md"):
         exec(block.replace("mr.models.resnet20()", "model").replace("train, 128", "train, 16"), names)
     assert names["loss"].item() < 3

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.autograd import Op
-from minires.tensor import Tensor
+from minires.core.autograd import Op
+from minires.core.tensor import Tensor
 
 
 def leaf(values, dtype="float64"):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import dispatch, profiling
-from minires.profiling import Peak, Row
-from minires.state import state
+from minires.core import dispatch, profiling
+from minires.core.profiling import Peak, Row
+from minires.core.state import state
 
 
 class Slow(mr.Op):
@@ -185,6 +185,6 @@ def test_an_op_that_raises_is_counted_and_the_profile_ends_with_its_block():
 
 
 def state_of(profile):
-    from minires.state import switched
+    from minires.core.state import switched
 
     return switched("profile", profile)

@@ -27,7 +27,7 @@ def publish():
 
 
 def write_run(folder, model="resnet8", seed=0, error=3.0, resumed=False, **settings):
-    """What `minires train` leaves, as far as it is published; pictures that are none."""
+    """What `minires train` leaves, as far as it is published; images that are none."""
     folder.mkdir(parents=True)
     config = {"model": model, "data": "digits", "epochs": 3, "seed": seed, "lr": 0.2, "out": str(folder), **settings}
     metrics = {
@@ -63,7 +63,7 @@ def test_two_seeds(publish, tmp_path):
         assert (row["network"], int(row["seed"]), int(row["epochs"])) == ("resnet8", metrics["seed"], 3)
         assert float(row["test error, %"]) == metrics["test_error_percent"]
         assert int(row["parameters"].replace(",", "")) == metrics["parameters"]
-        assert (row["training"], row["wall time"], row["pictures/s"]) == ("1:40", "2:05", "1,234")
+        assert (row["training"], row["wall time"], row["images/s"]) == ("1:40", "2:05", "1,234")
     assert mean["test error, %"] == f"**3.75 ± {statistics.stdev([3.0, 4.5]):.2f}**"
     assert "| `lr` | 0.2 | 0.1 |" in page and "| `seed` | 0, 1 | 0 |" in page and "`momentum`" not in page
     assert "minires train --model resnet8 --epochs 3 --lr 0.2\nminires train" in page

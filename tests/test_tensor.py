@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.attached import AttachedMethods
-from minires.backend import array_module
+from minires.core.attached import AttachedMethods
+from minires.core.backend import array_module
+from minires.core.tensor import Tensor
 from minires.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError
-from minires.tensor import Tensor
 
 # -------------------------------------------------------------------------------------------------- construction
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import threads
 from minires.errors import ArgumentError
+from minires.kernels import threads
 
 
 @pytest.fixture(autouse=True)

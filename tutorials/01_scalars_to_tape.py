@@ -22,7 +22,7 @@ from collections import Counter
 import matplotlib.pyplot as plt
 
 import minires as mr
-from minires.tutorials import check
+from minires.course.tutorials import check
 
 # %% [markdown]
 # ## A number that remembers

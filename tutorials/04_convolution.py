@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minires as mr
-from minires.tutorials import check
+from minires.course.tutorials import check
 
 FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
 rng = np.random.default_rng(0)
@@ -31,10 +31,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What is computed
 #
-# Pictures are (N, C, H, W), filters (O, C, KH, KW). A filter is put on the padded picture wherever it fits, `stride`
+# Images are (N, C, H, W), filters (O, C, KH, KW). A filter is put on the padded image wherever it fits, `stride`
 # pixels apart, and each time all numbers under it are multiplied by its own and summed.
 #
-# **Predict 4.1.** The picture is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
+# **Predict 4.1.** The image is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
 # each side. How large is the output, as `(OH, OW)`?
 
 # %%
@@ -72,7 +72,7 @@ print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
 # ## Windows as rows
 #
 # im2col ("image to column") writes what each output pixel sees into a row of C·KH·KW numbers. It takes no loop over
-# pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded picture, with steps of
+# pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded image, with steps of
 # `stride`.
 #
 # **Exercise 4.2.** Fill `rows[..., i, j]`, which is (N, OH, OW, C), from `padded`, which is (N, C, H + 2P, W + 2P).
@@ -142,7 +142,7 @@ plt.show()
 
 # %% [markdown]
 # You should see nines inside at stride 1; with stride 2, pixels that are seen by one, two or four windows, a
-# checkerboard that transposed convolutions leave in pictures; and with stride 3, no overlap.
+# checkerboard that transposed convolutions leave in images; and with stride 3, no overlap.
 #
 # <details><summary>Solution 4.3</summary>
 #
@@ -170,12 +170,12 @@ class Im2ColWithBug(mr.Op):
         return mr.tensor(padded[:, :, 1:-1, 1:-1])
 
 
-picture = mr.tensor(rng.standard_normal((1, 2, 4, 5)), requires_grad=True)
+image = mr.tensor(rng.standard_normal((1, 2, 4, 5)), requires_grad=True)
 try:
-    mr.gradcheck(lambda x: Im2ColWithBug()(x), picture)
+    mr.gradcheck(lambda x: Im2ColWithBug()(x), image)
 except mr.GradcheckError as error:
     print(error)
-print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), picture))
+print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), image))
 
 # %% [markdown]
 # The step before it, from y = rows · weightᵀ, is two more products. **Exercise 4.4.** `rows` is (P, K), `weight` (O,
@@ -204,7 +204,7 @@ check("4.4", gradients)
 #
 # ## What it costs
 #
-# Each row repeats its neighbours. Take a layer of the last stage of ResNet-20: 64 pictures, 64 channels, 8x8, and a 3x3
+# Each row repeats its neighbours. Take a layer of the last stage of ResNet-20: 64 images, 64 channels, 8x8, and a 3x3
 # kernel with padding 1, in float32.
 #
 # **Predict 4.5.** How many MB (millions of bytes) do its rows take?
@@ -221,7 +221,7 @@ x = rng.standard_normal((n, c, size, size)).astype(np.float32)
 weight = rng.standard_normal((o, c, 3, 3)).astype(np.float32)
 rows = mr.ops.im2col(x, kernel_size=3, padding=1)
 operations = 2 * n * o * size * size * c * 9
-print(f"pictures {x.nbytes / 1e6:.1f} MB, rows {rows.data.nbytes / 1e6:.1f} MB")
+print(f"images {x.nbytes / 1e6:.1f} MB, rows {rows.data.nbytes / 1e6:.1f} MB")
 print(f"{operations / 1e6:.0f} million multiplications and additions")
 
 # %% [markdown]
@@ -237,7 +237,7 @@ print(f"{operations / 1e6:.0f} million multiplications and additions")
 #
 # The same layer, five times:
 #
-# 1. *loops*: seven of them in Python. Measured for one picture and one filter, and multiplied up.
+# 1. *loops*: seven of them in Python. Measured for one image and one filter, and multiplied up.
 # 2. *im2col*: the rows, and then sums of products in NumPy's own loop (`einsum`).
 # 3. *matrix product*: the rows, and BLAS. This is minires's textbook.
 # 4. *Numba*: minires's engine, compiled. It reads windows where they lie, and never writes rows.
@@ -287,7 +287,7 @@ reference = rungs["matrix product"]().numpy()
 one = conv_loops(x[:1], weight[:1], padding=1)
 print("loops agree:", np.allclose(one, reference[:1, :1], atol=1e-3))
 seconds = {"loops": n * o * fastest(lambda: conv_loops(x[:1], weight[:1], padding=1), 1)}
-memory = {"loops": reference.nbytes + x.nbytes}  # its result, and the padded pictures
+memory = {"loops": reference.nbytes + x.nbytes}  # its result, and the padded images
 for name, rung in rungs.items():
     print(f"{name} agrees:", np.allclose(rung(), reference, atol=1e-3))  # the first call also compiles
     seconds[name] = fastest(rung, 3 if FAST else 20)
@@ -350,7 +350,7 @@ plt.show()
 
 # %% [markdown]
 # You should see time fall by four powers of ten or more (the scale is logarithmic), and memory take a detour: rows
-# make the matrix product possible, and cost many times the pictures. The Numba rung gets more speed without any rows.
+# make the matrix product possible, and cost many times the images. The Numba rung gets more speed without any rows.
 #
 # What made it faster? Mostly the same multiplications, in an order in which the processor finds its numbers in
 # registers and caches. (Where the engine uses Winograd's algorithm, it also does fewer, and the profile may show more

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 7. Degradation
 #
-# In 2015, networks got worse when they got deeper: not only on new pictures, which might be overfitting, but on the
-# very pictures that they were trained on. He et al. called it *degradation*, and cured it by residual blocks. You
+# In 2015, networks got worse when they got deeper: not only on new images, which might be overfitting, but on the
+# very images that they were trained on. He et al. called it *degradation*, and cured it by residual blocks. You
 # will repeat their experiment in a minute, and look for the cause. The last figure shows **the training loss against
 # depth, of plain and of residual networks, three seeds each**.
 
@@ -24,7 +24,7 @@ import numpy as np
 
 import minires as mr
 from minires import nn, ops
-from minires.tutorials import check
+from minires.course.tutorials import check
 
 FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
 DEPTHS = (2, 8) if FAST else (2, 8, 20, 54)
@@ -34,7 +34,7 @@ STEPS = 4 if FAST else 40
 # %% [markdown]
 # ## Networks that differ in one addition
 #
-# To get through three seeds in a minute, layers are fully connected, 48 numbers wide, and pictures are handwritten
+# To get through three seeds in a minute, layers are fully connected, 48 numbers wide, and images are handwritten
 # digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to what comes out. Depth counts
 # the layers in blocks.
 
@@ -79,9 +79,9 @@ check("7.1", answer)
 # %%
 digits = mr.data.digits()
 (train_x, train_y), (test_x, test_y) = (
-    (split.pictures.reshape(len(split), 64).astype(np.float32), split.labels) for split in (digits.train, digits.test)
+    (split.images.reshape(len(split), 64).astype(np.float32), split.labels) for split in (digits.train, digits.test)
 )
-mean, std = train_x.mean(), train_x.std()  # of the training pictures only
+mean, std = train_x.mean(), train_x.std()  # of the training images only
 train_x, test_x = (train_x - mean) / std, (test_x - mean) / std
 
 
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 
 
 def settle(model):
-    """Take batch norm's statistics from all training pictures: after so few steps, its running ones lag behind."""
+    """Take batch norm's statistics from all training images: after so few steps, its running ones lag behind."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.momentum = 1.0
@@ -182,8 +182,8 @@ for target, source in zip([deep[0], *blocks[:4], *list(deep)[-3:]], shallow, str
 for block in blocks[4:]:
     nn.init.zeros(block.fc2.weight)
     nn.init.zeros(block.fc2.bias)
-pictures = mr.tensor(train_x[:100])
-print("54 layers do what 8 do:", np.allclose(deep(pictures).numpy(), shallow(pictures).numpy(), atol=1e-4))
+images = mr.tensor(train_x[:100])
+print("54 layers do what 8 do:", np.allclose(deep(images).numpy(), shallow(images).numpy(), atol=1e-4))
 
 # %% [markdown]
 # <details><summary>Solution 7.2</summary>
@@ -237,7 +237,7 @@ for (kind, depth), found in without.items():
 
 # %% [markdown]
 # You should see a healthy gradient, and a network that does not learn all the same. So size is not all. (What else
-# goes wrong, such as gradients of similar pictures that have nothing to do with each other: Balduzzi et al., arXiv
+# goes wrong, such as gradients of similar images that have nothing to do with each other: Balduzzi et al., arXiv
 # 1702.08591.)
 #
 # ## Overfitting?

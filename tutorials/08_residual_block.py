@@ -21,7 +21,7 @@ import numpy as np
 
 import minires as mr
 from minires import nn, ops
-from minires.tutorials import check
+from minires.course.tutorials import check
 
 FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
 rng = np.random.default_rng(0)
@@ -116,7 +116,7 @@ print("right:", mr.gradcheck(lambda x: Join(None)(ops.tanh(x), x), x))
 # ## Where the paths part
 #
 # At the block's input, both gradients arrive, and are added: a `+=`, as in tutorial 1. Here is a block with two
-# channels on a picture of 4x4, in the stepper. Go to the backward step of `x`.
+# channels on an image of 4x4, in the stepper. Go to the backward step of `x`.
 
 
 # %%
@@ -210,8 +210,8 @@ check("8.4", answer)
 # %%
 nn.init.zeros(block.bn2.weight)
 block.zero_grad()
-picture = rng.standard_normal((8, 2, 4, 4)).astype(np.float32)
-(block(mr.tensor(picture)) * rng.standard_normal((8, 2, 4, 4)).astype(np.float32)).sum().backward()
+image = rng.standard_normal((8, 2, 4, 4)).astype(np.float32)
+(block(mr.tensor(image)) * rng.standard_normal((8, 2, 4, 4)).astype(np.float32)).sum().backward()
 for name, parameter in block.named_parameters():
     print(f"{name:14} gradient's norm {np.linalg.norm(parameter.grad.numpy()):.4f}")
 
@@ -261,8 +261,8 @@ for name, zero_gamma, steps in (("as initialised", False, 1), ("gamma = 0", True
     optimizer = mr.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     while len(losses) < (min(steps, 3) if FAST else steps):
-        for pictures, labels in loader:
-            loss = ops.cross_entropy(model(mr.tensor(pictures)), labels)
+        for images, labels in loader:
+            loss = ops.cross_entropy(model(mr.tensor(images)), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -30,12 +30,12 @@ def draw_curves(axes, history):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_pictures(panels, test, found):
-    """The pictures of the test split about which the network is least sure, the wrong ones first."""
+def draw_images(panels, test, found):
+    """The images of the test split about which the network is least sure, the wrong ones first."""
     sure = found.probabilities[np.arange(len(test)), test.labels]
     for panel, i in zip(panels, np.argsort(sure), strict=False):
         right = found.predictions[i] == test.labels[i]
-        panel.imshow(test.pictures[i, 0], cmap="gray_r", interpolation="nearest")
+        panel.imshow(test.images[i, 0], cmap="gray_r", interpolation="nearest")
         told = f"{test.labels[i]}" if right else f"{test.labels[i]}, not {found.predictions[i]}"
         panel.set_title(told, fontsize=9, color=GREY if right else "#c00000", fontweight="normal" if right else "bold")
         panel.set_xticks([])
@@ -53,8 +53,8 @@ def main(run_folder):
     figure = Figure(figsize=(10, 3.6), dpi=110, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     draw_curves(left.subplots(), history)
-    draw_pictures(right.subplots(3, 6).flat, test, found)
-    right.suptitle(f"the 18 of {len(test)} test pictures it is least sure of ({found.errors} wrong)", fontsize=11)
+    draw_images(right.subplots(3, 6).flat, test, found)
+    right.suptitle(f"the 18 of {len(test)} test images it is least sure of ({found.errors} wrong)", fontsize=11)
     figure.savefig(Path(__file__).with_suffix(".png"))
 
 

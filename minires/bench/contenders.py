@@ -56,7 +56,7 @@ def _waiting(step: Step, synchronize: Step) -> Step:
     return run
 
 
-def _pictures(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _images(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     rng = np.random.default_rng(0)
     channels = workload.channels or 3
     x = rng.standard_normal((workload.batch, channels, workload.size, workload.size), dtype=np.float32)
@@ -67,8 +67,8 @@ def _minires(workload: Workload, threads: int, graph: bool) -> Step:
     import minires as mr
 
     mr.set_num_threads(threads)
-    pictures, labels = _pictures(workload)
-    x = mr.tensor(pictures, device=workload.device)
+    images, labels = _images(workload)
+    x = mr.tensor(images, device=workload.device)
     step = _minires_conv(workload, x) if workload.kind == "ops" else _minires_model(workload, x, labels, graph)
     if workload.device == "cpu":
         return step
@@ -99,9 +99,9 @@ def _minires_model(workload: Workload, x: Any, labels: np.ndarray[Any, Any], gra
 
 
 def _minires_conv(workload: Workload, x: Any) -> Step:
-    """One direction alone, on channels-last pictures, as between two layers of a network."""
+    """One direction alone, on channels-last images, as between two layers of a network."""
     import minires as mr
-    from minires.kernels.pictures import as_pictures
+    from minires.kernels.images import as_images
     from minires.ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
 
     layout = importlib.import_module(f"minires.kernels.{workload.device}.layout")
@@ -110,7 +110,7 @@ def _minires_conv(workload: Workload, x: Any) -> Step:
     weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32)).to(
         workload.device
     )
-    x = mr.Tensor.wrap(as_pictures(layout.channels_last(x.data)))
+    x = mr.Tensor.wrap(as_images(layout.channels_last(x.data)))
     window = Window((k, k), (s, s), (k // 2, k // 2))
     y = mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "forward":
@@ -126,9 +126,9 @@ def _torch(workload: Workload, threads: int, variant: str) -> Step:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
-    pictures, labels = _pictures(workload)
+    images, labels = _images(workload)
     layout = torch.contiguous_format if variant == "torch eager" else torch.channels_last
-    x = torch.from_numpy(pictures).contiguous(memory_format=layout).to(workload.device)
+    x = torch.from_numpy(images).contiguous(memory_format=layout).to(workload.device)
     if workload.kind == "ops":
         if variant == "torch compile":
             raise NotImplementedError
@@ -219,7 +219,7 @@ def _dezero(workload: Workload) -> Step:
                 x = block(x)
             return self.fc(f.reshape(f.average_pooling(x, x.shape[2], 1, 0), x.shape[:2]))
 
-    x, labels = _pictures(workload)
+    x, labels = _images(workload)
     model = ResNet20()
     optimizer = MomentumSGD(LR, MOMENTUM).setup(model)
 

@@ -34,9 +34,9 @@ class Figures:
 
 
 def memory(contenders: Sequence[str], workload: Workload, threads: int) -> Figures:
-    """MB of memory at the most in a process that trains: in all, and beyond what it held after a batch of one picture.
+    """MB of memory at the most in a process that trains: in all, and beyond what it held after a batch of one image.
 
-    So the second figure is what the pictures take, without libraries and compiled code.
+    So the second figure is what the images take, without libraries and compiled code.
     """
     found = Figures(workload)
     one = replace(workload, batch=1)
@@ -53,7 +53,7 @@ def memory(contenders: Sequence[str], workload: Workload, threads: int) -> Figur
             found.failed[name] = error
         elif not any("skip" in answer for answer in answers):
             megabytes = most["bytes"] / 1e6
-            found.of[name] = {"peak": megabytes, "pictures": megabytes - before["bytes"] / 1e6}
+            found.of[name] = {"peak": megabytes, "images": megabytes - before["bytes"] / 1e6}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Two pictures of what ``minires bench --json`` writes: the races beside PyTorch, and a profile under its limits."""
+"""Two images of what ``minires bench --json`` writes: the races beside PyTorch, and a profile under its limits."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import platform
 from dataclasses import asdict
 from typing import Any
 
-from ..diagnose import blas_in_use, cpu_name, gpu_name, vector_bits, version_of
-from ..threads import usable_cores
+from ..cli.diagnose import blas_in_use, cpu_name, gpu_name, vector_bits, version_of
+from ..kernels.threads import usable_cores
 from ..version import __version__
 from .process import Process
 from .race import peak_from

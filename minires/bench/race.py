@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..profiling import Peak
+from ..core.profiling import Peak
 from .contenders import GRAPH, TORCH
 from .process import Process
 from .workloads import Workload

@@ -49,9 +49,9 @@ def memory(reset: bool) -> int:
 
 
 def _peak(threads: int) -> dict[str, Any]:
-    from ..dispatch import load_kernels
-    from ..profiling import measured_peak
-    from ..threads import set_num_threads
+    from ..core.dispatch import load_kernels
+    from ..core.profiling import measured_peak
+    from ..kernels.threads import set_num_threads
 
     set_num_threads(threads)
     peak = measured_peak("cpu", threads) if load_kernels("cpu") else None
@@ -59,7 +59,7 @@ def _peak(threads: int) -> dict[str, Any]:
 
 
 def _profile(step: Callable[[], Any], times: int) -> dict[str, Any]:
-    from ..state import profile
+    from ..core.state import profile
 
     with profile() as p:
         for _ in range(times):

@@ -13,7 +13,7 @@ DIRECTIONS = ("forward", "grad_input", "grad_weight")
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step or an inference of a model, or one direction of a convolution. Pictures are square."""
+    """A training step or an inference of a model, or one direction of a convolution. Images are square."""
 
     kind: str
     model: str = ""
@@ -63,7 +63,7 @@ TRAIN = [
     Workload("train", "resnet110", 128),
     _large("train", "resnet18", 16),
 ]
-# A GPU takes larger batches of large pictures.
+# A GPU takes larger batches of large images.
 TRAIN_ON_CUDA = [*TRAIN[:3], _large("train", "resnet18", 128), _large("train", "resnet50", 64)]
 INFER = [
     Workload("infer", "resnet20", 128),

@@ -42,7 +42,7 @@ TITLES = {
 # Of the extra kinds: the columns that follow the workload and the contender, and how their figures are written.
 COLUMNS = {
     "scaling": {"one": ("one, ms", ".1f"), "all": ("all, ms", ".1f"), "speedup": ("speed-up", ".2f")},
-    "memory": {"peak": ("in all, MB", ".0f"), "pictures": ("for the pictures, MB", ".0f")},
+    "memory": {"peak": ("in all, MB", ".0f"), "images": ("for the images, MB", ".0f")},
     "start": {"first": ("fresh install, s", ".1f"), "later": ("later, s", ".1f")},
 }
 
@@ -70,12 +70,12 @@ def bench(
     than the best of PyTorch's variants. Then, of ResNet-20's training step (or those that --only names): what more
     threads bring, memory, the very first step, and the profile. Nothing else should run meanwhile.
     """
-    from ..backend import check_device
     from ..bench import figures, workloads
     from ..bench.contenders import available
     from ..bench.machine import describe
+    from ..core.backend import check_device
     from ..errors import ArgumentError
-    from ..threads import get_num_threads
+    from ..kernels.threads import get_num_threads
 
     check_device(device.value)
     contenders, number = available(against, device.value), threads or get_num_threads()

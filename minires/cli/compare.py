@@ -23,13 +23,11 @@ def compare(
         str, typer.Option(metavar="N,N,...", help="Numbers of layers, 6n + 2.", rich_help_panel=NETWORK)
     ] = "8,20,56",
     data: Annotated[str, one_of(datasets.names(), DATA)] = DEFAULT.data,
-    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
-    batch_size: Annotated[int, integer_option(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
+    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training images.")] = DEFAULT.epochs,
+    batch_size: Annotated[int, integer_option(OPTIMISATION, "Images a step.")] = DEFAULT.batch_size,
     lr: Annotated[float, number_option(OPTIMISATION, "The highest learning rate of the schedule.")] = DEFAULT.lr,
     schedule: Annotated[str, one_of(SCHEDULES, OPTIMISATION, "How the learning rate changes. ")] = DEFAULT.schedule,
-    seed: Annotated[
-        int, integer_option(RUN, "Decides the first weights and the order of the pictures.")
-    ] = DEFAULT.seed,
+    seed: Annotated[int, integer_option(RUN, "Decides the first weights and the order of the images.")] = DEFAULT.seed,
     device: DeviceOption = Device.cpu,
     out: Annotated[
         str | None,
@@ -41,7 +39,7 @@ def compare(
         ),
     ] = DEFAULT.out,
 ) -> None:
-    """Train plain and residual networks of several depths on the same pictures in the same order, and compare them.
+    """Train plain and residual networks of several depths on the same images in the same order, and compare them.
 
     The default takes some minutes on two cores. The same command goes on where it was stopped.
     """
@@ -103,7 +101,7 @@ def print_comparison(rows: list[Row]) -> None:
             for row in rows
         ),
     )
-    print(f"after {counted(rows[0]['epochs'], 'epoch')}, on pictures as they are; gradients: first epoch, then last\n")
+    print(f"after {counted(rows[0]['epochs'], 'epoch')}, on images as they are; gradients: first epoch, then last\n")
     for sentence in findings(rows):
         print(sentence)
     print(f"One seed: errors that differ by less than {MARGIN} points are called the same.")

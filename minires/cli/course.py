@@ -136,7 +136,7 @@ def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str |
 
 def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers: int | None) -> None:
     from ..course.classroom import grade_class, histogram, summary_rows
-    from ..threads import usable_cores
+    from ..kernels.threads import usable_cores
 
     out = Path(json) if json else None
     if out:

@@ -38,7 +38,7 @@ def check(name: Name) -> None:
     folder, unknown = check_sums(source_of(name))
     dataset = datasets.load(name)
     print(f"{name} in {printable(str(folder))}")
-    print(f"{counted(len(dataset.train), 'picture')} to train, {len(dataset.test):,} to test, all labels are classes")
+    print(f"{counted(len(dataset.train), 'image')} to train, {len(dataset.test):,} to test, all labels are classes")
     print("all check sums are right" if not unknown else f"of {counted(unknown, 'file')} no check sum was published")
 
 

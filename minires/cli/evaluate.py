@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     device: DeviceOption = Device.cpu,
 ) -> None:
-    """Test a trained network: accuracy and loss on the test pictures, and how it does on each class."""
+    """Test a trained network: accuracy and loss on the test images, and how it does on each class."""
     from .. import training
     from ..training.classes import class_table
 
@@ -34,11 +34,11 @@ def evaluate(
     result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
 
     print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
-    print(f"tested on {counted(len(dataset.test), 'picture')} of {dataset.name}\n")
+    print(f"tested on {counted(len(dataset.test), 'image')} of {dataset.name}\n")
     print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
     print(f"loss      {result.loss:.4f}\n")
     print_table(
-        ["class", ">pictures", ">right", ">recall", ">precision", ">F1", "most often taken for"],
+        ["class", ">images", ">right", ">recall", ">precision", ">F1", "most often taken for"],
         map(cells, class_table(result.confusion, dataset.classes)),
     )
 
@@ -49,18 +49,18 @@ def load_with_data(run: str, data: str | None, device: Device) -> tuple[Run, Dat
     from ..training.recipe import load_data
 
     trained = load_run(run, device.value)
-    channels, *size = trained.picture_shape
+    channels, *size = trained.image_shape
     dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
     check_fits(trained, dataset)
     return trained, dataset
 
 
 def check_fits(run: Run, dataset: Dataset) -> None:
-    """Raise DataError unless the run's network was made for such pictures and classes."""
-    if run.picture_shape != dataset.picture_shape:
+    """Raise DataError unless the run's network was made for such images and classes."""
+    if run.image_shape != dataset.image_shape:
         raise DataError(
-            f"{run.path} takes pictures of {sizes(run.picture_shape)}, but those of {dataset.name} are "
-            f"{sizes(dataset.picture_shape)}; evaluate it on {run.config.data}."
+            f"{run.path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "
+            f"{sizes(dataset.image_shape)}; evaluate it on {run.config.data}."
         )
     if run.classes != dataset.classes:
         raise DataError(
@@ -73,4 +73,4 @@ def cells(row: ClassRow) -> list[str]:
     """A row of the table of classes as it is printed; a dash stands for a ratio of nothing to nothing."""
     ratios = ["-" if ratio is None else percent(ratio) for ratio in (row.recall, row.precision, row.f1)]
     taken_for = f"{printable(row.taken_for)} ({times(row.times)})" if row.times else ""
-    return [printable(row.name), f"{row.pictures:,}", f"{row.right:,}", *ratios, taken_for]
+    return [printable(row.name), f"{row.images:,}", f"{row.right:,}", *ratios, taken_for]

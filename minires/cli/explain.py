@@ -1,4 +1,4 @@
-"""``minires explain``: pictures of why residual learning works."""
+"""``minires explain``: images of why residual learning works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def step(
         str, typer.Option(metavar="NAME", help=f"Whose first block. One of {', '.join(models.names())}.")
     ] = "resnet8",
     data: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Whose first picture. One of {', '.join(datasets.names())}.")
+        str, typer.Option(metavar="NAME", help=f"Whose first image. One of {', '.join(datasets.names())}.")
     ] = "digits",
     seed: Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides the weights.")] = 0,
     out: Annotated[str, typer.Option(metavar="FILE", help="The page. A file that exists is replaced.")] = "step.html",

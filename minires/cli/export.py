@@ -27,17 +27,17 @@ def export(
 ) -> None:
     """Write a trained network to a file that other programs read.
 
-    The ONNX file takes the pictures as they are, bytes from 0 to 255 of shape
+    The ONNX file takes the images as they are, bytes from 0 to 255 of shape
     (N, C, H, W) and type uint8, in batches of any size: the normalisation of
-    the training pictures is its first layer. It gives logits (N, classes).
+    the training images is its first layer. It gives logits (N, classes).
 
     The safetensors file knows no layers. Whoever uses it normalises with the
-    mean and std in its header: (picture / 255 - mean) / std.
+    mean and std in its header: (image / 255 - mean) / std.
 
     Both hold the names of the classes. A file that exists is replaced.
     """
     from ..interop import export_onnx
-    from ..nn.serialization import save
+    from ..interop.serialization import save
     from ..training import load_run
 
     if onnx is None and safetensors is None:
@@ -47,10 +47,10 @@ def export(
     notes = dict(about(trained))
     network = f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}"
     if onnx is not None:
-        own = {"input": "uint8 pictures (N, C, H, W), 0 to 255", "output": "logits (N, classes)"}
-        export_onnx(trained.model, onnx, trained.picture_shape, normalize=trained.normalize, metadata={**notes, **own})
-        pictures = f"uint8 pictures of {sizes(trained.picture_shape)}"
-        print(f"{network}, written to {printable(onnx)}; takes {pictures}, gives {len(trained.classes)} logits")
+        own = {"input": "uint8 images (N, C, H, W), 0 to 255", "output": "logits (N, classes)"}
+        export_onnx(trained.model, onnx, trained.image_shape, normalize=trained.normalize, metadata={**notes, **own})
+        images = f"uint8 images of {sizes(trained.image_shape)}"
+        print(f"{network}, written to {printable(onnx)}; takes {images}, gives {len(trained.classes)} logits")
     if safetensors is not None:
         weights = trained.model.state_dict()
         save(safetensors, weights, metadata=notes)
@@ -60,7 +60,7 @@ def export(
 def about(run: Run) -> Iterator[tuple[str, str]]:
     """What whoever finds the file has to know, lists as JSON."""
     yield "classes", json.dumps(run.classes)
-    yield "picture_shape", json.dumps(run.picture_shape)
+    yield "image_shape", json.dumps(run.image_shape)
     yield "mean", json.dumps(run.normalize.mean)
     yield "std", json.dumps(run.normalize.std)
     yield "model", run.config.model

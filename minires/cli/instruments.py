@@ -25,10 +25,10 @@ DataOption = Annotated[
     str | None,
     typer.Option(metavar="NAME_OR_FOLDER", help="Another data set or folder of the same classes.", show_default=False),
 ]
-PicturesOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How many pictures, chosen at random.")]
-MostPicturesOption = Annotated[
+ImagesOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How many images, chosen at random.")]
+MostImagesOption = Annotated[
     int | None,
-    typer.Option(metavar="N", parser=count, help="Test on so many pictures, chosen at random.", show_default="all"),
+    typer.Option(metavar="N", parser=count, help="Test on so many images, chosen at random.", show_default="all"),
 ]
 OutOption = Annotated[str, typer.Option(metavar="FILE", help="The figure, a PNG. A file that exists is replaced.")]
 CsvOption = Annotated[
@@ -41,14 +41,14 @@ SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Deci
 def flow(
     run: RunArgument,
     data: DataOption = None,
-    pictures: PicturesOption = 256,
+    images: ImagesOption = 256,
     out: OutOption = "flow.png",
     csv: CsvOption = None,
     device: DeviceOption = Device.cpu,
 ) -> None:
     """Draw the norms of activations and gradients along depth.
 
-    They are those of one training step, on training pictures as they
+    They are those of one training step, on training images as they
     are. The run stays as it is.
     """
     from .. import explain
@@ -56,21 +56,21 @@ def flow(
 
     check_files(out, csv)
     trained, dataset = load_with_data(run, data, device)
-    batch = sample(dataset.train, pictures)
-    result = explain.flow(trained.model, trained.normalize(batch.pictures), batch.labels)
+    batch = sample(dataset.train, images)
+    result = explain.flow(trained.model, trained.normalize(batch.images), batch.labels)
     norms = ("activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
     print_table(
         ["layer", ">activation", ">its gradient", ">weights", ">their gradient"],
         ([row["layer"], *(_three_digits(row[name]) for name in norms)] for row in result.rows),
     )
-    print(f"L2 norms, over {counted(len(batch), 'training picture')}; an activation is what the layer reads")
+    print(f"L2 norms, over {counted(len(batch), 'training image')}; an activation is what the layer reads")
     write(result, trained, out, csv)
 
 
 def responses(
     run: RunArgument,
     data: DataOption = None,
-    pictures: PicturesOption = 256,
+    images: ImagesOption = 256,
     out: OutOption = "responses.png",
     csv: CsvOption = None,
     device: DeviceOption = Device.cpu,
@@ -84,8 +84,8 @@ def responses(
 
     check_files(out, csv)
     trained, dataset = load_with_data(run, data, device)
-    batch = sample(dataset.test, pictures)
-    result = explain.responses(trained.model, trained.normalize(batch.pictures))
+    batch = sample(dataset.test, images)
+    result = explain.responses(trained.model, trained.normalize(batch.images))
     print_table(
         ["layer", "after", ">response", ">shortcut"],
         (
@@ -93,14 +93,14 @@ def responses(
             for row in result.rows
         ),
     )
-    print(f"standard deviations, over {counted(len(batch), 'test picture')}")
+    print(f"standard deviations, over {counted(len(batch), 'test image')}")
     write(result, trained, out, csv)
 
 
 def lesion(
     run: RunArgument,
     data: DataOption = None,
-    pictures: MostPicturesOption = None,
+    images: MostImagesOption = None,
     counts: Annotated[
         str | None,
         typer.Option(
@@ -124,20 +124,20 @@ def lesion(
     check_files(out, csv)
     numbers = None if counts is None else integers("--counts", counts, "2,4,8")
     trained, dataset = load_with_data(run, data, device)
-    test = _test_pictures(dataset, pictures)
+    test = _test_images(dataset, images)
     result = explain.lesion(trained.model, test, trained.normalize, None, numbers or (), trials, seed)
     print_table(
         [">blocks", "taken out", ">error", ">loss"],
         ([str(row["count"]), row["removed"], *_error_and_loss(row)] for row in result.rows),
     )
-    print(f"on {counted(len(test), 'test picture')}; guessing: {result.guessing_percent:.1f} %")
+    print(f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %")
     write(result, trained, out, csv)
 
 
 def swap(
     run: RunArgument,
     data: DataOption = None,
-    pictures: MostPicturesOption = None,
+    images: MostImagesOption = None,
     counts: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="How many pairs change places.", show_default="1,2,3,4,5")
     ] = None,
@@ -157,13 +157,13 @@ def swap(
     check_files(out, csv)
     numbers = None if counts is None else integers("--counts", counts, "2,4,8")
     trained, dataset = load_with_data(run, data, device)
-    test = _test_pictures(dataset, pictures)
+    test = _test_images(dataset, images)
     result = explain.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
     print_table(
         [">pairs", ">Kendall's tau", ">error", ">loss"],
         ([str(row["count"]), f"{row['kendall_tau']:.3f}", *_error_and_loss(row)] for row in result.rows),
     )
-    print(f"on {counted(len(test), 'test picture')}; guessing: {result.guessing_percent:.1f} %")
+    print(f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %")
     write(result, trained, out, csv)
 
 
@@ -185,7 +185,7 @@ def write(result: Measurement, run: Run, out: str, csv: str | None) -> None:
         print(f"numbers  {printable(csv)}")
 
 
-def _test_pictures(dataset: Dataset, count: int | None) -> LabelledSource:
+def _test_images(dataset: Dataset, count: int | None) -> LabelledSource:
     from ..explain.measurement import sample
 
     return dataset.test if count is None else sample(dataset.test, count)

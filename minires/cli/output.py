@@ -45,7 +45,7 @@ def percent(part: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """E.g. ``1 picture``, ``1,437 pictures``."""
+    """E.g. ``1 image``, ``1,437 images``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 

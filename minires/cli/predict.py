@@ -1,4 +1,4 @@
-"""``minires predict``: what a trained network takes pictures for."""
+"""``minires predict``: what a trained network takes images for."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Prediction = tuple[Path, list[tuple[str, float]]]  # a file, and its most probab
 
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")],
-    pictures: Annotated[
+    images: Annotated[
         list[str],
-        typer.Argument(metavar="PICTURE_OR_FOLDER", help="Pictures of any format and size, or folders of them."),
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images of any format and size, or folders of them."),
     ],
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a CSV file instead of a table.", show_default=False)
@@ -39,22 +39,22 @@ def predict(
     top: Annotated[int, typer.Option(metavar="K", parser=count, help="Give the K most probable classes.")] = 1,
     device: DeviceOption = Device.cpu,
 ) -> int:
-    """Say what pictures show, as a trained network sees them.
+    """Say what images show, as a trained network sees them.
 
-    Each picture is turned upright, and brought to the colours and the size of
+    Each image is turned upright, and brought to the colours and the size of
     those that the network was trained on; what is transparent becomes white.
-    Good answers are to be had only for pictures like those.
+    Good answers are to be had only for images like those.
 
     Files that cannot be read are reported and left out. The exit status is 1
     if not one could be read.
     """
-    from ..nn.serialization import write_atomically
+    from ..interop.serialization import write_atomically
     from ..training import load_run
 
     trained = load_run(run, device.value)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}; {run} knows {len(trained.classes)} classes.")
-    predictions = list(predict_files(trained, find_all(pictures), top))
+    predictions = list(predict_files(trained, find_all(images), top))
     if not predictions:
         return 1
     if out is None:
@@ -66,31 +66,31 @@ def predict(
 
 
 def find_all(paths: Iterable[str]) -> Iterator[Path]:
-    """The pictures that ``paths`` name or hold; a folder without any is reported."""
-    from ..data.pictures import find
+    """The images that ``paths`` name or hold; a folder without any is reported."""
+    from ..data.images import find
 
     for path in paths:
         found = None
         for found in find(path):
             yield found
         if found is None:
-            report(f"folder {path} holds no pictures.")
+            report(f"folder {path} holds no images.")
 
 
 def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Prediction]:
     """A prediction for each file that can be read; the others are reported."""
-    from ..backend import to_device
+    from ..core.backend import to_device
+    from ..core.state import no_grad
+    from ..core.tensor import as_tensor
     from ..ops import softmax
-    from ..state import no_grad
-    from ..tensor import as_tensor
     from ..training.evaluation import predict_logits
 
     device = next(run.model.parameters()).device
-    readable = read_all(paths, run.picture_shape)
+    readable = read_all(paths, run.image_shape)
     while batch := list(islice(readable, BATCH_SIZE)):
-        pictures = np.stack([picture for _, picture in batch])  # (N, C, H, W)
+        images = np.stack([image for _, image in batch])  # (N, C, H, W)
         with no_grad():
-            floats = to_device(run.normalize(pictures), device)
+            floats = to_device(run.normalize(images), device)
             logits = predict_logits(run.model, floats, run.config.flip_test)  # (N, K)
             probabilities = softmax(as_tensor(logits), axis=1).numpy()  # (N, K)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
@@ -98,11 +98,11 @@ def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Predict
             yield path, [(run.classes[number], float(row[number])) for number in classes]
 
 
-def read_all(paths: Iterable[Path], picture_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
-    """Files and their pictures (C, H, W); those that cannot be read are reported."""
-    from ..data.pictures import read
+def read_all(paths: Iterable[Path], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
+    """Files and their images (C, H, W); those that cannot be read are reported."""
+    from ..data.images import read
 
-    channels, height, width = picture_shape
+    channels, height, width = image_shape
     for path in paths:
         try:
             yield path, read(path, channels, (height, width))

@@ -65,8 +65,8 @@ class TrainingProgress(Progress):
             f"{config.model}: {counted(parameters, 'parameter')}{frozen}, seed {config.seed}, on {config.device}"
         )
         self._print(
-            f"{dataset.name}: {counted(len(dataset.train), 'picture')} to train ({augmented}), {len(dataset.test):,} "
-            f"to test, {sizes(dataset.picture_shape)}, {len(dataset.classes)} classes{kept}"
+            f"{dataset.name}: {counted(len(dataset.train), 'image')} to train ({augmented}), {len(dataset.test):,} "
+            f"to test, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
         if start_epoch > 1:
             self._print(f"resumed: {counted(start_epoch - 1, 'epoch')} of {config.epochs} are done")
@@ -83,13 +83,13 @@ class TrainingProgress(Progress):
         total: int,
         loss: float,
         accuracy: float,
-        pictures_per_second: float,
+        images_per_second: float,
         seconds_left: float,
     ) -> None:
         assert self.config is not None
         epochs = self.config.epochs
         numbers = (
-            f"loss {loss:.3f}  accuracy {percent(accuracy):>7}  {pictures_per_second:,.0f} pictures/s  "
+            f"loss {loss:.3f}  accuracy {percent(accuracy):>7}  {images_per_second:,.0f} images/s  "
             f"{duration(seconds_left)} left"
         )
         self._bar.update(

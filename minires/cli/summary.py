@@ -14,7 +14,7 @@ from .output import counted, option, percent, printable, times
 
 
 def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:
-    """Say how the network does on the test pictures, and how to go on.
+    """Say how the network does on the test images, and how to go on.
 
     Parameters
     ----------
@@ -26,15 +26,15 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, cla
         That of the last epoch.
     classes : tuple of str
     """
-    pictures_of_class = test.confusion.sum(axis=1)
-    total = int(pictures_of_class.sum())
-    wrong = f"{test.errors:,} of {counted(total, 'picture')} wrong"
-    guess = percent(pictures_of_class.max() / total)
+    images_of_class = test.confusion.sum(axis=1)
+    total = int(images_of_class.sum())
+    wrong = f"{test.errors:,} of {counted(total, 'image')} wrong"
+    guess = percent(images_of_class.max() / total)
 
     print("\nwhat it learned")
     print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always the same answer: {guess})")
     print(f"  confused most  {most_confused(test, classes) or 'nothing'}")
-    print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} pictures/s")
+    print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} images/s")
     print(f"  run folder     {printable(str(config.out))}")
     print("\nwhat to try next")
     for command, purpose in next_commands(config):
@@ -57,7 +57,7 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
     """Commands that follow from the run, and what each is for."""
     folder = folder_as_word(config)
     yield f"minires evaluate {folder}", "how it does on each class"
-    yield f"minires predict {folder} PICTURE_OR_FOLDER", "what it takes your own pictures for"
+    yield f"minires predict {folder} IMAGE_OR_FOLDER", "what it takes your own images for"
     if config.model.startswith("resnet"):
         twin, how = config.model.replace("resnet", "plain"), "without"
     else:

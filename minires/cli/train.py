@@ -12,7 +12,7 @@ import typer
 
 from .. import data as datasets
 from .. import models
-from ..backend import DEVICES, check_device
+from ..core.backend import DEVICES, check_device
 from ..errors import ArgumentError, StoppedError
 from ..training import OPTIMIZERS, SCHEDULES, Config, StopSignals, read_settings
 from ..training.folder import CONFIG, load_config
@@ -46,12 +46,12 @@ def train(
         str,
         typer.Option(
             metavar="NAME_OR_FOLDER",
-            help=f"One of {', '.join(datasets.names())}, or a folder of pictures: with a folder for each class.",
+            help=f"One of {', '.join(datasets.names())}, or a folder of images: with a folder for each class.",
             rich_help_panel=DATA,
         ),
     ] = DEFAULT.data,
     size: Annotated[
-        int, integer_option(DATA, "Resize the pictures of a folder to N x N pixels; 0 for their own size.")
+        int, integer_option(DATA, "Resize the images of a folder to N x N pixels; 0 for their own size.")
     ] = DEFAULT.size,
     model: Annotated[str, one_of(models.names(), NETWORK)] = DEFAULT.model,
     weights: Annotated[
@@ -73,8 +73,8 @@ def train(
             rich_help_panel=NETWORK,
         ),
     ] = DEFAULT.freeze,
-    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training pictures.")] = DEFAULT.epochs,
-    batch_size: Annotated[int, integer_option(OPTIMISATION, "Pictures a step.")] = DEFAULT.batch_size,
+    epochs: Annotated[int, integer_option(OPTIMISATION, "Passes over the training images.")] = DEFAULT.epochs,
+    batch_size: Annotated[int, integer_option(OPTIMISATION, "Images a step.")] = DEFAULT.batch_size,
     optimizer: Annotated[str, one_of(OPTIMIZERS, OPTIMISATION)] = DEFAULT.optimizer,
     lr: Annotated[
         float, number_option(OPTIMISATION, "The highest learning rate of the schedule.", _by_optimizer("lr"))
@@ -100,7 +100,7 @@ def train(
         bool,
         typer.Option(
             "--augment/--no-augment",
-            help="Change training pictures at random, as their data allows.",
+            help="Change training images at random, as their data allows.",
             rich_help_panel=AUGMENTATION,
         ),
     ] = DEFAULT.augment,
@@ -108,16 +108,16 @@ def train(
         float, number_option(AUGMENTATION, "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.")
     ] = DEFAULT.color_jitter,
     cutout: Annotated[
-        int, integer_option(AUGMENTATION, "Cut a square of N pixels a side out of training pictures.")
+        int, integer_option(AUGMENTATION, "Cut a square of N pixels a side out of training images.")
     ] = DEFAULT.cutout,
     mixup: Annotated[
-        float, number_option(AUGMENTATION, "Mix training pictures in pairs, by shares of Beta(X, X).")
+        float, number_option(AUGMENTATION, "Mix training images in pairs, by shares of Beta(X, X).")
     ] = DEFAULT.mixup,
     flip_test: Annotated[
         bool,
         typer.Option(
             "--flip-test/--no-flip-test",
-            help="Test and predict by the mean of each picture and its mirror image.",
+            help="Test and predict by the mean of each image and its mirror image.",
             rich_help_panel=AUGMENTATION,
         ),
     ] = DEFAULT.flip_test,

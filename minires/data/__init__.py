@@ -2,7 +2,7 @@
 
 >>> import minires as mr
 >>> digits = mr.data.load("digits")
->>> digits.picture_shape, len(digits.train), len(digits.test)
+>>> digits.image_shape, len(digits.train), len(digits.test)
 ((1, 8, 8), 1437, 360)
 """
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 60,000 colour pictures of 32x32 pixels (Krizhevsky, "Learning Multiple Layers of Features
+"""CIFAR-10 and CIFAR-100: 60,000 colour images of 32x32 pixels (Krizhevsky, "Learning Multiple Layers of Features
 from Tiny Images", 2009), from either of the two versions that https://www.cs.toronto.edu/~kriz/cifar.html has.
 
 The binary version is a file of records: one label byte (in CIFAR-100 two, the coarse and the fine class), then 3,072
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..nn.safetensors_reader import opened
+from ..interop.safetensors_reader import opened
 from .dataset import Array, Dataset, Split
 from .places import PathLike, locate
 from .transforms import Compose, Flip, PadCrop
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
-LARGEST_NAME = 256  # bytes a picture that the python version may take besides its pixels: a file name and labels
+LARGEST_NAME = 256  # bytes an image that the python version may take besides its pixels: a file name and labels
 
 NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
 NAMES_100 = (
@@ -36,13 +36,13 @@ NAMES_100 = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How a data set lies on disk: folders, and the number of pictures in each file of its two splits."""
+    """How a data set lies on disk: folders, and the number of images in each file of its two splits."""
 
     name: str
     classes: tuple[str, ...]
     binary: str
     python: str
-    label_bytes: int  # in front of a picture in the binary version; the last one counts
+    label_bytes: int  # in front of an image in the binary version; the last one counts
     label_key: bytes  # in the python version
     train: dict[str, int]
     test: dict[str, int]
@@ -71,9 +71,9 @@ CIFAR100 = Layout(
 
 
 def cifar10(root: PathLike | None = None) -> Dataset:
-    """CIFAR-10: 50,000 pictures to train, 10,000 to test, of 10 classes.
+    """CIFAR-10: 50,000 images to train, 10,000 to test, of 10 classes.
 
-    Training pictures are moved by up to 4 pixels and mirrored, as in He et al. (arXiv 1512.03385, section 4.2).
+    Training images are moved by up to 4 pixels and mirrored, as in He et al. (arXiv 1512.03385, section 4.2).
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def cifar10(root: PathLike | None = None) -> Dataset:
     Returns
     -------
     Dataset
-        Pictures (N, 3, 32, 32).
+        Images (N, 3, 32, 32).
 
     Raises
     ------
@@ -115,26 +115,26 @@ def load(layout: Layout, root: PathLike | None = None) -> Dataset:
 
 def _split(layout: Layout, folder: Path, batches: dict[str, int]) -> Split:
     total = sum(batches.values())
-    pictures, labels = np.empty((total, *SHAPE), np.uint8), np.empty(total, np.int64)
+    images, labels = np.empty((total, *SHAPE), np.uint8), np.empty(total, np.int64)
     begin = 0
     for stem, count in batches.items():
         if folder.name == layout.binary:
             pixels, classes = _read_binary(layout, folder / f"{stem}.bin", count)
         else:
             pixels, classes = _read_python(layout, folder / stem, count)
-        pictures[begin : begin + count] = pixels.reshape(count, *SHAPE)  # (N, 3072) to (N, 3, 32, 32)
+        images[begin : begin + count] = pixels.reshape(count, *SHAPE)  # (N, 3072) to (N, 3, 32, 32)
         labels[begin : begin + count] = classes
         begin += count
-    return Split(pictures, labels)
+    return Split(images, labels)
 
 
 def _read_binary(layout: Layout, path: Path, count: int) -> tuple[Array, Array]:
     """Pixels (N, 3072) and labels (N,) of ``count`` records."""
     record = layout.label_bytes + PIXELS
-    with opened(layout.name, path, "a batch of pictures") as file:
+    with opened(layout.name, path, "a batch of images") as file:
         size = os.fstat(file.fileno()).st_size
         if size != count * record:
-            raise ValueError(f"it has {size:,} bytes, but its {count:,} pictures take {count * record:,}")
+            raise ValueError(f"it has {size:,} bytes, but its {count:,} images take {count * record:,}")
         records = np.frombuffer(file.read(), np.uint8).reshape(count, record)
         labels = records[:, layout.label_bytes - 1]
         _check_labels(layout, labels)
@@ -142,13 +142,13 @@ def _read_binary(layout: Layout, path: Path, count: int) -> tuple[Array, Array]:
 
 
 def _read_python(layout: Layout, path: Path, count: int) -> tuple[Array, Array]:
-    """Pixels (N, 3072) and labels (N,) of a pickle of ``count`` pictures."""
+    """Pixels (N, 3072) and labels (N,) of a pickle of ``count`` images."""
     from .cifar_pickle import read_pickle
 
-    with opened(layout.name, path, "a batch of pictures") as file:
+    with opened(layout.name, path, "a batch of images") as file:
         size, most = os.fstat(file.fileno()).st_size, count * (PIXELS + LARGEST_NAME) + 4096
         if size > most:
-            raise ValueError(f"it has {size:,} bytes, but {count:,} pictures take no more than {most:,}")
+            raise ValueError(f"it has {size:,} bytes, but {count:,} images take no more than {most:,}")
         batch = read_pickle(file.read())
         pixels, labels = batch.get(b"data"), batch.get(layout.label_key)
         if not isinstance(pixels, np.ndarray) or pixels.shape != (count, PIXELS):
@@ -164,4 +164,4 @@ def _check_labels(layout: Layout, labels: Array) -> None:
     last = len(layout.classes) - 1
     wrong = np.flatnonzero((labels < 0) | (labels > last))
     if len(wrong):
-        raise ValueError(f"picture {wrong[0]} has the label {labels[wrong[0]]}, but classes run from 0 to {last}")
+        raise ValueError(f"image {wrong[0]} has the label {labels[wrong[0]]}, but classes run from 0 to {last}")

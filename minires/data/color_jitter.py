@@ -1,4 +1,4 @@
-"""Colours of a batch, a little different for each picture."""
+"""Colours of a batch, a little different for each image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
 from ..errors import ArgumentError, ShapeError, sizes
 from .dataset import Array, check_batch
 
@@ -16,10 +16,10 @@ Strength = float | Sequence[float]
 
 
 class ColorJitter:
-    """Brightness, contrast and saturation of each picture times random factors, as torchvision defines them.
+    """Brightness, contrast and saturation of each image times random factors, as torchvision defines them.
 
-    Each is a blend, factor * picture + (1 - factor) * faded, cut off at black and white. Faded of its brightness a
-    picture is black, of its contrast the mean of its grey everywhere, and of its saturation grey. A factor below 1
+    Each is a blend, factor * image + (1 - factor) * faded, cut off at black and white. Faded of its brightness a
+    image is black, of its contrast the mean of its grey everywhere, and of its saturation grey. A factor below 1
     fades, one above 1 does the opposite. The order of the three is random, for the whole batch.
 
     It belongs before ``Normalize``: it takes bytes, or floats from 0 (black) to 1 (white).
@@ -38,8 +38,8 @@ class ColorJitter:
     Examples
     --------
     >>> twice_as_bright = ColorJitter(brightness=(2, 2))
-    >>> pictures = np.array([0, 50, 200], np.uint8).reshape(1, 1, 1, 3)
-    >>> twice_as_bright(pictures, np.random.default_rng(0)).ravel()
+    >>> images = np.array([0, 50, 200], np.uint8).reshape(1, 1, 1, 3)
+    >>> twice_as_bright(images, np.random.default_rng(0)).ravel()
     array([  0, 100, 255], dtype=uint8)
     """
 
@@ -70,24 +70,24 @@ class ColorJitter:
                 "put it before Normalize."
             )
         white = 255 if is_bytes else 1
-        pictures = batch.astype(np.float32 if is_bytes else batch.dtype)
+        images = batch.astype(np.float32 if is_bytes else batch.dtype)
         for name in rng.permutation(["brightness", "contrast", "saturation"]):
             low, high = getattr(self, name)
             if low == high == 1:
                 continue
-            factor = rng.uniform(low, high, (n, 1, 1, 1)).astype(pictures.dtype)
-            pictures = np.clip(factor * pictures + (1 - factor) * _faded(name, pictures), 0, white)
-        return np.rint(pictures).astype(np.uint8) if is_bytes else pictures
+            factor = rng.uniform(low, high, (n, 1, 1, 1)).astype(images.dtype)
+            images = np.clip(factor * images + (1 - factor) * _faded(name, images), 0, white)
+        return np.rint(images).astype(np.uint8) if is_bytes else images
 
     def __repr__(self) -> str:
         return f"ColorJitter(brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation})"
 
 
-def _faded(name: str, pictures: Array) -> Array | int:
+def _faded(name: str, images: Array) -> Array | int:
     if name == "brightness":
         return 0
-    red_green_blue = np.array(GREY, pictures.dtype).reshape(3, 1, 1)  # (3, 1, 1)
-    grey = pictures if pictures.shape[1] == 1 else (pictures * red_green_blue).sum(axis=1, keepdims=True)
+    red_green_blue = np.array(GREY, images.dtype).reshape(3, 1, 1)  # (3, 1, 1)
+    grey = images if images.shape[1] == 1 else (images * red_green_blue).sum(axis=1, keepdims=True)
     return grey if name == "saturation" else grey.mean(axis=(1, 2, 3), keepdims=True)  # (N, 1, H, W) or (N, 1, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""What a data set is: pictures as bytes, labels as class numbers, and the names of the classes."""
+"""What a data set is: images as bytes, labels as class numbers, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Transform = Callable[[Array, np.random.Generator], Array]
 
 
 class Source(Protocol):
-    """What a loader reads from: a :class:`Split`, or an object of your own that reads pictures when they are asked for.
+    """What a loader reads from: a :class:`Split`, or an object of your own that reads images when they are asked for.
 
-    ``source[chosen]`` takes an array of B picture numbers, 0 to len(source) - 1, and gives new arrays: pictures, uint8
+    ``source[chosen]`` takes an array of B image numbers, 0 to len(source) - 1, and gives new arrays: images, uint8
     (B, C, H, W), and labels, int64 (B,). With a loader's workers, several threads ask at once. Files, for example::
 
         class Files:
@@ -30,8 +30,8 @@ class Source(Protocol):
                 return len(self.paths)
 
             def __getitem__(self, chosen):
-                pictures = [minires.data.pictures.read(self.paths[i], size=(224, 224)) for i in chosen]
-                return np.stack(pictures), self.labels[chosen]
+                images = [minires.data.images.read(self.paths[i], size=(224, 224)) for i in chosen]
+                return np.stack(images), self.labels[chosen]
     """
 
     def __len__(self) -> int: ...
@@ -40,68 +40,68 @@ class Source(Protocol):
 
 
 class LabelledSource(Source, Protocol):
-    """A source whose labels and size of pictures are known before a picture is read: what a data set consists of."""
+    """A source whose labels and size of images are known before an image is read: what a data set consists of."""
 
     @property
     def labels(self) -> Array:
         """All class numbers, int64 (N,)."""
 
     @property
-    def picture_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures and their labels: the part of a data set that trains, or the part that tests.
+    """Images and their labels: the part of a data set that trains, or the part that tests.
 
     Parameters
     ----------
-    pictures : array of uint8, (N, C, H, W)
+    images : array of uint8, (N, C, H, W)
         Bytes, because they are a quarter of the size of floats; transforms make floats of one batch at a time.
     labels : array of int64, (N,)
         Class numbers, from 0.
     texts : tuple of N str, optional
-        What is written about each picture. The loader leaves them alone.
+        What is written about each image. The loader leaves them alone.
 
     Raises
     ------
     DataError
-        If a shape or dtype is another one, or there are not as many labels, or texts, as pictures.
+        If a shape or dtype is another one, or there are not as many labels, or texts, as images.
     """
 
-    pictures: Array
+    images: Array
     labels: Array
     texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        pictures, labels = self.pictures, self.labels
-        if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8 or pictures.ndim != 4:
-            raise DataError(f"Split: pictures are {_described(pictures)}; they must be uint8 (N, C, H, W).")
+        images, labels = self.images, self.labels
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(f"Split: images are {_described(images)}; they must be uint8 (N, C, H, W).")
         if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
             raise DataError(f"Split: labels are {_described(labels)}; they must be int64 (N,).")
-        if len(pictures) != len(labels):
-            raise DataError(f"Split: there are {len(pictures)} pictures but {len(labels)} labels; each needs one.")
-        if self.texts and len(self.texts) != len(pictures):
-            raise DataError(f"Split: there are {len(pictures)} pictures but {len(self.texts)} texts; each needs one.")
-        if 0 in pictures.shape:
-            raise DataError(f"Split: pictures ({sizes(pictures.shape)}) are empty.")
+        if len(images) != len(labels):
+            raise DataError(f"Split: there are {len(images)} images but {len(labels)} labels; each needs one.")
+        if self.texts and len(self.texts) != len(images):
+            raise DataError(f"Split: there are {len(images)} images but {len(self.texts)} texts; each needs one.")
+        if 0 in images.shape:
+            raise DataError(f"Split: images ({sizes(images.shape)}) are empty.")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
-        """The pictures (B, C, H, W) and labels (B,) of an array of B picture numbers, as copies."""
-        return self.pictures[chosen], self.labels[chosen]
+        """The images (B, C, H, W) and labels (B,) of an array of B image numbers, as copies."""
+        return self.images[chosen], self.labels[chosen]
 
     @property
-    def picture_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        channels, height, width = self.pictures.shape[1:]
+        channels, height, width = self.images.shape[1:]
         return channels, height, width
 
     def __repr__(self) -> str:
-        return f"Split({len(self)} pictures of {sizes(self.picture_shape)})"
+        return f"Split({len(self)} images of {sizes(self.image_shape)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,16 +114,16 @@ class Dataset:
         As :func:`minires.data.load` takes it.
     classes : tuple of str
         The name of each class number.
-    train, test : Split, or another source with ``labels`` and ``picture_shape``
-        Pictures of one size; no picture is in both.
+    train, test : Split, or another source with ``labels`` and ``image_shape``
+        Images of one size; no image is in both.
     augmentation : transform, optional
-        Random changes of a training picture that leave its class as it is. Only the loop that trains applies it:
-        a test picture is never changed.
+        Random changes of a training image that leave its class as it is. Only the loop that trains applies it:
+        a test image is never changed.
 
     Raises
     ------
     DataError
-        If the splits differ in picture size, or a label is no class number.
+        If the splits differ in image size, or a label is no class number.
     """
 
     name: str
@@ -133,10 +133,10 @@ class Dataset:
     augmentation: Transform | None = None
 
     def __post_init__(self) -> None:
-        if self.train.picture_shape != self.test.picture_shape:
+        if self.train.image_shape != self.test.image_shape:
             raise DataError(
-                f"Dataset {self.name}: pictures are {sizes(self.train.picture_shape)} in train but "
-                f"{sizes(self.test.picture_shape)} in test; all must have one size."
+                f"Dataset {self.name}: images are {sizes(self.train.image_shape)} in train but "
+                f"{sizes(self.test.image_shape)} in test; all must have one size."
             )
         for part, split in (("train", self.train), ("test", self.test)):
             low, high = int(split.labels.min()), int(split.labels.max())
@@ -147,9 +147,9 @@ class Dataset:
                 )
 
     @property
-    def picture_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return self.train.picture_shape
+        return self.train.image_shape
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"

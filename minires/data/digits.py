@@ -20,7 +20,7 @@ def digits() -> Dataset:
     Returns
     -------
     Dataset
-        Pictures (N, 1, 8, 8), the original 0 to 16 scaled to 0 to 255; classes "0" to "9". They are augmented by
+        Images (N, 1, 8, 8), the original 0 to 16 scaled to 0 to 255; classes "0" to "9". They are augmented by
         moving them one pixel; mirroring would make new characters of most digits.
 
     Raises
@@ -31,7 +31,7 @@ def digits() -> Dataset:
     Examples
     --------
     >>> digits()
-    Dataset(digits: 10 classes, train=Split(1437 pictures of 1x8x8), test=Split(360 pictures of 1x8x8))
+    Dataset(digits: 10 classes, train=Split(1437 images of 1x8x8), test=Split(360 images of 1x8x8))
     """
     try:
         from sklearn.datasets import load_digits
@@ -40,15 +40,15 @@ def digits() -> Dataset:
             "data set 'digits' comes with scikit-learn, which is not installed: pip install scikit-learn."
         ) from error
     source = load_digits()
-    pictures = np.rint(source.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
+    images = np.rint(source.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
     labels = source.target.astype(np.int64)
     is_test = _every_fifth(labels)
-    train, test = Split(pictures[~is_test], labels[~is_test]), Split(pictures[is_test], labels[is_test])
+    train, test = Split(images[~is_test], labels[~is_test]), Split(images[is_test], labels[is_test])
     return Dataset("digits", tuple("0123456789"), train, test, augmentation=PadCrop(1))
 
 
 def _every_fifth(labels: Array) -> Array:
-    """(N,) booleans: TEST_PER_CLASS pictures of each class, evenly spaced, so that all writers appear in them.
+    """(N,) booleans: TEST_PER_CLASS images of each class, evenly spaced, so that all writers appear in them.
 
     Spacing needs no random generator, whose numbers might change with a version of NumPy.
     """

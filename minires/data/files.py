@@ -1,4 +1,4 @@
-"""Pictures that stay in their files until a batch asks for them, so that there may be more than memory holds."""
+"""Images that stay in their files until a batch asks for them, so that there may be more than memory holds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .dataset import Array
 
 @dataclass(frozen=True, eq=False)
 class FileSplit:
-    """The training or test part of a data set whose pictures are read anew each time; see :func:`folder`.
+    """The training or test part of a data set whose images are read anew each time; see :func:`folder`.
 
     Parameters
     ----------
     files : list of N str
     labels : array of int64, (N,)
         Class numbers, from 0.
-    picture_shape : (int, int, int)
-        (C, H, W) of every picture.
+    image_shape : (int, int, int)
+        (C, H, W) of every image.
     resize : bool
-        Whether pictures of another size are brought to it, or refused.
+        Whether images of another size are brought to it, or refused.
     texts : tuple of N str, optional
-        What is written about each picture.
+        What is written about each image.
     """
 
     files: list[str]
     labels: Array
-    picture_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
     resize: bool
     texts: tuple[str, ...] = ()
 
@@ -37,26 +37,26 @@ class FileSplit:
         return len(self.files)
 
     def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
-        """Read the pictures (B, C, H, W) of an array of B numbers, and give their labels (B,) with them.
+        """Read the images (B, C, H, W) of an array of B numbers, and give their labels (B,) with them.
 
         Raises
         ------
         DataError
             If one cannot be read, or is of another size.
         """
-        from .pictures import read
+        from .images import read
 
-        channels, height, width = self.picture_shape
-        pictures = np.empty((len(chosen), channels, height, width), np.uint8)
-        for picture, number in zip(pictures, chosen, strict=True):
+        channels, height, width = self.image_shape
+        images = np.empty((len(chosen), channels, height, width), np.uint8)
+        for image, number in zip(images, chosen, strict=True):
             found = read(self.files[number], channels, (height, width) if self.resize else None)
-            if found.shape != picture.shape:
+            if found.shape != image.shape:
                 raise DataError(
-                    f"folder: {self.files[number]} is {sizes(found.shape[1:])}, but the first picture is "
-                    f"{sizes(picture.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
+                    f"folder: {self.files[number]} is {sizes(found.shape[1:])}, but the first image is "
+                    f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
                 )
-            picture[:] = found
-        return pictures, self.labels[chosen]
+            image[:] = found
+        return images, self.labels[chosen]
 
     def __repr__(self) -> str:
-        return f"FileSplit({len(self)} pictures of {sizes(self.picture_shape)})"
+        return f"FileSplit({len(self)} images of {sizes(self.image_shape)})"

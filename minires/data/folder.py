@@ -1,4 +1,4 @@
-"""One's own pictures: a folder with a sub-folder for each class, or with a table of its files."""
+"""One's own images: a folder with a sub-folder for each class, or with a table of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
 from ..errors import ArgumentError, DataError, sizes
 from .dataset import Array, Dataset, Split, Transform
 from .files import FileSplit
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture before it is read: its file, its class, which split it is in (if that is said), and its text."""
+    """An image before it is read: its file, its class, which split it is in (if that is said), and its text."""
 
     path: Path
     label: str
@@ -43,36 +43,36 @@ def folder(
     channels: int = 3,
     in_memory: bool | None = True,
 ) -> Dataset:
-    """The pictures in a folder, in any format that Pillow reads.
+    """The images in a folder, in any format that Pillow reads.
 
     The folder has either a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and
     if wanted ``split`` (train or test) and ``text``; or sub-folders ``train`` and ``test`` with a folder for each
-    class in both; or just a folder for each class. Where nothing says which pictures are to test, every fifth of each
+    class in both; or just a folder for each class. Where nothing says which images are to test, every fifth of each
     class does, in the order of their names. Hidden files are passed over, and other columns as well.
 
     Parameters
     ----------
     path : str or path
     size : int or (int, int), optional
-        Height and width that every picture is resized to, whatever its proportions; by default all must have one size.
+        Height and width that every image is resized to, whatever its proportions; by default all must have one size.
     channels : {1, 3}
         Grey or colour.
     in_memory : bool or None
-        True reads all pictures at once. False reads the first, for its size, and each other one whenever a loader asks
-        for it: memory does not grow with the number of pictures, and a damaged one is noticed when its turn comes. None
+        True reads all images at once. False reads the first, for its size, and each other one whenever a loader asks
+        for it: memory does not grow with the number of images, and a damaged one is noticed when its turn comes. None
         decides by size: False for more than a GiB of pixels, N * C * H * W bytes.
 
     Returns
     -------
     Dataset
         Named as the folder; classes in the order of the alphabet. The splits are :class:`Split`, or
-        :class:`minires.data.FileSplit` for pictures that are not in memory. Training pictures are augmented as those of
+        :class:`minires.data.FileSplit` for images that are not in memory. Training images are augmented as those of
         CIFAR-10: moved by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
 
     Raises
     ------
     DataError
-        If there are not two classes, a class has no picture to train, no picture is left to test, a picture cannot be
+        If there are not two classes, a class has no image to train, no image is left to test, an image cannot be
         read or lies outside of the folder (all are tried, and the first ones named), or sizes differ.
     ArgumentError
         For another ``size``, ``channels`` or ``in_memory``.
@@ -95,9 +95,9 @@ def folder(
         if in_memory is False or len(entries) * math.prod(shape) > MOST_IN_MEMORY:
             files, test_files = (_files(part, entries, classes, shape, resize is not None) for part in SPLITS)
             return Dataset(name, classes, files, test_files, _augmentation(shape))
-    pictures = _read(root, entries, channels, resize)
-    train, test = (_split(part, entries, pictures, classes) for part in SPLITS)
-    return Dataset(name, classes, train, test, _augmentation(pictures.shape[1:]))
+    images = _read(root, entries, channels, resize)
+    train, test = (_split(part, entries, images, classes) for part in SPLITS)
+    return Dataset(name, classes, train, test, _augmentation(images.shape[1:]))
 
 
 def _augmentation(shape: tuple[int, ...]) -> Transform:
@@ -164,7 +164,7 @@ def _from_folders(root: Path) -> list[Entry]:
 
 
 def _from_classes(root: Path, split: str | None) -> Iterator[Entry]:
-    from .pictures import find
+    from .images import find
 
     try:
         names = sorted(name for name in os.listdir(root) if not name.startswith("."))
@@ -173,7 +173,7 @@ def _from_classes(root: Path, split: str | None) -> Iterator[Entry]:
     for place in [root / name for name in names if os.path.isdir(root / name)]:
         files = list(find(place))
         if not files:
-            raise DataError(f"folder: the class {place} holds no pictures; fill it or remove it.")
+            raise DataError(f"folder: the class {place} holds no images; fill it or remove it.")
         yield from (Entry(file, place.name, split) for file in files)
 
 
@@ -185,7 +185,7 @@ def _check_inside(root: Path, entries: list[Entry]) -> None:
         if not Path(os.path.realpath(entry.path)).is_relative_to(top):
             raise DataError(f"{entry.path} is a link out of the folder, to {os.path.realpath(entry.path)}")
 
-    _all(check, entries, f"pictures in {root}")
+    _all(check, entries, f"images in {root}")
 
 
 def _with_splits(entries: list[Entry]) -> list[Entry]:
@@ -204,22 +204,22 @@ def _classes(root: Path, entries: list[Entry]) -> tuple[str, ...]:
     """The names of the classes: at least two, each with something to learn from, and something to test."""
     classes = sorted({entry.label for entry in entries})
     if len(classes) < 2:
-        found = f"only the class {classes[0]}" if classes else "no pictures in folders named after their classes"
+        found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
         raise DataError(f"folder: {root} holds {found}; there must be two classes or more.")
     learned = {entry.label for entry in entries if entry.split == "train"}
     if untaught := [name for name in classes if name not in learned]:
-        raise DataError(f"folder: {root} has no picture to train of the class {untaught[0]}.")
+        raise DataError(f"folder: {root} has no image to train of the class {untaught[0]}.")
     if not any(entry.split == "test" for entry in entries):
         raise DataError(
-            f"folder: {root} leaves no picture to test; a fifth of each class of 5 or more is, unless something says "
+            f"folder: {root} leaves no image to test; a fifth of each class of 5 or more is, unless something says "
             "which."
         )
     return tuple(classes)
 
 
 def _shape(first: Entry, channels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) of all pictures, if they are like the first."""
-    from .pictures import read
+    """(C, H, W) of all images, if they are like the first."""
+    from .images import read
 
     if size is not None:
         return channels, *size
@@ -228,22 +228,22 @@ def _shape(first: Entry, channels: int, size: tuple[int, int] | None) -> tuple[i
 
 
 def _read(root: Path, entries: list[Entry], channels: int, size: tuple[int, int] | None) -> Array:
-    """The pictures (N, C, H, W)."""
-    from .pictures import read
+    """The images (N, C, H, W)."""
+    from .images import read
 
-    pictures = _all(lambda entry: read(entry.path, channels, size), entries, f"pictures in {root}")
-    for entry, picture in zip(entries, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
+    images = _all(lambda entry: read(entry.path, channels, size), entries, f"images in {root}")
+    for entry, image in zip(entries, images, strict=True):
+        if image.shape != images[0].shape:
             raise DataError(
-                f"folder: {entries[0].path} is {sizes(pictures[0].shape[1:])} and {entry.path} is "
-                f"{sizes(picture.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
+                f"folder: {entries[0].path} is {sizes(images[0].shape[1:])} and {entry.path} is "
+                f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
             )
-    return np.stack(pictures)  # N of (C, H, W) to (N, C, H, W)
+    return np.stack(images)  # N of (C, H, W) to (N, C, H, W)
 
 
-def _split(part: str, entries: list[Entry], pictures: Array, classes: tuple[str, ...]) -> Split:
+def _split(part: str, entries: list[Entry], images: Array, classes: tuple[str, ...]) -> Split:
     chosen = [i for i, entry in enumerate(entries) if entry.split == part]
-    return Split(pictures[chosen], *_labels_and_texts([entries[i] for i in chosen], classes))
+    return Split(images[chosen], *_labels_and_texts([entries[i] for i in chosen], classes))
 
 
 def _files(

@@ -9,11 +9,11 @@ from itertools import islice
 
 import numpy as np
 
-from .. import checks
-from ..backend import check_device, generator, to_device
-from ..dispatch import engine
+from ..core import checks
+from ..core.backend import check_device, generator, to_device
+from ..core.dispatch import engine
+from ..core.state import state
 from ..errors import ArgumentError, DataError
-from ..state import state
 from .dataset import Array, Source, Split, Transform
 from .transforms import to_float
 
@@ -21,7 +21,7 @@ AHEAD = 2  # batches for each worker, as PyTorch's prefetch_factor
 
 
 class Loader:
-    """Iterate over a split: ``for pictures, labels in loader``, once through all of it for each ``for``.
+    """Iterate over a split: ``for images, labels in loader``, once through all of it for each ``for``.
 
     Everything random follows from (seed, epoch, batch): batch 5 of epoch 7 is the same whether those before it were
     made or not, which is what lets a run continue as if it had never stopped. Workers change nothing either: the
@@ -30,7 +30,7 @@ class Loader:
     Parameters
     ----------
     split : Split, or another source
-        N pictures and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the pictures of an array
+        N images and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the images of an array
         of B numbers: uint8 (B, C, H, W), and int64 labels (B,). So not all of them have to be in memory at once.
     batch_size : int
         The last batch has what is left over.
@@ -39,7 +39,7 @@ class Loader:
     seed : int, optional
         An integer >= 0; by default drawn, once, from the generator that ``manual_seed`` restarts.
     transform : callable, optional
-        Takes (batch of uint8 (B, C, H, W), numpy.random.Generator); by default pictures become float32 in [0, 1].
+        Takes (batch of uint8 (B, C, H, W), numpy.random.Generator); by default images become float32 in [0, 1].
     drop_last : bool
         Leave out a last batch that is smaller than the others.
     num_workers : int
@@ -47,7 +47,7 @@ class Loader:
         ends. By default, 0, each batch is made when it is asked for. What they call, the source and the transform, must
         be fit for several threads; NumPy and Pillow let them run side by side, most Python code does not.
     device : {"cpu", "cuda"}
-        Where the pictures are to be; labels stay on the CPU, where they are counted. To the GPU they go as bytes, and
+        Where the images are to be; labels stay on the CPU, where they are counted. To the GPU they go as bytes, and
         are transformed there, if the transform says that it can (``on_any_device``); or else when it is done.
 
     Attributes
@@ -59,7 +59,7 @@ class Loader:
 
     Yields
     ------
-    pictures : array, (B, C, H, W)
+    images : array, (B, C, H, W)
         What the transform returns: float32.
     labels : array of int64, (B,)
 
@@ -76,8 +76,8 @@ class Loader:
     --------
     >>> import minires as mr
     >>> loader = mr.data.Loader(mr.data.digits().train, batch_size=128, shuffle=True, seed=0)
-    >>> pictures, labels = next(iter(loader))
-    >>> pictures.shape, labels.shape, len(loader)
+    >>> images, labels = next(iter(loader))
+    >>> images.shape, labels.shape, len(loader)
     ((128, 1, 8, 8), (128,), 12)
     """
 
@@ -111,10 +111,10 @@ class Loader:
         self.epoch = 0
         self.start_batch = 0
         if len(split) == 0:
-            raise ArgumentError("Loader: the source holds no pictures.")
+            raise ArgumentError("Loader: the source holds no images.")
         if len(self) == 0:
             raise ArgumentError(
-                f"Loader: drop_last leaves nothing of {len(split)} pictures in batches of {batch_size}; "
+                f"Loader: drop_last leaves nothing of {len(split)} images in batches of {batch_size}; "
                 "use smaller batches."
             )
 
@@ -176,20 +176,20 @@ class Loader:
 
     def _batch(self, epoch: int, order: Array, b: int) -> tuple[Array, Array]:
         chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
-        pictures, labels = self._read(chosen)
+        images, labels = self._read(chosen)
         if getattr(self.transform, "on_any_device", False):
-            pictures = to_device(pictures, self.device)
-        pictures = self.transform(pictures, np.random.default_rng([self.seed, epoch, b + 1]))
-        return to_device(pictures, self.device), labels
+            images = to_device(images, self.device)
+        images = self.transform(images, np.random.default_rng([self.seed, epoch, b + 1]))
+        return to_device(images, self.device), labels
 
     def _read(self, chosen: Array) -> tuple[Array, Array]:
         found = self.split[chosen]
         if not isinstance(found, tuple) or len(found) != 2:
-            raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (pictures, labels).")
+            raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")
         part = Split(*found)  # which checks them
         if len(part) != len(chosen):
-            raise DataError(f"Loader: the source gave {len(part)} pictures for {len(chosen)} numbers.")
-        return part.pictures, part.labels
+            raise DataError(f"Loader: the source gave {len(part)} images for {len(chosen)} numbers.")
+        return part.images, part.labels
 
     def __repr__(self) -> str:
         return f"Loader({self.split}, {len(self)} batches of {self.batch_size})"

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 70,000 grey pictures of 28x28 pixels, in idx files, compressed or not.
+"""MNIST and Fashion-MNIST: 70,000 grey images of 28x28 pixels, in idx files, compressed or not.
 
 MNIST is LeCun et al., "Gradient-based learning applied to document recognition", 1998; Fashion-MNIST is Xiao et al.,
 arXiv 1708.07747. An idx file is two zero bytes, the type of its numbers (8 for bytes), the number of its axes, the
@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import DataError, sizes
-from ..nn.safetensors_reader import opened
+from ..interop.safetensors_reader import opened
 from .dataset import Array, Dataset, Split, Transform
 from .places import PathLike, file_at, locate
 from .transforms import Compose, Flip, PadCrop
@@ -26,7 +26,7 @@ SIDE = 28
 
 @dataclass(frozen=True)
 class Layout:
-    """How a data set lies on disk, and the number of pictures in each split, by the first word of its files."""
+    """How a data set lies on disk, and the number of images in each split, by the first word of its files."""
 
     name: str
     classes: tuple[str, ...]
@@ -47,7 +47,7 @@ FASHION_MNIST = Layout(
 def mnist(root: PathLike | None = None) -> Dataset:
     """MNIST: handwritten digits, 60,000 to train and 10,000 to test.
 
-    Training pictures are moved by up to 2 pixels; mirroring would make new characters of most digits.
+    Training images are moved by up to 2 pixels; mirroring would make new characters of most digits.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def mnist(root: PathLike | None = None) -> Dataset:
     Returns
     -------
     Dataset
-        Pictures (N, 1, 28, 28), bright ink on black.
+        Images (N, 1, 28, 28), bright ink on black.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def mnist(root: PathLike | None = None) -> Dataset:
 def fashion_mnist(root: PathLike | None = None) -> Dataset:
     """Fashion-MNIST: clothes, in files and numbers like those of :func:`mnist`, in the folder ``fashion-mnist``.
 
-    Training pictures are moved by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
+    Training images are moved by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
     """
     return load(FASHION_MNIST, root)
 
@@ -89,17 +89,17 @@ def _names(word: str) -> tuple[str, str]:
 
 
 def _split(layout: Layout, folder: Path, word: str, count: int) -> Split:
-    pictures_file, labels_file = (file_at(folder / name) or folder / name for name in _names(word))
-    pictures = read_idx(layout.name, pictures_file, (count, SIDE, SIDE))
+    images_file, labels_file = (file_at(folder / name) or folder / name for name in _names(word))
+    images = read_idx(layout.name, images_file, (count, SIDE, SIDE))
     labels = read_idx(layout.name, labels_file, (count,))
     last = len(layout.classes) - 1
     wrong = np.flatnonzero(labels > last)
     if len(wrong):
         raise DataError(
-            f"{layout.name}: {labels_file} gives picture {wrong[0]} the label {labels[wrong[0]]}, but classes run from "
+            f"{layout.name}: {labels_file} gives image {wrong[0]} the label {labels[wrong[0]]}, but classes run from "
             f"0 to {last}."
         )
-    return Split(pictures[:, None], labels.astype(np.int64))  # (N, 28, 28) to (N, 1, 28, 28)
+    return Split(images[:, None], labels.astype(np.int64))  # (N, 28, 28) to (N, 1, 28, 28)
 
 
 def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""A random part of each picture, brought to one size."""
+"""A random part of each image, brought to one size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import checks
-from ..checks import Pair
+from ..core import checks
+from ..core.checks import Pair
 from ..errors import ArgumentError
 from .dataset import Array, check_batch
 
@@ -16,18 +16,18 @@ TRIES = 10
 
 
 class RandomResizedCrop:
-    """Cut a random rectangle out of each picture and resize it (Szegedy et al., arXiv 1409.4842, section 6).
+    """Cut a random rectangle out of each image and resize it (Szegedy et al., arXiv 1409.4842, section 6).
 
-    As in torchvision: the rectangle's area is a uniform random part of the picture's, the logarithm of its width by its
-    height is uniform, too, and so is its place. If 10 of them do not fit into the picture, the largest central
+    As in torchvision: the rectangle's area is a uniform random part of the image's, the logarithm of its width by its
+    height is uniform, too, and so is its place. If 10 of them do not fit into the image, the largest central
     rectangle is taken whose proportions are allowed. Resizing is bilinear; made smaller, it averages over all pixels.
 
     Parameters
     ----------
     size : int or (int, int)
-        Height and width of the new pictures.
+        Height and width of the new images.
     scale : (float, float)
-        The smallest and the largest part of the picture's area.
+        The smallest and the largest part of the image's area.
     ratio : (float, float)
         The smallest and the largest width by height.
 
@@ -50,7 +50,7 @@ class RandomResizedCrop:
         self.scale, self.ratio = _range("scale", scale), _range("ratio", ratio)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        """A batch of the same dtype, (N, C, size). Raises ShapeError or DTypeError for what is no batch of pictures."""
+        """A batch of the same dtype, (N, C, size). Raises ShapeError or DTypeError for what is no batch of images."""
         n, _, height, width = check_batch("RandomResizedCrop", batch)
         top, left, rows, columns = self.rectangles(n, height, width, rng)
         dtype = np.dtype(np.float32) if batch.dtype == np.uint8 else batch.dtype
@@ -62,7 +62,7 @@ class RandomResizedCrop:
     def rectangles(
         self, n: int, height: int, width: int, rng: np.random.Generator
     ) -> tuple[Array, Array, Array, Array]:
-        """Top, left, height and width, (N,) each, of random rectangles in pictures of ``height`` by ``width``."""
+        """Top, left, height and width, (N,) each, of random rectangles in images of ``height`` by ``width``."""
         area = height * width * rng.uniform(*self.scale, (TRIES, n))
         narrow, wide = map(math.log, self.ratio)
         ratio = np.exp(rng.uniform(narrow, wide, (TRIES, n)))
@@ -71,7 +71,7 @@ class RandomResizedCrop:
         first = fits.argmax(axis=0), np.arange(n)
         found = fits[first]
 
-        whole = min(max(width / height, self.ratio[0]), self.ratio[1])  # the nearest ratio to the picture's own
+        whole = min(max(width / height, self.ratio[0]), self.ratio[1])  # the nearest ratio to the image's own
         largest = max(round(min(height, width / whole)), 1), max(round(min(width, height * whole)), 1)
         rows = np.where(found, rows[first], largest[0]).astype(np.int64)  # (N,)
         columns = np.where(found, columns[first], largest[1]).astype(np.int64)

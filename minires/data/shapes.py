@@ -1,8 +1,8 @@
-"""Drawn pictures of five classes, as many as wanted, with the exact box and mask of what they show.
+"""Drawn images of five classes, as many as wanted, with the exact box and mask of what they show.
 
 Each class is a list of parts: ellipses, thick lines and polygons, in a frame of its own from -1 to 1, x to the right
 and y down. A pose moves and turns that frame; a pixel belongs to a part if its centre, put back into the frame, lies
-inside. Nothing is read from disk, and the same seed draws the same pictures.
+inside. Nothing is read from disk, and the same seed draws the same images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
 from .dataset import Array, Dataset, Split
 from .transforms import Flip
 
@@ -26,11 +26,11 @@ Inside = Callable[[Array, Array], Array]  # x and y of points to booleans
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A picture and what is in it.
+    """An image and what is in it.
 
     Attributes
     ----------
-    picture : array of uint8, (3, H, W)
+    image : array of uint8, (3, H, W)
     label : int
         The number of its class in ``CLASSES``.
     mask : array of bool, (H, W)
@@ -39,7 +39,7 @@ class Drawing:
         The smallest box around the mask: left, top, right, bottom, the last two just outside of it.
     """
 
-    picture: Array
+    image: Array
     label: int
     mask: Array
     box: tuple[int, int, int, int]
@@ -51,18 +51,18 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
     Parameters
     ----------
     train, test : int
-        How many pictures.
+        How many images.
     size : int
         Their height and width, from 16 up.
     difficulty : float
         0 to 1. At 0 the object stands upright in the middle of one colour; above, it is turned, moved, made smaller,
-        and partly hidden, the background is busy and the picture noisy, the more the higher.
+        and partly hidden, the background is busy and the image noisy, the more the higher.
     seed : int
 
     Returns
     -------
     Dataset
-        Pictures (N, 3, size, size).
+        Images (N, 3, size, size).
 
     Raises
     ------
@@ -72,14 +72,14 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
     Examples
     --------
     >>> shapes(train=50, test=10)
-    Dataset(shapes: 5 classes, train=Split(50 pictures of 3x32x32), test=Split(10 pictures of 3x32x32))
+    Dataset(shapes: 5 classes, train=Split(50 images of 3x32x32), test=Split(10 images of 3x32x32))
     """
     endless = drawings(size, difficulty, seed)
     splits = []
     for name, count in (("train", train), ("test", test)):
         chosen = [next(endless) for _ in range(checks.integer("shapes", count, name, 1))]
         labels = np.array([drawing.label for drawing in chosen], np.int64)
-        splits.append(Split(np.stack([drawing.picture for drawing in chosen]), labels))
+        splits.append(Split(np.stack([drawing.image for drawing in chosen]), labels))
     return Dataset("shapes", CLASSES, splits[0], splits[1], augmentation=Flip())
 
 
@@ -94,7 +94,7 @@ def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator
     Examples
     --------
     >>> first = next(drawings(seed=3))
-    >>> CLASSES[first.label], first.picture.shape, first.mask.shape
+    >>> CLASSES[first.label], first.image.shape, first.mask.shape
     ('person', (3, 32, 32), (32, 32))
     """
     checks.integer("shapes", size, "size", 16)
@@ -111,7 +111,7 @@ def _endless(size: int, difficulty: float, seed: int) -> Iterator[Drawing]:
 
 
 def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> Drawing:
-    """One picture of class ``label``."""
+    """One image of class ``label``."""
     points = (np.arange(size * FINER) + 0.5) / (size * FINER / 2) - 1  # from -1 to 1
     x, y = np.meshgrid(points, points)  # (S, S) each, where S is size * FINER
     pixels = _background(x, y, difficulty, rng)  # (S, S, 3)

@@ -1,11 +1,11 @@
-"""What happens to a batch of pictures on its way into the network.
+"""What happens to a batch of images on its way into the network.
 
 A transform is called with a whole batch (N, C, H, W) and a random generator, and returns a new batch. It draws its
-random numbers from that generator alone, so that the same generator gives the same pictures.
+random numbers from that generator alone, so that the same generator gives the same images.
 
 Bytes are changed first, by transforms that know them as colours or move them (``RandomResizedCrop``, ``PadCrop``,
 ``Flip``, ``ColorJitter``); then come ``Normalize`` and what works on its numbers (``Cutout``). ``MixUp`` mixes what a
-loader gave, since it also needs to know the labels of two pictures.
+loader gave, since it also needs to know the labels of two images.
 
 Those with ``on_any_device`` take batches on the GPU as well, with the random numbers that they would draw on the CPU.
 """
@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
-from ..backend import array_module, device_of, to_device
-from ..dispatch import run_kernel
+from ..core import checks
+from ..core.backend import array_module, device_of, to_device
+from ..core.dispatch import run_kernel
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 from .color_jitter import ColorJitter
 from .dataset import Array, LabelledSource, Split, Transform, check_batch
 from .resized_crop import RandomResizedCrop
 
-MEASURED_AT_ONCE = 256  # pictures
-ENOUGH = 4096  # of pictures that have to be read from files
+MEASURED_AT_ONCE = 256  # images
+ENOUGH = 4096  # of images that have to be read from files
 
 
 class Compose:
@@ -61,7 +61,7 @@ class Normalize:
     Parameters
     ----------
     mean, std : sequence of float, one for each channel
-        Of the training pictures scaled to [0, 1].
+        Of the training images scaled to [0, 1].
 
     Raises
     ------
@@ -89,13 +89,13 @@ class Normalize:
         """Measure ``split``: the training split, since whatever is measured of the test split leaks into the result.
 
         A channel that is the same everywhere has no spread to divide by; it becomes 0. Of a source that reads its
-        pictures when they are asked for, every k-th is measured, so that it is about 4,096 at most.
+        images when they are asked for, every k-th is measured, so that it is about 4,096 at most.
         """
         every = 1 if isinstance(split, Split) else -(-len(split) // ENOUGH)
         chosen = np.arange(0, len(split), every)
-        # Counting the 256 values of each channel needs no copy of all the pictures as floats. bincount makes one as
+        # Counting the 256 values of each channel needs no copy of all the images as floats. bincount makes one as
         # int64, though, which would take 400 MB for CIFAR-10: so it gets some at a time.
-        counts = np.zeros((split.picture_shape[0], 256), np.int64)
+        counts = np.zeros((split.image_shape[0], 256), np.int64)
         for start in range(0, len(chosen), MEASURED_AT_ONCE):
             some, _ = split[chosen[start : start + MEASURED_AT_ONCE]]
             counts += [np.bincount(channel.ravel(), minlength=256) for channel in some.swapaxes(0, 1)]
@@ -109,7 +109,7 @@ class Normalize:
         if batch.ndim != 4 or batch.shape[1] != len(self.mean):
             raise ShapeError(
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
-                f"{len(self.mean)} channels, as the pictures that were measured."
+                f"{len(self.mean)} channels, as the images that were measured."
             )
         statistics = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
         mean, std = (_beside(batch, values) for values in statistics)
@@ -121,7 +121,7 @@ class Normalize:
 
 
 class PadCrop:
-    """Move each picture by up to ``padding`` pixels along both axes; zeros come in from the border.
+    """Move each image by up to ``padding`` pixels along both axes; zeros come in from the border.
 
     It pads all four sides and cuts a window of the old size out of the result (He et al., arXiv 1512.03385,
     section 4.2, with 4 pixels for 32x32).
@@ -152,17 +152,17 @@ class PadCrop:
         padded = xp.zeros((n, c, height + 2 * p, width + 2 * p), batch.dtype)
         padded[:, :, p : p + height, p : p + width] = batch
         rows, columns = top[:, None] + xp.arange(height), left[:, None] + xp.arange(width)  # (N, H) and (N, W)
-        pictures, channels = xp.arange(n)[:, None, None, None], xp.arange(c)[:, None, None]
-        return padded[pictures, channels, rows[:, None, :, None], columns[:, None, None, :]]  # (N, C, H, W)
+        images, channels = xp.arange(n)[:, None, None, None], xp.arange(c)[:, None, None]
+        return padded[images, channels, rows[:, None, :, None], columns[:, None, None, :]]  # (N, C, H, W)
 
     def __repr__(self) -> str:
         return f"PadCrop({self.padding})"
 
 
 class Flip:
-    """Mirror each picture left to right with probability 1/2.
+    """Mirror each image left to right with probability 1/2.
 
-    For pictures whose mirror image is of the same class: a mirrored cat is a cat, a mirrored 2 is no digit.
+    For images whose mirror image is of the same class: a mirrored cat is a cat, a mirrored 2 is no digit.
     """
 
     on_any_device = True
@@ -179,9 +179,9 @@ class Flip:
 
 
 class Cutout:
-    """Fill a square of each picture with zeros (DeVries & Taylor, arXiv 1708.04552).
+    """Fill a square of each image with zeros (DeVries & Taylor, arXiv 1708.04552).
 
-    Its centre is any pixel, so that a part of the square may lie outside of the picture; section 3.2 found that to
+    Its centre is any pixel, so that a part of the square may lie outside of the image; section 3.2 found that to
     matter. After ``Normalize``, as in the paper, zero is the mean colour; in bytes it would be black.
 
     Parameters
@@ -205,13 +205,13 @@ class Cutout:
         self.length = checks.integer("Cutout", length, "length", 1)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        """A batch of the same shape and dtype. Raises ShapeError or DTypeError for what is no batch of pictures."""
+        """A batch of the same shape and dtype. Raises ShapeError or DTypeError for what is no batch of images."""
         n, _, height, width = check_batch("Cutout", batch)
         tops = rng.integers(0, height, n) - self.length // 2
         lefts = rng.integers(0, width, n) - self.length // 2
         cut = batch.copy(order="K")  # with the channels last in memory if they were
-        for picture, top, left in zip(cut, tops, lefts, strict=True):
-            picture[:, max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
+        for image, top, left in zip(cut, tops, lefts, strict=True):
+            image[:, max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
         return cut
 
     def __repr__(self) -> str:
@@ -219,12 +219,12 @@ class Cutout:
 
 
 class MixUp:
-    """Mix each picture with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
+    """Mix each image with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
 
     The target is then lam of the one class and 1 - lam of the other. Cross-entropy is linear in the target, so that
     two of them do what one with probabilities would, and labels stay class numbers, which can be counted::
 
-        mixed, partners, lam = mixup(pictures, rng)
+        mixed, partners, lam = mixup(images, rng)
         logits = model(tensor(mixed))
         loss = lam * cross_entropy(logits, labels) + (1 - lam) * cross_entropy(logits, labels[partners])
 
@@ -243,34 +243,33 @@ class MixUp:
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = checks.positive("MixUp", alpha, "alpha")
 
-    def __call__(self, pictures: Array, rng: np.random.Generator) -> tuple[Array, Array, float]:
+    def __call__(self, images: Array, rng: np.random.Generator) -> tuple[Array, Array, float]:
         """Mix floats (N, C, H, W).
 
         Returns
         -------
         mixed : array, (N, C, H, W), of the same dtype
-            lam * pictures + (1 - lam) * pictures[partners].
+            lam * images + (1 - lam) * images[partners].
         partners : array of int64, (N,)
-            The number of the picture that each was mixed with.
+            The number of the image that each was mixed with.
         lam : float
             In [0, 1].
 
         Raises
         ------
         ShapeError
-            If ``pictures`` is not (N, C, H, W).
+            If ``images`` is not (N, C, H, W).
         DTypeError
             If it does not hold floats: bytes would have to be rounded.
         """
-        n, *_ = check_batch("MixUp", pictures)
-        if pictures.dtype == np.uint8:
+        n, *_ = check_batch("MixUp", images)
+        if images.dtype == np.uint8:
             raise DTypeError(
-                f"MixUp: the pictures ({sizes(pictures.shape)}) are uint8, but floats are needed; "
-                "mix what Normalize gives."
+                f"MixUp: the images ({sizes(images.shape)}) are uint8, but floats are needed; mix what Normalize gives."
             )
         lam = float(rng.beta(self.alpha, self.alpha))
         partners = rng.permutation(n)
-        return lam * pictures + (1 - lam) * pictures[_beside(pictures, partners)], partners, lam
+        return lam * images + (1 - lam) * images[_beside(images, partners)], partners, lam
 
     def __repr__(self) -> str:
         return f"MixUp({self.alpha:g})"

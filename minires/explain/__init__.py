@@ -1,4 +1,4 @@
-"""Pictures of why residual learning works: a stepper through the tape, and instruments that measure a model.
+"""Images of why residual learning works: a stepper through the tape, and instruments that measure a model.
 
 >>> import minires as mr
 >>> x = mr.tensor([1.0, 2.0], requires_grad=True)

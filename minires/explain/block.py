@@ -1,4 +1,4 @@
-"""The example that ``minires explain step`` shows: one residual block, one small picture, op by op."""
+"""The example that ``minires explain step`` shows: one residual block, one small image, op by op."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import backend, data, models, nn, ops
+from .. import data, models, nn, ops
+from ..core import backend
+from ..core.tensor import Tensor, tensor
 from ..data.transforms import Normalize
 from ..models.blocks import Block
-from ..tensor import Tensor, tensor
 
 
 class Example(NamedTuple):
-    """A loss, with the network and the picture that it was computed from."""
+    """A loss, with the network and the image that it was computed from."""
 
     loss: Tensor
     network: nn.Module
@@ -22,7 +23,7 @@ class Example(NamedTuple):
 
 
 def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -> Example:
-    """The loss of a network that was cut down to its first block, for the first training picture.
+    """The loss of a network that was cut down to its first block, for the first training image.
 
     What the network does around the block is its own: the first convolution before it, pooling, a linear layer and
     cross-entropy after it. Batch norm, shortcut and ReLU, which its blocks do in one op, are an op each here.
@@ -43,8 +44,8 @@ def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -
     """
     backend.manual_seed(seed)
     source = data.load(dataset)
-    pictures, labels = source.train[np.arange(1)]  # (1, C, H, W) and (1,)
-    network = models.build(model, num_classes=len(source.classes), in_channels=pictures.shape[1])
+    images, labels = source.train[np.arange(1)]  # (1, C, H, W) and (1,)
+    network = models.build(model, num_classes=len(source.classes), in_channels=images.shape[1])
     for name, stage in list(network.named_children()):
         if name.startswith("layer"):
             setattr(network, name, _up_to_first_block(stage) if name == "layer1" else nn.Identity())
@@ -53,7 +54,7 @@ def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.forward = partial(_one_op_each, layer)  # type: ignore[method-assign]
-    x = tensor(Normalize.of(source.train)(pictures), requires_grad=True)
+    x = tensor(Normalize.of(source.train)(images), requires_grad=True)
     return Example(ops.cross_entropy(network(x), labels), network, x)
 
 

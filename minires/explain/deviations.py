@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.state import no_grad
+from ..core.tensor import Tensor, TensorLike
 from ..nn import BatchNorm1d, Module
 from ..nn.undisturbed import undisturbed
 from ..optim.clipping import sum_of_squares
-from ..state import no_grad
-from ..tensor import Tensor, TensorLike
 from ..training.comparison_figures import BOLD, COLOURS, THIN
 from ..training.figures import new_figure, save_figure, style_axes
 from ..training.folder import Row, write_table
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 TABLE, FIGURE = "responses.csv", "responses.png"
-PICTURES = 256  # deviations over so many pictures are known well enough
+IMAGES = 256  # deviations over so many images are known well enough
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,7 +44,7 @@ class Responses(Measurement):
     ================  ===================================================================================
     ``layer``         its path in the model
     ``norm``          that of the batch norm after which the response is taken; None for the layer itself
-    ``std``           the standard deviation of the response, over pictures, channels and pixels
+    ``std``           the standard deviation of the response, over images, channels and pixels
     ``shortcut_std``  that of what is added to it, where batch norm does the addition; None elsewhere
     ================  ===================================================================================
     """
@@ -85,7 +85,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
     model : Module
         Any. Its layers are the modules that have a weight of two axes or more.
     x : Tensor or array, (N, ...)
-        A batch of floats as the model takes it, normalised pictures for instance.
+        A batch of floats as the model takes it, normalised images for instance.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def responses(model: Module, x: TensorLike) -> Responses:
     Examples
     --------
     >>> import minires as mr
-    >>> pictures, _ = mr.data.digits().test[range(32)]
-    >>> responses = mr.explain.responses(mr.models.resnet8(in_channels=1), (pictures / 255).astype("float32"))
+    >>> images, _ = mr.data.digits().test[range(32)]
+    >>> responses = mr.explain.responses(mr.models.resnet8(in_channels=1), (images / 255).astype("float32"))
     >>> [(row["layer"], row["norm"]) for row in responses.rows][:3]
     [('conv1', 'bn1'), ('layer1.0.conv1', 'layer1.0.bn1'), ('layer1.0.conv2', 'layer1.0.bn2')]
     """
@@ -175,13 +175,13 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
 def write_comparison(folder: Path, models: Sequence[str], device: str = "cpu") -> None:
     """Write ``responses.csv`` and ``responses.png`` into the folder of a comparison, from the runs of ``models`` in it.
 
-    The batch is the same for all: test pictures, ``PICTURES`` of them at most. Raises RunError or DataError if a run or
+    The batch is the same for all: test images, ``IMAGES`` of them at most. Raises RunError or DataError if a run or
     its data cannot be read, or the files not be written.
     """
     runs = {model: load_run(folder / model, device) for model in models}
     config = runs[models[0]].config
-    test = sample(load_data(config.data, config.size or None).test, PICTURES)
-    networks = {model: responses(run.model, run.normalize(test.pictures)) for model, run in runs.items()}
+    test = sample(load_data(config.data, config.size or None).test, IMAGES)
+    networks = {model: responses(run.model, run.normalize(test.images)) for model, run in runs.items()}
     rows = [{"model": model, **row} for model, result in networks.items() for row in result.rows]
     write_table(folder / TABLE, ("model", *Responses.columns), rows)
     title = f"{config.data_name}, seed {config.seed}: response of each layer, after batch norm"

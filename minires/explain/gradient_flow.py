@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import grad
+from ..core.autograd import grad
+from ..core.state import enable_grad
+from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError
 from ..nn import Module, Parameter
 from ..nn.undisturbed import undisturbed
 from ..ops import cross_entropy
-from ..state import enable_grad
-from ..tensor import Tensor, TensorLike
 from ..training.figures import new_figure, style_axes
 from ..training.folder import Row
 from ..training.gradients import l2_norm
@@ -45,13 +45,13 @@ class Flow(Measurement):
 
     ========================  ===========================================================================
     ``layer``                 its path in the model
-    ``activation_norm``       of what the layer reads: the L2 norm for one picture
-    ``gradient_norm``         the L2 norm of the gradient of a picture's loss to that
+    ``activation_norm``       of what the layer reads: the L2 norm for one image
+    ``gradient_norm``         the L2 norm of the gradient of an image's loss to that
     ``weight_norm``           the L2 norm of its weights
     ``weight_gradient_norm``  the L2 norm of the gradient of the batch's loss to its weights
     ========================  ===========================================================================
 
-    Norms for a picture are root mean squares over the batch, so that they do not depend on its size. A gradient is
+    Norms for an image are root mean squares over the batch, so that they do not depend on its size. A gradient is
     None where there is none: at weights that are frozen, and where the loss does not depend on the layer.
     """
 
@@ -63,8 +63,8 @@ class Flow(Measurement):
         figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=6.4)
         above, below = figure.subplots(2, 1, sharex=True)
         self._line(above, "activation_norm", BLUE, "o", "what the layer reads")
-        above.set_ylabel("L2 norm of a picture's activation")
-        self._line(below, "gradient_norm", BLUE, "o", "to what the layer reads (for a picture)")
+        above.set_ylabel("L2 norm of an image's activation")
+        self._line(below, "gradient_norm", BLUE, "o", "to what the layer reads (for an image)")
         self._line(below, "weight_gradient_norm", ORANGE, "s", "to the layer's weights (for the batch)")
         below.set_ylabel("L2 norm of the gradient")
         below.set_xlabel("layer, from the input to the output")
@@ -92,7 +92,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     model : Module
         Any. Its layers are the modules that have a weight of two axes or more.
     x : Tensor or array, (N, ...)
-        A batch of floats as the model takes it, normalised pictures for instance.
+        A batch of floats as the model takes it, normalised images for instance.
     labels : Tensor or array
         What ``loss_fn`` compares the model's output with.
     loss_fn : callable
@@ -113,8 +113,8 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     Examples
     --------
     >>> import minires as mr
-    >>> pictures, labels = mr.data.digits().train[range(32)]
-    >>> flow = mr.explain.flow(mr.models.resnet8(in_channels=1), (pictures / 255).astype("float32"), labels)
+    >>> images, labels = mr.data.digits().train[range(32)]
+    >>> flow = mr.explain.flow(mr.models.resnet8(in_channels=1), (images / 255).astype("float32"), labels)
     >>> [row["layer"] for row in flow.rows][:3]
     ['conv1', 'layer1.0.conv1', 'layer1.0.conv2']
     >>> flow.save("flow.png")  # doctest: +SKIP
@@ -133,7 +133,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
             "weight_norm": math.hypot(*map(l2_norm, weights[name])),
         }
         rows.append(row)
-        if read.requires_grad:  # the loss is a mean: N times the gradient is that of a picture's own loss
+        if read.requires_grad:  # the loss is a mean: N times the gradient is that of an image's own loss
             read.register_hook(lambda gradient: row.update(gradient_norm=l2_norm(gradient) * math.sqrt(len(batch))))
 
     with undisturbed(model), enable_grad(), ExitStack() as hooks:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
+from ..core.backend import Array
 
 EXACT = 64  # numbers: so many are shown as they are
 LEVELS = 254  # the bytes 1 to 255; 0 stands for NaN and infinity
@@ -18,7 +18,7 @@ LEVELS = 254  # the bytes 1 to 255; 0 stands for NaN and infinity
 def shown_part(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
     """How much of each axis fits into ``limit`` numbers, always the first ones.
 
-    The last two axes are a picture or a matrix, which is cut only if it does not fit by itself.
+    The last two axes are an image or a matrix, which is cut only if it does not fit by itself.
 
     >>> shown_part((128, 16, 32, 32), 4096), shown_part((640,), 100), shown_part((50, 200), 900)
     ((1, 4, 32, 32), (100,), (30, 30))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
 from ..data.dataset import Source, Transform
 from ..errors import sizes
 from ..nn import Module
@@ -34,8 +34,8 @@ class Lesion(Measurement):
     =================  ===========================================================================
     ``count``          how many blocks were taken out; 0 for the intact network
     ``removed``        their paths in the model, with spaces between
-    ``reads, gives``   of a single block, the sizes of its input and output for a picture
-    ``error_percent``  of all pictures of the split
+    ``reads, gives``   of a single block, the sizes of its input and output for an image
+    ``error_percent``  of all images of the split
     ``loss``           mean cross-entropy
     =================  ===========================================================================
 
@@ -140,7 +140,7 @@ def lesion(
     ArgumentError
         For a model without such blocks, a block that nothing can replace, or counts, trials or a seed out of range.
     ShapeError, DTypeError, LabelError
-        If the pictures or labels do not fit the model.
+        If the images or labels do not fit the model.
 
     Examples
     --------

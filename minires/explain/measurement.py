@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..data import Split
 from ..data.dataset import LabelledSource
 from ..errors import ArgumentError, sizes
 from ..nn import LayerNorm, Module, Parameter
-from ..tensor import Tensor, TensorLike, as_tensor
 from ..training.figures import figure_bytes, save_figure
 from ..training.folder import Row, write_table
 
@@ -89,7 +89,7 @@ def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
 
 
 def sample(source: LabelledSource, count: int, seed: int = 0) -> Split:
-    """``count`` pictures and their labels, chosen at random; all of them if there are no more."""
+    """``count`` images and their labels, chosen at random; all of them if there are no more."""
     numbers = np.random.default_rng(seed).choice(len(source), min(count, len(source)), replace=False)
     return Split(*source[np.sort(numbers)])
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from ..autograd import Op
+from ..core.autograd import Op
+from ..core.tensor import Tensor
 from ..nn import Module
-from ..tensor import Tensor
 
 Source: TypeAlias = Op | Tensor  # an op of the tape, or a tensor that no op made
 

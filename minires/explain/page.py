@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-from ..backend import Array
+from ..core.backend import Array
 from ..ops.conv import Conv2d, Im2Col
 from .heatmap import common_limit, encode
 from .textbook import options_of, source_of
@@ -71,7 +71,7 @@ def _node(node: Node, tensors: _Tensors, classes: list[type]) -> dict[str, Any]:
         data["options"] = options_of(node.op)
     if isinstance(node.op, (Conv2d, Im2Col)):
         window = asdict(node.op.window)
-        data["window"] = {**window, "picture": node.inputs[0].shape, "output": _windows(node)}
+        data["window"] = {**window, "image": node.inputs[0].shape, "output": _windows(node)}
     return data
 
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
 from ..nn import Module
-from ..tensor import Tensor
 from .names import known_names
 from .page import frame, page
 from .trace import Tape, trace

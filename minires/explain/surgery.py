@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
+from ..core.tensor import Tensor
 from ..data.dataset import Source, Transform
 from ..errors import ArgumentError, listed, sizes
 from ..models.blocks import BasicBlock, Bottleneck, PreActivation
@@ -24,7 +25,6 @@ from ..models.shortcuts import make_shortcut
 from ..nn import Module
 from ..nn.undisturbed import undisturbed
 from ..ops import relu
-from ..tensor import Tensor
 from ..training.evaluation import Evaluation, evaluate
 from ..training.folder import Row
 from .measurement import check_model
@@ -35,7 +35,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """A block where it is in the model, and the shapes of what it reads and gives for one picture."""
+    """A block where it is in the model, and the shapes of what it reads and gives for one image."""
 
     name: str
     block: Module

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
 from ..data.dataset import Source, Transform
 from ..nn import Module
 from ..training.figures import new_figure, style_axes
@@ -35,7 +35,7 @@ class Swap(Measurement):
     ``count``          how many pairs changed places; 0 for the intact network
     ``kendall_tau``    of the order, over all blocks: 1 as they were, less the more pairs are in the wrong order
     ``order``          the paths of the blocks where they were before, in their new order, with spaces between
-    ``error_percent``  of all pictures of the split
+    ``error_percent``  of all images of the split
     ``loss``           mean cross-entropy
     =================  ==========================================================================================
 
@@ -106,7 +106,7 @@ def swap(
     ArgumentError
         For a model without two blocks of equal shapes, or counts, trials or a seed out of range.
     ShapeError, DTypeError, LabelError
-        If the pictures or labels do not fit the model.
+        If the images or labels do not fit the model.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
-from ..autograd import Op
+from ..core.autograd import Op
 
 PACKAGE = Path(__file__).parents[1]
 

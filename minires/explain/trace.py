@@ -1,6 +1,6 @@
 """The tape under a loss as plain data: every node with its value, every edge with the gradient that came back along it.
 
-The graph that :mod:`minires.autograd` leaves behind knows only what backward needs. Here it is written down whole: the
+The graph that :mod:`minires.core.autograd` leaves behind knows only what backward needs. Here it is written down whole:
 values that no op kept are computed once more from those that were, and a backward pass of its own keeps what the real
 one throws away, which is the part of the gradient that each consumer sent. The user's graph and gradients stay as they
 are.
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Op
-from ..backend import Array, array_module, to_device
-from ..dispatch import engine
+from ..core.autograd import Op
+from ..core.backend import Array, array_module, to_device
+from ..core.dispatch import engine
+from ..core.state import no_grad, switched
+from ..core.tensor import Tensor
 from ..errors import GraphError
 from ..ops.reduce import Sum
-from ..state import no_grad, switched
-from ..tensor import Tensor
 from .joins import mark_joins
 from .names import Source, give_names
 

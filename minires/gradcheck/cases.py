@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, ops
+from .. import ops
+from ..core import backend
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, GradcheckError
-from ..tensor import Tensor
 from .check import largest_error
 from .problem import Function, NumPyArray
 
@@ -308,7 +309,7 @@ CASES: dict[str, list[Case]] = {
         case("overlapping, padded", lambda x: ops.avg_pool2d(x, 3, stride=2, padding=1), normal(2, 3, 7, 5)),
         case("rows left over", lambda x: ops.avg_pool2d(x, 2, stride=(3, 1)), normal(1, 3, 7, 5)),
     ],
-    "global_avg_pool2d": [case("pictures", ops.global_avg_pool2d, normal(2, 3, 5, 4))],
+    "global_avg_pool2d": [case("images", ops.global_avg_pool2d, normal(2, 3, 5, 4))],
     # normalisation
     "batch_norm": [
         case("training", _batch_norm(training=True), normal(2, 3, 5, 4), nonzero(3), normal(3)),

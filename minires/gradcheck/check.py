@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from ..core import checks
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, DTypeError, GradcheckError, sizes
-from ..tensor import Tensor
 from .diagnosis import Evidence, common_places, diagnose
 from .problem import Function, NumPyArray, Problem, Slope
 

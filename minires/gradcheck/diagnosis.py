@@ -14,7 +14,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from ..backend import Array, to_device
+from ..core.backend import Array, to_device
 from .problem import NumPyArray, Problem
 
 TINY = np.finfo(np.float64).tiny

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Op, grad
-from ..backend import Array, array_module, device_of, to_device
+from ..core.autograd import Op, grad
+from ..core.backend import Array, array_module, device_of, to_device
+from ..core.state import enable_grad, is_grad_enabled, no_grad
+from ..core.tensor import Tensor
 from ..errors import DTypeError, GradcheckError, sizes
-from ..state import enable_grad, is_grad_enabled, no_grad
-from ..tensor import Tensor
 
 Function = Callable[..., Any]
 NumPyArray = np.ndarray[Any, Any]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from ..core import backend
+from ..core.tensor import Tensor
 from ..errors import DeviceError, DTypeError, GraphError, ShapeError, sizes
-from ..tensor import Tensor
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 

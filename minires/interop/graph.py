@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
+from ..core.backend import Array
 from ..errors import ArgumentError, sizes
 from .tracing import Trace
 

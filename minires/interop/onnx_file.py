@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_integer
+from ..core.checks import is_integer
+from ..core.tensor import Tensor
 from ..data.transforms import Normalize
 from ..errors import ArgumentError, DataError, MiniresError, sizes
 from ..nn import Module
-from ..nn.serialization import PathLike, write_atomically
-from ..tensor import Tensor
 from ..version import __version__
 from .graph import INPUT, Graph, fold_batch_norms, merge
+from .serialization import PathLike, write_atomically
 from .tracing import trace
 from .translation import OPSET, translate
 
@@ -51,13 +51,13 @@ def export_onnx(
     path : str or path
         Conventionally ``.onnx``. An earlier file is replaced, in one step.
     input_shape : tuple of int
-        The shape of one example without the batch axis: ``(C, H, W)`` for pictures. Four sizes are taken as
+        The shape of one example without the batch axis: ``(C, H, W)`` for images. Four sizes are taken as
         PyTorch's ``(N, C, H, W)``, whose N does not matter.
     fold : bool
         Make each batch norm that follows a convolution part of its weight and bias. False keeps the layers as they
         are.
     normalize : Normalize, optional
-        Begin with this: the file takes pictures as they are then, uint8 from 0 to 255. For a run of ``minires train``
+        Begin with this: the file takes images as they are then, uint8 from 0 to 255. For a run of ``minires train``
         it is ``load_run(folder).normalize``. Without it, the input is what the model takes, floats of the dtype of its
         first parameter.
     metadata : mapping of str to str, optional

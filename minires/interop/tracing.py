@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..anomaly import fingerprint
-from ..autograd import Op
-from ..backend import Array
-from ..dispatch import engine
+from ..core.anomaly import fingerprint
+from ..core.autograd import Op
+from ..core.backend import Array
+from ..core.dispatch import engine
+from ..core.state import enable_grad, switched
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, sizes
 from ..nn import Module
-from ..state import enable_grad, switched
-from ..tensor import Tensor
 
 _WHOLE = (ops.abs, ops.clip, ops.leaky_relu, ops.log_softmax, ops.logsumexp, ops.mean, ops.softmax)
 WHOLE_FUNCTIONS = {function.__code__: function.__name__ for function in _WHOLE}

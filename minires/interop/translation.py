@@ -198,7 +198,7 @@ def _conv(graph: Graph, call: Call, op: Any) -> str:
 def _conv_transpose(graph: Graph, call: Call, op: Any) -> str:
     names = [graph.value(array, call.output.dtype) for array in call.inputs]
     w = op.window
-    geometry = zip(call.inputs[0].shape[2:], op.picture, w.kernel, w.stride, w.padding, w.dilation, strict=True)
+    geometry = zip(call.inputs[0].shape[2:], op.image, w.kernel, w.stride, w.padding, w.dilation, strict=True)
     extra = [made - ((size - 1) * s - 2 * p + d * (k - 1) + 1) for size, made, k, s, p, d in geometry]
     options = {"dilations": list(w.dilation), "group": op.groups, "output_padding": extra}
     return graph.add("ConvTranspose", *names, **_window(w), **options)

@@ -4,8 +4,8 @@
 >>> model = mr.models.resnet20(num_classes=10, shortcut="A")
 >>> sum(parameter.size for parameter in model.parameters())
 269722
->>> f"{mr.models.summary(model, (1, 3, 32, 32)).multiply_adds / 1e6:.1f} million multiply-adds for a picture"
-'40.6 million multiply-adds for a picture'
+>>> f"{mr.models.summary(model, (1, 3, 32, 32)).multiply_adds / 1e6:.1f} million multiply-adds for an image"
+'40.6 million multiply-adds for an image'
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _imagenet(kind: str, depth: int) -> Builder:
 
     function: Builder = build_plain if plain else build
     function.__name__ = function.__qualname__ = f"{kind}{depth}"
-    what = "plain twin of ``resnet{}``" if plain else "residual network of {} layers for large pictures"
+    what = "plain twin of ``resnet{}``" if plain else "residual network of {} layers for large images"
     function.__doc__ = f"The {what.format(depth)}; see :class:`ImageNetResNet`."
     return function
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from .. import nn, ops
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .shortcuts import StochasticDepth, make_shortcut
 
 

@@ -1,4 +1,4 @@
-"""The residual networks of He et al. for small pictures, and the same networks without shortcuts.
+"""The residual networks of He et al. for small images, and the same networks without shortcuts.
 
 arXiv 1512.03385, section 4.2: a 3x3 convolution, three stages of n blocks with 16, 32 and 64 filters at full, half
 and quarter resolution, global average pooling and a linear layer: 6n + 2 layers with weights. In the
@@ -8,9 +8,10 @@ torchvision.
 
 from __future__ import annotations
 
-from .. import checks, nn, ops
+from .. import nn, ops
+from ..core import checks
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from ..tensor import Tensor
 from .blocks import BasicBlock, PreActivationBlock, finish, linear_decay, make_stage
 from .shortcuts import check_options
 
@@ -18,7 +19,7 @@ WIDTHS = (16, 32, 64)
 
 
 class CifarResNet(nn.Module):
-    """6n + 2 layers for pictures of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """6n + 2 layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class CifarResNet(nn.Module):
         Start the last BN of each block at gamma = 0, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
     stochastic_depth_prob : float
-        How likely training leaves out the last block for a picture; the l-th of L blocks, l/L times as likely
+        How likely training leaves out the last block for an image; the l-th of L blocks, l/L times as likely
         (Huang et al., arXiv 1603.09382, who take 0.5).
 
     Raises

@@ -1,6 +1,6 @@
-"""The residual networks of He et al. for large pictures, and the same networks without shortcuts.
+"""The residual networks of He et al. for large images, and the same networks without shortcuts.
 
-arXiv 1512.03385, table 1: a 7x7 convolution and a maximum pooling, each halving the picture, four stages of blocks with
+arXiv 1512.03385, table 1: a 7x7 convolution and a maximum pooling, each halving the image, four stages of blocks with
 64, 128, 256 and 512 channels (four times as many behind a bottleneck), global average pooling and a linear layer.
 Options make the pre-activation variant (arXiv 1603.05027) and ResNet-D (``deep_stem`` and ``avg_down``, arXiv
 1812.01187) of it. Parameters are named as in torchvision, those of ResNet-D as in timm.
@@ -8,9 +8,10 @@ Options make the pre-activation variant (arXiv 1603.05027) and ResNet-D (``deep_
 
 from __future__ import annotations
 
-from .. import checks, nn, ops
+from .. import nn, ops
+from ..core import checks
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from ..tensor import Tensor
 from .blocks import (
     BasicBlock,
     Bottleneck,
@@ -27,7 +28,7 @@ COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 class ImageNetResNet(nn.Module):
-    """18 to 152 layers for pictures of about 224x224 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """18 to 152 layers for images of about 224x224 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class ImageNetResNet(nn.Module):
         Projections average 2x2 pixels instead of skipping three of four (arXiv 1812.01187, figure 2c). With both,
         ResNet-D.
     stochastic_depth_prob : float
-        How likely training leaves out the last block for a picture; the l-th of L blocks, l/L times as likely
+        How likely training leaves out the last block for an image; the l-th of L blocks, l/L times as likely
         (Huang et al., arXiv 1603.09382).
 
     Raises

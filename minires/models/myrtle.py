@@ -1,14 +1,15 @@
-"""ResNet-9, a short and wide residual network that learns small pictures in few epochs.
+"""ResNet-9, a short and wide residual network that learns small images in few epochs.
 
 David Page, "How to Train Your ResNet" (2018, myrtle.ai), who trained CIFAR-10 to 94 % in 24 epochs by it. Much of its
-work is done on small pictures of many channels, where a convolution is at its fastest, and little is left to walks over
+work is done on small images of many channels, where a convolution is at its fastest, and little is left to walks over
 large ones.
 """
 
 from __future__ import annotations
 
-from .. import checks, nn, ops
-from ..tensor import Tensor
+from .. import nn, ops
+from ..core import checks
+from ..core.tensor import Tensor
 from .blocks import BasicBlock, finish
 
 
@@ -29,7 +30,7 @@ class PooledConv(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """Nine layers for pictures of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """Nine layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
     The first stage and the last have a residual block (:class:`BasicBlock`, whose ReLU follows the addition; Page's
     precedes it), the second has none. Of the last 4x4 pixels the largest counts.
@@ -45,7 +46,7 @@ class ResNet9(nn.Module):
     ArgumentError
         For numbers that are no integers >= 1.
     ShapeError
-        From ``forward``, for pictures of less than 8x8 pixels.
+        From ``forward``, for images of less than 8x8 pixels.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:

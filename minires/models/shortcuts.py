@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend, checks, nn, ops
+from .. import nn, ops
+from ..core import backend, checks
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from ..tensor import Tensor
 
 
 class SubsampleAndPad(nn.Module):
@@ -41,9 +42,9 @@ class HalvingAvgPool(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """In training, zeroes the branch of each picture with probability ``p``, so that its block is the shortcut alone.
+    """In training, zeroes the branch of each image with probability ``p``, so that its block is the shortcut alone.
 
-    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each picture is drawn for
+    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each image is drawn for
     by itself, and what is kept is scaled by 1 / (1 - p): the mean is the branch, which evaluation uses as it is. The
     paper draws once a batch, and scales in evaluation instead.
 

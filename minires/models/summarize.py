@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks, costs  # noqa: F401  (costs: importing it is what makes ops countable)
-from ..backend import Array, array_module
-from ..dispatch import engine
+from .. import costs  # noqa: F401  (costs: importing it is what makes ops countable)
+from ..core import backend, checks
+from ..core.backend import Array, array_module
+from ..core.dispatch import engine
+from ..core.profiling import Shape, count_operations
+from ..core.state import no_grad, switched
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
 from ..nn.undisturbed import undisturbed
-from ..profiling import Shape, count_operations
-from ..state import no_grad, switched
-from ..tensor import Tensor
 
 
 @dataclass
@@ -130,7 +131,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
         Any that takes one tensor. It runs once, in evaluation mode and without its hooks, and is then as it was: mode,
         hooks, buffers, gradients and other attributes; so is the random generator.
     shape : tuple of int
-        Of the input, with the batch: (N, C, H, W) for pictures.
+        Of the input, with the batch: (N, C, H, W) for images.
 
     Returns
     -------

@@ -15,14 +15,14 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.state import no_grad
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
 from ..ops.conv import Conv2d as Conv2dOp
 from ..ops.conv import Window
-from ..state import no_grad
-from ..tensor import Tensor
 from .layers import BatchNorm2d, Conv2d
 from .module import Module
 
@@ -149,9 +149,9 @@ def fold(model: Module, replay: bool = False) -> Module:
     ----------
     model : Module
     replay : bool
-        Watch which ops the model calls for the first pictures of a size, and from then on run those, without asking
-        the model's ``forward`` again. It is faster, most of all for single pictures, and right for every model whose
-        ops depend neither on the values in ``x`` nor on the number of pictures. Later changes of the copy's own
+        Watch which ops the model calls for the first images of a size, and from then on run those, without asking
+        the model's ``forward`` again. It is faster, most of all for single images, and right for every model whose
+        ops depend neither on the values in ``x`` nor on the number of images. Later changes of the copy's own
         parameters are not seen either. A model with other ops than convolutions that are folded, shortcuts, global
         average pooling and linear layers runs as without ``replay``.
 

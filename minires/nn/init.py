@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-from .. import backend, checks
-from ..backend import Array
+from ..core import backend, checks
+from ..core.backend import Array
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, ShapeError, sizes
-from ..tensor import Tensor
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, ops
-from ..checks import Pair
+from .. import ops
+from ..core import checks
+from ..core.checks import Pair
+from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from ..tensor import Tensor
 from . import init
 from .module import Buffer, Module, Parameter
 
@@ -218,7 +219,7 @@ class BatchNorm1d(Module):
 
 
 class BatchNorm2d(BatchNorm1d):
-    """Batch normalisation of pictures (N, num_features, H, W); see :class:`BatchNorm1d`."""
+    """Batch normalisation of images (N, num_features, H, W); see :class:`BatchNorm1d`."""
 
     ndim = 4
     layout = "(N, C, H, W)"
@@ -301,7 +302,7 @@ class AvgPool2d(MaxPool2d):
 
 
 class GlobalAvgPool2d(Module):
-    """The mean of each channel's picture, (N, C, H, W) to (N, C)."""
+    """The mean of each channel's image, (N, C, H, W) to (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_avg_pool2d(x)

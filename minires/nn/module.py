@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..autograd import HookHandle
-from ..backend import DTypeLike, to_device
+from ..core.autograd import HookHandle
+from ..core.backend import DTypeLike, to_device
+from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, StateDictError, listed, sizes
-from ..tensor import Tensor, TensorLike
 
 Self = TypeVar("Self", bound="Module")
 

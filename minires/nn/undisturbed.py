@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import backend
-from ..backend import array_module
+from ..core import backend
+from ..core.backend import array_module
 from .module import Module
 
 

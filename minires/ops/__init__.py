@@ -4,18 +4,8 @@ Each op is a class (``forward`` on arrays, ``backward`` in tensors) followed by 
 call, which checks its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
 """
 
-from ..tensor import Tensor
-from .activation import (
-    dropout,
-    gelu,
-    leaky_relu,
-    log_softmax,
-    relu,
-    residual_add,
-    sigmoid,
-    softmax,
-    tanh,
-)
+from ..core.tensor import Tensor
+from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, softmax, tanh
 from .arithmetic import abs, add, clip, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
 from .conv import col2im, conv2d, conv_transpose2d, im2col
 from .linalg import linear, matmul

@@ -3,10 +3,10 @@
 import math
 from importlib import import_module
 
-from .. import backend, checks
-from ..autograd import Op
-from ..backend import Array, array_module
-from ..tensor import Tensor, TensorLike
+from ..core import backend, checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.tensor import Tensor, TensorLike
 
 
 class ReLU(Op, name="relu", saves="output"):

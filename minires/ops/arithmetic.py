@@ -4,11 +4,11 @@ An op that broadcast an input must send it the sum of the gradients of all copie
 of two operands raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
 """
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module, to_device
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module, to_device
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import DTypeError
-from ..tensor import Tensor, TensorLike, as_tensor
 
 
 class Add(Op, saves="shapes"):

@@ -16,12 +16,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
-from ..checks import Pair
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.checks import Pair
+from ..core.tensor import Tensor, TensorLike
 from ..errors import ShapeError, sizes
-from ..tensor import Tensor, TensorLike
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Window:
         names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
         return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
 
-    def output_size(self, op: str, *picture: int) -> tuple[int, int]:
-        """(OH, OW) for a picture (H, W): how many windows fit; what is left over at the end is dropped."""
+    def output_size(self, op: str, *image: int) -> tuple[int, int]:
+        """(OH, OW) for an image (H, W): how many windows fit; what is left over at the end is dropped."""
         counts = []
         for axis, size, k, s, p, d in zip(
-            "HW", picture, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            "HW", image, self.kernel, self.stride, self.padding, self.dilation, strict=True
         ):
             reach = d * (k - 1) + 1
             if size + 2 * p < reach:
@@ -55,7 +55,7 @@ class Window:
         return counts[0], counts[1]
 
     def seen_by(self, i: int, j: int, oh: int, ow: int) -> tuple[slice, slice]:
-        """Rows and columns of the padded picture under kernel element (i, j), one for each output pixel."""
+        """Rows and columns of the padded image under kernel element (i, j), one for each output pixel."""
         (sh, sw), (dh, dw) = self.stride, self.dilation
         return slice(i * dh, i * dh + sh * (oh - 1) + 1, sh), slice(j * dw, j * dw + sw * (ow - 1) + 1, sw)
 
@@ -76,10 +76,10 @@ def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
     return windows
 
 
-def fold(windows: Array, picture: tuple[int, int], window: Window) -> Array:
+def fold(windows: Array, image: tuple[int, int], window: Window) -> Array:
     """col2im on arrays, the adjoint of ``unfold``: (N, OH, OW, C, KH, KW) -> (N, C, H, W); overlaps add up."""
     n, oh, ow, c, kh, kw = windows.shape
-    (h, w), (ph, pw) = picture, window.padding
+    (h, w), (ph, pw) = image, window.padding
     padded = array_module(windows).zeros((n, h + 2 * ph, w + 2 * pw, c), windows.dtype)
     for i in range(kh):
         for j in range(kw):
@@ -117,19 +117,19 @@ def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0
     Raises
     ------
     ShapeError
-        If x is no batch of pictures, or smaller than the kernel.
+        If x is no batch of images, or smaller than the kernel.
     ArgumentError
         For sizes that cannot be.
 
     Examples
     --------
     >>> import minires as mr
-    >>> picture = mr.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
-    >>> mr.ops.im2col(picture, kernel_size=2)
+    >>> image = mr.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    >>> mr.ops.im2col(image, kernel_size=2)
     tensor([[[[1., 2., 4., 5.],
               [2., 3., 5., 6.]]]])
     """
-    return Im2Col(Window.of("im2col", kernel_size, stride, padding, dilation))(checks.pictures("im2col", x))
+    return Im2Col(Window.of("im2col", kernel_size, stride, padding, dilation))(checks.images("im2col", x))
 
 
 class Col2Im(Op, name="col2im", saves="shapes"):
@@ -155,7 +155,7 @@ def col2im(
     """
     cols = checks.floats("col2im", cols, "cols")
     window = Window.of("col2im", kernel_size, stride, padding, dilation)
-    n, c, h, w = shape = checks.picture_shape("col2im", x_shape)
+    n, c, h, w = shape = checks.image_shape("col2im", x_shape)
     kh, kw = window.kernel
     checks.col2im(cols, shape, (n, *window.output_size("col2im", h, w), c * kh * kw))
     return Col2Im(shape, window)(cols)
@@ -192,11 +192,11 @@ class Conv2d(Op):
 class ConvTranspose2d(Op):
     """The gradient of conv2d to its input: every output pixel gives back to the window that it saw.
 
-    ``picture`` is the (H, W) to make: conv2d drops what is left over, so several inputs lead to one output size.
+    ``image`` is the (H, W) to make: conv2d drops what is left over, so several inputs lead to one output size.
     """
 
-    def __init__(self, window: Window, groups: int, picture: tuple[int, ...]) -> None:
-        self.window, self.groups, self.picture = window, groups, picture
+    def __init__(self, window: Window, groups: int, image: tuple[int, ...]) -> None:
+        self.window, self.groups, self.image = window, groups, image
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         (n, o, oh, ow), g = x.shape, self.groups
@@ -204,7 +204,7 @@ class ConvTranspose2d(Op):
         filters = weight.reshape(g, o // g, -1)  # (G, O/G, C/G*KH*KW)
         cols = (rows @ filters).transpose(1, 0, 2)  # (N*OH*OW, G, C/G*KH*KW)
         windows = cols.reshape(n, oh, ow, g * weight.shape[1], *self.window.kernel)  # (N, OH, OW, C, KH, KW)
-        y = fold(windows, self.picture, self.window)  # type: ignore[arg-type]  # (N, C, H, W)
+        y = fold(windows, self.image, self.window)  # type: ignore[arg-type]  # (N, C, H, W)
         return y if bias is None else y + bias.reshape(-1, 1, 1)  # (C, 1, 1)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -284,7 +284,7 @@ def conv_transpose2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The transpose of :func:`conv2d` as a linear map: it makes pictures larger by its stride.
+    """The transpose of :func:`conv2d` as a linear map: it makes images larger by its stride.
 
     ``weight`` (C, O/groups, KH, KW) is that of the convolution from O to C channels which this transposes, and so
     are stride, padding and dilation; ``output_padding`` adds rows and columns at the end. The result is
@@ -297,7 +297,7 @@ def conv_transpose2d(
     geometry = zip(
         inputs[0].shape[2:], window.kernel, window.stride, window.padding, window.dilation, extra, strict=True
     )
-    picture = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
-    if min(picture) < 1:
-        raise ShapeError(f"{op}: x ({sizes(inputs[0].shape)}) would become {sizes(picture)}; use less padding.")
-    return ConvTranspose2d(window, groups, picture)(*inputs)
+    image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
+    if min(image) < 1:
+        raise ShapeError(f"{op}: x ({sizes(inputs[0].shape)}) would become {sizes(image)}; use less padding.")
+    return ConvTranspose2d(window, groups, image)(*inputs)

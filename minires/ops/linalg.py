@@ -1,9 +1,9 @@
 """Matrix products. Both raise ShapeError if the sizes do not fit, DTypeError for integers."""
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array
-from ..tensor import Tensor, TensorLike
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array
+from ..core.tensor import Tensor, TensorLike
 
 
 def _swapped(x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Losses: one number for a batch, averaged over its examples."""
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
-from ..tensor import Tensor, TensorLike, as_tensor
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from .activation import sigmoid, softmax
 
 

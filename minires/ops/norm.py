@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError, ShapeError, sizes
-from ..tensor import Tensor, TensorLike, as_tensor
 from .reduce import mean, var
 
 
@@ -105,7 +105,7 @@ def batch_norm(
     shortcut : Tensor, of the shape of x, optional
     activation : {"relu", None}
         ``batch_norm(..., shortcut=s, activation="relu")`` is ``residual_add(batch_norm(...), s)``, and without a
-        shortcut ``relu(batch_norm(...))``, but the fast engine walks over the pictures once and not three times.
+        shortcut ``relu(batch_norm(...))``, but the fast engine walks over the images once and not three times.
 
     Returns
     -------

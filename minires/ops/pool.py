@@ -5,12 +5,12 @@ The textbook form is im2col once more: the windows of a channel as rows, then th
 
 import math
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
-from ..checks import Pair
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.checks import Pair
+from ..core.tensor import Tensor, TensorLike
 from ..errors import ShapeError, sizes
-from ..tensor import Tensor, TensorLike
 from .conv import Col2Im, Window, unfold
 
 
@@ -58,7 +58,7 @@ def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, pad
     ShapeError, ArgumentError, DTypeError
         If the sizes do not fit; for sizes that cannot be, or a padding over half of the kernel; for integers.
     """
-    x = checks.pictures("max_pool2d", x)
+    x = checks.images("max_pool2d", x)
     return MaxPool2d(_pool_window("max_pool2d", x, kernel_size, stride, padding))(x)
 
 
@@ -79,7 +79,7 @@ class AvgPool2d(Op, saves="shapes"):
 
 def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
     """The mean of each window; the zeros of the padding count, as in PyTorch. Otherwise as :func:`max_pool2d`."""
-    x = checks.pictures("avg_pool2d", x)
+    x = checks.images("avg_pool2d", x)
     return AvgPool2d(_pool_window("avg_pool2d", x, kernel_size, stride, padding))(x)
 
 
@@ -93,11 +93,11 @@ class GlobalAvgPool2d(Op, saves="shapes"):
 
 
 def global_avg_pool2d(x: TensorLike) -> Tensor:
-    """The mean of each channel's picture, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
+    """The mean of each channel's image, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
 
-    Raises ShapeError if x is no batch of pictures, or they are empty; DTypeError for integers.
+    Raises ShapeError if x is no batch of images, or they are empty; DTypeError for integers.
     """
-    x = checks.pictures("global_avg_pool2d", x)
+    x = checks.images("global_avg_pool2d", x)
     if 0 in x.shape[2:]:
-        raise ShapeError(f"global_avg_pool2d: the pictures of x ({sizes(x.shape)}) have no pixel.")
+        raise ShapeError(f"global_avg_pool2d: the images of x ({sizes(x.shape)}) have no pixel.")
     return GlobalAvgPool2d()(x)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import checks
-from ..autograd import Op
-from ..backend import Array, array_module
-from ..checks import Axis
+from ..core import checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
+from ..core.checks import Axis
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ShapeError, sizes
-from ..tensor import Tensor, TensorLike, as_tensor
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

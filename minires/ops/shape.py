@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, checks
-from ..autograd import Op
-from ..backend import Array, DTypeLike, array_module
-from ..checks import Axis
+from ..core import backend, checks
+from ..core.autograd import Op
+from ..core.backend import Array, DTypeLike, array_module
+from ..core.checks import Axis
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ShapeError, sizes
-from ..tensor import Tensor, TensorLike, as_tensor
 
 
 class Reshape(Op, saves="shapes"):
@@ -123,7 +123,7 @@ def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
     """x with ``value`` around it.
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
-    which begins with the last axis: (left, right, top, bottom) pads a picture. ArgumentError is raised otherwise.
+    which begins with the last axis: (left, right, top, bottom) pads an image. ArgumentError is raised otherwise.
     """
     x = as_tensor(x)
     return Pad(checks.pad_widths(x, padding), checks.number("pad", value, "value"))(x)

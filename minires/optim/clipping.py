@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .. import checks
-from ..backend import Array, array_module
-from ..tensor import Tensor
+from ..core import checks
+from ..core.backend import Array, array_module
+from ..core.tensor import Tensor
 
 
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from .. import checks
+from ..core import checks
 from ..errors import StateDictError
 from ..nn import Module
 
@@ -22,7 +22,7 @@ class EMA:
     beginning are soon forgotten, even by a decay that is long for a short run.
 
     The running statistics of batch norm are averaged in the same way: statistics of the last weights would belong to
-    another network, and PyTorch's ``update_bn``, which collects them anew, is another pass over the training pictures.
+    another network, and PyTorch's ``update_bn``, which collects them anew, is another pass over the training images.
 
     Parameters
     ----------

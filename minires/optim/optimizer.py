@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import checks
-from ..backend import Array, array_module, to_device
-from ..dispatch import run_kernel
+from ..core import checks
+from ..core.backend import Array, array_module, to_device
+from ..core.dispatch import run_kernel
+from ..core.state import state
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, sizes
-from ..state import state
-from ..tensor import Tensor
 
 
 class Optimizer:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import checks
+from ..core import checks
 from ..errors import ArgumentError, StateDictError
 from .optimizer import Optimizer
 

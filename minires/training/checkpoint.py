@@ -1,6 +1,6 @@
 """Checkpoints: everything that the next batch depends on, so that a resumed run ends bit for bit like any other.
 
-The order of the pictures and their augmentation need no entry: they follow from the seed, the epoch and the batch.
+The order of the images and their augmentation need no entry: they follow from the seed, the epoch and the batch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import generator
+from ..core.backend import generator
 from ..errors import DataError, MiniresError, RunError
+from ..interop.serialization import load, load_metadata, save
 from ..nn import Module
-from ..nn.serialization import load, load_metadata, save
 from ..optim import EMA, Optimizer, Schedule
 from .config import Config
 from .folder import CHECKPOINT, MODEL, Row, damaged, differences

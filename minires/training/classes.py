@@ -14,28 +14,28 @@ from .folder import write_table
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What became of the test pictures of one class; a ratio of nothing to nothing is None.
+    """What became of the test images of one class; a ratio of nothing to nothing is None.
 
     Attributes
     ----------
     name : str
         The class.
-    pictures, right : int
+    images, right : int
         How many there are, and how many of them were recognised.
     recall : float or None
-        The part of its pictures that was recognised, which is also called the accuracy of the class.
+        The part of its images that was recognised, which is also called the accuracy of the class.
     precision : float or None
         The part of what was taken for this class that is of it.
     f1 : float or None
         The harmonic mean of both.
     taken_for : str
-        The class that its pictures were wrongly taken for most often; empty if they never were.
+        The class that its images were wrongly taken for most often; empty if they never were.
     times : int
         How often.
     """
 
     name: str
-    pictures: int
+    images: int
     right: int
     recall: float | None
     precision: float | None
@@ -61,15 +61,15 @@ def class_table(confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> list
         mistakes[number] = 0
         times = int(mistakes.max())
         right = int(confusion[number, number])
-        pictures, predicted = int(confusion[number].sum()), int(confusion[:, number].sum())
+        images, predicted = int(confusion[number].sum()), int(confusion[:, number].sum())
         rows.append(
             ClassRow(
                 name=name,
-                pictures=pictures,
+                images=images,
                 right=right,
-                recall=_ratio(right, pictures),
+                recall=_ratio(right, images),
                 precision=_ratio(right, predicted),
-                f1=_ratio(2 * right, pictures + predicted),
+                f1=_ratio(2 * right, images + predicted),
                 taken_for=classes[mistakes.argmax()] if times else "",
                 times=times,
             )

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import checks, models
+from .. import models
+from ..core import checks
 from ..errors import ArgumentError, RunError, listed
 from . import comparison_figures
 from .config import Config
@@ -53,7 +54,7 @@ SHRUNK, GROWN = 0.1, 10  # times the last block's gradient: less and more than t
 def compare(
     depths: Sequence[int], config: Config, progress: Progress | None = None, stop: Stop = lambda: False
 ) -> list[Row]:
-    """Train the plain and the residual network of each depth, on the same pictures in the same order.
+    """Train the plain and the residual network of each depth, on the same images in the same order.
 
     Called again with the same arguments, it goes on where it was stopped: runs that are complete are kept as they are.
 
@@ -73,8 +74,8 @@ def compare(
     -------
     list of dict
         The rows of ``compare.csv``, by depth, plain before residual. ``train_...`` and ``test_...`` are of the final
-        weights in evaluation mode on pictures without augmentation. ``last_epoch_...`` are the last points of the
-        training curves: means over the epoch, while the weights change and pictures are augmented.
+        weights in evaluation mode on images without augmentation. ``last_epoch_...`` are the last points of the
+        training curves: means over the epoch, while the weights change and images are augmented.
         ``gradient_ratio_...`` is the norm of the gradient at the first convolution of the first block, divided by that
         at the last convolution of the last block.
 
@@ -113,7 +114,7 @@ def compare(
 
 
 def twin_depths() -> list[int]:
-    """The depths that come both plain and residual: 6n + 2 layers for small pictures."""
+    """The depths that come both plain and residual: 6n + 2 layers for small images."""
     names = models.names()
     depths = [int(name.removeprefix("plain")) for name in names if name.startswith("plain")]
     return [depth for depth in depths if depth % 6 == 2 and f"resnet{depth}" in names]
@@ -149,14 +150,14 @@ def _row(run: Config) -> Row:
     """What ``compare.csv`` says of a complete run."""
     folder = Path(str(run.out))
     trained, metrics, last = load_run(folder, run.device), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
-    pictures = load_data(run.data, run.size or None).train
-    train_result = evaluate(trained.model, pictures, trained.normalize)
+    images = load_data(run.data, run.size or None).train
+    train_result = evaluate(trained.model, images, trained.normalize)
     gradients = read_gradients(folder)
     return {
         "model": run.model,
         "depth": _depth(run.model),
         "train_loss": train_result.loss,
-        "train_error_percent": 100 * train_result.errors / len(pictures),
+        "train_error_percent": 100 * train_result.errors / len(images),
         **{name: metrics[name] for name in ("parameters", "epochs", "test_loss", "test_error_percent")},
         "last_epoch_train_loss": last["train_loss"],
         "last_epoch_train_error_percent": 100 * (1 - last["train_accuracy"]),
@@ -196,7 +197,7 @@ def findings(rows: list[Row]) -> list[str]:
             few, many = (models_by_name[f"{kind}{depth}"]["train_error_percent"] for depth in (shallow, deep))
             outcome = _compared(many, few, ("better than", "as well as", "worse than"))
             sentences.append(
-                f"{how} shortcuts, {deep} layers learned the training pictures {outcome} {shallow}: "
+                f"{how} shortcuts, {deep} layers learned the training images {outcome} {shallow}: "
                 f"{many:.1f} % and {few:.1f} % of them are wrong."
             )
     plain, residual = (models_by_name[f"{kind}{deep}"] for kind in KINDS)

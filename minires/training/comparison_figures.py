@@ -44,7 +44,7 @@ def write_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> 
         for model, history in histories.items()
     }
     worst = max(values[-1] for of_model in errors.values() for values in of_model.values())
-    figure, panels = _panels(histories, f"{title}: error on test pictures (bold) and training pictures (dashed)")
+    figure, panels = _panels(histories, f"{title}: error on test images (bold) and training images (dashed)")
     for model, depth, axes, colour in panels:
         epochs = [row["epoch"] for row in histories[model]]
         train, test = errors[model]["train"], errors[model]["test"]

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .. import checks, data, models
-from ..backend import DEVICES
+from .. import data, models
+from ..core import checks
+from ..core.backend import DEVICES
 from ..errors import ArgumentError
 
 SCHEDULES = ("cosine", "onecycle", "step", "multistep", "constant")
@@ -33,7 +34,7 @@ class Config:
         One of ``minires.data.names()``, or the path of a folder that :func:`minires.data.folder` reads: one with a
         separator (``./pets``), or the name of a folder that is there, which is stored as such a path.
     epochs, batch_size : int
-        Passes over the training pictures, and pictures a step.
+        Passes over the training images, and images a step.
     optimizer : {"sgd", "adam", "adamw"}
         SGD is with Nesterov's momentum.
     lr : float, optional
@@ -54,21 +55,21 @@ class Config:
     label_smoothing : float
         The part of each target that all classes share.
     augment : bool
-        Whether training pictures are changed at random, as their data set allows. Test pictures never are.
+        Whether training images are changed at random, as their data set allows. Test images never are.
     color_jitter : float
-        How much brightness, contrast and saturation of each training picture are changed: times up to 1 - color_jitter
+        How much brightness, contrast and saturation of each training image are changed: times up to 1 - color_jitter
         and 1 + color_jitter, see :class:`minires.data.transforms.ColorJitter`; 0 for not at all.
     cutout : int
-        The side of the square that is cut out of each training picture, in pixels; 0 for none.
+        The side of the square that is cut out of each training image, in pixels; 0 for none.
     mixup : float
-        Training pictures are mixed in pairs, by shares from Beta(mixup, mixup); 0 for none. The training accuracy then
+        Training images are mixed in pairs, by shares from Beta(mixup, mixup); 0 for none. The training accuracy then
         counts the first class of each pair only.
     flip_test : bool
-        Whether a test, and later a prediction, takes the mean of a picture's and its mirror image's logits. It takes
-        twice the time, and is for pictures whose mirror image is of the same class.
+        Whether a test, and later a prediction, takes the mean of an image's and its mirror image's logits. It takes
+        twice the time, and is for images whose mirror image is of the same class.
     device : {"cpu", "cuda"}
     seed : int
-        Decides the initial weights, the order of the pictures and their augmentation.
+        Decides the initial weights, the order of the images and their augmentation.
     out : str, optional
         The run folder; by default a new one, ``runs/<model>-<data>-seed<seed>``.
     save_every : int
@@ -80,7 +81,7 @@ class Config:
     tensorboard : bool
         Whether the run folder gets event files for TensorBoard, too, which takes the package tensorboardX.
     size : int
-        Height and width to which the pictures of a folder are resized; 0 for their own, if all have the same.
+        Height and width to which the images of a folder are resized; 0 for their own, if all have the same.
     weights : str, optional
         Where the weights come from that training starts with: a run folder, or a file of published weights, see
         :func:`minires.training.pretrained.load_pretrained`. By default they are random.
@@ -169,8 +170,8 @@ class Config:
             if given in data.names() or _is_path(given):
                 if self.size and given in data.names():
                     raise ArgumentError(
-                        f"train: size is {self.size}, but the pictures of {given} have their own; it is for the "
-                        "pictures of a folder."
+                        f"train: size is {self.size}, but the images of {given} have their own; it is for the "
+                        "images of a folder."
                     )
                 return
             if os.path.isdir(given):
@@ -178,7 +179,7 @@ class Config:
                 return
         raise ArgumentError(
             f"train: there is no data {given!r}, neither a data set nor a folder; choose one of "
-            f"{', '.join(data.names())}, or the path of a folder of pictures."
+            f"{', '.join(data.names())}, or the path of a folder of images."
         )
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from ..nn.safetensors_reader import PathLike, brief, opened
+from ..interop.safetensors_reader import PathLike, brief, opened
 from .config import Config
 from .folder import LARGEST_JSON
 from .run import NOTES
@@ -22,7 +22,7 @@ def read_settings(path: PathLike) -> dict[str, Any]:
     Parameters
     ----------
     path : str or path
-        Named ``.json``, it is read as the ``config.json`` of a run: what it says about the run's pictures is passed
+        Named ``.json``, it is read as the ``config.json`` of a run: what it says about the run's images is passed
         over, and its ``out`` as well, so that the new run gets a folder of its own. Any other file is TOML, with the
         parameters of :class:`Config` at its top.
 

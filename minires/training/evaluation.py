@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from ..core.state import no_grad
+from ..core.tensor import Tensor, as_tensor
 from ..data import Loader
 from ..data.dataset import Source, Transform
 from ..nn import Module
 from ..ops import cross_entropy, softmax
-from ..state import no_grad
-from ..tensor import Tensor, as_tensor
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model makes of N pictures of K classes.
+    """What a model makes of N images of K classes.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Evaluation:
     errors : int
         The number of wrong predictions.
     confusion : array of int64, (K, K)
-        Pictures of class i (row) that were taken for class j (column).
+        Images of class i (row) that were taken for class j (column).
     predictions : array of int64, (N,)
     probabilities : array of float32, (N, K)
     labels : array of int64, (N,)
@@ -46,7 +46,7 @@ class Evaluation:
     labels: Array
 
     def worst_mistakes(self, most: int) -> Array:
-        """The numbers of the wrongly recognised pictures with the highest probabilities, the highest first."""
+        """The numbers of the wrongly recognised images with the highest probabilities, the highest first."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         confidence = self.probabilities[wrong, self.predictions[wrong]]
         return wrong[np.argsort(-confidence, kind="stable")[:most]]
@@ -68,17 +68,17 @@ def evaluate(
         Takes (N, C, H, W) and returns logits (N, K).
     split : Split, or another source that a loader takes
     transform : callable, optional
-        That of the training pictures without augmentation: ``Normalize.of(train)``, or ``load_run(path).normalize``.
+        That of the training images without augmentation: ``Normalize.of(train)``, or ``load_run(path).normalize``.
     batch_size : int
     num_workers : int
         Threads that read batches in advance, see :class:`minires.data.Loader`.
     flip : bool
-        Whether each picture's mirror image is looked at, too, see :func:`predict_logits`.
+        Whether each image's mirror image is looked at, too, see :func:`predict_logits`.
 
     Raises
     ------
     ArgumentError, ShapeError, LabelError
-        If the pictures or labels do not fit the model.
+        If the images or labels do not fit the model.
     """
     device = next(parameter.device for parameter in model.parameters())
     batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers, device=device)
@@ -87,24 +87,24 @@ def evaluate(
     logits, labels = [], []
     try:
         with no_grad():
-            for pictures, classes in batches:
-                logits.append(predict_logits(model, pictures, flip))
+            for images, classes in batches:
+                logits.append(predict_logits(model, images, flip))
                 labels.append(classes)
     finally:
         model.train(was_training)
     return assess(np.concatenate(logits), np.concatenate(labels))
 
 
-def predict_logits(model: Module, pictures: Array, flip: bool = False) -> Array:
+def predict_logits(model: Module, images: Array, flip: bool = False) -> Array:
     """The logits (N, K) of a batch of floats (N, C, H, W), on the CPU.
 
-    With ``flip``, the mean of those of each picture and of its mirror image, as :class:`minires.data.transforms.Flip`
+    With ``flip``, the mean of those of each image and of its mirror image, as :class:`minires.data.transforms.Flip`
     makes it. Krizhevsky et al. ("ImageNet Classification with Deep Convolutional Neural Networks", 2012, section 4.1)
     do so with five crops of each, and with probabilities.
     """
-    logits = model(as_tensor(pictures)).numpy()
+    logits = model(as_tensor(images)).numpy()
     if flip:
-        mirrored = pictures[..., ::-1].copy(order="K")  # with the channels last in memory if they were
+        mirrored = images[..., ::-1].copy(order="K")  # with the channels last in memory if they were
         logits = (logits + model(as_tensor(mirrored)).numpy()) / 2
     return logits
 

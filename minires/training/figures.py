@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.dataset import Source
-from ..nn.serialization import write_atomically
+from ..interop.serialization import write_atomically
 from .evaluation import Evaluation
 from .folder import Row
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 TRAIN, TEST = "#888888", "#1f5fa8"  # grey for what was practised, blue for what counts
 MOST_COUNTS = 30  # with more classes, neither numbers in the cells nor names beside them can be read
 MOST_MISTAKES = 25
-LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above a picture
+LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above an image
 
 
 def write_curves(path: Path, history: list[Row], title: str) -> None:
-    """Draw loss and error of training and test pictures over the epochs.
+    """Draw loss and error of training and test images over the epochs.
 
-    Training curves are means over each epoch, while the network changes and its pictures are augmented: so they may
+    Training curves are means over each epoch, while the network changes and its images are augmented: so they may
     lie above the test curves. Raises DataError if ``path`` cannot be written.
     """
     figure = new_figure(width=9, height=3.8)
@@ -68,7 +68,7 @@ def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colou
 
 
 def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> None:
-    """Draw how many pictures of each class (row) were taken for which (column): blue for right, orange for wrong.
+    """Draw how many images of each class (row) were taken for which (column): blue for right, orange for wrong.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     total = int(confusion.sum())
-    axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test pictures wrong")
+    axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test images wrong")
     save_figure(figure, path)
 
 
 def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequence[str]) -> None:
-    """Draw the pictures that were taken for a wrong class with the highest probability, most confident first.
+    """Draw the images that were taken for a wrong class with the highest probability, most confident first.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
     test : Evaluation
         Of ``split``.
     split : Split, or another source
-        It is asked for the pictures that are drawn, and no others.
+        It is asked for the images that are drawn, and no others.
     classes : sequence of K str
 
     Raises
@@ -128,22 +128,22 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
     if not len(chosen):
         path.unlink(missing_ok=True)
         return
-    pictures, labels = split[chosen]  # (B, C, H, W) and (B,)
+    images, labels = split[chosen]  # (B, C, H, W) and (B,)
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
-    proportion = min(max(pictures.shape[2] / pictures.shape[3], 0.5), 2)
+    proportion = min(max(images.shape[2] / images.shape[3], 0.5), 2)
     figure = new_figure(width=max(1.8 * columns, 2.6), height=(1.8 * proportion + 0.3) * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for axes, number, picture, label in zip(grid, chosen, pictures, labels, strict=False):
-        colour = len(picture) == 3
+    for axes, number, image, label in zip(grid, chosen, images, labels, strict=False):
+        colour = len(image) == 3
         axes.imshow(
-            picture.transpose(1, 2, 0) if colour else picture.mean(axis=0),  # (H, W, C) or (H, W)
+            image.transpose(1, 2, 0) if colour else image.mean(axis=0),  # (H, W, C) or (H, W)
             cmap=None if colour else "gray",
             vmin=0,
             vmax=255,
-            interpolation="antialiased",  # which is "nearest" for small pictures
+            interpolation="antialiased",  # which is "nearest" for small images
         )
         predicted = test.predictions[number]
         title = _mistake(classes[label], classes[predicted], test.probabilities[number, predicted])

@@ -6,11 +6,11 @@
 ``history.csv``               a row an epoch: learning rate at its start, losses, accuracies, seconds
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
-``confusion.png``             which test pictures were taken for what
+``confusion.png``             which test images were taken for what
 ``gradients.csv``             with ``log_gradients``: a row for each epoch and layer, the norm of its gradient
 ``gradients.png``             that norm by depth
 ``classes.csv``               how it does on each class: recall, precision, F1, what it is taken for
-``mistakes.png``              the test pictures that it is most confidently wrong about, if there are any
+``mistakes.png``              the test images that it is most confidently wrong about, if there are any
 ``tensorboard``               a folder of event files for TensorBoard, if asked for
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, RunError
-from ..nn.serialization import write_atomically
+from ..interop.serialization import write_atomically
 from .config import Config
 
 CONFIG = "config.json"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tensor import Tensor
 from ..nn import Module
 from ..optim.clipping import sum_of_squares
-from ..tensor import Tensor
 from .figures import new_figure, save_figure, style_axes
 from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
 

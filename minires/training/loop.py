@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import manual_seed
+from ..core.backend import manual_seed
 from ..data import Dataset, Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
+from ..interop.serialization import remove_temporary_files
 from ..nn import Module
-from ..nn.serialization import remove_temporary_files
 from ..optim import clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .config import Config
@@ -39,7 +39,7 @@ def train(
 ) -> dict[str, Any]:
     """Train a model as ``config`` says, and leave a run folder behind.
 
-    The result is that of the last epoch: choosing the epoch that tests best would be fitting the test pictures.
+    The result is that of the last epoch: choosing the epoch that tests best would be fitting the test images.
     The same settings on the same machine give the same weights, bit for bit, in one go or resumed: ``config.seed``
     restarts the random generator, as ``manual_seed`` does.
 
@@ -114,7 +114,7 @@ def train(
         epoch = state.epoch
         complete = train_epoch(config, state, loader, progress, stop)
         if complete:
-            test = evaluate_test_pictures(config, state.result, dataset, normalize)
+            test = evaluate_test_images(config, state.result, dataset, normalize)
             require_finite(test.loss, f"the test after epoch {epoch}", config)
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
@@ -131,7 +131,7 @@ def train(
             raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
 
     if test is None:  # a complete run was resumed
-        test = evaluate_test_pictures(config, state.result, dataset, normalize)
+        test = evaluate_test_images(config, state.result, dataset, normalize)
     metrics = result(config, dataset, model, state.history, test)
     with saving(folder):
         write_report(folder, config, dataset, state.history, test)
@@ -142,13 +142,13 @@ def train(
     return metrics
 
 
-def evaluate_test_pictures(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
-    """How good ``model`` is on the test pictures, tested as ``config`` says."""
+def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
+    """How good ``model`` is on the test images, tested as ``config`` says."""
     return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
 
 
 def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:
-    """What is left of an epoch's pass over the training pictures: forward, loss, backward, step, for each batch.
+    """What is left of an epoch's pass over the training images: forward, loss, backward, step, for each batch.
 
     False if ``stop`` ended it early.
     """
@@ -156,8 +156,8 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: 
     epoch, tally = state.epoch, state.tally
     loader.set_epoch(epoch, tally.batches)
     tally.start_clock()
-    for batch, (pictures, labels) in enumerate(loader, start=tally.batches + 1):
-        logits, loss = forward(config, state.model, pictures, labels)  # (B, K) and one number
+    for batch, (images, labels) in enumerate(loader, start=tally.batches + 1):
+        logits, loss = forward(config, state.model, images, labels)  # (B, K) and one number
         where = f"epoch {epoch}, batch {batch} of {len(loader)}"
         require_finite(loss.item(), where, config)
         state.optimizer.zero_grad()
@@ -173,8 +173,8 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: 
             state.ema.update()
 
         tally.add(loss, logits, labels)
-        pictures_left = (config.epochs - epoch + 1) * len(loader.split) - tally.pictures
-        progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, pictures_left / tally.speed)
+        images_left = (config.epochs - epoch + 1) * len(loader.split) - tally.images
+        progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, images_left / tally.speed)
         if batch < len(loader) and stop():
             return False
     return True

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..data import Dataset
 from ..data.transforms import Normalize
 from ..errors import ArgumentError, RunError, listed, sizes
+from ..interop.published import HEAD, load_weights
 from ..nn import Module
-from ..nn.published import HEAD, load_weights
 from .config import Config
 from .run import load_run
 
@@ -18,11 +18,11 @@ BACKBONE = "backbone"  # all but the head
 def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[Normalize, str]:
     """Copy the weights at ``config.weights`` into ``model``; the head stays random for new classes.
 
-    - Of a run folder, the network must be the same, and so must the channels of its pictures. Its head keeps what it
-      knows of classes of the same name; the rows of new classes stay random. Pictures are normalised as the run's were:
+    - Of a run folder, the network must be the same, and so must the channels of its images. Its head keeps what it
+      knows of classes of the same name; the rows of new classes stay random. Images are normalised as the run's were:
       those are the numbers that its layers know.
     - A file of published weights, as :func:`minires.interop.load_weights` reads it, tells neither classes nor
-      normalisation: the head is always new, and pictures are normalised by their own mean and standard deviation.
+      normalisation: the head is always new, and images are normalised by their own mean and standard deviation.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
     Raises
     ------
     RunError
-        If the run cannot be read, or is of another network or other pictures.
+        If the run cannot be read, or is of another network or other images.
     StateDictError, DataError
         If the file cannot be read, or does not fit the model; it says what does not.
     """
@@ -46,10 +46,10 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
     run = load_run(path)
     if run.config.model != config.model:
         raise RunError(f"train: the run in {path} is a {run.config.model}; a {config.model} cannot start from it.")
-    if run.picture_shape[0] != dataset.picture_shape[0]:
+    if run.image_shape[0] != dataset.image_shape[0]:
         raise RunError(
-            f"train: the run in {path} takes pictures of {sizes(run.picture_shape)}, but those of {dataset.name} are "
-            f"{sizes(dataset.picture_shape)}; the first, the number of channels, must be the same."
+            f"train: the run in {path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "
+            f"{sizes(dataset.image_shape)}; the first, the number of channels, must be the same."
         )
     known = [name for name in dataset.classes if name in run.classes]
     ours, theirs = ([classes.index(name) for name in known] for classes in (dataset.classes, run.classes))
@@ -74,7 +74,7 @@ def freeze(model: Module, last: str) -> None:
     Parameters
     ----------
     model : Module
-        With its parts in the order in which pictures pass them, the head ``fc`` last.
+        With its parts in the order in which images pass them, the head ``fc`` last.
     last : str
         The name of a part, or "backbone" for all but the head.
 

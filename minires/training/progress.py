@@ -30,7 +30,7 @@ class Progress:
         total: int,
         loss: float,
         accuracy: float,
-        pictures_per_second: float,
+        images_per_second: float,
         seconds_left: float,
     ) -> None:
         """Batch number ``done`` of ``total`` is done, both counted from 1.

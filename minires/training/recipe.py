@@ -1,4 +1,4 @@
-"""From settings to the things that they stand for: the model, its pictures, the optimiser, the schedule."""
+"""From settings to the things that they stand for: the model, its images, the optimiser, the schedule."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import data, models, optim
-from ..backend import generator
+from ..core.backend import generator
+from ..core.tensor import Tensor, as_tensor
 from ..data import Dataset
 from ..data.dataset import Array, Transform
 from ..data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from ..errors import ArgumentError
 from ..nn import Module
 from ..ops import cross_entropy
-from ..tensor import Tensor, as_tensor
 from .config import Config
 
 
 def load_data(name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
     """The data set of that name, or the folder at that path.
 
-    ``size`` and ``channels`` are for a folder, see :func:`minires.data.folder`. Its pictures stay in their files if
+    ``size`` and ``channels`` are for a folder, see :func:`minires.data.folder`. Its images stay in their files if
     they would take more than a GiB. Raises ArgumentError if there is neither.
     """
     if name in data.names():
@@ -30,14 +30,14 @@ def load_data(name: str, size: int | tuple[int, int] | None = None, channels: in
     if not os.path.isdir(name):
         raise ArgumentError(
             f"data: there is no data set {name!r}, and no such folder; choose one of {', '.join(data.names())}, or "
-            "give the path of a folder of pictures (--data)."
+            "give the path of a folder of images (--data)."
         )
     return data.folder(name, size, channels, in_memory=None)
 
 
 def model_options(dataset: Dataset) -> dict[str, Any]:
     """The options of ``models.build`` that follow from the data."""
-    return {"num_classes": len(dataset.classes), "in_channels": dataset.picture_shape[0]}
+    return {"num_classes": len(dataset.classes), "in_channels": dataset.image_shape[0]}
 
 
 def make_model(config: Config, dataset: Dataset) -> Module:
@@ -46,7 +46,7 @@ def make_model(config: Config, dataset: Dataset) -> Module:
 
 
 def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
-    """What happens to training pictures. Test pictures are only normalised."""
+    """What happens to training images. Test images are only normalised."""
     before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
     if config.color_jitter:
         before.append(ColorJitter(*[config.color_jitter] * 3))
@@ -54,12 +54,12 @@ def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Tr
     return Compose([*before, normalize, *after]) if before or after else normalize
 
 
-def forward(config: Config, model: Module, pictures: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """The logits (B, K) of a training batch and its loss; with ``config.mixup``, of mixed pictures and both classes."""
+def forward(config: Config, model: Module, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """The logits (B, K) of a training batch and its loss; with ``config.mixup``, of mixed images and both classes."""
     if not config.mixup:
-        logits = model(as_tensor(pictures))
+        logits = model(as_tensor(images))
         return logits, cross_entropy(logits, labels, config.label_smoothing)
-    mixed, partners, lam = MixUp(config.mixup)(pictures, generator())
+    mixed, partners, lam = MixUp(config.mixup)(images, generator())
     logits = model(as_tensor(mixed))
     own, other = (cross_entropy(logits, classes, config.label_smoothing) for classes in (labels, labels[partners]))
     return logits, lam * own + (1 - lam) * other

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
-from ..backend import check_device
-from ..checks import is_integer
+from ..core.backend import check_device
+from ..core.checks import is_integer
 from ..data import Dataset
 from ..data.transforms import Normalize
 from ..errors import ArgumentError, MiniresError, RunError
+from ..interop.safetensors_reader import brief
+from ..interop.serialization import PathLike, load
 from ..nn import Module
-from ..nn.safetensors_reader import brief
-from ..nn.serialization import PathLike, load
 from ..version import __version__
 from .config import Config
 from .folder import CONFIG, MODEL, damaged, read_json
 from .recipe import model_options
 
-LARGEST_PICTURE = 1 << 24  # values
-NOTES = ("model_options", "classes", "picture_shape", "mean", "std", "minires")  # in config.json, beside the settings
+LARGEST_IMAGE = 1 << 24  # values
+NOTES = ("model_options", "classes", "image_shape", "mean", "std", "minires")  # in config.json, beside the settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Run:
     classes : tuple of str
         The name of each class number.
     normalize : Normalize
-        Makes floats of pictures as the network knows them: ``normalize(uint8 (N, C, H, W))``.
-    picture_shape : (int, int, int)
-        (C, H, W) of those pictures.
+        Makes floats of images as the network knows them: ``normalize(uint8 (N, C, H, W))``.
+    image_shape : (int, int, int)
+        (C, H, W) of those images.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Run:
     model: Module
     classes: tuple[str, ...]
     normalize: Normalize
-    picture_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
 
 
 def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[
         **config.to_json(),
         "model_options": model_options(dataset),
         "classes": list(dataset.classes),
-        "picture_shape": list(dataset.picture_shape),
+        "image_shape": list(dataset.image_shape),
         "mean": normalize.mean,
         "std": normalize.std,
         "minires": __version__,
@@ -84,20 +84,20 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
     stored = read_json(folder / CONFIG)
     try:
         config = Config.from_json(stored)
-        classes, picture_shape = tuple(stored["classes"]), _picture_shape(stored["picture_shape"])
-        options = {**stored["model_options"], "num_classes": len(classes), "in_channels": picture_shape[0]}
+        classes, image_shape = tuple(stored["classes"]), _image_shape(stored["image_shape"])
+        options = {**stored["model_options"], "num_classes": len(classes), "in_channels": image_shape[0]}
         if options != stored["model_options"]:  # checked first: numbers out of a file decide how large the model is
             raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must hold {options}")
         model = models.build(config.model, **options)
         model.load_state_dict(load(folder / MODEL))
         normalize = Normalize(stored["mean"], stored["std"])
-        return Run(folder, config, model.to(device).eval(), classes, normalize, picture_shape)
+        return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape)
     except (MiniresError, KeyError, ValueError, TypeError) as error:
         raise damaged(folder, error) from error
 
 
-def _picture_shape(stored: list[int]) -> tuple[int, int, int]:
+def _image_shape(stored: list[int]) -> tuple[int, int, int]:
     channels, height, width = stored
-    if not all(is_integer(size, 1) for size in stored) or channels * height * width > LARGEST_PICTURE:
-        raise ArgumentError("picture_shape is not three whole numbers from 1 up, or larger than any picture here")
+    if not all(is_integer(size, 1) for size in stored) or channels * height * width > LARGEST_IMAGE:
+        raise ArgumentError("image_shape is not three whole numbers from 1 up, or larger than any image here")
     return channels, height, width

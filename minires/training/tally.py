@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tensor import Tensor
 from ..data import Dataset
 from ..nn import Module
-from ..tensor import Tensor
 from ..version import __version__
 from .config import Config
 from .evaluation import Evaluation
@@ -19,14 +19,14 @@ from .folder import Row
 
 @dataclass
 class Tally:
-    """Loss, accuracy and speed of an epoch so far, over the pictures as they were seen: augmented, in training mode.
+    """Loss, accuracy and speed of an epoch so far, over the images as they were seen: augmented, in training mode.
 
     ``lr`` is the learning rate that the epoch began with. A run may be stopped and resumed within the epoch.
     """
 
     lr: float
     batches: int = 0
-    pictures: int = 0
+    images: int = 0
     correct: int = 0
     summed_loss: float = 0.0
     seconds: float = 0.0
@@ -38,23 +38,23 @@ class Tally:
     def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
         """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
         self.batches += 1
-        self.pictures += len(labels)
+        self.images += len(labels)
         self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
         self.summed_loss += loss.item() * len(labels)
         self.seconds = time.perf_counter() - self._start
 
     @property
     def loss(self) -> float:
-        return self.summed_loss / self.pictures
+        return self.summed_loss / self.images
 
     @property
     def accuracy(self) -> float:
-        return self.correct / self.pictures
+        return self.correct / self.images
 
     @property
     def speed(self) -> float:
-        """Pictures a second."""
-        return self.pictures / self.seconds
+        """Images a second."""
+        return self.images / self.seconds
 
 
 def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:

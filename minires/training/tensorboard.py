@@ -23,7 +23,7 @@ EVERY = 20  # batches between two points of an epoch
 
 
 class TensorBoard(Progress):
-    """Writes the numbers of ``history.csv`` into the run folder as scalars, and the figures of test pictures as images.
+    """Writes the numbers of ``history.csv`` into the run folder as scalars, and the figures of test images as images.
 
     A step is a batch: an epoch's numbers stand at its last one. In between, ``batch/loss`` and ``batch/accuracy`` are
     means over the epoch so far, as in a progress bar.
@@ -66,7 +66,7 @@ class TensorBoard(Progress):
         total: int,
         loss: float,
         accuracy: float,
-        pictures_per_second: float,
+        images_per_second: float,
         seconds_left: float,
     ) -> None:
         self._step = (epoch - 1) * total + done

@@ -12,8 +12,8 @@ import pytest
 from minires.bench import contenders, extras, machine, race, worker, workloads
 from minires.bench.workloads import Workload
 from minires.cli.main import main
+from minires.core.profiling import Peak
 from minires.errors import ArgumentError
-from minires.profiling import Peak
 
 SMALL = [
     Workload("infer", "resnet8", 2, 16),
@@ -135,7 +135,7 @@ def fake(monkeypatch):
 
 def test_memory_in_all_and_beyond_a_batch_of_one(fake):
     found = extras.memory(["minires", "dezero", "broken"], SMALL[1], 2)
-    assert found.of == {"minires": {"peak": 350.0, "pictures": 250.0}} and found.failed == {"broken": "no"}
+    assert found.of == {"minires": {"peak": 350.0, "images": 250.0}} and found.failed == {"broken": "no"}
     requests = [request for name, _, request in Fake.asked if name == "minires"]
     assert requests == ["prepare"] * 2 + ["prepare", "memory", "prepare", "run", "memory"]  # the first two compile
 
@@ -202,7 +202,7 @@ def test_convolutions_have_their_speed_and_share(tmp_path, capsys, monkeypatch, 
     assert result["gflops"]["minires"] == pytest.approx(SMALL[2].operations / milliseconds / 1e6)
 
 
-def test_the_profile_of_a_step_and_its_picture(tmp_path, capsys, monkeypatch, a_machine):
+def test_the_profile_of_a_step_and_its_image(tmp_path, capsys, monkeypatch, a_machine):
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
     monkeypatch.setattr(extras, "PROFILED_STEPS", 2)
     json_file, png = tmp_path / "p.json", tmp_path / "r.png"

@@ -1,4 +1,4 @@
-"""The pictures show what the file says; whether they are pretty, somebody has to look."""
+"""The images show what the file says; whether they are pretty, somebody has to look."""
 
 import pytest
 

@@ -8,7 +8,7 @@ import pytest
 
 from minires.bench.race import Result
 from minires.bench.workloads import Workload
-from minires.profiling import Peak
+from minires.core.profiling import Peak
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def content():
             train.as_dict(), infer.as_dict(),
             Result(conv, {"minires": [1e-6], "torch eager": [2e-6]}, peak=Peak(1e11, 1e10)).as_dict(),
         ],
-        "memory": [{**step, "of": {"minires": {"peak": 1412.4, "pictures": 250}}, "failed": {}}],
+        "memory": [{**step, "of": {"minires": {"peak": 1412.4, "images": 250}}, "failed": {}}],
         "profile": [
             {
                 **step, "steps": 2, "peak": {"operations": 2e11, "bytes": 3e10},

@@ -8,14 +8,14 @@ CLASSES = ("left", "middle", "right")
 
 
 def stripes():
-    """Grey 6x9 pictures with a bright stripe at the left, in the middle or at the right."""
+    """Grey 6x9 images with a bright stripe at the left, in the middle or at the right."""
 
     def split(n):
         rng = np.random.default_rng(n)
         labels = np.arange(n) % 3
-        pictures = rng.integers(0, 60, (n, 1, 6, 9), dtype=np.uint8)
-        for picture, label in zip(pictures, labels, strict=True):
-            picture[:, :, 3 * label : 3 * label + 3] += 180
-        return data.Split(pictures, labels)
+        images = rng.integers(0, 60, (n, 1, 6, 9), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[:, :, 3 * label : 3 * label + 3] += 180
+        return data.Split(images, labels)
 
     return data.Dataset("digits", CLASSES, split(60), split(30))

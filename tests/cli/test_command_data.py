@@ -10,7 +10,7 @@ from stripes import stripes
 from minires import data
 from minires.data import sources
 
-CONTENT = b"pictures" * 1000
+CONTENT = b"images" * 1000
 PACKED = gzip.compress(CONTENT)
 
 
@@ -19,10 +19,10 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
-    with serving({"pictures.gz": PACKED}) as served:
+    with serving({"images.gz": PACKED}) as served:
         md5 = hashlib.md5(CONTENT).hexdigest()
-        archive = sources.Archive("pictures.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
-        small = sources.Source("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"pictures": md5}})
+        archive = sources.Archive("images.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
+        small = sources.Source("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"images": md5}})
         monkeypatch.setitem(sources.SOURCES, "mnist", small)
         monkeypatch.setitem(data._DATASETS, "mnist", stripes)
         yield served
@@ -52,11 +52,11 @@ def test_list_fetch_list_check(minires, server, tmp_path):
     assert result.status == 0 and result.err == ""
     assert result.out.splitlines() == [
         f"mnist in {small}",
-        "60 pictures to train, 30 to test, all labels are classes",
+        "60 images to train, 30 to test, all labels are classes",
         "all check sums are right",
     ]
 
-    (small / "pictures.gz").write_bytes(gzip.compress(CONTENT[1:]))
+    (small / "images.gz").write_bytes(gzip.compress(CONTENT[1:]))
     result = minires("data", "check", "mnist")
     assert result.status == 1 and "is not as published" in result.err and result.err.count("\n") == 1
 
@@ -65,7 +65,7 @@ def test_a_fetch_that_fails_is_one_sentence(minires, server):
     server.manners = ["404"]
     result = minires("data", "fetch", "mnist")
     assert result.status == 1 and result.err.count("\n") == 1
-    assert result.err.startswith("minires data: pictures.gz of mnist cannot be had: ") and "answers 404" in result.err
+    assert result.err.startswith("minires data: images.gz of mnist cannot be had: ") and "answers 404" in result.err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["fetch", "-h"]])

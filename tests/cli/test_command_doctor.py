@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import diagnose
-from minires.profiling import Peak
+from minires.cli import diagnose
+from minires.core.profiling import Peak
 
 PEAK = Peak(200e9, 40e9)
 

@@ -62,7 +62,7 @@ def test_another_data_set_must_fit(minires, run_folder, monkeypatch):
         monkeypatch.setitem(data._DATASETS, name, load)
     assert minires("evaluate", run_folder, "--data", "same").status == 0
     result = minires("evaluate", run_folder, "--data", "wide")
-    assert result.status == 1 and "takes pictures of 1x6x9, but those of wide are 1x6x10" in result.err
+    assert result.status == 1 and "takes images of 1x6x9, but those of wide are 1x6x10" in result.err
     result = minires("evaluate", run_folder, "--data", "renamed")
     assert result.status == 1 and "has other classes" in result.err
     result = minires("evaluate", run_folder, "--data", "nothing")

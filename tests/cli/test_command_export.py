@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stripes import CLASSES, stripes
 
-from minires.nn.serialization import load, load_metadata
+from minires.interop.serialization import load, load_metadata
 from minires.training import evaluate, load_run
 
 
@@ -23,23 +23,23 @@ def test_the_weights_alone(minires, run_folder, tmp_path):
     for name, array in state.items():
         np.testing.assert_array_equal(written[name], array)
     notes = load_metadata(out)
-    assert json.loads(notes["classes"]) == list(CLASSES) and json.loads(notes["picture_shape"]) == [1, 6, 9]
+    assert json.loads(notes["classes"]) == list(CLASSES) and json.loads(notes["image_shape"]) == [1, 6, 9]
     assert json.loads(notes["mean"]) == run.normalize.mean and json.loads(notes["std"]) == run.normalize.std
 
 
-def test_an_onnx_file_takes_the_pictures_as_they_are(minires, run_folder, tmp_path):
+def test_an_onnx_file_takes_the_images_as_they_are(minires, run_folder, tmp_path):
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     out, weights = tmp_path / "net.onnx", tmp_path / "net.safetensors"
     result = minires("export", run_folder, "--onnx", out, "--safetensors", weights)
     assert result.status == 0 and result.err == ""
     first, second = result.out.splitlines()
-    assert first.endswith(f"written to {out}; takes uint8 pictures of 1x6x9, gives 3 logits")
+    assert first.endswith(f"written to {out}; takes uint8 images of 1x6x9, gives 3 logits")
     assert str(weights) in second and weights.exists()
 
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-    pictures = stripes().test.pictures
-    (logits,) = session.run(None, {"input": pictures})
+    images = stripes().test.images
+    (logits,) = session.run(None, {"input": images})
     run = load_run(run_folder)
     expected = evaluate(run.model, stripes().test, run.normalize)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

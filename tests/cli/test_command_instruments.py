@@ -30,8 +30,8 @@ def table(path):
 
 
 def is_drawn(path):
-    with Image.open(path) as picture:
-        return picture.format == "PNG" and len(set(picture.convert("L").tobytes())) > 50
+    with Image.open(path) as image:
+        return image.format == "PNG" and len(set(image.convert("L").tobytes())) > 50
 
 
 def test_flow(minires, run_folder, tmp_path, monkeypatch):
@@ -39,9 +39,9 @@ def test_flow(minires, run_folder, tmp_path, monkeypatch):
     result = minires("explain", "flow", run_folder, "--csv", "flow.csv")
     assert result.status == 0 and result.err == "" and is_drawn("flow.png")
     assert result.out.endswith("\nfigure   flow.png\nnumbers  flow.csv\n")
-    assert "over 60 training pictures" in result.out, "all that there are"
+    assert "over 60 training images" in result.out, "all that there are"
     run, train = load_run(run_folder), stripes().train
-    expected = mr.explain.flow(run.model, run.normalize(train.pictures), train.labels)
+    expected = mr.explain.flow(run.model, run.normalize(train.images), train.labels)
     for row, line in zip(expected.rows, table("flow.csv"), strict=True):
         assert row["layer"] == line["layer"]
         assert float(line["gradient_norm"]) == pytest.approx(row["gradient_norm"], rel=1e-4)
@@ -51,9 +51,9 @@ def test_flow(minires, run_folder, tmp_path, monkeypatch):
 
 def test_responses(minires, run_folder, tmp_path):
     out = tmp_path / "figure.PNG"
-    result = minires("explain", "responses", run_folder, "--pictures", 7, "--out", out)
+    result = minires("explain", "responses", run_folder, "--images", 7, "--out", out)
     assert result.status == 0 and result.err == "" and is_drawn(out)
-    assert "over 7 test pictures" in result.out and result.out.endswith(f"\nfigure   {out}\n")
+    assert "over 7 test images" in result.out and result.out.endswith(f"\nfigure   {out}\n")
     first = next(words for words in map(str.split, result.out.splitlines()) if words and words[0] == "layer1.0.conv1")
     assert first[1] == "layer1.0.bn1" and first[3] == "-" and float(first[2]) > 0
 
@@ -66,20 +66,20 @@ def test_lesion(minires, run_folder, tmp_path, monkeypatch):
     assert [row["count"] for row in rows] == [*"0111", *"2" * (len(rows) - 5), "3"]
     run, test = load_run(run_folder), stripes().test
     with mr.no_grad():
-        logits = run.model(mr.tensor(run.normalize(test.pictures))).numpy()
+        logits = run.model(mr.tensor(run.normalize(test.images))).numpy()
     wrong = 100 * float(np.mean(logits.argmax(axis=1) != test.labels))
     assert float(rows[0]["error_percent"]) == pytest.approx(wrong) and f" {wrong:.2f} % " in result.out
-    assert "on 30 test pictures; guessing: 66.7 %\n" in result.out
+    assert "on 30 test images; guessing: 66.7 %\n" in result.out
 
 
 def test_swap(minires, deep_run, run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = minires("explain", "swap", deep_run, "--pictures", 9, "--csv", "swap.csv")
+    result = minires("explain", "swap", deep_run, "--images", 9, "--csv", "swap.csv")
     assert result.status == 0 and result.err == "" and is_drawn("swap.png")
     assert [(row["count"], float(row["kendall_tau"])) for row in table("swap.csv")] == [
         ("0", 1), ("1", pytest.approx(1 - 2 / 15, rel=1e-5)),
     ]  # fmt: skip
-    assert "on 9 test pictures" in result.out and " 0.867 " in result.out
+    assert "on 9 test images" in result.out and " 0.867 " in result.out
     refused = minires("explain", "swap", run_folder)
     assert refused.status == 2 and "of the 3 blocks of CifarResNet, no two keep the same size" in refused.err
 
@@ -97,7 +97,7 @@ def test_swap(minires, deep_run, run_folder, tmp_path, monkeypatch):
         ("RUN --csv no/such/table.csv", 2, "--csv is 'no/such/table.csv'; it must be a file in a folder that exists."),
         ("RUN --out .", 2, "--out is '.'; it must be a file"),
         ("RUN --out figure.pdf", 2, "--out is 'figure.pdf'; the figure is a PNG, so its name must end in .png."),
-        ("RUN --pictures 0", 2, "--pictures is 0; it must be an integer >= 1. Try"),
+        ("RUN --images 0", 2, "--images is 0; it must be an integer >= 1. Try"),
         ("RUN --data nothing", 2, "there is no data set 'nothing'"),
         ("RUN --data mnist", 1, "mnist"),
     ],

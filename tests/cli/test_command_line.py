@@ -42,9 +42,9 @@ WRONG = {
     "evaluate": "RUN is missing.",
     "evaluate one two": "two",
     "predict": "RUN is missing.",
-    "predict run": "PICTURE_OR_FOLDER is missing.",
-    "predict run picture.png --top 0": "--top is 0; it must be an integer >= 1.",
-    "predict run picture.png --top x": "--top is 'x'",
+    "predict run": "IMAGE_OR_FOLDER is missing.",
+    "predict run image.png --top 0": "--top is 0; it must be an integer >= 1.",
+    "predict run image.png --top x": "--top is 'x'",
     "export": "RUN is missing.",
     "export run": "there is nothing to write; give --onnx FILE, --safetensors FILE, or both.",
     "gradcheck no_such_op": "no_such_op",
@@ -152,7 +152,7 @@ def test_an_unexpected_error_of_a_command_is_a_sentence(minires, monkeypatch):
     def fail():
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr("minires.diagnose.show_config", fail)
+    monkeypatch.setattr("minires.cli.diagnose.show_config", fail)
     result = minires("doctor")
     assert result.status == 1 and result.out == ""
     assert result.err == "minires doctor: unexpected error, RuntimeError: no idea. Run it with --debug to see where.\n"
@@ -164,7 +164,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, capsys):
 
     discarded = []
     monkeypatch.setattr(main_module, "_discard_stdout", lambda: discarded.append(True))
-    monkeypatch.setattr("minires.diagnose.show_config", fail)
+    monkeypatch.setattr("minires.cli.diagnose.show_config", fail)
     assert main(["doctor"]) == 1 and discarded
     assert capsys.readouterr().err == ""
 

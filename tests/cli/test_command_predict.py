@@ -1,4 +1,4 @@
-"""``minires predict``: pictures of any kind in, a table or a CSV file out."""
+"""``minires predict``: images of any kind in, a table or a CSV file out."""
 
 import csv
 import json
@@ -15,16 +15,16 @@ from minires.training import evaluate, load_run
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures of the test split, of other sizes and modes, in folders; and files that are none."""
-    folder = tmp_path / "pictures"
+    """Three images of the test split, of other sizes and modes, in folders; and files that are none."""
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for i, (name, mode, size) in enumerate(
         [("a.png", "L", (9, 6)), ("b.PNG", "RGB", (18, 12)), ("more/c.bmp", "P", (9, 6))]
     ):
-        Image.fromarray(stripes().test.pictures[i, 0]).resize(size, Image.Resampling.NEAREST).convert(mode).save(
+        Image.fromarray(stripes().test.images[i, 0]).resize(size, Image.Resampling.NEAREST).convert(mode).save(
             folder / name
         )
-    (folder / "notes.txt").write_text("no picture, and not tried")
+    (folder / "notes.txt").write_text("no image, and not tried")
     return folder
 
 
@@ -54,8 +54,8 @@ def test_the_csv_file_has_the_numbers_of_evaluate(minires, run_folder, tmp_path,
     folder = tmp_path / "test"
     folder.mkdir()
     test = stripes().test
-    for i, picture in enumerate(test.pictures):
-        Image.fromarray(picture[0]).save(folder / f"{i:02}.png")
+    for i, image in enumerate(test.images):
+        Image.fromarray(image[0]).save(folder / f"{i:02}.png")
     out = tmp_path / "predictions.csv"
     result = minires("predict", run_folder, folder, "--top", "2", "--out", out)
     assert result == (0, f"30 predictions written to {out}\n", "")
@@ -79,16 +79,16 @@ def test_what_cannot_be_read_is_reported_and_left_out(minires, run_folder, folde
     result = minires("predict", run_folder, folder, "missing.png")
     assert result.status == 0 and len(result.out.splitlines()) == 4
     assert result.err.splitlines() == [
-        f"minires predict: picture {folder / 'empty.png'} cannot be read: it is empty.",
-        f"minires predict: picture {folder / 'text.png'} cannot be read: it is no picture.",
-        "minires predict: picture missing.png cannot be read: there is no such file.",
+        f"minires predict: image {folder / 'empty.png'} cannot be read: it is empty.",
+        f"minires predict: image {folder / 'text.png'} cannot be read: it is no image.",
+        "minires predict: image missing.png cannot be read: there is no such file.",
     ]
 
 
 def test_nothing_to_read_is_a_failure(minires, run_folder, tmp_path):
     out = tmp_path / "predictions.csv"
     result = minires("predict", run_folder, tmp_path, "--out", out)
-    assert result == (1, "", f"minires predict: folder {tmp_path} holds no pictures.\n")
+    assert result == (1, "", f"minires predict: folder {tmp_path} holds no images.\n")
     result = minires("predict", run_folder, "missing.png", "--out", out)
     assert result.status == 1 and result.err.count("\n") == 1 and not out.exists()
 

@@ -44,7 +44,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     lines = result.out.splitlines()
     assert sum(line.strip().startswith(("1/2 ", "2/2 ")) for line in lines) == 2, "one line an epoch"
     accuracy = json.loads((out / "metrics.json").read_text())["test_accuracy"]
-    assert f"test accuracy  {100 * accuracy:.1f} %, {round(30 * (1 - accuracy))} of 30 pictures wrong" in result.out
+    assert f"test accuracy  {100 * accuracy:.1f} %, {round(30 * (1 - accuracy))} of 30 images wrong" in result.out
     assert "(always the same answer: 33.3 %)" in result.out
     assert f"minires evaluate '{out}'" in result.out, "a folder with a space is quoted"
     assert "minires train --model resnet8" in result.out
@@ -64,7 +64,7 @@ def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run")
     assert result.status == 0 and loads == ["digits"] and len(tests) == 2
     last = tests[-1]
-    assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 pictures wrong" in result.out
+    assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 images wrong" in result.out
     assert f"confused most  {summary.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
 
 
@@ -115,7 +115,7 @@ def test_the_defaults_are_those_of_the_settings(settings):
 
 # A value other than the default for every setting, but for the network and the folder.
 OTHERS = {
-    "data": "./pictures", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
+    "data": "./images", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
     "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "flip_test": True, "device": "cuda", "seed": 7,
     "save_every": 5, "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run",
@@ -318,7 +318,7 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_speed_and_time_left(minires, t
     assert minires("train", "--epochs", "1", "--out", tmp_path / "run").status == 0
     shown = screen.getvalue()
     assert "\x1b[" in shown and "━" in shown
-    assert all(text in shown for text in ("loss ", "accuracy ", "pictures/s", " left"))
+    assert all(text in shown for text in ("loss ", "accuracy ", "images/s", " left"))
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor is shown again"
 
 

@@ -117,7 +117,7 @@ def im2col(x, kernel_size, stride, padding):
     view = view.transpose(0, 2, 3, 4, 5, 1)
     return np.ascontiguousarray(view).reshape(*view.shape[:3], -1)
 """,
-    "a conv_backward whose dweight is that of the first picture alone": """
+    "a conv_backward whose dweight is that of the first image alone": """
 def conv_backward(dy, x, weight, stride, padding):
     cols = im2col(x, weight.shape[2:], stride, padding)
     dw = sum(np.outer(dy[0, :, p, q], cols[0, p, q]) for p in range(dy.shape[2]) for q in range(dy.shape[3]))

@@ -30,7 +30,7 @@ def dictionary(entries):
 
 
 def batch(pixels, labels, key=b"labels"):
-    names = b"](" + b"".join(string(b"picture_%d.png" % i) for i in range(len(labels))) + b"e"
+    names = b"](" + b"".join(string(b"image_%d.png" % i) for i in range(len(labels))) + b"e"
     return dictionary(
         {b"batch_label": string(b"a batch"), key: numbers(labels), b"data": array(pixels), b"filenames": names}
     )

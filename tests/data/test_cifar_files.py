@@ -21,7 +21,7 @@ from minires.data import cifar, fetch, sources
 from minires.data.cifar_pickle import read_pickle
 from minires.errors import DataError
 
-# As published, but with 5 and 3 pictures in a file.
+# As published, but with 5 and 3 images in a file.
 SMALL10 = dataclasses.replace(cifar.CIFAR10, train=dict.fromkeys(cifar.CIFAR10.train, 5), test={"test_batch": 3})
 SMALL100 = dataclasses.replace(cifar.CIFAR100, train={"train": 5}, test={"test": 3})
 BOTH = pytest.mark.parametrize("layout", [SMALL10, SMALL100], ids=["cifar10", "cifar100"])
@@ -62,11 +62,11 @@ def test_both_versions_give_what_was_written(layout, write, tmp_path):
     expected = content(layout)
     for split, stems in ((dataset.train, layout.train), (dataset.test, layout.test)):
         pixels = np.concatenate([expected[stem][0] for stem in stems])
-        np.testing.assert_array_equal(split.pictures.reshape(-1, 3072), pixels)
+        np.testing.assert_array_equal(split.images.reshape(-1, 3072), pixels)
         np.testing.assert_array_equal(split.labels, np.concatenate([expected[stem][1] for stem in stems]))
     assert (
-        dataset.picture_shape == (3, 32, 32)
-        and dataset.train.pictures[0, 1, 0, 0] == expected[next(iter(layout.train))][0][0, 1024]
+        dataset.image_shape == (3, 32, 32)
+        and dataset.train.images[0, 1, 0, 0] == expected[next(iter(layout.train))][0][0, 1024]
     )
     assert dataset.name == layout.name and len(dataset.classes) == len(layout.classes)
     assert repr(dataset.augmentation) == "Compose([PadCrop(4), Flip()])"
@@ -81,11 +81,11 @@ def test_names_of_the_classes():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda old: old[:-1], "it has 15,364 bytes, but its 5 pictures take 15,365"),
+        (lambda old: old[:-1], "it has 15,364 bytes, but its 5 images take 15,365"),
         (lambda old: old + b"\0", "it has 15,366 bytes"),
         (lambda old: b"", "it has 0 bytes"),
-        (lambda old: old[:3073] + b"\x0a" + old[3074:], "picture 1 has the label 10, but classes run from 0 to 9"),
-        (lambda old: old[:9219] + bytes([old[9219] | 128]) + old[9220:], "picture 3 has the label 1"),
+        (lambda old: old[:3073] + b"\x0a" + old[3074:], "image 1 has the label 10, but classes run from 0 to 9"),
+        (lambda old: old[:9219] + bytes([old[9219] | 128]) + old[9220:], "image 3 has the label 1"),
     ],
 )
 def test_a_damaged_batch_is_one_sentence(tmp_path, change, reason):
@@ -95,7 +95,7 @@ def test_a_damaged_batch_is_one_sentence(tmp_path, change, reason):
     with pytest.raises(DataError) as caught:
         cifar.load(SMALL10, tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"cifar10: {path} cannot be read as a batch of pictures: ") and reason in message
+    assert message.startswith(f"cifar10: {path} cannot be read as a batch of images: ") and reason in message
     assert message.endswith(".") and "\n" not in message
 
 
@@ -114,7 +114,7 @@ def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
     (folder / "data_batch_2.bin").write_bytes(flipped(whole, position, bit=0))
 
     after = cifar.load(SMALL10, tmp_path).train
-    assert (after.pictures != before.pictures).sum() + (after.labels != before.labels).sum() == 1, what
+    assert (after.images != before.images).sum() + (after.labels != before.labels).sum() == 1, what
     with pytest.raises(DataError, match=r"data_batch_2\.bin is not as published: .* `minires data fetch cifar10`"):
         fetch.check(source, tmp_path)
 
@@ -128,7 +128,7 @@ def test_any_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit):
     try:
         changed_pixels, changed_labels = cifar._read_binary(SMALL10, path, 5)
     except DataError as error:
-        assert position % 3073 == 0 and f"picture {position // 3073} has the label" in str(error)
+        assert position % 3073 == 0 and f"image {position // 3073} has the label" in str(error)
     else:
         assert (changed_pixels != pixels).sum() + (changed_labels != labels).sum() == 1
         assert changed_labels.max() < 10
@@ -138,7 +138,7 @@ def test_any_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit):
 def test_batches_that_may_not_be_read(tmp_path, monkeypatch, write):
     write(SMALL10, tmp_path)
     forbid_opening(monkeypatch, "data_batch_5")
-    with pytest.raises(DataError, match=r"data_batch_5.* cannot be read as a batch of pictures: Permission denied\.$"):
+    with pytest.raises(DataError, match=r"data_batch_5.* cannot be read as a batch of images: Permission denied\.$"):
         cifar.load(SMALL10, tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_the_fine_label_is_the_one_that_is_checked(tmp_path):
     write_binary(SMALL100, tmp_path)
     path = tmp_path / "cifar-100-binary" / "test.bin"
     path.write_bytes(b"\xff\x64" + path.read_bytes()[2:])
-    with pytest.raises(DataError, match="picture 0 has the label 100, but classes run from 0 to 99"):
+    with pytest.raises(DataError, match="image 0 has the label 100, but classes run from 0 to 99"):
         cifar.load(SMALL100, tmp_path)
 
 
@@ -231,9 +231,9 @@ REFUSED = {
         dictionary({b"data": array(PIXELS), b"labels": b"](" + 3 * string(b"cat") + b"e"}),
         "entry 'labels' is no list of 3 whole numbers",
     ),
-    "a label too high": (batch(PIXELS, [0, 10, 2]), "picture 1 has the label 10"),
-    "a label below 0": (batch(PIXELS, [0, 1, -1]), "picture 2 has the label -1"),
-    "few pictures": (batch(PIXELS[:2], LABELS), "entry 'data' is no array of 3 x 3072 bytes"),
+    "a label too high": (batch(PIXELS, [0, 10, 2]), "image 1 has the label 10"),
+    "a label below 0": (batch(PIXELS, [0, 1, -1]), "image 2 has the label -1"),
+    "few images": (batch(PIXELS[:2], LABELS), "entry 'data' is no array of 3 x 3072 bytes"),
     "floats": (dictionary({b"data": array(PIXELS, b"f4")}), "its array is not one of bytes"),
     "objects": (dictionary({b"data": array(PIXELS, b"O8")}), "its array is not one of bytes"),
     "an order that is none": (dictionary({b"data": array(PIXELS, fortran=b"N")}), "its array is not one of bytes"),
@@ -241,7 +241,7 @@ REFUSED = {
     "a size below 0": (dictionary({b"data": array(PIXELS).replace(b"K\x03J", b"J\xff\xff\xff\xffJ")}), "9,216 bytes"),
     "a called name": (dictionary({b"data": b"cnumpy\nndarray\n" + number(1) + b"\x85R"}), "no whole pickle"),
     "state for a list": (dictionary({b"data": b"]" + number(1) + b"b"}), "no whole pickle"),
-    "much too long": (batch(PIXELS, LABELS) + bytes(9000), "bytes, but 3 pictures take no more than"),
+    "much too long": (batch(PIXELS, LABELS) + bytes(9000), "bytes, but 3 images take no more than"),
 }
 
 
@@ -259,7 +259,7 @@ def test_a_hostile_or_damaged_pickle_is_one_sentence(tmp_path, monkeypatch, case
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
         tracemalloc.stop()
-    assert str(caught.value).startswith(f"cifar10: {path} cannot be read as a batch of pictures: ")
+    assert str(caught.value).startswith(f"cifar10: {path} cannot be read as a batch of images: ")
     assert "\n" not in str(caught.value) and not (tmp_path / "pwned").exists()
 
 
@@ -279,8 +279,8 @@ def test_any_byte_changed_is_read_or_refused(position, value):
         assert isinstance(read_pickle(changed), dict)
 
 
-def test_the_published_pictures():
-    """The mean and the standard deviation of CIFAR-10's training pictures, as they are known everywhere."""
+def test_the_published_images():
+    """The mean and the standard deviation of CIFAR-10's training images, as they are known everywhere."""
     needed("cifar-10-batches-bin")
     dataset = mr.data.cifar10()
     assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)

@@ -1,4 +1,4 @@
-"""Pictures that stay in their files: the same as in memory, batch by batch, without the memory."""
+"""Images that stay in their files: the same as in memory, batch by batch, without the memory."""
 
 import tracemalloc
 
@@ -14,7 +14,7 @@ from minires.errors import ArgumentError, DataError
 
 @pytest.fixture
 def noise(tmp_path):
-    """Six pictures of noise in each of two classes, 5 pixels wide and 4 high."""
+    """Six images of noise in each of two classes, 5 pixels wide and 4 high."""
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
@@ -26,16 +26,16 @@ def noise(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"size": (3, 7)}, {"channels": 1}])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_they_are_the_pictures_that_memory_would_hold(noise, options, workers):
+def test_they_are_the_images_that_memory_would_hold(noise, options, workers):
     streamed, whole = folder(noise, in_memory=False, **options), folder(noise, **options)
     assert isinstance(streamed.train, FileSplit) and isinstance(whole.train, Split)
-    assert (streamed.classes, streamed.picture_shape) == (whole.classes, whole.picture_shape)
+    assert (streamed.classes, streamed.image_shape) == (whole.classes, whole.image_shape)
     assert repr(streamed.augmentation) == repr(whole.augmentation)
     for part, expected in ((streamed.train, whole.train), (streamed.test, whole.test)):
         assert len(part) == len(expected) and np.array_equal(part.labels, expected.labels)
         loaders = [Loader(split, 3, shuffle=True, seed=0, num_workers=workers) for split in (part, expected)]
-        for (pictures, labels), (expected_pictures, expected_labels) in zip(*loaders, strict=True):
-            assert np.array_equal(pictures, expected_pictures) and np.array_equal(labels, expected_labels)
+        for (images, labels), (expected_images, expected_labels) in zip(*loaders, strict=True):
+            assert np.array_equal(images, expected_images) and np.array_equal(labels, expected_labels)
     assert Normalize.of(streamed.train).mean == Normalize.of(whole.train).mean
     assert Normalize.of(streamed.train).std == Normalize.of(whole.train).std
 
@@ -58,27 +58,25 @@ def test_size_decides_where_nobody_does(noise, monkeypatch):
         folder(noise, in_memory="no")
 
 
-def test_a_damaged_picture_is_named_when_its_turn_comes(noise):
+def test_a_damaged_image_is_named_when_its_turn_comes(noise):
     path = noise / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:60])
     dataset = folder(noise, in_memory=False)
-    with pytest.raises(DataError, match=r"^picture .*3\.png cannot be read: .*\.$"):
+    with pytest.raises(DataError, match=r"^image .*3\.png cannot be read: .*\.$"):
         list(Loader(dataset.train, 4, seed=0, num_workers=2))
 
 
-def test_a_picture_of_another_size_is_named_unless_it_is_resized(noise):
+def test_a_image_of_another_size_is_named_unless_it_is_resized(noise):
     Image.new("RGB", (9, 9)).save(noise / "dog" / "3.png")
-    with pytest.raises(
-        DataError, match=r"3\.png is 9x9, but the first picture is 4x5; give a size, such as size=32 or"
-    ):
+    with pytest.raises(DataError, match=r"3\.png is 9x9, but the first image is 4x5; give a size, such as size=32 or"):
         folder(noise, in_memory=False).train[np.arange(10)]
-    pictures, _ = folder(noise, size=6, in_memory=False).train[np.arange(10)]
-    assert pictures.shape == (10, 3, 6, 6)
+    images, _ = folder(noise, size=6, in_memory=False).train[np.arange(10)]
+    assert images.shape == (10, 3, 6, 6)
 
 
 def test_normalisation_of_many_files_is_that_of_every_kth():
     class Counted:
-        labels, picture_shape = np.zeros(10_000, np.int64), (1, 1, 1)
+        labels, image_shape = np.zeros(10_000, np.int64), (1, 1, 1)
         read = ()
 
         def __len__(self):
@@ -96,7 +94,7 @@ def test_normalisation_of_many_files_is_that_of_every_kth():
 
 
 def test_memory_stays_flat(tmp_path):
-    """2,000 pictures of 64x64 are 25 MB of pixels; a pass over them never holds two of those."""
+    """2,000 images of 64x64 are 25 MB of pixels; a pass over them never holds two of those."""
     header = b"P6 64 64 255\n"
     pixels = np.random.default_rng(0).integers(0, 256, (2_000, 64 * 64 * 3), dtype=np.uint8)
     for number, row in enumerate(pixels):
@@ -111,12 +109,12 @@ def test_memory_stays_flat(tmp_path):
         dataset = folder(tmp_path, in_memory=False)
         seen = 0
         for split in (dataset.train, dataset.test):
-            for pictures, _ in Loader(split, 16, seed=0, transform=lambda batch, rng: batch):
-                seen += int(pictures.transpose(0, 2, 3, 1).reshape(len(pictures), -1)[:, ::64].astype(np.int64).sum())
+            for images, _ in Loader(split, 16, seed=0, transform=lambda batch, rng: batch):
+                seen += int(images.transpose(0, 2, 3, 1).reshape(len(images), -1)[:, ::64].astype(np.int64).sum())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert seen == total, "every picture was read"
+    assert seen == total, "every image was read"
     assert peak < 5e6
 
 

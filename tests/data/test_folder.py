@@ -1,4 +1,4 @@
-"""A folder of one's own pictures, with sub-folders or a table; each mistake is said in one sentence."""
+"""A folder of one's own images, with sub-folders or a table; each mistake is said in one sentence."""
 
 import os
 import struct
@@ -15,13 +15,13 @@ from minires.errors import ArgumentError, DataError
 
 
 def save(path, value, size=(4, 3)):
-    """A grey PNG of this width and height; its brightness tells the pictures apart."""
+    """A grey PNG of this width and height; its brightness tells the images apart."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value,) * 3).save(path)
 
 
 def brightness(split):
-    return split.pictures[:, 0, 0, 0].tolist()
+    return split.images[:, 0, 0, 0].tolist()
 
 
 def write_table(root, *rows, columns="file,class"):
@@ -45,15 +45,15 @@ def message_of(root, **options):
     return message
 
 
-def test_sub_folders_are_classes_and_every_fifth_picture_tests(cats_and_dogs):
+def test_sub_folders_are_classes_and_every_fifth_image_tests(cats_and_dogs):
     save(cats_and_dogs / ".hidden" / "a.png", 99)
-    (cats_and_dogs / "cat" / "notes.txt").write_text("no picture")
+    (cats_and_dogs / "cat" / "notes.txt").write_text("no image")
     dataset = folder(cats_and_dogs)
     assert dataset.classes == ("cat", "dog") and dataset.name == cats_and_dogs.name
     assert brightness(dataset.train) == [0, 1, 2, 3, 5, 10, 11, 12, 13, 15]
     assert dataset.train.labels.tolist() == [0] * 5 + [1] * 5
     assert brightness(dataset.test) == [4, 14] and dataset.test.labels.tolist() == [0, 1]
-    assert dataset.picture_shape == (3, 3, 4) and repr(dataset.augmentation) == "Flip()"
+    assert dataset.image_shape == (3, 3, 4) and repr(dataset.augmentation) == "Flip()"
     assert dataset.train.texts == ()
 
 
@@ -93,8 +93,8 @@ def test_size_and_channels(cats_and_dogs):
     assert "0.png is 3x4 and " in message_of(
         cats_and_dogs
     ) and "9.png is 7x7; give a size, such as size=32 or --size 32, to" in message_of(cats_and_dogs)
-    assert folder(cats_and_dogs, size=5).picture_shape == (3, 5, 5)
-    assert folder(cats_and_dogs, size=(5, 6), channels=1).picture_shape == (1, 5, 6)
+    assert folder(cats_and_dogs, size=5).image_shape == (3, 5, 5)
+    assert folder(cats_and_dogs, size=(5, 6), channels=1).image_shape == (1, 5, 6)
     for options in ({"size": 0}, {"size": (1, 2, 3)}, {"size": "5"}, {"channels": 2}):
         with pytest.raises(ArgumentError, match=f"folder: {next(iter(options))} is"):
             folder(cats_and_dogs, **options)
@@ -102,13 +102,13 @@ def test_size_and_channels(cats_and_dogs):
 
 def test_classes_that_are_empty_alone_or_not_there(tmp_path):
     assert "there is no folder" in message_of(tmp_path / "missing")
-    assert "holds no pictures in folders named after their classes" in message_of(tmp_path)
+    assert "holds no images in folders named after their classes" in message_of(tmp_path)
     save(tmp_path / "cat" / "a.png", 1)
     assert "holds only the class cat; there must be two" in message_of(tmp_path)
     (tmp_path / "dog").mkdir()
-    assert "the class" in message_of(tmp_path) and "dog holds no pictures; fill it or remove it" in message_of(tmp_path)
+    assert "the class" in message_of(tmp_path) and "dog holds no images; fill it or remove it" in message_of(tmp_path)
     save(tmp_path / "dog" / "a.png", 2)
-    assert "leaves no picture to test" in message_of(tmp_path)
+    assert "leaves no image to test" in message_of(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["train/dog", "test/dog"])
@@ -116,34 +116,34 @@ def test_an_empty_class_of_one_split(tmp_path, name):
     for other in {"train/cat", "test/cat", "train/dog", "test/dog"} - {name}:
         save(tmp_path / other / "a.png", 1)
     (tmp_path / name).mkdir()
-    (tmp_path / name / "notes.txt").write_text("no picture")
-    assert f"the class {tmp_path / name} holds no pictures; fill it or remove it" in message_of(tmp_path)
+    (tmp_path / name / "notes.txt").write_text("no image")
+    assert f"the class {tmp_path / name} holds no images; fill it or remove it" in message_of(tmp_path)
 
 
 def test_a_table_of_one_class(cats_and_dogs):
     write_table(cats_and_dogs, "cat/0.png,cat", "dog/0.png,cat")
     assert "holds only the class cat; there must be two" in message_of(cats_and_dogs)
     write_table(cats_and_dogs)
-    assert "holds no pictures" in message_of(cats_and_dogs)
+    assert "holds no images" in message_of(cats_and_dogs)
 
 
 def test_a_class_that_is_only_in_the_test(tmp_path):
     for name in ("train/cat", "test/cat", "test/dog"):
         save(tmp_path / name / "a.png", 1)
-    assert "has no picture to train of the class dog" in message_of(tmp_path)
+    assert "has no image to train of the class dog" in message_of(tmp_path)
 
 
-def test_pictures_that_cannot_be_read_are_named_together(cats_and_dogs):
+def test_images_that_cannot_be_read_are_named_together(cats_and_dogs):
     (cats_and_dogs / "cat" / "1.png").write_bytes(b"")
     for number in range(2, 6):
-        (cats_and_dogs / "dog" / f"{number}.png").write_bytes(b"no picture at all")
+        (cats_and_dogs / "dog" / f"{number}.png").write_bytes(b"no image at all")
     message = message_of(cats_and_dogs)
-    assert f"5 of 12 pictures in {cats_and_dogs} cannot be used: " in message
-    assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is no picture" in message
+    assert f"5 of 12 images in {cats_and_dogs} cannot be used: " in message
+    assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is no image" in message
     assert "4.png" not in message and message.endswith("; and 2 more.")
 
 
-def test_every_kind_of_picture_side_by_side(tmp_path):
+def test_every_kind_of_image_side_by_side(tmp_path):
     """All of them white: 16 bits, palette, CMYK, transparent, grey, black and white; a huge one is named."""
     white = {
         "rgb.png": Image.new("RGB", (4, 3), "white"),
@@ -156,12 +156,12 @@ def test_every_kind_of_picture_side_by_side(tmp_path):
     }
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
-        for name, picture in white.items():
-            picture.save(tmp_path / label / name)
+        for name, image in white.items():
+            image.save(tmp_path / label / name)
     for channels in (1, 3):
         dataset = folder(tmp_path, channels=channels)
-        assert dataset.picture_shape == (channels, 3, 4) and len(dataset.train) + len(dataset.test) == 14
-        assert dataset.train.pictures.min() == dataset.test.pictures.min() == 255
+        assert dataset.image_shape == (channels, 3, 4) and len(dataset.train) + len(dataset.test) == 14
+        assert dataset.train.images.min() == dataset.test.images.min() == 255
     huge = bytearray((tmp_path / "dog" / "grey.png").read_bytes())
     huge[16:24] = struct.pack(">II", 100_000, 100_000)  # width and height, and the check sum of both
     huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
@@ -173,7 +173,7 @@ def test_what_may_not_be_read_is_named(cats_and_dogs, monkeypatch):
     with monkeypatch.context() as patch:
         forbid_opening(patch, "3.png")
         message = message_of(cats_and_dogs)
-    assert "2 of 12 pictures in" in message and "3.png cannot be read: Permission denied" in message
+    assert "2 of 12 images in" in message and "3.png cannot be read: Permission denied" in message
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", forbidden)
         assert "cannot be listed: Permission denied" in message_of(cats_and_dogs)
@@ -194,7 +194,7 @@ def test_links_out_of_the_folder_are_refused(cats_and_dogs, tmp_path_factory):
     folder(cats_and_dogs)
     (cats_and_dogs / "cat" / "9.png").symlink_to(outside / "secret.png")
     message = message_of(cats_and_dogs)
-    assert f"1 of 14 pictures in {cats_and_dogs} cannot be used: " in message
+    assert f"1 of 14 images in {cats_and_dogs} cannot be used: " in message
     assert f"9.png is a link out of the folder, to {outside}" in message
     write_table(cats_and_dogs, "cat/0.png,cat", "cat/9.png,dog")
     assert "9.png is a link out of the folder" in message_of(cats_and_dogs)
@@ -245,11 +245,11 @@ def test_a_folder_trains(cats_and_dogs):
     """Its splits are what the loader and the transforms take."""
     dataset = folder(cats_and_dogs, size=8)
     transform = mr.data.transforms.Compose([dataset.augmentation, mr.data.transforms.Normalize.of(dataset.train)])
-    pictures, labels = next(iter(mr.data.Loader(dataset.train, 10, seed=0, transform=transform)))
-    assert pictures.shape == (10, 3, 8, 8) and pictures.dtype == np.float32 and labels.tolist() == [0] * 5 + [1] * 5
+    images, labels = next(iter(mr.data.Loader(dataset.train, 10, seed=0, transform=transform)))
+    assert images.shape == (10, 3, 8, 8) and images.dtype == np.float32 and labels.tolist() == [0] * 5 + [1] * 5
 
 
 @pytest.mark.parametrize(("size", "padding"), [(7, 0), (8, 1), (32, 4), ((64, 40), 5)])
-def test_training_pictures_are_moved_by_an_eighth_and_mirrored(cats_and_dogs, size, padding):
+def test_training_images_are_moved_by_an_eighth_and_mirrored(cats_and_dogs, size, padding):
     expected = f"Compose([PadCrop({padding}), Flip()])" if padding else "Flip()"
     assert repr(folder(cats_and_dogs, size=size).augmentation) == expected

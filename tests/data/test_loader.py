@@ -12,13 +12,13 @@ from minires.errors import ArgumentError
 
 
 def numbered(n):
-    """A split whose picture number i is i everywhere, and so is its label."""
+    """A split whose image number i is i everywhere, and so is its label."""
     labels = np.arange(n, dtype=np.int64)
     return Split(np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (n, 1, 2, 3)).copy(), labels)
 
 
 def batches_of(loader):
-    return [(pictures.copy(), labels.copy()) for pictures, labels in loader]
+    return [(images.copy(), labels.copy()) for images, labels in loader]
 
 
 def order_of(loader):
@@ -27,13 +27,13 @@ def order_of(loader):
 
 def assert_same(first, second):
     assert len(first) == len(second)
-    for (pictures, labels), (other_pictures, other_labels) in zip(first, second, strict=True):
-        np.testing.assert_array_equal(pictures, other_pictures)
+    for (images, labels), (other_images, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(images, other_images)
         np.testing.assert_array_equal(labels, other_labels)
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 45), shuffle=st.booleans(), drop_last=st.booleans())
-def test_every_picture_comes_once_with_its_label(n, batch_size, shuffle, drop_last):
+def test_every_image_comes_once_with_its_label(n, batch_size, shuffle, drop_last):
     if drop_last and batch_size > n:
         with pytest.raises(ArgumentError, match="drop_last leaves nothing"):
             Loader(numbered(n), batch_size, shuffle, seed=0, drop_last=True)
@@ -42,11 +42,11 @@ def test_every_picture_comes_once_with_its_label(n, batch_size, shuffle, drop_la
     batches = batches_of(loader)
     assert len(batches) == len(loader) == (n // batch_size if drop_last else -(-n // batch_size))
     assert all(len(labels) == batch_size for _, labels in batches[:-1])
-    for pictures, labels in batches:
-        assert pictures.dtype == np.float32
+    for images, labels in batches:
+        assert images.dtype == np.float32
         assert labels.dtype == np.int64
-        assert pictures.shape == (len(labels), 1, 2, 3)
-        np.testing.assert_array_equal(pictures[:, 0, 1, 2], labels.astype(np.float32) / 255)
+        assert images.shape == (len(labels), 1, 2, 3)
+        np.testing.assert_array_equal(images[:, 0, 1, 2], labels.astype(np.float32) / 255)
     seen = [label for _, labels in batches for label in labels.tolist()]
     assert len(set(seen)) == len(seen)
     if not drop_last:
@@ -143,10 +143,10 @@ def test_seed_none_follows_manual_seed():
 def test_no_batch_is_a_view_of_the_split():
     split = numbered(4)
     loader = Loader(split, 4, seed=0, transform=lambda x, rng: x)
-    pictures, labels = next(iter(loader))
-    pictures[:], labels[:] = 9, 9
+    images, labels = next(iter(loader))
+    images[:], labels[:] = 9, 9
     np.testing.assert_array_equal(split.labels, range(4))
-    assert split.pictures.max() == 3
+    assert split.images.max() == 3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_no_batch_is_a_view_of_the_split():
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
         ({"transform": "flip"}, "transform is 'flip'; it must be callable"),
-        ({"batch_size": 9, "drop_last": True}, "nothing of 5 pictures in batches of 9"),
+        ({"batch_size": 9, "drop_last": True}, "nothing of 5 images in batches of 9"),
     ],
 )
 def test_loader_says_what_is_wrong(options, sentence):
@@ -168,4 +168,4 @@ def test_loader_says_what_is_wrong(options, sentence):
 
 
 def test_repr_tells_the_sizes():
-    assert repr(Loader(numbered(5), 2)) == "Loader(Split(5 pictures of 1x2x3), 3 batches of 2)"
+    assert repr(Loader(numbered(5), 2)) == "Loader(Split(5 images of 1x2x3), 3 batches of 2)"

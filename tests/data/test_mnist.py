@@ -23,13 +23,13 @@ def idx(array):
 
 
 def write(layout, folder, compress):
-    """The layout with few pictures, and what was written by the first word of its files."""
+    """The layout with few images, and what was written by the first word of its files."""
     rng, content = np.random.default_rng(0), {}
     folder.mkdir(parents=True)
     for word, count in COUNTS:
-        pictures, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count, np.uint8)
-        content[word] = pictures, labels
-        for name, array in ((f"{word}-images-idx3-ubyte", pictures), (f"{word}-labels-idx1-ubyte", labels)):
+        images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count, np.uint8)
+        content[word] = images, labels
+        for name, array in ((f"{word}-images-idx3-ubyte", images), (f"{word}-labels-idx1-ubyte", labels)):
             if compress:
                 (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
             else:
@@ -44,11 +44,11 @@ def test_what_was_written_is_read(layout, compress, folder, tmp_path):
     small, content = write(layout, tmp_path / layout.folders[folder], compress)
     dataset = load(small, tmp_path)
     for split, word in ((dataset.train, "train"), (dataset.test, "t10k")):
-        pictures, labels = content[word]
-        np.testing.assert_array_equal(split.pictures[:, 0], pictures)
+        images, labels = content[word]
+        np.testing.assert_array_equal(split.images[:, 0], images)
         np.testing.assert_array_equal(split.labels, labels)
-        assert split.pictures.flags.writeable
-    assert dataset.name == layout.name and dataset.picture_shape == (1, 28, 28) and len(dataset.classes) == 10
+        assert split.images.flags.writeable
+    assert dataset.name == layout.name and dataset.image_shape == (1, 28, 28) and len(dataset.classes) == 10
 
 
 GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
@@ -70,7 +70,7 @@ DAMAGED = {
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_damaged_file_is_one_sentence(tmp_path, case, suffix):
     content, reason = DAMAGED[case]
-    path = tmp_path / f"pictures{suffix}"
+    path = tmp_path / f"images{suffix}"
     path.write_bytes(gzip.compress(content) if suffix else content)
     with pytest.raises(DataError) as caught:
         read_idx("mnist", path, (3, 2, 2))
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, case, suffix):
     ],
 )
 def test_damaged_compression_is_one_sentence(tmp_path, change, reason):
-    path = tmp_path / "pictures.gz"
+    path = tmp_path / "images.gz"
     path.write_bytes(change(gzip.compress(GOOD)))
     with pytest.raises(DataError, match=reason):
         read_idx("mnist", path, (3, 2, 2))
@@ -97,7 +97,7 @@ def test_damaged_compression_is_one_sentence(tmp_path, change, reason):
 def test_a_file_that_inflates_without_end_costs_no_memory(tmp_path):
     """A gigabyte of zeros in a megabyte."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    path = tmp_path / "pictures.gz"
+    path = tmp_path / "images.gz"
     with open(path, "wb") as file:
         file.write(squeezer.compress(GOOD))
         for _ in range(64):
@@ -117,7 +117,7 @@ def test_a_label_that_is_no_class_and_files_that_are_missing(tmp_path):
     small, _ = write(MNIST, folder, compress=False)
     path = folder / "t10k-labels-idx1-ubyte"
     path.write_bytes(idx(np.array([1, 2, 10, 3], np.uint8)))
-    with pytest.raises(DataError, match="labels-idx1-ubyte gives picture 2 the label 10, but classes run from 0 to 9"):
+    with pytest.raises(DataError, match="labels-idx1-ubyte gives image 2 the label 10, but classes run from 0 to 9"):
         load(small, tmp_path)
     path.unlink()
     with pytest.raises(DataError, match="mnist lacks t10k-labels-idx1-ubyte; fetch it with `minires data fetch mnist`"):
@@ -148,8 +148,8 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, compress):
     ("name", "folder", "mean", "std"),
     [("mnist", "mnist", 0.1307, 0.3081), ("fashion_mnist", "fashion-mnist", 0.2860, 0.3530)],
 )
-def test_the_published_pictures(name, folder, mean, std):
-    """The mean and the standard deviation of the training pictures, as they are known everywhere."""
+def test_the_published_images(name, folder, mean, std):
+    """The mean and the standard deviation of the training images, as they are known everywhere."""
     needed(folder)
     dataset = mr.data.load(name)
     assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)

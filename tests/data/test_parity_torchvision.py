@@ -16,7 +16,7 @@ def functional():
     return torch_side.reference("torchvision.transforms.v2.functional")
 
 
-def pictures(n, channels, height, width, dtype):
+def images(n, channels, height, width, dtype):
     values = np.random.default_rng(n).integers(0, 256, (n, channels, height, width), dtype=np.uint8)
     return values if dtype == np.uint8 else (values / 255).astype(dtype)
 
@@ -27,7 +27,7 @@ def pictures(n, channels, height, width, dtype):
 def test_color_jitter_as_torchvision(functional, name, channels, factor):
     transform = ColorJitter(**{name: (factor, factor)})
     for dtype, accuracy in ((np.float32, 1e-6), (np.uint8, 2)):  # torchvision cuts off the fractions of grey and result
-        batch = pictures(4, channels, 7, 6, dtype)
+        batch = images(4, channels, 7, 6, dtype)
         expected = getattr(functional, f"adjust_{name}")(torch.from_numpy(batch), factor).numpy()
         result = transform(batch, np.random.default_rng(0))
         np.testing.assert_allclose(result.astype(float), expected.astype(float), rtol=0, atol=accuracy)
@@ -37,10 +37,10 @@ def test_color_jitter_as_torchvision(functional, name, channels, factor):
 def test_resized_crop_as_torchvision(functional, size):
     crop = RandomResizedCrop(size)
     for dtype, accuracy in ((np.float32, 1e-5), (np.uint8, 1)):
-        batch = pictures(5, 3, 21, 30, dtype)
+        batch = images(5, 3, 21, 30, dtype)
         result = crop(batch, np.random.default_rng(5))
         rectangles = zip(*crop.rectangles(5, 21, 30, np.random.default_rng(5)), strict=True)
-        for picture, new, (top, left, h, w) in zip(batch, result, rectangles, strict=True):
+        for image, new, (top, left, h, w) in zip(batch, result, rectangles, strict=True):
             box = (int(top), int(left), int(h), int(w))
-            expected = functional.resized_crop(torch.from_numpy(picture), *box, list(size), antialias=True).numpy()
+            expected = functional.resized_crop(torch.from_numpy(image), *box, list(size), antialias=True).numpy()
             np.testing.assert_allclose(new.astype(float), expected.astype(float), rtol=0, atol=accuracy)

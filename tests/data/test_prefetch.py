@@ -18,19 +18,19 @@ from PIL import Image
 import minires as mr
 from minires.data import Loader, Split
 from minires.data.dataset import Source
-from minires.data.pictures import find
+from minires.data.images import find
 from minires.data.transforms import Compose, Flip, Normalize, PadCrop
 from minires.errors import ArgumentError, DataError
 from minires.training import evaluate
 
 
 def split_of(n, shape=(3, 8, 9)):
-    pictures = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
-    return Split(pictures, np.arange(n, dtype=np.int64))
+    images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
+    return Split(images, np.arange(n, dtype=np.int64))
 
 
 class Counted:
-    """Makes pictures when asked, and counts how many of them are alive."""
+    """Makes images when asked, and counts how many of them are alive."""
 
     def __init__(self, n, shape=(1, 2, 2)):
         self.n, self.shape = n, shape
@@ -41,14 +41,14 @@ class Counted:
         return self.n
 
     def __getitem__(self, chosen):
-        pictures = np.empty((len(chosen), *self.shape), np.uint8)
-        pictures[:] = chosen[:, None, None, None] % 256
+        images = np.empty((len(chosen), *self.shape), np.uint8)
+        images[:] = chosen[:, None, None, None] % 256
         with self.lock:
             self.asked += 1
             self.alive += len(chosen)
             self.most = max(self.most, self.alive)
-        weakref.finalize(pictures, self.gone, len(chosen))
-        return pictures, chosen.astype(np.int64)
+        weakref.finalize(images, self.gone, len(chosen))
+        return images, chosen.astype(np.int64)
 
     def gone(self, count):
         with self.lock:
@@ -88,8 +88,8 @@ def test_workers_change_no_bit_of_any_epoch(num_workers):
     alone = Loader(split, 10, shuffle=True, seed=3, transform=transform)
     helped = Loader(split, 10, shuffle=True, seed=3, transform=slowed(transform), num_workers=num_workers)
     for _ in range(3):
-        for (pictures, labels), (other_pictures, other_labels) in zip(alone, helped, strict=True):
-            assert pictures.tobytes() == other_pictures.tobytes()
+        for (images, labels), (other_images, other_labels) in zip(alone, helped, strict=True):
+            assert images.tobytes() == other_images.tobytes()
             assert labels.tobytes() == other_labels.tobytes()
     helped.set_epoch(1)
     alone.set_epoch(1)
@@ -101,8 +101,8 @@ def test_batches_are_those_from_before_there_were_workers():
     labels = np.arange(10, dtype=np.int64)
     split = Split(labels.astype(np.uint8)[:, None, None, None] + np.zeros((1, 1, 3, 3), np.uint8), labels)
     seen = [
-        (pictures[:, 0, 1, 1].tolist(), labels.tolist(), pictures.sum(dtype=int).item())
-        for pictures, labels in Loader(split, 4, shuffle=True, seed=5, transform=PadCrop(1))
+        (images[:, 0, 1, 1].tolist(), labels.tolist(), images.sum(dtype=int).item())
+        for images, labels in Loader(split, 4, shuffle=True, seed=5, transform=PadCrop(1))
     ]
     assert seen == [
         ([7, 6, 1, 3], [7, 6, 1, 3], 85),
@@ -125,11 +125,11 @@ def test_batches_are_prepared_in_advance():
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_a_source_of_100_000_pictures_streams_with_flat_memory(num_workers):
+def test_a_source_of_100_000_images_streams_with_flat_memory(num_workers):
     source = Counted(100_000)
     seen = 0
-    for pictures, labels in Loader(source, 100, seed=0, transform=keep, num_workers=num_workers):
-        assert pictures.shape == (100, 1, 2, 2)
+    for images, labels in Loader(source, 100, seed=0, transform=keep, num_workers=num_workers):
+        assert images.shape == (100, 1, 2, 2)
         seen += len(labels)
     assert seen == 100_000
     assert source.asked == 1000
@@ -145,7 +145,7 @@ def test_a_source_gives_what_a_split_gives():
             return len(split)
 
         def __getitem__(self, chosen):
-            return split.pictures[chosen], split.labels[chosen]
+            return split.images[chosen], split.labels[chosen]
 
     for num_workers in (0, 2):
         options = {"shuffle": True, "seed": 2, "transform": PadCrop(1), "num_workers": num_workers}
@@ -164,9 +164,9 @@ def test_a_source_that_reads_files(tmp_path):
     exec(example, namespace)
     source = namespace["Files"](list(find(tmp_path)), range(12))
     loader = Loader(source, 5, shuffle=True, seed=0, transform=keep, num_workers=2)
-    for pictures, labels in loader:
-        assert pictures.shape == (len(labels), 3, 4, 5)
-        np.testing.assert_array_equal(pictures[:, 0], np.broadcast_to(colours[labels, None, None], (len(labels), 4, 5)))
+    for images, labels in loader:
+        assert images.shape == (len(labels), 3, 4, 5)
+        np.testing.assert_array_equal(images[:, 0], np.broadcast_to(colours[labels, None, None], (len(labels), 4, 5)))
 
 
 def test_a_source_can_be_evaluated():
@@ -180,10 +180,10 @@ def test_a_source_can_be_evaluated():
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (np.zeros((3, 1, 2, 2), np.uint8), r"source\[chosen\] is ndarray; it must be \(pictures, labels\)"),
-        ((np.zeros((3, 1, 2, 2)), np.zeros(3, np.int64)), r"pictures are float64 \(3x1x2x2\)"),
+        (np.zeros((3, 1, 2, 2), np.uint8), r"source\[chosen\] is ndarray; it must be \(images, labels\)"),
+        ((np.zeros((3, 1, 2, 2)), np.zeros(3, np.int64)), r"images are float64 \(3x1x2x2\)"),
         ((np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3)), "labels are float64"),
-        ((np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)), "the source gave 2 pictures for 3 numbers"),
+        ((np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)), "the source gave 2 images for 3 numbers"),
     ],
 )
 def test_a_source_that_gives_something_else(found, sentence, num_workers):
@@ -202,13 +202,13 @@ def test_a_source_that_gives_something_else(found, sentence, num_workers):
 def test_what_is_no_source(split):
     with pytest.raises(ArgumentError, match=f"split is {type(split).__name__}; it must be a Split"):
         Loader(split, 1)
-    with pytest.raises(ArgumentError, match="the source holds no pictures"):
+    with pytest.raises(ArgumentError, match="the source holds no images"):
         Loader(Counted(0), 1)
     with pytest.raises(ArgumentError, match="num_workers is -1; it must be an integer >= 0"):
         Loader(split_of(3), 1, num_workers=-1)
 
 
-@pytest.mark.parametrize("error", [DataError("picture 7 cannot be read"), KeyError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [DataError("image 7 cannot be read"), KeyError("x"), KeyboardInterrupt()])
 def test_an_exception_of_a_worker_arrives_where_its_batch_would(error):
     def fail_at_third(batch, rng):
         if 2 in batch[:, 0, 0, 0]:

@@ -11,7 +11,7 @@ from minires.data.transforms import ColorJitter, Compose, Cutout, MixUp, Normali
 from minires.errors import ArgumentError, DTypeError, ShapeError
 
 
-def pictures(seed, n, channels, height, width, dtype=np.uint8):
+def images(seed, n, channels, height, width, dtype=np.uint8):
     values = np.random.default_rng(seed).integers(0, 256, (n, channels, height, width), dtype=np.uint8)
     return values if dtype == np.uint8 else (values / 255).astype(dtype)
 
@@ -21,7 +21,7 @@ ALL = [Cutout(3), ColorJitter(0.5, 0.5, 0.5), RandomResizedCrop((4, 5)), MixUp(1
 
 
 def changed(transform, batch, seed):
-    """The new pictures alone: MixUp returns also what it did."""
+    """The new images alone: MixUp returns also what it did."""
     result = transform(batch, np.random.default_rng(seed))
     return result[0] if isinstance(transform, MixUp) else result
 
@@ -30,7 +30,7 @@ def changed(transform, batch, seed):
 @pytest.mark.parametrize("transform", ALL, ids=repr)
 @pytest.mark.parametrize("shape", [(5, 3, 7, 6), (1, 1, 1, 9)])
 def test_the_generator_decides_the_input_stays_and_so_does_the_dtype(transform, dtype, shape):
-    batch = pictures(0, *shape, dtype)
+    batch = images(0, *shape, dtype)
     if isinstance(transform, MixUp) and dtype == "uint8":
         return
     before = batch.copy()
@@ -45,7 +45,7 @@ def test_the_generator_decides_the_input_stays_and_so_does_the_dtype(transform, 
 
 
 @pytest.mark.parametrize("transform", ALL, ids=repr)
-def test_what_is_no_batch_of_pictures(transform):
+def test_what_is_no_batch_of_images(transform):
     name = type(transform).__name__
     for shape in [(3, 4, 5), (0, 3, 4, 5), (2, 3, 0, 5)]:
         with pytest.raises(
@@ -61,7 +61,7 @@ def test_what_is_no_batch_of_pictures(transform):
 
 @given(**SIZES, length=st.integers(1, 12))
 def test_cutout_pixel_by_pixel(n, height, width, length):
-    batch = pictures(n, n, 2, height, width) // 2 + 1  # no zeros
+    batch = images(n, n, 2, height, width) // 2 + 1  # no zeros
     cut = Cutout(length)(batch, np.random.default_rng(3))
     rng = np.random.default_rng(3)
     middle_y, middle_x = rng.integers(0, height, n), rng.integers(0, width, n)
@@ -75,7 +75,7 @@ def test_cutout_pixel_by_pixel(n, height, width, length):
 
 
 def test_cutout_hangs_over_the_border_as_often_as_its_centre_is_near():
-    """A square of 3 in a picture of 4x4: of 16 centres, 4 leave 9 pixels dark, 8 leave 6, and 4 corners leave 4."""
+    """A square of 3 in an image of 4x4: of 16 centres, 4 leave 9 pixels dark, 8 leave 6, and 4 corners leave 4."""
     cut = Cutout(3)(np.ones((3200, 1, 4, 4), np.float32), np.random.default_rng(0))
     dark, times = np.unique(16 - cut.sum(axis=(1, 2, 3)), return_counts=True)
     assert dark.tolist() == [4, 6, 9]
@@ -83,9 +83,9 @@ def test_cutout_hangs_over_the_border_as_often_as_its_centre_is_near():
     np.testing.assert_allclose(1 - cut.mean(axis=0)[0, [0, 0], [0, 1]], [4 / 16, 6 / 16], atol=0.05)
 
 
-def test_channels_last_pictures_stay_so_in_memory():
+def test_channels_last_images_stay_so_in_memory():
     """What Normalize's kernel gives, and what convolutions want."""
-    batch = pictures(0, 6, 3, 16, 16)
+    batch = images(0, 6, 3, 16, 16)
     normal = Normalize([0.5] * 3, [0.2] * 3)(batch).transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     assert Cutout(4)(normal, np.random.default_rng(0)).strides == normal.strides
     assert MixUp()(normal, np.random.default_rng(0))[0].strides == normal.strides
@@ -95,8 +95,8 @@ def test_channels_last_pictures_stay_so_in_memory():
 
 
 @given(**SIZES, alpha=st.sampled_from([0.2, 1.0, 8.0]))
-def test_mixup_picture_by_picture(n, height, width, alpha):
-    batch = pictures(n, n, 3, height, width, np.float32)
+def test_mixup_image_by_image(n, height, width, alpha):
+    batch = images(n, n, 3, height, width, np.float32)
     mixed, partners, lam = MixUp(alpha)(batch, np.random.default_rng(1))
     assert 0 <= lam <= 1 and isinstance(lam, float)
     assert sorted(partners.tolist()) == list(range(n))
@@ -126,30 +126,30 @@ def test_two_cross_entropies_are_one_with_soft_labels(rng):
 
 
 def test_mixup_of_bytes():
-    with pytest.raises(DTypeError, match=r"MixUp: the pictures \(2x1x3x3\) are uint8, but floats are needed; mix what"):
+    with pytest.raises(DTypeError, match=r"MixUp: the images \(2x1x3x3\) are uint8, but floats are needed; mix what"):
         MixUp()(np.zeros((2, 1, 3, 3), np.uint8), np.random.default_rng(0))
 
 
 # ColorJitter
 
 
-def jittered(picture, name, factor, white):
-    """One picture (C, H, W) of floats, as torchvision's documentation says."""
-    weights = {1: [1], 3: [0.2989, 0.587, 0.114]}[len(picture)]
-    grey = sum(weight * channel for weight, channel in zip(weights, picture, strict=True))
+def jittered(image, name, factor, white):
+    """One image (C, H, W) of floats, as torchvision's documentation says."""
+    weights = {1: [1], 3: [0.2989, 0.587, 0.114]}[len(image)]
+    grey = sum(weight * channel for weight, channel in zip(weights, image, strict=True))
     faded = {"brightness": 0, "contrast": grey.mean(), "saturation": grey}[name]
-    return np.clip(factor * picture + (1 - factor) * faded, 0, white)
+    return np.clip(factor * image + (1 - factor) * faded, 0, white)
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 @given(**SIZES, channels=st.sampled_from([1, 3]), strength=st.floats(0.1, 2))
-def test_each_factor_picture_by_picture(name, n, height, width, channels, strength):
+def test_each_factor_image_by_image(name, n, height, width, channels, strength):
     rng = np.random.default_rng(7)
     rng.permutation(3)
     factors = rng.uniform(max(0, 1 - strength), 1 + strength, n)
     transform = ColorJitter(**{name: strength})
     for dtype, white, accuracy in ((np.float64, 1, 1e-12), (np.uint8, 255, 0.5 + 1e-3)):
-        batch = pictures(n, n, channels, height, width, dtype)
+        batch = images(n, n, channels, height, width, dtype)
         result = transform(batch, np.random.default_rng(7))
         expected = [jittered(p.astype(float), name, f, white) for p, f in zip(batch, factors, strict=True)]
         np.testing.assert_allclose(result.astype(float), expected, rtol=0, atol=accuracy)
@@ -157,7 +157,7 @@ def test_each_factor_picture_by_picture(name, n, height, width, channels, streng
 
 def test_all_three_factors_in_every_order():
     """With known factors, a result is that of one of the 6 orders; all of them come up."""
-    batch = pictures(0, 2, 3, 4, 5, np.float64)
+    batch = images(0, 2, 3, 4, 5, np.float64)
     factors = {"brightness": 1.4, "contrast": 0.6, "saturation": 1.7}
     transform = ColorJitter(**{name: (factor, factor) for name, factor in factors.items()})
     orders = [(a, b, c) for a in factors for b in factors for c in factors if len({a, b, c}) == 3]
@@ -165,7 +165,7 @@ def test_all_three_factors_in_every_order():
     for order in orders:
         result = list(batch)
         for name in order:
-            result = [jittered(picture, name, factors[name], 1) for picture in result]
+            result = [jittered(image, name, factors[name], 1) for image in result]
         expected.append(result)
     seen = set()
     for seed in range(60):
@@ -177,7 +177,7 @@ def test_all_three_factors_in_every_order():
 
 
 def test_color_jitter_of_nothing_changes_nothing():
-    batch = pictures(0, 3, 3, 4, 5)
+    batch = images(0, 3, 3, 4, 5)
     result = ColorJitter()(batch, np.random.default_rng(0))
     np.testing.assert_array_equal(result, batch)
     assert not np.shares_memory(result, batch)
@@ -188,13 +188,13 @@ def test_color_jitter_of_nothing_changes_nothing():
 
 @given(**SIZES, rows=st.integers(1, 12), columns=st.integers(1, 12), channels=st.sampled_from([1, 3]))
 def test_resized_crop_as_pillow_cuts_and_resizes(n, height, width, rows, columns, channels):
-    """Of pictures with numbers for pixels, which Pillow keeps as float32."""
+    """Of images with numbers for pixels, which Pillow keeps as float32."""
     batch = np.random.default_rng(n).uniform(0, 255, (n, channels, height, width)).astype(np.float32)
     crop = RandomResizedCrop((rows, columns), scale=(0.1, 1.0))
     result = crop(batch, np.random.default_rng(5))
     rectangles = zip(*crop.rectangles(n, height, width, np.random.default_rng(5)), strict=True)
-    for picture, new, (top, left, h, w) in zip(batch, result, rectangles, strict=True):
-        for channel, resized in zip(picture, new, strict=True):
+    for image, new, (top, left, h, w) in zip(batch, result, rectangles, strict=True):
+        for channel, resized in zip(image, new, strict=True):
             piece = Image.fromarray(channel[top : top + h, left : left + w].copy())
             expected = np.asarray(piece.resize((columns, rows), Image.Resampling.BILINEAR))
             np.testing.assert_allclose(resized, expected, rtol=0, atol=2e-3)
@@ -236,15 +236,15 @@ def test_what_never_fits_becomes_the_largest_central_rectangle(height, width, ex
     np.testing.assert_array_equal(np.transpose(found), [expected] * 3)
 
 
-def test_the_whole_picture_at_its_own_size_stays_as_it_is():
-    batch = pictures(0, 3, 3, 6, 6)
+def test_the_whole_image_at_its_own_size_stays_as_it_is():
+    batch = images(0, 3, 3, 6, 6)
     whole = RandomResizedCrop(6, scale=(1, 1), ratio=(1, 1))
     np.testing.assert_array_equal(whole(batch, np.random.default_rng(0)), batch)
 
 
 def test_they_compose():
     transforms = [RandomResizedCrop(8), ColorJitter(0.4, 0.4, 0.4), Normalize([0.5] * 3, [0.2] * 3), Cutout(4)]
-    result = Compose(transforms)(pictures(0, 6, 3, 12, 10), np.random.default_rng(0))
+    result = Compose(transforms)(images(0, 6, 3, 12, 10), np.random.default_rng(0))
     assert result.shape == (6, 3, 8, 8)
     assert result.dtype == np.float32
 

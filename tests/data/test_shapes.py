@@ -1,4 +1,4 @@
-"""Drawn pictures: their masks and boxes are exact, a seed repeats them, and the knob makes them harder."""
+"""Drawn images: their masks and boxes are exact, a seed repeats them, and the knob makes them harder."""
 
 from itertools import islice
 
@@ -31,11 +31,11 @@ def test_the_areas_of_the_parts():
 def test_the_same_seed_draws_the_same():
     first, again, other = some(12, seed=4), some(7, seed=4), some(7, seed=5)
     for one, two in zip(first, again, strict=False):
-        np.testing.assert_array_equal(one.picture, two.picture)
+        np.testing.assert_array_equal(one.image, two.image)
         np.testing.assert_array_equal(one.mask, two.mask)
         assert (one.label, one.box) == (two.label, two.box)
-    assert all((one.picture != two.picture).any() for one, two in zip(first, other, strict=False))
-    assert len({drawing.picture.tobytes() for drawing in first}) == 12
+    assert all((one.image != two.image).any() for one, two in zip(first, other, strict=False))
+    assert len({drawing.image.tobytes() for drawing in first}) == 12
     assert [drawing.label for drawing in first] == [0, 1, 2, 3, 4] * 2 + [0, 1]
 
 
@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same():
 @pytest.mark.parametrize("size", [16, 33])
 def test_boxes_are_the_smallest_around_the_masks(size, difficulty):
     for drawing in some(40, size, difficulty):
-        assert drawing.picture.shape == (3, size, size) and drawing.picture.dtype == np.uint8
+        assert drawing.image.shape == (3, size, size) and drawing.image.dtype == np.uint8
         assert drawing.mask.shape == (size, size) and drawing.mask.dtype == bool
         covered = np.argwhere(drawing.mask)
         top, left = covered.min(axis=0)
@@ -53,7 +53,7 @@ def test_boxes_are_the_smallest_around_the_masks(size, difficulty):
 
 def test_the_mask_is_what_differs_from_an_empty_background():
     for drawing in some(20, 64, 0):
-        differs = (drawing.picture != drawing.picture[:, :1, :1]).any(axis=0)
+        differs = (drawing.image != drawing.image[:, :1, :1]).any(axis=0)
         assert not (drawing.mask & ~differs).any()
         assert (differs & ~drawing.mask).sum() < 0.15 * differs.sum(), (
             "only pixels at the edge, covered by less than half"
@@ -79,7 +79,7 @@ def test_what_hides_an_object_is_no_part_of_it():
 def test_noise_grows_with_the_difficulty():
     def roughness(difficulty):
         return np.mean(
-            [np.abs(np.diff(drawing.picture.astype(int)[:, :3])).mean() for drawing in some(20, 32, difficulty)]
+            [np.abs(np.diff(drawing.image.astype(int)[:, :3])).mean() for drawing in some(20, 32, difficulty)]
         )
 
     assert roughness(0) == 0 and 5 < roughness(0.3) < roughness(0.6) < roughness(1)
@@ -101,11 +101,11 @@ def test_classes_can_be_told_apart_and_harder_ones_less_well():
 def test_the_data_set():
     dataset = mr.data.shapes(train=40, test=15, size=16, difficulty=0.2, seed=1)
     assert dataset.classes == CLASSES == ("person", "car", "bird", "cat", "dog")
-    assert dataset.picture_shape == (3, 16, 16)
+    assert dataset.image_shape == (3, 16, 16)
     np.testing.assert_array_equal(np.bincount(dataset.train.labels), [8] * 5)
     np.testing.assert_array_equal(np.bincount(dataset.test.labels), [3] * 5)
-    seen = {picture.tobytes() for picture in dataset.train.pictures}
-    assert not any(picture.tobytes() in seen for picture in dataset.test.pictures)
+    seen = {image.tobytes() for image in dataset.train.images}
+    assert not any(image.tobytes() in seen for image in dataset.test.images)
     assert mr.data.names()[-1] == "shapes"
 
 

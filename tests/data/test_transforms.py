@@ -1,4 +1,4 @@
-"""Transforms against loops over single pictures."""
+"""Transforms against loops over single images."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def batch(rng):
     return rng.integers(0, 256, (7, 3, 5, 6), dtype=np.uint8)
 
 
-def split_of(pictures):
-    return Split(pictures, np.zeros(len(pictures), np.int64))
+def split_of(images):
+    return Split(images, np.zeros(len(images), np.int64))
 
 
 def test_normalize_measures_each_channel(batch):
@@ -60,7 +60,7 @@ def test_normalize_says_what_is_wrong(batch):
 
 
 @given(n=st.integers(1, 6), height=st.integers(1, 6), width=st.integers(1, 6), padding=st.integers(1, 3))
-def test_pad_crop_cuts_a_window_of_each_padded_picture(n, height, width, padding):
+def test_pad_crop_cuts_a_window_of_each_padded_image(n, height, width, padding):
     batch = np.random.default_rng(n).integers(0, 256, (n, 2, height, width), dtype=np.uint8)
     cropped = PadCrop(padding)(batch, np.random.default_rng(3))
     top, left = np.random.default_rng(3).integers(0, 2 * padding + 1, size=(2, n))
@@ -74,7 +74,7 @@ def test_pad_crop_cuts_a_window_of_each_padded_picture(n, height, width, padding
     np.testing.assert_array_equal(cropped, expected)
 
 
-def test_pad_crop_moves_pictures_everywhere_it_may():
+def test_pad_crop_moves_images_everywhere_it_may():
     dot = np.zeros((400, 1, 3, 3), np.uint8)
     dot[:, :, 1, 1] = 1
     moved = PadCrop(1)(dot, np.random.default_rng(0))
@@ -88,7 +88,7 @@ def test_pad_crop_says_what_is_wrong(padding):
         PadCrop(padding)
 
 
-def test_flip_mirrors_about_half_of_the_pictures(rng):
+def test_flip_mirrors_about_half_of_the_images(rng):
     batch = rng.integers(0, 256, (200, 2, 3, 4), dtype=np.uint8)
     flipped = Flip()(batch, rng)
     mirrored = 0

@@ -139,9 +139,9 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
     page = show(step(cols.sum()).html)
     page.keyboard.press("ArrowRight")
     view = page.locator(".columns")
-    picture, matrix, words = view.locator(".picture").first, view.locator(".picture").last, view.locator(".words")
+    image, matrix, words = view.locator(".image").first, view.locator(".image").last, view.locator(".words")
     cell = matrix.evaluate("element => element.offsetWidth") / 6
-    pixel = (picture.evaluate("element => element.offsetWidth") - 4) / 18  # two channels side by side, and a gap
+    pixel = (image.evaluate("element => element.offsetWidth") - 4) / 18  # two channels side by side, and a gap
 
     def lit(where, kind, size):
         """The places of marks, as [row, column]."""
@@ -150,14 +150,14 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
         return (np.reshape(marks, (-1, 2)) / size).round().tolist()
 
     def drawn(number):
-        """Where a pixel is in the picture: the second channel is right of the first."""
+        """Where a pixel is in the image: the second channel is right of the first."""
         ((c, row, column),) = np.argwhere(x.numpy()[0] == number)
         return [row, column + c * (9 + 4 / pixel)]
 
     for k, p in [(0, 0), (3, 1), (7, 2), (10, 5), (11, 3)]:
         matrix.hover(position={"x": (p + 0.5) * cell, "y": (k + 0.5) * cell})
         pixels, exact = columns[:, p][columns[:, p] > 0], columns[k, p]
-        marks = lit(picture, "exact", pixel) + lit(picture, "lit", pixel)
+        marks = lit(image, "exact", pixel) + lit(image, "lit", pixel)
         assert sorted(marks) == sorted(np.round(drawn(number)).tolist() for number in pixels)
         said = words.inner_text()
         assert f"Column {p} is the window of output pixel ({p // 2}, {p % 2}): {len(pixels)} pixels" in said
@@ -167,7 +167,7 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
 
     for number in (1, 31, 50, 130):
         row, column = drawn(number)
-        picture.hover(position={"x": (column + 0.5) * pixel, "y": (row + 0.5) * pixel})
+        image.hover(position={"x": (column + 0.5) * pixel, "y": (row + 0.5) * pixel})
         copies = np.argwhere(columns == number).tolist()
         assert sorted(lit(matrix, "exact", cell)) == copies
         assert f"is copied {'once' if len(copies) == 1 else f'{len(copies)} times'}" in words.inner_text()
@@ -182,12 +182,12 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
 def test_a_heat_map_says_what_is_under_the_pointer(show):
     x = mr.tensor([[1.5, -2.25], [float("nan"), 0.0]], requires_grad=True)
     page = show(step((x * 2).sum()).html)
-    picture = page.locator("#detail .picture").first
+    image = page.locator("#detail .image").first
     said = []
     for row in range(2):
         for column in range(2):
-            width = picture.evaluate("element => element.offsetWidth")
-            picture.hover(position={"x": (column + 0.5) * width / 2, "y": (row + 0.5) * width / 2})
+            width = image.evaluate("element => element.offsetWidth")
+            image.hover(position={"x": (column + 0.5) * width / 2, "y": (row + 0.5) * width / 2})
             said.append(page.locator(".readout").first.inner_text())
     assert [" ".join(words.split()) for words in said] == [
         "[0, 0] 1.5",

@@ -59,7 +59,7 @@ def test_the_page_of_a_block_is_small(example):
     assert len(example.html.encode()) < 300_000
 
 
-def test_so_is_that_of_a_block_on_a_colour_picture_of_32x32(rng):
+def test_so_is_that_of_a_block_on_a_colour_image_of_32x32(rng):
     block = mr.models.resnet20().layer1[0]
     x = mr.tensor(rng.normal(size=(1, 16, 32, 32)).astype("f"), requires_grad=True)
     stepper = step(block(x).mean(), block)

@@ -81,8 +81,8 @@ def test_values_that_are_gone_are_none_unless_a_variable_holds_them(rng):
 
 def test_nothing_of_the_users_changes(rng):
     model, called = mr.models.resnet8(in_channels=1), []
-    pictures = mr.tensor(rng.normal(size=(2, 1, 8, 8)).astype("f"))
-    hidden = model.conv1(pictures)
+    images = mr.tensor(rng.normal(size=(2, 1, 8, 8)).astype("f"))
+    hidden = model.conv1(images)
     hidden.retain_grad()
     hidden.register_hook(lambda gradient: called.append(gradient) or gradient * 0)
     loss = (model.layer1(hidden) ** 2).mean()
@@ -196,14 +196,14 @@ def test_a_projection_lies_on_the_shortcut(rng, preactivation):
 
 def test_names_are_those_of_variables_parameters_and_layers():
     model = mr.nn.Sequential(mr.nn.Conv2d(1, 2, 3), mr.nn.ReLU(), mr.nn.Conv2d(2, 2, 3))
-    picture = mr.tensor(np.ones((1, 1, 6, 6), "f"))
-    _hidden = model(picture)
+    image = mr.tensor(np.ones((1, 1, 6, 6), "f"))
+    _hidden = model(image)
     result = _hidden + _hidden
     nodes = nodes_of(step(mr.ops.relu(result).sum(), model=model))
     assert list(nodes) == [
         *("0.weight", "0.bias", "0", "relu_1", "2.weight", "2.bias", "2", "result", "relu_2", "sum_1"),
     ]
-    assert nodes["0"].inputs[0].label == "picture" and nodes["0"].inputs[0].node is None
+    assert nodes["0"].inputs[0].label == "image" and nodes["0"].inputs[0].node is None
 
 
 def test_names_are_never_alike(rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.backend import generator
+from minires.core.backend import generator
 from minires.errors import ArgumentError, DTypeError, LabelError
 
 
@@ -18,7 +18,7 @@ def mean_of_outputs(y, labels):
     return y.mean()
 
 
-PICTURES = np.array([[1, 0], [0, 1]], np.float32)
+IMAGES = np.array([[1, 0], [0, 1]], np.float32)
 
 
 def column(result, name):
@@ -26,19 +26,19 @@ def column(result, name):
 
 
 def test_norms_worked_out_by_hand(device):
-    """The second layer reads (1, 3) and (2, 4). A picture's own loss is its output, whose gradient is (5, 6) there."""
-    result = mr.explain.flow(two_layers().to(device), PICTURES, None, mean_of_outputs)
+    """The second layer reads (1, 3) and (2, 4). An image's own loss is its output, whose gradient is (5, 6) there."""
+    result = mr.explain.flow(two_layers().to(device), IMAGES, None, mean_of_outputs)
     assert column(result, "layer") == ["0", "1"]
     assert column(result, "activation_norm") == pytest.approx([1, np.sqrt((1 + 9 + 4 + 16) / 2)])
     assert column(result, "gradient_norm") == pytest.approx([np.hypot(5 + 18, 10 + 24), np.hypot(5, 6)])
     assert column(result, "weight_norm") == pytest.approx([np.sqrt(1 + 4 + 9 + 16), np.hypot(5, 6)])
-    # (5, 6) times the mean picture (1/2, 1/2); and the mean of what the second layer reads
+    # (5, 6) times the mean image (1/2, 1/2); and the mean of what the second layer reads
     assert column(result, "weight_gradient_norm") == pytest.approx([np.sqrt(2 * (2.5**2 + 3**2)), np.hypot(1.5, 3.5)])
 
 
 def test_the_size_of_the_batch_does_not_matter():
-    once = mr.explain.flow(two_layers(), PICTURES, None, mean_of_outputs)
-    often = mr.explain.flow(two_layers(), np.concatenate([PICTURES] * 5), None, mean_of_outputs)
+    once = mr.explain.flow(two_layers(), IMAGES, None, mean_of_outputs)
+    often = mr.explain.flow(two_layers(), np.concatenate([IMAGES] * 5), None, mean_of_outputs)
     for name in once.columns[1:]:
         assert column(once, name) == pytest.approx(column(often, name))
 
@@ -51,8 +51,8 @@ def batch(n=6, size=8):
 def test_of_a_network_the_gradients_are_those_of_a_training_step():
     model = mr.models.resnet8(in_channels=1, shortcut="B")
     result = mr.explain.flow(model, *batch())
-    pictures, labels = batch()
-    mr.ops.cross_entropy(model.train()(mr.tensor(pictures)), labels).backward()
+    images, labels = batch()
+    mr.ops.cross_entropy(model.train()(mr.tensor(images)), labels).backward()
     expected = {name: np.linalg.norm(p.grad.numpy()) for name, p in model.named_parameters() if p.ndim > 1}
     assert dict(zip((f"{name}.weight" for name in column(result, "layer")), column(result, "weight_gradient_norm"),
                     strict=True)) == pytest.approx(expected, rel=1e-4)  # fmt: skip
@@ -63,21 +63,21 @@ def test_of_a_network_the_gradients_are_those_of_a_training_step():
 
 
 def test_the_engine_and_the_textbook_measure_the_same():
-    model, (pictures, labels) = mr.models.resnet8(in_channels=1), batch(24)
-    fast = mr.explain.flow(model, pictures, labels)
+    model, (images, labels) = mr.models.resnet8(in_channels=1), batch(24)
+    fast = mr.explain.flow(model, images, labels)
     with mr.engine("textbook"):
-        textbook = mr.explain.flow(model, pictures, labels)
+        textbook = mr.explain.flow(model, images, labels)
     for name in fast.columns[1:]:
         assert column(fast, name) == pytest.approx(column(textbook, name), rel=1e-3)
 
 
 def test_the_gradient_to_what_a_block_reads_has_come_by_both_paths():
     """Nudged along its gradient, it changes the loss as the norm says: shortcut and branch together."""
-    model, (pictures, labels) = mr.models.resnet8(in_channels=1).to("float64"), batch()
-    pictures = pictures.astype(np.float64)
-    rows = {row["layer"]: row for row in mr.explain.flow(model, pictures, labels).rows}
+    model, (images, labels) = mr.models.resnet8(in_channels=1).to("float64"), batch()
+    images = images.astype(np.float64)
+    rows = {row["layer"]: row for row in mr.explain.flow(model, images, labels).rows}
     model.train()
-    inner = model.bn1(model.conv1(mr.tensor(pictures)), activation="relu").detach()
+    inner = model.bn1(model.conv1(mr.tensor(images)), activation="relu").detach()
 
     def loss(x):
         logits = model.fc(mr.ops.global_avg_pool2d(model.layer3(model.layer2(model.layer1(x)))))
@@ -88,7 +88,7 @@ def test_the_gradient_to_what_a_block_reads_has_come_by_both_paths():
     direction = gradient.numpy() / np.linalg.norm(gradient.numpy())
     ahead, behind = (loss(mr.tensor(inner.numpy() + step * direction)).item() for step in (1e-5, -1e-5))
     slope = (ahead - behind) / 2e-5  # the norm of the gradient, by finite differences
-    assert rows["layer1.0.conv1"]["gradient_norm"] == pytest.approx(slope * np.sqrt(len(pictures)), rel=1e-4)
+    assert rows["layer1.0.conv1"]["gradient_norm"] == pytest.approx(slope * np.sqrt(len(images)), rel=1e-4)
 
 
 class Twice(mr.nn.Module):
@@ -115,7 +115,7 @@ def test_a_layer_that_is_called_twice_and_one_that_takes_no_part():
 def test_frozen_weights_have_no_gradient_but_what_they_read_has():
     model = two_layers()
     model[0].requires_grad_(False)
-    result = mr.explain.flow(model, PICTURES, None, mean_of_outputs)
+    result = mr.explain.flow(model, IMAGES, None, mean_of_outputs)
     assert column(result, "weight_gradient_norm") == [None, pytest.approx(np.hypot(1.5, 3.5))]
     assert column(result, "gradient_norm") == pytest.approx([np.hypot(23, 34), np.hypot(5, 6)])
     result.figure()
@@ -163,31 +163,31 @@ def test_the_model_is_afterwards_as_it_was():
 def test_also_after_an_error():
     model = disturbed_model()
     before = everything(model)
-    pictures, labels = batch()
+    images, labels = batch()
     with pytest.raises(LabelError):
-        mr.explain.flow(model, pictures, labels + 7)
+        mr.explain.flow(model, images, labels + 7)
     with pytest.raises(mr.errors.ShapeError):
-        mr.explain.flow(model, pictures[:, :, 0], labels)
+        mr.explain.flow(model, images[:, :, 0], labels)
     assert same(before, everything(model))
 
 
 def test_x_is_left_alone():
-    pictures, labels = batch()
-    x = mr.tensor(pictures, requires_grad=True)
+    images, labels = batch()
+    x = mr.tensor(images, requires_grad=True)
     mr.explain.flow(mr.models.resnet8(in_channels=1), x, labels)
-    assert x.grad is None and np.array_equal(x.numpy(), pictures)
+    assert x.grad is None and np.array_equal(x.numpy(), images)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        (("resnet8", PICTURES, None), ArgumentError, "flow: model is str; it must be a Module"),
+        (("resnet8", IMAGES, None), ArgumentError, "flow: model is str; it must be a Module"),
         ((two_layers(), np.zeros((0, 2), np.float32), None), ArgumentError, "flow: x is 0x2; it must be a batch"),
         ((two_layers(), 1.0, None), ArgumentError, "flow: x is scalar; it must be a batch"),
-        ((two_layers(), PICTURES.astype(np.uint8), None), DTypeError, "only floats can require a gradient"),
-        ((mr.nn.ReLU(), PICTURES, None, mean_of_outputs), ArgumentError, "ReLU called no layer that has weights"),
-        ((two_layers(), PICTURES, None, lambda y, labels: y), ArgumentError, "loss_fn must return one number"),
-        ((two_layers(), PICTURES, None, lambda y, labels: 1.0), ArgumentError, "loss_fn must return one number"),
+        ((two_layers(), IMAGES.astype(np.uint8), None), DTypeError, "only floats can require a gradient"),
+        ((mr.nn.ReLU(), IMAGES, None, mean_of_outputs), ArgumentError, "ReLU called no layer that has weights"),
+        ((two_layers(), IMAGES, None, lambda y, labels: y), ArgumentError, "loss_fn must return one number"),
+        ((two_layers(), IMAGES, None, lambda y, labels: 1.0), ArgumentError, "loss_fn must return one number"),
         ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "no gradient comes back to x; of a"),
     ],
 )
@@ -197,5 +197,5 @@ def test_what_is_wrong_is_a_sentence(arguments, error, sentence):
 
 
 def test_a_single_layer_is_called_itself():
-    (row,) = mr.explain.flow(mr.nn.Linear(2, 1), PICTURES, None, mean_of_outputs).rows
+    (row,) = mr.explain.flow(mr.nn.Linear(2, 1), IMAGES, None, mean_of_outputs).rows
     assert row["layer"] == "(itself)"

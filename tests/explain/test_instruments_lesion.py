@@ -25,8 +25,8 @@ NOTHING, EXCHANGE = [[0, 0], [0, 0]], [[-1, 1], [1, -1]]  # x + W x is x, and x 
 BLOCKS = ["1", "2"]
 
 
-def floats(pictures, rng=None):
-    return pictures.astype(np.float32)
+def floats(images, rng=None):
+    return images.astype(np.float32)
 
 
 def network(*blocks):
@@ -35,9 +35,9 @@ def network(*blocks):
 
 @pytest.fixture
 def split():
-    """Of four pictures of two pixels, the second pixel is the brighter one in three, and the label says so in all."""
-    pictures = np.array([[10, 200], [0, 7], [30, 31], [90, 20]], np.uint8).reshape(4, 1, 1, 2)
-    return Split(pictures, np.array([1, 1, 1, 1]))
+    """Of four images of two pixels, the second pixel is the brighter one in three, and the label says so in all."""
+    images = np.array([[10, 200], [0, 7], [30, 31], [90, 20]], np.uint8).reshape(4, 1, 1, 2)
+    return Split(images, np.array([1, 1, 1, 1]))
 
 
 def test_errors_worked_out_by_hand(split, device):
@@ -49,18 +49,18 @@ def test_errors_worked_out_by_hand(split, device):
     ]  # fmt: skip
     assert result.rows[1]["loss"] == result.rows[0]["loss"], "a block that adds nothing is not missed"
     assert result.guessing_percent == 0 and result.rows[1]["reads"] == result.rows[1]["gives"] == "2"
-    logits = split.pictures.reshape(4, 2).astype(float)  # without the exchange
+    logits = split.images.reshape(4, 2).astype(float)  # without the exchange
     loss = np.mean(np.logaddexp(logits[:, 0], logits[:, 1]) - logits[:, 1])
     assert result.rows[2]["loss"] == pytest.approx(loss, rel=1e-5)
 
 
 def digits(n=40):
     test = mr.data.digits().test
-    return Split(test.pictures[:n], test.labels[:n])
+    return Split(test.images[:n], test.labels[:n])
 
 
-def scaled(pictures, rng=None):
-    return pictures.astype(np.float32) / 255
+def scaled(images, rng=None):
+    return images.astype(np.float32) / 255
 
 
 def randomised(model):
@@ -129,7 +129,7 @@ def test_a_plain_block_is_replaced_by_the_shortcut_of_its_twin(block, channels, 
             return mr.ops.global_avg_pool2d(self.block(self.conv1(x)))
 
     net = Net()
-    study = Study("lesion", net, Split(digits().pictures, np.zeros(40, np.int64)), scaled, None, 256)
+    study = Study("lesion", net, Split(digits().images, np.zeros(40, np.int64)), scaled, None, 256)
     x = np.random.default_rng(0).standard_normal((2, channels, 5, 7)).astype(np.float32)
     with study.without(study.places):
         found = block(mr.tensor(x)).numpy()
@@ -167,7 +167,7 @@ def test_orders_worked_out_by_hand(split):
     model = network(Adding([[0, 0], [1, 0]]), Adding([[0, 1], [0, 0]]))
     result = mr.explain.swap(model, split, floats, BLOCKS)
     assert [(row["count"], row["kendall_tau"], row["order"]) for row in result.rows] == [(0, 1, "1 2"), (1, -1, "2 1")]
-    a, b = split.pictures.reshape(4, 2).astype(float).T
+    a, b = split.images.reshape(4, 2).astype(float).T
     for row, (first, second) in zip(result.rows, ((2 * a + b, a + b), (a + b, a + 2 * b)), strict=True):
         assert row["error_percent"] == 100 * np.mean(first >= second)  # of equals, the first is taken
         assert row["loss"] == pytest.approx(np.mean(np.logaddexp(first, second) - second), abs=1e-4)
@@ -208,7 +208,7 @@ def test_every_block_is_back_afterwards_and_after_an_interruption(instrument, mo
     instrument(model, digits(4), scaled)
     check()
     with pytest.raises(mr.errors.LabelError):
-        instrument(model, Split(digits(4).pictures, np.full(4, 10)), scaled)
+        instrument(model, Split(digits(4).images, np.full(4, 10)), scaled)
     check()
     calls = []
 

@@ -9,7 +9,7 @@ from minires.errors import ArgumentError
 from minires.explain.deviations import responses_figure
 
 RNG = np.random.default_rng(1)
-PICTURES = RNG.standard_normal((5, 1, 8, 8)).astype(np.float32)
+IMAGES = RNG.standard_normal((5, 1, 8, 8)).astype(np.float32)
 
 
 def names(result):
@@ -41,17 +41,17 @@ def settled(model):
             module.weight.data = RNG.uniform(0.5, 2, module.num_features).astype(np.float32)
             module.bias.data = RNG.standard_normal(module.num_features).astype(np.float32)
     for _ in range(3):
-        model.train()(mr.tensor(PICTURES * 2))
+        model.train()(mr.tensor(IMAGES * 2))
     return model.eval()
 
 
 def test_a_block_that_adds_and_rectifies_in_one_op():
     """F and the shortcut are taken apart, and neither has passed the ReLU after the addition."""
     model = settled(mr.models.resnet8(in_channels=1))
-    rows = {row["layer"]: row for row in mr.explain.responses(model, PICTURES).rows}
+    rows = {row["layer"]: row for row in mr.explain.responses(model, IMAGES).rows}
     block = model.layer1[0]
     with mr.no_grad():
-        x = model.bn1(model.conv1(mr.tensor(PICTURES)), activation="relu")
+        x = model.bn1(model.conv1(mr.tensor(IMAGES)), activation="relu")
         inner = normalised(block.bn1, block.conv1(x).numpy())
         outer = normalised(block.bn2, block.conv2(mr.tensor(np.maximum(inner, 0))).numpy())
     assert rows["layer1.0.conv1"]["std"] == pytest.approx(inner.std(), rel=1e-4)
@@ -61,11 +61,11 @@ def test_a_block_that_adds_and_rectifies_in_one_op():
 
 
 def test_which_layers_respond_and_after_what():
-    plain = mr.explain.responses(mr.models.plain8(in_channels=1), PICTURES)
+    plain = mr.explain.responses(mr.models.plain8(in_channels=1), IMAGES)
     assert len(plain.rows) == 7 and all(row["shortcut_std"] is None for row in plain.rows)
-    projected = names(mr.explain.responses(mr.models.resnet8(in_channels=1, shortcut="B"), PICTURES))
+    projected = names(mr.explain.responses(mr.models.resnet8(in_channels=1, shortcut="B"), IMAGES))
     assert ("layer2.0.downsample.0", "layer2.0.downsample.1") in projected and len(projected) == 9
-    preactivated = names(mr.explain.responses(mr.models.resnet8(in_channels=1, preactivation=True), PICTURES))
+    preactivated = names(mr.explain.responses(mr.models.resnet8(in_channels=1, preactivation=True), IMAGES))
     assert preactivated[:3] == [("conv1", "layer1.0.bn1"), ("layer1.0.conv1", "layer1.0.bn2"), ("layer1.0.conv2", None)]
 
 
@@ -88,15 +88,15 @@ def test_a_layer_belongs_to_the_batch_norm_that_reads_its_output():
 @pytest.mark.parametrize("model", [mr.nn.Linear(64, 2), mr.nn.Sequential(mr.nn.Flatten(), mr.nn.Linear(64, 2))])
 def test_without_responses_there_is_an_error(model):
     with pytest.raises(ArgumentError, match=r"^responses: \w+ called no layer that has weights"):
-        mr.explain.responses(model, PICTURES if len(list(model.children())) else PICTURES.reshape(5, 64))
+        mr.explain.responses(model, IMAGES if len(list(model.children())) else IMAGES.reshape(5, 64))
     with pytest.raises(ArgumentError, match=r"nn\.fold made, take the one before"):
-        mr.explain.responses(mr.nn.fold(mr.models.resnet8(in_channels=1)), PICTURES)
+        mr.explain.responses(mr.nn.fold(mr.models.resnet8(in_channels=1)), IMAGES)
 
 
 def test_the_figure_of_several_networks():
     """Two panels: in order, and ranked; twins share a colour, and the plain one is dashed."""
     networks = {
-        name: mr.explain.responses(mr.models.build(name, in_channels=1), PICTURES) for name in ("plain8", "resnet8")
+        name: mr.explain.responses(mr.models.build(name, in_channels=1), IMAGES) for name in ("plain8", "resnet8")
     }
     by_depth, ranked = responses_figure(networks, "a title").axes
     plain, residual = by_depth.lines
@@ -105,10 +105,10 @@ def test_the_figure_of_several_networks():
     assert ranked.lines[1].get_ydata().tolist() == sorted(residual.get_ydata(), reverse=True)
 
 
-def test_the_result_is_a_picture_and_a_table(tmp_path):
-    result = mr.explain.responses(mr.models.resnet8(in_channels=1), PICTURES)
-    with Image.open(result.save(tmp_path / "responses.png")) as picture:
-        assert picture.format == "PNG" and len(set(picture.convert("L").tobytes())) > 50
+def test_the_result_is_a_image_and_a_table(tmp_path):
+    result = mr.explain.responses(mr.models.resnet8(in_channels=1), IMAGES)
+    with Image.open(result.save(tmp_path / "responses.png")) as image:
+        assert image.format == "PNG" and len(set(image.convert("L").tobytes())) > 50
     assert result._repr_png_().startswith(b"\x89PNG") and "7 rows" in repr(result)
     lines = result.save_csv(tmp_path / "responses.csv").read_text().splitlines()
     assert lines[0] == "layer,norm,std,shortcut_std" and lines[1].startswith("conv1,bn1,") and lines[1].endswith(",")

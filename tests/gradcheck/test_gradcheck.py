@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import dispatch, nn
+from minires import nn
+from minires.core import dispatch
+from minires.core.tensor import Tensor
 from minires.errors import ArgumentError, DTypeError, GradcheckError, ShapeError
 from minires.gradcheck.check import largest_error
 from minires.gradcheck.diagnosis import common_places
-from minires.tensor import Tensor
 
 
 def leaf(data, **options):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import minires as mr
+from minires.core.tensor import Tensor
 from minires.gradcheck.cases import Draw, distinct, nonzero, normal, positive
 from minires.ops.activation import ReLU, ResidualAdd, Tanh
 from minires.ops.arithmetic import Add, Div, Exp, Log, Mul, Pow, Sub
@@ -23,7 +24,6 @@ from minires.ops.norm import BatchNorm
 from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from minires.ops.reduce import BroadcastTo, Max, Sum
 from minires.ops.shape import Concatenate, GetItem, Pad, Transpose
-from minires.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -422,7 +422,7 @@ class ConvDropsTheBorder(_Conv):
 
 
 @wrong(X, W, B, says="too small by the factor 30, the size of axes 2, 3 of the output", options=CONV)
-class ConvBiasIsAveragedOverThePicture(_Conv):
+class ConvBiasIsAveragedOverTheImage(_Conv):
     def dbias(self, upstream):
         return upstream.mean(axis=(2, 3)).sum(axis=0)
 

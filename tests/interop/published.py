@@ -1,11 +1,11 @@
-"""What the tests of published weights need: the files, and the pictures that the publishers tested them on."""
+"""What the tests of published weights need: the files, and the images that the publishers tested them on."""
 
 import numpy as np
 from reference import needed
 
 # Of the publisher: x / 255, less the mean, over the standard deviation of ImageNet.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ERRORS = {"resnet20": 827, "resnet56": 661}  # of the 10,000 test pictures, counted in PyTorch
+ERRORS = {"resnet20": 827, "resnet56": 661}  # of the 10,000 test images, counted in PyTorch
 
 
 def weights(name):
@@ -13,8 +13,8 @@ def weights(name):
 
 
 def cifar10_test():
-    """The pictures (10000, 3, 32, 32) as the networks know them, and their labels."""
+    """The images (10000, 3, 32, 32) as the networks know them, and their labels."""
     rows = np.fromfile(needed("cifar-10-batches-bin/test_batch.bin"), np.uint8).reshape(10_000, 1 + 3 * 32 * 32)
-    pictures = rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255
+    images = rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255
     mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (MEAN, STD))
-    return (pictures - mean) / std, rows[:, 0].astype(np.int64)
+    return (images - mean) / std, rows[:, 0].astype(np.int64)

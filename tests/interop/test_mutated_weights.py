@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import minires as mr
 from minires.errors import DataError, MiniresError, StateDictError
-from minires.nn.published import translate
+from minires.interop.published import translate
 
 FORMATS = {
     "safetensors": (as_safetensors, mutated_safetensors, load_file),

@@ -203,9 +203,9 @@ def test_convolutions_that_share_are_folded_right(tmp_path, rng):
 def test_normalize_makes_it_take_bytes(tmp_path, rng):
     model, normalize = mr.models.resnet8().eval(), Normalize([0.4, 0.5, 0.6], [0.2, 0.3, 0.1])
     mr.interop.export_onnx(model, tmp_path / "net.onnx", (3, 16, 16), normalize=normalize)
-    pictures = rng.integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
-    expected = model(mr.tensor(normalize(pictures))).numpy()
-    np.testing.assert_allclose(run(tmp_path / "net.onnx", pictures), expected, atol=1e-4)
+    images = rng.integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+    expected = model(mr.tensor(normalize(images))).numpy()
+    np.testing.assert_allclose(run(tmp_path / "net.onnx", images), expected, atol=1e-4)
 
 
 WRONG = {

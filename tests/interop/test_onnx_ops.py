@@ -38,7 +38,7 @@ def run(path, x):
     return session.run(None, {"input": x})
 
 
-PICTURES = (3, 6, 7)
+IMAGES = (3, 6, 7)
 KEPT = ops.batch_norm, (mr.tensor(POSITIVE), mr.tensor(POSITIVE - 1), mr.tensor(POSITIVE - 2), mr.tensor(POSITIVE))
 EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "abs": [lambda x: ops.abs(x)],
@@ -155,9 +155,9 @@ REFUSED = {
 @pytest.mark.parametrize(("name", "function"), CASES, ids=[name for name, _ in CASES])
 def test_onnxruntime_computes_what_the_op_does(name, function, tmp_path, rng):
     model, path = Net(function), tmp_path / "op.onnx"
-    mr.interop.export_onnx(model, path, PICTURES)
+    mr.interop.export_onnx(model, path, IMAGES)
     for batch in (1, 4):
-        x = rng.standard_normal((batch, *PICTURES)).astype("f")
+        x = rng.standard_normal((batch, *IMAGES)).astype("f")
         expected = model(mr.tensor(x)).numpy()
         (got,) = run(path, x)
         assert got.dtype == expected.dtype and got.shape == expected.shape
@@ -168,7 +168,7 @@ def test_onnxruntime_computes_what_the_op_does(name, function, tmp_path, rng):
 def test_what_has_no_counterpart_is_refused(name, tmp_path):
     function, sentence = REFUSED[name]
     with pytest.raises(ArgumentError, match=sentence) as error:
-        mr.interop.export_onnx(Net(function), tmp_path / "op.onnx", PICTURES)
+        mr.interop.export_onnx(Net(function), tmp_path / "op.onnx", IMAGES)
     assert str(error.value).startswith("export_onnx: ") and str(error.value).endswith(".")
     assert not list(tmp_path.iterdir())
 
@@ -196,7 +196,7 @@ BAKED = {
 @pytest.mark.parametrize("what", BAKED)
 def test_what_would_freeze_the_numbers_or_the_batch_of_the_trace_is_refused(what, tmp_path):
     with pytest.raises(ArgumentError, match=r"export_onnx: .*(depends on the input|same for every batch|by a mask)"):
-        mr.interop.export_onnx(Net(BAKED[what]), tmp_path / "op.onnx", PICTURES)
+        mr.interop.export_onnx(Net(BAKED[what]), tmp_path / "op.onnx", IMAGES)
 
 
 def test_ops_in_place_are_traced_or_refused(tmp_path, rng):
@@ -211,12 +211,12 @@ def test_ops_in_place_are_traced_or_refused(tmp_path, rng):
         y += x
         return y
 
-    x = rng.standard_normal((2, *PICTURES)).astype("f")
+    x = rng.standard_normal((2, *IMAGES)).astype("f")
     for function, expected in ((to_the_input, x + np.maximum(x, 0)), (to_a_result, 3 * x)):
-        mr.interop.export_onnx(Net(function), tmp_path / "add.onnx", PICTURES)
+        mr.interop.export_onnx(Net(function), tmp_path / "add.onnx", IMAGES)
         np.testing.assert_allclose(run(tmp_path / "add.onnx", x)[0], expected, rtol=1e-6)
         with pytest.raises(ArgumentError, match=r"the (input|result of mul) \(2x3x6x7\) is changed in place"):
-            mr.interop.export_onnx(Net(mr.no_grad()(function)), tmp_path / "refused.onnx", PICTURES)
+            mr.interop.export_onnx(Net(mr.no_grad()(function)), tmp_path / "refused.onnx", IMAGES)
     assert not (tmp_path / "refused.onnx").exists()
 
 
@@ -225,8 +225,8 @@ def test_only_what_leads_to_the_output_is_written(tmp_path, rng):
         ops.im2col(x, 2)  # cannot be exported, and need not be
         return x.relu(), [x.exp()][0], x
 
-    mr.interop.export_onnx(Net(forward), tmp_path / "three.onnx", PICTURES)
-    x = rng.standard_normal((2, *PICTURES)).astype("f")
+    mr.interop.export_onnx(Net(forward), tmp_path / "three.onnx", IMAGES)
+    x = rng.standard_normal((2, *IMAGES)).astype("f")
     relu, exp, same = run(tmp_path / "three.onnx", x)
     np.testing.assert_array_equal(relu, np.maximum(x, 0))
     np.testing.assert_allclose(exp, np.exp(x), rtol=1e-6)

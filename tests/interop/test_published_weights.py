@@ -1,4 +1,4 @@
-"""Published networks make the mistakes that they make in PyTorch, picture by picture of CIFAR-10's test batch."""
+"""Published networks make the mistakes that they make in PyTorch, image by image of CIFAR-10's test batch."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,12 @@ from published import ERRORS, cifar10_test, weights
 
 import minires as mr
 
-FIRST_300 = {"resnet20": 26, "resnet56": 18}  # errors among the first 300 pictures, counted in PyTorch
+FIRST_300 = {"resnet20": 26, "resnet56": 18}  # errors among the first 300 images, counted in PyTorch
 
 
-def count_errors(model, pictures, labels):
+def count_errors(model, images, labels):
     with mr.no_grad():
-        predictions = [
-            model(mr.tensor(pictures[i : i + 250])).numpy().argmax(axis=1) for i in range(0, len(labels), 250)
-        ]
+        predictions = [model(mr.tensor(images[i : i + 250])).numpy().argmax(axis=1) for i in range(0, len(labels), 250)]
     return int((np.concatenate(predictions) != labels).sum())
 
 
@@ -25,16 +23,16 @@ def published(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_on_all_pictures(name):
+def test_errors_on_all_images(name):
     assert abs(count_errors(published(name), *cifar10_test()) - ERRORS[name]) <= 3  # rounding may decide a tie
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST_300)
 def test_errors_of_the_textbook(name):
-    pictures, labels = cifar10_test()
+    images, labels = cifar10_test()
     with mr.engine("textbook"):
-        assert abs(count_errors(published(name), pictures[:300], labels[:300]) - FIRST_300[name]) <= 1
+        assert abs(count_errors(published(name), images[:300], labels[:300]) - FIRST_300[name]) <= 1
 
 
 def test_another_number_of_classes_is_named():

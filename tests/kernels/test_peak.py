@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from minires import profiling
-from minires.dispatch import load_kernels
+from minires.core import profiling
+from minires.core.dispatch import load_kernels
 
 if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
 from minires.kernels.cpu import peak
 from minires.kernels.cpu.simd import BLOCK, PIXELS
-from minires.threads import aligned
+from minires.kernels.threads import aligned
 
 
 def test_every_multiply_add_is_done(rng):
@@ -33,7 +33,7 @@ def test_every_number_is_scaled_once():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_measurement(threads, monkeypatch):
     """Each thread does its part of both loops, and the rates are what was done by the time it took."""
-    monkeypatch.setattr("minires.threads._setting", 2)
+    monkeypatch.setattr("minires.kernels.threads._setting", 2)
     monkeypatch.setattr(peak, "_best_time", lambda run: run() or 0.5)
     monkeypatch.setattr(peak, "REPEATS", 2)
     monkeypatch.setattr(peak, "large_array", lambda: array)

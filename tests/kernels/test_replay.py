@@ -9,8 +9,10 @@ import pytest
 from twins import with_statistics
 
 import minires as mr
-from minires import dispatch, nn, ops, threads
-from minires.dispatch import load_kernels
+from minires import nn, ops
+from minires.core import dispatch
+from minires.core.dispatch import load_kernels
+from minires.kernels import threads
 
 if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
@@ -31,7 +33,7 @@ def set_threads(monkeypatch, number):
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 0)
 
 
-def pictures(rng, n, side=16, channels=3):
+def images(rng, n, side=16, channels=3):
     return rng.standard_normal((n, channels, side, side)).astype("f")
 
 
@@ -70,16 +72,16 @@ def test_the_outputs_are_the_folded_models(name, shortcut, number, rng, monkeypa
     set_threads(monkeypatch, number)
     folded, replayed = both(with_statistics(mr.models.build(name, shortcut=shortcut), rng))
     for n in BATCHES:
-        x = mr.tensor(pictures(rng, n))
+        x = mr.tensor(images(rng, n))
         assert_close(replayed(x).data, folded(x).data)
-    assert was_replayed(replayed) and len(replayed._programs) == min(number, 2)  # each alone; or all at each picture
+    assert was_replayed(replayed) and len(replayed._programs) == min(number, 2)  # each alone; or all at each image
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("n", [1, 5])
 def test_every_layout_gives_the_same_and_is_left_as_it_was(n, number, small, rng, monkeypatch):
     set_threads(monkeypatch, number)
-    x = pictures(rng, n)
+    x = images(rng, n)
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     frozen, frozen_last = x.copy(), last.copy(order="K")
     frozen.flags.writeable = frozen_last.flags.writeable = False
@@ -99,11 +101,11 @@ def test_every_layout_gives_the_same_and_is_left_as_it_was(n, number, small, rng
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_shortcut_of_the_pictures_themselves(number, rng, monkeypatch):
-    """The first op walks through the pictures in steps, however these lie in memory when it is watched."""
+def test_a_shortcut_of_the_images_themselves(number, rng, monkeypatch):
+    """The first op walks through the images in steps, however these lie in memory when it is watched."""
     set_threads(monkeypatch, number)
     layers = mr.models.shortcuts.SubsampleAndPad(3, 7, 2), nn.GlobalAvgPool2d(), nn.Linear(7, 4)
-    x = pictures(rng, 2, side=17)
+    x = images(rng, 2, side=17)
     around = np.zeros((2, 30, 40, 3), "f")
     around[:, :17, :17] = x.transpose(0, 2, 3, 1)
     cut = around[:, :17, :17].transpose(0, 3, 1, 2)
@@ -119,15 +121,15 @@ def test_two_calls_are_bit_identical(number, small, rng, monkeypatch):
     set_threads(monkeypatch, number)
     replayed = nn.fold(small, replay=True)
     for n in BATCHES:
-        x = mr.tensor(pictures(rng, n))
+        x = mr.tensor(images(rng, n))
         first = replayed(x).data.copy()
         assert all(np.array_equal(replayed(x).data, first) for _ in range(3))
 
 
-def test_picture_sizes_take_turns(small, rng, monkeypatch):
+def test_image_sizes_take_turns(small, rng, monkeypatch):
     set_threads(monkeypatch, 2)
     folded, replayed = both(small)
-    xs = [mr.tensor(pictures(rng, n, side)) for side in (8, 20, 15) for n in (1, 4)]
+    xs = [mr.tensor(images(rng, n, side)) for side in (8, 20, 15) for n in (1, 4)]
     expected = [folded(x).data for x in xs]
     for _ in range(2):
         for x, right in zip(xs, expected, strict=True):
@@ -139,24 +141,24 @@ def test_not_all_sizes_that_ever_were_are_kept(small, rng, monkeypatch):
     monkeypatch.setattr(program, "MOST_PROGRAMS", 2)
     folded, replayed = both(small)
     for side in (8, 9, 10, 8):
-        x = mr.tensor(pictures(rng, 6, side))
+        x = mr.tensor(images(rng, 6, side))
         assert_close(replayed(x).data, folded(x).data)
         assert len(replayed._programs) <= 2
 
 
 def test_the_textbook_engine_and_float64_run_the_model(small, rng):
-    replayed, x = nn.fold(small, replay=True), mr.tensor(pictures(rng, 2))
+    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 2))
     with mr.engine("textbook"):
         expected, got = nn.fold(small)(x).data, replayed(x).data
     assert np.array_equal(got, expected) and not replayed._programs
-    x = mr.tensor(pictures(rng, 2).astype("float64"))
+    x = mr.tensor(images(rng, 2).astype("float64"))
     linear = nn.Sequential(nn.GlobalAvgPool2d(), nn.Flatten())
     assert np.array_equal(nn.fold(linear, replay=True)(x).data, linear(x).data)
 
 
 def test_later_changes_are_not_seen_by_the_copy(small, rng):
     """As fold says: neither those of the model, nor those of the copy's own parameters."""
-    replayed, x = nn.fold(small, replay=True), mr.tensor(pictures(rng, 3))
+    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 3))
     before = replayed(x).data.copy()
     for parameter in (*small.parameters(), *replayed.parameters()):
         parameter.data[...] = 0
@@ -165,7 +167,7 @@ def test_later_changes_are_not_seen_by_the_copy(small, rng):
 
 def test_it_can_be_printed_and_saved_after_it_ran(small, rng):
     for folded in both(small):
-        folded(mr.tensor(pictures(rng, 2)))
+        folded(mr.tensor(images(rng, 2)))
         assert "FoldedConv2d" in repr(folded) and folded.state_dict()
 
 
@@ -210,7 +212,7 @@ def test_what_steps_cannot_do_is_left_to_the_model(odd, number, rng, monkeypatch
     set_threads(monkeypatch, number)
     folded, replayed = both(with_statistics(Model(odd), rng))
     for n in (1, 2, 4, 1):
-        x = mr.tensor(pictures(rng, n))
+        x = mr.tensor(images(rng, n))
         assert np.array_equal(replayed(x).data, folded(x).data)
     assert set(replayed._programs.values()) == {None}
 
@@ -223,7 +225,7 @@ def test_what_steps_cannot_do_is_left_to_the_model(odd, number, rng, monkeypatch
 def test_models_that_are_left_as_they_are(options, rng, monkeypatch):
     set_threads(monkeypatch, 2)
     folded, replayed = both(with_statistics(mr.models.build(**options), rng))
-    x = mr.tensor(pictures(rng, 2, side=32))
+    x = mr.tensor(images(rng, 2, side=32))
     assert np.array_equal(replayed(x).data, folded(x).data)
 
 
@@ -241,7 +243,7 @@ class TwoHeads(nn.Module):
 
 
 class FirstHalf(nn.Module):
-    """It depends on how many pictures there are."""
+    """It depends on how many images there are."""
 
     def __init__(self):
         self.first, self.fc = conv_norm(), nn.Linear(16, 5)
@@ -256,14 +258,14 @@ def test_models_whose_steps_would_be_others(model, rng, monkeypatch):
     set_threads(monkeypatch, 1)
     folded, replayed = both(with_statistics(model(), rng))
     for n in (1, 4):
-        x = mr.tensor(pictures(rng, n))
+        x = mr.tensor(images(rng, n))
         assert np.array_equal(replayed(x).data, folded(x).data)
 
 
 def test_too_many_weights_are_left_to_the_layers(small, rng, monkeypatch):
     monkeypatch.setattr(program, "MOST_WEIGHTS", 1000)
     folded, replayed = both(small)
-    x = mr.tensor(pictures(rng, 2))
+    x = mr.tensor(images(rng, 2))
     assert np.array_equal(replayed(x).data, folded(x).data) and set(replayed._programs.values()) == {None}
 
 
@@ -276,7 +278,7 @@ def test_python_threads_call_at_once(models, number, small, rng, monkeypatch):
     """Teams of several callers must not wait for each other; see the start of threads.py."""
     set_threads(monkeypatch, 2 if number == "changing" else number)
     replayed = [nn.fold(small, replay=True) for _ in range(models)]
-    xs = [mr.tensor(pictures(rng, n)) for n in (1, 2, 1, 4)]
+    xs = [mr.tensor(images(rng, n)) for n in (1, 2, 1, 4)]
     expected = [nn.fold(small)(x).data for x in xs]
     wrong = []
 
@@ -297,7 +299,7 @@ def test_python_threads_call_at_once(models, number, small, rng, monkeypatch):
 @pytest.mark.parametrize("broken", [0, 1, 2])
 def test_an_error_of_one_member_ends_the_call_of_all(broken, small, rng, monkeypatch):
     set_threads(monkeypatch, 3)
-    replayed, x = nn.fold(small, replay=True), mr.tensor(pictures(rng, 1))
+    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
     expected = replayed(x).data.copy()
     run, errors = program.run, []
 
@@ -322,7 +324,7 @@ def test_an_error_of_one_member_ends_the_call_of_all(broken, small, rng, monkeyp
 def test_an_error_while_pieces_are_handed_out_sends_the_members_home(small, rng, monkeypatch):
     """As of a user who interrupts: the calling thread never takes part, and the others must not wait for it."""
     set_threads(monkeypatch, 2)
-    replayed, x = nn.fold(small, replay=True), mr.tensor(pictures(rng, 1))
+    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
     expected = replayed(x).data.copy()
     hand_out = threads.hand_out
 
@@ -348,7 +350,7 @@ def test_an_error_while_pieces_are_handed_out_sends_the_members_home(small, rng,
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of every fork with threads
 def test_a_forked_child_replays(small, rng, monkeypatch):
     set_threads(monkeypatch, 2)
-    replayed, x = nn.fold(small, replay=True), mr.tensor(pictures(rng, 1))
+    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
     expected = replayed(x).data.copy()
     child = os.fork()
     if child == 0:

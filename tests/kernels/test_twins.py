@@ -7,9 +7,9 @@ import pytest
 from twins import OPS, OPTIMIZERS, TRANSFORMS
 
 import minires as mr
-from minires import dispatch
-from minires.backend import to_device
-from minires.dispatch import load_kernels
+from minires.core import dispatch
+from minires.core.backend import to_device
+from minires.core.dispatch import load_kernels
 from minires.kernels.cpu import layout
 from minires.nn.folding import Replay
 
@@ -37,7 +37,7 @@ def to_host(array):
 
 
 def moved(array, device):
-    """On the device, and lying in memory in the same order, as far as pictures are concerned."""
+    """On the device, and lying in memory in the same order, as far as images are concerned."""
     if array.ndim < 3 or array.flags.c_contiguous:
         return to_device(np.array(array, order="C"), device)
     block = np.ascontiguousarray(array.transpose(0, *range(2, array.ndim), 1))
@@ -64,8 +64,8 @@ def ids(keys):
 @pytest.mark.parametrize(("op", "phase"), op_kernels("cpu"), ids=ids(op_kernels("cpu")))
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_kernel_computes_what_the_textbook_computes(op, phase, threads, rng, monkeypatch):
-    monkeypatch.setattr("minires.threads._setting", threads)
-    monkeypatch.setattr("minires.threads.WORTH_A_THREAD", 0)
+    monkeypatch.setattr("minires.kernels.threads._setting", threads)
+    monkeypatch.setattr("minires.kernels.threads.WORTH_A_THREAD", 0)
     monkeypatch.setattr("minires.kernels.cpu.correlate.WORTH_A_THREAD", 0)
     compare_with_the_textbook(op, phase, "cpu", rng)
 
@@ -141,7 +141,7 @@ def test_an_optimizers_kernel_takes_the_same_steps(op, device, rng):
 
 
 @pytest.mark.parametrize("op", TRANSFORMS, ids=lambda op: op.__name__)
-def test_a_transforms_kernel_gives_the_same_pictures(op, device, rng):
+def test_a_transforms_kernel_gives_the_same_images(op, device, rng):
     assert (op, "forward", device) in KERNELS
     for trial in range(TRIALS):
         batch = rng.integers(0, 256, (int(rng.integers(1, 7)), 3, *rng.integers(1, 12, 2)), dtype=np.uint8)
@@ -220,12 +220,12 @@ def test_where_the_largest_of_a_window_is_nan_or_one_of_several_both_engines_cho
 
 
 def test_a_training_step_copies_no_layout(rng):
-    """After the first convolution has brought the pictures into order, all ops keep to it."""
+    """After the first convolution has brought the images into order, all ops keep to it."""
     model = mr.models.resnet20()
     x = mr.tensor(rng.standard_normal((4, 3, 32, 32)).astype("f"))
     copies = layout.copies
     mr.ops.cross_entropy(model(x), np.arange(4)).backward()
-    assert layout.copies - copies <= 2  # the pictures, in forward and for the first weight's gradient
+    assert layout.copies - copies <= 2  # the images, in forward and for the first weight's gradient
 
 
 def block_with_a_shortcut(x, weight, stride=1, padding=1):

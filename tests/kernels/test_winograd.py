@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from minires import threads
-from minires.dispatch import load_kernels
+from minires.core.dispatch import load_kernels
+from minires.kernels import threads
 from minires.ops.conv import Window
 
 if not load_kernels("cpu"):
@@ -168,7 +168,7 @@ def test_what_is_left_at_the_borders(number, padding, rng, monkeypatch):
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_large_weights_are_shared_by_output_channels(number, rng, monkeypatch):
-    """Each thread computes some channels of all pictures: the same numbers as when it computes some pictures."""
+    """Each thread computes some channels of all images: the same numbers as when it computes some images."""
     monkeypatch.setattr(threads, "_setting", number)
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 0)
     for n, h, w, c, o in ((1, 9, 10, 32, 128), (5, 6, 7, 16, 96), (2, 30, 20, 48, 64)):
@@ -183,6 +183,6 @@ def test_large_weights_are_shared_by_output_channels(number, rng, monkeypatch):
                 y = winograd.convolve(x, transformed, o, bias, (1, 1), shortcut, relu=True)
                 found.append((y, winograd_weight.correlate(x, dy, (1, 1))))
         assert found[0][0].min() == 0
-        for by_outputs, by_pictures in zip(*found, strict=True):
-            assert error(by_outputs, by_pictures) < 1e-6
+        for by_outputs, by_images in zip(*found, strict=True):
+            assert error(by_outputs, by_images) < 1e-6
         assert error(found[0][0], np.maximum(direct(x, weight, (1, 1)) + bias + shortcut, 0)) < 1e-5

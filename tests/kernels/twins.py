@@ -22,8 +22,8 @@ from minires.ops.shape import Pad, PutItem
 from minires.optim import SGD, Adam, AdamW
 
 
-def pictures(rng, n, c, h, w, last):
-    """Float64 pictures, (N, C, H, W), in memory with the channels last or not."""
+def images(rng, n, c, h, w, last):
+    """Float64 images, (N, C, H, W), in memory with the channels last or not."""
     block = rng.standard_normal((n, h, w, c)) + 0.5
     return block.transpose(0, 3, 1, 2) if last else np.ascontiguousarray(block.transpose(0, 3, 1, 2))
 
@@ -36,7 +36,7 @@ def window(rng, three):
     return Window(kernel, tuple(map(int, rng.integers(1, 4, 2))), padding, tuple(map(int, rng.integers(1, 3, 2))))
 
 
-def picture_size(rng, w):
+def image_size(rng, w):
     return tuple(d * (k - 1) + 1 + int(rng.integers(0, 9)) for k, d in zip(w.kernel, w.dilation, strict=True))
 
 
@@ -48,7 +48,7 @@ def conv_sizes(rng):
         size = tuple(s + int(rng.integers(8, 14)) for s in (3, 3))
         return n, 16 * int(rng.integers(1, 4)), 16 * int(rng.integers(1, 5)), size, w
     w = window(rng, three=False)
-    return n, int(rng.integers(1, 40)), int(rng.integers(1, 40)), picture_size(rng, w), w
+    return n, int(rng.integers(1, 40)), int(rng.integers(1, 40)), image_size(rng, w), w
 
 
 def bias_of(rng, channels):
@@ -57,14 +57,14 @@ def bias_of(rng, channels):
 
 def conv2d(rng):
     n, c, o, size, w = conv_sizes(rng)
-    x = pictures(rng, n, c, *size, last=rng.random() < 0.7)
+    x = images(rng, n, c, *size, last=rng.random() < 0.7)
     return lambda: Conv2d(w, 1), [x, rng.standard_normal((o, c, *w.kernel)), *bias_of(rng, o)]
 
 
 def conv2d_act(rng):
     n, c, o, size, w = conv_sizes(rng)
     activation = "relu" if rng.random() < 0.7 else None
-    arrays = [pictures(rng, n, c, *size, last=rng.random() < 0.7), rng.standard_normal((o, c, *w.kernel))]
+    arrays = [images(rng, n, c, *size, last=rng.random() < 0.7), rng.standard_normal((o, c, *w.kernel))]
     shortcut = [rng.standard_normal((n, o, *w.output_size("conv2d", *size)))] if rng.random() < 0.6 else []
     return lambda: Conv2dAct(w, 1, activation, {}), [*arrays, rng.standard_normal(o), *shortcut]
 
@@ -72,14 +72,14 @@ def conv2d_act(rng):
 def conv_transpose2d(rng):
     n, c, o, size, w = conv_sizes(rng)
     out = w.output_size("conv2d", *size)
-    x = pictures(rng, n, o, *out, last=rng.random() < 0.7)
+    x = images(rng, n, o, *out, last=rng.random() < 0.7)
     return lambda: ConvTranspose2d(w, 1, size), [x, rng.standard_normal((o, c, *w.kernel)), *bias_of(rng, c)]
 
 
 def conv2d_grad_weight(rng):
     n, c, o, size, w = conv_sizes(rng)
     out = w.output_size("conv2d", *size)
-    return lambda: Conv2dGradWeight(w, 1), [pictures(rng, n, c, *size, True), pictures(rng, n, o, *out, True)]
+    return lambda: Conv2dGradWeight(w, 1), [images(rng, n, c, *size, True), images(rng, n, o, *out, True)]
 
 
 def linear(rng):
@@ -92,7 +92,7 @@ def batch_norm(rng):
     c = int(rng.integers(1, 40))
     x = rng.standard_normal((int(rng.integers(2, 50)), c))
     if rng.random() < 0.7:
-        x = pictures(rng, int(rng.integers(2, 6)), c, *map(int, rng.integers(2, 20, 2)), last=rng.random() < 0.7)
+        x = images(rng, int(rng.integers(2, 6)), c, *map(int, rng.integers(2, 20, 2)), last=rng.random() < 0.7)
     x = x * rng.uniform(0.5, 3) + rng.uniform(-9, 9)
     return lambda: BatchNorm(1e-5), [x, rng.standard_normal(c), rng.standard_normal(c)]
 
@@ -105,14 +105,14 @@ def batch_norm_act(rng):
 
 
 def relu(rng):
-    return lambda: ReLU(), [pictures(rng, *map(int, rng.integers(1, 9, 4)), last=rng.random() < 0.5)]
+    return lambda: ReLU(), [images(rng, *map(int, rng.integers(1, 9, 4)), last=rng.random() < 0.5)]
 
 
 def residual_add(rng):
     sizes, last = map(int, rng.integers(1, 9, 4)), rng.random() < 0.5
     n, c, h, w = sizes
     activation = "relu" if rng.random() < 0.5 else None
-    return lambda: ResidualAdd(activation), [pictures(rng, n, c, h, w, last), pictures(rng, n, c, h, w, last)]
+    return lambda: ResidualAdd(activation), [images(rng, n, c, h, w, last), images(rng, n, c, h, w, last)]
 
 
 def add(rng):
@@ -130,24 +130,24 @@ def pool_window(rng):
 
 def max_pool2d(rng):
     w = pool_window(rng)
-    x = pictures(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *picture_size(rng, w), last=rng.random() < 0.7)
+    x = images(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *image_size(rng, w), last=rng.random() < 0.7)
     return lambda: MaxPool2d(w), [np.round(2 * x) / 2 if rng.random() < 0.5 else x]  # with ties
 
 
 def avg_pool2d(rng):
     w = pool_window(rng)
-    x = pictures(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *picture_size(rng, w), last=rng.random() < 0.7)
+    x = images(rng, int(rng.integers(1, 5)), int(rng.integers(1, 20)), *image_size(rng, w), last=rng.random() < 0.7)
     return lambda: AvgPool2d(w), [x]
 
 
 def global_avg_pool2d(rng):
-    return lambda: GlobalAvgPool2d(), [pictures(rng, *map(int, rng.integers(1, 20, 4)), last=rng.random() < 0.7)]
+    return lambda: GlobalAvgPool2d(), [images(rng, *map(int, rng.integers(1, 20, 4)), last=rng.random() < 0.7)]
 
 
 def pad(rng):
-    """New channels, of whole pictures and of every second or third pixel."""
+    """New channels, of whole images and of every second or third pixel."""
     sizes = map(int, rng.integers(1, 12, 4))
-    x = pictures(rng, *sizes, last=rng.random() < 0.7)
+    x = images(rng, *sizes, last=rng.random() < 0.7)
     channels = tuple(map(int, rng.integers(0, 5, 2)))
     if rng.random() < 0.5:
         x = x[:, :, :: int(rng.integers(1, 4)), :: int(rng.integers(1, 4))]
@@ -157,7 +157,7 @@ def pad(rng):
 def put_item(rng):
     n, c, h, w = map(int, rng.integers(1, 12, 4))
     sh, sw = map(int, rng.integers(1, 4, 2))
-    values = pictures(rng, n, c, -(-h // sh), -(-w // sw), last=rng.random() < 0.7)
+    values = images(rng, n, c, -(-h // sh), -(-w // sw), last=rng.random() < 0.7)
     index = (slice(None), slice(None), slice(None, None, sh), slice(None, None, sw))
     return lambda: PutItem(index, (n, c, h, w)), [values]
 
@@ -230,7 +230,7 @@ def replay(rng):
         width = wider
     layers += [nn.GlobalAvgPool2d(), nn.Linear(width, int(rng.integers(1, 40)), bias=rng.random() < 0.8)]
     model, programs = EitherPrecision(with_statistics(nn.Sequential(*layers), rng).eval()), {}
-    return lambda: Replay(model, programs), [pictures(rng, n, c, *size, last=rng.random() < 0.5)]
+    return lambda: Replay(model, programs), [images(rng, n, c, *size, last=rng.random() < 0.5)]
 
 
 OPS = {

@@ -42,7 +42,7 @@ def test_parameter_names_are_torchvisions():
     assert not any("downsample" in name for name in mr.models.resnet20().state_dict())
 
 
-def test_every_stage_halves_the_picture_and_doubles_the_channels(rng):
+def test_every_stage_halves_the_image_and_doubles_the_channels(rng):
     model = mr.models.resnet14(num_classes=7, in_channels=2)
     shapes = []
     for stage in (model.layer1, model.layer2, model.layer3):

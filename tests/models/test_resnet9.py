@@ -13,7 +13,7 @@ def test_parameters_of_pages_width_are_pages():
     assert sum(parameter.size for parameter in mr.models.resnet9(width=64).parameters()) == 6_573_130
 
 
-def test_every_stage_halves_the_picture_and_doubles_the_channels(rng):
+def test_every_stage_halves_the_image_and_doubles_the_channels(rng):
     model = mr.models.resnet9(num_classes=7, in_channels=2, width=4)
     shapes = []
     for stage in (model.layer1, model.layer2, model.layer3):
@@ -49,7 +49,7 @@ def test_sizes_that_are_no_whole_numbers_are_refused(name, value):
         mr.models.ResNet9(**{name: value})
 
 
-def test_a_picture_that_pooling_would_use_up_is_refused():
+def test_a_image_that_pooling_would_use_up_is_refused():
     with pytest.raises(ShapeError, match="max_pool2d"):
         mr.models.resnet9(width=4)(mr.tensor(np.zeros((2, 3, 7, 7), "f")))
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: which pictures lose a branch, how often, and what evaluation does."""
+"""Stochastic depth: which images lose a branch, how often, and what evaluation does."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_the_probability_grows_linearly_to_the_last_block():
     assert not any(isinstance(module, StochasticDepth) for module in mr.models.resnet20().modules())
 
 
-def test_it_zeroes_whole_pictures_as_often_as_asked_and_keeps_the_mean():
+def test_it_zeroes_whole_images_as_often_as_asked_and_keeps_the_mean():
     n, p = 20_000, 0.3
     y = StochasticDepth(p)(mr.tensor(np.ones((n, 2, 2, 1), "f"))).numpy()
     kept = y[:, 0, 0, 0] > 0
@@ -28,7 +28,7 @@ def test_it_zeroes_whole_pictures_as_often_as_asked_and_keeps_the_mean():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_dropped_picture_takes_the_shortcut_and_a_kept_one_a_scaled_branch(block, rng):
+def test_a_dropped_image_takes_the_shortcut_and_a_kept_one_a_scaled_branch(block, rng):
     module = block(8, 8, 1, "A", drop_probability=0.4)
     twin = block(8, 8, 1, "A")
     twin.load_state_dict(module.state_dict())
@@ -60,7 +60,7 @@ def test_evaluation_uses_every_branch_as_it_is(options, rng):
     np.testing.assert_array_equal(model(x).numpy(), twin(x).numpy())
 
 
-def test_a_dropped_picture_sends_no_gradient_into_the_branch(rng):
+def test_a_dropped_image_sends_no_gradient_into_the_branch(rng):
     block = BasicBlock(4, 4, 1, "A", drop_probability=0.5)
     x = mr.tensor(np.abs(rng.standard_normal((1, 4, 5, 3))).astype("f"), requires_grad=True)
     for seed in range(20):

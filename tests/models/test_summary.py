@@ -5,7 +5,7 @@ import pytest
 
 import minires as mr
 from minires import nn
-from minires.backend import generator
+from minires.core.backend import generator
 from minires.errors import ArgumentError, ShapeError
 
 

@@ -8,8 +8,8 @@ from safetensors.numpy import load, save
 
 import minires as mr
 from minires.errors import DataError
-from minires.nn.safetensors_reader import LARGEST_HEADER
-from minires.nn.serialization import load_metadata
+from minires.interop.safetensors_reader import LARGEST_HEADER
+from minires.interop.serialization import load_metadata
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 TWO = np.arange(2, dtype="f").tobytes()

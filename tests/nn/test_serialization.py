@@ -10,7 +10,7 @@ import pytest
 
 import minires as mr
 from minires.errors import DataError, DTypeError
-from minires.nn.serialization import load_metadata, remove_temporary_files, write_atomically
+from minires.interop.serialization import load_metadata, remove_temporary_files, write_atomically
 
 
 def test_round_trip_keeps_names_dtypes_shapes_and_layout(tmp_path, rng):

@@ -182,7 +182,7 @@ def pairs(low, high):
 
 @st.composite
 def windows(draw, pool=False):
-    """Kernel, stride, padding and dilation, one for height and one for width, and a picture that they fit in."""
+    """Kernel, stride, padding and dilation, one for height and one for width, and an image that they fit in."""
     kernel, stride, spare = draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(0, 6))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel) if pool else draw(pairs(0, 2))
     dilation = (1, 1) if pool else draw(pairs(1, 2))
@@ -232,16 +232,16 @@ def test_conv_transpose2d_scatters_what_conv2d_gathers(window, sizes, data):
         rng.standard_normal((groups * per_group, filters, *kernel)),
     )
     bias = rng.standard_normal(groups * filters)
-    picture = tuple(
+    image = tuple(
         (size - 1) * s - 2 * p + d * (k - 1) + e + 1
         for size, k, s, p, d, e in zip(size, kernel, stride, padding, dilation, extra, strict=True)
     )
-    assume(min(picture) > 0)
-    expected = np.zeros((n, groups * filters, *picture)) + bias[:, None, None]
+    assume(min(image) > 0)
+    expected = np.zeros((n, groups * filters, *image)) + bias[:, None, None]
     for i, c, p, q in np.ndindex(x.shape):
         for f, a, b in np.ndindex(filters, *kernel):
             row, column = p * stride[0] + a * dilation[0] - padding[0], q * stride[1] + b * dilation[1] - padding[1]
-            if 0 <= row < picture[0] and 0 <= column < picture[1]:
+            if 0 <= row < image[0] and 0 <= column < image[1]:
                 expected[i, c // per_group * filters + f, row, column] += x[i, c, p, q] * weight[c, f, a, b]
     found = ops.conv_transpose2d(x, weight, bias, stride, padding, extra, dilation, groups)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
@@ -313,7 +313,7 @@ def test_pooling_against_loops(window, ties):
         np.testing.assert_allclose(leaf.grad.numpy(), dx, rtol=1e-12, atol=1e-12)
 
 
-def test_max_pooling_a_constant_picture_sends_each_gradient_to_the_first_pixel():
+def test_max_pooling_a_constant_image_sends_each_gradient_to_the_first_pixel():
     x = mr.tensor(np.full((1, 2, 4, 6), 7.0), requires_grad=True)
     ops.max_pool2d(x, 2, 2).sum().backward()
     expected = np.zeros((4, 6))
@@ -329,7 +329,7 @@ def test_the_padding_of_max_pooling_never_wins():
     assert x.grad.numpy().sum() == y.size  # no gradient is lost in the padding
 
 
-def test_global_average_pooling_is_the_mean_of_each_picture(rng):
+def test_global_average_pooling_is_the_mean_of_each_image(rng):
     x = mr.tensor(rng.standard_normal(IMAGES), requires_grad=True)
     y = ops.global_avg_pool2d(x)
     for n, c in np.ndindex(2, 3):

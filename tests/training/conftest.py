@@ -9,8 +9,8 @@ from minires.training import Config
 
 def part_of_the_digits():
     digits = mr.data.digits()
-    train = Split(digits.train.pictures[:240], digits.train.labels[:240])
-    test = Split(digits.test.pictures[::6], digits.test.labels[::6])
+    train = Split(digits.train.images[:240], digits.train.labels[:240])
+    test = Split(digits.test.images[::6], digits.test.labels[::6])
     return Dataset("few", digits.classes, train, test, digits.augmentation)
 
 

@@ -1,4 +1,4 @@
-"""What happens to pictures on their way into the network: to those that train, and never to those that test."""
+"""What happens to images on their way into the network: to those that train, and never to those that test."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.backend import generator
+from minires.core.backend import generator
 from minires.data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from minires.training import Config, Progress, evaluate, load_run, train
 from minires.training.recipe import forward, make_transform
@@ -20,12 +20,12 @@ def weights_of(folder):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_test_pictures_are_never_changed(config, few, monkeypatch, workers):
-    """Augmentation sees training pictures only; in evaluation the model sees the test split, normalised and whole."""
+def test_test_images_are_never_changed(config, few, monkeypatch, workers):
+    """Augmentation sees training images only; in evaluation the model sees the test split, normalised and whole."""
     augmented, tested, build = [], [], mr.models.build
 
     def augmentation(batch, rng):
-        augmented.extend(picture.tobytes() for picture in batch)
+        augmented.extend(image.tobytes() for image in batch)
         return few.augmentation(batch, rng)
 
     def note(model, inputs, output):
@@ -43,13 +43,13 @@ def test_test_pictures_are_never_changed(config, few, monkeypatch, workers):
     run = load_run("run")
     evaluate(run.model, few.test, run.normalize)
 
-    train_pictures = {picture.tobytes() for picture in few.train.pictures}
-    assert train_pictures.isdisjoint({picture.tobytes() for picture in few.test.pictures})
+    train_images = {image.tobytes() for image in few.train.images}
+    assert train_images.isdisjoint({image.tobytes() for image in few.test.images})
     assert len(augmented) == 2 * len(few.train)
-    assert set(augmented) == train_pictures
+    assert set(augmented) == train_images
     assert len(tested) == 3, "after each of the two epochs, and once more here"
-    for pictures in tested:
-        np.testing.assert_array_equal(pictures, Normalize.of(few.train)(few.test.pictures))
+    for images in tested:
+        np.testing.assert_array_equal(images, Normalize.of(few.train)(few.test.images))
 
 
 def test_cutout_comes_after_normalisation(few, config):
@@ -72,29 +72,29 @@ def test_colours_are_changed_before_normalisation(few, config):
 
 
 def test_a_run_with_flip_test_is_tested_on_mirror_images_too(config, few):
-    """And trained on the same pictures as without."""
+    """And trained on the same images as without."""
     with_flip, without = train(replace(config, flip_test=True)), train(replace(config, out="without"))
     assert weights_of("run") == weights_of("without")
     run = load_run("run")
     accuracies = [evaluate(run.model, few.test, run.normalize, flip=flip).accuracy for flip in (True, False)]
     assert [with_flip["test_accuracy"], without["test_accuracy"]] == accuracies
-    assert accuracies[0] != accuracies[1], "else these pictures could not tell"
+    assert accuracies[0] != accuracies[1], "else these images could not tell"
 
 
 class Table(mr.nn.Module):
-    """Its logits are the pictures, (B, K, 1, 1)."""
+    """Its logits are the images, (B, K, 1, 1)."""
 
     def forward(self, x):
         return x.reshape(x.shape[0], x.shape[1])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_of_mixed_pictures_is_that_of_soft_labels(rng, smoothing):
-    pictures, labels = rng.standard_normal((6, 4, 1, 1)), rng.integers(0, 4, 6)
+def test_the_loss_of_mixed_images_is_that_of_soft_labels(rng, smoothing):
+    images, labels = rng.standard_normal((6, 4, 1, 1)), rng.integers(0, 4, 6)
     mr.manual_seed(3)
-    logits, loss = forward(Config(mixup=1.0, label_smoothing=smoothing), Table(), pictures, labels)
+    logits, loss = forward(Config(mixup=1.0, label_smoothing=smoothing), Table(), images, labels)
     mr.manual_seed(3)
-    mixed, partners, lam = MixUp(1.0)(pictures, generator())
+    mixed, partners, lam = MixUp(1.0)(images, generator())
     np.testing.assert_array_equal(logits.numpy(), mixed[:, :, 0, 0])
     one_hot = (1 - smoothing) * np.eye(4) + smoothing / 4
     soft = lam * one_hot[labels] + (1 - lam) * one_hot[labels[partners]]

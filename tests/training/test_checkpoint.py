@@ -14,24 +14,24 @@ import pytest
 
 import minires as mr
 from experiments.kill_and_resume import outcome
-from minires.backend import generator
+from minires.core.backend import generator
 from minires.data import Dataset, Split
 from minires.errors import RunError, StoppedError
-from minires.nn import serialization
-from minires.nn.serialization import load_metadata
+from minires.interop import serialization
+from minires.interop.serialization import load_metadata
 from minires.training import Progress, loop, train
 from minires.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from minires.training.folder import CHECKPOINT, HISTORY, MODEL
 from minires.training.recipe import make_model, make_optimizer, make_schedule
 
-BATCHES, EPOCHS = 3, 2  # 70 pictures in batches of 32, the last of them smaller
+BATCHES, EPOCHS = 3, 2  # 70 images in batches of 32, the last of them smaller
 
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
-    """Fewer pictures yet, and no report, which is not what is tested here."""
+    """Fewer images yet, and no report, which is not what is tested here."""
     digits = mr.data.digits()
-    train, test = (Split(split.pictures[:70], split.labels[:70]) for split in (digits.train, digits.test))
+    train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
     monkeypatch.setitem(mr.data._DATASETS, "few", lambda: dataset)
     monkeypatch.setattr(loop, "write_report", lambda *arguments: None)
@@ -109,7 +109,7 @@ def test_a_stop_within_an_epoch_keeps_the_weights_of_the_last_one(config):
     stop_after(config, 1, resume=True)
     assert Path("run", MODEL).read_bytes() == after_epoch_1
     tally = json.loads(load_metadata(Path("run", CHECKPOINT))["tally"])
-    assert (tally["batches"], tally["pictures"]) == (1, 32) and tally["seconds"] > 0
+    assert (tally["batches"], tally["images"]) == (1, 32) and tally["seconds"] > 0
     stop_after(replace(config, out="early"), 1)
     assert not Path("early", MODEL).exists()
 

@@ -9,7 +9,7 @@ import pytest
 from minires.errors import DataError
 from minires.training.classes import ClassRow, class_table, write_classes
 
-# The third class has no pictures, and nothing is taken for the fourth; the fifth has neither.
+# The third class has no images, and nothing is taken for the fourth; the fifth has neither.
 CONFUSION = np.array([[8, 1, 1, 0, 0], [3, 7, 0, 0, 0], [0, 0, 0, 0, 0], [2, 2, 0, 0, 0], [0, 0, 0, 0, 0]])
 NAMES = ("cat", "dog, large", "bird", "fish", "ant")
 
@@ -29,9 +29,7 @@ def test_as_scikit_learn_counts(rng):
     labels, predictions = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
     rows = class_table(confusion_matrix(labels, predictions), "abcd")
     columns = precision_recall_fscore_support(labels, predictions)
-    np.testing.assert_allclose(
-        [(row.precision, row.recall, row.f1, row.pictures) for row in rows], np.transpose(columns)
-    )
+    np.testing.assert_allclose([(row.precision, row.recall, row.f1, row.images) for row in rows], np.transpose(columns))
 
 
 def test_written_and_read():
@@ -39,7 +37,7 @@ def test_written_and_read():
     with open("classes.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["class", "pictures", "right", "recall", "precision", "f1", "taken_for", "times"],
+        ["class", "images", "right", "recall", "precision", "f1", "taken_for", "times"],
         ["cat", "10", "8", "0.8", "0.615385", "0.695652", "dog, large", "1"],
         ["dog, large", "10", "7", "0.7", "0.7", "0.7", "cat", "3"],
         ["bird", "0", "0", "", "0", "0", "", "0"],

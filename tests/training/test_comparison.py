@@ -63,9 +63,9 @@ def test_a_comparison_stopped_and_continued(settings, few):
         assert row["test_error_percent"] == pytest.approx(metrics["test_error_percent"], rel=1e-5)
         assert row["parameters"] == 75002
 
-        run = load_run(folder)  # its error on training pictures, counted by hand
+        run = load_run(folder)  # its error on training images, counted by hand
         with mr.no_grad():
-            logits = run.model(mr.tensor(run.normalize(few.train.pictures, np.random.default_rng(0)))).numpy()
+            logits = run.model(mr.tensor(run.normalize(few.train.images, np.random.default_rng(0)))).numpy()
         wrong = int((logits.argmax(axis=1) != few.train.labels).sum())
         assert row["train_error_percent"] == pytest.approx(100 * wrong / 240, rel=1e-5)
 
@@ -87,8 +87,8 @@ def test_a_comparison_stopped_and_continued(settings, few):
     compare([8], settings, nothing)
     assert nothing.models == [] and table() == before, "found again from the runs"
     for name in ("compare.png", "gradients.png"):
-        with Image.open(Path("both", name)) as picture:
-            assert picture.size == (1500, 780)
+        with Image.open(Path("both", name)) as image:
+            assert image.size == (1500, 780)
     with pytest.raises(RunError, match=r"the run in both.plain8 was started with lr 0.1, not 0.2"):
         compare([14, 8], replace(settings, lr=0.2))
     assert not Path("both/plain14").exists(), "said before anything is trained"
@@ -176,5 +176,5 @@ def test_figures_of_any_comparison(depths, epochs, accuracy):
     names = [f"{kind}{depth}" for depth in depths for kind in ("plain", "resnet")]
     comparison_figures.write_errors(Path("errors.png"), dict.fromkeys(names, history), "few")
     comparison_figures.write_gradients(Path("gradients.png"), dict.fromkeys(names[:1], layers), "few")
-    with Image.open("errors.png") as picture:
-        assert len(set(picture.convert("L").tobytes())) > 50
+    with Image.open("errors.png") as image:
+        assert len(set(image.convert("L").tobytes())) > 50

@@ -89,7 +89,7 @@ def test_config_says_what_is_wrong(options, sentence):
         Config(**options)
 
 
-def test_only_training_pictures_are_augmented(few, config):
+def test_only_training_images_are_augmented(few, config):
     normalize = Normalize.of(few.train)
     transform = make_transform(config, few, normalize)
     assert isinstance(transform, Compose)

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.usefixtures("cuda")
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
-    """Fewer pictures yet: three batches, the last of them smaller."""
+    """Fewer images yet: three batches, the last of them smaller."""
     digits = mr.data.digits()
-    train, test = (Split(split.pictures[:70], split.labels[:70]) for split in (digits.train, digits.test))
+    train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
     monkeypatch.setitem(mr.data._DATASETS, "few", lambda: dataset)
     return dataset
@@ -58,7 +58,7 @@ def test_ten_steps_of_a_resnet20_agree_with_the_cpu():
 
 
 def test_a_training_step_copies_no_layout():
-    """After the first convolution has brought the pictures into order, all ops keep to it."""
+    """After the first convolution has brought the images into order, all ops keep to it."""
     from minires.kernels.cuda import layout
 
     net = mr.models.resnet8().to("cuda")
@@ -130,7 +130,7 @@ def test_workers_bring_the_same_batches(config):
         next(iter(mr.data.Loader(dataset.train, 32, True, 0, transform, num_workers=workers, device=device)))
         for workers, device in ((0, "cpu"), (0, "cuda"), (2, "cuda"))
     ]
-    pictures = [mr.tensor(pictures).numpy() for pictures, _ in batches]
+    images = [mr.tensor(images).numpy() for images, _ in batches]
     assert mr.tensor(batches[1][0]).device == "cuda"
-    for got in pictures[1:]:
-        np.testing.assert_allclose(got, pictures[0], rtol=1e-6, atol=1e-6)
+    for got in images[1:]:
+        np.testing.assert_allclose(got, images[0], rtol=1e-6, atol=1e-6)

@@ -43,7 +43,7 @@ def test_evaluation_counts(split):
 
 
 def test_the_worst_mistakes_are_the_most_confident_ones(split):
-    """Pictures 1 and 3 are taken for other classes, with probabilities of 0.6 and 0.5."""
+    """Images 1 and 3 are taken for other classes, with probabilities of 0.6 and 0.5."""
     assert evaluate(Table(SCORES), split).worst_mistakes(5).tolist() == [1, 3]
     assert evaluate(Table(SCORES), split).worst_mistakes(1).tolist() == [1]
     sure = SCORES.copy()
@@ -53,17 +53,17 @@ def test_the_worst_mistakes_are_the_most_confident_ones(split):
 
 
 def test_with_flip_the_mirror_image_has_half_of_the_say():
-    """Each picture names its row of the table in its first column, and another row in its last."""
-    pictures = np.zeros((5, 1, 1, 3), np.uint8)
-    pictures[:, 0, 0, 0], pictures[:, 0, 0, 2] = np.arange(5), [1, 0, 2, 2, 0]
-    before = pictures.copy()
-    result = evaluate(Table(SCORES), Split(pictures, LABELS), flip=True, batch_size=2)
+    """Each image names its row of the table in its first column, and another row in its last."""
+    images = np.zeros((5, 1, 1, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 2] = np.arange(5), [1, 0, 2, 2, 0]
+    before = images.copy()
+    result = evaluate(Table(SCORES), Split(images, LABELS), flip=True, batch_size=2)
     logits = (SCORES + SCORES[[1, 0, 2, 2, 0]]) / 2
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-6)
     assert result.predictions.tolist() == [0, 0, 2, 2, 0]
-    np.testing.assert_array_equal(pictures, before)
-    symmetric = Split(np.maximum(pictures, pictures[..., ::-1]), LABELS)
+    np.testing.assert_array_equal(images, before)
+    symmetric = Split(np.maximum(images, images[..., ::-1]), LABELS)
     assert evaluate(Table(SCORES), symmetric, flip=True).loss == evaluate(Table(SCORES), symmetric).loss
 
 

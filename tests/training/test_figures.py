@@ -29,9 +29,9 @@ def history(epochs, loss, accuracy):
 )
 def test_curves_of_any_run(epochs, loss, accuracy):
     write_curves(PATH, history(epochs, loss, accuracy), title="a run")
-    with Image.open(PATH) as picture:
-        assert picture.size == (1350, 570)
-        assert len(set(picture.convert("L").tobytes())) > 50, "something is drawn"
+    with Image.open(PATH) as image:
+        assert image.size == (1350, 570)
+        assert len(set(image.convert("L").tobytes())) > 50, "something is drawn"
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 31, 100])
@@ -39,8 +39,8 @@ def test_confusion_of_any_size(classes, rng):
     names = [f"class {number}" for number in range(classes)]
     write_confusion(PATH, rng.integers(0, 9, (classes, classes)), names)
     write_confusion(PATH, np.zeros((classes, classes), int), names)
-    with Image.open(PATH) as picture:
-        assert picture.width == picture.height
+    with Image.open(PATH) as image:
+        assert image.width == image.height
 
 
 def evaluation(labels, predictions, probabilities):
@@ -58,12 +58,12 @@ def colours_in(path):
 
 
 def test_mistakes_are_drawn_the_most_confident_first():
-    """Each picture has a colour of its own; numbers 1, 3, 4 and 6 are mistakes."""
+    """Each image has a colour of its own; numbers 1, 3, 4 and 6 are mistakes."""
     colours = [(200, 20 * number, 90) for number in range(8)]
-    pictures = np.array(colours, np.uint8).reshape(8, 3, 1, 1) * np.ones((1, 1, 5, 5), np.uint8)
+    images = np.array(colours, np.uint8).reshape(8, 3, 1, 1) * np.ones((1, 1, 5, 5), np.uint8)
     labels = np.arange(8)
     test = evaluation(labels, [0, 2, 2, 4, 5, 5, 7, 7], [0.99, 0.8, 0.9, 0.95, 0.5, 0.9, 0.85, 0.9])
-    write_mistakes(PATH, test, Split(pictures, labels), "abcdefgh")
+    write_mistakes(PATH, test, Split(images, labels), "abcdefgh")
     assert [colour for colour in colours_in(PATH) if colour in colours] == [colours[i] for i in (3, 6, 1, 4)]
 
 
@@ -75,12 +75,12 @@ def test_pixels_are_squares_with_sharp_edges(channels):
     write_mistakes(PATH, evaluation([1], [2], [0.9]), Split(board, np.array([1])), "0123456789")
     brightest = {1: (100, 100, 100), 2: (50, 50, 50), 3: (100, 0, 0)}[channels]
     with Image.open(PATH) as figure:
-        pixels = np.asarray(figure.convert("RGB"))[75:, 60:-60]  # what is below the title, and within the picture
+        pixels = np.asarray(figure.convert("RGB"))[75:, 60:-60]  # what is below the title, and within the image
     assert set(map(tuple, pixels.reshape(-1, 3).tolist())) - {(255, 255, 255)} == {(0, 0, 0), brightest}
 
 
 class Streamed:
-    """A source that has no pictures until it is asked for them, and writes down for which."""
+    """A source that has no images until it is asked for them, and writes down for which."""
 
     def __init__(self, n, shape=(3, 8, 8)):
         self.n, self.shape, self.asked = n, shape, []
@@ -99,7 +99,7 @@ def all_wrong(n):
 
 
 @pytest.mark.parametrize(("mistakes", "rows", "columns"), [(1, 1, 1), (3, 2, 2), (5, 2, 3), (25, 5, 5), (60, 5, 5)])
-def test_the_grid_is_as_large_as_needed_and_no_other_picture_is_read(mistakes, rows, columns):
+def test_the_grid_is_as_large_as_needed_and_no_other_image_is_read(mistakes, rows, columns):
     source = Streamed(mistakes)
     write_mistakes(PATH, all_wrong(mistakes), source, "0123456789")
     assert source.asked == [list(range(mistakes))[::-1][:25]]

@@ -79,8 +79,8 @@ def test_a_run_has_a_row_for_each_epoch_and_layer_in_order_of_depth(config):
     blocks = [f"layer{stage}.0.conv{number}.weight" for stage in (1, 2, 3) for number in (1, 2)]
     layers = ["conv1.weight", *blocks, "fc.weight"]
     assert [(row["epoch"], row["layer"]) for row in rows] == [(str(e), layer) for e in (1, 2) for layer in layers]
-    with Image.open("run/gradients.png") as picture:
-        assert picture.width == 1200
+    with Image.open("run/gradients.png") as image:
+        assert image.width == 1200
 
 
 def test_measuring_changes_nothing(config):

@@ -20,15 +20,15 @@ HEAD = ("fc.weight", "fc.bias")
 
 
 def even_and_odd():
-    """The pictures of "few", darker, in two classes."""
+    """The images of "few", darker, in two classes."""
     few = mr.data.load("few")
-    train, test = (Split(split.pictures // 2, split.labels % 2) for split in (few.train, few.test))
+    train, test = (Split(split.images // 2, split.labels % 2) for split in (few.train, few.test))
     return Dataset("even", ("even", "odd"), train, test)
 
 
 def some(dataset, classes):
     """The splits, with labels of so many classes."""
-    return (Split(split.pictures, split.labels % classes) for split in (dataset.train, dataset.test))
+    return (Split(split.images, split.labels % classes) for split in (dataset.train, dataset.test))
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_new_classes_get_a_new_head_and_the_rest_is_that_of_the_run(tuned, sourc
     for name, array in state.items():
         assert np.array_equal(array, first[name] if name in HEAD else theirs[name]), name
     assert state["fc.weight"].shape == (2, 64)
-    assert normalize.mean == load_run(source).normalize.mean, "not that of the darker pictures"
+    assert normalize.mean == load_run(source).normalize.mean, "not that of the darker images"
     assert origin == "weights and normalisation of source (few), with a new head for 2 classes"
 
 
@@ -88,14 +88,14 @@ def test_known_classes_keep_their_rows_of_the_head(tuned, source, monkeypatch):
     assert origin.endswith("with a new head for 3 classes, of which it knows 3, 0")
 
 
-def test_a_published_file_gets_a_new_head_and_the_normalisation_of_the_pictures(tuned, source):
+def test_a_published_file_gets_a_new_head_and_the_normalisation_of_the_images(tuned, source):
     theirs = weights_of(source)
     mr.save("published.safetensors", as_published(theirs))
     for data in ("even", "few"):  # ten classes, too, may be other ones
         first, state, normalize, origin = loaded(replace(tuned, data=data, weights="published.safetensors"))
         for name, array in state.items():
             assert np.array_equal(array, first[name] if name in HEAD else theirs[name]), name
-        assert normalize.mean == pytest.approx([(mr.data.load(data).train.pictures / 255).mean()])
+        assert normalize.mean == pytest.approx([(mr.data.load(data).train.images / 255).mean()])
         assert origin.startswith("weights of published.safetensors, with a new head for ")
 
 
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_said_before_there_is_a_folder(tuned, source, monke
         train(replace(tuned, weights="nowhere"))
     colour = Split(np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2)
     monkeypatch.setitem(mr.data._DATASETS, "colour", lambda: Dataset("colour", ("a", "b"), colour, colour))
-    with pytest.raises(RunError, match="takes pictures of 1x8x8, but those of colour are 3x8x8; the first, the number"):
+    with pytest.raises(RunError, match="takes images of 1x8x8, but those of colour are 3x8x8; the first, the number"):
         train(replace(tuned, data="colour"))
     with pytest.raises(
         ArgumentError, match="freeze is 'layer9'; it must be conv1, bn1, layer1, layer2, layer3, or back"

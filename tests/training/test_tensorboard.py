@@ -14,7 +14,7 @@ from minires.errors import RunError, StoppedError
 from minires.training import Progress, tensorboard, train
 
 SCALARS = ("lr", "train/loss", "train/accuracy", "test/loss", "test/accuracy")
-BATCHES = 8  # 240 pictures, 32 a batch
+BATCHES = 8  # 240 images, 32 a batch
 
 
 class StopAfter(Progress):

@@ -95,7 +95,7 @@ def test_run_folder(config, few):
 
     run = load_run("run")
     assert (run.path, run.config) == (Path("run"), config)
-    assert (run.classes, run.picture_shape) == (few.classes, (1, 8, 8))
+    assert (run.classes, run.image_shape) == (few.classes, (1, 8, 8))
     assert not run.model.training
     result = evaluate(run.model, few.test, run.normalize)
     assert result.loss == metrics["test_loss"]
@@ -104,15 +104,15 @@ def test_run_folder(config, few):
     with open("run/classes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(few.classes)
-    assert [int(row["pictures"]) for row in rows] == np.bincount(few.test.labels).tolist()
+    assert [int(row["images"]) for row in rows] == np.bincount(few.test.labels).tolist()
     assert sum(int(row["right"]) for row in rows) == len(few.test) - result.errors
 
 
-def test_normalisation_is_that_of_the_training_pictures(config, few):
+def test_normalisation_is_that_of_the_training_images(config, few):
     train(config)
     normalize = load_run("run").normalize
-    assert normalize.mean == pytest.approx([(few.train.pictures / 255).mean()])
-    assert normalize.std == pytest.approx([(few.train.pictures / 255).std()])
+    assert normalize.mean == pytest.approx([(few.train.images / 255).mean()])
+    assert normalize.std == pytest.approx([(few.train.images / 255).std()])
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
@@ -292,7 +292,7 @@ def test_data_that_cannot_be_read_leaves_no_folder(config, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cuda"])
 def test_a_device_that_is_not_there_leaves_no_folder(config, device):
-    from minires.backend import check_device
+    from minires.core.backend import check_device
 
     try:
         check_device(device)

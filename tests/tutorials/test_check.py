@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.course.tutorials import check
+from minires.course.tutorials.check import call
+from minires.course.tutorials.compare import OpenError, compare
 from minires.errors import ArgumentError, CheckError
-from minires.tutorials import check
-from minires.tutorials.check import call
-from minires.tutorials.compare import OpenError, compare
 
 RIGHT = np.arange(1.0, 7).reshape(2, 3)
 

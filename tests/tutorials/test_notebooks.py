@@ -60,10 +60,10 @@ def test_cells_words_and_lines_are_within_the_budget(source):
 
 def test_figures_are_small(source):
     figures = [output["data"] for output in outputs(source) if "data" in output]
-    pictures = [base64.b64decode(data["image/png"]) for data in figures if "image/png" in data]
+    images = [base64.b64decode(data["image/png"]) for data in figures if "image/png" in data]
     pages = ["".join(data["text/html"]) for data in figures if "text/html" in data]
-    assert pictures
-    assert max(map(len, [*pictures, *pages])) <= 100_000
+    assert images
+    assert max(map(len, [*images, *pages])) <= 100_000
 
 
 def test_no_cell_failed_or_printed_a_warning(source):

@@ -27,9 +27,9 @@ class Windows {
 }
 
 /**
- * The view: the picture on one side, its columns on the other, each lighting the other.
+ * The view: the image on one side, its columns on the other, each lighting the other.
  *
- * `x` has the numbers of the pictures (N, C, H, W), of which the first one is shown. `lightResult` marks an output
+ * `x` has the numbers of the images (N, C, H, W), of which the first one is shown. `lightResult` marks an output
  * pixel where the result is drawn, or none for null.
  */
 function columnsView(window_, x, room, lightResult) {
@@ -44,7 +44,7 @@ function columnsView(window_, x, room, lightResult) {
     return [0, c, ...windows.pixel(outputAt(p), [i, j])];
   };
   const first = firstOf(x);
-  const picture = heatMap(first, Math.min(room, 420), "The picture that the columns are taken from.");
+  const image = heatMap(first, Math.min(room, 420), "The image that the columns are taken from.");
 
   const cell = Math.max(3, Math.min(16, Math.floor(room / count), Math.floor(420 / total)));
   const spoken = `im2col: ${count} columns, one for each output pixel, of ${total} numbers.`;
@@ -52,7 +52,7 @@ function columnsView(window_, x, room, lightResult) {
   Object.assign(canvas.style, { width: `${count * cell}px`, height: `${total * cell}px` });
   paint(canvas, first, sourceOf);
   const cells = overlay(count * cell, total * cell);
-  const matrix = make("div", { class: "picture" }, canvas, cells);
+  const matrix = make("div", { class: "image" }, canvas, cells);
   Object.assign(matrix.style, { width: `${count * cell}px`, height: `${total * cell}px` });
   const scroller = make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "The columns" }, matrix);
   const bringIntoView = (p) => { scroller.scrollLeft = (p + 0.5) * cell - scroller.clientWidth / 2; };
@@ -61,7 +61,7 @@ function columnsView(window_, x, room, lightResult) {
   /** Column p; of its numbers, k is meant (null: none of them). */
   const showColumn = (p, k) => {
     const from = Array.from({ length: total }, (_, other) => sourceOf(p, other));
-    picture.light(from.map((index, other) => [index, other === k ? "exact" : "lit"]));
+    image.light(from.map((index, other) => [index, other === k ? "exact" : "lit"]));
     const exact = k === null ? [] : [[p * cell, k * cell, cell, cell, "exact"]];
     cells.light([[p * cell, 0, cell, total * cell, "lit"], ...exact]);
     lightResult(outputAt(p));
@@ -75,7 +75,7 @@ function columnsView(window_, x, room, lightResult) {
 
   const showPixel = ([, c, y, x_]) => {
     const copies = windows.copies([y, x_]).map(([[oy, ox], [i, j]]) => [oy * width + ox, (c * rows + i) * columns + j]);
-    picture.light([[[0, c, y, x_], "exact"]]);
+    image.light([[[0, c, y, x_], "exact"]]);
     cells.light(copies.map(([p, k]) => [p * cell, k * cell, cell, cell, "exact"]));
     lightResult(null);
     if (copies.length) bringIntoView(copies[0][0]);
@@ -104,12 +104,12 @@ function columnsView(window_, x, room, lightResult) {
   };
   matrix.addEventListener("pointermove", point);
   matrix.addEventListener("pointerdown", point);
-  picture.onpoint = showPixel;
+  image.onpoint = showPixel;
 
-  const channels = window_.picture[1];
+  const channels = window_.image[1];
   const cut = x.shown[1] < channels ? `; rows of channels 0 to ${x.shown[1] - 1} of ${channels}` : "";
   const view = make("div", { class: "columns" },
-    make("div", { class: "side" }, make("h4", {}, `Picture, ${sizes(window_.picture.slice(1))}`), picture,
+    make("div", { class: "side" }, make("h4", {}, `Image, ${sizes(window_.image.slice(1))}`), image,
       make("label", {}, "Pixel", byPixel)),
     make("div", { class: "side" }, make("h4", {}, `Columns, ${channels * rows * columns} x ${count}`), scroller,
       make("p", { class: "legend" }, make("span", { class: "padding" }), `padding${cut}`),
@@ -121,7 +121,7 @@ function columnsView(window_, x, room, lightResult) {
   return view;
 }
 
-/** Of a batch (N, C, H, W), the first picture. */
+/** Of a batch (N, C, H, W), the first image. */
 function firstOf(x) {
   const first = new Numbers({ ...x.encoded, shown: [1, ...x.shown.slice(1)] });
   first.flat = first.flat.slice(0, first.strides[0]);

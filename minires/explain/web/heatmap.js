@@ -1,5 +1,5 @@
 "use strict";
-// Tensors as pictures. Blue is negative, orange positive, and zero has the colour of the page.
+// Tensors as images. Blue is negative, orange positive, and zero has the colour of the page.
 
 const PALETTES = {
   light: {
@@ -163,10 +163,10 @@ function heatMap(numbers, room, description) {
   const canvas = make("canvas", { role: "img", "aria-label": description });
   drawSharp(canvas, layout.width, layout.height, (pen) => drawNumbers(pen, numbers, layout, labelled));
   const cells = overlay(layout.width, layout.height);
-  const picture = make("div", { class: "picture" }, canvas, cells);
-  Object.assign(picture.style, { width: `${layout.width}px`, height: `${layout.height}px` });
+  const image = make("div", { class: "image" }, canvas, cells);
+  Object.assign(image.style, { width: `${layout.width}px`, height: `${layout.height}px` });
   const readout = make("span", { class: "readout", "aria-hidden": "true" });
-  const scroller = make("div", { class: "scroll" }, picture);
+  const scroller = make("div", { class: "scroll" }, image);
   const element = make("div", { class: "heatmap" }, scroller, legend(numbers, readout));
 
   const indexOf = (position) => strides.map((stride, axis) => Math.floor(position / stride) % shown[axis]);
@@ -179,8 +179,8 @@ function heatMap(numbers, room, description) {
     readout.textContent = `[${indexOf(position).join(", ")}]  ${about}${written(numbers.flat[position])}`;
     element.onpoint?.(indexOf(position));
   };
-  picture.addEventListener("pointermove", point);
-  picture.addEventListener("pointerdown", point);
+  image.addEventListener("pointermove", point);
+  image.addEventListener("pointerdown", point);
   const size = layout.cell < 7 ? " small" : "";
   element.light = (marks) => cells.light(marks.filter(([index]) => numbers.at(index) !== undefined)
     .map(([index, kind]) => [...layout.place(positionOf(index)), kind + size]));

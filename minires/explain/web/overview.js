@@ -1,5 +1,5 @@
 "use strict";
-// The tape as a picture: a row for each node in forward order, leaves on the left, shortcuts as arcs on the right.
+// The tape as an image: a row for each node in forward order, leaves on the left, shortcuts as arcs on the right.
 
 const ROW = 34;
 const BOX = 24;

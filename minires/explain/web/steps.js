@@ -112,7 +112,7 @@ function freed(node) {
 
 function columnsOf(node, value) {
   const number = valueOf(node.inputs[0]);
-  if (number === null) return section("im2col", quiet("The picture was not kept."));
+  if (number === null) return section("im2col", quiet("The image was not kept."));
   const filters = Array.from({ length: node.shape[1] }, (_, o) => o);
   const lightResult = value?.map && node.kind === "conv2d"
     ? (place) => value.map.light(place === null ? [] : filters.map((o) => [[0, o, ...place], "exact"]))

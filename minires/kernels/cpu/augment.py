@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...data.transforms import Flip, Normalize, PadCrop
-from ...threads import share
-from ..pictures import as_pictures
+from ..images import as_images
+from ..threads import share
 from .compiler import kernel
 from .layout import contiguous
 from .registry import register
@@ -75,4 +75,4 @@ def normalize(op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
     batch, normal = contiguous(batch), np.empty((n, h, w, c), np.float32)
     values = ((np.arange(256, dtype=np.float32) / 255)[None] - mean.reshape(-1, 1)) / std.reshape(-1, 1)  # (C, 256)
     share(lambda a, b: _normalize(batch, values, normal, a, b), n, batch.size)
-    return as_pictures(normal)
+    return as_images(normal)

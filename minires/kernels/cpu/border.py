@@ -1,4 +1,4 @@
-"""Copy a picture into a thread's own memory, with zeros around it: no loop after this has to look for borders."""
+"""Copy an image into a thread's own memory, with zeros around it: no loop after this has to look for borders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ZERO = np.float32(0)
 
 
 @inlined
-def copy_with_border(x, padded, g, picture, first, last, to):
-    """Rows ``first`` to ``last`` of a padded picture, counted with its border, to ``padded[to:]``."""
+def copy_with_border(x, padded, g, image, first, last, to):
+    """Rows ``first`` to ``last`` of a padded image, counted with its border, to ``padded[to:]``."""
     length, right = g.width * g.channels, (g.padded_width - g.left - g.width) * g.channels
     for row in range(first, last):
         source = row - g.top
@@ -20,7 +20,7 @@ def copy_with_border(x, padded, g, picture, first, last, to):
             for i in range(g.left * g.channels):
                 put(padded, to + i, ZERO)
             to += g.left * g.channels
-            begin = (picture * g.height + source) * length
+            begin = (image * g.height + source) * length
             for i in range(length):
                 put(padded, to + i, at(x, begin + i))
             to += length
@@ -34,7 +34,7 @@ def copy_with_border(x, padded, g, picture, first, last, to):
 
 
 @inlined
-def copy_strips(x, copy, g, picture, first, last, to, strip_size):
+def copy_strips(x, copy, g, image, first, last, to, strip_size):
     """The same, ``g.strip`` channels after the other, ``strip_size`` apart; channels that do not exist are zeros."""
     for strip in range(g.strips):
         c0 = strip * g.strip
@@ -43,7 +43,7 @@ def copy_strips(x, copy, g, picture, first, last, to, strip_size):
         for row in range(first - g.top, last - g.top):
             for column in range(-g.left, g.padded_width - g.left):
                 if 0 <= row < g.height and 0 <= column < g.width:
-                    source = ((picture * g.height + row) * g.width + column) * g.channels + c0
+                    source = ((image * g.height + row) * g.width + column) * g.channels + c0
                     for c in range(channels):
                         put(copy, here + c, at(x, source + c))
                     for c in range(channels, g.strip):

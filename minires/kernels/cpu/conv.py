@@ -1,15 +1,15 @@
-"""Convolutions, their gradients, and fully connected layers, which are convolutions of pictures with one column."""
+"""Convolutions, their gradients, and fully connected layers, which are convolutions of images with one column."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...backend import Array
+from ...core.backend import Array
 from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
-from ...threads import get_num_threads
-from ..pictures import as_pictures
+from ..images import as_images
+from ..threads import get_num_threads
 from . import winograd, winograd_weight
 from .correlate import correlate
 from .gather import gather, pack
@@ -21,9 +21,9 @@ from .registry import register
 ONE = Window((1, 1), (1, 1), (0, 0))  # a fully connected layer sees one pixel
 
 
-def split(pictures: int) -> int:
-    """Into how many parts each picture falls, so that there is work for every thread."""
-    return -(-get_num_threads() // pictures)
+def split(images: int) -> int:
+    """Into how many parts each image falls, so that there is work for every thread."""
+    return -(-get_num_threads() // images)
 
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
@@ -35,18 +35,18 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Arra
 
 
 def backward(
-    dy: Array, weight: Array, bias: Array | None, window: Window, picture: Any, added: Array | None = None
+    dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``picture`` is (H, W), by the same weights."""
+    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W), by the same weights."""
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]
         return winograd.convolve(dy, winograd.transform(weight, flipped=True), weight.shape[1], bias, padding, added)
-    plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(picture), weight.shape[1], window, split(len(dy)))
+    plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(image), weight.shape[1], window, split(len(dy)))
     return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added)
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """(O, C, KH, KW), from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """(O, C, KH, KW), from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     if winograd.fits(x, dy.shape[3], window):
         return winograd_weight.correlate(x, dy, window.padding)
     return correlate(x, dy, window)
@@ -60,8 +60,8 @@ def _fits(op: Any, *arrays: Array | None) -> bool:
 def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, x, weight, bias):
         return NotImplemented
-    op.block = channels_last(x)  # for the gradient to the weight: pictures may have come in another layout
-    return as_pictures(forward(op.block, contiguous(weight), bias, op.window))
+    op.block = channels_last(x)  # for the gradient to the weight: images may have come in another layout
+    return as_images(forward(op.block, contiguous(weight), bias, op.window))
 
 
 @register(Conv2d, "backward")
@@ -74,7 +74,7 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
         # Where a shortcut branched off, its gradient is here already: it is added as the tile is stored.
         arrived = op.arrived.pop(op.edges[0], None) if op.arrived else None
         added = None if arrived is None else channels_last(arrived.data)
-        dx = as_pictures(backward(dy, contiguous(weight), None, op.window, x.shape[2:], added))
+        dx = as_images(backward(dy, contiguous(weight), None, op.window, x.shape[2:], added))
     block = op.block if hasattr(op, "block") else channels_last(x)
     dweight = grad_weight(block, dy, op.window) if op.needs(1) else None
     return (dx, dweight, *(channel_sums(dy) for _ in bias))
@@ -84,7 +84,7 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
 def conv_transpose2d(op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, x, weight, bias):
         return NotImplemented
-    return as_pictures(backward(channels_last(x), contiguous(weight), bias, op.window, op.picture))
+    return as_images(backward(channels_last(x), contiguous(weight), bias, op.window, op.image))
 
 
 @register(Conv2dGradWeight, "forward")
@@ -103,17 +103,17 @@ def conv2d_act(op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Ar
     if winograd.fits(block, len(weight), op.window):
         if "winograd" not in op.prepared:
             op.prepared["winograd"] = winograd.transform(contiguous(weight), flipped=False)
-        return as_pictures(
+        return as_images(
             winograd.convolve(block, op.prepared["winograd"], len(weight), bias, op.window.padding, more, relu)
         )
     plan = forward_plan(block.shape[1:3], block.shape[3], len(weight), op.window, split(len(block)))
     if "gather" not in op.prepared:
         op.prepared["gather"] = pack(contiguous(weight), plan, channels_first=False)
-    return as_pictures(gather(block, op.prepared["gather"], plan, bias, more, relu))
+    return as_images(gather(block, op.prepared["gather"], plan, bias, more, relu))
 
 
 def _as_column(rows: Array) -> Array:
-    """(..., C) -> one picture (1, M, 1, C)."""
+    """(..., C) -> one image (1, M, 1, C)."""
     return contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
 
 

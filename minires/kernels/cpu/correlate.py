@@ -9,7 +9,7 @@ pixels::
     window[pixel, number 1]        sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-Both factors are copied first, with zeros around the picture, into strips of STRIP channels: the numbers that a tile
+Both factors are copied first, with zeros around the image, into strips of STRIP channels: the numbers that a tile
 reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache.
 Every thread has sums of its own, which are added up in a fixed order at the end.
 """
@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.conv import Window
-from ...threads import WORTH_A_THREAD, scratch, share, slices
+from ..threads import WORTH_A_THREAD, scratch, share, slices
 from .border import ZERO, copy_strips, copy_with_border
 from .compiler import inlined, kernel
 from .plan import unit_of, units
@@ -31,7 +31,7 @@ from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
 
 STRIP = 16  # channels; fewer if there are not so many
 PIXELS_AT_ONCE = 128
-MOST_FLOATS = 96 * 1024  # of padded pictures: more pixels at once add to all sums less often
+MOST_FLOATS = 96 * 1024  # of padded images: more pixels at once add to all sums less often
 
 
 class Geometry(NamedTuple):
@@ -48,8 +48,8 @@ class Geometry(NamedTuple):
     padded_width: int
     row_step: int
     row_reach: int
-    pictures: int  # in a unit of work
-    bands: int  # or: units in a picture
+    images: int  # in a unit of work
+    bands: int  # or: units in an image
     band_rows: int
     out_height: int
     out_width: int
@@ -73,29 +73,27 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def correlation_plan(
-    picture: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window
-) -> Plan:
-    """For pictures of that size and an upstream of the size ``out``."""
+def correlation_plan(image: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window) -> Plan:
+    """For images of that size and an upstream of the size ``out``."""
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     height, width = (
-        max((o - 1) * s + (k - 1) * d + 1, p + size)  # what the windows see, and the picture itself
+        max((o - 1) * s + (k - 1) * d + 1, p + size)  # what the windows see, and the image itself
         for size, o, k, s, p, d in zip(
-            picture, out, window.kernel, window.stride, window.padding, window.dilation, strict=True
+            image, out, window.kernel, window.stride, window.padding, window.dilation, strict=True
         )
     )
     strip = min(STRIP, channels)
     strips = -(-channels // strip)
     row = width * strip * strips
-    pictures, band_rows = unit_of(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
+    images, band_rows = unit_of(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
     together = dw == 1  # the kernel's columns lie side by side
     run = kw * strip if together else strip
     taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]
-    n, i, j = np.ogrid[:pictures, : out[0], : out[1]]
-    where = ((n * height + i * sh) * width + j * sw) * strip  # (pictures, OH, OW)
+    n, i, j = np.ogrid[:images, : out[0], : out[1]]
+    where = ((n * height + i * sh) * width + j * sw) * strip  # (images, OH, OW)
     geometry = Geometry(
-        channels, strip, strips, *picture, *window.padding, height, width, sh, (kh - 1) * dh + 1,
-        pictures, -(-out[0] // band_rows), band_rows, *out, outputs, run, -(-run // PIXELS),
+        channels, strip, strips, *image, *window.padding, height, width, sh, (kh - 1) * dh + 1,
+        images, -(-out[0] // band_rows), band_rows, *out, outputs, run, -(-run // PIXELS),
     )  # fmt: skip
     return Plan(geometry, where.ravel().astype(np.int64), np.array(taps, np.int64))
 
@@ -120,21 +118,21 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 def _correlate(x, dy, panel, x_copy, dy_copy, zeros, g, where, taps, n, first, last):
     rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     panel[:] = 0.0
-    strip_size = g.pictures * g.padded_height * g.padded_width * g.strip
+    strip_size = g.images * g.padded_height * g.padded_width * g.strip
     for unit in range(first, last):
-        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        image = unit // g.bands if g.bands > 1 else unit * g.images
         row0 = unit % g.bands * g.band_rows
         row1 = min(row0 + g.band_rows, g.out_height)
-        pictures = min(g.pictures, n - picture)
+        images = min(g.images, n - image)
         top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
-        for i in range(pictures):
+        for i in range(images):
             to = i * g.padded_height * g.padded_width * g.strip
             if g.strips == 1:
-                copy_with_border(x, x_copy, g, picture + i, top, bottom, to)
+                copy_with_border(x, x_copy, g, image + i, top, bottom, to)
             else:
-                copy_strips(x, x_copy, g, picture + i, top, bottom, to, strip_size)
-        first_pixel = (picture * g.out_height + row0) * g.out_width
-        pixels = pictures * (row1 - row0) * g.out_width
+                copy_strips(x, x_copy, g, image + i, top, bottom, to, strip_size)
+        first_pixel = (image * g.out_height + row0) * g.out_width
+        pixels = images * (row1 - row0) * g.out_width
         if g.out_channels == BLOCK:
             blocks, upstream = dy, first_pixel * BLOCK
         else:
@@ -177,7 +175,7 @@ def _unpack(panels, dweight, g, taps, kw, first, last):
 
 
 def correlate(x: Array, dy: Array, window: Window) -> Array:
-    """The gradient (O, C, KH, KW) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     n, height, width, channels = x.shape
     _, oh, ow, outputs = dy.shape
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)
@@ -185,8 +183,8 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
     pieces = slices(units(g, n)) if cost > WORTH_A_THREAD else [(0, units(g, n))]
     panels = np.empty((len(pieces), plan.panel), np.float32)
-    x_floats = g.pictures * g.padded_height * g.padded_width * g.strip * g.strips + PIXELS
-    dy_floats = g.pictures * g.band_rows * ow * -(-outputs // BLOCK) * BLOCK
+    x_floats = g.images * g.padded_height * g.padded_width * g.strip * g.strips + PIXELS
+    dy_floats = g.images * g.band_rows * ow * -(-outputs // BLOCK) * BLOCK
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 

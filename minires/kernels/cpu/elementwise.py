@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.activation import ReLU, ResidualAdd
 from ...ops.arithmetic import Add
-from ...threads import take_turns
-from ..pictures import register_moves
+from ..images import register_moves
+from ..threads import take_turns
 from .compiler import kernel
 from .layout import alike, arrange, is_float32, same_as
 from .registry import register

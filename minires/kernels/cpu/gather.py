@@ -1,9 +1,9 @@
 """The one loop that computes convolutions, their gradients to the input, and fully connected layers.
 
-A textbook convolution writes out the window that each output pixel sees (im2col), nine times the picture for a 3x3
+A textbook convolution writes out the window that each output pixel sees (im2col), nine times the image for a 3x3
 kernel, and multiplies that matrix. This loop walks the windows where they lie::
 
-    for each unit of work (some pictures, or some rows of one), whose input is copied once, with zeros around it:
+    for each unit of work (some images, or some rows of one), whose input is copied once, with zeros around it:
         for each block of output channels:                      its weights stay in the cache
             for each tile of pixels:                            PIXELS * BLOCK sums, all in registers
                 for each tap, for each number of its run:       multiply-adds, from two loads and PIXELS broadcasts
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend import Array
-from ...threads import scratch, share, take_turns
+from ...core.backend import Array
+from ..threads import scratch, share, take_turns
 from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
@@ -48,26 +48,24 @@ def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
 def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, turn, last):
     unit = next_turn(turn)
     while unit < last:
-        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
-        pictures = min(g.pictures, n - picture)
+        image = unit // g.bands if g.bands > 1 else unit * g.images
+        images = min(g.images, n - image)
         row0 = unit % g.bands * g.band_rows
         size = g.padded_height * g.padded_width * g.channels
         if g.direct:
-            source, origin = x, picture * size
+            source, origin = x, image * size
         else:
             top = row0 * g.row_step
             bottom = min((row0 + g.band_rows - 1) * g.row_step + g.row_reach, g.padded_height)
-            for i in range(pictures):
-                copy_with_border(x, padded, g, picture + i, top, bottom, i * size)
+            for i in range(images):
+                copy_with_border(x, padded, g, image + i, top, bottom, i * size)
             source, origin = padded, -top * g.padded_width * g.channels
-        target = picture * g.out_size
+        target = image * g.out_size
         for phase in range(len(phases)):
             row1 = min(row0 + g.band_rows, phases[phase, ROWS])
             begin = phases[phase, FIRST_PLACE] + row0 * phases[phase, PER_ROW]
             end = phases[phase, FIRST_PLACE] + (
-                row1 * phases[phase, PER_ROW]
-                if g.bands > 1
-                else pictures * phases[phase, ROWS] * phases[phase, PER_ROW]
+                row1 * phases[phase, PER_ROW] if g.bands > 1 else images * phases[phase, ROWS] * phases[phase, PER_ROW]
             )
             run = phases[phase, RUN]
             for c in range(0, g.out_channels, BLOCK):
@@ -146,7 +144,7 @@ def gather(
     flat = x.reshape(-1)
     flat_y = y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
-    size = 0 if g.direct else g.pictures * g.padded_height * g.padded_width * g.channels
+    size = 0 if g.direct else g.images * g.padded_height * g.padded_width * g.channels
 
     def work(turn: Array, last: int) -> None:
         gather_units(

@@ -1,4 +1,4 @@
-"""The one file that knows how pictures lie in memory.
+"""The one file that knows how images lie in memory.
 
 Shapes are (N, C, H, W), as in the papers. In memory the channels come last: all numbers of one pixel lie side by side,
 where a vector finds them, whatever H and W are. An array of shape (N, C, H, W) is therefore a transposed view of a
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend import Array
-from ...threads import take_turns
-from .. import pictures
-from ..pictures import as_pictures
+from ...core.backend import Array
+from .. import images
+from ..images import as_images
+from ..threads import take_turns
 from .compiler import kernel
 from .memory import empty
 from .simd import at, put
 from .team import next_turn
 
 ZERO = np.float32(0)
-copies = 0  # of pictures that came in another layout; tests see that a training step makes none
+copies = 0  # of images that came in another layout; tests see that a training step makes none
 
 
 def channels_last(x: Array) -> Array:
@@ -35,11 +35,11 @@ def channels_last(x: Array) -> Array:
 
 
 @kernel
-def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, pictures):
+def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, images):
     height, width, channels = sizes
     rows, columns, block_channels = block_sizes
     n = next_turn(turn)
-    while n < pictures:
+    while n < images:
         to = n * rows * columns * block_channels
         for i in range(rows):
             for j in range(columns):
@@ -72,7 +72,7 @@ def arrange(source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple
 
 
 def empty_like(x: Array) -> Array:
-    """A contiguous float32 block (N, H, W, C) for pictures of the shape (N, C, H, W) of x."""
+    """A contiguous float32 block (N, H, W, C) for images of the shape (N, C, H, W) of x."""
     return empty((x.shape[0], *x.shape[2:], x.shape[1]))
 
 
@@ -88,11 +88,11 @@ def is_float32(*arrays: Array | None) -> bool:
 
 def alike(*arrays: Array) -> list[Array] | None:
     """Flat views of arrays of one shape that lie in the same order without gaps, and that Numba has compiled for."""
-    return pictures.alike(*arrays) if all(array.flags.writeable for array in arrays) else None
+    return images.alike(*arrays) if all(array.flags.writeable for array in arrays) else None
 
 
 def same_as(x: Array) -> Array:
     """An empty float32 array of the shape of x that lies in memory in the same order."""
     if x.flags.c_contiguous or x.ndim < 3:
         return empty(x.shape)
-    return as_pictures(empty_like(x))
+    return as_images(empty_like(x))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.loss import CrossEntropy
 from .compiler import inlined, kernel
 from .layout import contiguous, is_float32

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from ...backend import Array
-from ...threads import aligned
+from ...core.backend import Array
+from ..threads import aligned
 
 LARGE = 1 << 14  # floats; smaller arrays are NumPy's own business
 ROOMY = 4  # a block may be so many times larger than the array: between layers of a network, sizes halve

@@ -1,6 +1,6 @@
 """Batch normalisation, with what follows it (shortcut, ReLU), in as few walks over memory as there can be.
 
-Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 pictures, and each number is used
+Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 images, and each number is used
 once or twice. So each walk does all that it can::
 
     forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.norm import BatchNorm, BatchNormAct
-from ...threads import scratch, share, slices, take_turns
-from ..pictures import as_pictures
+from ..images import as_images
+from ..threads import scratch, share, slices, take_turns
 from .compiler import inlined, kernel
 from .layout import channels_last, contiguous, empty_like, is_float32
 from .registry import register
@@ -224,7 +224,7 @@ def batch_norm(op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | N
         _blocks(block),
         x.size / 2,
     )
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(BatchNorm, "backward")
@@ -271,8 +271,8 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
         _blocks(block),
         x.size / 2,
     )
-    grads = as_pictures(dx), dgamma.astype(gamma.dtype), dbeta.astype(beta.dtype)
-    return (*grads, *(as_pictures(masked) for _ in shortcut))
+    grads = as_images(dx), dgamma.astype(gamma.dtype), dbeta.astype(beta.dtype)
+    return (*grads, *(as_images(masked) for _ in shortcut))
 
 
 def channel_sums(block: Array) -> Array:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...optim.optimizer import SGD, Adam, AdamW
-from ...threads import share
+from ..threads import share
 from .compiler import kernel
 from .layout import alike, is_float32
 from .registry import register

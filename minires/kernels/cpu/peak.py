@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...backend import Array
-from ...profiling import Peak, register_peak
-from ...threads import aligned, get_num_threads, share
+from ...core.backend import Array
+from ...core.profiling import Peak, register_peak
+from ..threads import aligned, get_num_threads, share
 from .compiler import kernel
 from .simd import BLOCK, PIXELS, at, outer_add, places, put, start, store
 

@@ -12,7 +12,7 @@ at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C),
 The stride is a distance between places, dilation one between taps. The gradient to the input (and the transposed
 convolution) is the same: an input pixel collects from the output pixels whose windows saw it. With a stride of 2,
 pixels at even and at odd positions are seen through different elements of the kernel, so each of the 2 x 2 kinds,
-a *phase*, has taps of its own; none multiplies by the zeros that a stretched picture would hold.
+a *phase*, has taps of its own; none multiplies by the zeros that a stretched image would hold.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.conv import Window
 
-SCRATCH_FLOATS = 48 * 1024  # of padded pictures that a thread works on: they should stay in its own cache
-ENOUGH_PIXELS = 96  # small pictures go together until there are so many: the last tile is never full
+SCRATCH_FLOATS = 48 * 1024  # of padded images that a thread works on: they should stay in its own cache
+ENOUGH_PIXELS = 96  # small images go together until there are so many: the last tile is never full
 
 
 class Geometry(NamedTuple):
-    """The sizes that the gathering loop needs. A *unit* of work is a few small pictures, or some rows of a big one."""
+    """The sizes that the gathering loop needs. A *unit* of work is a few small images, or some rows of a big one."""
 
     channels: int
     height: int
@@ -42,12 +42,12 @@ class Geometry(NamedTuple):
     padded_width: int
     row_step: int  # input rows from one row of places to the next
     row_reach: int  # input rows that a row of places sees
-    direct: bool  # no tap ever leaves the picture: it need not be copied
-    pictures: int  # in a unit
-    bands: int  # units in a picture
+    direct: bool  # no tap ever leaves the image: it need not be copied
+    images: int  # in a unit
+    bands: int  # units in an image
     band_rows: int  # rows of places in a band
     out_channels: int
-    out_size: int  # floats of one output picture
+    out_size: int  # floats of one output image
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Plan:
 
 
 def units(geometry: Any, n: int) -> int:
-    """How many units of work n pictures are; every geometry of this room has ``pictures`` and ``bands``."""
-    return n * geometry.bands if geometry.bands > 1 else -(-n // geometry.pictures)
+    """How many units of work n images are; every geometry of this room has ``images`` and ``bands``."""
+    return n * geometry.bands if geometry.bands > 1 else -(-n // geometry.images)
 
 
 # The columns of ``Plan.phases``.
@@ -87,37 +87,37 @@ def _forward_axis(size: int, kernel: int, stride: int, padding: int, dilation: i
     return [_Axis(0, 1, count, [(i * dilation - padding, i) for i in range(kernel)])]
 
 
-def _backward_axis(picture: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
-    """Position phase + stride * r of the picture was seen by window r + (phase + padding - i * dilation) / stride."""
+def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
+    """Position phase + stride * r of the image was seen by window r + (phase + padding - i * dilation) / stride."""
     phases = []
-    for phase in range(min(stride, picture)):
+    for phase in range(min(stride, image)):
         taps = [(phase + padding - i * dilation, i) for i in range(kernel)]
         seen = sorted((offset // stride, i) for offset, i in taps if offset % stride == 0)
-        phases.append(_Axis(phase, stride, -(-(picture - phase) // stride), seen))
+        phases.append(_Axis(phase, stride, -(-(image - phase) // stride), seen))
     return phases
 
 
 @lru_cache(maxsize=1024)
-def forward_plan(picture: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> Plan:
-    """Of a convolution; ``split``: into how many units a picture should fall at least."""
+def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> Plan:
+    """Of a convolution; ``split``: into how many units an image should fall at least."""
     options = window.kernel, window.stride, window.padding, window.dilation
-    rows, columns = [_forward_axis(*axis) for axis in zip(picture, *options, strict=True)]
+    rows, columns = [_forward_axis(*axis) for axis in zip(image, *options, strict=True)]
     out = rows[0].length, columns[0].length
-    return _plan(picture, channels, out, out_channels, rows, columns, window.stride, split)
+    return _plan(image, channels, out, out_channels, rows, columns, window.stride, split)
 
 
 @lru_cache(maxsize=1024)
 def backward_plan(
-    seen: tuple[int, int], channels: int, picture: tuple[int, int], out_channels: int, window: Window, split: int
+    seen: tuple[int, int], channels: int, image: tuple[int, int], out_channels: int, window: Window, split: int
 ) -> Plan:
-    """Of the gradient to an input of size ``picture`` from an upstream of size ``seen``."""
+    """Of the gradient to an input of size ``image`` from an upstream of size ``seen``."""
     options = window.kernel, window.stride, window.padding, window.dilation
-    rows, columns = [_backward_axis(*axis) for axis in zip(picture, *options, strict=True)]
-    return _plan(seen, channels, picture, out_channels, rows, columns, (1, 1), split)
+    rows, columns = [_backward_axis(*axis) for axis in zip(image, *options, strict=True)]
+    return _plan(seen, channels, image, out_channels, rows, columns, (1, 1), split)
 
 
 def _plan(
-    picture: tuple[int, int],
+    image: tuple[int, int],
     channels: int,
     out: tuple[int, int],
     out_channels: int,
@@ -127,21 +127,21 @@ def _plan(
     split: int,
 ) -> Plan:
     (top, height, direct_rows), (left, width, direct_columns) = (
-        _padded(size, phases, s) for size, phases, s in zip(picture, (rows, columns), step, strict=True)
+        _padded(size, phases, s) for size, phases, s in zip(image, (rows, columns), step, strict=True)
     )
     base_rows = max(axis.length for axis in rows)
     reach = max((max(axis.taps)[0] for axis in rows if axis.taps), default=0) + top + 1
-    pictures, band_rows = unit_of(height * width * channels, width * channels, out, base_rows, step[0], split)
+    images, band_rows = unit_of(height * width * channels, width * channels, out, base_rows, step[0], split)
     geometry = Geometry(
-        channels, *picture, top, left, height, width, step[0], reach, direct_rows and direct_columns,
-        pictures, -(-base_rows // band_rows), band_rows, out_channels, out[0] * out[1] * out_channels,
+        channels, *image, top, left, height, width, step[0], reach, direct_rows and direct_columns,
+        images, -(-base_rows // band_rows), band_rows, out_channels, out[0] * out[1] * out_channels,
     )  # fmt: skip
     where, into, taps, phases, elements = [], [], [], [], []
     places = first_tap = first_element = 0
     for r in rows:
         for c in columns:
-            g, i, j = np.ogrid[:pictures, : r.length, : c.length]
-            where.append(((g * height + i * step[0]) * width + j * step[1]) * channels)  # (pictures, rows, columns)
+            g, i, j = np.ogrid[:images, : r.length, : c.length]
+            where.append(((g * height + i * step[0]) * width + j * step[1]) * channels)  # (images, rows, columns)
             into.append(((g * out[0] + r.first + r.step * i) * out[1] + c.first + c.step * j) * out_channels)
             joined = [b == a + 1 for (a, _), (b, _) in zip(c.taps, c.taps[1:], strict=False)]
             pixels = len(c.taps) if all(joined) else 1  # of one run
@@ -174,7 +174,7 @@ def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
 
 
 def unit_of(
-    picture: int,
+    image: int,
     row: int,
     out: tuple[int, int],
     base_rows: int,
@@ -182,10 +182,10 @@ def unit_of(
     split: int,
     most: int = SCRATCH_FLOATS,
 ) -> tuple[int, int]:
-    """(pictures of a unit, rows of places of a band); ``most``: floats that it may copy."""
-    if split > 1 or picture > most:
+    """(images of a unit, rows of places of a band); ``most``: floats that it may copy."""
+    if split > 1 or image > most:
         fitting = max(1, most // max(1, row * step))
         bands = max(split, -(-base_rows // fitting))
         return 1, max(1, -(-base_rows // bands))
-    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), most // max(1, picture))
+    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), most // max(1, image))
     return max(1, together), base_rows

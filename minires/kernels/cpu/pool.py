@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ...threads import scratch, share
-from ..pictures import as_pictures
+from ..images import as_images
+from ..threads import scratch, share
 from .compiler import inlined, kernel
 from .layout import channels_last, contiguous, is_float32
 from .memory import empty
@@ -19,7 +19,7 @@ from .simd import at, put
 
 @kernel
 def _max_pool(x, y, winner, best, who, sizes, kernel, stride, padding, first, last):
-    """Pictures ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first.
+    """Images ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first.
 
     Nothing branches in the innermost loop, and all its numbers are floats: so it is compiled to vectors.
     """
@@ -140,7 +140,7 @@ def max_pool2d(op: MaxPool2d, x: Array) -> Array:
             _max_pool(*flat, *rows, sizes, *window_sizes, first, last)
 
     share(work, len(x), x.size)
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(MaxPool2d, "backward")
@@ -160,7 +160,7 @@ def max_pool2d_backward(op: MaxPool2d, upstream: Array) -> Any:
             _max_pool_backward(dy, op.winner, dx, kernel, stride, padding, first, last)
 
     share(work, n, dy.size * 2)
-    return (as_pictures(dx),)
+    return (as_images(dx),)
 
 
 @kernel
@@ -212,7 +212,7 @@ def avg_pool2d(op: AvgPool2d, x: Array) -> Array:
     y = empty((len(x), *window.output_size("avg_pool2d", *x.shape[2:]), x.shape[1]))
     sizes = window.kernel, window.stride, window.padding
     share(lambda first, last: _avg_pool(block, y, *sizes, first, last), len(x), x.size)
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(AvgPool2d, "backward")
@@ -223,7 +223,7 @@ def avg_pool2d_backward(op: AvgPool2d, upstream: Array) -> Any:
     dy, dx = channels_last(upstream), empty((n, h, w, c))
     sizes = op.window.kernel, op.window.stride, op.window.padding
     share(lambda first, last: _avg_pool_backward(dy, dx, *sizes, first, last), n, dx.size)
-    return (as_pictures(dx),)
+    return (as_images(dx),)
 
 
 @kernel
@@ -255,7 +255,7 @@ def global_avg_pool2d(op: GlobalAvgPool2d, x: Array) -> Array:
     if not is_float32(x):
         return NotImplemented
     block, y = channels_last(x), np.empty(x.shape[:2], np.float32)
-    # sums in float64: the pictures may be large
+    # sums in float64: the images may be large
     share(lambda first, last: _global_avg(block, y, np.empty(x.shape[1]), first, last), len(x), x.size / 2)
     return y
 
@@ -267,4 +267,4 @@ def global_avg_pool2d_backward(op: GlobalAvgPool2d, upstream: Array) -> Any:
     n, c, h, w = op.input_shapes[0]
     dy, dx = contiguous(upstream), empty((n, h, w, c))
     share(lambda first, last: _global_avg_backward(dy, dx, first, last), n, dx.size / 2)
-    return (as_pictures(dx),)
+    return (as_images(dx),)

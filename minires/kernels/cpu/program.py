@@ -1,17 +1,17 @@
 """A whole network in one call: its layers as a list of steps, which compiled code walks through.
 
-For one small picture, Python needs longer to call twenty layers than the layers take. And for many pictures, layer
-after layer sends every activation through memory, though a few pictures at a time would stay in the cache. So the ops
+For one small image, Python needs longer to call twenty layers than the layers take. And for many images, layer
+after layer sends every activation through memory, though a few images at a time would stay in the cache. So the ops
 of a folded network are watched once, and written down as *steps*: what to compute, from where to where in one piece of
 memory, and the tables and sizes that the kernels of this room need::
 
-    step 0   LOAD      pictures --> memory[0]
+    step 0   LOAD      images --> memory[0]
     step 1   WINOGRAD  memory[0] --> memory[a], with weights, bias, ReLU
     step 2   WINOGRAD  memory[a] --> memory[b], plus the shortcut at memory[0]
     ...
 
-The steps (see steps.py) run for some pictures at a time. With as many pictures as threads or more, each thread takes
-pictures of its own through all steps, in memory of its own, and never waits for another. With fewer, the threads share
+The steps (see steps.py) run for some images at a time. With as many images as threads or more, each thread takes
+images of its own through all steps, in memory of its own, and never waits for another. With fewer, the threads share
 the work of each step, and meet after it (see team.py).
 """
 
@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Op
-from ...backend import Array
+from ...core.autograd import Op
+from ...core.backend import Array
+from ...core.state import switched
+from ...core.tensor import Tensor
 from ...nn.folding import Conv2dAct, Replay
 from ...ops.conv import Window
 from ...ops.linalg import Linear
 from ...ops.pool import GlobalAvgPool2d
 from ...ops.shape import GetItem, Pad
-from ...state import switched
-from ...tensor import Tensor
-from ...threads import aligned, get_num_threads, hand_out, scratch, share
-from ..pictures import pads_channels
+from ..images import pads_channels
+from ..threads import aligned, get_num_threads, hand_out, scratch, share
 from . import plan as gathering
 from . import winograd
 from .conv import ONE
@@ -44,9 +44,9 @@ from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
 
-CACHE_FLOATS = 128 * 1024  # of the largest activation, for the pictures that go through the steps together
+CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
 MOST_PROGRAMS = 16  # of a model: each holds the weights
-MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all pictures
+MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all images
 
 
 class UnsuitableError(Exception):
@@ -54,16 +54,16 @@ class UnsuitableError(Exception):
 
 
 class Program:
-    """The steps of a network for pictures of one size, written down while it ran."""
+    """The steps of a network for images of one size, written down while it ran."""
 
     def __init__(self, watched: Sequence[tuple[Op, Sequence[Array], Array]], x: Array, output: Array, members: int):
-        self.members = members  # threads that share a step; 1: each has pictures of its own
+        self.members = members  # threads that share a step; 1: each has images of its own
         self._steps: list[dict[str, int]] = []
         self._tables: list[Array] = []
         self._weights: list[Array] = []
         self._ends = {"tables": 0, "weights": 0}
         self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
-        self._places: dict[int, tuple[int, int]] = {}  # of each array: its place in memory and its floats, a picture
+        self._places: dict[int, tuple[int, int]] = {}  # of each array: its place in memory and its floats, an image
         self._views: dict[int, tuple[int, Array]] = {}  # by id: the id of the array that it is a view of
         self._last_use = self._find_last_uses(watched, output)
         self._free: list[tuple[int, int]] = []
@@ -116,7 +116,7 @@ class Program:
             "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
             "adds": bool(shortcut), "relu": relu, "target": self._place(result, time),
         }  # fmt: skip
-        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as pictures in a batch may be
+        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as images in a batch may be
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
             patches = winograd.patches_at_once(channels)
@@ -126,7 +126,7 @@ class Program:
             tables = {"where": where, "into": into, "some_rows": some_rows, "some_columns": some_columns}
             tables["of_patch"] = np.arange(g.patches) * channels
             packed, shift = winograd.transform(contiguous(weight), flipped=False), bias
-            self._need(padded=g.pictures * g.padded_height * g.padded_width * channels, **winograd.scratch_floats(g))
+            self._need(padded=g.images * g.padded_height * g.padded_width * channels, **winograd.scratch_floats(g))
             self._add(WINOGRAD, g, tables, self._keep(packed), self._keep(shift), **more)
             return
         p = gathering.forward_plan(size, channels, outputs, window, self.members)
@@ -134,7 +134,7 @@ class Program:
         tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
         shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
         shift[:outputs] = bias
-        floats = sizes.pictures * sizes.padded_height * sizes.padded_width * channels
+        floats = sizes.images * sizes.padded_height * sizes.padded_width * channels
         self._need(padded=floats, products=PIXELS * BLOCK)
         packed = pack(contiguous(weight), p, channels_first=False)
         self._add(GATHER, sizes, tables, self._keep(packed), self._keep(shift), **more)
@@ -220,7 +220,7 @@ class Program:
         self._steps.append(step)
 
     def _close(self) -> None:
-        """Everything into four arrays; places are for as many pictures as go together."""
+        """Everything into four arrays; places are for as many images as go together."""
         self.steps = np.zeros(len(self._steps), STEP)
         for row, step in zip(self.steps, self._steps, strict=True):
             for name, number in step.items():
@@ -233,7 +233,7 @@ class Program:
         del self._tables, self._weights, self._steps, self._places, self._views, self._free
 
     def __call__(self, x: Array) -> Array:
-        """Logits (N, K) of pictures (N, C, H, W)."""
+        """Logits (N, K) of images (N, C, H, W)."""
         n = len(x)
         flat = x if x.flags.c_contiguous else x.transpose(0, 2, 3, 1)
         if not (flat.flags.c_contiguous and flat.flags.writeable):
@@ -291,7 +291,7 @@ def replay(op: Replay, x: Array) -> Any:
 
 
 def _watch(model: Any, x: Array, members: int) -> Program | None:
-    """Two pictures go through the model: with one, a slice of the batch would look like all of it."""
+    """Two images go through the model: with one, a slice of the batch would look like all of it."""
     watched: list[tuple[Op, Sequence[Array], Array]] = []
     _, channels, height, width = x.shape
     two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...dispatch import SMALL, Kernel, register_kernel
+from ...core.dispatch import SMALL, Kernel, register_kernel
 
 
 def register(op: type, phase: str) -> Callable[[Kernel], Kernel]:

@@ -4,7 +4,7 @@ A core owns a few *registers*, the only places where it computes. Each holds a s
 instruction multiplies two vectors and adds a third, lane by lane, and a core finishes two of those in each cycle::
 
     acc  [ a0  a1  a2  a3  a4  a5  a6  a7 ]
-     +=  [ s   s   s   s   s   s   s   s  ]   one number of the picture, repeated in every lane (a *broadcast*)
+     +=  [ s   s   s   s   s   s   s   s  ]   one number of the image, repeated in every lane (a *broadcast*)
      *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights towards eight output channels
 
 To keep two a cycle going, two things are needed. Sums must stay in registers, since going to memory and back takes

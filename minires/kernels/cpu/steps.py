@@ -29,13 +29,13 @@ def _part(units, rank, members):
 
 
 @inlined
-def _load(x, memory, step, strides, picture, n, rank, members):
-    """Pictures in the order that the user's lie in memory, channels last."""
+def _load(x, memory, step, strides, image, n, rank, members):
+    """Images in the order that the user's lie in memory, channels last."""
     first, last = _part(step.height, rank, members)
     for i in range(n):
         for row in range(first, last):
             to = step.target + ((i * step.height + row) * step.width) * step.channels
-            begin = (picture + i) * strides[0] + row * strides[2]
+            begin = (image + i) * strides[0] + row * strides[2]
             for column in range(step.width):
                 for c in range(step.channels):
                     put(memory, to, at(x, begin + column * strides[3] + c * strides[1]))
@@ -44,7 +44,7 @@ def _load(x, memory, step, strides, picture, n, rank, members):
 
 @inlined
 def _pad(memory, step, n, rank, members):
-    """Some pixels of each picture, and channels of zeros before and behind theirs."""
+    """Some pixels of each image, and channels of zeros before and behind theirs."""
     first, last = _part(step.out_height, rank, members)
     for i in range(n):
         for row in range(first, last):
@@ -74,14 +74,14 @@ def _average(memory, step, n, rank, members):
 def _gather_geometry(s):
     return gathering.Geometry(
         s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach,
-        s.direct, s.pictures, s.bands, s.band_rows, s.out_channels, s.out_size,
+        s.direct, s.images, s.bands, s.band_rows, s.out_channels, s.out_size,
     )  # fmt: skip
 
 
 @inlined
 def _winograd_geometry(s):
     return winograd.Geometry(
-        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.pictures, s.bands,
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.images, s.bands,
         s.band_rows, s.patch_rows, s.patch_columns, s.out_height, s.out_width, s.out_channels, s.patches,
     )  # fmt: skip
 
@@ -91,18 +91,18 @@ def run(
     steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
     turn, first, last, rank, members, sync,
 ):  # fmt: skip
-    """Pictures ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
+    """Images ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
 
     One of several ``members``, ``rank``, does its part of each step, and meets the others. ``turn`` is its own.
     """
-    for picture in range(first, last, together):
-        n = min(together, last - picture)
+    for image in range(first, last, together):
+        n = min(together, last - image)
         for s in range(len(steps)):
             step = steps[s]
             if s > 0 and members > 1 and not meet(sync, members):
                 return
             if step.kind == LOAD:
-                _load(x, memory, step, strides, picture, n, rank, members)
+                _load(x, memory, step, strides, image, n, rank, members)
             elif step.kind == PAD:
                 _pad(memory, step, n, rank, members)
             elif step.kind == AVERAGE:
@@ -110,7 +110,7 @@ def run(
             else:
                 source, target = memory[step.source :], memory[step.target :]
                 shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
-                units = n * step.bands if step.bands > 1 else (n + step.pictures - 1) // step.pictures
+                units = n * step.bands if step.bands > 1 else (n + step.images - 1) // step.images
                 where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
                 if step.kind == WINOGRAD:
                     begin, end = 0, step.out_channels
@@ -137,6 +137,6 @@ def run(
         if rank == 0:
             begin = steps[len(steps) - 1].target
             for i in range(n * outputs):
-                put(y, picture * outputs + i, at(memory, begin + i))
+                put(y, image * outputs + i, at(memory, begin + i))
         if members > 1 and not meet(sync, members):
             return

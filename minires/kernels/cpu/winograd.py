@@ -7,11 +7,11 @@ and the values are had from the coefficients, and back, by additions and product
 
     six inputs d  --spread-->  6 numbers     * 6 numbers of the filter     --collect-->  four outputs y
 
-Applied to rows and then to columns, 4x4 outputs of a picture come from 6x6 inputs, a *patch*, by 36 multiplications
+Applied to rows and then to columns, 4x4 outputs of an image come from 6x6 inputs, a *patch*, by 36 multiplications
 instead of 144. All channels take part in each of them, so there are 36 matrix products, (patches, C) by (C, O), and
 they run through the same tile as every other convolution::
 
-    picture --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
+    image --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
 Some patches are spread, multiplied and collected at a time, so that nothing of this leaves the core's own cache.
 
@@ -28,9 +28,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.conv import Window
-from ...threads import get_num_threads, scratch, share, take_turns
+from ..threads import get_num_threads, scratch, share, take_turns
 from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
@@ -61,8 +61,8 @@ class Geometry(NamedTuple):
     left: int
     padded_height: int
     padded_width: int
-    pictures: int  # in a unit of work
-    bands: int  # or: units in a picture
+    images: int  # in a unit of work
+    bands: int  # or: units in an image
     band_rows: int  # rows of patches in a band
     patch_rows: int
     patch_columns: int
@@ -86,26 +86,26 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 
 @lru_cache(maxsize=1024)
 def plan(
-    picture: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
+    image: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
 ) -> tuple[Geometry, Array, Array, Array, Array]:
-    """The sizes; and of each patch of a unit its offset in the padded pictures and that of its outputs, and how many
-    rows and columns of outputs the picture has there.
+    """The sizes; and of each patch of a unit its offset in the padded images and that of its outputs, and how many
+    rows and columns of outputs the image has there.
     """
-    oh, ow = (size + 2 * p - 2 for size, p in zip(picture, padding, strict=True))
+    oh, ow = (size + 2 * p - 2 for size, p in zip(image, padding, strict=True))
     rows, columns = -(-oh // 4), -(-ow // 4)
     height, width = (
-        max(4 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, picture, strict=True)
+        max(4 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, image, strict=True)
     )
     if split > 1 or rows * columns > patches:
-        pictures, band_rows = 1, -(-rows // split)
+        images, band_rows = 1, -(-rows // split)
     else:
-        pictures, band_rows = patches // (rows * columns), rows
+        images, band_rows = patches // (rows * columns), rows
     geometry = Geometry(
-        channels, *picture, *padding, height, width, pictures, -(-rows // band_rows), band_rows, rows, columns, oh,
+        channels, *image, *padding, height, width, images, -(-rows // band_rows), band_rows, rows, columns, oh,
         ow, outputs, patches,
     )  # fmt: skip
-    n, i, j = np.ogrid[:pictures, :rows, :columns]
-    where = ((n * height + 4 * i) * width + 4 * j) * channels  # (pictures, rows, columns)
+    n, i, j = np.ogrid[:images, :rows, :columns]
+    where = ((n * height + 4 * i) * width + 4 * j) * channels  # (images, rows, columns)
     into = ((n * oh + 4 * i) * ow + 4 * j) * outputs
     some_rows, some_columns = np.minimum(4, oh - 4 * i) + 0 * where, np.minimum(4, ow - 4 * j) + 0 * where
     return geometry, where.ravel(), into.ravel(), some_rows.ravel(), some_columns.ravel()
@@ -171,10 +171,10 @@ def save6(array, k, step, s):
 
 
 @inlined
-def spread_patch(picture, i, row, channels, table, patches, k, step):
+def spread_patch(image, i, row, channels, table, patches, k, step):
     """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
     for r in range(6):
-        save6(table, 6 * r * LANES, LANES, _spread(load6(picture, i + r * row, channels)))
+        save6(table, 6 * r * LANES, LANES, _spread(load6(image, i + r * row, channels)))
     for c in range(6):
         save6(patches, k + c * step, 6 * step, _spread(load6(table, c * LANES, 6 * LANES)))
 
@@ -194,15 +194,15 @@ def convolve_units(
     step, product_step = g.patches * g.channels + LANES, g.patches * BLOCK + LANES
     unit = next_turn(turn)
     while unit < last:
-        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        image = unit // g.bands if g.bands > 1 else unit * g.images
         row0 = unit % g.bands * g.band_rows
         row1 = min(row0 + g.band_rows, g.patch_rows)
-        pictures = min(g.pictures, n - picture)
-        for i in range(pictures):
-            copy_with_border(x, padded, g, picture + i, 4 * row0, 4 * row1 + 2, i * size)
-        origin, target = -4 * row0 * row, picture * g.out_height * out_row
+        images = min(g.images, n - image)
+        for i in range(images):
+            copy_with_border(x, padded, g, image + i, 4 * row0, 4 * row1 + 2, i * size)
+        origin, target = -4 * row0 * row, image * g.out_height * out_row
         begin = row0 * g.patch_columns
-        end = row1 * g.patch_columns if g.bands > 1 else pictures * g.patch_rows * g.patch_columns
+        end = row1 * g.patch_columns if g.bands > 1 else images * g.patch_rows * g.patch_columns
         for chunk in range(begin, end, g.patches):
             count = min(g.patches, end - chunk)
             for p in range(count):
@@ -317,7 +317,7 @@ def convolve(
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
         convolve_units(
             flat, transformed, shift, more, flat_y,
-            scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
+            scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
             *(scratch(floats, name) for name, floats in scratch_floats(g).items()), zeros, g, *tables, of_patch, n,
             shortcut is not None, relu, first_output, last_output, turn, last,
         )  # fmt: skip

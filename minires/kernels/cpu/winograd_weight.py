@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend import Array
-from ...threads import scratch, share, slices
+from ...core.backend import Array
+from ..threads import scratch, share, slices
 from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty
@@ -84,15 +84,15 @@ def _correlate(
     tiles, outputs = (g.channels + PIXELS - 1) // PIXELS, (g.out_channels + BLOCK - 1) // BLOCK * BLOCK
     starts = True
     for unit in range(first, last):
-        picture = unit // g.bands if g.bands > 1 else unit * g.pictures
+        image = unit // g.bands if g.bands > 1 else unit * g.images
         row0 = unit % g.bands * g.band_rows
         row1 = min(row0 + g.band_rows, g.patch_rows)
-        pictures = min(g.pictures, n - picture)
-        for i in range(pictures):
-            copy_with_border(x, padded, g, picture + i, 4 * row0, 4 * row1 + 2, i * size)
-        origin, target = -4 * row0 * row, picture * g.out_height * out_row
+        images = min(g.images, n - image)
+        for i in range(images):
+            copy_with_border(x, padded, g, image + i, 4 * row0, 4 * row1 + 2, i * size)
+        origin, target = -4 * row0 * row, image * g.out_height * out_row
         begin = row0 * g.patch_columns
-        end = row1 * g.patch_columns if g.bands > 1 else pictures * g.patch_rows * g.patch_columns
+        end = row1 * g.patch_columns if g.bands > 1 else images * g.patch_rows * g.patch_columns
         for chunk in range(begin, end, g.patches):
             count = min(g.patches, end - chunk)
             for p in range(count):
@@ -104,7 +104,7 @@ def _correlate(
                     source, to = target + at(into, chunk + p) + c, p * g.out_channels + c
                     if rows == 4 and columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
-                    else:  # beyond the picture there is no upstream
+                    else:  # beyond the image there is no upstream
                         for i in range(16 * LANES):
                             put(table, 36 * LANES + i, ZERO)
                         for r in range(rows):
@@ -162,7 +162,7 @@ def _finish(panels, dweight, table, first, last):
 
 
 def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
-    """The gradient (O, C, 3, 3) from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """The gradient (O, C, 3, 3) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
     blocks = -(-outputs // BLOCK)
@@ -180,7 +180,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
             part = (begin * BLOCK, end * BLOCK, 0, units(g, n)) if by_outputs else (0, outputs, begin, end)
             _correlate(
                 flat_x, flat_dy, panels[0 if by_outputs else piece],
-                scratch(g.pictures * g.padded_height * g.padded_width * channels, "padded"),
+                scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
                 scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
                 scratch(36 * (g.patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, g,
                 *tables, n, *part,

@@ -7,9 +7,9 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...data.transforms import Flip, Normalize, PadCrop
-from ..pictures import as_pictures
+from ..images import as_images
 from .launch import for_each
 from .layout import contiguous, empty, register
 
@@ -44,4 +44,4 @@ def normalize(op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
     n, c, h, w = batch.shape
     normal = empty(n, h, w, c)
     for_each("augment", "normalize", normal.size, contiguous(batch), normal, mean, std, c, h * w)
-    return as_pictures(normal)
+    return as_images(normal)

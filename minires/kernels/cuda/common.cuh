@@ -1,5 +1,5 @@
 // Read before every source of this folder. A launch has fewer than 2^30 numbers (launch.py sees to it), so int will do.
-// Pictures lie channels last, (N, H, W, C), as on the CPU: neighbouring threads touch neighbouring channels.
+// Images lie channels last, (N, H, W, C), as on the CPU: neighbouring threads touch neighbouring channels.
 
 // Each thread takes every (number of threads)-th of `count` things.
 #define FOR_EACH(i, count) \

@@ -1,6 +1,6 @@
 // The two sides of a convolution's matrix product.
 
-// x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window that each output pixel sees, zeros outside of the picture.
+// x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window that each output pixel sees, zeros outside of the image.
 extern "C" __global__ void im2col(
     const float* x, float* rows, int height, int width, int channels, int out_height, int out_width, int kh, int kw,
     int sh, int sw, int ph, int pw, int dh, int dw, int count)

@@ -6,31 +6,31 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ...backend import Array
+from ...core.backend import Array
 from ...nn.folding import Conv2dAct
 from ...ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ...ops.linalg import Linear
-from ..pictures import as_pictures
+from ..images import as_images
 from .launch import MOST, for_each
 from .layout import channels_last, contiguous, empty, is_float32, register
 from .product import product
 
-WORKSPACE = 1 << 26  # numbers that im2col may make at once, 256 MB: pictures are taken some at a time
+WORKSPACE = 1 << 26  # numbers that im2col may make at once, 256 MB: images are taken some at a time
 
 
 def _pixelwise(window: Window) -> bool:
-    """Whether each output pixel sees one input pixel, its own: the rows of im2col are the pictures then."""
+    """Whether each output pixel sees one input pixel, its own: the rows of im2col are the images then."""
     return window == Window((1, 1), (1, 1), (0, 0), window.dilation)
 
 
-def _parts(pictures: int, pixels: int, row: int) -> Iterator[slice]:
-    """Slices of the batch, each with no more windows than the workspace holds: ``pixels`` a picture, a ``row`` each."""
+def _parts(images: int, pixels: int, row: int) -> Iterator[slice]:
+    """Slices of the batch, each with no more windows than the workspace holds: ``pixels`` an image, a ``row`` each."""
     at_once = max(1, WORKSPACE // (pixels * row))
-    return (slice(start, start + at_once) for start in range(0, pictures, at_once))
+    return (slice(start, start + at_once) for start in range(0, images, at_once))
 
 
 def _geometry(window: Window, x: Array, size: tuple[int, ...]) -> tuple[int, ...]:
-    """What kernels are told: (H, W, C) of the picture, (OH, OW), and the window."""
+    """What kernels are told: (H, W, C) of the image, (OH, OW), and the window."""
     return (*x.shape[1:], *size, *window.kernel, *window.stride, *window.padding, *window.dilation)
 
 
@@ -59,12 +59,12 @@ def forward(
 
 
 def backward(
-    dy: Array, weight: Array, bias: Array | None, window: Window, picture: Any, added: Array | None = None
+    dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``picture`` is (H, W), by the same weights."""
+    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W), by the same weights."""
     o, c = weight.shape[:2]
     filters = contiguous(weight.transpose(0, 2, 3, 1)).reshape(o, -1)  # (O, KH*KW*C)
-    x = empty(len(dy), *picture, c)
+    x = empty(len(dy), *image, c)
     for part in _parts(len(dy), dy.shape[1] * dy.shape[2], filters.shape[1]):
         rows = product(dy[part].reshape(-1, o), filters)  # (N*OH*OW, KH*KW*C)
         more = None if added is None else added[part]
@@ -75,7 +75,7 @@ def backward(
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """(O, C, KH, KW), from pictures (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """(O, C, KH, KW), from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     c, o, size, dweight = x.shape[3], dy.shape[3], dy.shape[1:3], None
     kh, kw = window.kernel
     for part in _parts(len(x), size[0] * size[1], kh * kw * c):
@@ -85,7 +85,7 @@ def grad_weight(x: Array, dy: Array, window: Window) -> Array:
 
 
 def _fits(op: Any, channels: int, size: tuple[int, ...], *arrays: Array | None) -> bool:
-    """Whether the kernels are made for it: no groups, float32, and not too many windows (OH, OW) of one picture."""
+    """Whether the kernels are made for it: no groups, float32, and not too many windows (OH, OW) of one image."""
     return op.groups == 1 and is_float32(*arrays) and channels * math.prod((*size, *op.window.kernel)) < MOST
 
 
@@ -93,8 +93,8 @@ def _fits(op: Any, channels: int, size: tuple[int, ...], *arrays: Array | None) 
 def conv2d(op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, x.shape[1], op.window.output_size("conv2d", *x.shape[2:]), x, weight, bias):
         return NotImplemented
-    op.block = channels_last(x)  # for the gradient to the weight: pictures may have come in another layout
-    return as_pictures(forward(op.block, weight, bias, op.window))
+    op.block = channels_last(x)  # for the gradient to the weight: images may have come in another layout
+    return as_images(forward(op.block, weight, bias, op.window))
 
 
 @register(Conv2d, "backward")
@@ -107,7 +107,7 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
         # Where a shortcut branched off, its gradient is here already: col2im adds it.
         arrived = op.arrived.pop(op.edges[0], None) if op.arrived else None
         added = None if arrived is None else channels_last(arrived.data)
-        dx = as_pictures(backward(dy, weight, None, op.window, x.shape[2:], added))
+        dx = as_images(backward(dy, weight, None, op.window, x.shape[2:], added))
     block = op.block if hasattr(op, "block") else channels_last(x)
     dweight = grad_weight(block, dy, op.window) if op.needs(1) else None
     return (dx, dweight, *(dy.sum(axis=(0, 1, 2)) for _ in bias))
@@ -117,7 +117,7 @@ def conv2d_backward(op: Any, upstream: Array) -> Any:
 def conv_transpose2d(op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _fits(op, weight.shape[1], x.shape[2:], x, weight, bias):
         return NotImplemented
-    return as_pictures(backward(channels_last(x), weight, bias, op.window, op.picture))
+    return as_images(backward(channels_last(x), weight, bias, op.window, op.image))
 
 
 @register(Conv2dGradWeight, "forward")
@@ -133,7 +133,7 @@ def conv2d_act(op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Ar
     if not _fits(op, x.shape[1], size, x, weight, bias, shortcut):
         return NotImplemented
     more = None if shortcut is None else channels_last(shortcut)
-    return as_pictures(forward(channels_last(x), weight, bias, op.window, more, op.activation == "relu"))
+    return as_images(forward(channels_last(x), weight, bias, op.window, more, op.activation == "relu"))
 
 
 @register(Linear, "forward")

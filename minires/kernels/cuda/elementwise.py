@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.activation import ReLU, ResidualAdd
 from ...ops.arithmetic import Add
-from ..pictures import alike, register_moves
+from ..images import alike, register_moves
 from .launch import for_each
 from .layout import arrange, is_float32, register, same_as
 

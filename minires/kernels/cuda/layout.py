@@ -1,4 +1,4 @@
-"""Pictures channels last on the GPU, as :mod:`minires.kernels.cpu.layout` has them on the CPU."""
+"""Images channels last on the GPU, as :mod:`minires.kernels.cpu.layout` has them on the CPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 import cupy
 import numpy as np
 
-from ...backend import Array
-from ...dispatch import Kernel, register_kernel
-from ..pictures import as_pictures
+from ...core.backend import Array
+from ...core.dispatch import Kernel, register_kernel
+from ..images import as_images
 from .launch import MOST, for_each
 
-copies = 0  # of pictures that came in another layout; tests see that a training step makes none
+copies = 0  # of images that came in another layout; tests see that a training step makes none
 
 
 def register(op: type, phase: str) -> Callable[[Kernel], Kernel]:
@@ -38,7 +38,7 @@ def empty(*shape: int) -> Array:
 
 
 def empty_like(x: Array) -> Array:
-    """A contiguous float32 block (N, H, W, C) for pictures of the shape (N, C, H, W) of x."""
+    """A contiguous float32 block (N, H, W, C) for images of the shape (N, C, H, W) of x."""
     return empty(x.shape[0], *x.shape[2:], x.shape[1])
 
 
@@ -67,4 +67,4 @@ def same_as(x: Array) -> Array:
     """An empty float32 array of the shape of x that lies in memory in the same order."""
     if x.flags.c_contiguous or x.ndim < 3:
         return empty(*x.shape)
-    return as_pictures(empty_like(x))
+    return as_images(empty_like(x))

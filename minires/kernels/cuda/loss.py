@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.loss import CrossEntropy
 from .launch import THREADS, launch
 from .layout import contiguous, empty, is_float32, register

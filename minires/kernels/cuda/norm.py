@@ -6,9 +6,9 @@ from typing import Any
 
 import cupy
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.norm import BatchNorm, BatchNormAct
-from ..pictures import as_pictures
+from ..images import as_images
 from .launch import THREADS, for_each, launch
 from .layout import channels_last, contiguous, empty, empty_like, is_float32, register
 
@@ -45,7 +45,7 @@ def batch_norm(op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | N
     more = None if shortcut is None else channels_last(shortcut)
     relu = getattr(op, "activation", None) == "relu"
     for_each("norm", "normalise", y.size, block, mean, scale, contiguous(beta), more, y, relu, channels)
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(BatchNorm, "backward")
@@ -71,4 +71,4 @@ def batch_norm_backward(op: Any, upstream: Array) -> Any:
     launch("norm", "finish_sums", (1, groups), THREADS, *sums, op.eps, slices, pixels, channels, lanes)
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
     for_each("norm", "gradient", dx.size, block, masked, *normal, slope, offset, dx, remaining, channels)
-    return (as_pictures(dx), dgamma, dbeta, *(as_pictures(masked) for _ in shortcut))
+    return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))

@@ -9,10 +9,10 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
+from ...core.state import state
 from ...optim.optimizer import SGD, Adam, AdamW
-from ...state import state
-from ..pictures import alike
+from ..images import alike
 from .launch import THREADS, launch
 from .layout import empty, is_float32, register
 

@@ -66,7 +66,7 @@ extern "C" __global__ void avg_pool(
     }
 }
 
-// x (N, pixels, C) -> y (N, C). In double: the pictures may be large.
+// x (N, pixels, C) -> y (N, C). In double: the images may be large.
 extern "C" __global__ void global_avg_pool(const float* x, float* y, int pixels, int channels, int count)
 {
     FOR_EACH(i, count) {

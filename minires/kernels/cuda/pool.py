@@ -7,16 +7,16 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...backend import Array
+from ...core.backend import Array
 from ...ops.conv import Window
 from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ..pictures import as_pictures
+from ..images import as_images
 from .launch import for_each
 from .layout import channels_last, contiguous, empty, is_float32, register
 
 
 def _geometry(window: Window, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(H, W, C) of the pictures (N, C, H, W), (OH, OW), and the window."""
+    """(H, W, C) of the images (N, C, H, W), (OH, OW), and the window."""
     _, c, h, w = x_shape
     return h, w, c, *window.output_size("pool", h, w), *window.kernel, *window.stride, *window.padding
 
@@ -29,7 +29,7 @@ def _backward(window: Window, x_shape: tuple[int, ...], upstream: Array, winner:
     n, c, h, w = x_shape
     dy, dx = channels_last(upstream), empty(n, h, w, c)
     for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_geometry(window, x_shape))
-    return (as_pictures(dx),)
+    return (as_images(dx),)
 
 
 @register(MaxPool2d, "forward")
@@ -39,7 +39,7 @@ def max_pool2d(op: Any, x: Array) -> Array:
     y = _pooled(op.window, x)
     op.winner = cupy.empty(y.shape, np.int32)  # (N, OH, OW, C), as the textbook keeps it
     for_each("pool", "max_pool", y.size, channels_last(x), y, op.winner, *_geometry(op.window, x.shape))
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(MaxPool2d, "backward")
@@ -55,7 +55,7 @@ def avg_pool2d(op: AvgPool2d, x: Array) -> Array:
         return NotImplemented
     y = _pooled(op.window, x)
     for_each("pool", "avg_pool", y.size, channels_last(x), y, *_geometry(op.window, x.shape))
-    return as_pictures(y)
+    return as_images(y)
 
 
 @register(AvgPool2d, "backward")
@@ -83,4 +83,4 @@ def global_avg_pool2d_backward(op: GlobalAvgPool2d, upstream: Array) -> Any:
     n, c, h, w = op.input_shapes[0]
     dx = empty(n, h, w, c)
     for_each("pool", "global_avg_pool_backward", dx.size, contiguous(upstream), dx, h * w, c)
-    return (as_pictures(dx),)
+    return (as_images(dx),)

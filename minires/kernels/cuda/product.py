@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...backend import Array
-from ...state import state
+from ...core.backend import Array
+from ...core.state import state
 from .launch import for_each, launch
 from .layout import empty
 

@@ -1,7 +1,7 @@
 """A2: convolution and pooling, forward and backward, in plain NumPy.
 
-Every array is float64. Pictures are (N, C, H, W): batch, channels, height, width. A window is described by three pairs,
-each for (height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). It is put on the padded picture at
+Every array is float64. Images are (N, C, H, W): batch, channels, height, width. A window is described by three pairs,
+each for (height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). It is put on the padded image at
 every place where it fits; rows and columns that are left over at the end are dropped. So the output has
 
     OH = (H + 2 * PH - KH) // SH + 1        OW = (W + 2 * PW - KW) // SW + 1
@@ -16,8 +16,8 @@ import numpy as np
 def im2col(x, kernel_size, stride, padding):
     """Write out what each output pixel sees.
 
-    x is (N, C, H, W), padded with zeros. Returns cols (N, OH, OW, C*KH*KW): in cols[n, p, q] lies the window of picture
-    n whose upper left corner is at (p*SH, q*SW) of the padded picture, channel by channel, and row by row in each.
+    x is (N, C, H, W), padded with zeros. Returns cols (N, OH, OW, C*KH*KW): in cols[n, p, q] lies the window of image
+    n whose upper left corner is at (p*SH, q*SW) of the padded image, channel by channel, and row by row in each.
     """
     # Write: pad the height and the width of x, copy every window to its place in cols, and return cols.
     ### BEGIN SOLUTION
@@ -57,10 +57,10 @@ def col2im(cols, x_shape, kernel_size, stride, padding):
 
 
 def conv_forward(x, weight, bias, stride, padding):
-    """Convolve pictures with filters. As in every deep-learning library, the kernel is not flipped.
+    """Convolve images with filters. As in every deep-learning library, the kernel is not flipped.
 
     x is (N, C, H, W), weight (O, C, KH, KW) and bias (O,). Returns y (N, O, OH, OW):
-    y[n, o, p, q] = bias[o] + the sum of window (p, q) of picture n, all channels of it, times weight[o].
+    y[n, o, p, q] = bias[o] + the sum of window (p, q) of image n, all channels of it, times weight[o].
     """
     # Write: im2col, one matrix product with the weight, the bias, and the axes in the right order.
     ### BEGIN SOLUTION
@@ -170,7 +170,7 @@ def avg_pool_backward(dy, x_shape, kernel_size, stride, padding):
 
 
 def global_avg_pool_forward(x):
-    """The mean of every channel's picture: (N, C, H, W) -> (N, C)."""
+    """The mean of every channel's image: (N, C, H, W) -> (N, C)."""
     # Write: one mean over two axes.
     ### BEGIN SOLUTION
     return x.mean(axis=(2, 3))

@@ -17,7 +17,7 @@ POOL_PADDINGS: Sequence[Pair] = ((1, 0), (0, 1), (1, 1))  # at most half of the 
 
 
 class Geometry(NamedTuple):
-    """Pictures and a window that slides over them."""
+    """Images and a window that slides over them."""
 
     n: int
     c: int
@@ -28,7 +28,7 @@ class Geometry(NamedTuple):
     padding: Pair
 
     @property
-    def picture(self) -> tuple[int, int, int, int]:
+    def image(self) -> tuple[int, int, int, int]:
         return self.n, self.c, self.h, self.w
 
     @property
@@ -67,24 +67,24 @@ def geometry(
 
 def im2col(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
-    return {"x": draw.normal(*g.picture), **g.window}
+    return {"x": draw.normal(*g.image), **g.window}
 
 
 def col2im(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
     cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.picture, **g.window}
+    return {"cols": cols, "x_shape": g.image, **g.window}
 
 
 def adjoint_pair(draw: Draw) -> dict[str, Any]:
     """Arguments of col2im, and an x for im2col with the same window."""
     g = geometry(draw, STRIDES, PADDINGS)
     cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.picture, **g.window, "_x": draw.normal(*g.picture)}
+    return {"cols": cols, "x_shape": g.image, **g.window, "_x": draw.normal(*g.image)}
 
 
 def filters(draw: Draw, g: Geometry) -> Array:
-    """Weights (O, C, KH, KW) for pictures of C channels, with another O than C."""
+    """Weights (O, C, KH, KW) for images of C channels, with another O than C."""
     (o,) = draw.sizes((2, 2, 6))
     return draw.normal(o + (o == g.c), g.c, *g.kernel)
 
@@ -93,58 +93,58 @@ def conv_forward(draw: Draw, bias: bool = True, **options: Any) -> dict[str, Any
     g = geometry(draw, **options)
     weight = filters(draw, g)
     offset = draw.normal(len(weight)) if bias else draw.zeros(len(weight))
-    return {"x": draw.normal(*g.picture), "weight": weight, "bias": offset, "stride": g.stride, "padding": g.padding}
+    return {"x": draw.normal(*g.image), "weight": weight, "bias": offset, "stride": g.stride, "padding": g.padding}
 
 
 def conv_backward(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
     weight = filters(draw, g)
     dy = draw.normal(g.n, len(weight), *g.output)
-    return {"dy": dy, "x": draw.normal(*g.picture), "weight": weight, "stride": g.stride, "padding": g.padding}
+    return {"dy": dy, "x": draw.normal(*g.image), "weight": weight, "stride": g.stride, "padding": g.padding}
 
 
 def pool_forward(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
-    return {"x": draw.normal(*g.picture), **g.window}
+    return {"x": draw.normal(*g.image), **g.window}
 
 
 def below_zero(draw: Draw) -> dict[str, Any]:
     g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"x": draw.negative(*g.picture), **g.window}
+    return {"x": draw.negative(*g.image), **g.window}
 
 
 def max_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.normal(*g.picture), **g.window}
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.normal(*g.image), **g.window}
 
 
 def below_zero_backward(draw: Draw) -> dict[str, Any]:
     g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.picture), **g.window}
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.image), **g.window}
 
 
 def ties(draw: Draw) -> dict[str, Any]:
     g = geometry(draw, STRIDES)
-    x = draw.one_of([draw.ties, draw.constant])(*g.picture)
+    x = draw.one_of([draw.ties, draw.constant])(*g.image)
     return {"dy": draw.normal(g.n, g.c, *g.output), "x": x, **g.window}
 
 
 def avg_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
     g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.picture, **g.window}
+    return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.image, **g.window}
 
 
-def picture(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.normal(*geometry(draw).picture)}
+def image(draw: Draw) -> dict[str, Any]:
+    return {"x": draw.normal(*geometry(draw).image)}
 
 
-def constant_picture(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.constant(*geometry(draw).picture)}
+def constant_image(draw: Draw) -> dict[str, Any]:
+    return {"x": draw.constant(*geometry(draw).image)}
 
 
 def global_upstream(draw: Draw) -> dict[str, Any]:
     g = geometry(draw)
-    return {"dy": draw.normal(g.n, g.c), "x_shape": g.picture}
+    return {"dy": draw.normal(g.n, g.c), "x_shape": g.image}
 
 
 def weight_shape(draw: Draw) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from .inputs import (
     below_zero,
     below_zero_backward,
     col2im,
-    constant_picture,
+    constant_image,
     conv_backward,
     conv_forward,
     global_upstream,
     im2col,
+    image,
     max_pool_backward,
-    picture,
     pool_forward,
     ties,
     weight_shape,
@@ -87,11 +87,11 @@ QUESTIONS = [
             Property(
                 "padding",
                 3,
-                "PH rows of zeros lie above and below each picture, PW columns on its left and right.",
+                "PH rows of zeros lie above and below each image, PW columns on its left and right.",
                 lambda draw: im2col(draw, paddings=PADDINGS),
                 equals(),
             ),
-            Property("batch of one", 1, "It works for one picture.", lambda draw: im2col(draw, batch=1), equals()),
+            Property("batch of one", 1, "It works for one image.", lambda draw: im2col(draw, batch=1), equals()),
             Property("clean", 2, CLEAN, im2col, clean()),
         ],
         outputs=("cols",),
@@ -155,13 +155,11 @@ QUESTIONS = [
             Property(
                 "padding",
                 2,
-                "PH rows and PW columns of zeros lie around each picture.",
+                "PH rows and PW columns of zeros lie around each image.",
                 lambda draw: conv_forward(draw, paddings=PADDINGS),
                 equals(),
             ),
-            Property(
-                "batch of one", 1, "It works for one picture.", lambda draw: conv_forward(draw, batch=1), equals()
-            ),
+            Property("batch of one", 1, "It works for one image.", lambda draw: conv_forward(draw, batch=1), equals()),
             Property("clean", 1, CLEAN, conv_forward, clean()),
         ],
         outputs=("y",),
@@ -179,9 +177,7 @@ QUESTIONS = [
                 lambda draw: conv_backward(draw, strides=((2, 3), (3, 2)), paddings=PADDINGS, leftover=True),
                 equals("dx"),
             ),
-            Property(
-                "dweight", 4, "dweight is the sum over all pictures and pixels.", conv_backward, equals("dweight")
-            ),
+            Property("dweight", 4, "dweight is the sum over all images and pixels.", conv_backward, equals("dweight")),
             Property(
                 "dweight, stride",
                 3,
@@ -189,12 +185,8 @@ QUESTIONS = [
                 lambda draw: conv_backward(draw, strides=STRIDES, paddings=PADDINGS),
                 equals("dweight"),
             ),
-            Property(
-                "dbias", 3, "dbias is the sum of dy over all pictures and pixels.", conv_backward, equals("dbias")
-            ),
-            Property(
-                "batch of one", 1, "It works for one picture.", lambda draw: conv_backward(draw, batch=1), equals()
-            ),
+            Property("dbias", 3, "dbias is the sum of dy over all images and pixels.", conv_backward, equals("dbias")),
+            Property("batch of one", 1, "It works for one image.", lambda draw: conv_backward(draw, batch=1), equals()),
             Property("clean", 1, CLEAN, conv_backward, clean()),
         ],
         outputs=("dx", "dweight", "dbias"),
@@ -308,9 +300,9 @@ QUESTIONS = [
         "global_avg_pool_forward",
         "one mean for each channel",
         [
-            Property("means", 1, "y is the mean of each channel of each picture.", picture, equals()),
-            Property("constant", 1, "The mean of a constant picture is the constant.", constant_picture, equals()),
-            Property("clean", 1, CLEAN, picture, clean()),
+            Property("means", 1, "y is the mean of each channel of each image.", image, equals()),
+            Property("constant", 1, "The mean of a constant image is the constant.", constant_image, equals()),
+            Property("clean", 1, CLEAN, image, clean()),
         ],
         outputs=("y",),
         uses=("avg_pool_forward",),

@@ -19,10 +19,10 @@ def pair(value: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def output_size(picture: tuple[int, int], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int]:
+def output_size(image: tuple[int, int], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int]:
     """How many windows fit below and beside each other."""
     counts = []
-    for size, k, s, p in zip(picture, pair(kernel_size), pair(stride), pair(padding), strict=True):
+    for size, k, s, p in zip(image, pair(kernel_size), pair(stride), pair(padding), strict=True):
         counts.append(len(range(0, size + 2 * p - k + 1, s)))
     return counts[0], counts[1]
 

@@ -2,7 +2,7 @@
 # # A2: convolution and pooling
 #
 # This notebook walks through the functions of `conv_pool.py`, which you write in your editor. At its end stands a
-# picture: how often each pixel of an image takes part in a convolution, which is what col2im has to get right. Every
+# image: how often each pixel of an image takes part in a convolution, which is what col2im has to get right. Every
 # section asks you to predict something, run a cell, and check your function. Nothing here is graded.
 
 # %%
@@ -32,12 +32,12 @@ def attempt(function, *arguments):
 # %% [markdown]
 # ## 1. What does an output pixel see?
 #
-# A window of 2 x 2 slides over a picture of 4 x 4. **Predict**: how many places are there with a stride of 1? Of 2? And
-# what happens at the end of the picture with a stride of 3?
+# A window of 2 x 2 slides over an image of 4 x 4. **Predict**: how many places are there with a stride of 1? Of 2? And
+# what happens at the end of the image with a stride of 3?
 
 # %%
-picture = np.arange(1.0, 17.0).reshape(1, 1, 4, 4)
-print(picture[0, 0])
+image = np.arange(1.0, 17.0).reshape(1, 1, 4, 4)
+print(image[0, 0])
 for stride in (1, 2, 3):
     places = list(range(0, 4 - 2 + 1, stride))
     print(f"stride {stride}: {len(places)} x {len(places)} windows, their corners at rows and columns {places}")
@@ -46,7 +46,7 @@ for stride in (1, 2, 3):
 # im2col writes each window as a row. **Predict** the first and the last row for a stride of 2, then write `im2col`.
 
 # %%
-cols = attempt("im2col", picture, (2, 2), (2, 2), (0, 0))
+cols = attempt("im2col", image, (2, 2), (2, 2), (0, 0))
 if cols is not None:
     print(cols.shape)
     print(cols.reshape(-1, 4))
@@ -58,7 +58,7 @@ check("im2col")
 # ## 2. The way back
 #
 # im2col copies pixels, so its gradient adds up what the copies received. **Predict**: windows of 3 x 3 with a stride of
-# 1 on a picture of 5 x 5. How many windows see the pixel in the corner, and how many the one in the middle? If all of
+# 1 on an image of 5 x 5. How many windows see the pixel in the corner, and how many the one in the middle? If all of
 # cols is 1, col2im gives these counts.
 
 # %%
@@ -89,7 +89,7 @@ check("conv_forward")
 
 # %% [markdown]
 # A filter with the differences of its neighbours finds edges. You should see the outline of a disc, white where the
-# picture gets brighter from left to right, and black where it gets darker.
+# image gets brighter from left to right, and black where it gets darker.
 
 # %%
 rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
@@ -151,7 +151,7 @@ check("global_avg_pool_backward")
 # ## 7. How often a pixel is seen
 #
 # With cols of ones, col2im counts how many windows see each pixel. You should see 9 in the middle and less towards the
-# border for a stride of 1, and a pattern of 1, 2 and 4 for a stride of 2: such patterns return as artefacts in pictures
+# border for a stride of 1, and a pattern of 1, 2 and 4 for a stride of 2: such patterns return as artefacts in images
 # that networks make with strided transposed convolutions.
 
 # %%

@@ -1,6 +1,6 @@
-"""Picture files as arrays: any file that Pillow reads, brought to the channels and the size that a network takes.
+"""Image files as arrays: any file that Pillow reads, brought to the channels and the size that a network takes.
 
-It imports Pillow: import it where the first picture is read, not before.
+It imports Pillow: import it where the first image is read, not before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES = {1: "L", 3: "RGB"}  # Pillow's names for grey and colour, by the number 
 
 
 def find(path: PathLike) -> Iterator[Path]:
-    """The pictures in a folder and its sub-folders, in the order of their names; a file is found as it is.
+    """The images in a folder and its sub-folders, in the order of their names; a file is found as it is.
 
     Hidden files and links to folders are passed over, so that no link can lead round in a circle. A folder that cannot
     be listed is itself found, and :func:`read` says so.
@@ -42,10 +42,10 @@ def find(path: PathLike) -> Iterator[Path]:
 
 
 def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
-    """A picture file as bytes.
+    """An image file as bytes.
 
     It is turned upright as its EXIF data says; what is transparent becomes white; of 16-bit values the upper 8 bits
-    are kept; floats are taken to run from 0 to 1, or to 255 if one is above 1; of an animation the first picture is
+    are kept; floats are taken to run from 0 to 1, or to 255 if one is above 1; of an animation the first image is
     taken. Made smaller, it is averaged over all of its pixels.
 
     Parameters
@@ -54,7 +54,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     channels : {1, 3}
         Grey or colour.
     size : (int, int), optional
-        Height and width to resize to, whatever the proportions. By default the picture's own.
+        Height and width to resize to, whatever the proportions. By default the image's own.
 
     Returns
     -------
@@ -63,55 +63,55 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     Raises
     ------
     DataError
-        If there is no such file, or it is no picture, damaged, or larger than Pillow takes for safe.
+        If there is no such file, or it is no image, damaged, or larger than Pillow takes for safe.
     ArgumentError
         For another number of channels.
     """
     if channels not in MODES:
-        raise ArgumentError(f"pictures.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
+        raise ArgumentError(f"images.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     try:
         if os.path.isdir(path):
             os.listdir(path)  # says why, if it cannot be listed
             raise IsADirectoryError("it is a folder")
         if not os.path.isfile(path):
             raise FileNotFoundError("there is no such file")  # a pipe would be waited for
-        picture = _decode(path)
-        if picture.mode != MODES[channels]:
-            picture = picture.convert(MODES[channels])
+        image = _decode(path)
+        if image.mode != MODES[channels]:
+            image = image.convert(MODES[channels])
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
-        raise DataError(f"picture {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
+        raise DataError(f"image {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
     if size is not None:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)  # (H, W, C)
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)  # (H, W, C)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (C, H, W)
 
 
 def _decode(path: PathLike) -> Image.Image:
-    """The picture upright, opaque and with 8 bits a channel."""
+    """The image upright, opaque and with 8 bits a channel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which does not harm the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.init()
         # Pillow hands EPS to another program, Ghostscript, if there is one: not for files from anywhere.
-        with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as picture:
-            picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        if picture.mode.startswith(("I", "F")):
-            return _eight_bits(picture)
-        if picture.mode == "LAB":  # which convert() does not know
+        with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as image:
+            image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith(("I", "F")):
+            return _eight_bits(image)
+        if image.mode == "LAB":  # which convert() does not know
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
-            return ImageCms.applyTransform(picture, transform) or picture  # None only if asked to work in place
-        if picture.getbands()[-1] in "Aa" or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        return picture
+            return ImageCms.applyTransform(image, transform) or image  # None only if asked to work in place
+        if image.getbands()[-1] in "Aa" or "transparency" in image.info:
+            image = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image) -> Image.Image:
     """Integers of 16 bits (modes I and I;16) or floats (mode F) as bytes; Pillow would clip, not scale."""
-    values: Array = np.asarray(picture, dtype=np.float32)
-    if picture.mode == "F":
+    values: Array = np.asarray(image, dtype=np.float32)
+    if image.mode == "F":
         values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
         values = values if values.max() > 1 else values * 255
     else:
@@ -123,5 +123,5 @@ def _reason(path: PathLike, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return "it has more pixels than can be opened safely"
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture" if os.path.getsize(path) else "it is empty"
+        return "it is no image" if os.path.getsize(path) else "it is empty"
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")

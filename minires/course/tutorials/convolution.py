@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckError
+from ...errors import CheckError
 from .check import call, exercise
 from .compare import OpenError, compare
 
@@ -30,7 +30,7 @@ def _windows(x: Any, kernel: tuple[int, int], stride: int, padding: int) -> Any:
     return windows[:, :, ::stride, ::stride].transpose(0, 2, 3, 1, 4, 5)
 
 
-@exercise("4.2", "It copies a whole picture for each of the KH * KW places in the kernel, and never a single pixel.")
+@exercise("4.2", "It copies a whole image for each of the KH * KW places in the kernel, and never a single pixel.")
 def rows_of_windows(answer: Any) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 6, 9))
     before = x.copy()
@@ -102,16 +102,16 @@ def gradients_of_a_product(answer: Any) -> None:
     compare("drows", got[1], drows, mistakes, {"the number of filters": filters})
 
 
-@exercise("4.5", "Nine times the pictures: each pixel is written once for each window that sees it.")
+@exercise("4.5", "Nine times the images: each pixel is written once for each window that sees it.")
 def bytes_of_the_rows(answer: Any) -> None:
     numbers = 64 * 64 * 8 * 8
     mistakes = {
-        "that is the pictures alone; a row has 3 * 3 numbers of each channel.": numbers * 4 / 1e6,
+        "that is the images alone; a row has 3 * 3 numbers of each channel.": numbers * 4 / 1e6,
         "float32 takes 4 bytes, float64 would take 8.": 9 * numbers * 8 / 1e6,
         "that is how many millions of numbers; each takes 4 bytes.": 9 * numbers / 1e6,
         "that is in bytes; the question is for MB, of a million bytes.": 9 * numbers * 4,
         "that is in MiB, of 1024 * 1024 bytes; the question is for MB, of a million.": 9 * numbers * 4 / 2**20,
-        "64 is there twice: for the pictures, and for the channels of each.": 9 * numbers * 4 / 64e6,
+        "64 is there twice: for the images, and for the channels of each.": 9 * numbers * 4 / 64e6,
     }
     right = 9 * numbers * 4 / 1e6
     if isinstance(answer, float) and abs(answer - right) < 0.1:

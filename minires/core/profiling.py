@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..kernels.threads import get_num_threads
 from .backend import Array, array_module, device_of
-from .threads import get_num_threads
 
 Shape = tuple[int, ...]
 
@@ -175,7 +175,7 @@ def multiply_adds_of(op: type) -> Callable[[Callable[..., int]], Callable[..., i
     Examples
     --------
     >>> import minires as mr
-    >>> from minires.profiling import multiply_adds_of
+    >>> from minires.core.profiling import multiply_adds_of
     >>> class Dot(mr.Op):
     ...     def forward(self, a, b):
     ...         return (a * b).sum(axis=-1)

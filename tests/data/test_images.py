@@ -1,4 +1,4 @@
-"""Picture files: every kind that Pillow reads becomes bytes (C, H, W); what it does not is one sentence."""
+"""Image files: every kind that Pillow reads becomes bytes (C, H, W); what it does not is one sentence."""
 
 import os
 import struct
@@ -9,14 +9,14 @@ import pytest
 from forbidden import forbid_opening
 from PIL import Image, PngImagePlugin
 
-from minires.data.pictures import find, read
+from minires.data.images import find, read
 from minires.errors import ArgumentError, DataError
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
 def png(width, height, bits=8):
-    """A PNG file of a grey picture whose header promises this size, and whose data breaks off."""
+    """A PNG file of a grey image whose header promises this size, and whose data breaks off."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -26,7 +26,7 @@ def png(width, height, bits=8):
 
 
 def test_colour_and_grey(tmp_path, rng):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     pixels = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     colour = read(path)
@@ -41,7 +41,7 @@ def test_colour_and_grey(tmp_path, rng):
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
-    path = tmp_path / f"picture.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
     Image.fromarray(values).save(path)
     np.testing.assert_array_equal(read(path, channels=1)[0], values // 256)
@@ -49,7 +49,7 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
 
 
 def test_integers_of_32_bits_and_floats(tmp_path):
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     values = np.linspace(0, 1, 12).reshape(3, 4)
     Image.fromarray((values * 65535).astype(np.int32)).save(path)
     np.testing.assert_allclose(read(path, 1)[0], values * 255, atol=1)
@@ -73,9 +73,9 @@ def test_integers_of_32_bits_and_floats(tmp_path):
 )
 def test_modes(tmp_path, mode, colour, name, expected):
     Image.new(mode, (4, 3), colour).save(tmp_path / name, quality=100)
-    picture = read(tmp_path / name)
-    assert picture.shape == (3, 3, 4)
-    np.testing.assert_allclose(picture[:, 1, 1], expected, atol=3)
+    image = read(tmp_path / name)
+    assert image.shape == (3, 3, 4)
+    np.testing.assert_allclose(image[:, 1, 1], expected, atol=3)
 
 
 def test_a_half_transparent_pixel_is_half_white(tmp_path):
@@ -84,31 +84,31 @@ def test_a_half_transparent_pixel_is_half_white(tmp_path):
 
 
 def test_palettes_and_animations(tmp_path):
-    picture = Image.new("P", (4, 3), 1)
-    picture.putpalette([9, 9, 9, *RED])
-    picture.save(tmp_path / "palette.png")
+    image = Image.new("P", (4, 3), 1)
+    image.putpalette([9, 9, 9, *RED])
+    image.save(tmp_path / "palette.png")
     assert tuple(read(tmp_path / "palette.png")[:, 0, 0]) == RED
-    picture.save(tmp_path / "transparent.png", transparency=1)
+    image.save(tmp_path / "transparent.png", transparency=1)
     assert tuple(read(tmp_path / "transparent.png")[:, 0, 0]) == WHITE
-    picture.save(tmp_path / "animated.gif", save_all=True, append_images=[Image.new("RGB", (4, 3), "blue")])
+    image.save(tmp_path / "animated.gif", save_all=True, append_images=[Image.new("RGB", (4, 3), "blue")])
     assert tuple(read(tmp_path / "animated.gif")[:, 0, 0]) == RED
 
 
 def test_a_camera_held_upright(tmp_path):
-    picture = Image.new("L", (4, 2))
-    picture.putpixel((0, 0), 255)
+    image = Image.new("L", (4, 2))
+    image.putpixel((0, 0), 255)
     for orientation, (row, column), shape in [(1, (0, 0), (2, 4)), (3, (1, 3), (2, 4)), (6, (0, 1), (4, 2))]:
-        exif = picture.getexif()
+        exif = image.getexif()
         exif[0x0112] = orientation
-        picture.save(tmp_path / "a.png", exif=exif)
+        image.save(tmp_path / "a.png", exif=exif)
         turned = read(tmp_path / "a.png", channels=1)[0]
         assert turned.shape == shape and turned[row, column] == 255 and turned.sum() == 255
 
 
 def test_resized_to_height_and_width(tmp_path):
     Image.new("RGB", (40, 10), RED).save(tmp_path / "a.png")
-    picture = read(tmp_path / "a.png", channels=3, size=(5, 8))
-    assert picture.shape == (3, 5, 8) and (picture[0] == 255).all() and not picture[1:].any()
+    image = read(tmp_path / "a.png", channels=3, size=(5, 8))
+    assert image.shape == (3, 5, 8) and (image[0] == 255).all() and not image[1:].any()
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_resized_to_height_and_width(tmp_path):
     [
         (None, "there is no such file"),
         (b"", "it is empty"),
-        (b"hello\n", "it is no picture"),
-        (png(8, 8)[:40], "it is no picture"),
+        (b"hello\n", "it is no image"),
+        (png(8, 8)[:40], "it is no image"),
         (png(100, 100), "truncated"),
         (png(100_000, 100_000), "more pixels than can be opened safely"),
         (png(10_000, 10_000), "more pixels than can be opened safely"),
@@ -125,14 +125,14 @@ def test_resized_to_height_and_width(tmp_path):
         (b"GIF89a" + b"\xff" * 20, "cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_one_sentence(tmp_path, content, reason):
+def test_what_is_no_image_is_one_sentence(tmp_path, content, reason):
     path = tmp_path / "damaged.png"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         read(path)
     message = str(caught.value)
-    assert message.startswith(f"picture {path} cannot be read: ") and reason in message
+    assert message.startswith(f"image {path} cannot be read: ") and reason in message
     assert message.endswith(".") and "\n" not in message
 
 
@@ -144,7 +144,7 @@ def test_neither_a_pipe_nor_a_folder_is_waited_for(tmp_path):
             read(path)
 
 
-def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+def test_a_image_that_may_not_be_read(tmp_path, monkeypatch):
     Image.new("RGB", (4, 3), RED).save(tmp_path / "closed.png")
     forbid_opening(monkeypatch, "closed")
     with pytest.raises(DataError, match=r"closed\.png cannot be read: Permission denied\.$"):
@@ -194,7 +194,7 @@ def test_floats_of_other_ranges(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.tif", 1)[0], [[0, 51, 255], [0, 0, 7]])
 
 
-def test_made_smaller_a_picture_is_averaged(tmp_path):
+def test_made_smaller_a_image_is_averaged(tmp_path):
     """A chessboard of pixels is grey from afar; every 20th pixel of it would be black or white."""
     Image.fromarray(((np.indices((640, 320)).sum(axis=0) % 2) * 255).astype("u1")).save(tmp_path / "a.png")
     np.testing.assert_allclose(read(tmp_path / "a.png", 1, (32, 32)), 127.5, atol=1)
@@ -203,15 +203,15 @@ def test_made_smaller_a_picture_is_averaged(tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
 def test_any_size(tmp_path, size):
     Image.new("RGB", size, RED).save(tmp_path / "a.png")
-    picture = read(tmp_path / "a.png", size=(32, 32))
-    assert picture.shape == (3, 32, 32) and (picture[0] == 255).all() and not picture[1:].any()
+    image = read(tmp_path / "a.png", size=(32, 32))
+    assert image.shape == (3, 32, 32) and (image[0] == 255).all() and not image[1:].any()
 
 
-def test_no_program_is_started_for_a_picture(tmp_path):
+def test_no_program_is_started_for_a_image(tmp_path):
     """Pillow would have Ghostscript run what is in an EPS file, whatever the file is called."""
     Image.new("RGB", (4, 3), RED).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
-    with pytest.raises(DataError, match="it is no picture"):
+    with pytest.raises(DataError, match="it is no image"):
         read(tmp_path / "a.png")
 
 

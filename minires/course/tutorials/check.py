@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, CheckError, MiniresError, listed
+from ...errors import ArgumentError, CheckError, MiniresError, listed
 from .compare import OpenError
 
 Judge = Callable[..., None]

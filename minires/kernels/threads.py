@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError
+from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
 

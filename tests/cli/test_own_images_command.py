@@ -1,4 +1,4 @@
-"""The commands on a folder of one's own pictures: train, fine-tune, evaluate and predict."""
+"""The commands on a folder of one's own images: train, fine-tune, evaluate and predict."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ def test_from_a_folder_to_predictions(minires):
 
     result = minires("train", *options, "--size", 8)
     assert result.status == 0 and result.err == ""
-    assert "pets: 17 pictures to train (augmented), 4 to test, 3x8x8, 2 classes\n" in result.out
+    assert "pets: 17 images to train (augmented), 4 to test, 3x8x8, 2 classes\n" in result.out
     result = minires("evaluate", "run")
-    assert result.status == 0 and "run: resnet8, trained on pets\ntested on 4 pictures of pets" in result.out
+    assert result.status == 0 and "run: resnet8, trained on pets\ntested on 4 images of pets" in result.out
     Path("pets").rename("moved")
     result = minires("evaluate", "run")
     assert result.status == 2 and "pets', and no such folder; choose one of" in result.err and "--data" in result.err
@@ -32,7 +32,7 @@ def test_from_a_folder_to_predictions(minires):
     assert len(Path("predictions.csv").read_text().splitlines()) == 22
 
 
-def test_too_many_pictures_for_memory_are_announced(minires, monkeypatch):
+def test_too_many_images_for_memory_are_announced(minires, monkeypatch):
     from minires.data import folder
 
     monkeypatch.setitem(folder.__globals__, "MOST_IN_MEMORY", 1000)

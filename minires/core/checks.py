@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ArgumentError, DTypeError, LabelError, ShapeError, sizes
 from .backend import to_device
-from .errors import ArgumentError, DTypeError, LabelError, ShapeError, sizes
 from .state import state
 from .tensor import Tensor, TensorLike, as_tensor
 
@@ -93,8 +93,8 @@ def numbers(op: str, value: TensorLike) -> Tensor:
     return x
 
 
-def pictures(op: str, value: TensorLike) -> Tensor:
-    """A batch of pictures: floats, (N, C, H, W)."""
+def images(op: str, value: TensorLike) -> Tensor:
+    """A batch of images: floats, (N, C, H, W)."""
     x = floats(op, value)
     axes(op, x, 4, "(N, C, H, W)", "x")
     return x
@@ -318,7 +318,7 @@ def conv(op: str, x: TensorLike, weight: TensorLike, bias: TensorLike | None, gr
     """[x, weight] or [x, weight, bias] of ``conv2d`` or ``conv_transpose2d``."""
     transposed = op == "conv_transpose2d"
     layout = "(C, O, KH, KW)" if transposed else "(O, C, KH, KW)"
-    x = pictures(op, x)
+    x = images(op, x)
     weight = floats(op, weight, "weight", like=x)
     axes(op, weight, 4, layout, "weight")
     integer(op, groups, "groups", 1)
@@ -360,7 +360,7 @@ def output_padding(value: Any, stride: tuple[int, int], dilation: tuple[int, int
     return extra
 
 
-def picture_shape(op: str, x_shape: Any) -> tuple[int, int, int, int]:
+def image_shape(op: str, x_shape: Any) -> tuple[int, int, int, int]:
     """(N, C, H, W)."""
     shape = tuple(x_shape) if isinstance(x_shape, (tuple, list)) else ()
     if len(shape) != 4 or not all(is_integer(size, 0) for size in shape):

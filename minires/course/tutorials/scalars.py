@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import CheckError, GradcheckError
-from ..gradcheck import gradcheck
-from ..tensor import tensor
+from ...core.tensor import tensor
+from ...errors import CheckError, GradcheckError
+from ...gradcheck import gradcheck
 from .check import call, exercise
 from .compare import OpenError, compare
 

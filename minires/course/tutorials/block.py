@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckError
+from ...errors import CheckError
 from .check import call, exercise
 from .compare import OpenError, compare
 

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..core.tensor import Tensor
 from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
-from ..tensor import Tensor
-from .module import Module
+from ..nn.module import Module
 from .npz_reader import read_directory
 from .safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
 

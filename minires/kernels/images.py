@@ -1,4 +1,4 @@
-"""What the kernels of every device know about pictures in memory, and about the ops that move their pixels.
+"""What the kernels of every device know about images in memory, and about the ops that move their pixels.
 
 Shapes are (N, C, H, W); in memory the channels come last, (N, H, W, C): see :mod:`minires.kernels.cpu.layout`.
 """
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..backend import Array
-from ..dispatch import Kernel
+from ..core.backend import Array
+from ..core.dispatch import Kernel
 from ..ops.shape import Pad, PutItem
 
 ALL = slice(None)
 
 
-def as_pictures(block: Array) -> Array:
+def as_images(block: Array) -> Array:
     """(N, H, W, C) -> the view (N, C, H, W); (N, C) and (N, L, C) likewise."""
     return block.transpose(0, block.ndim - 1, *range(1, block.ndim - 1))
 
@@ -34,12 +34,12 @@ def alike(*arrays: Array) -> list[Array] | None:
 
 
 def pads_channels(op: Pad) -> bool:
-    """Whether pictures get channels of zeros, and nothing else."""
+    """Whether images get channels of zeros, and nothing else."""
     return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
 
 
 def pixel_steps(op: PutItem) -> tuple[int, int] | None:
-    """(SH, SW) for the index [:, :, ::SH, ::SW] of pictures; None for another one."""
+    """(SH, SW) for the index [:, :, ::SH, ::SW] of images; None for another one."""
     index = op.index if isinstance(op.index, tuple) else ()
     if len(index) != 4 or len(op.target) != 4 or index[:2] != (ALL, ALL):
         return None
@@ -56,7 +56,7 @@ def register_moves(
     arrange: Callable[..., Array],
     is_float32: Callable[..., bool],
 ) -> None:
-    """Kernels for a shortcut without parameters (option A): some pixels of a picture, and new channels of zeros.
+    """Kernels for a shortcut without parameters (option A): some pixels of an image, and new channels of zeros.
 
     Both are one call of the device's ``arrange``: see :func:`minires.kernels.cpu.layout.arrange`.
     """
@@ -67,7 +67,7 @@ def register_moves(
             return NotImplemented
         before, after = op.widths[1]
         n, c, h, w = x.shape
-        return as_pictures(arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
+        return as_images(arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
 
     @register(PutItem, "forward")
     def put_pixels(op: PutItem, values: Array) -> Array:
@@ -75,4 +75,4 @@ def register_moves(
         if steps is None or not is_float32(values):
             return NotImplemented
         n, c, h, w = op.target
-        return as_pictures(arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), 0, steps))
+        return as_images(arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), 0, steps))

@@ -21,10 +21,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from ..errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
 from . import anomaly
 from .backend import Array, array_module, device_of
 from .dispatch import run_kernel
-from .errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
 from .state import state, switched
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Training on a folder of pictures: by its path, resized, and from files when there are too many."""
+"""Training on a folder of images: by its path, resized, and from files when there are too many."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_a_known_name_comes_before_a_folder():
     Path("digits").mkdir()
     assert Config(data="digits").data == "digits"
     assert load_data("digits").classes == tuple("0123456789")
-    with pytest.raises(DataError, match=r"folder: .*digits holds no pictures"):
+    with pytest.raises(DataError, match=r"folder: .*digits holds no images"):
         load_data("./digits")
 
 
@@ -44,7 +44,7 @@ def test_neither_a_name_nor_a_folder():
         Config(data="cats")
     with pytest.raises(ArgumentError, match=r"no data set '\./cats', and no such folder; choose one of digits"):
         load_data("./cats")
-    with pytest.raises(ArgumentError, match="size is 32, but the pictures of digits have their own"):
+    with pytest.raises(ArgumentError, match="size is 32, but the images of digits have their own"):
         Config(data="digits", size=32)
 
 
@@ -57,7 +57,7 @@ def test_a_run_on_a_folder(config, monkeypatch):
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     run = load_run(folder)
-    assert (run.config.data, run.picture_shape) == (stored["data"], (3, 8, 8)), "the run needs no pictures"
+    assert (run.config.data, run.image_shape) == (stored["data"], (3, 8, 8)), "the run needs no images"
 
 
 def test_too_many_for_memory_train_from_their_files_to_the_same_bits(config, monkeypatch):
@@ -71,8 +71,8 @@ def test_too_many_for_memory_train_from_their_files_to_the_same_bits(config, mon
     assert all(states[0][name].tobytes() == states[1][name].tobytes() for name in states[0])
 
 
-def test_a_damaged_picture_stops_the_run_in_one_sentence(config, monkeypatch):
+def test_a_damaged_image_stops_the_run_in_one_sentence(config, monkeypatch):
     monkeypatch.setitem(mr.data.folder.__globals__, "MOST_IN_MEMORY", 1000)
-    Path("pets/dog/7.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"^picture pets.dog.7\.png cannot be read: it is no picture\.$"):
+    Path("pets/dog/7.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"^image pets.dog.7\.png cannot be read: it is no image\.$"):
         train(config)

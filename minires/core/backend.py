@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, DeviceError, DTypeError, ShapeError, sizes
+from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError, sizes
 
 Array = Any  # numpy.ndarray or cupy.ndarray; a type checker that has no CuPy cannot say more
 DTypeLike = Any  # whatever numpy.dtype() understands: "float32", np.float64, ...

@@ -7,8 +7,8 @@ import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..errors import AnomalyError, sizes
 from .backend import Array, array_module
-from .errors import AnomalyError, sizes
 from .state import switched
 
 
@@ -50,7 +50,7 @@ def fingerprint(array: Array) -> int:
 
 def line_of_user() -> str:
     """``file:line`` of the innermost caller that is not part of minires."""
-    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back

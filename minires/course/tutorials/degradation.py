@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from ..errors import CheckError
+from ...errors import CheckError
 from .check import exercise
 from .compare import OpenError, compare
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import check_device, cupy_module, is_array, to_device
-from .errors import ArgumentError, DeviceError, sizes
-from .state import switched
-from .tensor import Tensor
+from ..core.backend import check_device, cupy_module, is_array, to_device
+from ..core.state import switched
+from ..core.tensor import Tensor
+from ..errors import ArgumentError, DeviceError, sizes
 
 WARM_UP = 2  # calls that run as written: kernels are compiled, arrays of the optimiser made, the memory pool filled
 
@@ -169,8 +169,8 @@ def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
             return loss
 
         fast_step = mr.cuda.graph(step)
-        for pictures, labels in loader:
-            loss = fast_step(pictures, labels)
+        for images, labels in loader:
+            loss = fast_step(images, labels)
             schedule.step()
 
     Every call is one step: the first ``warm_up`` calls run ``step`` as it is, the next one records it. From then on its

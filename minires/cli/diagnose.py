@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import cupy_module
-from .dispatch import load_kernels
-from .profiling import Peak, measured_peak
-from .threads import get_num_threads, usable_cores
-from .version import __version__
+from ..core.backend import cupy_module
+from ..core.dispatch import load_kernels
+from ..core.profiling import Peak, measured_peak
+from ..kernels.threads import get_num_threads, usable_cores
+from ..version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
 CUPY_WHEELS = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
@@ -72,7 +72,7 @@ def examine() -> Report:
 
 
 def _software(report: Report) -> None:
-    report.facts.append(("minires", f"{__version__}, in {Path(__file__).parent}"))
+    report.facts.append(("minires", f"{__version__}, in {Path(__file__).parents[1]}"))
     report.facts.append(("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"))
     report.facts += [(package, version_of(package) or "not installed") for package in PACKAGES]
 
@@ -244,9 +244,9 @@ def _gpu(report: Report) -> None:
 
 
 def _data(report: Report) -> None:
-    from . import data
-    from .data.fetch import is_here
-    from .data.sources import SOURCES
+    from .. import data
+    from ..data.fetch import is_here
+    from ..data.sources import SOURCES
 
     absent = [name for name, source in SOURCES.items() if not is_here(source)]
     here = [name for name in data.names() if name not in absent]

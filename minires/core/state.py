@@ -52,7 +52,7 @@ def profile() -> AbstractContextManager[Profile]:
     """``with profile() as p:`` counts calls, time, operations and bytes of each op; ``print(p)`` shows the table.
 
     It also says what share of this machine's peak an op reached, of arithmetic or of memory, whichever limit is nearer.
-    An op of your own is listed without GFLOP/s, unless you count for it (``minires.profiling.multiply_adds_of``).
+    An op of your own is listed without GFLOP/s, unless you count for it (``minires.core.profiling.multiply_adds_of``).
 
     Examples
     --------

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckError, sizes
-from ..gradcheck.diagnosis import common_places
-from ..tensor import Tensor
+from ...core.tensor import Tensor
+from ...errors import CheckError, sizes
+from ...gradcheck.diagnosis import common_places
 
 Array = np.ndarray[Any, Any]
 ROUNDING, NEARLY = 1e-5, 1e-2  # relative to the largest number: float32 answers are right, rounded ones are not

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
 from . import anomaly, autograd
 from .attached import AttachedMethods
 from .autograd import Hook, HookHandle, Op
@@ -30,7 +31,6 @@ from .backend import (
     owner,
     to_device,
 )
-from .errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
 from .state import state
 
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
+from ..errors import ArgumentError
 from .backend import DEVICES, Array, device_of
-from .errors import ArgumentError
 from .state import state, switched
 
 Kernel = Callable[..., Any]

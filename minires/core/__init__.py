@@ -1,0 +1,1 @@
+"""The evening, part 1: arrays, the tape, tensors."""
