@@ -21,7 +21,7 @@ from ..core.state import no_grad
 from ..core.tensor import Tensor, TensorLike
 from ..nn import BatchNorm1d, Module
 from ..nn.undisturbed import undisturbed
-from ..optim.clipping import sum_of_squares
+from ..optim import l2_norm
 from ..training.comparison_figures import BOLD, COLOURS, THIN
 from ..training.figures import new_figure, save_figure, style_axes
 from ..training.folder import Row, write_table
@@ -137,7 +137,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
 
 def _std(tensor: Tensor) -> float:
     mean = float(tensor.data.mean(dtype=np.float64))
-    return math.sqrt(float(sum_of_squares(tensor.data - mean)) / tensor.size)
+    return l2_norm(tensor.data - mean) / math.sqrt(tensor.size)
 
 
 def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:

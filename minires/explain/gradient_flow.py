@@ -20,9 +20,9 @@ from ..errors import ArgumentError
 from ..nn import Module, Parameter
 from ..nn.undisturbed import undisturbed
 from ..ops import cross_entropy
+from ..optim import l2_norm
 from ..training.figures import new_figure, style_axes
 from ..training.folder import Row
-from ..training.gradients import l2_norm
 from .measurement import (
     BLUE,
     ORANGE,
@@ -128,13 +128,13 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
         weights[name] = own_weights(layer)
         row: Row = {
             "layer": name,
-            "activation_norm": l2_norm(read) / math.sqrt(len(batch)),
+            "activation_norm": l2_norm(read.data) / math.sqrt(len(batch)),
             "gradient_norm": None,
-            "weight_norm": math.hypot(*map(l2_norm, weights[name])),
+            "weight_norm": l2_norm(*(weight.data for weight in weights[name])),
         }
         rows.append(row)
-        if read.requires_grad:  # the loss is a mean: N times the gradient is that of an image's own loss
-            read.register_hook(lambda gradient: row.update(gradient_norm=l2_norm(gradient) * math.sqrt(len(batch))))
+        if read.requires_grad:  # the loss is a mean over N images
+            read.register_hook(lambda grad: row.update(gradient_norm=l2_norm(grad.data) * math.sqrt(len(batch))))
 
     with undisturbed(model), enable_grad(), ExitStack() as hooks:
         watch_layers(model.train(), watch)
@@ -159,4 +159,4 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
 
 
 def _keep_norm(norms: dict[Tensor, float], leaf: Tensor, gradient: Tensor) -> None:
-    norms[leaf] = l2_norm(gradient)
+    norms[leaf] = l2_norm(gradient.data)

@@ -1,4 +1,4 @@
-"""Gradient clipping: a bound on the step that one strange batch can cause."""
+"""The L2 norm of gradients, and a bound on it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ from ..core.backend import Array, array_module
 from ..core.tensor import Tensor
 
 
-def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients by one factor, so that together they are no longer than ``max_norm``.
+def l2_norm(*arrays: Array) -> float:
+    """The L2 norm of all arrays together, as if they were one vector.
 
-    Their length is the L2 norm of all of them as one vector. The direction of the step stays as it is: Pascanu et al.,
-    arXiv 1211.5063, algorithm 1; ``torch.nn.utils.clip_grad_norm_``. Call it between ``backward`` and ``step``.
+    It is computed in float64: squares of large float32 numbers do not overflow, and small ones are not lost in the sum.
+    """
+    return math.sqrt(float(sum(array_module(array).square(array, dtype=np.float64).sum() for array in arrays)))
+
+
+def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients by the same factor if their L2 norm, taken as one vector, is larger than ``max_norm``.
+
+    This bounds the step that one unusual batch can cause, and keeps its direction (Pascanu et al., arXiv 1211.5063,
+    algorithm 1). It is PyTorch's ``torch.nn.utils.clip_grad_norm_``. Call it between ``backward`` and ``step``.
 
     Parameters
     ----------
     parameters : iterable of Parameter, or one
-        Those without a gradient take no part.
+        Parameters without a gradient are ignored.
     max_norm : float
         Greater than 0.
 
     Returns
     -------
     float
-        The norm before. If it is infinite or NaN, no factor helps, and the gradients are left as they are.
+        The norm before clipping. If it is infinite or NaN, the gradients are not changed.
 
     Raises
     ------
     ArgumentError
-        For a ``max_norm`` that is no number > 0.
+        If ``max_norm`` is not a number > 0.
 
     Examples
     --------
@@ -46,15 +54,11 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     checks.positive("clip_grad_norm", max_norm, "max_norm")
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [(parameter, parameter.grad.data) for parameter in given if parameter.grad is not None]
-    norm = math.sqrt(float(sum(sum_of_squares(grad) for _, grad in grads)))
+    norm = l2_norm(*(grad for _, grad in grads))
     factor = max_norm / (norm + 1e-6)
     if factor < 1 and math.isfinite(norm):
         for parameter, grad in grads:
-            # New arrays: who holds an old one keeps its values, and one that two parameters share is scaled once.
+            # New arrays: a reference to the old one keeps its values, and a gradient that two parameters share is
+            # scaled once.
             parameter.grad = Tensor.wrap(grad * factor)
     return norm
-
-
-def sum_of_squares(array: Array) -> Array:
-    """In float64, where the squares of large float32 numbers do not overflow, nor small ones vanish in the sum."""
-    return array_module(array).square(array, dtype=np.float64).sum()

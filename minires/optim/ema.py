@@ -14,20 +14,20 @@ from ..nn import Module
 class EMA:
     """A copy of a model that holds the exponential moving average of its weights.
 
-    The weights of single steps scatter about a good place; their average is closer to it (Polyak and Juditsky 1992;
-    Tarvainen and Valpola, arXiv 1703.01780). Training goes on with the model itself, tests are for ``module``.
+    The weights of single steps scatter around a good point; their average is closer to it (Polyak and Juditsky 1992;
+    Tarvainen and Valpola, arXiv 1703.01780). Train ``model``, and test ``module``.
 
-    After each step, average = d * average + (1 - d) * weights, where d = min(decay, (1 + t) / (10 + t)) at update
-    t = 0, 1, ...: as TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. So the random weights of the
-    beginning are soon forgotten, even by a decay that is long for a short run.
+    Update t = 0, 1, ... sets average = d * average + (1 - d) * weights, where d = min(decay, (1 + t) / (10 + t)), like
+    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. So the random initial weights are soon forgotten,
+    even if the decay is long for a short run.
 
-    The running statistics of batch norm are averaged in the same way: statistics of the last weights would belong to
-    another network, and PyTorch's ``update_bn``, which collects them anew, is another pass over the training images.
+    The running statistics of batch norm are averaged in the same way: those of the last weights would not fit the
+    averaged ones. (PyTorch's ``update_bn`` computes new ones, which takes another pass over the training images.)
 
     Parameters
     ----------
     model : Module
-        Complete: layers that are added later are not averaged.
+        The complete model: layers that are added later are not averaged.
     decay : float
         In [0, 1). About 1 / (1 - decay) steps are averaged.
 
@@ -36,12 +36,12 @@ class EMA:
     module : Module
         The averaged model, in evaluation mode.
     updates : int
-        How often ``update()`` was called.
+        The number of calls of ``update()``.
 
     Raises
     ------
     ArgumentError
-        For another decay.
+        If ``decay`` is not in [0, 1).
 
     Examples
     --------
@@ -65,17 +65,17 @@ class EMA:
         self._pairs = list(zip(averages, latest, strict=True))
 
     def update(self) -> None:
-        """Take the present weights of the model into the average."""
+        """Add the current weights of the model to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for average, latest in self._pairs:
             if average.dtype.kind == "f":
                 average.data += (1 - decay) * (latest.data - average.data)
-            else:  # a count has no average
+            else:  # counts are not averaged
                 average.data = latest.data.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of what a checkpoint needs: ``"arrays"``, those of the averaged model by name, and ``"updates"``."""
+        """A copy of the state, for a checkpoint: ``"arrays"`` of the averaged model by name, and ``"updates"``."""
         return {"arrays": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ class EMA:
         Raises
         ------
         StateDictError
-            If it belongs to another model; nothing is changed then.
+            If it belongs to another model; then nothing is changed.
         """
         if set(state_dict) != {"arrays", "updates"}:
             raise StateDictError(f"EMA: the state must hold 'arrays' and 'updates'; it holds {sorted(state_dict)}.")

@@ -1,4 +1,4 @@
-"""Optimisers: each turns the gradients of the parameters into a step, in place.
+"""Optimisers: each updates the parameters in place, from their gradients.
 
 Formulas and defaults are PyTorch's. Gradients are read, never changed.
 """
@@ -20,17 +20,21 @@ from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, siz
 
 
 class Optimizer:
-    """Base class: parameter groups, their options, and what is remembered of each parameter.
+    """Base class: parameter groups, their options, and the state of each parameter.
+
+    A subclass implements :meth:`update`, and takes at least ``params``, ``lr`` and ``weight_decay``.
 
     Attributes
     ----------
     param_groups : list of dict
-        Each holds ``"params"`` (a list) and its own ``"lr"`` and other options, which schedules change.
+        Each holds ``"params"`` (a list), its own ``"lr"``, which schedules change, and the other options.
     state : list of dict
-        For each parameter, in the order of the groups, its arrays (momentum, moments) and its count of steps.
+        For each parameter, in the order of the groups, its arrays (momentum, moments) and its number of steps.
     """
 
-    arrays: ClassVar[tuple[str, ...]] = ()  # the names of what is remembered as an array
+    arrays: ClassVar[tuple[str, ...]] = ()  # the names of the arrays in the state of a parameter
+    #: What ``minires train`` uses where no value is given.
+    training_defaults: ClassVar[dict[str, float]] = {"lr": 1e-3, "weight_decay": 0.0}
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         name = type(self).__name__
@@ -55,11 +59,16 @@ class Optimizer:
                 raise DTypeError(f"{name}: params holds a {type(parameter).__name__}; it must hold tensors.")
             if parameter.op is not None:
                 raise ArgumentError(
-                    f"{name}: a tensor ({sizes(parameter.shape)}) made by {parameter.op.name} is no leaf."
+                    f"{name}: a tensor ({sizes(parameter.shape)}) is not a leaf: {parameter.op.name} computed it."
                 )
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
             raise ArgumentError(f"{name}: a parameter appears twice in params; it would take two steps at once.")
         self.state: list[dict[str, Any]] = [{} for _ in self.parameters]
+
+    @classmethod
+    def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> Optimizer:
+        """The optimiser for the settings of ``minires train``; a subclass decides what ``momentum`` means to it."""
+        return cls(params, lr=lr, weight_decay=weight_decay)
 
     @property
     def parameters(self) -> list[Any]:
@@ -71,7 +80,7 @@ class Optimizer:
         checks.not_negative(type(self).__name__, group["weight_decay"], "weight_decay")
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set the gradients to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -85,11 +94,11 @@ class Optimizer:
                 self.step_group(group, *zip(*pairs, strict=True))
 
     def step_group(self, group: dict[str, Any], parameters: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
-        """Update parameters of one group, which all have a gradient: at once where a kernel can, or one by one."""
+        """Update parameters of one group that all have a gradient: together if a kernel can, otherwise one by one."""
         if run_kernel(self, "step", parameters[0].data, group, parameters, states) is NotImplemented:
             if state.capture is not None:
                 name = type(self).__name__
-                raise DeviceError(f"{name} cannot step in a CUDA graph: its kernel takes float32 parameters only.")
+                raise DeviceError(f"{name} cannot step in a CUDA graph: its kernel only takes float32 parameters.")
             for parameter, known in zip(parameters, states, strict=True):
                 arguments = parameter.data, parameter.grad.data, known, group
                 if run_kernel(self, "update", *arguments) is NotImplemented:
@@ -102,13 +111,13 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} has no update.")
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of what a checkpoint needs.
+        """A copy of the state, for a checkpoint.
 
         Returns
         -------
         dict
-            ``"arrays"`` maps ``"3.momentum_buffer"`` (the parameter's number, what it is) to an array on the CPU;
-            ``"steps"`` and ``"groups"`` hold plain numbers, as JSON can store them.
+            ``"arrays"`` maps names such as ``"3.momentum_buffer"``, where 3 is the parameter's number, to arrays on the
+            CPU; ``"steps"`` and ``"groups"`` hold plain numbers that JSON can store.
         """
         named = ((f"{i}.{name}", value) for i, state in enumerate(self.state) for name, value in state.items())
         return {
@@ -125,7 +134,7 @@ class Optimizer:
         Raises
         ------
         StateDictError
-            If it belongs to other parameters or another optimiser; nothing is changed then.
+            If it belongs to other parameters or another optimiser; then nothing is changed.
         """
         name, parameters = type(self).__name__, self.parameters
         if set(state_dict) != {"arrays", "steps", "groups"}:
@@ -142,11 +151,11 @@ class Optimizer:
         for key, value in state_dict["arrays"].items():
             number, _, what = key.partition(".")
             if what not in self.arrays or not number.isdigit() or int(number) >= len(parameters):
-                raise StateDictError(f"{name}: the state holds {key!r}, which this optimiser does not remember.")
+                raise StateDictError(f"{name}: the state holds {key!r}, which this optimiser does not have.")
             parameter = parameters[int(number)]
             if value.shape != parameter.shape:
                 raise StateDictError(
-                    f"{name}: {key} is {sizes(value.shape)}, but its parameter {sizes(parameter.shape)}."
+                    f"{name}: {key} is {sizes(value.shape)}, but its parameter is {sizes(parameter.shape)}."
                 )
             state[int(number)][what] = to_device(value.astype(parameter.dtype, order="K"), parameter.device)
         self.state = state
@@ -159,7 +168,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: v = momentum * v + g; parameter -= lr * v (Sutskever et al. 2013).
+    """Stochastic gradient descent: v = momentum * v + g, then parameter -= lr * v (Sutskever et al. 2013).
 
     Parameters
     ----------
@@ -168,7 +177,7 @@ class SGD(Optimizer):
     lr : float
         The learning rate.
     momentum : float
-        The part of the last step that is kept. The first v is the first g.
+        How much of the previous v is kept. The first v is the first g.
     weight_decay : float
         Adds weight_decay * parameter to the gradient: an L2 penalty.
     nesterov : bool
@@ -177,17 +186,23 @@ class SGD(Optimizer):
     Raises
     ------
     ArgumentError
-        For empty params, a parameter twice, negative numbers, or nesterov without momentum.
+        If params is empty or holds a parameter twice, a number is negative, or nesterov is set without momentum.
     DTypeError
-        If params holds something else than tensors.
+        If params holds anything but tensors.
     """
 
     arrays = ("momentum_buffer",)
+    training_defaults: ClassVar = {"lr": 0.1, "weight_decay": 5e-4}
 
     def __init__(
         self, params: Iterable[Any], lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    @classmethod
+    def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> SGD:
+        """With Nesterov's momentum, or plain where ``momentum`` is 0."""
+        return cls(params, lr, momentum, weight_decay, nesterov=momentum > 0)
 
     def _check_options(self, group: dict[str, Any]) -> None:
         super()._check_options(group)
@@ -210,7 +225,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Steps of about lr, whatever the scale of the gradient (Kingma and Ba, arXiv 1412.6980, algorithm 1).
+    """Adam takes steps of about lr, whatever the scale of the gradient (Kingma and Ba, arXiv 1412.6980, algorithm 1).
 
     Parameters
     ----------
@@ -219,7 +234,7 @@ class Adam(Optimizer):
     lr : float
         The learning rate.
     betas : (float, float)
-        The decay of the running mean of the gradient and of its square.
+        The decay of the running means of the gradient and of its square.
     eps : float
         Added to the root of the mean square.
     weight_decay : float
@@ -228,9 +243,9 @@ class Adam(Optimizer):
     Raises
     ------
     ArgumentError
-        For empty params, a parameter twice, or numbers out of range.
+        If params is empty or holds a parameter twice, or a number is out of range.
     DTypeError
-        If params holds something else than tensors.
+        If params holds anything but tensors.
     """
 
     arrays = ("exp_avg", "exp_avg_sq")
@@ -244,6 +259,11 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    @classmethod
+    def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> Adam:
+        """``momentum`` is the first beta."""
+        return cls(params, lr, betas=(momentum, 0.999), weight_decay=weight_decay)
 
     def _check_options(self, group: dict[str, Any]) -> None:
         super()._check_options(group)
@@ -272,7 +292,7 @@ class Adam(Optimizer):
         mean += (1 - beta1) * grad
         square *= beta2
         square += (1 - beta2) * grad * grad
-        # Both start at 0; the corrections undo that bias, and are not stored.
+        # Both start at 0; the corrections for that bias are not stored.
         root = xp.sqrt(square) / math.sqrt(1 - beta2**step) + group["eps"]
         parameter -= group["lr"] / (1 - beta1**step) * mean / root
 
@@ -282,6 +302,8 @@ class AdamW(Adam):
 
     Loshchilov and Hutter, arXiv 1711.05101, algorithm 2. Arguments and errors are those of :class:`Adam`.
     """
+
+    training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 1e-2}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""Schedules: the learning rate as a function of how often ``step()`` was called, once an epoch or once a batch.
+"""Schedules: the learning rate as a function of t, the number of calls of ``step()``, once an epoch or once a batch.
 
-Each is a closed form, ``factor(t)``, of the count t alone; a schedule that is resumed at t is where it would be.
+Each is a closed form, ``factor(t)``, of t alone, so a schedule can be resumed at any t.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core import checks
 from ..errors import ArgumentError, StateDictError
@@ -16,14 +16,18 @@ from .optimizer import Optimizer
 
 
 class Schedule:
-    """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, at t = 0 already.
+    """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, beginning with t = 0.
+
+    A subclass implements :meth:`factor`, and :meth:`for_run` if it takes other arguments than the optimiser.
 
     Attributes
     ----------
     optimizer : Optimizer
     t : int
-        How often ``step()`` was called.
+        The number of calls of ``step()``.
     """
+
+    has_warmup: ClassVar[bool] = False  # whether it begins with a rise of its own
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -33,12 +37,17 @@ class Schedule:
         self.t = 0
         self._set()
 
+    @classmethod
+    def for_run(cls, optimizer: Optimizer, steps: int) -> Schedule:
+        """The schedule that ``minires train`` uses for a run of ``steps`` batches."""
+        return cls(optimizer)
+
     def factor(self, t: int) -> float:
         """What the base learning rate is multiplied by after ``t`` steps."""
         raise NotImplementedError(f"{type(self).__name__} has no factor.")
 
     def step(self) -> None:
-        """Count one more, and set the learning rates."""
+        """Add 1 to ``t``, and set the learning rates."""
         self.t += 1
         self._set()
 
@@ -52,7 +61,7 @@ class Schedule:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs, as JSON can store it."""
+        """The state, for a checkpoint; JSON can store it."""
         return {"t": self.t, "base_lrs": self.base_lrs}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -66,14 +75,14 @@ class Schedule:
 
 
 class ConstantLR(Schedule):
-    """The learning rate as it is."""
+    """A constant learning rate."""
 
     def factor(self, t: int) -> float:
         return 1.0
 
 
 class StepLR(Schedule):
-    """Multiply by ``gamma`` every ``step_size`` steps."""
+    """Multiply by ``gamma`` every ``step_size`` steps; in a run, by a tenth after each third of it."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = checks.integer("StepLR", step_size, "step_size", 1)
@@ -81,12 +90,20 @@ class StepLR(Schedule):
         self.gamma = gamma
         super().__init__(optimizer)
 
+    @classmethod
+    def for_run(cls, optimizer: Optimizer, steps: int) -> StepLR:
+        return cls(optimizer, math.ceil(steps / 3))
+
     def factor(self, t: int) -> float:
         return self.gamma ** (t // self.step_size)
 
 
 class MultiStepLR(Schedule):
-    """Multiply by ``gamma`` at each of the ``milestones``: He et al. divide by 10 at 32,000 and 48,000 iterations."""
+    """Multiply by ``gamma`` at each of the ``milestones``.
+
+    In a run, by a tenth after 1/2 and again after 3/4 of it: He et al. divide by 10 after 32,000 and 48,000 of 64,000
+    iterations.
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         self.milestones = [checks.integer("MultiStepLR", m, "milestones", 0) for m in milestones]
@@ -96,6 +113,10 @@ class MultiStepLR(Schedule):
         self.gamma = gamma
         super().__init__(optimizer)
 
+    @classmethod
+    def for_run(cls, optimizer: Optimizer, steps: int) -> MultiStepLR:
+        return cls(optimizer, [steps // 2, 3 * steps // 4])
+
     def factor(self, t: int) -> float:
         return self.gamma ** bisect_right(self.milestones, t)
 
@@ -103,7 +124,7 @@ class MultiStepLR(Schedule):
 class CosineLR(Schedule):
     """Half a cosine from the learning rate to ``eta_min`` in ``T_max`` steps (Loshchilov and Hutter, arXiv 1608.03983).
 
-    ``eta_min`` is an absolute learning rate. After ``T_max`` it stays there.
+    ``eta_min`` is an absolute learning rate. After ``T_max`` steps it no longer changes.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
@@ -111,6 +132,10 @@ class CosineLR(Schedule):
         checks.not_negative("CosineLR", eta_min, "eta_min")
         self.eta_min = eta_min
         super().__init__(optimizer)
+
+    @classmethod
+    def for_run(cls, optimizer: Optimizer, steps: int) -> CosineLR:
+        return cls(optimizer, steps)
 
     def factor(self, t: int) -> float:
         return (1 + math.cos(math.pi * min(t, self.T_max) / self.T_max)) / 2
@@ -122,26 +147,28 @@ class CosineLR(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """Up to ``max_lr`` and down to almost nothing, along half cosines (Smith and Topin, arXiv 1708.07120).
+    """Rise to ``max_lr``, then fall to almost 0, along half cosines (Smith and Topin, arXiv 1708.07120).
 
     Parameters
     ----------
     optimizer : Optimizer
-        Its learning rates are replaced; its momentum is left alone.
+        Its learning rates are replaced; its momentum is not changed.
     max_lr : float
         The peak.
     total_steps : int
-        How often ``step()`` will be called; afterwards the rate stays at its last value.
+        The number of steps of the cycle; afterwards the rate stays at its last value.
     pct_start : float
-        The part of the steps that goes up.
+        The fraction of the steps in which the rate rises.
     div_factor, final_div_factor : float
-        It starts at max_lr / div_factor and ends at that start / final_div_factor.
+        The rate starts at max_lr / div_factor and ends at max_lr / div_factor / final_div_factor.
 
     Raises
     ------
     ArgumentError
-        For numbers out of range.
+        If a number is out of range.
     """
+
+    has_warmup = True
 
     def __init__(
         self,
@@ -164,6 +191,10 @@ class OneCycleLR(Schedule):
             group["lr"] = max_lr
         super().__init__(optimizer)
 
+    @classmethod
+    def for_run(cls, optimizer: Optimizer, steps: int) -> OneCycleLR:
+        return cls(optimizer, optimizer.param_groups[0]["lr"], max(steps, 2))
+
     def factor(self, t: int) -> float:
         last = self.total_steps - 1
         t = min(t, last)
@@ -173,21 +204,21 @@ class OneCycleLR(Schedule):
 
 
 class Warmup(Schedule):
-    """Another schedule, times a ramp from ``start_factor`` to 1 over the first ``steps`` steps.
+    """Another schedule, multiplied by a ramp from ``start_factor`` to 1 over the first ``steps`` steps.
 
     Parameters
     ----------
     schedule : Schedule
-        What to follow; step this one instead of it.
+        The schedule to follow. Call ``step()`` of this one only.
     steps : int
         The length of the ramp.
     start_factor : float
-        Where it starts: He et al. begin ResNet-110 at a tenth.
+        Where the ramp starts: He et al. begin ResNet-110 at a tenth of the learning rate.
 
     Raises
     ------
     ArgumentError
-        For numbers out of range.
+        If a number is out of range.
     """
 
     def __init__(self, schedule: Schedule, steps: int, start_factor: float = 0.1) -> None:

@@ -6,15 +6,13 @@ batch norm it does not, says He et al. (arXiv 1512.03385, section 4.1) of plain 
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor
 from ..nn import Module
-from ..optim.clipping import sum_of_squares
+from ..optim import l2_norm
 from .figures import new_figure, save_figure, style_axes
 from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
 
@@ -50,7 +48,7 @@ class GradientLog:
             return
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                self.norms.setdefault(name, []).append([l2_norm(weight.grad), l2_norm(weight)])
+                self.norms.setdefault(name, []).append([l2_norm(weight.grad.data), l2_norm(weight.data)])
 
     def epoch(self, number: int) -> None:
         """Add the means of epoch ``number`` to the rows of those before it, and begin anew.
@@ -75,11 +73,6 @@ class GradientLog:
         """Write ``gradients.png``, if any epoch was measured. Raises RunError or DataError if that fails."""
         if (self.folder / GRADIENTS).exists():
             write_gradients(self.folder / GRADIENTS_FIGURE, read_gradients(self.folder), title)
-
-
-def l2_norm(tensor: Tensor) -> float:
-    """The square root of the sum of all squares."""
-    return math.sqrt(float(sum_of_squares(tensor.data)))
 
 
 def read_gradients(folder: Path) -> list[Row]:

@@ -144,7 +144,7 @@ WRONG = [
     (lambda: SGD([parameter()], lr=0.1, nesterov=True), ArgumentError, "nesterov needs a momentum"),
     (lambda: SGD([parameter()], lr=0.1, weight_decay="a"), ArgumentError, "weight_decay is 'a'"),
     (lambda: SGD([np.ones(3)], lr=0.1), DTypeError, "params holds a ndarray"),
-    (lambda: SGD([parameter() * 2], lr=0.1), ArgumentError, r"\(2\) made by mul is no leaf"),
+    (lambda: SGD([parameter() * 2], lr=0.1), ArgumentError, r"\(2\) is not a leaf: mul computed it"),
     (lambda: SGD([p := parameter(), p], lr=0.1), ArgumentError, "appears twice"),
     (lambda: SGD([{"params": [parameter()], "beta": 1}], lr=0.1), ArgumentError, "no option 'beta'"),
     (lambda: SGD([{"lr": 1}], lr=0.1), ArgumentError, "key 'params'"),
@@ -166,7 +166,7 @@ WRONG = [
         lambda: Adam([parameter()]).load_state_dict(
             {"arrays": {"0.exp_avg": np.ones(3)}, "steps": [0], "groups": [{}]}
         ),
-        StateDictError, "0.exp_avg is 3, but its parameter 2",
+        StateDictError, "0.exp_avg is 3, but its parameter is 2",
     ),
 ]  # fmt: skip
 
@@ -176,3 +176,30 @@ def test_wrong_arguments_raise_the_named_error(call, error, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert type(caught.value) is error and "\n" not in str(caught.value)
+
+
+def test_registered_optimisers_take_the_settings_of_a_run():
+    made = {name: kind.for_training([parameter()], 0.2, 0.3, 0.4) for name, kind in mr.optim.OPTIMIZERS.items()}
+    assert [type(optimizer) for optimizer in made.values()] == [SGD, Adam, AdamW]
+    for optimizer in made.values():
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.2, 0.3)
+        assert set(optimizer.training_defaults) == {"lr", "weight_decay"}
+    assert made["sgd"].param_groups[0]["momentum"] == 0.4 and made["sgd"].param_groups[0]["nesterov"]
+    assert made["adam"].param_groups[0]["betas"] == made["adamw"].param_groups[0]["betas"] == (0.4, 0.999)
+    assert not SGD.for_training([parameter()], 0.2, 0.0, 0.0).param_groups[0]["nesterov"]
+
+
+def test_an_optimiser_of_ones_own_needs_an_update_only():
+    class Sign(mr.optim.Optimizer):
+        def __init__(self, params, lr, weight_decay=0.0):
+            super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+        def update(self, parameter, grad, state, group):
+            parameter -= group["lr"] * np.sign(grad)
+
+    weight = mr.nn.Parameter([1.0, 2.0])
+    optimizer = Sign.for_training([weight], 0.5, 0.0, momentum=0.9)
+    (weight * mr.tensor([3.0, -4.0])).sum().backward()
+    optimizer.step()
+    assert weight.numpy().tolist() == [0.5, 2.5]

@@ -107,3 +107,27 @@ def test_wrong_arguments_raise_the_named_error(call, error, words):
     with pytest.raises(error, match=words) as caught:
         call()
     assert type(caught.value) is error and "\n" not in str(caught.value)
+
+
+def test_every_registered_schedule_fits_a_run_and_ends_below_its_peak_unless_it_is_constant():
+    for name, kind in mr.optim.SCHEDULES.items():
+        optimizer = SGD([mr.nn.Parameter([1.0])], lr=0.5)
+        schedule = kind.for_run(optimizer, steps=10)
+        rates = []
+        for _ in range(10):
+            rates += schedule.get_last_lr()
+            schedule.step()
+        assert max(rates) == pytest.approx(0.5), name
+        assert kind.has_warmup == (rates[0] < 0.4), name
+        assert rates[-1] < 0.1 or name == "constant"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("step", [0.5] * 4 + [0.05] * 4 + [0.005] * 4), ("multistep", [0.5] * 6 + [0.05] * 3 + [0.005] * 3)],
+)
+def test_the_steps_of_a_run(name, expected):
+    schedule = mr.optim.SCHEDULES[name].for_run(SGD([mr.nn.Parameter([1.0])], lr=0.5), steps=12)
+    for rate in expected:
+        assert schedule.get_last_lr() == pytest.approx([rate])
+        schedule.step()
