@@ -20,7 +20,7 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from minires.interop.serialization import write_atomically
+from minires.interop.files import write_atomically
 from minires.training import Config, train
 from minires.training.folder import CONFIG, METRICS, read_json, write_table
 

@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 
 from minires.cli.main import main as minires
-from minires.interop.serialization import load, load_metadata
+from minires.interop.safetensors_file import load, load_metadata
 from minires.training.folder import CHECKPOINT, CONFIG, HISTORY, METRICS, MODEL
 
 SETTINGS = {

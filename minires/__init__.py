@@ -22,7 +22,7 @@ from .core.tensor import Tensor, tensor
 from .errors import GradcheckError, MiniresError
 from .gradcheck import gradcheck
 from .interop import from_dlpack
-from .interop.serialization import load, save
+from .interop.safetensors_file import load, save
 from .kernels import gpu as cuda
 from .kernels.threads import get_num_threads, set_num_threads
 from .version import __version__

@@ -37,7 +37,7 @@ def export(
     Both hold the names of the classes. A file that exists is replaced.
     """
     from ..interop import export_onnx
-    from ..interop.serialization import save
+    from ..interop.safetensors_file import save
     from ..training import load_run
 
     if onnx is None and safetensors is None:

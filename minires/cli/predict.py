@@ -48,7 +48,7 @@ def predict(
     Files that cannot be read are reported and left out. The exit status is 1
     if not one could be read.
     """
-    from ..interop.serialization import write_atomically
+    from ..interop.files import write_atomically
     from ..training import load_run
 
     trained = load_run(run, device.value)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..interop.npz_reader import read_directory
+from ..interop.npz_file import read_directory
 from . import child
 
 Array = np.ndarray[Any, Any]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..interop.safetensors_reader import opened
+from ..interop.files import opened
 from .dataset import Array, Dataset, Split
 from .places import PathLike, locate
 from .transforms import Compose, Flip, PadCrop

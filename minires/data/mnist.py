@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import DataError, sizes
-from ..interop.safetensors_reader import opened
+from ..interop.files import opened
 from .dataset import Array, Dataset, Split, Transform
 from .places import PathLike, file_at, locate
 from .transforms import Compose, Flip, PadCrop

@@ -1,7 +1,7 @@
 """ONNX files: a trained network for onnxruntime and other programs.
 
-The model's forward is traced (tracing.py), each call becomes nodes of ONNX (translation.py), two traces with batches of
-different sizes are merged into one graph for every size (graph.py), and here that becomes a file.
+The model's forward pass is traced (tracing.py), each call becomes ONNX nodes (translation.py), the traces of two batch
+sizes are merged into one graph for every batch size (graph.py), and this module writes the graph to a file.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..core.checks import is_integer
 from ..core.tensor import Tensor
-from ..data.transforms import Normalize
 from ..errors import ArgumentError, DataError, MiniresError, sizes
 from ..nn import Module
 from ..version import __version__
+from .files import PathLike, write_atomically
 from .graph import INPUT, Graph, fold_batch_norms, merge
-from .serialization import PathLike, write_atomically
 from .tracing import trace
 from .translation import OPSET, translate
 
@@ -28,40 +27,46 @@ IR_VERSION = 8  # of the file format: what came with opset 18
 BATCHES = (2, 3)
 
 
+class Statistics(Protocol):
+    """The mean and standard deviation of each channel of images scaled to [0, 1]."""
+
+    mean: list[float]
+    std: list[float]
+
+
 def export_onnx(
     model: Module,
     path: PathLike,
     input_shape: tuple[int, ...],
     fold: bool = True,
-    normalize: Normalize | None = None,
+    normalize: Statistics | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``model``, as it is in evaluation, to an ONNX file that takes batches of any size.
+    """Write ``model``, in evaluation mode, to an ONNX file that takes batches of any size.
 
-    Its forward is run twice on random numbers, and the ops that it calls are written down: what it decides in Python
-    (``if``, ``for``) is fixed in the file as it was decided then. The model itself is left as it is.
+    The model's forward pass is run twice on random numbers, and the ops that it calls are recorded. What Python decides
+    (``if``, ``for``) is fixed in the file as it was decided then. The model itself is not changed.
 
-    The input is called ``input``, the output ``output`` (``/output_0``, ``/output_1``, ... of a model that returns a
-    tuple), and parameters have the names of the state dict. The same model gives the same bytes.
+    The input is called ``input``, the output ``output`` (or ``/output_0``, ``/output_1``, ... if the model returns a
+    tuple), and parameters keep their names in the state dict. The same model gives the same bytes.
 
     Parameters
     ----------
     model : Module
-        Made of the ops of minires; it takes one tensor.
+        It takes one tensor and uses ops of minires.
     path : str or path
-        Conventionally ``.onnx``. An earlier file is replaced, in one step.
+        Conventionally ``.onnx``. An existing file is replaced in one step.
     input_shape : tuple of int
-        The shape of one example without the batch axis: ``(C, H, W)`` for images. Four sizes are taken as
-        PyTorch's ``(N, C, H, W)``, whose N does not matter.
+        The shape of one example without the batch axis: ``(C, H, W)`` for images. Four sizes are read as PyTorch's
+        ``(N, C, H, W)``; N does not matter.
     fold : bool
-        Make each batch norm that follows a convolution part of its weight and bias. False keeps the layers as they
-        are.
-    normalize : Normalize, optional
-        Begin with this: the file takes images as they are then, uint8 from 0 to 255. For a run of ``minires train``
-        it is ``load_run(folder).normalize``. Without it, the input is what the model takes, floats of the dtype of its
-        first parameter.
+        Whether to merge each batch norm that follows a convolution into its weight and bias. False keeps all layers.
+    normalize : object with ``mean`` and ``std``, optional
+        Such as :class:`minires.data.transforms.Normalize`; for a run of ``minires train`` it is
+        ``load_run(folder).normalize``. The file then takes images as they are, uint8 from 0 to 255, and normalises
+        them first. By default, the input is what the model takes: floats of the dtype of its first parameter.
     metadata : mapping of str to str, optional
-        Notes to be kept in the file, under ``metadata_props``.
+        Notes to store in the file, under ``metadata_props``.
 
     Raises
     ------
@@ -77,14 +82,14 @@ def export_onnx(
     >>> model = mr.models.resnet20()
     >>> mr.interop.export_onnx(model, "resnet20.onnx", (3, 32, 32))  # doctest: +SKIP
     """
-    _check_that_onnx_is_there()
+    _check_onnx_is_installed()
     if not isinstance(model, Module):
-        raise ArgumentError(f"export_onnx: it takes a module, not {type(model).__name__}.")
+        raise ArgumentError(f"export_onnx: model is {type(model).__name__}; it must be a module.")
     shape = _example_shape(input_shape)
     if normalize is not None and (len(shape) != 3 or len(normalize.mean) != shape[0]):
         raise ArgumentError(
-            f"export_onnx: normalize knows {len(normalize.mean)} channels, but input_shape is {sizes(shape)}; "
-            "it must be (C, H, W) with as many."
+            f"export_onnx: normalize has {len(normalize.mean)} channels, but input_shape is {sizes(shape)}; "
+            "it must be (C, H, W) with the same number of channels."
         )
     graph = _graph_of(copy.deepcopy(model).to("cpu").eval(), shape, normalize)
     if fold:
@@ -96,12 +101,12 @@ def _example_shape(given: Any) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, (tuple, list)) else ()
     if not shape or not all(is_integer(size, 1) for size in shape):
         raise ArgumentError(
-            f"export_onnx: input_shape is {given!r}; it must be the sizes of one example, such as (C, H, W)."
+            f"export_onnx: input_shape is {given!r}; it must be the shape of one example, such as (C, H, W)."
         )
     return shape[1:] if len(shape) == 4 else shape
 
 
-def _graph_of(model: Module, shape: tuple[int, ...], normalize: Normalize | None) -> Graph:
+def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | None) -> Graph:
     """The graph for every batch. ``model`` is a copy, on the CPU, in evaluation mode."""
     dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
     state = {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
@@ -116,20 +121,20 @@ def _graph_of(model: Module, shape: tuple[int, ...], normalize: Normalize | None
             if str(error).startswith("export_onnx"):
                 raise
             raise ArgumentError(
-                f"export_onnx: input_shape is {sizes(shape)} for one example, but the model does not take batches of "
-                f"them ({sizes(x.shape)}): {error}"
+                f"export_onnx: input_shape is {sizes(shape)} for one example, but the model does not take such a batch "
+                f"({sizes(x.shape)}): {error}"
             ) from error
         graphs.append(translate(traced, state))
     return merge(*graphs)
 
 
-def _normalized(x: Tensor, normalize: Normalize) -> Tensor:
-    """What ``normalize`` does, in ops."""
+def _normalized(x: Tensor, normalize: Statistics) -> Tensor:
+    """The computation of ``normalize``, in ops."""
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (normalize.mean, normalize.std))
     return (x.astype("float32") / 255 - mean) / std  # (N, C, H, W), (C, 1, 1)
 
 
-def _check_that_onnx_is_there() -> None:
+def _check_onnx_is_installed() -> None:
     try:
         import_module("onnx")
     except ImportError as error:
@@ -139,7 +144,7 @@ def _check_that_onnx_is_there() -> None:
 
 
 def _encode(graph: Graph, metadata: dict[str, str]) -> bytes:
-    """The content of the file, which ONNX's own checker has found to be right."""
+    """The content of the file, checked by ONNX's own checker."""
     from onnx import checker, helper, numpy_helper
 
     def type_of(dtype: Any) -> int:

@@ -1,8 +1,8 @@
-"""Published weights: state dicts of PyTorch models, brought to the names that the models here have.
+"""Published weights: loading state dicts of PyTorch models whose names differ from those of the models here.
 
-Those are torchvision's. Other well-known code differs in a few words only: ``linear`` for ``fc`` and ``shortcut`` for
-``downsample`` (kuangliu/pytorch-cifar, akamaster/pytorch_resnet_cifar10), and the wrappers through which a model was
-trained leave their name in front (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
+The models here have torchvision's names. Other well-known code differs in a few words: ``linear`` for ``fc`` and
+``shortcut`` for ``downsample`` (kuangliu/pytorch-cifar, akamaster/pytorch_resnet_cifar10). Wrappers used in training
+leave a prefix (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..core.backend import Array
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
-from ..nn.module import Module
-from .npz_reader import read_directory
-from .safetensors_reader import Array, Entry, PathLike, brief, opened, read_header
+from ..nn import Module
+from .files import PathLike, brief, opened
+from .npz_file import read_directory
+from .safetensors_file import StoredArray, read_header
 
 WRAPPERS = ("module.", "model.", "_orig_mod.")
-HEAD = "fc."  # what the names of the classifier begin with, which belongs to its classes
+HEAD = "fc."  # prefix of the classifier's parameters
 WORDS = {"linear": "fc", "shortcut": "downsample"}
-NOT_USED = "num_batches_tracked"  # PyTorch counts the batches that a batch norm has seen
+NOT_USED = "num_batches_tracked"  # PyTorch's count of the batches that a batch norm has seen
 
 
 def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
-    """Copy the weights of a PyTorch model into ``model``; nothing is changed if one does not fit.
+    """Copy the weights of a PyTorch model into ``model``; if any of them does not fit, nothing is changed.
 
-    Names that the model has are taken as they are. In others, what wrappers put in front is left out (``module.``,
-    ``model.``, ``_orig_mod.``), ``linear`` is ``fc`` and ``shortcut`` is ``downsample``. ``num_batches_tracked`` is
-    left out. No array is read before names, shapes and types were compared, so that no file can ask for more memory
-    than the model takes.
+    Names that the model has are used as they are. Other names lose the prefixes of wrappers (``module.``, ``model.``,
+    ``_orig_mod.``), and ``linear`` is read as ``fc``, ``shortcut`` as ``downsample``. ``num_batches_tracked`` is
+    ignored. Names, shapes and types are compared before any array is read, so a file cannot take more memory than the
+    model does.
 
     Parameters
     ----------
     model : Module
     path : str or path
-        A safetensors or npz file; the content decides, not the name. Float16, bfloat16 and float64 are converted.
+        A safetensors or npz file, recognised by its content, not its name. Float16, bfloat16 and float64 are converted.
     head : bool
-        Whether the classifier ``fc`` is loaded as well. Without it, the model keeps its own, for classes of its own.
+        Whether to load the classifier ``fc``, too. If not, the model keeps its own, which may have other classes.
 
     Raises
     ------
     StateDictError
         With the names that are missing, left over, or of another shape or kind of number.
     DataError
-        If there is no such file, or it is damaged or of another format. A pickle (``.pt``, ``.pth``) is never read.
+        If the file is missing, damaged or of another format. A pickle (``.pt``, ``.pth``) is never read.
     ArgumentError
-        If ``model`` is no Module.
+        If ``model`` is not a Module.
 
     Examples
     --------
@@ -66,25 +68,25 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
         ...
     minires.errors.StateDictError: load_weights: ...resnet8.safetensors does not fit CifarResNet: missing none; left
     over none; of another shape or type module.linear.bias (10 for 100), module.linear.weight (10x64 for 100x64). The
-    file is of a network with 10 classes: num_classes=10.
+    file holds a network with 10 classes: num_classes=10.
     """
     if not isinstance(model, Module):
         raise ArgumentError(f"load_weights: the model is {type(model).__name__}; it must be a module.")
     own: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with opened("load_weights", path, "weights") as file:
-        stored = _entries(file, path)
+        stored = _stored_arrays(file, path)
         if not head:
             own = {name: tensor for name, tensor in own.items() if not name.startswith(HEAD)}
-            stored = {key: entry for key, entry in stored.items() if not translate(key).startswith(HEAD)}
+            stored = {key: array for key, array in stored.items() if not torchvision_name(key).startswith(HEAD)}
         fitting = match(own, stored, os.fspath(path), type(model).__name__)
         state = {name: _read(stored[key], key, own[name]) for name, key in fitting.items()}
     model.load_state_dict(state, strict=head)
 
 
-def translate(key: str) -> str:
-    """The name that torchvision would give to an entry.
+def torchvision_name(key: str) -> str:
+    """The name that torchvision gives to an entry.
 
-    >>> translate("module.layer2.0.shortcut.1.bias"), translate("linear.weight")
+    >>> torchvision_name("module.layer2.0.shortcut.1.bias"), torchvision_name("linear.weight")
     ('layer2.0.downsample.1.bias', 'fc.weight')
     """
     while key.startswith(WRAPPERS):
@@ -92,18 +94,18 @@ def translate(key: str) -> str:
     return ".".join(WORDS.get(word, word) for word in key.split("."))
 
 
-def match(own: Mapping[str, Tensor], stored: Mapping[str, Entry], path: str, model: str) -> dict[str, str]:
+def match(own: Mapping[str, Tensor], stored: Mapping[str, StoredArray], path: str, model: str) -> dict[str, str]:
     """For each tensor of a model, by its name, the entry of the file that belongs to it.
 
     Raises
     ------
     StateDictError
-        If there is not exactly one that fits for each, or one is left over.
+        Unless each tensor has exactly one entry that fits, and no entry is left over.
     """
     found: dict[str, str] = {}
     left_over, misfits = [], []
     for key, entry in stored.items():
-        name = key if key in own else translate(key)
+        name = key if key in own else torchvision_name(key)
         if name not in own:
             left_over += [] if key.split(".")[-1] == NOT_USED else [key]
         elif name in found:
@@ -125,24 +127,26 @@ def match(own: Mapping[str, Tensor], stored: Mapping[str, Entry], path: str, mod
 
 
 def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], missing: list[str], left: list[str]) -> str:
-    """What probably is the matter, if it is one of the options that the models have."""
+    """The probable cause, if it is one of the models' options."""
     hints = []
     for name, axis, what, option in (
         ("fc.bias", 0, "classes", "num_classes"),
         ("conv1.weight", 1, "input channels", "in_channels"),
     ):
         if name in shapes and len(shapes[name]) == own[name].ndim and shapes[name][axis] != own[name].shape[axis]:
-            hints.append(f" The file is of a network with {shapes[name][axis]} {what}: {option}={shapes[name][axis]}.")
+            hints.append(f" The file holds a network with {shapes[name][axis]} {what}: {option}={shapes[name][axis]}.")
     for names, there in ((missing, "without"), (left, "with")):
-        if names and all(".downsample." in translate(name) for name in names):
-            hints.append(f" The file is of a network {there} projections: another shortcut option ('A', 'B' or 'C').")
-    depths = [name for name in (*missing, *map(translate, left)) if re.match(r"layer\d\.\d+\.(?!downsample)", name)]
+        if names and all(".downsample." in torchvision_name(name) for name in names):
+            hints.append(f" The file holds a network {there} projections: another shortcut option ('A', 'B' or 'C').")
+    depths = [
+        name for name in (*missing, *map(torchvision_name, left)) if re.match(r"layer\d\.\d+\.(?!downsample)", name)
+    ]
     if depths:
         hints.append(" Is it a network of another depth?")
     return "".join(hints)
 
 
-def _entries(file: BinaryIO, path: PathLike) -> dict[str, Entry]:
+def _stored_arrays(file: BinaryIO, path: PathLike) -> dict[str, StoredArray]:
     start = file.read(1000)
     file.seek(0)
     is_zip = start.startswith(b"PK\3\4")
@@ -155,9 +159,9 @@ def _entries(file: BinaryIO, path: PathLike) -> dict[str, Entry]:
     return read_directory(file) if is_zip else read_header(file)[0]
 
 
-def _read(entry: Entry, key: str, target: Tensor) -> Array:
+def _read(stored: StoredArray, key: str, target: Tensor) -> Array:
     try:
         with np.errstate(over="raise", invalid="ignore"):
-            return entry.read().astype(target.dtype)
+            return stored.read().astype(target.dtype)
     except FloatingPointError as error:
         raise ValueError(f"entry '{brief(key)}' holds numbers too large for {target.dtype}") from error

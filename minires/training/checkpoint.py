@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.backend import generator
 from ..errors import DataError, MiniresError, RunError
-from ..interop.serialization import load, load_metadata, save
+from ..interop.safetensors_file import load, load_metadata, save
 from ..nn import Module
 from ..optim import EMA, Optimizer, Schedule
 from .config import Config

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from ..interop.safetensors_reader import PathLike, brief, opened
+from ..interop.files import PathLike, brief, opened
 from .config import Config
 from .folder import LARGEST_JSON
 from .run import NOTES

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.dataset import Source
-from ..interop.serialization import write_atomically
+from ..interop.files import write_atomically
 from .evaluation import Evaluation
 from .folder import Row
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, RunError
-from ..interop.serialization import write_atomically
+from ..interop.files import write_atomically
 from .config import Config
 
 CONFIG = "config.json"

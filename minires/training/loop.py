@@ -13,7 +13,7 @@ from ..core.backend import manual_seed
 from ..data import Dataset, Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
-from ..interop.serialization import remove_temporary_files
+from ..interop.files import remove_temporary_files
 from ..nn import Module
 from ..optim import clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving

@@ -12,8 +12,8 @@ from ..core.checks import is_integer
 from ..data import Dataset
 from ..data.transforms import Normalize
 from ..errors import ArgumentError, MiniresError, RunError
-from ..interop.safetensors_reader import brief
-from ..interop.serialization import PathLike, load
+from ..interop.files import PathLike, brief
+from ..interop.safetensors_file import load
 from ..nn import Module
 from ..version import __version__
 from .config import Config

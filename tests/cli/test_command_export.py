@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stripes import CLASSES, stripes
 
-from minires.interop.serialization import load, load_metadata
+from minires.interop.safetensors_file import load, load_metadata
 from minires.training import evaluate, load_run
 
 

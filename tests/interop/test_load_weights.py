@@ -71,7 +71,7 @@ MISFITS = [
     (lambda a: a.pop("conv1.weight"), "missing conv1.weight; left over none"),
     (lambda a: a.update(extra=np.zeros(2, "f")), "left over extra; of another shape or type none"),
     (lambda a: a.update({"fc.weight": np.zeros((7, 64), "f")}), r"shape or type fc.weight \(7x64 for 10x64\)"),
-    (lambda a: a.update({"fc.bias": np.zeros(7, "f")}), r"The file is of a network with 7 classes: num_classes=7\."),
+    (lambda a: a.update({"fc.bias": np.zeros(7, "f")}), r"The file holds a network with 7 classes: num_classes=7\."),
     (lambda a: a.update({"fc.bias": np.zeros((), "f")}), r"fc.bias \(scalar for 10\)\.$"),
     (lambda a: a.update({"conv1.weight": np.zeros((16, 1, 3, 3), "f")}), r"1 input channels: in_channels=1\."),
     (lambda a: a.update({"fc.bias": np.zeros(10, "i4")}), r"fc.bias \(int32 for float32\)"),
@@ -123,7 +123,7 @@ BAD_ZIPS = [
     (zipped([("a.npy", npy(np.zeros(2, "f"), descr="|O"))]), "member 'a.npy' holds Python objects"),
     (zipped([("a.npy", npy(np.zeros(2, "f"), shape="(3,)"))]), "needs 12 bytes for its shape, but 8 follow"),
     (zipped([("a.npy", npy(np.zeros(2, "f"))), ("a.npy", npy(np.zeros(2, "f")))]), "member 'a' occurs twice"),
-    (zipped([("a.npy", b"text")]), "member 'a.npy' is no array"),
+    (zipped([("a.npy", b"text")]), "member 'a.npy' is not an array"),
     (zipped([("a.npy", npy(np.zeros(2, "f")))], 14), "compressed in a way that NumPy does not write"),
     (zipped([("a.npy", npy(np.zeros(2, "f")))])[:-30], "its end is missing"),
     (zipped([("a" * 60_000 + str(n), b"") for n in range(60)]), "its directory is longer than 3145728 bytes"),
@@ -150,7 +150,7 @@ def test_a_pickle_is_refused_with_the_way_out(tmp_path, content):
 def test_what_is_no_file_or_no_module(tmp_path):
     with pytest.raises(DataError, match="there is no such file"):
         load_weights(mr.nn.Linear(2, 1), tmp_path / "missing")
-    with pytest.raises(DataError, match="it is no file"):
+    with pytest.raises(DataError, match="it is not a file"):
         load_weights(mr.nn.Linear(2, 1), tmp_path)
     with pytest.raises(ArgumentError, match="the model is dict"):
         load_weights({}, tmp_path)

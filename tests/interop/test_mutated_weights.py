@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import minires as mr
 from minires.errors import DataError, MiniresError, StateDictError
-from minires.interop.published import translate
+from minires.interop.published import torchvision_name
 
 FORMATS = {
     "safetensors": (as_safetensors, mutated_safetensors, load_file),
@@ -68,7 +68,7 @@ def test_five_hundred_mutated_files(format, tmp_path, traced):
         outcomes[type(error)] += 1
         after = model.state_dict()
         if error is None:
-            expected = {translate(name): array for name, array in reference(path).items()}
+            expected = {torchvision_name(name): array for name, array in reference(path).items()}
         else:
             assert isinstance(error, (DataError, StateDictError)) and "\n" not in str(error) and len(str(error)) < 2000
             expected = before
@@ -76,7 +76,7 @@ def test_five_hundred_mutated_files(format, tmp_path, traced):
             np.testing.assert_array_equal(array, expected[name].astype("f"), err_msg=f"{number}: {name}")
         if format == "safetensors":
             measured(mr.load, path)
-            measured(mr.nn.serialization.load_metadata, path)
+            measured(mr.interop.safetensors_file.load_metadata, path)
     assert all(outcomes[kind] > 5 for kind in (DataError, StateDictError, type(None))), outcomes
 
 

@@ -209,8 +209,8 @@ def test_normalize_makes_it_take_bytes(tmp_path, rng):
 
 
 WRONG = {
-    "no module": ((3, (3, 32, 32)), {}, "it takes a module, not int"),
-    "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; it must be the sizes of one example"),
+    "no module": ((3, (3, 32, 32)), {}, "model is int; it must be a module"),
+    "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; it must be the shape of one example"),
     "no sizes": ((mr.models.resnet8(), (3, 0, 32)), {}, r"input_shape is \(3, 0, 32\)"),
     "a number as a size": ((mr.models.resnet8(), ("N", 3, 32, 32)), {}, "input_shape is"),
     "other channels": ((mr.models.resnet8(), (1, 32, 32)), {}, "input_shape is 1x32x32 .* expects 3"),
@@ -218,7 +218,7 @@ WRONG = {
     "other statistics": (
         (mr.models.resnet8(), (3, 32, 32)),
         {"normalize": Normalize([0.5], [0.5])},
-        "normalize knows 1 channels, but input_shape is 3x32x32",
+        "normalize has 1 channels, but input_shape is 3x32x32",
     ),
 }
 

@@ -17,8 +17,8 @@ from experiments.kill_and_resume import outcome
 from minires.core.backend import generator
 from minires.data import Dataset, Split
 from minires.errors import RunError, StoppedError
-from minires.interop import serialization
-from minires.interop.serialization import load_metadata
+from minires.interop import files
+from minires.interop.safetensors_file import load_metadata
 from minires.training import Progress, loop, train
 from minires.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from minires.training.folder import CHECKPOINT, HISTORY, MODEL
@@ -146,8 +146,8 @@ def test_killed_at_any_step_of_any_write(config, monkeypatch):
 
     stop_after(config, BATCHES + 1)
     with monkeypatch.context() as patch:
-        patch.setattr(serialization.os, "fsync", snapshot("written or renamed", os.fsync))
-        patch.setattr(serialization.Path, "replace", snapshot("synced", Path.replace))
+        patch.setattr(files.os, "fsync", snapshot("written or renamed", os.fsync))
+        patch.setattr(files.Path, "replace", snapshot("synced", Path.replace))
         train(config, resume=True)
     expected = outcome(Path("run"))
     hidden = [len(list(Path(name).glob(".*"))) for name, _ in snapshots]
@@ -178,7 +178,7 @@ def test_a_run_that_is_really_killed(config):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(list(Path("killed").glob(f".*{serialization.TEMPORARY}"))) == 1
+    assert len(list(Path("killed").glob(f".*{files.TEMPORARY}"))) == 1
     train(replace(config, out="killed"), resume=True)
     train(config)
     assert outcome(Path("killed")) == outcome(Path("run"))
@@ -224,7 +224,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(config, monkeypatch, number
     stop_after(stopped, BATCHES)
     before = {path.name: path.read_bytes() for path in Path("stopped").iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr(serialization.os, "fdopen", Full(1 + number))  # the first is config.json
+        patch.setattr(files.os, "fdopen", Full(1 + number))  # the first is config.json
         with pytest.raises(RunError) as caught:
             train(stopped, resume=True)
     assert str(caught.value) == (

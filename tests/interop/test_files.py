@@ -10,7 +10,8 @@ import pytest
 
 import minires as mr
 from minires.errors import DataError, DTypeError
-from minires.interop.serialization import load_metadata, remove_temporary_files, write_atomically
+from minires.interop.files import remove_temporary_files, write_atomically
+from minires.interop.safetensors_file import load_metadata
 
 
 def test_round_trip_keeps_names_dtypes_shapes_and_layout(tmp_path, rng):

@@ -1,0 +1,102 @@
+"""Opening files that may be missing or damaged, and writing files that survive a crash."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import DataError, MiniresError
+
+PathLike = str | os.PathLike[str]
+
+TEMPORARY = ".minires-tmp"  # ends the names of files that are being written
+
+
+def brief(text: str) -> str:
+    r"""Text from a file, made fit for an error message: on one line and not too long.
+
+    >>> print(brief("conv1.weight"), brief("a\n" + 100 * "b"))
+    conv1.weight a\nbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb...
+    """
+    return repr(text if len(text) <= 60 else text[:59] + "...")[1:-1]
+
+
+@contextmanager
+def opened(function: str, path: PathLike, kind: str) -> Iterator[BinaryIO]:
+    """Open ``path`` for reading; an OSError or ValueError raised inside the ``with`` becomes a DataError.
+
+    Parameters
+    ----------
+    function : str
+        Who reads it, for the message.
+    path : str or path
+    kind : str
+        What it should be, e.g. "safetensors".
+
+    Raises
+    ------
+    DataError
+        In one sentence: "load: weights.safetensors cannot be read as safetensors: there is no such file."
+    """
+    try:
+        if not os.path.exists(path):
+            raise ValueError("there is no such file")
+        if not os.path.isfile(path):
+            raise ValueError("it is not a file")  # reading a pipe would block
+        with open(path, "rb") as file:
+            yield file
+    except MiniresError:
+        raise
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise DataError(f"{function}: {os.fspath(path)} cannot be read as {kind}: {reason}.") from error
+
+
+def write_atomically(path: PathLike, content: bytes) -> None:
+    """Write a temporary file beside ``path``, sync it, and rename it: a crash leaves the old file or the new one.
+
+    A process that is killed may leave its temporary file; :func:`remove_temporary_files` removes it.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written. The old file, if any, is unchanged, and no temporary file is left.
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(TEMPORARY, f".{target.name}.", target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise DataError(f"save: {target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if temporary:  # also after Ctrl-C; after the rename there is nothing to remove
+            with suppress(OSError):
+                Path(temporary).unlink()
+
+
+def remove_temporary_files(folder: PathLike) -> None:
+    """Remove what :func:`write_atomically` left in ``folder`` when the process was killed, as far as possible."""
+    with suppress(OSError):
+        for file in list(Path(folder).glob(f".*{TEMPORARY}")):
+            file.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can: Windows and some network disks cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

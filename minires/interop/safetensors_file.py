@@ -1,0 +1,148 @@
+"""Named arrays on disk, as safetensors: a header of JSON and the raw arrays, which cannot hold code.
+
+The format (https://github.com/huggingface/safetensors, "Format")::
+
+    8 bytes          N, the length of the header
+    N bytes          JSON: {"conv1.weight": {"dtype": "F32", "shape": [16, 3, 3, 3], "data_offsets": [0, 1728]}, ...}
+    the rest         the arrays, one after the other, without gaps
+
+The package ``safetensors`` writes the files, and checks every shape, dtype and offset of a header against the size of
+the file before an array is made. Here its limit on headers is lowered from 100 MB, a name may not occur twice, and
+arrays are read one at a time, bfloat16 included, which the package does not convert for NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..core.backend import Array
+from ..errors import DataError, DTypeError
+from .files import PathLike, brief, opened, write_atomically
+
+LARGEST_HEADER = 3 << 20  # bytes; as Python objects up to 25 times as many. ResNet-1202 with Adam's state takes 1.3 MB
+MOST_AXES = 32  # NumPy 1's limit
+DTYPES = {"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
+          "U64": "<u8", "I64": "<i8", "F16": "<f2", "BF16": "<f4", "F32": "<f4", "F64": "<f8"}  # fmt: skip
+STORED = {"BF16": "<u2", "BOOL": "u1"}  # where the bytes in the file are not what NumPy makes of them
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in an open file: what it will be, and ``read()``, which makes it."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    read: Callable[[], Array]
+
+
+def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named arrays to ``path`` in one step: after a crash it holds all of them, or what it held before.
+
+    Parameters
+    ----------
+    path : str or path
+        Conventionally ``.safetensors``.
+    state_dict : mapping of str to array
+        As ``Module.state_dict()`` returns it.
+    metadata : mapping of str to str, optional
+        Notes for the header; :func:`load_metadata` reads them.
+
+    Raises
+    ------
+    DTypeError
+        If a name is not a string, or a value not an array of numbers.
+    DataError
+        If the file cannot be written, or names and notes are longer than :func:`load` reads.
+    """
+    from safetensors.numpy import save as encode
+
+    arrays = {}
+    for name, value in state_dict.items():
+        array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+        if not isinstance(name, str) or array.dtype.kind not in "fiub":
+            raise DTypeError(f"save: entry {name!r} is {array.dtype}; a state dict maps names to arrays of numbers.")
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+    content = encode(arrays, metadata=dict(metadata) if metadata else None)
+    if (length := int.from_bytes(content[:8], "little")) > LARGEST_HEADER:
+        raise DataError(f"save: the names and notes take {length} bytes; load reads no more than {LARGEST_HEADER}.")
+    write_atomically(path, content)
+
+
+def load(path: PathLike) -> dict[str, Array]:
+    """The named arrays that :func:`save`, or any other safetensors writer, left at ``path``.
+
+    bfloat16, which NumPy lacks, becomes float32 with the same values.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another format, or holds numbers that NumPy lacks (float8).
+    """
+    with opened("load", path, "safetensors") as file:
+        arrays, _ = read_header(file)
+        return {name: array.read() for name, array in arrays.items()}
+
+
+def load_metadata(path: PathLike) -> dict[str, str]:
+    """The notes in the header of a safetensors file. Raises DataError if it cannot be read."""
+    with opened("load_metadata", path, "safetensors") as file:
+        return read_header(file)[1]
+
+
+def read_header(file: BinaryIO) -> tuple[dict[str, StoredArray], dict[str, str]]:
+    """The arrays in a safetensors file by name, not read yet, and the notes in its header.
+
+    Raises
+    ------
+    ValueError
+        With the reason, if the file breaks a rule of the format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    length = int.from_bytes(file.read(8), "little")
+    if length > LARGEST_HEADER:
+        raise ValueError(f"its header is {length} bytes long, more than {LARGEST_HEADER}")
+    try:
+        with safe_open(os.fspath(file.name), framework="numpy"):
+            pass  # opening checks the whole header and reads no array
+    except SafetensorError as error:
+        raise ValueError(brief(str(error).removeprefix("Error while deserializing header: "))) from error
+    header = json.loads(file.read(length), object_pairs_hook=_unique)
+    notes = header.pop("__metadata__", None) or {}
+    return {name: _stored(file, 8 + length, name, description) for name, description in header.items()}, notes
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a name occurs twice in its header")
+    return content
+
+
+def _stored(file: BinaryIO, start: int, name: str, description: dict[str, Any]) -> StoredArray:
+    """An array whose description the package has found to agree with the file."""
+    if description.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"entry '{brief(name)}' is described by {brief(', '.join(description))}")
+    dtype, shape, offsets = description["dtype"], description["shape"], description["data_offsets"]
+    if dtype not in DTYPES:
+        raise ValueError(f"entry '{brief(name)}' is of type '{brief(dtype)}', which NumPy does not have")
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"entry '{brief(name)}' has {len(shape)} axes")
+
+    def read() -> Array:
+        file.seek(start + offsets[0])
+        flat = np.fromfile(file, STORED.get(dtype, DTYPES[dtype]), math.prod(shape))
+        if dtype == "BF16":  # the upper half of a float32
+            flat = (flat.astype("<u4") << 16).view("<f4")
+        if dtype == "BOOL":
+            flat = flat != 0
+        return flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(shape)
+
+    return StoredArray(np.dtype(DTYPES[dtype]).newbyteorder("="), tuple(shape), read)
