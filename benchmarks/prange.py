@@ -39,8 +39,9 @@ import numpy as np
 from numba import njit, prange
 
 import minires as mr
+from minires.kernels.cpu.memory import aligned
 from minires.kernels.cpu.norm import ROW, ROWS, _normalise
-from minires.kernels.threads import aligned, hand_out, slices
+from minires.kernels.threads import hand_out, slices
 
 LAYERS = ("workqueue", "omp")
 SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers, and those of a row

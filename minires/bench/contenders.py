@@ -101,16 +101,16 @@ def _minires_model(workload: Workload, x: Any, labels: np.ndarray[Any, Any], gra
 def _minires_conv(workload: Workload, x: Any) -> Step:
     """One direction alone, on channels-last images, as between two layers of a network."""
     import minires as mr
-    from minires.kernels.images import as_images
+    from minires.kernels.device import as_images
     from minires.ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
 
-    layout = importlib.import_module(f"minires.kernels.{workload.device}.layout")
+    device = importlib.import_module(f"minires.kernels.{workload.device}").DEVICE
     k, s = workload.kernel, workload.stride
     rng = np.random.default_rng(1)
     weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32)).to(
         workload.device
     )
-    x = mr.Tensor.wrap(as_images(layout.channels_last(x.data)))
+    x = mr.Tensor.wrap(as_images(device.channels_last(x.data)))
     window = Window((k, k), (s, s), (k // 2, k // 2))
     y = mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "forward":

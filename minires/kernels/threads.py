@@ -31,13 +31,11 @@ from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
 
-CACHE_LINE = 16  # floats
 WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it was seen to take about as long
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
 _handing_out = threading.Lock()  # while the pieces of one call go into the queues
-_local = threading.local()
 
 
 def usable_cores() -> int:
@@ -89,6 +87,18 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     hand_out(work, slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)])
 
 
+def share_pieces(
+    work: Callable[[int, int, int], Any], pieces: Sequence[tuple[int, int]], nanoseconds: float = math.inf
+) -> None:
+    """Call ``work(i, *pieces[i])`` for every i, shared like units: for sums that are added up piece by piece."""
+
+    def several(first: int, last: int) -> None:
+        for piece in range(first, last):
+            work(piece, *pieces[piece])
+
+    share(several, len(pieces), nanoseconds)
+
+
 def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
     """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
 
@@ -120,25 +130,6 @@ def take_turns(work: Callable[[np.ndarray[Any, Any], int], Any], units: int, nan
     """
     turn = np.zeros(1, np.int64)
     share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)
-
-
-def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
-    """At least ``floats`` float32 numbers of this thread's own memory, with anything in them.
-
-    The same memory comes again at the next call with the same ``purpose``.
-    """
-    buffers = _local.__dict__
-    found = buffers.get(purpose)
-    if found is None or found.size < floats:
-        buffers[purpose] = found = aligned(floats)
-    return found
-
-
-def aligned(floats: int) -> np.ndarray[Any, Any]:
-    """``floats`` float32 numbers that begin where a cache line does, so that no vector lies across two of them."""
-    memory = np.empty(floats + CACHE_LINE, np.float32)
-    begin = -(memory.ctypes.data // 4) % CACHE_LINE
-    return memory[begin : begin + floats]
 
 
 def _pool(number: int) -> list[SimpleQueue[Any]]:

@@ -100,9 +100,7 @@ class Optimizer:
                 name = type(self).__name__
                 raise DeviceError(f"{name} cannot step in a CUDA graph: its kernel only takes float32 parameters.")
             for parameter, known in zip(parameters, states, strict=True):
-                arguments = parameter.data, parameter.grad.data, known, group
-                if run_kernel(self, "update", *arguments) is NotImplemented:
-                    self.update(*arguments)
+                self.update(parameter.data, parameter.grad.data, known, group)
         for parameter in parameters:
             parameter.mark_changed()
 

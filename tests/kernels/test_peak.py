@@ -10,8 +10,8 @@ if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
 from minires.kernels.cpu import peak
+from minires.kernels.cpu.memory import aligned
 from minires.kernels.cpu.simd import BLOCK, PIXELS
-from minires.kernels.threads import aligned
 
 
 def test_every_multiply_add_is_done(rng):

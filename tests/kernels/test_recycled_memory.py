@@ -110,3 +110,13 @@ def test_threads_at_once_never_share_memory():
     ranges += sorted((block.ctypes.data, block.nbytes) for blocks in memory._waiting.values() for block in blocks)
     assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[:20]))
     assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[20:])), "one waits twice"
+
+
+def test_scratch_memory_is_each_threads_own_and_comes_again():
+    mine = memory.scratch(100, "test")
+    assert memory.scratch(50, "test") is mine
+    other = []
+    thread = threading.Thread(target=lambda: other.append(memory.scratch(100, "test")))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(mine, other[0]) and mine.ctypes.data % 64 == 0

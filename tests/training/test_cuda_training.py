@@ -59,13 +59,13 @@ def test_ten_steps_of_a_resnet20_agree_with_the_cpu():
 
 def test_a_training_step_copies_no_layout():
     """After the first convolution has brought the images into order, all ops keep to it."""
-    from minires.kernels.cuda import layout
+    from minires.kernels.cuda import DEVICE
 
     net = mr.models.resnet8().to("cuda")
     x = mr.tensor(np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype("f"), device="cuda")
-    copies = layout.copies
+    copies = DEVICE.copies
     mr.ops.cross_entropy(net(x), [1, 2]).backward()
-    assert layout.copies - copies == 1
+    assert DEVICE.copies - copies == 1
 
 
 def test_nothing_falls_back_to_the_textbook(monkeypatch):

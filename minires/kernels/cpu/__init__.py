@@ -1,8 +1,21 @@
 """Kernels for the CPU, compiled by Numba. Importing this registers them."""
 
+import math
+from functools import partial
+
+import numpy as np
 from numba.core import config
 
 if config.DISABLE_JIT:
     raise ImportError("Numba's compiler is switched off (NUMBA_DISABLE_JIT)")
 
-from . import augment, conv, elementwise, loss, norm, optim, peak, pool, program  # noqa: F401
+from ...core.dispatch import SMALL, register_kernel
+from ...nn.folding import Replay
+from ..device import Device, register_kernels
+from . import augment, conv, elementwise, loss, norm, optim, pool
+from .memory import empty
+from .program import replay
+
+DEVICE = Device("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool)
+register_kernels(DEVICE)
+register_kernel(Replay, "forward", "cpu", SMALL)(partial(replay, DEVICE))

@@ -1,18 +1,14 @@
-"""Batches on their way into the network: shifted, mirrored and normalised, each in one walk over the bytes."""
+"""Shifting, mirroring and normalising batches of bytes."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from ...core.backend import Array
-from ...data.transforms import Flip, Normalize, PadCrop
-from ..images import as_images
 from ..threads import share
 from .compiler import kernel
-from .layout import contiguous
-from .registry import register
 
 
 @kernel
@@ -49,30 +45,14 @@ def _normalize(batch, values, normal, first, last):
                     normal[n, row, column, c] = values[c, batch[n, c, row, column]]
 
 
-@register(PadCrop, "forward")
-def pad_crop(op: PadCrop, batch: Array, top: Array, left: Array) -> Any:
-    if batch.dtype != np.uint8:
-        return NotImplemented
-    batch, moved = contiguous(batch), np.empty(batch.shape, np.uint8)
-    share(lambda a, b: _crop(batch, moved, top, left, op.padding, a, b), len(batch), batch.size)
-    return moved
+def pad_crop(batch: Array, moved: Array, top: Array, left: Array, padding: int) -> None:
+    share(partial(_crop, batch, moved, top, left, padding), len(batch), batch.size)
 
 
-@register(Flip, "forward")
-def flip(op: Flip, batch: Array, mirrored: Array) -> Any:
-    if batch.dtype != np.uint8:
-        return NotImplemented
-    batch, flipped = contiguous(batch), np.empty(batch.shape, np.uint8)
-    share(lambda a, b: _flip(batch, flipped, mirrored, a, b), len(batch), batch.size)
-    return flipped
+def flip(batch: Array, flipped: Array, mirrored: Array) -> None:
+    share(partial(_flip, batch, flipped, mirrored), len(batch), batch.size)
 
 
-@register(Normalize, "forward")
-def normalize(op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
-    if batch.dtype != np.uint8:
-        return NotImplemented
-    n, c, h, w = batch.shape
-    batch, normal = contiguous(batch), np.empty((n, h, w, c), np.float32)
+def normalize(batch: Array, normal: Array, mean: Array, std: Array) -> None:
     values = ((np.arange(256, dtype=np.float32) / 255)[None] - mean.reshape(-1, 1)) / std.reshape(-1, 1)  # (C, 256)
-    share(lambda a, b: _normalize(batch, values, normal, a, b), n, batch.size)
-    return as_images(normal)
+    share(partial(_normalize, batch, values, normal), len(batch), batch.size)

@@ -23,9 +23,10 @@ import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import WORTH_A_THREAD, scratch, share, slices
+from ..threads import WORTH_A_THREAD, share, share_pieces, slices
 from .border import ZERO, copy_strips, copy_with_border
 from .compiler import inlined, kernel
+from .memory import scratch
 from .plan import unit_of, units
 from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
 
@@ -188,12 +189,11 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
-    def work(first: int, last: int) -> None:
-        for piece in range(first, last):
-            copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
-            _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, g, plan.where, plan.taps, n, *pieces[piece])
+    def work(piece: int, first: int, last: int) -> None:
+        copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
+        _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, g, plan.where, plan.taps, n, first, last)
 
-    share(work, len(pieces))
+    share_pieces(work, pieces)
     dweight = np.empty((outputs, channels, *window.kernel), np.float32)
     blocks = -(-outputs // BLOCK)
     share(lambda a, b: _unpack(panels, dweight, g, len(plan.taps), window.kernel[1], a, b), blocks, dweight.size * 2)

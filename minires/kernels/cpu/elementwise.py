@@ -1,21 +1,15 @@
-"""ReLU, sums of two tensors (where two paths, or two gradients, meet), and the moves of a shortcut without parameters:
-one walk each, whatever the layout.
-"""
+"""Walks over memory; the arrays of a call lie in the same order."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...core.backend import Array
-from ...ops.activation import ReLU, ResidualAdd
-from ...ops.arithmetic import Add
-from ..images import register_moves
 from ..threads import take_turns
 from .compiler import kernel
-from .layout import alike, arrange, is_float32, same_as
-from .registry import register
 from .simd import at, put
 from .team import next_turn
 
@@ -52,53 +46,38 @@ def _add(a, b, y, relu, turn, parts):
         part = next_turn(turn)
 
 
-def _share(kernel: Any, *arguments: Any) -> None:
+def _in_parts(kernel: Any, *arguments: Any) -> None:
     size = arguments[0].size
-    take_turns(lambda turn, parts: kernel(*arguments, turn, parts), -(-size // PART), size / 2)
+    take_turns(partial(kernel, *arguments), -(-size // PART), size / 2)
 
 
-@register(ReLU, "forward")
-def relu(op: ReLU, x: Array) -> Array:
-    flat = alike(x, y := same_as(x)) if is_float32(x) else None
-    if flat is None:
-        return NotImplemented
-    _share(_relu, *flat)
-    return y
+relu, relu_backward, add = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add))
 
 
-@register(ReLU, "backward")
-def relu_backward(op: ReLU, upstream: Array) -> Any:
-    flat = alike(op.output.data, upstream, dx := same_as(upstream)) if is_float32(upstream) else None
-    if flat is None:
-        return NotImplemented
-    _share(_relu_backward, *flat)
-    return (dx,)
+@kernel
+def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, images):
+    height, width, channels = sizes
+    rows, columns, block_channels = block_sizes
+    n = next_turn(turn)
+    while n < images:
+        to = n * rows * columns * block_channels
+        for i in range(rows):
+            for j in range(columns):
+                for c in range(block_channels):
+                    put(block, to + c, ZERO)
+                if i % row_step == 0 and j % column_step == 0 and i // row_step < height and j // column_step < width:
+                    here = n * strides[0] + i // row_step * strides[1] + j // column_step * strides[2]
+                    for c in range(channels):
+                        put(block, to + before + c, at(source, here + c * strides[3]))
+                to += block_channels
+        n = next_turn(turn)
 
 
-@register(ResidualAdd, "forward")
-def residual_add(op: ResidualAdd, branch: Array, shortcut: Array) -> Array:
-    flat = alike(branch, shortcut, y := same_as(branch)) if is_float32(branch, shortcut) else None
-    if flat is None:
-        return NotImplemented
-    _share(_add, *flat, op.activation == "relu")
-    return y
-
-
-@register(ResidualAdd, "backward")
-def residual_add_backward(op: ResidualAdd, upstream: Array) -> Any:
-    if op.activation is None:
-        return upstream, upstream
-    grads = relu_backward(op, upstream)  # type: ignore[arg-type]
-    return grads if grads is NotImplemented else (grads[0], grads[0])
-
-
-@register(Add, "forward")
-def add(op: Add, a: Array, b: Array) -> Array:
-    flat = alike(a, b, y := same_as(a)) if is_float32(a, b) else None
-    if flat is None:
-        return NotImplemented
-    _share(_add, *flat, False)
-    return y
-
-
-register_moves(register, arrange, is_float32)
+def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:
+    """See :meth:`minires.kernels.device.Device.arrange`."""
+    if not source.flags.writeable:  # for a read-only array, Numba would compile another kernel
+        source = source.copy()
+    strides = tuple(stride // source.itemsize for stride in source.strides)
+    first = np.lib.stride_tricks.as_strided(source, (1,), (source.itemsize,))  # one type for all strides
+    numbers = first, strides, source.shape[1:], block.reshape(-1), block.shape[1:], before, *steps
+    take_turns(partial(_arrange, *numbers), len(block), block.size)

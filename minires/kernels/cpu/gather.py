@@ -16,13 +16,15 @@ dilation.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import scratch, share, take_turns
+from ..threads import share, take_turns
 from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
-from .memory import empty
+from .memory import empty, scratch
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
 from .simd import BLOCK, LINE, PIXELS, add_from, at, multiply_add, places, prefetch, put, rectify, start, store
 from .team import next_turn
@@ -127,7 +129,7 @@ def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
     blocks = -(-outputs // BLOCK)
     packed = empty((blocks * BLOCK * inputs * len(plan.elements),))
     numbers = weight.reshape(-1), o_step, c_step, kw, packed, outputs, inputs, plan.elements, plan.phases
-    share(lambda first, last: _pack(*numbers, first, last), blocks, nanoseconds=weight.size * 2)
+    share(partial(_pack, *numbers), blocks, nanoseconds=weight.size * 2)
     return packed
 
 

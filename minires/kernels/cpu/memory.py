@@ -1,23 +1,27 @@
-"""Memory for large results, used again and again.
+"""Memory for results, used again and again, and scratch memory of each thread.
 
 A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
 memory has to be mapped and cleared again page by page at the next step, which was a fifth of ResNet-20's step when it
-was measured. So a block whose last array has gone waits here for the next array of its size, or of not much less.
-Memory is only asked of the system when no block fits, and as many waiting bytes are let go at that moment.
+was measured. So when the last array in a block of memory has gone, the block waits here for the next array of its size
+or not much less. The system is only asked for memory when no block fits, and as many waiting bytes are given back then.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from typing import Any
 
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import aligned
 
+CACHE_LINE = 16  # floats
 LARGE = 1 << 14  # floats; smaller arrays are NumPy's own business
-ROOMY = 4  # a block may be so many times larger than the array: between layers of a network, sizes halve
+ROOMY = 4  # how many times larger than its array a block may be: between layers of a network, sizes halve
 _waiting: dict[int, list[Array]] = {}  # floats -> free blocks, the size used last at the end
+
+_scratch = threading.local()
 
 
 class _Block:
@@ -66,3 +70,22 @@ def _let_go(floats: int) -> None:
     for size in list(_waiting):
         while floats > 0 and _take(size) is not None:
             floats -= size
+
+
+def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
+    """At least ``floats`` float32 numbers of this thread's own memory, with anything in them.
+
+    The same memory comes again at the next call with the same ``purpose``.
+    """
+    buffers = _scratch.__dict__
+    found = buffers.get(purpose)
+    if found is None or found.size < floats:
+        buffers[purpose] = found = aligned(floats)
+    return found
+
+
+def aligned(floats: int) -> np.ndarray[Any, Any]:
+    """``floats`` float32 numbers that begin where a cache line does, so that no vector lies across two of them."""
+    memory = np.empty(floats + CACHE_LINE, np.float32)
+    begin = -(memory.ctypes.data // 4) % CACHE_LINE
+    return memory[begin : begin + floats]

@@ -13,24 +13,23 @@ block's own mean, so nothing cancels; blocks are added up in float64, in order (
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from ...core.backend import Array
-from ...ops.norm import BatchNorm, BatchNormAct
-from ..images import as_images
-from ..threads import scratch, share, slices, take_turns
+from ..norm import MASK_OF_X, NO_MASK
+from ..threads import share_pieces, slices, take_turns
 from .compiler import inlined, kernel
-from .layout import channels_last, contiguous, empty_like, is_float32
-from .registry import register
+from .memory import scratch
 from .simd import at, put
 from .team import next_turn
 
 ROW = 512
 ROWS = 32  # of a block: 64 KB
 ZERO = np.float32(0)
-NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
+
+Statistics = tuple[Array, Array, Array]  # (C,) each, float64: mean, biased variance, gamma / sqrt(variance + eps)
 
 
 def _row_length(channels: int) -> int:
@@ -95,12 +94,11 @@ def moments(x: Array) -> tuple[Array, Array]:
     length, flat, pieces = _row_length(channels), x.reshape(-1), slices(_blocks(x))
     totals = np.empty((len(pieces), 3, channels))
 
-    def work(first: int, last: int) -> None:
-        for piece in range(first, last):
-            rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares", "centre"))
-            _moments(flat, channels, *rows, np.empty(channels), totals[piece], *pieces[piece])
+    def work(piece: int, first: int, last: int) -> None:
+        rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares", "centre"))
+        _moments(flat, channels, *rows, np.empty(channels), totals[piece], first, last)
 
-    share(work, len(pieces), x.size / 2)
+    share_pieces(work, pieces, x.size / 2)
     count, mean, squares = totals[0]
     for other_count, other_mean, other_squares in totals[1:]:
         step, both = other_mean - mean, count + other_count
@@ -198,84 +196,50 @@ def _gradient(x, dy, centre, scale, shift, a, b, d, dx, mask, turn, blocks):
         block = next_turn(turn)
 
 
-def _scale_and_shift(op: BatchNorm, gamma: Array, beta: Array, mean: Array, var: Array) -> tuple[Array, Array]:
-    scale = gamma / np.sqrt(var + op.eps)  # (C,), float64 as the statistics are
-    return scale, beta - mean * scale
+def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
+    mean, var = moments(x)
+    return mean, var, gamma / np.sqrt(var + eps)
 
 
-@register(BatchNorm, "forward")
-@register(BatchNormAct, "forward")
-def batch_norm(op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None) -> Array:
-    if not is_float32(x, gamma, beta, shortcut):
-        return NotImplemented
-    block = channels_last(x)
-    if op.running is None:
-        mean, var = op.statistics = moments(block)
-        op.batch = mean.astype(x.dtype), var.astype(x.dtype)
-    else:
-        mean, var = op.running
-    length, relu = _row_length(x.shape[1]), getattr(op, "activation", None) == "relu"
-    scale, shift = (_repeated(v, length) for v in _scale_and_shift(op, gamma, beta, mean, var))
-    y = empty_like(x)
-    flat, flat_y = block.reshape(-1), y.reshape(-1)
-    more = flat_y if shortcut is None else channels_last(shortcut).reshape(-1)
-    take_turns(
-        lambda turn, blocks: _normalise(flat, scale, shift, more, flat_y, shortcut is not None, relu, turn, blocks),
-        _blocks(block),
-        x.size / 2,
-    )
-    return as_images(y)
+def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array | None, y: Array, relu: bool) -> None:
+    length = _row_length(x.shape[-1])
+    scales, shifts = _repeated(scale, length), _repeated(beta - mean * scale, length)
+    flat_y = y.reshape(-1)
+    numbers = x.reshape(-1), scales, shifts, flat_y if shortcut is None else shortcut.reshape(-1), flat_y
+    adds = shortcut is not None
+    take_turns(partial(_normalise, *numbers, adds, relu), _blocks(x), x.size / 2)
 
 
-@register(BatchNorm, "backward")
-@register(BatchNormAct, "backward")
-def batch_norm_backward(op: Any, upstream: Array) -> Any:
-    x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
-    if op.running is not None or not hasattr(op, "statistics") or not is_float32(x, gamma, upstream):
-        return NotImplemented
-    block, dy = channels_last(x), channels_last(upstream)
-    channels, count = x.shape[1], x.size // x.shape[1]
+def gradients(
+    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array, eps: float, mask: int, masked: Array,
+    dx: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Fill ``masked`` (with MASK_OF_Y) and ``dx``; the gradients to gamma and beta."""
+    mean, var, scale = statistics
+    channels, count = x.shape[-1], x.size // x.shape[-1]
     length = _row_length(channels)
-    mean, var = op.statistics
-    scale64, shift64 = _scale_and_shift(op, gamma, beta, mean, var)
-    centre, scale, shift = (_repeated(v, length) for v in (mean, scale64, shift64))
-    flat, flat_dy, dx = block.reshape(-1), dy.reshape(-1), empty_like(x)
-    relu = getattr(op, "activation", None) == "relu"
-    mask = (MASK_OF_Y if shortcut else MASK_OF_X) if relu else NO_MASK
-    masked = empty_like(x) if mask == MASK_OF_Y else dy
-    flat_y = channels_last(op.output.data).reshape(-1) if mask == MASK_OF_Y else flat_dy
-    flat_masked, flat_dx = masked.reshape(-1), dx.reshape(-1)
-    pieces = slices(_blocks(block))
+    rows = [_repeated(v, length) for v in (mean, scale, beta - mean * scale)]
+    flat, flat_dy, flat_masked = x.reshape(-1), dy.reshape(-1), masked.reshape(-1)
+    flat_y = flat_dy if y is None else y.reshape(-1)
+    pieces = slices(_blocks(x))
     totals = np.empty((len(pieces), 2, channels))
 
-    def work(first: int, last: int) -> None:
-        for piece in range(first, last):
-            rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
-            _sums(
-                flat, flat_dy, flat_y, centre, scale, shift, flat_masked, *rows, np.empty(channels),
-                totals[piece], mask, *pieces[piece],
-            )  # fmt: skip
+    def work(piece: int, first: int, last: int) -> None:
+        sums = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
+        _sums(flat, flat_dy, flat_y, *rows, flat_masked, *sums, np.empty(channels), totals[piece], mask, first, last)
 
-    share(work, len(pieces), x.size / 2)
+    share_pieces(work, pieces, x.size / 2)
     dbeta, about_mean = totals.sum(axis=0)
-    inverse_std = 1 / np.sqrt(var + op.eps)
+    inverse_std = 1 / np.sqrt(var + eps)
     dgamma = about_mean * inverse_std
-    a, b, d = (
-        _repeated(v, length) for v in (scale64, -scale64 * inverse_std * dgamma / count, -scale64 * dbeta / count)
-    )
+    factors = scale, -scale * inverse_std * dgamma / count, -scale * dbeta / count
+    numbers = flat, flat_masked, *rows, *(_repeated(v, length) for v in factors), dx.reshape(-1)
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
-    take_turns(
-        lambda turn, blocks: _gradient(
-            flat, flat_masked, centre, scale, shift, a, b, d, flat_dx, remaining, turn, blocks
-        ),
-        _blocks(block),
-        x.size / 2,
-    )
-    grads = as_images(dx), dgamma.astype(gamma.dtype), dbeta.astype(beta.dtype)
-    return (*grads, *(as_images(masked) for _ in shortcut))
+    take_turns(partial(_gradient, *numbers, remaining), _blocks(x), x.size / 2)
+    return dgamma.astype(np.float32), dbeta.astype(np.float32)
 
 
 def channel_sums(block: Array) -> Array:
     """The sum of each channel of a block (..., C)."""
-    mean, _ = moments(contiguous(block))
+    mean, _ = moments(block)
     return (mean * (block.size // block.shape[-1])).astype(block.dtype)

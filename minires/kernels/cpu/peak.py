@@ -17,8 +17,9 @@ import numpy as np
 
 from ...core.backend import Array
 from ...core.profiling import Peak, register_peak
-from ..threads import aligned, get_num_threads, share
+from ..threads import get_num_threads, share
 from .compiler import kernel
+from .memory import aligned
 from .simd import BLOCK, PIXELS, at, outer_add, places, put, start, store
 
 STEPS = 64  # of a tile before the same factors come again: 4 to 12 KB of them

@@ -1,20 +1,19 @@
-"""Pooling, channels last: the loop over the channels is innermost, so a vector of them is compared at once."""
+"""Pooling of blocks (N, H, W, C): the loop over the channels is innermost, so a vector of them is compared at once."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from ...core.backend import Array
-from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ..images import as_images
-from ..threads import scratch, share
+from ...ops.conv import Window
+from ..threads import share
 from .compiler import inlined, kernel
-from .layout import channels_last, contiguous, is_float32
-from .memory import empty
-from .registry import register
+from .memory import scratch
 from .simd import at, put
+
+WINNER = np.uint8
 
 
 @kernel
@@ -120,47 +119,32 @@ def _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last):
                         dx[n, row, column, c] += dy[n, p, q, c]
 
 
-@register(MaxPool2d, "forward")
-def max_pool2d(op: MaxPool2d, x: Array) -> Array:
-    window = op.window
-    if not is_float32(x) or window.kernel[0] * window.kernel[1] > 256:
-        return NotImplemented
-    block = channels_last(x)
-    y = empty((len(x), *window.output_size("max_pool2d", *x.shape[2:]), x.shape[1]))
-    op.winner = np.empty(y.shape, np.uint8)
-    flat = block.reshape(-1), y.reshape(-1), op.winner.reshape(-1)
-    sizes = *x.shape[2:], *y.shape[1:]
-    window_sizes = window.kernel, window.stride, window.padding
+def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
+    flat, sizes = (x.reshape(-1), y.reshape(-1), winner.reshape(-1)), (*x.shape[1:3], *y.shape[1:])
+    steps = window.kernel, window.stride, window.padding
 
     def work(first: int, last: int) -> None:
-        if window_sizes == ((2, 2), (2, 2), (0, 0)):
+        if steps == ((2, 2), (2, 2), (0, 0)):
             _max_of_2x2(*flat, sizes, first, last)
         else:
-            rows = scratch(x.shape[1], "best"), scratch(x.shape[1], "who")
-            _max_pool(*flat, *rows, sizes, *window_sizes, first, last)
+            rows = scratch(x.shape[3], "best"), scratch(x.shape[3], "who")
+            _max_pool(*flat, *rows, sizes, *steps, first, last)
 
     share(work, len(x), x.size)
-    return as_images(y)
 
 
-@register(MaxPool2d, "backward")
-def max_pool2d_backward(op: MaxPool2d, upstream: Array) -> Any:
-    if not is_float32(upstream) or op.winner.dtype != np.uint8:
-        return NotImplemented
-    n, c, h, w = op.input_shapes[0]
-    dy, dx = channels_last(upstream), empty((n, h, w, c))
-    kernel, stride, padding = op.window.kernel, op.window.stride, op.window.padding
+def max_pool_backward(dy: Array, winner: Array, dx: Array, window: Window) -> None:
+    kernel, stride, padding = window.kernel, window.stride, window.padding
     side_by_side = stride[0] >= kernel[0] and stride[1] >= kernel[1] and padding == (0, 0)
 
     def work(first: int, last: int) -> None:
         if side_by_side:
-            flat, sizes = (dy.reshape(-1), op.winner.reshape(-1), dx.reshape(-1)), (h, w, *dy.shape[1:])
+            flat, sizes = (dy.reshape(-1), winner.reshape(-1), dx.reshape(-1)), (*dx.shape[1:3], *dy.shape[1:])
             _side_by_side_backward(*flat, sizes, kernel, stride, first, last)
         else:
-            _max_pool_backward(dy, op.winner, dx, kernel, stride, padding, first, last)
+            _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last)
 
-    share(work, n, dy.size * 2)
-    return (as_images(dx),)
+    share(work, len(dx), dy.size * 2)
 
 
 @kernel
@@ -204,26 +188,14 @@ def _avg_pool_backward(dy, dx, kernel, stride, padding, first, last):
                                     dx[n, row, column, c] += dy[n, p, q, c] * share_of_each
 
 
-@register(AvgPool2d, "forward")
-def avg_pool2d(op: AvgPool2d, x: Array) -> Array:
-    if not is_float32(x):
-        return NotImplemented
-    block, window = channels_last(x), op.window
-    y = empty((len(x), *window.output_size("avg_pool2d", *x.shape[2:]), x.shape[1]))
-    sizes = window.kernel, window.stride, window.padding
-    share(lambda first, last: _avg_pool(block, y, *sizes, first, last), len(x), x.size)
-    return as_images(y)
+def avg_pool(x: Array, y: Array, window: Window) -> None:
+    steps = window.kernel, window.stride, window.padding
+    share(partial(_avg_pool, x, y, *steps), len(x), x.size)
 
 
-@register(AvgPool2d, "backward")
-def avg_pool2d_backward(op: AvgPool2d, upstream: Array) -> Any:
-    if not is_float32(upstream):
-        return NotImplemented
-    n, c, h, w = op.input_shapes[0]
-    dy, dx = channels_last(upstream), empty((n, h, w, c))
-    sizes = op.window.kernel, op.window.stride, op.window.padding
-    share(lambda first, last: _avg_pool_backward(dy, dx, *sizes, first, last), n, dx.size)
-    return (as_images(dx),)
+def avg_pool_backward(dy: Array, dx: Array, window: Window) -> None:
+    steps = window.kernel, window.stride, window.padding
+    share(partial(_avg_pool_backward, dy, dx, *steps), len(dx), dx.size)
 
 
 @kernel
@@ -250,21 +222,10 @@ def _global_avg_backward(dy, dx, first, last):
                     dx[n, p, q, c] = dy[n, c] * part
 
 
-@register(GlobalAvgPool2d, "forward")
-def global_avg_pool2d(op: GlobalAvgPool2d, x: Array) -> Array:
-    if not is_float32(x):
-        return NotImplemented
-    block, y = channels_last(x), np.empty(x.shape[:2], np.float32)
+def global_avg_pool(x: Array, y: Array) -> None:
     # sums in float64: the images may be large
-    share(lambda first, last: _global_avg(block, y, np.empty(x.shape[1]), first, last), len(x), x.size / 2)
-    return y
+    share(lambda first, last: _global_avg(x, y, np.empty(x.shape[3]), first, last), len(x), x.size / 2)
 
 
-@register(GlobalAvgPool2d, "backward")
-def global_avg_pool2d_backward(op: GlobalAvgPool2d, upstream: Array) -> Any:
-    if not is_float32(upstream):
-        return NotImplemented
-    n, c, h, w = op.input_shapes[0]
-    dy, dx = contiguous(upstream), empty((n, h, w, c))
-    share(lambda first, last: _global_avg_backward(dy, dx, first, last), n, dx.size / 2)
-    return (as_images(dx),)
+def global_avg_pool_backward(dy: Array, dx: Array) -> None:
+    share(partial(_global_avg_backward, dy, dx), len(dx), dx.size / 2)

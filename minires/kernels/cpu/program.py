@@ -31,15 +31,14 @@ from ...ops.conv import Window
 from ...ops.linalg import Linear
 from ...ops.pool import GlobalAvgPool2d
 from ...ops.shape import GetItem, Pad
-from ..images import pads_channels
-from ..threads import aligned, get_num_threads, hand_out, scratch, share
+from ..conv import ONE_PIXEL
+from ..device import Device
+from ..elementwise import pads_channels
+from ..threads import get_num_threads, hand_out, share
 from . import plan as gathering
 from . import winograd
-from .conv import ONE
 from .gather import pack
-from .layout import contiguous, is_float32
-from .memory import empty
-from .registry import register
+from .memory import aligned, empty, scratch
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
@@ -56,7 +55,15 @@ class UnsuitableError(Exception):
 class Program:
     """The steps of a network for images of one size, written down while it ran."""
 
-    def __init__(self, watched: Sequence[tuple[Op, Sequence[Array], Array]], x: Array, output: Array, members: int):
+    def __init__(
+        self,
+        device: Device,
+        watched: Sequence[tuple[Op, Sequence[Array], Array]],
+        x: Array,
+        output: Array,
+        members: int,
+    ) -> None:
+        self._device = device
         self.members = members  # threads that share a step; 1: each has images of its own
         self._steps: list[dict[str, int]] = []
         self._tables: list[Array] = []
@@ -90,7 +97,7 @@ class Program:
         elif isinstance(op, Linear) and arrays[0].ndim == 2:
             x, weight, *bias = arrays
             shift = bias[0] if bias else np.zeros(len(weight), np.float32)
-            self._convolution(x, weight[:, :, None, None], shift, [], ONE, False, result, time)
+            self._convolution(x, weight[:, :, None, None], shift, [], ONE_PIXEL, False, result, time)
         elif isinstance(op, GlobalAvgPool2d):
             _, c, h, w = arrays[0].shape
             self._add(
@@ -109,7 +116,7 @@ class Program:
         self, x: Array, weight: Array, bias: Array, shortcut: list[Array], window: Window, relu: bool, result: Array,
         time: int,
     ) -> None:  # fmt: skip
-        if not is_float32(x, weight, bias, *shortcut):
+        if not self._device.takes(x, weight, bias, *shortcut):
             raise UnsuitableError
         size, outputs, channels = (*x.shape[2:], 1, 1)[:2], len(weight), x.shape[1]
         more = {
@@ -125,7 +132,7 @@ class Program:
             )
             tables = {"where": where, "into": into, "some_rows": some_rows, "some_columns": some_columns}
             tables["of_patch"] = np.arange(g.patches) * channels
-            packed, shift = winograd.transform(contiguous(weight), flipped=False), bias
+            packed, shift = winograd.transform(self._device.contiguous(weight), flipped=False), bias
             self._need(padded=g.images * g.padded_height * g.padded_width * channels, **winograd.scratch_floats(g))
             self._add(WINOGRAD, g, tables, self._keep(packed), self._keep(shift), **more)
             return
@@ -136,7 +143,7 @@ class Program:
         shift[:outputs] = bias
         floats = sizes.images * sizes.padded_height * sizes.padded_width * channels
         self._need(padded=floats, products=PIXELS * BLOCK)
-        packed = pack(contiguous(weight), p, channels_first=False)
+        packed = pack(self._device.contiguous(weight), p, channels_first=False)
         self._add(GATHER, sizes, tables, self._keep(packed), self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int, time: int) -> None:
@@ -274,9 +281,9 @@ class Program:
         return y
 
 
-@register(Replay, "forward")
-def replay(op: Replay, x: Array) -> Any:
-    if x.ndim != 4 or not is_float32(x) or x.size == 0:
+def replay(device: Device, op: Replay, x: Array) -> Any:
+    """The host code of :class:`Replay`."""
+    if x.ndim != 4 or not device.takes(x):
         return NotImplemented
     threads = get_num_threads()
     members = 1 if len(x) >= threads else threads
@@ -284,13 +291,13 @@ def replay(op: Replay, x: Array) -> Any:
     try:
         program = op.programs[key]
     except KeyError:
-        program = op.programs[key] = _watch(op.model, x, members)
+        program = op.programs[key] = _watch(device, op.model, x, members)
         for oldest in list(op.programs)[:-MOST_PROGRAMS]:
             op.programs.pop(oldest, None)
     return NotImplemented if program is None else program(x)
 
 
-def _watch(model: Any, x: Array, members: int) -> Program | None:
+def _watch(device: Device, model: Any, x: Array, members: int) -> Program | None:
     """Two images go through the model: with one, a slice of the batch would look like all of it."""
     watched: list[tuple[Op, Sequence[Array], Array]] = []
     _, channels, height, width = x.shape
@@ -298,6 +305,6 @@ def _watch(model: Any, x: Array, members: int) -> Program | None:
     with switched("watcher", lambda *event: watched.append(event)):
         output = model(Tensor.wrap(two))
     try:
-        return Program(watched, two, output.data, members)
+        return Program(device, watched, two, output.data, members)
     except UnsuitableError:
         return None

@@ -30,10 +30,10 @@ import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import get_num_threads, scratch, share, take_turns
+from ..threads import get_num_threads, share, take_turns
 from .border import copy_with_border
 from .compiler import inlined, kernel
-from .memory import empty
+from .memory import empty, scratch
 from .plan import units
 from .simd import BLOCK, LANES, LINE, PIXELS, at, at_least, load, multiply_add, places, prefetch, save, start, store
 from .team import next_turn

@@ -15,10 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import scratch, share, slices
+from ..threads import share, share_pieces, slices
 from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
-from .memory import empty
+from .memory import empty, scratch
 from .plan import units
 from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start, store
 from .winograd import (
@@ -174,19 +174,17 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
-    def work(first: int, last: int) -> None:
-        for piece in range(first, last):
-            begin, end = pieces[piece]
-            part = (begin * BLOCK, end * BLOCK, 0, units(g, n)) if by_outputs else (0, outputs, begin, end)
-            _correlate(
-                flat_x, flat_dy, panels[0 if by_outputs else piece],
-                scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
-                scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
-                scratch(36 * (g.patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, g,
-                *tables, n, *part,
-            )  # fmt: skip
+    def work(piece: int, first: int, last: int) -> None:
+        part = (first * BLOCK, last * BLOCK, 0, units(g, n)) if by_outputs else (0, outputs, first, last)
+        _correlate(
+            flat_x, flat_dy, panels[0 if by_outputs else piece],
+            scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
+            scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
+            scratch(36 * (g.patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, g,
+            *tables, n, *part,
+        )  # fmt: skip
 
-    share(work, len(pieces))
+    share_pieces(work, pieces)
     dweight = np.empty((outputs, channels, 3, 3), np.float32)
     share(
         lambda first, last: _finish(panels, dweight, scratch(54 * LANES, "table"), first, last),

@@ -1,74 +1,66 @@
-"""Batch normalisation, with what follows it (shortcut, ReLU): norm.cu says how."""
+"""Batch normalisation on the GPU: norm.cu says how."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import cupy
+import numpy as np
 
 from ...core.backend import Array
-from ...ops.norm import BatchNorm, BatchNormAct
-from ..images import as_images
+from ..norm import MASK_OF_X, NO_MASK
 from .launch import THREADS, for_each, launch
-from .layout import channels_last, contiguous, empty, empty_like, is_float32, register
 
 SLICES = 256  # of the pixels, at most: blocks for every multiprocessor, and little to merge
 PIXELS = 8  # that a thread should read at least
-NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
+
+Statistics = tuple[Array, Array, Array]  # (C,) each: mean, biased variance, gamma / sqrt(variance + eps)
 
 
-def _grid(pixels: int, channels: int) -> tuple[int, int, int]:
-    """(slices, groups of channels, lanes): a block has that many channels side by side."""
+def _empty(*shape: int) -> Array:
+    return cupy.empty(shape, np.float32)
+
+
+def _grid(x: Array) -> tuple[int, int, int]:
+    """(slices, groups of channels, lanes): a block of threads has that many channels side by side."""
+    channels = x.shape[-1]
     lanes = min(32, 1 << (channels - 1).bit_length())
     rows = THREADS // lanes
-    return max(1, min(SLICES, pixels // (rows * PIXELS))), -(-channels // lanes), lanes
+    return max(1, min(SLICES, x.size // channels // (rows * PIXELS))), -(-channels // lanes), lanes
 
 
-@register(BatchNorm, "forward")
-@register(BatchNormAct, "forward")
-def batch_norm(op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None) -> Array:
-    if not is_float32(x, gamma, beta, shortcut):
-        return NotImplemented
-    block, channels = channels_last(x), x.shape[1]
+def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
+    channels = x.shape[-1]
+    slices, groups, lanes = _grid(x)
+    partial, mean, var, scale = _empty(slices, 3, channels), _empty(channels), _empty(channels), _empty(channels)
+    launch("norm", "moments", (slices, groups), THREADS, x, partial, x.size // channels, channels, lanes)
+    results = partial, gamma, mean, var, scale
+    launch("norm", "finish_moments", (1, groups), THREADS, *results, eps, slices, channels, lanes)
+    return mean, var, scale
+
+
+def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array | None, y: Array, relu: bool) -> None:
+    for_each("norm", "normalise", y.size, x, mean, scale, beta, shortcut, y, relu, x.shape[-1])
+
+
+def gradients(
+    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array, eps: float, mask: int, masked: Array,
+    dx: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Fill ``masked`` (with MASK_OF_Y) and ``dx``; the gradients to gamma and beta."""
+    mean, var, scale = statistics
+    channels = x.shape[-1]
     pixels = x.size // channels
-    if op.running is None:
-        slices, groups, lanes = _grid(pixels, channels)
-        partial, mean, var, scale = empty(slices, 3, channels), empty(channels), empty(channels), empty(channels)
-        launch("norm", "moments", (slices, groups), THREADS, block, partial, pixels, channels, lanes)
-        results = partial, contiguous(gamma), mean, var, scale
-        launch("norm", "finish_moments", (1, groups), THREADS, *results, op.eps, slices, channels, lanes)
-        op.batch, op.scale = (mean, var), scale
-    else:
-        mean, var = map(contiguous, op.running)
-        scale = gamma / cupy.sqrt(var + op.eps)
-    y = empty_like(x)
-    more = None if shortcut is None else channels_last(shortcut)
-    relu = getattr(op, "activation", None) == "relu"
-    for_each("norm", "normalise", y.size, block, mean, scale, contiguous(beta), more, y, relu, channels)
-    return as_images(y)
-
-
-@register(BatchNorm, "backward")
-@register(BatchNormAct, "backward")
-def batch_norm_backward(op: Any, upstream: Array) -> Any:
-    x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
-    if op.running is not None or not hasattr(op, "scale") or not is_float32(x, gamma, upstream):
-        return NotImplemented
-    block, dy, dx, channels = channels_last(x), channels_last(upstream), empty_like(x), x.shape[1]
-    pixels = x.size // channels
-    mean, var = op.batch
-    normal = mean, op.scale, contiguous(beta)
-    relu = getattr(op, "activation", None) == "relu"
-    mask = (MASK_OF_Y if shortcut else MASK_OF_X) if relu else NO_MASK
-    y = channels_last(op.output.data) if mask == MASK_OF_Y else None
-    masked = empty_like(x) if mask == MASK_OF_Y else dy
-    slices, groups, lanes = _grid(pixels, channels)
-    partial = empty(slices, 2, channels)
-    arguments = block, dy, y, *normal, masked, partial, mask, pixels, channels, lanes
+    slices, groups, lanes = _grid(x)
+    partial = _empty(slices, 2, channels)
+    arguments = x, dy, y, mean, scale, beta, masked, partial, mask, pixels, channels, lanes
     launch("norm", "gradient_sums", (slices, groups), THREADS, *arguments)
-    dgamma, dbeta, slope, offset = (empty(channels) for _ in range(4))
-    sums = partial, var, op.scale, dgamma, dbeta, slope, offset
-    launch("norm", "finish_sums", (1, groups), THREADS, *sums, op.eps, slices, pixels, channels, lanes)
+    dgamma, dbeta, slope, offset = (_empty(channels) for _ in range(4))
+    sums = partial, var, scale, dgamma, dbeta, slope, offset
+    launch("norm", "finish_sums", (1, groups), THREADS, *sums, eps, slices, pixels, channels, lanes)
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
-    for_each("norm", "gradient", dx.size, block, masked, *normal, slope, offset, dx, remaining, channels)
-    return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))
+    for_each("norm", "gradient", dx.size, x, masked, mean, scale, beta, slope, offset, dx, remaining, channels)
+    return dgamma, dbeta
+
+
+def channel_sums(block: Array) -> Array:
+    """The sum of each channel of a block (..., C)."""
+    return block.sum(axis=tuple(range(block.ndim - 1)))

@@ -1,8 +1,7 @@
-"""A whole step of an optimiser in one launch for every hundred parameters."""
+"""Steps of an optimiser on the GPU: one launch for every hundred parameters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,21 +10,23 @@ import numpy as np
 
 from ...core.backend import Array
 from ...core.state import state
-from ...optim.optimizer import SGD, Adam, AdamW
-from ..images import alike
 from .launch import THREADS, launch
-from .layout import empty, is_float32, register
 
 TENSORS = 100  # as in optim.cu
 BLOCKS = 64  # of a tensor at most
 POINTERS = ("parameter", "grad", "first", "second")
 ARGUMENT = np.dtype([(name, np.uint64, TENSORS) for name in POINTERS] + [("size", np.int32, TENSORS)])
 
+Numbers = Callable[[], list[float]]  # what a step needs to know, such as its learning rate
 
-def _flat(tensors: list[list[Array]]) -> list[list[Array]] | None:
-    """The arrays of each parameter as flat views of one order; None if some cannot be."""
-    flat = [alike(*arrays) if is_float32(*arrays) else None for arrays in tensors]
-    return None if None in flat else flat  # type: ignore[return-value]
+
+def sgd(tensors: list[list[Array]], numbers: Numbers, nesterov: bool, starts: bool) -> None:
+    """``starts``: the velocities are not filled yet. Without momentum, there are none."""
+    _launch("sgd", tensors, _options(numbers, 3), nesterov, starts)
+
+
+def adam(tensors: list[list[Array]], numbers: Numbers) -> None:
+    _launch("adam", tensors, _options(numbers, 9))
 
 
 def _launch(kernel: str, tensors: list[list[Array]], *arguments: Any) -> None:
@@ -40,11 +41,11 @@ def _launch(kernel: str, tensors: list[list[Array]], *arguments: Any) -> None:
         launch("optim", kernel, (blocks, len(some)), THREADS, argument, *arguments)
 
 
-def _options(count: int, numbers: Callable[[], list[float]]) -> Array:
-    """The numbers of a step on the GPU. In a CUDA graph they are asked for and brought before each replay."""
+def _options(numbers: Numbers, count: int) -> Array:
+    """The numbers on the GPU. In a CUDA graph they are asked for and copied there before each replay."""
     if state.capture is None:
         return cupy.asarray(np.array(numbers(), np.float32))
-    options = empty(count)
+    options = cupy.empty(count, np.float32)
 
     def refresh() -> None:
         # On the graph's stream: the replay before may still be reading the old numbers.
@@ -52,55 +53,3 @@ def _options(count: int, numbers: Callable[[], list[float]]) -> Array:
 
     state.capture.before_replay.append(refresh)
     return options
-
-
-@register(SGD, "step")
-def sgd(op: SGD, first: Array, group: dict[str, Any], parameters: list[Any], states: list[dict[str, Any]]) -> Any:
-    starting = ["momentum_buffer" not in known for known in states]
-    if any(starting) != all(starting):
-        return NotImplemented
-    arrays = [[p.data, p.grad.data] for p in parameters]
-    velocities = []
-    if group["momentum"]:  # without, the kernel gets null pointers
-        velocities = [
-            cupy.empty_like(p.data) if starting[0] else known["momentum_buffer"]
-            for p, known in zip(parameters, states, strict=True)
-        ]
-        arrays = [[*pair, velocity] for pair, velocity in zip(arrays, velocities, strict=True)]
-    tensors = _flat(arrays)
-    if tensors is None:
-        return NotImplemented
-    options = _options(3, lambda: [group[name] for name in ("lr", "momentum", "weight_decay")])
-    _launch("sgd", tensors, options, bool(group["nesterov"]), starting[0])
-    if velocities:
-        for known, velocity in zip(states, velocities, strict=True):
-            known["momentum_buffer"] = velocity
-    return None
-
-
-@register(Adam, "step")
-@register(AdamW, "step")
-def adam(op: Adam, first: Array, group: dict[str, Any], parameters: list[Any], states: list[dict[str, Any]]) -> Any:
-    steps = {known.get("step", 0) for known in states}
-    moments = [
-        [known[name] if name in known else cupy.zeros_like(p.data) for name in Adam.arrays]
-        for p, known in zip(parameters, states, strict=True)
-    ]
-    tensors = _flat([[p.data, p.grad.data, *both] for p, both in zip(parameters, moments, strict=True)])
-    if tensors is None or len(steps) > 1:
-        return NotImplemented
-    for known, both in zip(states, moments, strict=True):
-        known.update(zip(Adam.arrays, both, strict=True))
-
-    def numbers() -> list[float]:
-        for known in states:
-            known["step"] = known.get("step", 0) + 1
-        step, (beta1, beta2), lr, decay = states[0]["step"], group["betas"], group["lr"], group["weight_decay"]
-        decoupled = isinstance(op, AdamW)
-        return [
-            lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, group["eps"], 0 if decoupled else decay,
-            1 - lr * decay if decoupled else 1, math.sqrt(1 - beta2**step),
-        ]  # fmt: skip
-
-    _launch("adam", tensors, _options(9, numbers))
-    return None

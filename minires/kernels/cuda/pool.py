@@ -1,86 +1,44 @@
-"""Pooling."""
+"""Pooling on the GPU, between blocks (N, H, W, C)."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
-import cupy
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ...ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ..images import as_images
 from .launch import for_each
-from .layout import channels_last, contiguous, empty, is_float32, register
+
+WINNER = np.int32
 
 
-def _geometry(window: Window, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(H, W, C) of the images (N, C, H, W), (OH, OW), and the window."""
-    _, c, h, w = x_shape
-    return h, w, c, *window.output_size("pool", h, w), *window.kernel, *window.stride, *window.padding
+def _sizes(x: Array, y: Array, window: Window) -> tuple[int, ...]:
+    """(H, W, C) of the images, (OH, OW), and the window."""
+    return *x.shape[1:], *y.shape[1:3], *window.kernel, *window.stride, *window.padding
 
 
-def _pooled(window: Window, x: Array) -> Array:
-    return empty(len(x), *window.output_size("pool", *x.shape[2:]), x.shape[1])
+def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
+    for_each("pool", "max_pool", y.size, x, y, winner, *_sizes(x, y, window))
 
 
-def _backward(window: Window, x_shape: tuple[int, ...], upstream: Array, winner: Array | None, share: float) -> Any:
-    n, c, h, w = x_shape
-    dy, dx = channels_last(upstream), empty(n, h, w, c)
-    for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_geometry(window, x_shape))
-    return (as_images(dx),)
+def max_pool_backward(dy: Array, winner: Array | None, dx: Array, window: Window, share: float = 1.0) -> None:
+    for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_sizes(dx, dy, window))
 
 
-@register(MaxPool2d, "forward")
-def max_pool2d(op: Any, x: Array) -> Array:
-    if not is_float32(x):
-        return NotImplemented
-    y = _pooled(op.window, x)
-    op.winner = cupy.empty(y.shape, np.int32)  # (N, OH, OW, C), as the textbook keeps it
-    for_each("pool", "max_pool", y.size, channels_last(x), y, op.winner, *_geometry(op.window, x.shape))
-    return as_images(y)
+def avg_pool(x: Array, y: Array, window: Window) -> None:
+    for_each("pool", "avg_pool", y.size, x, y, *_sizes(x, y, window))
 
 
-@register(MaxPool2d, "backward")
-def max_pool2d_backward(op: Any, upstream: Array) -> Any:
-    if not is_float32(upstream) or op.winner.dtype != np.int32:
-        return NotImplemented
-    return _backward(op.window, op.input_shapes[0], upstream, op.winner, 1.0)
+def avg_pool_backward(dy: Array, dx: Array, window: Window) -> None:
+    max_pool_backward(dy, None, dx, window, 1 / math.prod(window.kernel))
 
 
-@register(AvgPool2d, "forward")
-def avg_pool2d(op: AvgPool2d, x: Array) -> Array:
-    if not is_float32(x):
-        return NotImplemented
-    y = _pooled(op.window, x)
-    for_each("pool", "avg_pool", y.size, channels_last(x), y, *_geometry(op.window, x.shape))
-    return as_images(y)
+def global_avg_pool(x: Array, y: Array) -> None:
+    _, h, w, c = x.shape
+    for_each("pool", "global_avg_pool", y.size, x, y, h * w, c)
 
 
-@register(AvgPool2d, "backward")
-def avg_pool2d_backward(op: AvgPool2d, upstream: Array) -> Any:
-    if not is_float32(upstream):
-        return NotImplemented
-    kh, kw = op.window.kernel
-    return _backward(op.window, op.input_shapes[0], upstream, None, 1 / (kh * kw))
-
-
-@register(GlobalAvgPool2d, "forward")
-def global_avg_pool2d(op: GlobalAvgPool2d, x: Array) -> Array:
-    if not is_float32(x):
-        return NotImplemented
-    n, c, h, w = x.shape
-    y = empty(n, c)
-    for_each("pool", "global_avg_pool", y.size, channels_last(x), y, h * w, c)
-    return y
-
-
-@register(GlobalAvgPool2d, "backward")
-def global_avg_pool2d_backward(op: GlobalAvgPool2d, upstream: Array) -> Any:
-    if not is_float32(upstream):
-        return NotImplemented
-    n, c, h, w = op.input_shapes[0]
-    dx = empty(n, h, w, c)
-    for_each("pool", "global_avg_pool_backward", dx.size, contiguous(upstream), dx, h * w, c)
-    return (as_images(dx),)
+def global_avg_pool_backward(dy: Array, dx: Array) -> None:
+    _, h, w, c = dx.shape
+    for_each("pool", "global_avg_pool_backward", dx.size, dy, dx, h * w, c)

@@ -130,13 +130,3 @@ def test_the_number_of_threads_is_checked(monkeypatch):
         mr.get_num_threads()
     monkeypatch.delenv("MINIRES_NUM_THREADS")
     assert mr.get_num_threads() == threads.usable_cores() >= 1
-
-
-def test_scratch_memory_is_each_threads_own_and_comes_again():
-    mine = threads.scratch(100, "test")
-    assert threads.scratch(50, "test") is mine
-    other = []
-    thread = threading.Thread(target=lambda: other.append(threads.scratch(100, "test")))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(mine, other[0]) and mine.ctypes.data % 64 == 0

@@ -1,0 +1,43 @@
+"""Batches on their way into the network: shifted, mirrored and normalised, each in one walk over the bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.backend import Array
+from ..data.transforms import Flip, Normalize, PadCrop
+from .device import Device, as_images, host
+
+
+def _takes(batch: Array) -> bool:
+    return batch.dtype == np.uint8 and batch.size > 0
+
+
+@host("forward", PadCrop)
+def pad_crop(device: Device, op: PadCrop, batch: Array, top: Array, left: Array) -> Any:
+    if not _takes(batch):
+        return NotImplemented
+    moved = device.xp.empty(batch.shape, np.uint8)
+    device.augment.pad_crop(device.contiguous(batch), moved, top, left, op.padding)
+    return moved
+
+
+@host("forward", Flip)
+def flip(device: Device, op: Flip, batch: Array, mirrored: Array) -> Any:
+    if not _takes(batch):
+        return NotImplemented
+    flipped = device.xp.empty(batch.shape, np.uint8)
+    device.augment.flip(device.contiguous(batch), flipped, mirrored)
+    return flipped
+
+
+@host("forward", Normalize)
+def normalize(device: Device, op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
+    if not _takes(batch):
+        return NotImplemented
+    n, c, h, w = batch.shape
+    normal = device.xp.empty((n, h, w, c), np.float32)
+    device.augment.normalize(device.contiguous(batch), normal, mean, std)
+    return as_images(normal)

@@ -1,0 +1,101 @@
+"""Convolutions, their gradients, and fully connected layers, which are convolutions of images with one column."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..core.backend import Array
+from ..nn.folding import Conv2dAct
+from ..ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
+from ..ops.linalg import Linear
+from .device import Device, as_images, host
+
+ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # what a fully connected layer sees
+
+
+def _takes(device: Device, op: Any, channels: int, image: tuple[int, ...], *arrays: Array | None) -> bool:
+    """Whether kernels compute it: no groups, and not too many numbers in the windows of one image (H, W)."""
+    if op.groups != 1 or not device.takes(*arrays):
+        return False
+    (h, w), (ph, pw) = image, op.window.padding
+    return channels * (h + 2 * ph) * (w + 2 * pw) * math.prod(op.window.kernel) < device.most
+
+
+@host("forward", Conv2d)
+def conv2d(device: Device, op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias):
+        return NotImplemented
+    op.block = device.channels_last(x)  # for the gradient to the weight: images may have come in another layout
+    return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window))
+
+
+@host("backward", Conv2d)
+def conv2d_backward(device: Device, op: Any, upstream: Array) -> Any:
+    x, weight, *bias = (tensor.data for tensor in op.inputs)
+    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, upstream):
+        return NotImplemented
+    dy, dx = device.channels_last(upstream), None
+    if op.needs(0):
+        # Where a shortcut branched off, its gradient is here already: it is added as the result is stored.
+        arrived = op.arrived.pop(op.edges[0], None) if op.arrived else None
+        added = None if arrived is None else device.channels_last(arrived.data)
+        weights = device.contiguous(weight)
+        dx = as_images(device.conv.backward(dy, weights, None, op.window, x.shape[2:], added))
+    block = op.block if hasattr(op, "block") else device.channels_last(x)
+    dweight = device.conv.grad_weight(block, dy, op.window) if op.needs(1) else None
+    return (dx, dweight, *(device.norm.channel_sums(dy) for _ in bias))
+
+
+@host("forward", ConvTranspose2d)
+def conv_transpose2d(device: Device, op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not _takes(device, op, weight.shape[1], op.image, x, weight, bias):
+        return NotImplemented
+    weights = device.contiguous(weight)
+    return as_images(device.conv.backward(device.channels_last(x), weights, bias, op.window, op.image))
+
+
+@host("forward", Conv2dGradWeight)
+def conv2d_grad_weight(device: Device, op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
+    if not _takes(device, op, x.shape[1], x.shape[2:], x, upstream):
+        return NotImplemented
+    return device.conv.grad_weight(device.channels_last(x), device.channels_last(upstream), op.window)
+
+
+@host("forward", Conv2dAct)
+def conv2d_act(
+    device: Device, op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None
+) -> Array:
+    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias, shortcut):
+        return NotImplemented
+    more = None if shortcut is None else device.channels_last(shortcut)
+    weights, relu = device.contiguous(weight), op.activation == "relu"
+    y = device.conv.forward(device.channels_last(x), weights, bias, op.window, more, relu, op.prepared)
+    return as_images(y)
+
+
+def _as_column(device: Device, rows: Array) -> Array:
+    """(..., C) -> one image (1, M, 1, C)."""
+    return device.contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
+
+
+@host("forward", Linear)
+def linear(device: Device, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if not device.takes(x, weight, bias):
+        return NotImplemented
+    weights = device.contiguous(weight)[:, :, None, None]
+    return device.conv.forward(_as_column(device, x), weights, bias, ONE_PIXEL).reshape(*x.shape[:-1], len(weight))
+
+
+@host("backward", Linear)
+def linear_backward(device: Device, op: Linear, upstream: Array) -> Any:
+    x, weight, *bias = (tensor.data for tensor in op.inputs)
+    if not device.takes(x, weight, upstream):
+        return NotImplemented
+    dy, dx, dweight = _as_column(device, upstream), None, None
+    if op.needs(0):
+        weights = device.contiguous(weight)[:, :, None, None]
+        dx = device.conv.backward(dy, weights, None, ONE_PIXEL, dy.shape[1:3]).reshape(x.shape)
+    if op.needs(1):
+        dweight = device.conv.grad_weight(_as_column(device, x), dy, ONE_PIXEL).reshape(weight.shape)
+    return (dx, dweight, *(device.norm.channel_sums(dy) for _ in bias))

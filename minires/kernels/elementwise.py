@@ -1,0 +1,89 @@
+"""ReLU, sums of two tensors (where two paths or two gradients meet), and the moves of a shortcut without parameters:
+one walk over memory each, whatever the layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.backend import Array
+from ..ops.activation import ReLU, ResidualAdd
+from ..ops.arithmetic import Add
+from ..ops.shape import Pad, PutItem
+from .device import Device, as_images, host
+
+
+@host("forward", ReLU)
+def relu(device: Device, op: ReLU, x: Array) -> Array:
+    flat = device.flat(x, y := device.empty_like(x)) if device.takes(x) else None
+    if flat is None:
+        return NotImplemented
+    device.elementwise.relu(*flat)
+    return y
+
+
+@host("backward", ReLU)
+def relu_backward(device: Device, op: Any, upstream: Array) -> Any:
+    y = op.output.data
+    flat = device.flat(y, upstream, dx := device.empty_like(upstream)) if device.takes(upstream) else None
+    if flat is None:
+        return NotImplemented
+    device.elementwise.relu_backward(*flat)
+    return (dx,)
+
+
+@host("forward", ResidualAdd, Add)
+def residual_add(device: Device, op: Any, branch: Array, shortcut: Array) -> Array:
+    takes = device.takes(branch, shortcut)
+    flat = device.flat(branch, shortcut, y := device.empty_like(branch)) if takes else None
+    if flat is None:
+        return NotImplemented
+    device.elementwise.add(*flat, getattr(op, "activation", None) == "relu")
+    return y
+
+
+@host("backward", ResidualAdd)
+def residual_add_backward(device: Device, op: ResidualAdd, upstream: Array) -> Any:
+    grads = (upstream,) if op.activation is None else relu_backward(device, op, upstream)
+    return grads if grads is NotImplemented else 2 * grads
+
+
+# A shortcut without parameters (option A): some pixels of an image, and new channels of zeros.
+
+
+def pads_channels(op: Pad) -> bool:
+    """Whether images get channels of zeros, and nothing else."""
+    return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
+
+
+@host("forward", Pad)
+def pad_channels(device: Device, op: Pad, x: Array) -> Array:
+    if not pads_channels(op) or not device.takes(x):
+        return NotImplemented
+    before, after = op.widths[1]
+    n, c, h, w = x.shape
+    return as_images(device.arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
+
+
+def _pixel_steps(op: PutItem) -> tuple[int, int] | None:
+    """(SH, SW) for the index [:, :, ::SH, ::SW] of images; None for any other index."""
+    index = op.index if isinstance(op.index, tuple) else ()
+    if len(index) != 4 or len(op.target) != 4 or index[:2] != (slice(None), slice(None)):
+        return None
+    if not all(isinstance(part, slice) and part.start is part.stop is None for part in index):
+        return None
+    steps = [1 if part.step is None else part.step for part in index[2:]]
+    if any(not isinstance(step, (int, np.integer)) or step < 1 for step in steps):
+        return None
+    return int(steps[0]), int(steps[1])
+
+
+@host("forward", PutItem)
+def put_pixels(device: Device, op: PutItem, values: Array) -> Array:
+    steps = _pixel_steps(op)
+    if steps is None or not device.takes(values):
+        return NotImplemented
+    n, c, h, w = op.target
+    return as_images(device.arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), steps=steps))

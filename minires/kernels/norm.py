@@ -1,0 +1,47 @@
+"""Batch normalisation, with what follows it (shortcut, ReLU)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.backend import Array
+from ..ops.norm import BatchNorm, BatchNormAct
+from .device import Device, as_images, host
+
+# Where the ReLU's gradient is zero, is found from x, or with a shortcut from y. (In norm.cu as well.)
+NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
+
+
+def _has_relu(op: Any) -> bool:
+    return getattr(op, "activation", None) == "relu"
+
+
+@host("forward", BatchNorm, BatchNormAct)
+def batch_norm(device: Device, op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None) -> Array:
+    if not device.takes(x, gamma, beta, shortcut):
+        return NotImplemented
+    block, y = device.channels_last(x), device.block_like(x)
+    if op.running is None:
+        op.statistics = mean, var, scale = device.norm.statistics(block, device.contiguous(gamma), op.eps)
+        op.batch = mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
+    else:
+        mean, var = map(device.contiguous, op.running)
+        scale = gamma / device.xp.sqrt(var + op.eps)
+    more = None if shortcut is None else device.channels_last(shortcut)
+    device.norm.normalise(block, mean, scale, device.contiguous(beta), more, y, _has_relu(op))
+    return as_images(y)
+
+
+@host("backward", BatchNorm, BatchNormAct)
+def batch_norm_backward(device: Device, op: Any, upstream: Array) -> Any:
+    x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
+    if op.running is not None or not hasattr(op, "statistics") or not device.takes(x, gamma, upstream):
+        return NotImplemented
+    block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
+    mask = NO_MASK if not _has_relu(op) else MASK_OF_Y if shortcut else MASK_OF_X
+    # The gradient before the ReLU; with a shortcut, it is also the gradient to that.
+    y, masked = (device.channels_last(op.output.data), device.block_like(x)) if mask == MASK_OF_Y else (None, dy)
+    dgamma, dbeta = device.norm.gradients(
+        block, dy, y, op.statistics, device.contiguous(beta), op.eps, mask, masked, dx
+    )
+    return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))

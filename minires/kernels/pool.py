@@ -1,0 +1,79 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core.backend import Array
+from ..ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .device import Device, as_images, host
+
+
+def _pooled(device: Device, op: Any, x: Array) -> Array:
+    """An empty block (N, OH, OW, C)."""
+    return device.empty((len(x), *op.window.output_size(op.name, *x.shape[2:]), x.shape[1]))
+
+
+def _pixels(device: Device, op: Any) -> Array:
+    """An empty block (N, H, W, C) for the gradient to the input."""
+    n, c, h, w = op.input_shapes[0]
+    return device.empty((n, h, w, c))
+
+
+@host("forward", MaxPool2d)
+def max_pool2d(device: Device, op: MaxPool2d, x: Array) -> Array:
+    numbers = device.pool.WINNER  # the integers that say which element of a window won
+    if not device.takes(x) or math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
+        return NotImplemented
+    y = _pooled(device, op, x)
+    op.winner = device.xp.empty(y.shape, numbers)  # (N, OH, OW, C), as the textbook keeps it
+    device.pool.max_pool(device.channels_last(x), y, op.winner, op.window)
+    return as_images(y)
+
+
+@host("backward", MaxPool2d)
+def max_pool2d_backward(device: Device, op: MaxPool2d, upstream: Array) -> Any:
+    if not device.takes(upstream) or op.winner.dtype != device.pool.WINNER:
+        return NotImplemented
+    dx = _pixels(device, op)
+    device.pool.max_pool_backward(device.channels_last(upstream), op.winner, dx, op.window)
+    return (as_images(dx),)
+
+
+@host("forward", AvgPool2d)
+def avg_pool2d(device: Device, op: AvgPool2d, x: Array) -> Array:
+    if not device.takes(x):
+        return NotImplemented
+    y = _pooled(device, op, x)
+    device.pool.avg_pool(device.channels_last(x), y, op.window)
+    return as_images(y)
+
+
+@host("backward", AvgPool2d)
+def avg_pool2d_backward(device: Device, op: AvgPool2d, upstream: Array) -> Any:
+    if not device.takes(upstream):
+        return NotImplemented
+    dx = _pixels(device, op)
+    device.pool.avg_pool_backward(device.channels_last(upstream), dx, op.window)
+    return (as_images(dx),)
+
+
+@host("forward", GlobalAvgPool2d)
+def global_avg_pool2d(device: Device, op: GlobalAvgPool2d, x: Array) -> Array:
+    if not device.takes(x):
+        return NotImplemented
+    y = device.empty(x.shape[:2])
+    device.pool.global_avg_pool(device.channels_last(x), y)
+    return y
+
+
+@host("backward", GlobalAvgPool2d)
+def global_avg_pool2d_backward(device: Device, op: GlobalAvgPool2d, upstream: Array) -> Any:
+    if not device.takes(upstream):
+        return NotImplemented
+    dx = _pixels(device, op)
+    device.pool.global_avg_pool_backward(device.contiguous(upstream), dx)
+    return (as_images(dx),)
