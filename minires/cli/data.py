@@ -9,21 +9,24 @@ import typer
 from .output import counted, make_console, print_table, printable
 
 data = typer.Typer(help="List, check and fetch data sets.")
+INCLUDED = {"digits": ("CC BY 4.0", "comes with scikit-learn"), "shapes": ("-", "drawn when needed")}
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list` shows it.")]
 
 
 @data.command("list")
 def list_() -> None:
     """Show the data sets that have a name, and where they are."""
-    from ..data.fetch import find, is_here
-    from ..data.places import places
-    from ..data.sources import SOURCES
+    from ..data import PUBLISHED, names
+    from ..data.places import find, is_here, places
 
-    rows = [["digits", "-", "CC BY 4.0", "comes with scikit-learn"]]
-    for source in SOURCES.values():
-        where = printable(str(find(source))) if is_here(source) else "not here"
-        rows.append([source.name, megabytes(source.size), source.licence, where])
-    rows.append(["shapes", "-", "-", "drawn when asked for"])
+    rows = []
+    for name in names():
+        if name in PUBLISHED:
+            files = PUBLISHED[name]
+            where = printable(str(find(files))) if is_here(files) else "not here"
+            rows.append([name, megabytes(files.size), files.licence, where])
+        else:
+            rows.append([name, "-", *INCLUDED.get(name, ("-", "made when needed"))])
     print_table(["name", ">download", "licence", "where"], rows)
     print(f"\nsearched: {printable(', '.join(map(str, places())))}")
 
@@ -32,10 +35,10 @@ def list_() -> None:
 def check(name: Name) -> None:
     """Hold the files of a data set against the check sums of their publishers."""
     from .. import data as datasets
+    from ..data import published
     from ..data.fetch import check as check_sums
-    from ..data.sources import source_of
 
-    folder, unknown = check_sums(source_of(name))
+    folder, unknown = check_sums(published(name))
     dataset = datasets.load(name)
     print(f"{name} in {printable(str(folder))}")
     print(f"{counted(len(dataset.train), 'image')} to train, {len(dataset.test):,} to test, all labels are classes")
@@ -50,10 +53,10 @@ def fetch(name: Name) -> None:
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    from ..data import published
     from ..data.fetch import fetch as fetch_files
-    from ..data.sources import source_of
 
-    source = source_of(name)
+    source = published(name)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = make_console()
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:

@@ -245,10 +245,9 @@ def _gpu(report: Report) -> None:
 
 def _data(report: Report) -> None:
     from .. import data
-    from ..data.fetch import is_here
-    from ..data.sources import SOURCES
+    from ..data.places import is_here
 
-    absent = [name for name, source in SOURCES.items() if not is_here(source)]
+    absent = [name for name, files in data.PUBLISHED.items() if not is_here(files)]
     here = [name for name in data.names() if name not in absent]
     report.facts.append(("data sets", ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")))
     folder = os.environ.get("MINIRES_DATA")

@@ -20,7 +20,7 @@ from .numbers import count
 from .output import counted, percent, print_table, printable
 
 if TYPE_CHECKING:
-    from ..data.dataset import Array
+    from ..core.backend import Array
     from ..training import Run
 
 BATCH_SIZE = 256

@@ -1,4 +1,4 @@
-"""Data sets, transforms, and the loader that makes batches of them.
+"""Data sets, transforms, and the loader, which makes batches of them.
 
 >>> import minires as mr
 >>> digits = mr.data.load("digits")
@@ -12,13 +12,12 @@ from collections.abc import Callable
 
 from ..errors import ArgumentError
 from . import transforms
-from .cifar import cifar10, cifar100
-from .dataset import Dataset, Split
-from .digits import digits
-from .files import FileSplit
+from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
+from .dataset import Dataset, FileSplit, Split
 from .folder import folder
 from .loader import Loader
-from .mnist import fashion_mnist, mnist
+from .mnist import FASHION_MNIST, MNIST, digits, fashion_mnist, mnist
+from .places import PublishedFiles
 from .shapes import drawings, shapes
 
 _DATASETS: dict[str, Callable[[], Dataset]] = {
@@ -29,6 +28,7 @@ _DATASETS: dict[str, Callable[[], Dataset]] = {
     "cifar100": cifar100,
     "shapes": shapes,
 }
+PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}  # those that can be downloaded
 
 
 def names() -> list[str]:
@@ -42,7 +42,7 @@ def load(name: str) -> Dataset:
     Raises
     ------
     ArgumentError
-        For a name that is not in :func:`names`.
+        If the name is not in :func:`names`.
     DataError
         If its files are missing or damaged.
     """
@@ -51,7 +51,15 @@ def load(name: str) -> Dataset:
     return _DATASETS[name]()
 
 
+def published(name: str) -> PublishedFiles:
+    """The files of a data set that can be downloaded. Raises ArgumentError for another name."""
+    if name not in PUBLISHED:
+        raise ArgumentError(f"data: {name!r} is not a data set to download; choose one of {', '.join(PUBLISHED)}.")
+    return PUBLISHED[name]
+
+
 __all__ = [
+    "PUBLISHED",
     "Dataset",
     "FileSplit",
     "Loader",
@@ -65,6 +73,7 @@ __all__ = [
     "load",
     "mnist",
     "names",
+    "published",
     "shapes",
     "transforms",
 ]

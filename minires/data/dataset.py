@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ..errors import DataError, DTypeError, ShapeError, sizes
-
-Array = np.ndarray[Any, Any]
+from ..core.backend import Array
+from ..errors import DataError, sizes
 
 #: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
 Transform = Callable[[Array, np.random.Generator], Array]
 
 
 class Source(Protocol):
-    """What a loader reads from: a :class:`Split`, or an object of your own that reads images when they are asked for.
+    """What a loader reads from: a :class:`Split`, or an object of your own that reads images when they are needed.
 
-    ``source[chosen]`` takes an array of B image numbers, 0 to len(source) - 1, and gives new arrays: images, uint8
-    (B, C, H, W), and labels, int64 (B,). With a loader's workers, several threads ask at once. Files, for example::
+    ``source[chosen]`` takes an array of B indices, 0 to len(source) - 1, and returns new arrays: images, uint8
+    (B, C, H, W), and labels, int64 (B,). A loader with workers calls it from several threads. For example::
 
         class Files:
             def __init__(self, paths, labels):
@@ -40,7 +39,7 @@ class Source(Protocol):
 
 
 class LabelledSource(Source, Protocol):
-    """A source whose labels and size of images are known before an image is read: what a data set consists of."""
+    """A source that knows its labels and the size of its images before it reads one: what a data set consists of."""
 
     @property
     def labels(self) -> Array:
@@ -53,21 +52,21 @@ class LabelledSource(Source, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels: the part of a data set that trains, or the part that tests.
+    """Images and their labels: the training or test part of a data set.
 
     Parameters
     ----------
     images : array of uint8, (N, C, H, W)
-        Bytes, because they are a quarter of the size of floats; transforms make floats of one batch at a time.
+        Bytes, which take a quarter of the memory of floats; transforms convert one batch at a time.
     labels : array of int64, (N,)
         Class numbers, from 0.
     texts : tuple of N str, optional
-        What is written about each image. The loader leaves them alone.
+        What is written about each image. The loader does not use them.
 
     Raises
     ------
     DataError
-        If a shape or dtype is another one, or there are not as many labels, or texts, as images.
+        If a shape or dtype differs from these, or the numbers of images, labels and texts differ.
     """
 
     images: Array
@@ -91,7 +90,7 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
-        """The images (B, C, H, W) and labels (B,) of an array of B image numbers, as copies."""
+        """Copies of the images (B, C, H, W) and labels (B,) at an array of B indices."""
         return self.images[chosen], self.labels[chosen]
 
     @property
@@ -105,25 +104,77 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class FileSplit:
+    """The training or test part of a data set whose images are read when they are needed; see :func:`folder`.
+
+    Parameters
+    ----------
+    files : list of N str
+    labels : array of int64, (N,)
+        Class numbers, from 0.
+    image_shape : (int, int, int)
+        (C, H, W) of every image.
+    resize : bool
+        Whether images of another size are resized to it, or refused.
+    texts : tuple of N str, optional
+        What is written about each image.
+    """
+
+    files: list[str]
+    labels: Array
+    image_shape: tuple[int, int, int]
+    resize: bool
+    texts: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
+        """Read the images (B, C, H, W) at an array of B indices, and return them with their labels (B,).
+
+        Raises
+        ------
+        DataError
+            If an image cannot be read, or has another size.
+        """
+        from .images import read
+
+        channels, height, width = self.image_shape
+        images = np.empty((len(chosen), channels, height, width), np.uint8)
+        for image, number in zip(images, chosen, strict=True):
+            found = read(self.files[number], channels, (height, width) if self.resize else None)
+            if found.shape != image.shape:
+                raise DataError(
+                    f"folder: {self.files[number]} is {sizes(found.shape[1:])}, but the first image is "
+                    f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
+                )
+            image[:] = found
+        return images, self.labels[chosen]
+
+    def __repr__(self) -> str:
+        return f"FileSplit({len(self)} images of {sizes(self.image_shape)})"
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """A classification problem: what to learn from, and what to be tested on.
+    """A classification problem: training images and test images of the same classes.
 
     Parameters
     ----------
     name : str
-        As :func:`minires.data.load` takes it.
+        The name that :func:`minires.data.load` takes.
     classes : tuple of str
         The name of each class number.
     train, test : Split, or another source with ``labels`` and ``image_shape``
         Images of one size; no image is in both.
     augmentation : transform, optional
-        Random changes of a training image that leave its class as it is. Only the loop that trains applies it:
-        a test image is never changed.
+        Random changes of a training image that keep its class. Only training applies it; test images are never
+        changed.
 
     Raises
     ------
     DataError
-        If the splits differ in image size, or a label is no class number.
+        If the splits differ in image size, or a label is not a class number.
     """
 
     name: str
@@ -153,19 +204,6 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
-
-
-def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
-    """The sizes of a batch that a transform takes, with at least one pixel.
-
-    Raises ShapeError unless it is (N, C, H, W), DTypeError unless it holds uint8 or floats.
-    """
-    if batch.ndim != 4 or 0 in batch.shape:
-        raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), and none of them 0.")
-    if batch.dtype != np.uint8 and batch.dtype.kind != "f":
-        raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
-    n, channels, height, width = batch.shape
-    return n, channels, height, width
 
 
 def _described(value: object) -> str:

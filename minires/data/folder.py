@@ -1,4 +1,4 @@
-"""One's own images: a folder with a sub-folder for each class, or with a table of its files."""
+"""Your own images: a folder with a sub-folder for each class, or with a table of its files."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 import numpy as np
 
 from ..core import checks
+from ..core.backend import Array
 from ..errors import ArgumentError, DataError, sizes
-from .dataset import Array, Dataset, Split, Transform
-from .files import FileSplit
-from .places import PathLike
+from ..interop.files import PathLike
+from .dataset import Dataset, FileSplit, Split, Transform
 from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
 SPLITS = ("train", "test")
 MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
-NAMED = 3  # of many mistakes, the error names so many
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+NAMED = 3  # mistakes that one error names
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An image before it is read: its file, its class, which split it is in (if that is said), and its text."""
+class LabelledFile:
+    """An image that has not been read: its file, its class, its split (if something says so), and its text."""
 
     path: Path
     label: str
@@ -46,34 +46,35 @@ def folder(
     """The images in a folder, in any format that Pillow reads.
 
     The folder has either a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and
-    if wanted ``split`` (train or test) and ``text``; or sub-folders ``train`` and ``test`` with a folder for each
-    class in both; or just a folder for each class. Where nothing says which images are to test, every fifth of each
-    class does, in the order of their names. Hidden files are passed over, and other columns as well.
+    optionally ``split`` (train or test) and ``text``; or sub-folders ``train`` and ``test`` with a folder for each
+    class in both; or just a folder for each class. If nothing says which images are test images, every fifth image of
+    each class is, in the order of their names. Hidden files and other columns are ignored.
 
     Parameters
     ----------
     path : str or path
     size : int or (int, int), optional
-        Height and width that every image is resized to, whatever its proportions; by default all must have one size.
+        Height and width to which every image is resized, whatever its proportions. By default, all images must have
+        the same size.
     channels : {1, 3}
         Grey or colour.
     in_memory : bool or None
-        True reads all images at once. False reads the first, for its size, and each other one whenever a loader asks
-        for it: memory does not grow with the number of images, and a damaged one is noticed when its turn comes. None
-        decides by size: False for more than a GiB of pixels, N * C * H * W bytes.
+        True reads all images at once. False reads the first image, for its size, and every other image each time that
+        a loader needs it: memory does not grow with the number of images, and a damaged image is noticed only when it
+        is read. None chooses False for more than a GiB of pixels, N * C * H * W bytes, and True otherwise.
 
     Returns
     -------
     Dataset
-        Named as the folder; classes in the order of the alphabet. The splits are :class:`Split`, or
-        :class:`minires.data.FileSplit` for images that are not in memory. Training images are augmented as those of
-        CIFAR-10: moved by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
+        Named after the folder; classes in alphabetical order. The splits are :class:`Split`, or
+        :class:`minires.data.FileSplit` for images that are not in memory. Training images are augmented like those of
+        CIFAR-10: shifted by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
 
     Raises
     ------
     DataError
-        If there are not two classes, a class has no image to train, no image is left to test, an image cannot be
-        read or lies outside of the folder (all are tried, and the first ones named), or sizes differ.
+        If there are fewer than two classes, a class has no training image, there is no test image, an image cannot be
+        read or is outside of the folder (all are tried, and the first ones named), or sizes differ.
     ArgumentError
         For another ``size``, ``channels`` or ``in_memory``.
     """
@@ -82,26 +83,38 @@ def folder(
     if channels not in (1, 3):
         raise ArgumentError(f"folder: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     if in_memory not in (True, False, None):
-        raise ArgumentError(f"folder: in_memory is {in_memory!r}; it must be True, False, or None for either.")
+        raise ArgumentError(f"folder: in_memory is {in_memory!r}; it must be True, False or None.")
     if not os.path.isdir(root):
         raise DataError(f"folder: there is no folder {root}.")
-    entries = _from_table(root) if os.path.isfile(root / LABELS) else _from_folders(root)
-    _check_inside(root, entries)
-    entries = _with_splits(entries)
-    classes = _classes(root, entries)
-    name = root.resolve().name
+    files = _from_table(root) if os.path.isfile(root / LABELS) else _from_folders(root)
+    _check_inside(root, files)
+    files = _with_splits(files)
+    classes = _classes(root, files)
+    images = None
     if not in_memory:
-        shape = _shape(entries[0], channels, resize)
-        if in_memory is False or len(entries) * math.prod(shape) > MOST_IN_MEMORY:
-            files, test_files = (_files(part, entries, classes, shape, resize is not None) for part in SPLITS)
-            return Dataset(name, classes, files, test_files, _augmentation(shape))
-    images = _read(root, entries, channels, resize)
-    train, test = (_split(part, entries, images, classes) for part in SPLITS)
-    return Dataset(name, classes, train, test, _augmentation(images.shape[1:]))
+        shape = _shape(files[0], channels, resize)
+        in_memory = in_memory is None and len(files) * math.prod(shape) <= MOST_IN_MEMORY
+    if in_memory:
+        images = _read(root, files, channels, resize)
+        shape = images.shape[1:]
+
+    numbers = {name: number for number, name in enumerate(classes)}
+    splits: list[Split | FileSplit] = []
+    for part in SPLITS:
+        chosen = [i for i, file in enumerate(files) if file.split == part]
+        labels = np.array([numbers[files[i].label] for i in chosen], np.int64)
+        texts = tuple(files[i].text for i in chosen)
+        texts = texts if any(texts) else ()
+        if images is None:
+            paths = [os.fspath(files[i].path) for i in chosen]
+            splits.append(FileSplit(paths, labels, shape, resize is not None, texts))
+        else:
+            splits.append(Split(images[chosen], labels, texts))
+    return Dataset(root.resolve().name, classes, splits[0], splits[1], _augmentation(shape))
 
 
 def _augmentation(shape: tuple[int, ...]) -> Transform:
-    """Moved by up to an eighth of the shorter side, and mirrored: for 32x32 pixels, that of He et al."""
+    """Shifted by up to an eighth of the shorter side, and mirrored: for 32x32 pixels, that of He et al."""
     padding = min(shape[1:]) // 8
     return Compose([PadCrop(padding), Flip()]) if padding else Flip()
 
@@ -113,8 +126,8 @@ def _resize(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return checks.integer("folder", height, "size", 1), checks.integer("folder", width, "size", 1)
 
 
-def _from_table(root: Path) -> list[Entry]:
-    """The rows of ``labels.csv``, all of which must be sound."""
+def _from_table(root: Path) -> list[LabelledFile]:
+    """The rows of ``labels.csv``, all of which must be valid."""
     table = root / LABELS
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -128,11 +141,11 @@ def _from_table(root: Path) -> list[Entry]:
 
     seen: set[str] = set()
 
-    def entry(numbered: tuple[int, dict[str, str | None]]) -> Entry:
+    def labelled(numbered: tuple[int, dict[str, str | None]]) -> LabelledFile:
         line, row = numbered
         file, label, split = (row.get(name) or "" for name in ("file", "class", "split"))
         if None in row or None in row.values():
-            raise DataError(f"line {line} has not as many cells as there are columns")
+            raise DataError(f"line {line} does not have as many cells as there are columns")
         if not file or not label:
             raise DataError(f"line {line} has no {'class' if file else 'file'}")
         if split not in SPLITS and "split" in columns:
@@ -144,26 +157,26 @@ def _from_table(root: Path) -> list[Entry]:
         if os.path.normpath(file) in seen:
             raise DataError(f"line {line} names a second time: {file}")
         seen.add(os.path.normpath(file))
-        return Entry(root / file, label, split or None, row.get("text") or "")
+        return LabelledFile(root / file, label, split or None, row.get("text") or "")
 
-    return _all(entry, rows, f"rows of {table}")
+    return _all(labelled, rows, f"rows of {table}")
 
 
 def _leaves(file: str) -> bool:
-    """Whether it is an absolute path or one with ``..``, on any system: the folder may have come from another one."""
+    """Whether it is an absolute path or has a ``..``, on any system: the folder may come from another one."""
     return any(
         kind(file).is_absolute() or kind(file).anchor or ".." in kind(file).parts
         for kind in (PurePosixPath, PureWindowsPath)
     )
 
 
-def _from_folders(root: Path) -> list[Entry]:
+def _from_folders(root: Path) -> list[LabelledFile]:
     if all(os.path.isdir(root / part) for part in SPLITS):
-        return [entry for part in SPLITS for entry in _from_classes(root / part, part)]
+        return [file for part in SPLITS for file in _from_classes(root / part, part)]
     return list(_from_classes(root, None))
 
 
-def _from_classes(root: Path, split: str | None) -> Iterator[Entry]:
+def _from_classes(root: Path, split: str | None) -> Iterator[LabelledFile]:
     from .images import find
 
     try:
@@ -171,54 +184,55 @@ def _from_classes(root: Path, split: str | None) -> Iterator[Entry]:
     except OSError as error:
         raise DataError(f"folder: {root} cannot be listed: {error.strerror or error}.") from error
     for place in [root / name for name in names if os.path.isdir(root / name)]:
-        files = list(find(place))
-        if not files:
+        paths = list(find(place))
+        if not paths:
             raise DataError(f"folder: the class {place} holds no images; fill it or remove it.")
-        yield from (Entry(file, place.name, split) for file in files)
+        yield from (LabelledFile(path, place.name, split) for path in paths)
 
 
-def _check_inside(root: Path, entries: list[Entry]) -> None:
-    """Raise DataError if a link leads out of the folder: what lies there was not meant to be looked at."""
+def _check_inside(root: Path, files: list[LabelledFile]) -> None:
+    """Raise DataError if a link leads out of the folder, to files that were not meant to be read."""
     top = os.path.realpath(root)
 
-    def check(entry: Entry) -> None:
-        if not Path(os.path.realpath(entry.path)).is_relative_to(top):
-            raise DataError(f"{entry.path} is a link out of the folder, to {os.path.realpath(entry.path)}")
+    def check(file: LabelledFile) -> None:
+        target = os.path.realpath(file.path)
+        if not Path(target).is_relative_to(top):
+            raise DataError(f"{file.path} is a link out of the folder, to {target}")
 
-    _all(check, entries, f"images in {root}")
+    _all(check, files, f"images in {root}")
 
 
-def _with_splits(entries: list[Entry]) -> list[Entry]:
-    """The entries, each with its split."""
-    if all(entry.split for entry in entries):
-        return entries
+def _with_splits(files: list[LabelledFile]) -> list[LabelledFile]:
+    """The files, each with its split."""
+    if all(file.split for file in files):
+        return files
     seen: dict[str, int] = {}
     chosen = []
-    for entry in sorted(entries, key=lambda entry: entry.path):
-        number = seen[entry.label] = seen.get(entry.label, 0) + 1
-        chosen.append(Entry(entry.path, entry.label, "train" if number % 5 else "test", entry.text))
+    for file in sorted(files, key=lambda file: file.path):
+        number = seen[file.label] = seen.get(file.label, 0) + 1
+        chosen.append(replace(file, split="train" if number % 5 else "test"))
     return chosen
 
 
-def _classes(root: Path, entries: list[Entry]) -> tuple[str, ...]:
-    """The names of the classes: at least two, each with something to learn from, and something to test."""
-    classes = sorted({entry.label for entry in entries})
+def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
+    """The names of the classes: at least two, each with a training image. There must be a test image, too."""
+    classes = sorted({file.label for file in files})
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
-        raise DataError(f"folder: {root} holds {found}; there must be two classes or more.")
-    learned = {entry.label for entry in entries if entry.split == "train"}
-    if untaught := [name for name in classes if name not in learned]:
-        raise DataError(f"folder: {root} has no image to train of the class {untaught[0]}.")
-    if not any(entry.split == "test" for entry in entries):
+        raise DataError(f"folder: {root} holds {found}; at least two classes are needed.")
+    trained = {file.label for file in files if file.split == "train"}
+    if untrained := [name for name in classes if name not in trained]:
+        raise DataError(f"folder: {root} has no training image of the class {untrained[0]}.")
+    if not any(file.split == "test" for file in files):
         raise DataError(
-            f"folder: {root} leaves no image to test; a fifth of each class of 5 or more is, unless something says "
-            "which."
+            f"folder: {root} has no test image; every fifth image of a class is one, unless folders train and test or "
+            "a column split say which."
         )
     return tuple(classes)
 
 
-def _shape(first: Entry, channels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) of all images, if they are like the first."""
+def _shape(first: LabelledFile, channels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """(C, H, W) of all images, if they have the size of the first."""
     from .images import read
 
     if size is not None:
@@ -227,42 +241,22 @@ def _shape(first: Entry, channels: int, size: tuple[int, int] | None) -> tuple[i
     return channels, height, width
 
 
-def _read(root: Path, entries: list[Entry], channels: int, size: tuple[int, int] | None) -> Array:
+def _read(root: Path, files: list[LabelledFile], channels: int, size: tuple[int, int] | None) -> Array:
     """The images (N, C, H, W)."""
     from .images import read
 
-    images = _all(lambda entry: read(entry.path, channels, size), entries, f"images in {root}")
-    for entry, image in zip(entries, images, strict=True):
+    images = _all(lambda file: read(file.path, channels, size), files, f"images in {root}")
+    for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise DataError(
-                f"folder: {entries[0].path} is {sizes(images[0].shape[1:])} and {entry.path} is "
+                f"folder: {files[0].path} is {sizes(images[0].shape[1:])} and {file.path} is "
                 f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
             )
     return np.stack(images)  # N of (C, H, W) to (N, C, H, W)
 
 
-def _split(part: str, entries: list[Entry], images: Array, classes: tuple[str, ...]) -> Split:
-    chosen = [i for i, entry in enumerate(entries) if entry.split == part]
-    return Split(images[chosen], *_labels_and_texts([entries[i] for i in chosen], classes))
-
-
-def _files(
-    part: str, entries: list[Entry], classes: tuple[str, ...], shape: tuple[int, int, int], resize: bool
-) -> FileSplit:
-    chosen = [entry for entry in entries if entry.split == part]
-    labels, texts = _labels_and_texts(chosen, classes)
-    return FileSplit([os.fspath(entry.path) for entry in chosen], labels, shape, resize, texts)
-
-
-def _labels_and_texts(entries: list[Entry], classes: tuple[str, ...]) -> tuple[Array, tuple[str, ...]]:
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers[entry.label] for entry in entries], np.int64)
-    texts = tuple(entry.text for entry in entries)
-    return labels, texts if any(texts) else ()
-
-
-def _all(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
-    """``function`` of each item; what is wrong with any of them is said in one error, after all were tried."""
+def _all(function: Callable[[Given], Made], items: Sequence[Given], what: str) -> list[Made]:
+    """``function`` of each item. All items are tried, and one DataError says what is wrong with them."""
     results, wrong = [], []
     for item in items:
         try:

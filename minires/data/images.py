@@ -1,6 +1,6 @@
-"""Image files as arrays: any file that Pillow reads, brought to the channels and the size that a network takes.
+"""Image files as arrays: any file that Pillow reads, converted to the channels and the size that a network takes.
 
-It imports Pillow: import it where the first image is read, not before.
+Importing this module imports Pillow, so import it only where images are read.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from ..core.backend import Array
 from ..errors import ArgumentError, DataError
-from .dataset import Array
+from ..interop.files import PathLike
 
-PathLike = str | os.PathLike[str]
-
-# What a folder is searched for; a file that is named by itself may have any suffix.
+# Those that a folder is searched for; a file that is given by name may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MODES = {1: "L", 3: "RGB"}  # Pillow's names for grey and colour, by the number of channels
 
 
 def find(path: PathLike) -> Iterator[Path]:
-    """The images in a folder and its sub-folders, in the order of their names; a file is found as it is.
+    """The images in a folder and its sub-folders, in the order of their names; or ``path`` itself, if it is a file.
 
-    Hidden files and links to folders are passed over, so that no link can lead round in a circle. A folder that cannot
-    be listed is itself found, and :func:`read` says so.
+    Hidden files and links to folders are skipped, so links cannot form a circle. A folder that cannot be listed is
+    yielded itself, so that :func:`read` raises an error for it.
     """
     if not os.path.isdir(path):
         yield Path(path)
@@ -42,11 +41,11 @@ def find(path: PathLike) -> Iterator[Path]:
 
 
 def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
-    """An image file as bytes.
+    """Read an image file as bytes.
 
-    It is turned upright as its EXIF data says; what is transparent becomes white; of 16-bit values the upper 8 bits
-    are kept; floats are taken to run from 0 to 1, or to 255 if one is above 1; of an animation the first image is
-    taken. Made smaller, it is averaged over all of its pixels.
+    The image is turned upright as its EXIF data says. Transparent pixels become white. Of 16-bit values, the upper 8
+    bits are kept. Floats are assumed to be in [0, 1], or in [0, 255] if one is above 1. Of an animation, the first
+    image is read. Shrinking averages over all pixels.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     channels : {1, 3}
         Grey or colour.
     size : (int, int), optional
-        Height and width to resize to, whatever the proportions. By default the image's own.
+        Height and width to resize to, whatever the proportions. By default, the size is kept.
 
     Returns
     -------
@@ -63,7 +62,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     Raises
     ------
     DataError
-        If there is no such file, or it is no image, damaged, or larger than Pillow takes for safe.
+        If the file is missing, damaged, not an image, or larger than Pillow considers safe.
     ArgumentError
         For another number of channels.
     """
@@ -71,14 +70,14 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
         raise ArgumentError(f"images.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     try:
         if os.path.isdir(path):
-            os.listdir(path)  # says why, if it cannot be listed
+            os.listdir(path)  # raises the reason, if it cannot be listed
             raise IsADirectoryError("it is a folder")
         if not os.path.isfile(path):
-            raise FileNotFoundError("there is no such file")  # a pipe would be waited for
+            raise FileNotFoundError("there is no such file")  # reading a pipe would block
         image = _decode(path)
         if image.mode != MODES[channels]:
             image = image.convert(MODES[channels])
-    except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise DataError(f"image {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -87,12 +86,12 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
 
 
 def _decode(path: PathLike) -> Image.Image:
-    """The image upright, opaque and with 8 bits a channel."""
+    """The image, upright, opaque and with 8 bits per channel."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which does not harm the pixels
+        warnings.simplefilter("ignore")  # warnings about odd metadata, which do not affect the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.init()
-        # Pillow hands EPS to another program, Ghostscript, if there is one: not for files from anywhere.
+        # Pillow runs Ghostscript on EPS files, which is unsafe for files from unknown sources.
         with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as image:
             image.load()
         ImageOps.exif_transpose(image, in_place=True)
@@ -101,7 +100,7 @@ def _decode(path: PathLike) -> Image.Image:
         if image.mode == "LAB":  # which convert() does not know
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
-            return ImageCms.applyTransform(image, transform) or image  # None only if asked to work in place
+            return ImageCms.applyTransform(image, transform) or image  # None only if it works in place
         if image.getbands()[-1] in "Aa" or "transparency" in image.info:
             image = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -109,7 +108,7 @@ def _decode(path: PathLike) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Integers of 16 bits (modes I and I;16) or floats (mode F) as bytes; Pillow would clip, not scale."""
+    """Convert 16-bit integers (modes I and I;16) or floats (mode F) to bytes; Pillow would clip instead of scaling."""
     values: Array = np.asarray(image, dtype=np.float32)
     if image.mode == "F":
         values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
@@ -123,5 +122,5 @@ def _reason(path: PathLike, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return "it has more pixels than can be opened safely"
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image" if os.path.getsize(path) else "it is empty"
+        return "it is not an image" if os.path.getsize(path) else "it is empty"
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")

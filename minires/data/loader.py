@@ -1,4 +1,4 @@
-"""The loader: a split, batch by batch, in an order that can be repeated."""
+"""The loader: a split, batch by batch, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -10,67 +10,68 @@ from itertools import islice
 import numpy as np
 
 from ..core import checks
-from ..core.backend import check_device, generator, to_device
+from ..core.backend import Array, check_device, generator, to_device
 from ..core.dispatch import engine
 from ..core.state import state
 from ..errors import ArgumentError, DataError
-from .dataset import Array, Source, Split, Transform
+from .dataset import Source, Split, Transform
 from .transforms import to_float
 
-AHEAD = 2  # batches for each worker, as PyTorch's prefetch_factor
+AHEAD = 2  # batches per worker, like PyTorch's prefetch_factor
 
 
 class Loader:
-    """Iterate over a split: ``for images, labels in loader``, once through all of it for each ``for``.
+    """Iterate over a split: ``for images, labels in loader`` runs through one epoch.
 
-    Everything random follows from (seed, epoch, batch): batch 5 of epoch 7 is the same whether those before it were
-    made or not, which is what lets a run continue as if it had never stopped. Workers change nothing either: the
-    batches are the same, bit for bit, in the same order.
+    Everything random depends on (seed, epoch, batch) only: batch 5 of epoch 7 is the same whether the batches before it
+    were made or not, so a run can be resumed as if it had never stopped. The number of workers does not matter either:
+    the batches are bit for bit the same, in the same order.
 
     Parameters
     ----------
     split : Split, or another source
-        N images and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the images of an array
-        of B numbers: uint8 (B, C, H, W), and int64 labels (B,). So not all of them have to be in memory at once.
+        N images and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the images at an array of
+        B indices: uint8 (B, C, H, W), and int64 labels (B,). So they need not all be in memory at once.
     batch_size : int
-        The last batch has what is left over.
+        The last batch of an epoch may be smaller.
     shuffle : bool
-        Whether each epoch has an order of its own.
+        Whether each epoch has its own random order.
     seed : int, optional
-        An integer >= 0; by default drawn, once, from the generator that ``manual_seed`` restarts.
+        An integer >= 0. By default, it is drawn once from the generator that ``manual_seed`` restarts.
     transform : callable, optional
-        Takes (batch of uint8 (B, C, H, W), numpy.random.Generator); by default images become float32 in [0, 1].
+        Takes (batch of uint8 (B, C, H, W), numpy.random.Generator). By default, images become float32 in [0, 1].
     drop_last : bool
-        Leave out a last batch that is smaller than the others.
+        Whether to leave out a last batch that is smaller than the others.
     num_workers : int
-        Threads that read and transform batches in advance, at most two each; they end with the ``for``, however it
-        ends. By default, 0, each batch is made when it is asked for. What they call, the source and the transform, must
-        be fit for several threads; NumPy and Pillow let them run side by side, most Python code does not.
+        The number of threads that read and transform batches in advance, at most two batches each. They end when the
+        loop ends, however it ends. With 0, each batch is made when it is needed. The source and the transform must be
+        thread-safe. NumPy and Pillow run in parallel in threads, most Python code does not.
     device : {"cpu", "cuda"}
-        Where the images are to be; labels stay on the CPU, where they are counted. To the GPU they go as bytes, and
-        are transformed there, if the transform says that it can (``on_any_device``); or else when it is done.
+        The device of the images; labels stay on the CPU. Images are moved to the GPU as bytes and transformed there if
+        the transform supports it (``on_any_device``); otherwise they are moved after the transform.
 
     Attributes
     ----------
     epoch : int
-        That of the next iteration; it counts itself up.
+        The epoch of the next iteration. Each iteration increments it.
     start_batch : int
-        Where the next iteration begins: 0, unless :meth:`set_epoch` says otherwise for that one.
+        The batch at which the next iteration begins: 0, unless :meth:`set_epoch` sets it.
 
     Yields
     ------
     images : array, (B, C, H, W)
-        What the transform returns: float32.
+        As the transform returns them: float32.
     labels : array of int64, (B,)
 
     Raises
     ------
     ArgumentError
-        For anything else than these arguments.
+        For an invalid argument.
     DeviceError
-        If there is no such device.
+        If the device is not available.
     DataError
-        While iterating, if the source gives something else. What it or the transform raises arrives as it is.
+        While iterating, if the source returns something else. Errors that the source or the transform raises are passed
+        on unchanged.
 
     Examples
     --------
@@ -92,7 +93,7 @@ class Loader:
         num_workers: int = 0,
         device: str = "cpu",
     ) -> None:
-        # Arrays and lists can be counted and indexed like a source, but hold no labels.
+        # Arrays and lists have a length and an index, like a source, but no labels.
         if isinstance(split, (np.ndarray, Sequence)) or not (
             hasattr(split, "__len__") and hasattr(split, "__getitem__")
         ):
@@ -114,8 +115,8 @@ class Loader:
             raise ArgumentError("Loader: the source holds no images.")
         if len(self) == 0:
             raise ArgumentError(
-                f"Loader: drop_last leaves nothing of {len(split)} images in batches of {batch_size}; "
-                "use smaller batches."
+                f"Loader: drop_last leaves no batch of {len(split)} images with batch_size {batch_size}; "
+                "use a smaller batch_size."
             )
 
     def __len__(self) -> int:
@@ -124,10 +125,10 @@ class Loader:
         return whole + (left_over > 0 and not self.drop_last)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Make ``epoch``, an integer >= 0, that of the next iteration, which leaves out ``start_batch`` batches.
+        """Let the next iteration run through ``epoch``, an integer >= 0, without its first ``start_batch`` batches.
 
-        The batches that are left out are not made, and the others are those of the whole epoch. Raises ArgumentError
-        for values out of range.
+        The skipped batches are not made; the others are the same as in the whole epoch. Raises ArgumentError for values
+        out of range.
         """
         start_batch = checks.integer("Loader", start_batch, "start_batch", 0)
         if start_batch > len(self):
@@ -146,12 +147,12 @@ class Loader:
             yield self._batch(epoch, order, b)
 
     def _prefetched(self, epoch: int, numbers: Iterator[int]) -> Iterator[tuple[Array, Array]]:
-        """The same batches: workers make them in any order, and the queue keeps theirs."""
+        """The same batches. Workers finish them in any order; the queue keeps them in theirs."""
         order = self._order(epoch)
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
 
         def make(b: int, engine_name: str) -> tuple[Array, Array]:
-            with engine(engine_name):  # each thread has its own switches: take over those of the one that iterates
+            with engine(engine_name):  # switches are per thread: use those of the thread that iterates
                 return self._batch(epoch, order, b)
 
         def start(count: int) -> list[Future[tuple[Array, Array]]]:
@@ -162,11 +163,11 @@ class Loader:
             while ahead:
                 ahead.extend(start(1))
                 yield ahead.popleft().result()
-        finally:  # also after an error, and when the `for` is left early
+        finally:  # also after an error, and when the loop is left early
             pool.shutdown(wait=True, cancel_futures=True)
 
-    # Generator number 0 of an epoch makes the order, number b + 1 the augmentation of batch b: none of them depends on
-    # how many random numbers another one drew, or when.
+    # Generator 0 of an epoch makes the order, generator b + 1 the augmentation of batch b. None of them depends on how
+    # many random numbers another one has drawn, or when.
 
     def _order(self, epoch: int) -> Array:
         order = np.arange(len(self.split))
@@ -186,9 +187,9 @@ class Loader:
         found = self.split[chosen]
         if not isinstance(found, tuple) or len(found) != 2:
             raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")
-        part = Split(*found)  # which checks them
+        part = Split(*found)  # checks them
         if len(part) != len(chosen):
-            raise DataError(f"Loader: the source gave {len(part)} images for {len(chosen)} numbers.")
+            raise DataError(f"Loader: the source returned {len(part)} images for {len(chosen)} indices.")
         return part.images, part.labels
 
     def __repr__(self) -> str:

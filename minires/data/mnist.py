@@ -1,8 +1,8 @@
-"""MNIST and Fashion-MNIST: 70,000 grey images of 28x28 pixels, in idx files, compressed or not.
+"""Small grey images: scikit-learn's digits, MNIST and Fashion-MNIST.
 
 MNIST is LeCun et al., "Gradient-based learning applied to document recognition", 1998; Fashion-MNIST is Xiao et al.,
-arXiv 1708.07747. An idx file is two zero bytes, the type of its numbers (8 for bytes), the number of its axes, the
-size of each axis as 4 bytes (the highest first), and then the numbers.
+arXiv 1708.07747. Their idx files hold two zero bytes, the type of the numbers (8 for bytes), the number of axes, the
+size of each axis (4 bytes, big-endian), and then the numbers.
 """
 
 from __future__ import annotations
@@ -15,45 +15,84 @@ from typing import IO
 
 import numpy as np
 
+from ..core.backend import Array
 from ..errors import DataError, sizes
-from ..interop.files import opened
-from .dataset import Array, Dataset, Split, Transform
-from .places import PathLike, file_at, locate
+from ..interop.files import PathLike, opened
+from .dataset import Dataset, Split, Transform
+from .places import Archive, PublishedFiles, file_at, find
 from .transforms import Compose, Flip, PadCrop
 
 SIDE = 28
+TEST_PER_CLASS = 36  # of the digits: 360 of 1,797, a fifth
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a data set lies on disk, and the number of images in each split, by the first word of its files."""
+class MnistFiles(PublishedFiles):
+    """What a data set consists of, and the number of images in each split, by the first word of its files."""
 
-    name: str
     classes: tuple[str, ...]
-    folders: tuple[str, ...]  # the first is ours, the second torchvision's
     augmentation: Transform
     counts: tuple[tuple[str, int], tuple[str, int]] = (("train", 60_000), ("t10k", 10_000))
 
 
-MNIST = Layout("mnist", tuple("0123456789"), ("mnist", "MNIST/raw"), PadCrop(2))
-FASHION_MNIST = Layout(
-    "fashion_mnist",
-    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ("fashion-mnist", "FashionMNIST/raw"),
-    Compose([PadCrop(2), Flip()]),
+_SUMS = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+MNIST = MnistFiles(
+    name="mnist",
+    licence="none stated",
+    folder="mnist",
+    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    archives=(
+        Archive("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422),
+        Archive("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28_881),
+        Archive("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1_648_877),
+        Archive("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4_542),
+    ),
+    sums={"mnist": _SUMS, "MNIST/raw": _SUMS},  # ours and torchvision's
+    classes=tuple("0123456789"),
+    augmentation=PadCrop(2),
+)
+
+_FASHION_SUMS = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+FASHION_MNIST = MnistFiles(
+    name="fashion_mnist",
+    licence="MIT",
+    folder="fashion-mnist",
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+    archives=(
+        Archive("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
+        Archive("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
+        Archive("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4_422_102),
+        Archive("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
+    ),
+    sums={"fashion-mnist": _FASHION_SUMS, "FashionMNIST/raw": _FASHION_SUMS},
+    classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    augmentation=Compose([PadCrop(2), Flip()]),
 )
 
 
 def mnist(root: PathLike | None = None) -> Dataset:
-    """MNIST: handwritten digits, 60,000 to train and 10,000 to test.
+    """MNIST: handwritten digits, 60,000 training and 10,000 test images.
 
-    Training images are moved by up to 2 pixels; mirroring would make new characters of most digits.
+    Training images are shifted by up to 2 pixels. They are not mirrored: a mirrored 2 is not a digit.
 
     Parameters
     ----------
     root : str or path, optional
-        The folder that holds ``mnist`` (or torchvision's ``MNIST/raw``) with four idx files, plain or ``.gz``; by
-        default ``MINIRES_DATA``, or else where ``minires data fetch mnist`` puts it.
+        The folder that holds ``mnist`` (or torchvision's ``MNIST/raw``) with four idx files, plain or ``.gz``. By
+        default, ``MINIRES_DATA`` and the folder that ``minires data fetch mnist`` writes to are searched.
 
     Returns
     -------
@@ -69,34 +108,78 @@ def mnist(root: PathLike | None = None) -> Dataset:
 
 
 def fashion_mnist(root: PathLike | None = None) -> Dataset:
-    """Fashion-MNIST: clothes, in files and numbers like those of :func:`mnist`, in the folder ``fashion-mnist``.
+    """Fashion-MNIST: clothes, in as many images and the same files as :func:`mnist`, in the folder ``fashion-mnist``.
 
-    Training images are moved by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
+    Training images are shifted by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
     """
     return load(FASHION_MNIST, root)
 
 
-def load(layout: Layout, root: PathLike | None = None) -> Dataset:
-    """The data set that lies as ``layout`` says. Raises DataError as :func:`mnist` does."""
-    files = [name for word, _ in layout.counts for name in _names(word)]
-    folder = locate(layout.name, dict.fromkeys(layout.folders, files), root)
-    train, test = (_split(layout, folder, word, count) for word, count in layout.counts)
-    return Dataset(layout.name, layout.classes, train, test, layout.augmentation)
+def digits() -> Dataset:
+    """1,797 handwritten digits of 8x8 pixels, which come with scikit-learn: 1,437 to train, 360 to test, 36 per class.
+
+    They are the test set of the "Optical Recognition of Handwritten Digits" of the UCI repository, by 13 writers. The
+    split does not depend on the seed of a run, so the results of any two runs can be compared.
+
+    Returns
+    -------
+    Dataset
+        Images (N, 1, 8, 8), with the original 0 to 16 scaled to 0 to 255; classes "0" to "9". Training images are
+        shifted by up to one pixel. They are not mirrored: a mirrored 2 is not a digit.
+
+    Raises
+    ------
+    DataError
+        If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> digits()
+    Dataset(digits: 10 classes, train=Split(1437 images of 1x8x8), test=Split(360 images of 1x8x8))
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError(
+            "data set 'digits' comes with scikit-learn, which is not installed: pip install scikit-learn."
+        ) from error
+    source = load_digits()
+    images = np.rint(source.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
+    labels = source.target.astype(np.int64)
+    is_test = _evenly_spaced(labels)
+    train, test = Split(images[~is_test], labels[~is_test]), Split(images[is_test], labels[is_test])
+    return Dataset("digits", tuple("0123456789"), train, test, augmentation=PadCrop(1))
 
 
-def _names(word: str) -> tuple[str, str]:
-    return f"{word}-images-idx3-ubyte", f"{word}-labels-idx1-ubyte"
+def _evenly_spaced(labels: Array) -> Array:
+    """(N,) booleans: TEST_PER_CLASS images of each class, evenly spaced, so that they come from all writers.
+
+    This needs no random generator, whose numbers might change with the version of NumPy.
+    """
+    is_test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        is_test[members[np.arange(TEST_PER_CLASS) * len(members) // TEST_PER_CLASS]] = True
+    return is_test
 
 
-def _split(layout: Layout, folder: Path, word: str, count: int) -> Split:
-    images_file, labels_file = (file_at(folder / name) or folder / name for name in _names(word))
-    images = read_idx(layout.name, images_file, (count, SIDE, SIDE))
-    labels = read_idx(layout.name, labels_file, (count,))
-    last = len(layout.classes) - 1
+def load(files: MnistFiles, root: PathLike | None = None) -> Dataset:
+    """The data set that consists of ``files``. Raises DataError as :func:`mnist` does."""
+    folder = find(files, root)
+    train, test = (_split(files, folder, word, count) for word, count in files.counts)
+    return Dataset(files.name, files.classes, train, test, files.augmentation)
+
+
+def _split(files: MnistFiles, folder: Path, word: str, count: int) -> Split:
+    names = f"{word}-images-idx3-ubyte", f"{word}-labels-idx1-ubyte"
+    images_file, labels_file = (file_at(folder / name) or folder / name for name in names)
+    images = read_idx(files.name, images_file, (count, SIDE, SIDE))
+    labels = read_idx(files.name, labels_file, (count,))
+    last = len(files.classes) - 1
     wrong = np.flatnonzero(labels > last)
     if len(wrong):
         raise DataError(
-            f"{layout.name}: {labels_file} gives image {wrong[0]} the label {labels[wrong[0]]}, but classes run from "
+            f"{files.name}: {labels_file} gives image {wrong[0]} the label {labels[wrong[0]]}, but classes run from "
             f"0 to {last}."
         )
     return Split(images[:, None], labels.astype(np.int64))  # (N, 28, 28) to (N, 1, 28, 28)
@@ -105,12 +188,12 @@ def _split(layout: Layout, folder: Path, word: str, count: int) -> Split:
 def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
     """The bytes in an idx file, ``.gz`` or not, which must have this shape.
 
-    No more is unpacked than the shape needs, whatever the file promises or inflates to.
+    No more is unpacked than the shape needs, whatever the file claims or inflates to.
 
     Parameters
     ----------
     function : str
-        Who asks, for the error.
+        The caller, for error messages.
     path : Path
     shape : tuple of int
 
@@ -130,21 +213,21 @@ def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 return _read(unpacked, shape)
         except (EOFError, zlib.error) as error:
-            raise ValueError("its compressed data is damaged or breaks off") from error
+            raise ValueError("its compressed data is damaged or incomplete") from error
 
 
 def _read(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
     magic = bytes([0, 0, 8, len(shape)])
     header = file.read(4 + 4 * len(shape))
     if len(header) < 4 + 4 * len(shape):
-        raise ValueError("it breaks off within its header")
+        raise ValueError("it ends within its header")
     if header[:4] != magic:
         raise ValueError(f"it begins with the bytes {header[:4].hex(' ')}, not with {magic.hex(' ')}")
     found = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
     if found != shape:
         raise ValueError(f"it holds {sizes(found)} bytes, not {sizes(shape)}")
     needed = int(np.prod(shape))
-    content = file.read(needed + 1)  # one more than needed: the end is seen, and with it the check sum of a .gz
+    content = file.read(needed + 1)  # one more than needed, to see the end, and with it the checksum of a .gz
     if len(content) != needed:
         raise ValueError(f"its {sizes(shape)} bytes are {'followed by others' if len(content) > needed else 'cut off'}")
-    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # a copy can be written to
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # a writable copy

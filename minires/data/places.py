@@ -1,19 +1,62 @@
-"""Where data sets lie on this machine."""
+"""Published data sets: the files they consist of, and where these files are on this machine."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError, listed
+from ..interop.files import PathLike
 
-PathLike = str | os.PathLike[str]
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download: its name on every mirror, its md5 sum, and its size in bytes."""
+
+    file: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class PublishedFiles:
+    """The files of a published data set.
+
+    The md5 sums are those of the publishers. They guard against damage on the way, not against forgery.
+
+    Parameters
+    ----------
+    name : str
+        As ``minires.data.load`` takes it.
+    licence : str
+    folder : str
+        Where the files go, in the data folder.
+    mirrors : tuple of str
+        The beginnings of URLs, in the order in which they are tried.
+    archives : tuple of Archive
+        ``.tar.gz`` archives are unpacked; single files, ``.gz``, are kept as they are.
+    sums : dict
+        For each folder that the data set may be in, its files and the md5 sum of each, unpacked. "" where no sum was
+        published.
+    """
+
+    name: str
+    licence: str
+    folder: str
+    mirrors: tuple[str, ...]
+    archives: tuple[Archive, ...]
+    sums: dict[str, dict[str, str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes to download."""
+        return sum(archive.size for archive in self.archives)
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be had again, as each system has it, and ``minires`` in it."""
+    """The folder ``minires`` in the user's cache folder, whose place depends on the system."""
     home = os.path.expanduser("~")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
@@ -25,7 +68,7 @@ def cache_folder() -> Path:
 
 
 def places(root: PathLike | None = None) -> list[Path]:
-    """The folders that are searched, in this order: ``root`` alone, or else ``MINIRES_DATA`` and the cache folder."""
+    """The folders to search, in order: ``root`` alone, or ``MINIRES_DATA`` (if it is set) and the cache folder."""
     if root is not None:
         return [Path(root)]
     named = os.environ.get("MINIRES_DATA")
@@ -33,33 +76,24 @@ def places(root: PathLike | None = None) -> list[Path]:
 
 
 def file_at(path: Path) -> Path | None:
-    """``path``, or ``path`` with ``.gz`` behind it, whichever is a file."""
+    """``path``, or ``path`` with ``.gz`` appended, whichever is a file."""
     for candidate in (path, path.with_name(f"{path.name}.gz")):
-        if os.path.isfile(candidate):  # unlike Path.is_file, it is False where one may not look
+        if os.path.isfile(candidate):  # unlike Path.is_file, it is False where permission is denied
             return candidate
     return None
 
 
-def locate(name: str, contents: Mapping[str, Sequence[str]], root: PathLike | None = None) -> Path:
-    """The first folder that holds all of a data set.
-
-    Parameters
-    ----------
-    name : str
-        Of the data set.
-    contents : mapping of str to sequence of str
-        The folders that it may lie in, and the files of each, which may be compressed (``.gz``).
-    root : str or path, optional
-        See :func:`places`.
+def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
+    """The first folder that holds all files of a data set, each of them compressed (``.gz``) or not.
 
     Raises
     ------
     DataError
-        If there is none, with the places that were searched and the command that fetches it.
+        If no folder does, with the places that were searched and the command that fetches the data set.
     """
     incomplete = []
     for place in places(root):
-        for folder, files in contents.items():
+        for folder, files in published.sums.items():
             missing = [file for file in files if file_at(place / folder / file) is None]
             if not missing:
                 return place / folder
@@ -67,7 +101,16 @@ def locate(name: str, contents: Mapping[str, Sequence[str]], root: PathLike | No
                 incomplete.append(f"{place / folder} lacks {listed(missing)}")
     found = f"; {' and '.join(incomplete)}" if incomplete else ""
     raise DataError(
-        f"data set {name!r} was not found: neither {' nor '.join(contents)} lies whole in "
-        f"{' or '.join(map(str, places(root)))}{found}; fetch it with `minires data fetch {name}`, or say with "
-        "MINIRES_DATA or root= where it is."
+        f"data set {published.name!r} was not found: there is no complete {' or '.join(published.sums)} in "
+        f"{' or '.join(map(str, places(root)))}{found}; fetch it with `minires data fetch {published.name}`, or set "
+        "MINIRES_DATA or root= to the folder where it is."
     )
+
+
+def is_here(published: PublishedFiles) -> bool:
+    """Whether all files of a data set are here, damaged or not."""
+    try:
+        find(published)
+    except DataError:
+        return False
+    return True

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import checks
-from .dataset import Array, Dataset, Split
+from ..core.backend import Array
+from .dataset import Dataset, Split
 from .transforms import Flip
 
 CLASSES = ("person", "car", "bird", "cat", "dog")
@@ -34,7 +35,7 @@ class Drawing:
     label : int
         The number of its class in ``CLASSES``.
     mask : array of bool, (H, W)
-        The pixels at least half of which show the object; what hides it is no part of it.
+        The pixels at least half of which show the object; what hides it is not part of it.
     box : (int, int, int, int)
         The smallest box around the mask: left, top, right, bottom, the last two just outside of it.
     """

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import data, models, optim
-from ..core.backend import generator
+from ..core.backend import Array, generator
 from ..core.tensor import Tensor, as_tensor
 from ..data import Dataset
-from ..data.dataset import Array, Transform
+from ..data.dataset import Transform
 from ..data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from ..errors import ArgumentError
 from ..nn import Module

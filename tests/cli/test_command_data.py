@@ -8,7 +8,7 @@ from server import serving
 from stripes import stripes
 
 from minires import data
-from minires.data import sources
+from minires.data.places import Archive, PublishedFiles
 
 CONTENT = b"images" * 1000
 PACKED = gzip.compress(CONTENT)
@@ -21,9 +21,9 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")
     with serving({"images.gz": PACKED}) as served:
         md5 = hashlib.md5(CONTENT).hexdigest()
-        archive = sources.Archive("images.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
-        small = sources.Source("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"images": md5}})
-        monkeypatch.setitem(sources.SOURCES, "mnist", small)
+        archive = Archive("images.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
+        small = PublishedFiles("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"images": md5}})
+        monkeypatch.setitem(data.PUBLISHED, "mnist", small)
         monkeypatch.setitem(data._DATASETS, "mnist", stripes)
         yield served
 
@@ -58,14 +58,16 @@ def test_list_fetch_list_check(minires, server, tmp_path):
 
     (small / "images.gz").write_bytes(gzip.compress(CONTENT[1:]))
     result = minires("data", "check", "mnist")
-    assert result.status == 1 and "is not as published" in result.err and result.err.count("\n") == 1
+    assert result.status == 1 and "differs from the published file" in result.err and result.err.count("\n") == 1
 
 
 def test_a_fetch_that_fails_is_one_sentence(minires, server):
     server.manners = ["404"]
     result = minires("data", "fetch", "mnist")
     assert result.status == 1 and result.err.count("\n") == 1
-    assert result.err.startswith("minires data: images.gz of mnist cannot be had: ") and "answers 404" in result.err
+    assert (
+        result.err.startswith("minires data: images.gz of mnist cannot be downloaded: ") and "answers 404" in result.err
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], ["fetch", "-h"]])

@@ -17,14 +17,19 @@ from python2_pickle import array, batch, dictionary, number, numbers, string
 from reference import needed
 
 import minires as mr
-from minires.data import cifar, fetch, sources
-from minires.data.cifar_pickle import read_pickle
+from minires.data import PUBLISHED, cifar, fetch
+from minires.data.cifar import read_pickle
 from minires.errors import DataError
 
 # As published, but with 5 and 3 images in a file.
 SMALL10 = dataclasses.replace(cifar.CIFAR10, train=dict.fromkeys(cifar.CIFAR10.train, 5), test={"test_batch": 3})
 SMALL100 = dataclasses.replace(cifar.CIFAR100, train={"train": 5}, test={"test": 3})
 BOTH = pytest.mark.parametrize("layout", [SMALL10, SMALL100], ids=["cifar10", "cifar100"])
+
+
+def folders(layout):
+    """Of the binary and of the python version."""
+    return list(layout.sums)
 
 
 def content(layout):
@@ -37,17 +42,17 @@ def content(layout):
 
 
 def write_binary(layout, root):
-    (root / layout.binary).mkdir()
+    (root / folders(layout)[0]).mkdir()
     for stem, (pixels, labels) in content(layout).items():
         first = np.full((len(labels), layout.label_bytes - 1), 19)  # the coarse label, which is not read
         records = np.hstack([first, labels[:, None], pixels]).astype(np.uint8)
-        (root / layout.binary / f"{stem}.bin").write_bytes(records.tobytes())
+        (root / folders(layout)[0] / f"{stem}.bin").write_bytes(records.tobytes())
 
 
 def write_python(layout, root):
-    (root / layout.python).mkdir()
+    (root / folders(layout)[1]).mkdir()
     for stem, (pixels, labels) in content(layout).items():
-        (root / layout.python / stem).write_bytes(batch(pixels, labels.tolist(), layout.label_key))
+        (root / folders(layout)[1] / stem).write_bytes(batch(pixels, labels.tolist(), layout.label_key))
 
 
 def flipped(content, position, bit):
@@ -107,7 +112,7 @@ def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
     write_binary(SMALL10, tmp_path)
     folder = tmp_path / "cifar-10-batches-bin"
     sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-    source = dataclasses.replace(sources.SOURCES["cifar10"], sums={folder.name: sums})
+    source = dataclasses.replace(PUBLISHED["cifar10"], sums={folder.name: sums})
     assert fetch.check(source, tmp_path) == (folder, 0)
     before = cifar.load(SMALL10, tmp_path).train
     whole = (folder / "data_batch_2.bin").read_bytes()
@@ -115,7 +120,7 @@ def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
 
     after = cifar.load(SMALL10, tmp_path).train
     assert (after.images != before.images).sum() + (after.labels != before.labels).sum() == 1, what
-    with pytest.raises(DataError, match=r"data_batch_2\.bin is not as published: .* `minires data fetch cifar10`"):
+    with pytest.raises(DataError, match=r"data_batch_2\.bin differs from the .* `minires data fetch cifar10`"):
         fetch.check(source, tmp_path)
 
 
@@ -165,9 +170,9 @@ def test_missing_and_incomplete(tmp_path, monkeypatch):
     with pytest.raises(DataError) as caught:
         mr.data.load("cifar10")
     assert str(caught.value) == (
-        "data set 'cifar10' was not found: neither cifar-10-batches-bin nor cifar-10-batches-py lies whole in "
-        f"{tmp_path / 'named'} or {tmp_path / 'cache'}; fetch it with `minires data fetch cifar10`, or say with "
-        "MINIRES_DATA or root= where it is."
+        "data set 'cifar10' was not found: there is no complete cifar-10-batches-bin or cifar-10-batches-py in "
+        f"{tmp_path / 'named'} or {tmp_path / 'cache'}; fetch it with `minires data fetch cifar10`, or set "
+        "MINIRES_DATA or root= to the folder where it is."
     )
     write_binary(SMALL10, tmp_path)
     (tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin").unlink()
@@ -211,36 +216,36 @@ class Hostile:
 PIXELS, LABELS = np.zeros((3, 3072), np.uint8), [0, 1, 2]
 REFUSED = {
     "a call": (pickle.dumps(Hostile(), 2), "asks for 'posix system'|asks for 'nt system'"),
-    "a call, protocol 4": (pickle.dumps(Hostile(), 4), "the instruction FRAME|the instruction SHORT_BINUNICODE"),
+    "a call, protocol 4": (pickle.dumps(Hostile(), 4), "the opcode FRAME|the opcode SHORT_BINUNICODE"),
     "a call in an entry": (dictionary({b"data": b"cbuiltins\neval\nU\x011\x85R"}), "asks for 'builtins eval'"),
     "numpy's own loader": (dictionary({b"data": b"cnumpy\nload\nU\x01x\x85R"}), "asks for 'numpy load'"),
     "a dotted name": (
         dictionary({b"data": b"cnumpy\ndtype.__class__\nU\x01x\x85R"}),
         "asks for 'numpy dtype.__class__'",
     ),
-    "an object": (dictionary({b"data": b"(inumpy\nload\n"}), "the instruction INST"),
+    "an object": (dictionary({b"data": b"(inumpy\nload\n"}), "the opcode INST"),
     "room for many": (b"\x80\x02}r\xff\xff\xff\x7f.", "room for 2147483647 objects"),
-    "half of it": (batch(PIXELS, LABELS)[:5000], "no whole pickle"),
-    "nothing": (b"", "no whole pickle"),
+    "half of it": (batch(PIXELS, LABELS)[:5000], "not a complete pickle"),
+    "nothing": (b"", "not a complete pickle"),
     "no pickle": (b"hello", "pickle"),
     "a list": (b"\x80\x02].", "it holds list, not a dictionary"),
-    "no pixels": (dictionary({b"labels": numbers(LABELS)}), "entry 'data' is no array of 3 x 3072 bytes"),
-    "no labels": (dictionary({b"data": array(PIXELS)}), "entry 'labels' is no list of 3 whole numbers"),
-    "few labels": (batch(PIXELS, LABELS[:2]), "entry 'labels' is no list of 3 whole numbers"),
+    "no pixels": (dictionary({b"labels": numbers(LABELS)}), "entry 'data' is not an array of 3 x 3072 bytes"),
+    "no labels": (dictionary({b"data": array(PIXELS)}), "entry 'labels' is not a list of 3 integers"),
+    "few labels": (batch(PIXELS, LABELS[:2]), "entry 'labels' is not a list of 3 integers"),
     "words for labels": (
         dictionary({b"data": array(PIXELS), b"labels": b"](" + 3 * string(b"cat") + b"e"}),
-        "entry 'labels' is no list of 3 whole numbers",
+        "entry 'labels' is not a list of 3 integers",
     ),
     "a label too high": (batch(PIXELS, [0, 10, 2]), "image 1 has the label 10"),
     "a label below 0": (batch(PIXELS, [0, 1, -1]), "image 2 has the label -1"),
-    "few images": (batch(PIXELS[:2], LABELS), "entry 'data' is no array of 3 x 3072 bytes"),
-    "floats": (dictionary({b"data": array(PIXELS, b"f4")}), "its array is not one of bytes"),
-    "objects": (dictionary({b"data": array(PIXELS, b"O8")}), "its array is not one of bytes"),
-    "an order that is none": (dictionary({b"data": array(PIXELS, fortran=b"N")}), "its array is not one of bytes"),
+    "few images": (batch(PIXELS[:2], LABELS), "entry 'data' is not an array of 3 x 3072 bytes"),
+    "floats": (dictionary({b"data": array(PIXELS, b"f4")}), "its array is not an array of bytes"),
+    "objects": (dictionary({b"data": array(PIXELS, b"O8")}), "its array is not an array of bytes"),
+    "an order that is none": (dictionary({b"data": array(PIXELS, fortran=b"N")}), "its array is not an array of bytes"),
     "another size": (dictionary({b"data": array(PIXELS).replace(b"K\x03J\x00\x0c", b"K\x02J\x00\x0c")}), "9,216 bytes"),
     "a size below 0": (dictionary({b"data": array(PIXELS).replace(b"K\x03J", b"J\xff\xff\xff\xffJ")}), "9,216 bytes"),
-    "a called name": (dictionary({b"data": b"cnumpy\nndarray\n" + number(1) + b"\x85R"}), "no whole pickle"),
-    "state for a list": (dictionary({b"data": b"]" + number(1) + b"b"}), "no whole pickle"),
+    "a called name": (dictionary({b"data": b"cnumpy\nndarray\n" + number(1) + b"\x85R"}), "not a complete pickle"),
+    "state for a list": (dictionary({b"data": b"]" + number(1) + b"b"}), "not a complete pickle"),
     "much too long": (batch(PIXELS, LABELS) + bytes(9000), "bytes, but 3 images take no more than"),
 }
 

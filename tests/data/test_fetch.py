@@ -11,9 +11,10 @@ from forbidden import forbid_opening
 from reference import needed
 from server import serving
 
+from minires.data import PUBLISHED, published
 from minires.data import fetch as fetching
 from minires.data.fetch import check, fetch, unpack
-from minires.data.sources import SOURCES, Archive, Source, source_of
+from minires.data.places import Archive, PublishedFiles
 from minires.errors import ArgumentError, DataError
 
 ONE, TWO = np.random.default_rng(0).bytes(9000), b"second" * 1000
@@ -61,7 +62,7 @@ def other():
 
 def source(*mirrors, content=TAR):
     archive = Archive("all.tar.gz", hashlib.md5(content).hexdigest(), len(content))
-    return Source("made-up", "none", "batches", tuple(mirrors), (archive,), {"batches": SUMS})
+    return PublishedFiles("made-up", "none", "batches", tuple(mirrors), (archive,), {"batches": SUMS})
 
 
 def names(root):
@@ -105,7 +106,7 @@ def test_a_stalled_download_goes_on(server, tmp_path):
 
 def test_it_goes_on_in_another_run_and_at_another_mirror(server, other, tmp_path):
     server.manners = ["cut", "404"]
-    with pytest.raises(DataError, match=r"all\.tar\.gz of made-up cannot be had: http.* answers 404"):
+    with pytest.raises(DataError, match=r"all\.tar\.gz of made-up cannot be downloaded: http.* answers 404"):
         fetch(source(server.address), tmp_path)
     assert names(tmp_path) == ["all.tar.gz.part"]
     server.manners = ["404"]
@@ -126,7 +127,7 @@ def test_a_corrupt_file_everywhere_is_one_sentence(server, tmp_path):
     with pytest.raises(DataError) as caught:
         fetch(source(server.address, NOWHERE), tmp_path)
     message = str(caught.value)
-    assert f"{server.address} gives another file, with a wrong md5 sum; {NOWHERE} fails (" in message
+    assert f"{server.address} delivers another file, with a wrong md5 sum; {NOWHERE} fails (" in message
     assert message.endswith(".") and "\n" not in message and names(tmp_path) == []
 
 
@@ -160,7 +161,7 @@ def test_a_mirror_that_always_cuts_is_given_up(server, tmp_path):
 def test_single_files_stay_compressed(server, tmp_path):
     content = gzip.compress(ONE)
     archive = Archive("one.gz", hashlib.md5(server.files["one.gz"]).hexdigest(), len(server.files["one.gz"]))
-    single = Source("made-up", "none", "idx", (server.address,), (archive,), {"idx": {"one": SUMS["one"]}})
+    single = PublishedFiles("made-up", "none", "idx", (server.address,), (archive,), {"idx": {"one": SUMS["one"]}})
     fetch(single, tmp_path)
     assert names(tmp_path) == ["idx/one.gz"]
     assert check(single, tmp_path) == (tmp_path / "idx", 0)
@@ -174,7 +175,7 @@ def test_single_files_stay_compressed(server, tmp_path):
 def test_a_damaged_file_beside_the_compressed_one_is_removed(server, tmp_path):
     content = server.files["one.gz"]
     archive = Archive("one.gz", hashlib.md5(content).hexdigest(), len(content))
-    single = Source("made-up", "none", "idx", (server.address,), (archive,), {"idx": {"one": SUMS["one"]}})
+    single = PublishedFiles("made-up", "none", "idx", (server.address,), (archive,), {"idx": {"one": SUMS["one"]}})
     (tmp_path / "idx").mkdir()
     (tmp_path / "idx" / "one").write_bytes(ONE)
     fetch(single, tmp_path)
@@ -221,13 +222,13 @@ def test_other_members_are_never_unpacked(tmp_path, hostile):
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ([("batches/one", tarfile.SYMTYPE, "/etc/passwd")], "batches/one in .* is no file of a sensible size"),
-        ([("batches/one", tarfile.LNKTYPE, "batches/two")], "is no file of a sensible size"),
-        ([("batches/one", tarfile.CHRTYPE, "")], "is no file of a sensible size"),
-        ([("batches/one", tarfile.BLKTYPE, "")], "is no file of a sensible size"),
-        ([("batches/one", tarfile.FIFOTYPE, "")], "is no file of a sensible size"),
-        ([("batches/one", tarfile.DIRTYPE, "")], "is no file of a sensible size"),
-        ([("batches/one", ONE), ("batches/one", tarfile.SYMTYPE, "/etc")], "is no file of a sensible size"),
+        ([("batches/one", tarfile.SYMTYPE, "/etc/passwd")], "batches/one in .* is not a file of a sensible size"),
+        ([("batches/one", tarfile.LNKTYPE, "batches/two")], "is not a file of a sensible size"),
+        ([("batches/one", tarfile.CHRTYPE, "")], "is not a file of a sensible size"),
+        ([("batches/one", tarfile.BLKTYPE, "")], "is not a file of a sensible size"),
+        ([("batches/one", tarfile.FIFOTYPE, "")], "is not a file of a sensible size"),
+        ([("batches/one", tarfile.DIRTYPE, "")], "is not a file of a sensible size"),
+        ([("batches/one", ONE), ("batches/one", tarfile.SYMTYPE, "/etc")], "is not a file of a sensible size"),
         ([("batches/one", ONE + b"x")], "batches/one in .* has a wrong md5 sum"),
         ([("batches/one", ONE)], "lacks two"),
         ([], "lacks one, two"),
@@ -246,21 +247,23 @@ def test_members_that_are_too_large_and_archives_that_are_none(tmp_path, monkeyp
     path.write_bytes(TAR)
     with monkeypatch.context() as patch:
         patch.setattr(fetching, "LARGEST_MEMBER", 1000)
-        with pytest.raises(DataError, match="no file of a sensible size"):
+        with pytest.raises(DataError, match="not a file of a sensible size"):
             unpack(path, tmp_path / "batches", SUMS)
     for content in (TAR[:-30], b"no archive", b""):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"is no whole \.tar\.gz"):
+        with pytest.raises(DataError, match=r"is not a complete \.tar\.gz"):
             unpack(path, tmp_path / "batches", SUMS)
 
 
 def test_check_names_the_file_that_differs(server, tmp_path):
     made_up = source(server.address)
-    with pytest.raises(DataError, match="'made-up' was not found: neither batches lies whole"):
+    with pytest.raises(DataError, match="'made-up' was not found: there is no complete batches in"):
         check(made_up, tmp_path)
     fetch(made_up, tmp_path)
     (tmp_path / "batches" / "two").write_bytes(TWO + b"x")
-    with pytest.raises(DataError, match=f"two is not as published: its content has the md5 sum .*, not {SUMS['two']}"):
+    with pytest.raises(
+        DataError, match=f"two differs from the published file: its content has the md5 sum .*, not {SUMS['two']}"
+    ):
         check(made_up, tmp_path)
 
 
@@ -271,23 +274,23 @@ def test_check_names_a_file_that_may_not_be_read(server, tmp_path, monkeypatch):
         check(source(server.address), tmp_path)
 
 
-def test_the_sources_name_the_files_that_are_read():
+def test_the_published_files_are_those_that_are_read():
     from minires.data import cifar
 
     for layout in (cifar.CIFAR10, cifar.CIFAR100):
         stems = [*layout.train, *layout.test]
-        sums = SOURCES[layout.name].sums
-        assert list(sums[layout.binary]) == [f"{stem}.bin" for stem in stems] and list(sums[layout.python]) == stems
-    for published in SOURCES.values():
-        assert published.folder in published.sums and all(published.sums[published.folder].values())
-        assert all(len(md5) in (0, 32) for sums in published.sums.values() for md5 in sums.values())
-        assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in published.mirrors)
+        binary, python = layout.sums.values()
+        assert list(binary) == [f"{stem}.bin" for stem in stems] and list(python) == stems
+    for files in PUBLISHED.values():
+        assert files.folder in files.sums and all(files.sums[files.folder].values())
+        assert all(len(md5) in (0, 32) for sums in files.sums.values() for md5 in sums.values())
+        assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in files.mirrors)
     with pytest.raises(ArgumentError, match="choose one of mnist, fashion_mnist, cifar10, cifar100"):
-        source_of("digits")
+        published("digits")
 
 
 @pytest.mark.parametrize(
     ("name", "folder"), [("mnist", "mnist"), ("fashion_mnist", "fashion-mnist"), ("cifar10", "cifar-10-batches-bin")]
 )
 def test_the_reference_data_is_as_published(name, folder):
-    assert check(SOURCES[name], needed(folder).parent) == (needed(folder), 0)
+    assert check(PUBLISHED[name], needed(folder).parent) == (needed(folder), 0)

@@ -54,7 +54,7 @@ def test_size_decides_where_nobody_does(noise, monkeypatch):
     for limit, expected in ((pixels, Split), (pixels - 1, FileSplit)):
         monkeypatch.setitem(mr.data.folder.__globals__, "MOST_IN_MEMORY", limit)
         assert isinstance(folder(noise, in_memory=None).train, expected)
-    with pytest.raises(ArgumentError, match="in_memory is 'no'; it must be True, False, or None"):
+    with pytest.raises(ArgumentError, match="in_memory is 'no'; it must be True, False or None"):
         folder(noise, in_memory="no")
 
 

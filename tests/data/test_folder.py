@@ -104,11 +104,11 @@ def test_classes_that_are_empty_alone_or_not_there(tmp_path):
     assert "there is no folder" in message_of(tmp_path / "missing")
     assert "holds no images in folders named after their classes" in message_of(tmp_path)
     save(tmp_path / "cat" / "a.png", 1)
-    assert "holds only the class cat; there must be two" in message_of(tmp_path)
+    assert "holds only the class cat; at least two" in message_of(tmp_path)
     (tmp_path / "dog").mkdir()
     assert "the class" in message_of(tmp_path) and "dog holds no images; fill it or remove it" in message_of(tmp_path)
     save(tmp_path / "dog" / "a.png", 2)
-    assert "leaves no image to test" in message_of(tmp_path)
+    assert "has no test image" in message_of(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["train/dog", "test/dog"])
@@ -122,7 +122,7 @@ def test_an_empty_class_of_one_split(tmp_path, name):
 
 def test_a_table_of_one_class(cats_and_dogs):
     write_table(cats_and_dogs, "cat/0.png,cat", "dog/0.png,cat")
-    assert "holds only the class cat; there must be two" in message_of(cats_and_dogs)
+    assert "holds only the class cat; at least two" in message_of(cats_and_dogs)
     write_table(cats_and_dogs)
     assert "holds no images" in message_of(cats_and_dogs)
 
@@ -130,7 +130,7 @@ def test_a_table_of_one_class(cats_and_dogs):
 def test_a_class_that_is_only_in_the_test(tmp_path):
     for name in ("train/cat", "test/cat", "test/dog"):
         save(tmp_path / name / "a.png", 1)
-    assert "has no image to train of the class dog" in message_of(tmp_path)
+    assert "has no training image of the class dog" in message_of(tmp_path)
 
 
 def test_images_that_cannot_be_read_are_named_together(cats_and_dogs):
@@ -139,7 +139,7 @@ def test_images_that_cannot_be_read_are_named_together(cats_and_dogs):
         (cats_and_dogs / "dog" / f"{number}.png").write_bytes(b"no image at all")
     message = message_of(cats_and_dogs)
     assert f"5 of 12 images in {cats_and_dogs} cannot be used: " in message
-    assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is no image" in message
+    assert "1.png cannot be read: it is empty; " in message and "3.png cannot be read: it is not an image" in message
     assert "4.png" not in message and message.endswith("; and 2 more.")
 
 
@@ -214,8 +214,8 @@ def test_links_out_of_the_folder_are_refused(cats_and_dogs, tmp_path_factory):
         ("/etc/passwd,cat", "line 2 leads out of the folder: /etc/passwd"),
         (r"C:\x.png,cat", "line 2 leads out of the folder"),
         (r"cat\..\..\x.png,cat", "line 2 leads out of the folder"),
-        ("cat/0.png", "line 2 has not as many cells as there are columns"),
-        ("cat/0.png,cat,more", "line 2 has not as many cells as there are columns"),
+        ("cat/0.png", "line 2 does not have as many cells as there are columns"),
+        ("cat/0.png,cat,more", "line 2 does not have as many cells as there are columns"),
         ("cat/0.png,", "line 2 has no class"),
         (",cat", "line 2 has no file"),
     ],

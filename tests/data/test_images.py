@@ -116,8 +116,8 @@ def test_resized_to_height_and_width(tmp_path):
     [
         (None, "there is no such file"),
         (b"", "it is empty"),
-        (b"hello\n", "it is no image"),
-        (png(8, 8)[:40], "it is no image"),
+        (b"hello\n", "it is not an image"),
+        (png(8, 8)[:40], "it is not an image"),
         (png(100, 100), "truncated"),
         (png(100_000, 100_000), "more pixels than can be opened safely"),
         (png(10_000, 10_000), "more pixels than can be opened safely"),
@@ -211,7 +211,7 @@ def test_no_program_is_started_for_a_image(tmp_path):
     """Pillow would have Ghostscript run what is in an EPS file, whatever the file is called."""
     Image.new("RGB", (4, 3), RED).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
-    with pytest.raises(DataError, match="it is no image"):
+    with pytest.raises(DataError, match="it is not an image"):
         read(tmp_path / "a.png")
 
 

@@ -35,7 +35,7 @@ def assert_same(first, second):
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 45), shuffle=st.booleans(), drop_last=st.booleans())
 def test_every_image_comes_once_with_its_label(n, batch_size, shuffle, drop_last):
     if drop_last and batch_size > n:
-        with pytest.raises(ArgumentError, match="drop_last leaves nothing"):
+        with pytest.raises(ArgumentError, match="drop_last leaves no batch"):
             Loader(numbered(n), batch_size, shuffle, seed=0, drop_last=True)
         return
     loader = Loader(numbered(n), batch_size, shuffle, seed=0, drop_last=drop_last)
@@ -157,7 +157,7 @@ def test_no_batch_is_a_view_of_the_split():
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
         ({"transform": "flip"}, "transform is 'flip'; it must be callable"),
-        ({"batch_size": 9, "drop_last": True}, "nothing of 5 images in batches of 9"),
+        ({"batch_size": 9, "drop_last": True}, "no batch of 5 images with batch_size 9"),
     ],
 )
 def test_loader_says_what_is_wrong(options, sentence):

@@ -41,7 +41,7 @@ def write(layout, folder, compress):
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("folder", [0, 1])
 def test_what_was_written_is_read(layout, compress, folder, tmp_path):
-    small, content = write(layout, tmp_path / layout.folders[folder], compress)
+    small, content = write(layout, tmp_path / list(layout.sums)[folder], compress)
     dataset = load(small, tmp_path)
     for split, word in ((dataset.train, "train"), (dataset.test, "t10k")):
         images, labels = content[word]
@@ -53,8 +53,8 @@ def test_what_was_written_is_read(layout, compress, folder, tmp_path):
 
 GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
 DAMAGED = {
-    "empty": (b"", "breaks off within its header"),
-    "half a header": (GOOD[:10], "breaks off within its header"),
+    "empty": (b"", "ends within its header"),
+    "half a header": (GOOD[:10], "ends within its header"),
     "the magic of labels": (b"\0\0\x08\x01" + GOOD[4:], "begins with the bytes 00 00 08 01, not with 00 00 08 03"),
     "floats": (b"\0\0\x0d\x03" + GOOD[4:], "begins with the bytes 00 00 0d 03"),
     "one more in the header": (GOOD[:7] + b"\x04" + GOOD[8:], "it holds 4x2x2 bytes, not 3x2x2"),
@@ -81,10 +81,10 @@ def test_a_damaged_file_is_one_sentence(tmp_path, case, suffix):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda old: old[:-9], "damaged or breaks off"),
+        (lambda old: old[:-9], "damaged or incomplete"),
         (lambda old: b"plain" + old, "[Nn]ot a gzipped file"),
         (lambda old: old[:-8] + bytes([old[-8] ^ 1]) + old[-7:], "CRC check failed"),
-        (lambda old: old[:10] + b"\xff\xff\xff" + old[13:], "damaged or breaks off"),
+        (lambda old: old[:10] + b"\xff\xff\xff" + old[13:], "damaged or incomplete"),
     ],
 )
 def test_damaged_compression_is_one_sentence(tmp_path, change, reason):

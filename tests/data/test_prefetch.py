@@ -183,7 +183,7 @@ def test_a_source_can_be_evaluated():
         (np.zeros((3, 1, 2, 2), np.uint8), r"source\[chosen\] is ndarray; it must be \(images, labels\)"),
         ((np.zeros((3, 1, 2, 2)), np.zeros(3, np.int64)), r"images are float64 \(3x1x2x2\)"),
         ((np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3)), "labels are float64"),
-        ((np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)), "the source gave 2 images for 3 numbers"),
+        ((np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)), "the source returned 2 images for 3 indices"),
     ],
 )
 def test_a_source_that_gives_something_else(found, sentence, num_workers):
@@ -274,7 +274,7 @@ def test_workers_run_the_engine_of_the_one_that_iterates():
     engines = []
 
     def note(batch, rng):
-        engines.append(mr.state.state.engine)
+        engines.append(mr.core.state.state.engine)
         return batch
 
     with mr.engine("textbook"):

@@ -1,0 +1,313 @@
+"""Random changes of training images beyond padding and mirroring: crops, colours, squares, and mixtures of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core import checks
+from ..core.backend import Array, device_of, to_device
+from ..core.checks import Pair
+from ..errors import ArgumentError, DTypeError, ShapeError, sizes
+
+GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the brightness (ITU-R BT.601)
+TRIES = 10  # random rectangles, of which the first that fits is taken
+
+
+class RandomResizedCrop:
+    """Cut a random rectangle out of each image and resize it (Szegedy et al., arXiv 1409.4842, section 6).
+
+    As in torchvision: the rectangle's share of the image's area is uniform, and so are the logarithm of its aspect
+    ratio (width / height) and its position. If 10 rectangles do not fit into the image, the largest central rectangle
+    with an allowed aspect ratio is taken. Resizing is bilinear; when shrinking, it averages over all pixels.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the new images.
+    scale : (float, float)
+        The smallest and the largest share of the image's area.
+    ratio : (float, float)
+        The smallest and the largest aspect ratio, width / height.
+
+    Raises
+    ------
+    ArgumentError
+        For sizes below 1, and unless 0 < low <= high for ``scale`` and ``ratio``.
+
+    Examples
+    --------
+    >>> crop = RandomResizedCrop(24)
+    >>> crop(np.zeros((2, 3, 32, 40), np.uint8), np.random.default_rng(0)).shape
+    (2, 3, 24, 24)
+    """
+
+    def __init__(
+        self, size: Pair, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)
+    ) -> None:
+        self.size = checks.pair("RandomResizedCrop", size, "size", 1)
+        self.scale = _range("RandomResizedCrop", "scale", scale)
+        self.ratio = _range("RandomResizedCrop", "ratio", ratio)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        """A batch of the same dtype, (N, C, size). Raises ShapeError or DTypeError unless it is a batch of images."""
+        n, _, height, width = check_batch("RandomResizedCrop", batch)
+        top, left, rows, columns = self.rectangles(n, height, width, rng)
+        dtype = np.dtype(np.float32) if batch.dtype == np.uint8 else batch.dtype
+        down = _weights(top, rows, height, self.size[0]).astype(dtype)  # (N, OH, H)
+        across = _weights(left, columns, width, self.size[1]).astype(dtype)  # (N, OW, W)
+        resized = down[:, None] @ batch.astype(dtype, copy=False) @ across[:, None].swapaxes(2, 3)  # (N, C, OH, OW)
+        return np.rint(resized).astype(np.uint8) if batch.dtype == np.uint8 else resized
+
+    def rectangles(
+        self, n: int, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[Array, Array, Array, Array]:
+        """Top, left, height and width, (N,) each, of random rectangles in images of ``height`` by ``width``."""
+        area = height * width * rng.uniform(*self.scale, (TRIES, n))
+        narrow, wide = map(math.log, self.ratio)
+        ratio = np.exp(rng.uniform(narrow, wide, (TRIES, n)))
+        rows, columns = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))  # (TRIES, N)
+        fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
+        first = fits.argmax(axis=0), np.arange(n)
+        found = fits[first]
+
+        whole = min(max(width / height, self.ratio[0]), self.ratio[1])  # the allowed ratio nearest to the image's
+        largest = max(round(min(height, width / whole)), 1), max(round(min(width, height * whole)), 1)
+        rows = np.where(found, rows[first], largest[0]).astype(np.int64)  # (N,)
+        columns = np.where(found, columns[first], largest[1]).astype(np.int64)
+        top = np.where(found, rng.integers(0, height - rows + 1), (height - rows) // 2)
+        left = np.where(found, rng.integers(0, width - columns + 1), (width - columns) // 2)
+        return top, left, rows, columns
+
+    def __repr__(self) -> str:
+        return f"RandomResizedCrop(size={self.size}, scale={self.scale}, ratio={self.ratio})"
+
+
+def _weights(first: Array, length: Array, pixels: int, outputs: int) -> Array:
+    """The weight of each pixel in each output, along one axis: (N, outputs, pixels); each row sums to 1.
+
+    A weight falls linearly from the output's centre to 0, over the width of one pixel or one output, whichever is
+    larger. Pixels outside of ``first`` to ``first + length``, of which there is one range per image, have weight 0.
+    """
+    first, length = first[:, None, None], length[:, None, None]  # (N, 1, 1)
+    step = length / outputs
+    centre = first + (np.arange(outputs)[:, None] + 0.5) * step  # (N, outputs, 1)
+    pixel = np.arange(pixels)
+    weights = np.maximum(1 - np.abs(pixel + 0.5 - centre) / np.maximum(step, 1), 0)  # (N, outputs, pixels)
+    weights *= (first <= pixel) & (pixel < first + length)
+    return weights / weights.sum(axis=2, keepdims=True)
+
+
+class ColorJitter:
+    """Change the brightness, contrast and saturation of each image by random factors, as torchvision defines them.
+
+    Each change is a blend, factor * image + (1 - factor) * faded, clipped to black and white. The faded image is black
+    for brightness, the mean grey value for contrast, and the grey image for saturation. A factor below 1 fades the
+    image, a factor above 1 does the opposite. The order of the three changes is random, once for the whole batch.
+
+    It goes before ``Normalize``: it takes bytes, or floats from 0 (black) to 1 (white).
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : float or (float, float)
+        A number v >= 0 means factors from max(0, 1 - v) to 1 + v; two numbers are the smallest and the largest factor.
+        0 changes nothing.
+
+    Raises
+    ------
+    ArgumentError
+        For other values.
+
+    Examples
+    --------
+    >>> twice_as_bright = ColorJitter(brightness=(2, 2))
+    >>> images = np.array([0, 50, 200], np.uint8).reshape(1, 1, 1, 3)
+    >>> twice_as_bright(images, np.random.default_rng(0)).ravel()
+    array([  0, 100, 255], dtype=uint8)
+    """
+
+    def __init__(
+        self,
+        brightness: float | Sequence[float] = 0,
+        contrast: float | Sequence[float] = 0,
+        saturation: float | Sequence[float] = 0,
+    ) -> None:
+        self.brightness = _factors("brightness", brightness)
+        self.contrast = _factors("contrast", contrast)
+        self.saturation = _factors("saturation", saturation)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        """A batch of the same shape and dtype; bytes are rounded once, at the end.
+
+        Raises
+        ------
+        ShapeError
+            If the batch is not (N, C, H, W), with 1 or 3 channels.
+        DTypeError
+            If it holds neither uint8 nor floats.
+        ArgumentError
+            If it holds floats outside of [0, 1].
+        """
+        n, channels, _, _ = check_batch("ColorJitter", batch)
+        if channels not in (1, 3):
+            raise ShapeError(f"ColorJitter: the batch ({sizes(batch.shape)}) has {channels} channels, not 1 or 3.")
+        is_bytes = batch.dtype == np.uint8
+        if not is_bytes and not (batch.min() >= 0 and batch.max() <= 1):
+            raise ArgumentError(
+                f"ColorJitter: the batch runs from {batch.min():g} to {batch.max():g}, but floats must be in [0, 1]; "
+                "put it before Normalize."
+            )
+        white = 255 if is_bytes else 1
+        images = batch.astype(np.float32 if is_bytes else batch.dtype)
+        for name in rng.permutation(["brightness", "contrast", "saturation"]):
+            low, high = getattr(self, name)
+            if low == high == 1:
+                continue
+            factor = rng.uniform(low, high, (n, 1, 1, 1)).astype(images.dtype)
+            images = np.clip(factor * images + (1 - factor) * _faded(name, images), 0, white)
+        return np.rint(images).astype(np.uint8) if is_bytes else images
+
+    def __repr__(self) -> str:
+        return f"ColorJitter(brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation})"
+
+
+def _faded(name: str, images: Array) -> Array | int:
+    if name == "brightness":
+        return 0
+    red_green_blue = np.array(GREY, images.dtype).reshape(3, 1, 1)  # (3, 1, 1)
+    grey = images if images.shape[1] == 1 else (images * red_green_blue).sum(axis=1, keepdims=True)
+    return grey if name == "saturation" else grey.mean(axis=(1, 2, 3), keepdims=True)  # (N, 1, H, W) or (N, 1, 1, 1)
+
+
+def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest factor."""
+    if isinstance(value, (tuple, list)):
+        return _range("ColorJitter", name, value, zero=True)
+    strength = checks.not_negative("ColorJitter", value, name)
+    return max(0.0, 1 - strength), 1 + strength
+
+
+class Cutout:
+    """Fill a square of each image with zeros (DeVries & Taylor, arXiv 1708.04552).
+
+    Its centre is a random pixel, so a part of the square may be outside of the image; section 3.2 found that this
+    matters. After ``Normalize``, as in the paper, zero is the mean colour; in bytes it would be black.
+
+    Parameters
+    ----------
+    length : int
+        The side of the square, in pixels: in the paper, 16 for CIFAR-10 and 8 for CIFAR-100.
+
+    Raises
+    ------
+    ArgumentError
+        If ``length`` is not an integer >= 1.
+
+    Examples
+    --------
+    >>> cut = Cutout(2)(np.ones((1, 1, 4, 4), np.float32), np.random.default_rng(0))
+    >>> int(cut.sum())  # 16 pixels without a square of 4
+    12
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = checks.integer("Cutout", length, "length", 1)
+
+    def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
+        """A batch of the same shape and dtype. Raises ShapeError or DTypeError unless it is a batch of images."""
+        n, _, height, width = check_batch("Cutout", batch)
+        tops = rng.integers(0, height, n) - self.length // 2
+        lefts = rng.integers(0, width, n) - self.length // 2
+        cut = batch.copy(order="K")  # keeps channels-last memory
+        for image, top, left in zip(cut, tops, lefts, strict=True):
+            image[:, max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
+        return cut
+
+    def __repr__(self) -> str:
+        return f"Cutout({self.length})"
+
+
+class MixUp:
+    """Mix each image with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
+
+    The target is then lam times one class plus 1 - lam times the other. Cross-entropy is linear in the target, so two
+    of them give the same loss as one with probabilities, and labels stay class numbers, which can be counted::
+
+        mixed, partners, lam = mixup(images, rng)
+        logits = model(tensor(mixed))
+        loss = lam * cross_entropy(logits, labels) + (1 - lam) * cross_entropy(logits, labels[partners])
+
+    Parameters
+    ----------
+    alpha : float
+        lam is drawn from Beta(alpha, alpha), once per batch: near 0 or 1 for a small alpha, uniform for 1. The paper
+        uses 1 for CIFAR-10 and 0.2 for ImageNet.
+
+    Raises
+    ------
+    ArgumentError
+        If ``alpha`` is not a number > 0.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = checks.positive("MixUp", alpha, "alpha")
+
+    def __call__(self, images: Array, rng: np.random.Generator) -> tuple[Array, Array, float]:
+        """Mix floats (N, C, H, W).
+
+        Returns
+        -------
+        mixed : array, (N, C, H, W), of the same dtype
+            lam * images + (1 - lam) * images[partners].
+        partners : array of int64, (N,)
+            The index of the image that each was mixed with.
+        lam : float
+            In [0, 1].
+
+        Raises
+        ------
+        ShapeError
+            If ``images`` is not (N, C, H, W).
+        DTypeError
+            If it does not hold floats: bytes would have to be rounded.
+        """
+        n, *_ = check_batch("MixUp", images)
+        if images.dtype == np.uint8:
+            raise DTypeError(
+                f"MixUp: the images ({sizes(images.shape)}) are uint8, but floats are needed; use it after Normalize."
+            )
+        lam = float(rng.beta(self.alpha, self.alpha))
+        partners = rng.permutation(n)
+        return lam * images + (1 - lam) * images[to_device_of(images, partners)], partners, lam
+
+    def __repr__(self) -> str:
+        return f"MixUp({self.alpha:g})"
+
+
+def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
+    """The sizes of a batch of images, with at least one pixel.
+
+    Raises ShapeError unless it is (N, C, H, W), DTypeError unless it holds uint8 or floats.
+    """
+    if batch.ndim != 4 or 0 in batch.shape:
+        raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), and none of them 0.")
+    if batch.dtype != np.uint8 and batch.dtype.kind != "f":
+        raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
+    n, channels, height, width = batch.shape
+    return n, channels, height, width
+
+
+def to_device_of(batch: Array, numbers: Array) -> Array:
+    """``numbers``, which were drawn on the CPU, on the device of ``batch``."""
+    return to_device(numbers, device_of(batch))
+
+
+def _range(where: str, name: str, value: Sequence[float], zero: bool = False) -> tuple[float, float]:
+    """Two numbers above 0, the lower one first; with ``zero``, the lower one may be 0."""
+    low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (math.nan, math.nan)
+    if not (checks.is_number(low) and checks.is_number(high) and 0 <= low <= high < math.inf and (zero or low > 0)):
+        least = "0 <= low" if zero else "0 < low"
+        raise ArgumentError(f"{where}: {name} is {value!r}; it must be two numbers, {least} <= high.")
+    return float(low), float(high)
