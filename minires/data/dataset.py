@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..core.backend import Array
 from ..errors import DataError, sizes
+from ..interop.files import PathLike
 
 #: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
 Transform = Callable[[Array, np.random.Generator], Array]
@@ -143,11 +145,7 @@ class FileSplit:
         images = np.empty((len(chosen), channels, height, width), np.uint8)
         for image, number in zip(images, chosen, strict=True):
             found = read(self.files[number], channels, (height, width) if self.resize else None)
-            if found.shape != image.shape:
-                raise DataError(
-                    f"folder: {self.files[number]} is {sizes(found.shape[1:])}, but the first image is "
-                    f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
-                )
+            check_size(self.files[number], found, image.shape)
             image[:] = found
         return images, self.labels[chosen]
 
@@ -204,6 +202,15 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
+
+
+def check_size(path: PathLike, image: Array, shape: tuple[int, ...]) -> None:
+    """Raise DataError unless an image (C, H, W) of a folder has the shape of the first one."""
+    if image.shape != shape:
+        raise DataError(
+            f"folder: {os.fspath(path)} is {sizes(image.shape[1:])}, but the first image is {sizes(shape[1:])}; give a "
+            "size, such as size=32 or --size 32, to make them equal."
+        )
 
 
 def _described(value: object) -> str:

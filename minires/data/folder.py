@@ -14,9 +14,9 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array
-from ..errors import ArgumentError, DataError, sizes
+from ..errors import ArgumentError, DataError
 from ..interop.files import PathLike
-from .dataset import Dataset, FileSplit, Split, Transform
+from .dataset import Dataset, FileSplit, Split, Transform, check_size
 from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
@@ -79,7 +79,7 @@ def folder(
         For another ``size``, ``channels`` or ``in_memory``.
     """
     root = Path(path)
-    resize = _resize(size)
+    resize = None if size is None else checks.pair("folder", size, "size", 1)
     if channels not in (1, 3):
         raise ArgumentError(f"folder: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     if in_memory not in (True, False, None):
@@ -117,13 +117,6 @@ def _augmentation(shape: tuple[int, ...]) -> Transform:
     """Shifted by up to an eighth of the shorter side, and mirrored: for 32x32 pixels, that of He et al."""
     padding = min(shape[1:]) // 8
     return Compose([PadCrop(padding), Flip()]) if padding else Flip()
-
-
-def _resize(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    height, width = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
-    return checks.integer("folder", height, "size", 1), checks.integer("folder", width, "size", 1)
 
 
 def _from_table(root: Path) -> list[LabelledFile]:
@@ -247,11 +240,7 @@ def _read(root: Path, files: list[LabelledFile], channels: int, size: tuple[int,
 
     images = _all(lambda file: read(file.path, channels, size), files, f"images in {root}")
     for file, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise DataError(
-                f"folder: {files[0].path} is {sizes(images[0].shape[1:])} and {file.path} is "
-                f"{sizes(image.shape[1:])}; give a size, such as size=32 or --size 32, to make them equal."
-            )
+        check_size(file.path, image, images[0].shape)
     return np.stack(images)  # N of (C, H, W) to (N, C, H, W)
 
 

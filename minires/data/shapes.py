@@ -1,7 +1,7 @@
-"""Drawn images of five classes, as many as wanted, with the exact box and mask of what they show.
+"""Any number of drawn images of five classes, with the exact box and mask of the object in each.
 
-Each class is a list of parts: ellipses, thick lines and polygons, in a frame of its own from -1 to 1, x to the right
-and y down. A pose moves and turns that frame; a pixel belongs to a part if its centre, put back into the frame, lies
+Each class is a list of parts: ellipses, thick lines and polygons, in a frame from -1 to 1, with x to the right and y
+down. A pose moves and rotates that frame; a pixel belongs to a part if its centre, transformed back into the frame, is
 inside. Nothing is read from disk, and the same seed draws the same images.
 """
 
@@ -18,16 +18,16 @@ from .dataset import Dataset, Split
 from .transforms import Flip
 
 CLASSES = ("person", "car", "bird", "cat", "dog")
-FINER = 2  # points along each side of a pixel, whose mean is its colour
-LEAST_SEEN = 0.5  # the part of an object that nothing may hide
+FINER = 2  # points along each side of a pixel; their mean is its colour
+LEAST_SEEN = 0.5  # the share of an object that must stay visible
 
 Point = tuple[float, float]
-Inside = Callable[[Array, Array], Array]  # x and y of points to booleans
+Inside = Callable[[Array, Array], Array]  # from x and y of points to booleans
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """An image and what is in it.
+    """An image and the object in it.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Drawing:
     label : int
         The number of its class in ``CLASSES``.
     mask : array of bool, (H, W)
-        The pixels at least half of which show the object; what hides it is not part of it.
+        The pixels at least half of which show the object. Where something hides the object, the mask is False.
     box : (int, int, int, int)
-        The smallest box around the mask: left, top, right, bottom, the last two just outside of it.
+        The smallest box around the mask: left, top, right, bottom; right and bottom are exclusive.
     """
 
     image: Array
@@ -47,17 +47,17 @@ class Drawing:
 
 
 def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Dataset:
-    """Drawn persons, cars, birds, cats and dogs, as many of each.
+    """Drawings of people, cars, birds, cats and dogs, the same number of each.
 
     Parameters
     ----------
     train, test : int
-        How many images.
+        The numbers of images.
     size : int
-        Their height and width, from 16 up.
+        Their height and width, at least 16.
     difficulty : float
-        0 to 1. At 0 the object stands upright in the middle of one colour; above, it is turned, moved, made smaller,
-        and partly hidden, the background is busy and the image noisy, the more the higher.
+        0 to 1. At 0, the object is upright and centred on a background of one colour. The higher the difficulty, the
+        more it is rotated, shifted, shrunk and partly hidden, and the busier the background and the noise are.
     seed : int
 
     Returns
@@ -85,12 +85,12 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
 
 
 def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator[Drawing]:
-    """Drawings without end, one class after the other; the parameters are those of :func:`shapes`.
+    """An endless sequence of drawings, one class after the other; the parameters are those of :func:`shapes`.
 
     Raises
     ------
     ArgumentError
-        For a value out of range, at once.
+        For a value out of range, before the first drawing.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def _by_pixel(fine: Array, size: int) -> Array:
 
 
 def _colour(rng: np.random.Generator, unlike: Array) -> Array:
-    """A random colour that differs much from another one, in at least one channel."""
+    """A random colour that differs strongly from another one in at least one channel."""
     while True:
         colour: Array = rng.uniform(30, 225, 3)
         if np.abs(colour - unlike).max() > 60:
@@ -147,19 +147,19 @@ def _colour(rng: np.random.Generator, unlike: Array) -> Array:
 
 
 def _background(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """One colour, towards a second one along some direction, with blots: (S, S, 3)."""
+    """A gradient between two colours in a random direction, with spots: (S, S, 3)."""
     first, second = rng.uniform(0, 255, (2, 3))
     angle = rng.uniform(0, 2 * np.pi)
     ramp = difficulty * (x * np.cos(angle) + y * np.sin(angle) + 1.5)[..., None] / 3  # (S, S, 1)
     pixels: Array = first + (second - first) * ramp
     for _ in range(round(6 * difficulty)):
-        blot = ellipse(tuple(rng.uniform(-1, 1, 2)), rng.uniform(0.05, 0.35), rng.uniform(0.05, 0.35))
-        pixels[blot(x, y)] = rng.uniform(0, 255, 3)
+        spot = ellipse(tuple(rng.uniform(-1, 1, 2)), rng.uniform(0.05, 0.35), rng.uniform(0.05, 0.35))
+        pixels[spot(x, y)] = rng.uniform(0, 255, 3)
     return pixels
 
 
 def _posed(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """The same points in the frame of the object: moved, turned, larger, and maybe mirrored."""
+    """The same points in the frame of the object: shifted, rotated, scaled, and perhaps mirrored."""
     scale = 0.85 * (1 - 0.5 * difficulty * rng.random())
     angle = difficulty * rng.uniform(-0.5, 0.5)  # radians
     left, top = difficulty * (1 - scale) * rng.uniform(-1, 1, 2)
@@ -170,7 +170,7 @@ def _posed(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> t
 
 
 def _hidden(pixels: Array, whole: Array, x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """Put something in front, more often where it is difficult; what is still seen of the object (S, S)."""
+    """Perhaps draw something in front of the object. Returns where the object is still visible (S, S)."""
     if rng.random() >= difficulty:
         return whole
     v, u = (axis[rng.integers(len(axis))] for axis in np.nonzero(whole))
@@ -183,12 +183,12 @@ def _hidden(pixels: Array, whole: Array, x: Array, y: Array, difficulty: float, 
 
 
 def ellipse(middle: Point, width: float, height: float) -> Inside:
-    """All within an ellipse of these half axes."""
+    """The inside of an ellipse with these half axes."""
     return lambda x, y: ((x - middle[0]) / width) ** 2 + ((y - middle[1]) / height) ** 2 <= 1
 
 
 def line(begin: Point, end: Point, thickness: float) -> Inside:
-    """All that is no further than ``thickness`` from the line between two points."""
+    """The points within ``thickness`` of the line between two points."""
 
     def inside(x: Array, y: Array) -> Array:
         dx, dy = end[0] - begin[0], end[1] - begin[1]
@@ -200,7 +200,7 @@ def line(begin: Point, end: Point, thickness: float) -> Inside:
 
 
 def polygon(*corners: Point) -> Inside:
-    """A convex polygon, its corners clockwise as they are seen."""
+    """The inside of a convex polygon, with its corners in clockwise order as seen on the screen."""
 
     def inside(x: Array, y: Array) -> Array:
         covered = np.ones(x.shape, bool)
@@ -211,11 +211,11 @@ def polygon(*corners: Point) -> Inside:
     return inside
 
 
-Parts = list[tuple[Inside, float]]  # and how bright each is, as a part of the object's colour
+Parts = list[tuple[Inside, float]]  # with the brightness of each, relative to the object's colour
 
 
 def person(rng: np.random.Generator) -> Parts:
-    """Head, trunk, two arms and two legs, which move."""
+    """Head, trunk, two arms and two legs in varying positions."""
     hands, feet = rng.uniform(-0.3, 0.35, 2), rng.uniform(0.1, 0.35, 2)
     arms = [line((0, -0.35), (side * 0.5, y), 0.08) for side, y in zip((-1, 1), hands, strict=True)]
     legs = [line((0, 0.15), (side * x, 0.88), 0.1) for side, x in zip((-1, 1), feet, strict=True)]
@@ -251,7 +251,7 @@ def bird(rng: np.random.Generator) -> Parts:
 
 
 def cat(rng: np.random.Generator) -> Parts:
-    """A round head with two pointed ears, and a long tail that stands up."""
+    """A round head with two pointed ears, and a long upright tail."""
     tip = rng.uniform(-0.75, -0.45)
     legs = [line((x, 0.3), (x, 0.75), 0.08) for x in (-0.38, -0.2, 0.2, 0.36)]
     return [
@@ -266,7 +266,7 @@ def cat(rng: np.random.Generator) -> Parts:
 
 
 def dog(rng: np.random.Generator) -> Parts:
-    """A long snout, an ear that hangs down, and a short tail."""
+    """A long snout, a drooping ear, and a short tail."""
     tail = rng.uniform(-0.35, 0.1)
     legs = [line((x, 0.2), (x + 0.02, 0.85), 0.09) for x in (-0.48, -0.3, 0.18, 0.34)]
     return [

@@ -90,9 +90,8 @@ def test_a_table_without_splits(cats_and_dogs):
 
 def test_size_and_channels(cats_and_dogs):
     save(cats_and_dogs / "dog" / "9.png", 200, size=(7, 7))
-    assert "0.png is 3x4 and " in message_of(
-        cats_and_dogs
-    ) and "9.png is 7x7; give a size, such as size=32 or --size 32, to" in message_of(cats_and_dogs)
+    different = "9.png is 7x7, but the first image is 3x4; give a size, such as size=32 or --size 32, to"
+    assert different in message_of(cats_and_dogs)
     assert folder(cats_and_dogs, size=5).image_shape == (3, 5, 5)
     assert folder(cats_and_dogs, size=(5, 6), channels=1).image_shape == (1, 5, 6)
     for options in ({"size": 0}, {"size": (1, 2, 3)}, {"size": "5"}, {"channels": 2}):
