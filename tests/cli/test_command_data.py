@@ -61,6 +61,11 @@ def test_list_fetch_list_check(minires, server, tmp_path):
     assert result.status == 1 and "differs from the published file" in result.err and result.err.count("\n") == 1
 
 
+def test_a_new_data_set_is_listed(minires, server, monkeypatch):
+    monkeypatch.setitem(data._DATASETS, "toy", stripes)
+    assert rows_of(minires("data", "list").out)["toy"] == "toy - - made when needed"
+
+
 def test_a_fetch_that_fails_is_one_sentence(minires, server):
     server.manners = ["404"]
     result = minires("data", "fetch", "mnist")

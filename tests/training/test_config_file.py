@@ -100,5 +100,6 @@ def test_json_must_be_an_object_with_settings_that_there_are():
 @pytest.mark.parametrize("name", ["nothing.toml", "nothing.json", "folder.toml"])
 def test_no_file(name):
     Path("folder.toml").mkdir()
-    with pytest.raises(DataError, match=rf"^train: {name} cannot be read as .*: (there is no such|it is not a) file"):
+    sentence = rf"^train: {name} cannot be read as .*: (there is no such|it is not a) file\.$"
+    with pytest.raises(DataError, match=sentence):
         read_settings(name)
