@@ -16,7 +16,7 @@ Every thread has sums of its own, which are added up in a fixed order at the end
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,57 +24,32 @@ import numpy as np
 from ...core.backend import Array
 from ...ops.conv import Window
 from ..threads import WORTH_A_THREAD, share, share_pieces, slices
-from .border import ZERO, copy_strips, copy_with_border
 from .compiler import inlined, kernel
 from .memory import scratch
-from .plan import unit_of, units
 from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
+from .units import ZERO, ConvSizes, copy_strips, copy_unit, cut, each_unit
 
 STRIP = 16  # channels; fewer if there are not so many
 PIXELS_AT_ONCE = 128
 MOST_FLOATS = 96 * 1024  # of padded images: more pixels at once add to all sums less often
 
 
-class Geometry(NamedTuple):
-    """The sizes that the loop needs."""
+class CorrelationPlan(NamedTuple):
+    """What the gradient to the weights needs to know for one size."""
 
-    channels: int
+    sizes: ConvSizes
     strip: int  # channels of a strip
     strips: int
-    height: int
-    width: int
-    top: int
-    left: int
-    padded_height: int
-    padded_width: int
-    row_step: int
-    row_reach: int
-    images: int  # in a unit of work
-    bands: int  # or: units in an image
-    band_rows: int
-    out_height: int
-    out_width: int
-    out_channels: int
     run: int  # numbers of the window that lie side by side
     tiles: int  # of one run
-
-
-class Plan(NamedTuple):
-    """The sizes, the offset of each window in a strip, and the taps in it."""
-
-    geometry: Geometry
-    where: Array
-    taps: Array
-
-    @property
-    def panel(self) -> int:
-        """The floats of all sums."""
-        g = self.geometry
-        return -(-g.out_channels // BLOCK) * g.strips * len(self.taps) * g.tiles * PIXELS * BLOCK
+    where: Array  # the offset of each window in a strip
+    taps: Array  # offsets in the window
 
 
 @lru_cache(maxsize=1024)
-def correlation_plan(image: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window) -> Plan:
+def correlation_plan(
+    image: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window
+) -> CorrelationPlan:
     """For images of that size and an upstream of the size ``out``."""
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     height, width = (
@@ -86,17 +61,19 @@ def correlation_plan(image: tuple[int, int], channels: int, out: tuple[int, int]
     strip = min(STRIP, channels)
     strips = -(-channels // strip)
     row = width * strip * strips
-    images, band_rows = unit_of(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
+    images, bands, band_rows = cut(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
     together = dw == 1  # the kernel's columns lie side by side
     run = kw * strip if together else strip
     taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]
     n, i, j = np.ogrid[:images, : out[0], : out[1]]
     where = ((n * height + i * sh) * width + j * sw) * strip  # (images, OH, OW)
-    geometry = Geometry(
-        channels, strip, strips, *image, *window.padding, height, width, sh, (kh - 1) * dh + 1,
-        images, -(-out[0] // band_rows), band_rows, *out, outputs, run, -(-run // PIXELS),
+    sizes = ConvSizes(
+        channels, *image, *window.padding, height, width, sh, (kh - 1) * dh + 1, out[0], images, bands, band_rows,
+        *out, outputs,
     )  # fmt: skip
-    return Plan(geometry, where.ravel().astype(np.int64), np.array(taps, np.int64))
+    return CorrelationPlan(
+        sizes, strip, strips, run, -(-run // PIXELS), where.ravel().astype(np.int64), np.array(taps, np.int64)
+    )
 
 
 @inlined
@@ -116,22 +93,16 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 
 @kernel
-def _correlate(x, dy, panel, x_copy, dy_copy, zeros, g, where, taps, n, first, last):
+def _correlate(x, dy, panel, x_copy, dy_copy, zeros, plan, n, turn, last):
+    g, where = plan.sizes, plan.where
     rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     panel[:] = 0.0
-    strip_size = g.images * g.padded_height * g.padded_width * g.strip
-    for unit in range(first, last):
-        image = unit // g.bands if g.bands > 1 else unit * g.images
-        row0 = unit % g.bands * g.band_rows
-        row1 = min(row0 + g.band_rows, g.out_height)
-        images = min(g.images, n - image)
-        top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
-        for i in range(images):
-            to = i * g.padded_height * g.padded_width * g.strip
-            if g.strips == 1:
-                copy_with_border(x, x_copy, g, image + i, top, bottom, to)
-            else:
-                copy_strips(x, x_copy, g, image + i, top, bottom, to, strip_size)
+    strip_size = g.images * g.padded_height * g.padded_width * plan.strip
+    for image, images, row0, row1 in each_unit(g, n, turn, last):
+        if plan.strips == 1:
+            copy_unit(x, x_copy, g, image, images, row0, row1)
+        else:
+            copy_strips(x, x_copy, g, image, images, row0, row1, plan.strip)
         first_pixel = (image * g.out_height + row0) * g.out_width
         pixels = images * (row1 - row0) * g.out_width
         if g.out_channels == BLOCK:
@@ -143,10 +114,10 @@ def _correlate(x, dy, panel, x_copy, dy_copy, zeros, g, where, taps, n, first, l
             chunk = min(pixels, p + PIXELS_AT_ONCE)
             here = 0
             for block in range((g.out_channels + BLOCK - 1) // BLOCK):
-                for strip in range(g.strips):
-                    for t in range(len(taps)):
-                        for number in range(0, g.run, PIXELS):
-                            origin = strip * strip_size + taps[t] + number
+                for strip in range(plan.strips):
+                    for t in range(len(plan.taps)):
+                        for number in range(0, plan.run, PIXELS):
+                            origin = strip * strip_size + plan.taps[t] + number
                             tile = start(zeros, 0)
                             k = upstream + (block * pixels + p) * BLOCK
                             for pixel in range(p, chunk):
@@ -157,17 +128,18 @@ def _correlate(x, dy, panel, x_copy, dy_copy, zeros, g, where, taps, n, first, l
 
 
 @kernel
-def _unpack(panels, dweight, g, taps, kw, first, last):
+def _unpack(panels, dweight, plan, kw, first, last):
     """Add the sums of all threads, and put them into the order (O, C, KH, KW)."""
-    joined = g.run // g.strip  # kernel columns in a run
+    g, taps = plan.sizes, len(plan.taps)
+    joined = plan.run // plan.strip  # kernel columns in a run
     for block in range(first, last):
         width = min(BLOCK, g.out_channels - block * BLOCK)
-        for strip in range(g.strips):
+        for strip in range(plan.strips):
             for t in range(taps):
-                for number in range(g.run):
-                    c, tap = strip * g.strip + number % g.strip, t * joined + number // g.strip
+                for number in range(plan.run):
+                    c, tap = strip * plan.strip + number % plan.strip, t * joined + number // plan.strip
                     if c < g.channels:
-                        here = (((block * g.strips + strip) * taps + t) * g.tiles * PIXELS + number) * BLOCK
+                        here = (((block * plan.strips + strip) * taps + t) * plan.tiles * PIXELS + number) * BLOCK
                         for o in range(width):
                             total = panels[0, here + o]
                             for thread in range(1, len(panels)):
@@ -180,21 +152,20 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     n, height, width, channels = x.shape
     _, oh, ow, outputs = dy.shape
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)
-    g = plan.geometry
+    g, blocks = plan.sizes, -(-outputs // BLOCK)
     cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
-    pieces = slices(units(g, n)) if cost > WORTH_A_THREAD else [(0, units(g, n))]
-    panels = np.empty((len(pieces), plan.panel), np.float32)
-    x_floats = g.images * g.padded_height * g.padded_width * g.strip * g.strips + PIXELS
-    dy_floats = g.images * g.band_rows * ow * -(-outputs // BLOCK) * BLOCK
+    pieces = slices(g.units(n)) if cost > WORTH_A_THREAD else [(0, g.units(n))]
+    panels = np.empty((len(pieces), blocks * plan.strips * len(plan.taps) * plan.tiles * PIXELS * BLOCK), np.float32)
+    x_floats = g.images * g.padded_height * g.padded_width * plan.strip * plan.strips + PIXELS
+    dy_floats = g.images * g.band_rows * ow * blocks * BLOCK
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
     def work(piece: int, first: int, last: int) -> None:
         copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
-        _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, g, plan.where, plan.taps, n, first, last)
+        _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, plan, n, np.array([first]), last)
 
     share_pieces(work, pieces)
     dweight = np.empty((outputs, channels, *window.kernel), np.float32)
-    blocks = -(-outputs // BLOCK)
-    share(lambda a, b: _unpack(panels, dweight, g, len(plan.taps), window.kernel[1], a, b), blocks, dweight.size * 2)
+    share(partial(_unpack, panels, dweight, plan, window.kernel[1]), blocks, dweight.size * 2)
     return dweight

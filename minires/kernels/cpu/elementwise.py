@@ -11,7 +11,7 @@ from ...core.backend import Array
 from ..threads import take_turns
 from .compiler import kernel
 from .simd import at, put
-from .team import next_turn
+from .team import turns
 
 PART = 16384  # numbers of a turn
 ZERO = np.float32(0)
@@ -19,31 +19,25 @@ ZERO = np.float32(0)
 
 @kernel
 def _relu(x, y, turn, parts):
-    part = next_turn(turn)
-    while part < parts:
+    for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(x))):
             put(y, i, at(x, i) if not at(x, i) <= 0 else ZERO)  # NaN stays NaN
-        part = next_turn(turn)
 
 
 @kernel
 def _relu_backward(y, dy, dx, turn, parts):
-    part = next_turn(turn)
-    while part < parts:
+    for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(dx))):
             put(dx, i, at(dy, i) if at(y, i) > 0 else ZERO)
-        part = next_turn(turn)
 
 
 @kernel
 def _add(a, b, y, relu, turn, parts):
     floor = np.float32(0 if relu else -np.inf)
-    part = next_turn(turn)
-    while part < parts:
+    for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
             total = at(a, i) + at(b, i)
             put(y, i, total if not total <= floor else floor)
-        part = next_turn(turn)
 
 
 def _in_parts(kernel: Any, *arguments: Any) -> None:
@@ -58,8 +52,7 @@ relu, relu_backward, add = (partial(_in_parts, kernel) for kernel in (_relu, _re
 def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, images):
     height, width, channels = sizes
     rows, columns, block_channels = block_sizes
-    n = next_turn(turn)
-    while n < images:
+    for n in turns(turn, images):
         to = n * rows * columns * block_channels
         for i in range(rows):
             for j in range(columns):
@@ -70,7 +63,6 @@ def _arrange(source, strides, sizes, block, block_sizes, before, row_step, colum
                     for c in range(channels):
                         put(block, to + before + c, at(source, here + c * strides[3]))
                 to += block_channels
-        n = next_turn(turn)
 
 
 def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:

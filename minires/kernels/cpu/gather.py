@@ -22,12 +22,11 @@ import numpy as np
 
 from ...core.backend import Array
 from ..threads import share, take_turns
-from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, Plan, units
+from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, GatherPlan
 from .simd import BLOCK, LINE, PIXELS, add_from, at, multiply_add, places, prefetch, put, rectify, start, store
-from .team import next_turn
+from .units import ZERO, copy_unit, each_unit
 
 _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
 
@@ -47,28 +46,19 @@ def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
 
 
 @kernel
-def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, phases, n, adds, relu, turn, last):
-    unit = next_turn(turn)
-    while unit < last:
-        image = unit // g.bands if g.bands > 1 else unit * g.images
-        images = min(g.images, n - image)
-        row0 = unit % g.bands * g.band_rows
-        size = g.padded_height * g.padded_width * g.channels
-        if g.direct:
-            source, origin = x, image * size
+def gather_units(
+    x, w, bias, shortcut, y, padded, corner, g, direct, where, into, taps, phases, n, adds, relu, turn, last
+):
+    for image, images, row0, row1 in each_unit(g, n, turn, last):
+        if direct:
+            source, origin = x, image * g.height * g.width * g.channels
         else:
-            top = row0 * g.row_step
-            bottom = min((row0 + g.band_rows - 1) * g.row_step + g.row_reach, g.padded_height)
-            for i in range(images):
-                copy_with_border(x, padded, g, image + i, top, bottom, i * size)
-            source, origin = padded, -top * g.padded_width * g.channels
-        target = image * g.out_size
+            source, origin = padded, copy_unit(x, padded, g, image, images, row0, row1)
+        target = image * g.out_height * g.out_width * g.out_channels
         for phase in range(len(phases)):
-            row1 = min(row0 + g.band_rows, phases[phase, ROWS])
-            begin = phases[phase, FIRST_PLACE] + row0 * phases[phase, PER_ROW]
-            end = phases[phase, FIRST_PLACE] + (
-                row1 * phases[phase, PER_ROW] if g.bands > 1 else images * phases[phase, ROWS] * phases[phase, PER_ROW]
-            )
+            rows, per_row = min(row1, phases[phase, ROWS]) - row0, phases[phase, PER_ROW]
+            begin = phases[phase, FIRST_PLACE] + row0 * per_row
+            end = begin + images * rows * per_row
             run = phases[phase, RUN]
             for c in range(0, g.out_channels, BLOCK):
                 weights = (
@@ -97,7 +87,6 @@ def gather_units(x, w, bias, shortcut, y, padded, corner, g, where, into, taps, 
                     else:
                         width = g.out_channels - c
                         _store_part(y, out, target + c, tile, width, shortcut, adds, relu, corner)
-        unit = next_turn(turn)
 
 
 @kernel
@@ -120,7 +109,7 @@ def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases,
                     to += BLOCK
 
 
-def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
+def pack(weight: Array, plan: GatherPlan, channels_first: bool) -> Array:
     """The weights (O, C, KH, KW), or (C, O, KH, KW) with ``channels_first``, as :func:`gather` reads them."""
     (outputs, inputs), (kh, kw) = weight.shape[:2], weight.shape[2:]
     o_step, c_step = inputs * kh * kw, kh * kw
@@ -134,25 +123,24 @@ def pack(weight: Array, plan: Plan, channels_first: bool) -> Array:
 
 
 def gather(
-    x: Array, packed: Array, plan: Plan, bias: Array | None = None, shortcut: Array | None = None, relu: bool = False
-) -> Array:
+    x: Array, packed: Array, plan: GatherPlan, bias: Array | None = None, shortcut: Array | None = None,
+    relu: bool = False,
+) -> Array:  # fmt: skip
     """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
-    g = plan.geometry
-    n = len(x)
-    y = empty((n, *plan.out_shape, g.out_channels))
+    n, g = len(x), plan.sizes
+    y = empty((n, g.out_height, g.out_width, g.out_channels))
     padded_bias = np.zeros(-(-g.out_channels // BLOCK) * BLOCK, np.float32)
     if bias is not None:
         padded_bias[: g.out_channels] = bias
-    flat = x.reshape(-1)
-    flat_y = y.reshape(-1)
+    flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
-    size = 0 if g.direct else g.images * g.padded_height * g.padded_width * g.channels
+    size = 0 if plan.direct else g.padded_floats
 
     def work(turn: Array, last: int) -> None:
         gather_units(
             flat, packed, padded_bias, more, flat_y, scratch(size, "padded"), scratch(PIXELS * BLOCK, "corner"), g,
-            plan.where, plan.into, plan.taps, plan.phases, n, shortcut is not None, relu, turn, last,
+            plan.direct, plan.where, plan.into, plan.taps, plan.phases, n, shortcut is not None, relu, turn, last,
         )  # fmt: skip
 
-    take_turns(work, units(g, n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
+    take_turns(work, g.units(n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)
     return y

@@ -23,7 +23,7 @@ from ..threads import share_pieces, slices, take_turns
 from .compiler import inlined, kernel
 from .memory import scratch
 from .simd import at, put
-from .team import next_turn
+from .team import turns
 
 ROW = 512
 ROWS = 32  # of a block: 64 KB
@@ -129,12 +129,10 @@ def _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, count):
 @kernel
 def _normalise(x, scale, shift, shortcut, y, adds, relu, turn, blocks):
     length = len(scale)
-    block = next_turn(turn)
-    while block < blocks:
+    for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
         for i in range(begin, end, length):
             _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, min(length, end - i))
-        block = next_turn(turn)
 
 
 @kernel
@@ -188,12 +186,10 @@ def _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, count):
 def _gradient(x, dy, centre, scale, shift, a, b, d, dx, mask, turn, blocks):
     """dx = a * g + b * (x - centre) + d, row by row."""
     length = len(a)
-    block = next_turn(turn)
-    while block < blocks:
+    for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
         for i in range(begin, end, length):
             _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, min(length, end - i))
-        block = next_turn(turn)
 
 
 def statistics(x: Array, gamma: Array, eps: float) -> Statistics:

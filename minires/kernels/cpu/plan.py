@@ -19,56 +19,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-
-SCRATCH_FLOATS = 48 * 1024  # of padded images that a thread works on: they should stay in its own cache
-ENOUGH_PIXELS = 96  # small images go together until there are so many: the last tile is never full
-
-
-class Geometry(NamedTuple):
-    """The sizes that the gathering loop needs. A *unit* of work is a few small images, or some rows of a big one."""
-
-    channels: int
-    height: int
-    width: int
-    top: int  # rows of zeros above, and columns of zeros to the left, that places count from
-    left: int
-    padded_height: int
-    padded_width: int
-    row_step: int  # input rows from one row of places to the next
-    row_reach: int  # input rows that a row of places sees
-    direct: bool  # no tap ever leaves the image: it need not be copied
-    images: int  # in a unit
-    bands: int  # units in an image
-    band_rows: int  # rows of places in a band
-    out_channels: int
-    out_size: int  # floats of one output image
+from .units import ConvSizes, cut
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a convolution of one size needs besides its numbers; ``phases`` holds a row of PHASE_FIELDS each."""
+class GatherPlan:
+    """What a convolution of one size needs besides its numbers."""
 
-    geometry: Geometry
+    sizes: ConvSizes
+    direct: bool  # no tap ever leaves the image: it need not be copied
     where: Array  # (places,): the offset of each place in the padded input
     into: Array  # (places,): the offset of each output pixel
     taps: Array  # (taps,): offsets from a place
-    phases: Array  # (phases, 8)
+    phases: Array  # (phases, PHASE_FIELDS)
     elements: Array  # (KH*KW, 2): the kernel element (i, j) under each tap, in the order of packed weights
-    out_shape: tuple[int, int]  # (OH, OW)
 
 
-def units(geometry: Any, n: int) -> int:
-    """How many units of work n images are; every geometry of this room has ``images`` and ``bands``."""
-    return n * geometry.bands if geometry.bands > 1 else -(-n // geometry.images)
-
-
-# The columns of ``Plan.phases``.
+# The columns of ``GatherPlan.phases``.
 PHASE_FIELDS = 8
 FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = range(PHASE_FIELDS)
 
@@ -98,7 +71,7 @@ def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation:
 
 
 @lru_cache(maxsize=1024)
-def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> Plan:
+def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> GatherPlan:
     """Of a convolution; ``split``: into how many units an image should fall at least."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_forward_axis(*axis) for axis in zip(image, *options, strict=True)]
@@ -109,7 +82,7 @@ def forward_plan(image: tuple[int, int], channels: int, out_channels: int, windo
 @lru_cache(maxsize=1024)
 def backward_plan(
     seen: tuple[int, int], channels: int, image: tuple[int, int], out_channels: int, window: Window, split: int
-) -> Plan:
+) -> GatherPlan:
     """Of the gradient to an input of size ``image`` from an upstream of size ``seen``."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_backward_axis(*axis) for axis in zip(image, *options, strict=True)]
@@ -117,24 +90,18 @@ def backward_plan(
 
 
 def _plan(
-    image: tuple[int, int],
-    channels: int,
-    out: tuple[int, int],
-    out_channels: int,
-    rows: list[_Axis],
-    columns: list[_Axis],
-    step: tuple[int, int],
-    split: int,
-) -> Plan:
+    image: tuple[int, int], channels: int, out: tuple[int, int], out_channels: int, rows: list[_Axis],
+    columns: list[_Axis], step: tuple[int, int], split: int,
+) -> GatherPlan:  # fmt: skip
     (top, height, direct_rows), (left, width, direct_columns) = (
         _padded(size, phases, s) for size, phases, s in zip(image, (rows, columns), step, strict=True)
     )
     base_rows = max(axis.length for axis in rows)
     reach = max((max(axis.taps)[0] for axis in rows if axis.taps), default=0) + top + 1
-    images, band_rows = unit_of(height * width * channels, width * channels, out, base_rows, step[0], split)
-    geometry = Geometry(
-        channels, *image, top, left, height, width, step[0], reach, direct_rows and direct_columns,
-        images, -(-base_rows // band_rows), band_rows, out_channels, out[0] * out[1] * out_channels,
+    images, bands, band_rows = cut(height * width * channels, width * channels, out, base_rows, step[0], split)
+    sizes = ConvSizes(
+        channels, *image, top, left, height, width, step[0], reach, base_rows, images, bands, band_rows, *out,
+        out_channels,
     )  # fmt: skip
     where, into, taps, phases, elements = [], [], [], [], []
     places = first_tap = first_element = 0
@@ -153,14 +120,14 @@ def _plan(
                 (places, r.length, c.length, first_tap, first_tap + len(new), pixels * channels, first_element, count)
             )
             places, first_tap, first_element = places + where[-1].size, first_tap + len(new), first_element + count
-    return Plan(
-        geometry,
+    return GatherPlan(
+        sizes,
+        direct_rows and direct_columns,
         np.concatenate([table.ravel() for table in where]).astype(np.int64),
         np.concatenate([table.ravel() for table in into]).astype(np.int64),
         np.array(taps, np.int64),
         np.array(phases, np.int64),
         np.array(elements, np.int64).reshape(-1, 2),
-        out,
     )
 
 
@@ -171,21 +138,3 @@ def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
     last = max((step * (axis.length - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)
     direct = before == 0 and last < size
     return before, size if direct else before + max(size, last + 1), direct
-
-
-def unit_of(
-    image: int,
-    row: int,
-    out: tuple[int, int],
-    base_rows: int,
-    step: int,
-    split: int,
-    most: int = SCRATCH_FLOATS,
-) -> tuple[int, int]:
-    """(images of a unit, rows of places of a band); ``most``: floats that it may copy."""
-    if split > 1 or image > most:
-        fitting = max(1, most // max(1, row * step))
-        bands = max(split, -(-base_rows // fitting))
-        return 1, max(1, -(-base_rows // bands))
-    together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), most // max(1, image))
-    return max(1, together), base_rows

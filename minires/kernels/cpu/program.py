@@ -35,10 +35,10 @@ from ..conv import ONE_PIXEL
 from ..device import Device
 from ..elementwise import pads_channels
 from ..threads import get_num_threads, hand_out, share
-from . import plan as gathering
 from . import winograd
 from .gather import pack
 from .memory import aligned, empty, scratch
+from .plan import forward_plan
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
@@ -127,24 +127,19 @@ class Program:
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
             patches = winograd.patches_at_once(channels)
-            g, where, into, some_rows, some_columns = winograd.plan(
-                size, channels, outputs, window.padding, split, patches
-            )
-            tables = {"where": where, "into": into, "some_rows": some_rows, "some_columns": some_columns}
-            tables["of_patch"] = np.arange(g.patches) * channels
+            plan = winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
             packed, shift = winograd.transform(self._device.contiguous(weight), flipped=False), bias
-            self._need(padded=g.images * g.padded_height * g.padded_width * channels, **winograd.scratch_floats(g))
-            self._add(WINOGRAD, g, tables, self._keep(packed), self._keep(shift), **more)
-            return
-        p = gathering.forward_plan(size, channels, outputs, window, self.members)
-        sizes = p.geometry
-        tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
-        shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
-        shift[:outputs] = bias
-        floats = sizes.images * sizes.padded_height * sizes.padded_width * channels
-        self._need(padded=floats, products=PIXELS * BLOCK)
-        packed = pack(self._device.contiguous(weight), p, channels_first=False)
-        self._add(GATHER, sizes, tables, self._keep(packed), self._keep(shift), **more)
+            self._need(**winograd.scratch_floats(plan))
+            kind, sizes, tables = WINOGRAD, plan.sizes, dict(zip(plan._fields[1:], plan[1:], strict=True))
+        else:
+            p = forward_plan(size, channels, outputs, window, self.members)
+            shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
+            shift[:outputs] = bias
+            packed = pack(self._device.contiguous(weight), p, channels_first=False)
+            self._need(padded=p.sizes.padded_floats, products=PIXELS * BLOCK)
+            kind, sizes, more["direct"] = GATHER, p.sizes, p.direct
+            tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
+        self._add(kind, sizes, tables, self._keep(packed), self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int, time: int) -> None:
         source = self._views[id(x)][1] if id(x) in self._views else x
@@ -215,11 +210,11 @@ class Program:
         return begin
 
     def _add(
-        self, kind: int, geometry: Any = None, tables: dict[str, Array] | None = None, weights: int = 0, bias: int = 0,
+        self, kind: int, sizes: Any = None, tables: dict[str, Array] | None = None, weights: int = 0, bias: int = 0,
         **fields: int,
     ) -> None:  # fmt: skip
         step = {**fields, "kind": kind, "weights": weights, "bias": bias}
-        step.update(geometry._asdict() if geometry is not None else {})
+        step.update(sizes._asdict() if sizes is not None else {})
         for name, table in (tables or {}).items():
             step[name], step[name + "_end"] = self._ends["tables"], self._ends["tables"] + table.size
             self._tables.append(table.astype(np.int64))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import plan as gathering
-from . import winograd
 from .compiler import inlined, kernel
 from .gather import gather_units
+from .plan import PHASE_FIELDS
 from .simd import BLOCK, at, put
 from .team import meet
+from .units import ConvSizes
 from .winograd import convolve_units
 
 LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)  # the kinds of steps
 TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
-SIZES = tuple(dict.fromkeys((*gathering.Geometry._fields, *winograd.Geometry._fields)))
 STEP = np.dtype(
     [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
     + [(name, np.int64) for name in ("row", "column", "size", "before")]  # of PAD: steps in the source, new channels
     + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # where in all tables
-    + [(name, np.int64) for name in SIZES]
+    + [(name, np.int64) for name in (*ConvSizes._fields, "direct")]
 )
 
 
@@ -71,18 +70,10 @@ def _average(memory, step, n, rank, members):
 
 
 @inlined
-def _gather_geometry(s):
-    return gathering.Geometry(
-        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach,
-        s.direct, s.images, s.bands, s.band_rows, s.out_channels, s.out_size,
-    )  # fmt: skip
-
-
-@inlined
-def _winograd_geometry(s):
-    return winograd.Geometry(
-        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.images, s.bands,
-        s.band_rows, s.patch_rows, s.patch_columns, s.out_height, s.out_width, s.out_channels, s.patches,
+def _sizes(s):
+    return ConvSizes(
+        s.channels, s.height, s.width, s.top, s.left, s.padded_height, s.padded_width, s.row_step, s.row_reach, s.rows,
+        s.images, s.bands, s.band_rows, s.out_height, s.out_width, s.out_channels,
     )  # fmt: skip
 
 
@@ -110,6 +101,7 @@ def run(
             else:
                 source, target = memory[step.source :], memory[step.target :]
                 shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
+                sizes = _sizes(step)
                 units = n * step.bands if step.bands > 1 else (n + step.images - 1) // step.images
                 where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
                 if step.kind == WINOGRAD:
@@ -120,16 +112,16 @@ def run(
                         begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
                     convolve_units(
                         source, w, bias, shortcut, target, padded, patches, products, table, zeros,
-                        _winograd_geometry(step), where, into, tables[step.some_rows : step.some_rows_end],
+                        sizes, where, into, tables[step.some_rows : step.some_rows_end],
                         tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
                         n, step.adds != 0, step.relu != 0, begin, end, turn, behind,
                     )  # fmt: skip
                 else:
                     turn[0], behind = _part(units, rank, members)
                     gather_units(
-                        source, w, bias, shortcut, target, padded, products, _gather_geometry(step), where, into,
+                        source, w, bias, shortcut, target, padded, products, sizes, step.direct != 0, where, into,
                         tables[step.taps : step.taps_end],
-                        tables[step.phases : step.phases_end].reshape((-1, gathering.PHASE_FIELDS)),
+                        tables[step.phases : step.phases_end].reshape((-1, PHASE_FIELDS)),
                         n, step.adds != 0, step.relu != 0, turn, behind,
                     )  # fmt: skip
         if members > 1 and not meet(sync, members):

@@ -1,12 +1,11 @@
 """How threads agree while they are inside compiled code: whose turn it is, and a barrier.
 
-``next_turn`` counts up a number in memory. As no other thread can come between reading it and writing it back, each
+``next_turn`` counts up a number in memory. No other thread can come between reading it and writing it back, so each
 unit of work is taken once, whoever is faster.
 
-At a barrier, threads that share the work of each layer wait until all have done their part of it.
-Handing work to a thread through Python takes longer than a small layer does. So the threads stay inside one compiled
-function and meet at a counter in memory. Each adds one to it when it arrives; whoever waits looks at the counter again
-and again, until everybody's one is there::
+At a barrier, threads that share the work of each layer wait until all have done their part. Handing work to a thread
+through Python takes longer than a small layer does. So the threads stay inside one compiled function and meet at a
+counter in memory: each adds one when it arrives, and reads the counter again and again until all have arrived::
 
     sync = [arrivals, 1 if somebody had to give up]
 """
@@ -37,6 +36,15 @@ def next_turn(typing_context: Any, turn: Any) -> Any:
         return builder.atomic_rmw("add", address, ir.Constant(ir.IntType(64), 1), "acq_rel")
 
     return types.int64(turn), generate
+
+
+@inlined
+def turns(turn, last):
+    """The numbers from ``turn[0]`` to ``last``, shared with the other threads that count up the same array."""
+    number = next_turn(turn)
+    while number < last:
+        yield number
+        number = next_turn(turn)
 
 
 @intrinsic

@@ -23,7 +23,7 @@ is computed as a whole, a NaN or an infinity in it becomes NaN in all of its out
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +31,10 @@ import numpy as np
 from ...core.backend import Array
 from ...ops.conv import Window
 from ..threads import get_num_threads, share, take_turns
-from .border import copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .plan import units
 from .simd import BLOCK, LANES, LINE, PIXELS, at, at_least, load, multiply_add, places, prefetch, save, start, store
-from .team import next_turn
+from .units import ConvSizes, copy_unit, each_unit
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
 LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
@@ -51,25 +49,15 @@ AT_A = np.float32(1 / (2 * _a**2 * (_a**2 - _b**2)))
 AT_B = np.float32(1 / (2 * _b**2 * (_b**2 - _a**2)))
 
 
-class Geometry(NamedTuple):
-    """The sizes that the loops need."""
+class PatchPlan(NamedTuple):
+    """The sizes, and a number for each patch of a unit; the places of :class:`ConvSizes` are patches."""
 
-    channels: int
-    height: int
-    width: int
-    top: int
-    left: int
-    padded_height: int
-    padded_width: int
-    images: int  # in a unit of work
-    bands: int  # or: units in an image
-    band_rows: int  # rows of patches in a band
-    patch_rows: int
-    patch_columns: int
-    out_height: int
-    out_width: int
-    out_channels: int
-    patches: int  # at a time
+    sizes: ConvSizes
+    where: Array  # the offset in the padded images
+    into: Array  # the offset of its outputs
+    some_rows: Array  # how many rows and columns of outputs the image has there
+    some_columns: Array
+    of_patch: Array  # the offset of each patch of a chunk, when it is spread
 
 
 def fits(x: Array, out_channels: int, window: Window) -> bool:
@@ -85,30 +73,28 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def plan(
+def patch_plan(
     image: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
-) -> tuple[Geometry, Array, Array, Array, Array]:
-    """The sizes; and of each patch of a unit its offset in the padded images and that of its outputs, and how many
-    rows and columns of outputs the image has there.
-    """
+) -> PatchPlan:
+    """``split``: into how many units an image should fall at least; ``patches``: how many are a chunk."""
     oh, ow = (size + 2 * p - 2 for size, p in zip(image, padding, strict=True))
     rows, columns = -(-oh // 4), -(-ow // 4)
     height, width = (
-        max(4 * patches + 2, p + size) for patches, p, size in zip((rows, columns), padding, image, strict=True)
+        max(4 * count + 2, p + size) for count, p, size in zip((rows, columns), padding, image, strict=True)
     )
     if split > 1 or rows * columns > patches:
         images, band_rows = 1, -(-rows // split)
     else:
         images, band_rows = patches // (rows * columns), rows
-    geometry = Geometry(
-        channels, *image, *padding, height, width, images, -(-rows // band_rows), band_rows, rows, columns, oh,
-        ow, outputs, patches,
-    )  # fmt: skip
+    sizes = ConvSizes(
+        channels, *image, *padding, height, width, 4, 6, rows, images, -(-rows // band_rows), band_rows, oh, ow, outputs
+    )
     n, i, j = np.ogrid[:images, :rows, :columns]
     where = ((n * height + 4 * i) * width + 4 * j) * channels  # (images, rows, columns)
     into = ((n * oh + 4 * i) * ow + 4 * j) * outputs
     some_rows, some_columns = np.minimum(4, oh - 4 * i) + 0 * where, np.minimum(4, ow - 4 * j) + 0 * where
-    return geometry, where.ravel(), into.ravel(), some_rows.ravel(), some_columns.ravel()
+    of_patch = np.arange(patches) * channels
+    return PatchPlan(sizes, where.ravel(), into.ravel(), some_rows.ravel(), some_columns.ravel(), of_patch)
 
 
 def patches_at_once(channels: int) -> int:
@@ -116,11 +102,13 @@ def patches_at_once(channels: int) -> int:
     return PATCHES // 2 if 32 < channels <= 128 else PATCHES
 
 
-def scratch_floats(g: Geometry) -> dict[str, int]:
-    """The memory that a thread needs for patches, their products, and the steps in between."""
+def scratch_floats(plan: PatchPlan) -> dict[str, int]:
+    """The memory that a thread needs for padded images, patches, their products, and the steps in between."""
+    patches = len(plan.of_patch)
     return {
-        "patches": 36 * (g.patches * g.channels + LANES),
-        "products": 36 * ((g.patches + PIXELS) * BLOCK + LANES),
+        "padded": plan.sizes.padded_floats,
+        "patches": 36 * (patches * plan.sizes.channels + LANES),
+        "products": 36 * ((patches + PIXELS) * BLOCK + LANES),
         "table": 36 * LANES,
     }
 
@@ -187,24 +175,17 @@ def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
     of_patch, n, adds, relu, first_output, last_output, turn, last,
 ):  # fmt: skip
-    """Some output channels of each unit in turn: some patches at a time are spread, multiplied and collected."""
-    size = g.padded_height * g.padded_width * g.channels
+    """Some output channels of each unit in turn: a chunk of patches is spread, multiplied and collected."""
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
-    step, product_step = g.patches * g.channels + LANES, g.patches * BLOCK + LANES
-    unit = next_turn(turn)
-    while unit < last:
-        image = unit // g.bands if g.bands > 1 else unit * g.images
-        row0 = unit % g.bands * g.band_rows
-        row1 = min(row0 + g.band_rows, g.patch_rows)
-        images = min(g.images, n - image)
-        for i in range(images):
-            copy_with_border(x, padded, g, image + i, 4 * row0, 4 * row1 + 2, i * size)
-        origin, target = -4 * row0 * row, image * g.out_height * out_row
-        begin = row0 * g.patch_columns
-        end = row1 * g.patch_columns if g.bands > 1 else images * g.patch_rows * g.patch_columns
-        for chunk in range(begin, end, g.patches):
-            count = min(g.patches, end - chunk)
+    at_once, columns = len(of_patch), (g.out_width + 3) // 4
+    step, product_step = at_once * g.channels + LANES, at_once * BLOCK + LANES
+    for image, images, row0, row1 in each_unit(g, n, turn, last):
+        origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
+        begin = row0 * columns
+        end = begin + images * (row1 - row0) * columns
+        for chunk in range(begin, end, at_once):
+            count = min(at_once, end - chunk)
             for p in range(count):
                 corner = origin + at(where, chunk + p)
                 for q in range(16):  # where the outputs will go
@@ -238,7 +219,6 @@ def convolve_units(
                                     number = number + load(shortcut, i)
                                 save(y, i, at_least(number, floor))
                             to += out_row
-        unit = next_turn(turn)
 
 
 @inlined
@@ -305,26 +285,24 @@ def convolve(
     n, h, w, channels = x.shape
     by_outputs = transformed.size > LARGE_WEIGHTS
     split = 1 if by_outputs else -(-get_num_threads() // n)
-    g, *tables = plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
-    y = empty((n, g.out_height, g.out_width, outputs))
+    plan = patch_plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
+    g = plan.sizes
+    units, y = g.units(n), empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
-    zeros, of_patch = np.zeros(BLOCK, np.float32), np.arange(g.patches) * channels
-
-    all_units = units(g, n)
+    zeros = np.zeros(BLOCK, np.float32)
 
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
+        areas = (scratch(floats, name) for name, floats in scratch_floats(plan).items())
         convolve_units(
-            flat, transformed, shift, more, flat_y,
-            scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
-            *(scratch(floats, name) for name, floats in scratch_floats(g).items()), zeros, g, *tables, of_patch, n,
-            shortcut is not None, relu, first_output, last_output, turn, last,
+            flat, transformed, shift, more, flat_y, *areas, zeros, *plan, n, shortcut is not None, relu, first_output,
+            last_output, turn, last,
         )  # fmt: skip
 
     cost = y.size * channels / 10
     if by_outputs:
-        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), all_units), -(-outputs // BLOCK), cost)
+        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), units), -(-outputs // BLOCK), cost)
     else:
-        take_turns(lambda turn, last: compute(0, outputs, turn, last), all_units, cost)
+        take_turns(partial(compute, 0, outputs), units, cost)
     return y

@@ -16,11 +16,10 @@ import numpy as np
 
 from ...core.backend import Array
 from ..threads import share, share_pieces, slices
-from .border import ZERO, copy_with_border
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .plan import units
 from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start, store
+from .units import ZERO, copy_unit, each_unit
 from .winograd import (
     A2,
     A3,
@@ -35,7 +34,7 @@ from .winograd import (
     B,
     load4,
     load6,
-    plan,
+    patch_plan,
     save6,
     spread_patch,
 )
@@ -73,42 +72,33 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 
 @kernel
-def _correlate(
-    x, dy, panel, padded, patches, upstreams, table, zeros, g, where, into, some_rows, some_columns, n, first_output,
-    last_output, first, last,
-):  # fmt: skip
-    size = g.padded_height * g.padded_width * g.channels
+def _correlate(x, dy, panel, padded, patches, upstreams, table, zeros, plan, n, first_output, last_output, turn, last):
+    g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
-    step, out_step = g.patches * g.channels + LANES, g.patches * g.out_channels + LANES
+    step, out_step = at_once * g.channels + LANES, at_once * g.out_channels + LANES
     rows_of_tile = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     tiles, outputs = (g.channels + PIXELS - 1) // PIXELS, (g.out_channels + BLOCK - 1) // BLOCK * BLOCK
     starts = True
-    for unit in range(first, last):
-        image = unit // g.bands if g.bands > 1 else unit * g.images
-        row0 = unit % g.bands * g.band_rows
-        row1 = min(row0 + g.band_rows, g.patch_rows)
-        images = min(g.images, n - image)
-        for i in range(images):
-            copy_with_border(x, padded, g, image + i, 4 * row0, 4 * row1 + 2, i * size)
-        origin, target = -4 * row0 * row, image * g.out_height * out_row
-        begin = row0 * g.patch_columns
-        end = row1 * g.patch_columns if g.bands > 1 else images * g.patch_rows * g.patch_columns
-        for chunk in range(begin, end, g.patches):
-            count = min(g.patches, end - chunk)
+    for image, images, row0, row1 in each_unit(g, n, turn, last):
+        origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
+        begin = row0 * columns
+        end = begin + images * (row1 - row0) * columns
+        for chunk in range(begin, end, at_once):
+            count = min(at_once, end - chunk)
             for p in range(count):
-                corner = origin + at(where, chunk + p)
+                corner = origin + at(plan.where, chunk + p)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
-                rows, columns = at(some_rows, chunk + p), at(some_columns, chunk + p)
+                some_rows, some_columns = at(plan.some_rows, chunk + p), at(plan.some_columns, chunk + p)
                 for c in range(first_output, min(last_output, g.out_channels), LANES):
-                    source, to = target + at(into, chunk + p) + c, p * g.out_channels + c
-                    if rows == 4 and columns == 4:
+                    source, to = target + at(plan.into, chunk + p) + c, p * g.out_channels + c
+                    if some_rows == 4 and some_columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
                     else:  # beyond the image there is no upstream
                         for i in range(16 * LANES):
                             put(table, 36 * LANES + i, ZERO)
-                        for r in range(rows):
-                            for q in range(columns):
+                        for r in range(some_rows):
+                            for q in range(some_columns):
                                 number = load(dy, source + r * out_row + q * g.out_channels)
                                 save(table, (36 + 4 * r + q) * LANES, number)
                         _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
@@ -168,20 +158,21 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     blocks = -(-outputs // BLOCK)
     sums = 36 * blocks * BLOCK * -(-channels // PIXELS) * PIXELS
     by_outputs = sums > LARGE_WEIGHTS
-    g, *tables = plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
-    pieces = slices(blocks if by_outputs else units(g, n))
+    plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
+    units, patches = plan.sizes.units(n), len(plan.of_patch)
+    pieces = slices(blocks if by_outputs else units)
     panels = empty((1 if by_outputs else len(pieces), sums))
     zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
     def work(piece: int, first: int, last: int) -> None:
-        part = (first * BLOCK, last * BLOCK, 0, units(g, n)) if by_outputs else (0, outputs, first, last)
+        part = (first * BLOCK, last * BLOCK, 0, units) if by_outputs else (0, outputs, first, last)
+        first_output, last_output, begin, end = part
         _correlate(
-            flat_x, flat_dy, panels[0 if by_outputs else piece],
-            scratch(g.images * g.padded_height * g.padded_width * channels, "padded"),
-            scratch(36 * (g.patches * channels + LANES) + PIXELS, "patches"),
-            scratch(36 * (g.patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, g,
-            *tables, n, *part,
+            flat_x, flat_dy, panels[0 if by_outputs else piece], scratch(plan.sizes.padded_floats, "padded"),
+            scratch(36 * (patches * channels + LANES) + PIXELS, "patches"),
+            scratch(36 * (patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, plan,
+            n, first_output, last_output, np.array([begin]), end,
         )  # fmt: skip
 
     share_pieces(work, pieces)
