@@ -11,13 +11,12 @@ tensor([[1., 0., 1.]])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import costs, data, errors, interop, models, nn, ops, optim
-from .cli.diagnose import show_config
-from .core.anomaly import detect_anomaly
+from . import data, errors, interop, models, nn, ops, optim
+from .bench.profiling import profile
 from .core.autograd import Op, grad
 from .core.backend import manual_seed
-from .core.dispatch import engine, register_kernel
-from .core.state import enable_grad, is_grad_enabled, no_grad, profile
+from .core.dispatch import engine, kernel_room, register_kernel
+from .core.state import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from .core.tensor import Tensor, tensor
 from .errors import GradcheckError, MiniresError
 from .gradcheck import gradcheck
@@ -30,12 +29,22 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import explain
 
+kernel_room("cpu", "minires.kernels.cpu")
+kernel_room("cuda", "minires.kernels.cuda")
+
 __all__ = [
-    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "costs", "cuda", "data", "detect_anomaly",
+    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "cuda", "data", "detect_anomaly",
     "enable_grad", "engine", "errors", "explain", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
     "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
     "save", "set_num_threads", "show_config", "tensor",
 ]  # fmt: skip
+
+
+def show_config() -> None:
+    """Print the versions, the CPU, BLAS, the GPU and the data that minires finds, and what could be better."""
+    from .cli import diagnose
+
+    print(diagnose.examine())
 
 
 def __getattr__(name: str) -> Any:

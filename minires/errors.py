@@ -46,6 +46,10 @@ class DeviceError(MiniresError, RuntimeError):
     """A device that is not there, or tensors of two devices in one op."""
 
 
+class KernelError(MiniresError, ImportError):
+    """Faster twins that are installed but cannot be imported."""
+
+
 class StateDictError(MiniresError, ValueError):
     """A state dict whose names or shapes do not fit the model."""
 

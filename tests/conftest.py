@@ -21,7 +21,7 @@ settings.load_profile("minires")
 collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*"]  # of doctest: several files of one name
 
 THREADS = mr.get_num_threads()
-SWITCHES = ("grad_enabled", "engine", "anomaly", "profile")
+SWITCHES = ("grad_enabled", "engine", "anomaly", "observers")
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.profiling import Peak
 from .contenders import GRAPH, TORCH
+from .machine import Peak
 from .process import Process
 from .workloads import Workload
 

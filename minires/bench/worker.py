@@ -49,17 +49,16 @@ def memory(reset: bool) -> int:
 
 
 def _peak(threads: int) -> dict[str, Any]:
-    from ..core.dispatch import load_kernels
-    from ..core.profiling import measured_peak
     from ..kernels.threads import set_num_threads
+    from .machine import measure_peak
 
     set_num_threads(threads)
-    peak = measured_peak("cpu", threads) if load_kernels("cpu") else None
+    peak = measure_peak(threads)
     return {"peak": None if peak is None else asdict(peak)}
 
 
 def _profile(step: Callable[[], Any], times: int) -> dict[str, Any]:
-    from ..core.state import profile
+    from .profiling import profile
 
     with profile() as p:
         for _ in range(times):

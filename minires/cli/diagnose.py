@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..bench.machine import Peak, measure_peak
 from ..core.backend import cupy_module
 from ..core.dispatch import load_kernels
-from ..core.profiling import Peak, measured_peak
 from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
 
@@ -108,13 +108,13 @@ def _engine(report: Report) -> None:
 def _peak(report: Report) -> None:
     """What the kernels can reach, with one thread and with all."""
     for threads in sorted({1, get_num_threads()}):
-        if (peak := measured_peak("cpu", threads)) is not None:
+        if (peak := measure_peak(threads)) is not None:
             report.facts.append((f"peak, {_counted(threads, 'thread')}", str(peak)))
 
 
 def _blas(report: Report) -> None:
     cores, bits, blas = usable_cores(), vector_bits(), blas_in_use()
-    speed, peak = matrix_product_speed(), measured_peak("cpu", blas.threads or None)
+    speed, peak = matrix_product_speed(), measure_peak(blas.threads or None)
     of_peak = f", {speed / peak.operations:.0%} of the peak" if peak else ""
     report.facts.append(("BLAS", str(blas)))
     report.facts.append(("matrix product", f"{speed / 1e9:.0f} GFLOP/s, 1024x1024, float32{of_peak}"))

@@ -17,14 +17,16 @@ itself be recorded and differentiated again (``create_graph=True``).
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from ..errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
-from . import anomaly
+from ..errors import AnomalyError, ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
 from .backend import Array, array_module, device_of
-from .dispatch import run_kernel
+from .dispatch import find_kernel, run_kernel
 from .state import state, switched
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Source: TypeAlias = "Op | Tensor"  # what an edge points to: the op that made an input, or a leaf
 
 Hook = Callable[[Any], Any]
+Shape = tuple[int, ...]
 
 
 class HookHandle:
@@ -80,7 +83,6 @@ class Op:
     input_shapes: tuple[tuple[int, ...], ...] = ()
     shape: tuple[int, ...]  # of the output; a leaf tensor, the other kind of source, has both as well
     dtype: Any
-    arrived: dict[Source, Tensor] | None = None  # in backward: what has come for its sources from other consumers
     hooks: list[Hook] | None = None
     called_from = ""
     freed = False
@@ -110,23 +112,28 @@ class Op:
             arrays = [x._data for x in inputs]
         except AttributeError:
             raise DTypeError(f"{self.name}: ops are called with tensors; make them by mr.tensor(...).") from None
-        if state.profile is None:
+        if not state.observers:
             data = self._forward(arrays)
         else:
-            with state.profile.measure(self, "forward") as call:
-                data = self._forward(arrays)
-                call.arrays = (*arrays, data)
-        if state.watcher is not None:
-            state.watcher(self, arrays, data)
+            with self._observed("forward", arrays) as results:
+                results.append(data := self._forward(arrays))
         output = inputs[0].wrap(data)
-        for x in inputs:
-            output.share_version(x)
+        output.share_version(inputs)
         if state.anomaly:
-            self.called_from = anomaly.line_of_user()
-            anomaly.check_finite(self.name, output.data, "the result", self.called_from)
-        if state.grad_enabled and any(x.requires_grad for x in inputs):
+            self.called_from = _line_of_user()
+            _check_finite(self.name, output.data, "the result", self.called_from)
+        if state.grad_enabled and True in [x._requires_grad for x in inputs]:
             self._record(inputs, output)
         return output
+
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        """How many multiply-adds the forward takes, from the shapes of the output and the inputs; 0 if not counted.
+
+        Counted is the sum as it is written down: a 3x3 convolution takes 9 products for each output and input channel,
+        even where a kernel saves some of them (Winograd) or meets padding, so that figures can be compared. The
+        products must be linear in each of the first two inputs: the gradient to either then takes as many again.
+        """
+        return 0
 
     def needs(self, index: int) -> bool:
         """Whether a gradient to input ``index`` is wanted, so that ``backward`` can skip what is not."""
@@ -140,16 +147,28 @@ class Op:
         return output
 
     def _forward(self, arrays: Sequence[Array]) -> Array:
-        if len({array_module(array) for array in arrays}) > 1:
+        if len(set(map(type, arrays))) > 1 and len(set(map(device_of, arrays))) > 1:
             devices = ", ".join(map(device_of, arrays))
             raise DeviceError(f"{self.name}: its inputs are on {devices}; move them to one with .to(device).")
         result = run_kernel(self, "forward", *arrays)
         return self.forward(*arrays) if result is NotImplemented else result
 
+    @contextmanager
+    def _observed(self, phase: str, arrays: Sequence[Array]) -> Iterator[list[Any]]:
+        """Call the observers before the block, and after it with the result that the block puts into the list."""
+        ends = [observer(self, phase, arrays) for observer in state.observers]
+        results: list[Any] = []
+        try:
+            yield results
+        finally:
+            for end in reversed(ends):
+                if end is not None:
+                    end(results[0] if results else None)
+
     def _record(self, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.edges = tuple(x.source if x.requires_grad else None for x in inputs)
-        self.input_shapes = tuple(x.shape for x in inputs)
-        self.shape, self.dtype = output.shape, output.dtype
+        self.edges = tuple([x.source if x._requires_grad else None for x in inputs])
+        self.input_shapes = tuple([x._data.shape for x in inputs])
+        self.shape, self.dtype = output._data.shape, output._data.dtype
         self._changed = []
         if self.saves in ("inputs", "both"):
             self.inputs = inputs
@@ -173,9 +192,30 @@ class Op:
                     "but the gradient needs the old values; change a copy, or call backward before."
                 )
 
-    def _gradients(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """Run backward (its kernel, when nothing is recorded) and hold what it returns to the inputs' shapes."""
-        grads = NotImplemented if state.grad_enabled else run_kernel(self, "backward", upstream.data)
+    def gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None = None) -> tuple[Tensor | None, ...]:
+        """Run backward (its kernel, when nothing is recorded) and hold what it returns to the inputs' shapes.
+
+        ``pending`` has the gradients that other consumers have sent to this op's sources. Some kernels add them to
+        their own on the way: what they add is taken out of it.
+        """
+        if not state.observers:
+            return self._gradients(upstream, pending)
+        with self._observed("backward", [upstream.data]) as results:
+            grads = self._gradients(upstream, pending)
+            results.append(tuple(None if grad is None else grad.data for grad in grads))
+        return grads
+
+    def _gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None) -> tuple[Tensor | None, ...]:
+        grads: Any = NotImplemented
+        kernel = None if state.grad_enabled else find_kernel(self, "backward", upstream.data)
+        if kernel is not None and kernel.accumulates and pending:
+            edges = [edge if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]
+            arrived = {edge: pending.pop(edge) for edge in edges if edge is not None and edge in pending}
+            grads = kernel.run(self, upstream.data, [arrived[edge].data if edge in arrived else None for edge in edges])
+            if grads is NotImplemented:
+                pending.update(arrived)
+        elif kernel is not None:
+            grads = kernel.run(self, upstream.data, *([(None,) * len(self.edges)] if kernel.accumulates else []))
         if grads is NotImplemented:
             grads = self.backward(upstream)
         else:
@@ -197,14 +237,6 @@ class Op:
             if grad.dtype != source.dtype:
                 grads[i] = grad.astype(source.dtype)
         return tuple(grads)
-
-    def _measured_gradients(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if state.profile is None:
-            return self._gradients(upstream)
-        with state.profile.measure(self, "backward") as call:
-            grads = self._gradients(upstream)
-            call.arrays = (upstream.data, *(grad.data for grad in grads if grad is not None))
-            return grads
 
     def _free(self) -> None:
         self.__dict__.clear()
@@ -323,15 +355,15 @@ def _walk(
                 visit(source, grad)
             if not isinstance(source, Op):
                 continue
-            edges, source.arrived = source.edges, grads  # a kernel may take an edge's gradient out, and add to it
-            # Without a gradient there is nothing to compute, but the sources below still wait for word.
-            parts = (None,) * len(edges) if grad is None else source._measured_gradients(grad)
+            edges = source.edges
+            # Without a gradient there is nothing to compute, but the sources below still have to be counted down.
+            parts = (None,) * len(edges) if grad is None else source.gradients(grad, grads)
             for i, (edge, part) in enumerate(zip(edges, parts, strict=True)):
                 if edge is None:
                     continue
                 if search and part is not None:
                     what = f"the gradient to input {i}"
-                    anomaly.check_finite(f"backward of {source.name}", part.data, what, source.called_from)
+                    _check_finite(f"backward of {source.name}", part.data, what, source.called_from)
                 if part is not None:  # the chain rule's sum over consumers: here += happens
                     grads[edge] = part if edge not in grads else grads[edge] + part
                 awaited[edge] -= 1
@@ -357,3 +389,25 @@ def _count_consumers(root: Source) -> dict[Source, int]:
                     stack.append(edge)
                 counts[edge] += 1
     return counts
+
+
+def _check_finite(op: str, array: Array, what: str, called_from: str) -> None:
+    """Raise AnomalyError if ``array`` holds a NaN or an infinity."""
+    xp = array_module(array)
+    finite = xp.isfinite(array)
+    if not finite.all():
+        index = tuple(map(int, xp.argwhere(~finite)[0]))
+        kind = "a NaN" if xp.isnan(array[index]) else "an infinity"
+        raise AnomalyError(
+            f"{op}: {what} ({sizes(array.shape)}) holds {kind} at index {index}, "
+            f"called at {called_from or 'a line that was not under detect_anomaly()'}."
+        )
+
+
+def _line_of_user() -> str:
+    """``file:line`` of the innermost caller that is not part of minires."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -71,11 +71,6 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def owner(array: Array) -> Array:
-    """The array whose memory ``array`` looks at."""
-    return array if array.base is None else array.base
-
-
 def device_of(array: Array) -> str:
     """``"cpu"`` or ``"cuda"``."""
     return "cpu" if array_module(array) is np else "cuda"

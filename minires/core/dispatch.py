@@ -6,22 +6,33 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, KernelError
 from .backend import DEVICES, Array, device_of
 from .state import state, switched
 
 Kernel = Callable[..., Any]
 PHASES = ("forward", "backward", "update", "step")
-SMALL = 1024  # elements: with fewer, calling one of our own kernels takes longer than NumPy does
+SMALL = 1024  # elements: below that, calling one of our own kernels takes longer than NumPy does
 
 
-_kernels: dict[tuple[type, str, str], Kernel] = {}
-_smallest: dict[Kernel, int] = {}
-# Imported when the first op could use them, or never: those of the CPU with the first array that is not small.
-_rooms = {"cpu": "minires.kernels.cpu", "cuda": "minires.kernels.cuda"}
+class Registered(NamedTuple):
+    """A kernel, and when and how it is called; see :func:`register_kernel`."""
+
+    run: Kernel
+    smallest: int
+    accumulates: tuple[int, ...]
+
+
+_kernels: dict[tuple[type, str, str], Registered] = {}
+_rooms: dict[str, str] = {}  # by device, the module that registers its kernels, until it is imported
 _importing = threading.RLock()
+
+
+def kernel_room(device: str, module: str) -> None:
+    """Name the module that registers the kernels of a device. It is imported when the first op could use them."""
+    _rooms[device] = module
 
 
 def engine(name: str) -> AbstractContextManager[Any]:
@@ -37,7 +48,9 @@ def engine(name: str) -> AbstractContextManager[Any]:
     return switched("engine", name)
 
 
-def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Callable[[Kernel], Kernel]:
+def register_kernel(
+    op: type, phase: str, device: str, smallest: int = 0, accumulates: tuple[int, ...] = ()
+) -> Callable[[Kernel], Kernel]:
     """Register a faster twin of ``op.forward`` or ``op.backward`` on raw arrays; used as a decorator.
 
     Parameters
@@ -45,14 +58,18 @@ def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Cal
     op : subclass of Op
         The textbook op; or an optimiser, or a transform.
     phase : {"forward", "backward", "update", "step"}
-        A forward twin is called with (op, *arrays) and gives the output array; a backward twin with (op, upstream
-        array) and gives a tuple of arrays or None; an optimiser's update with what its ``update`` takes, and its step
-        with what ``step_group`` takes, after the first parameter's array. Each may return NotImplemented to hand the
-        case back.
+        A forward twin is called with (op, *arrays) and returns the output array. A backward twin is called with
+        (op, upstream array) and returns a tuple of arrays or None. An optimiser's update is called with what its
+        ``update`` takes, and its step with what ``step_group`` takes, after the first parameter's array. Each may
+        return NotImplemented to hand the case back to the textbook.
     device : {"cpu", "cuda"}
         Where it runs.
     smallest : int
-        With fewer elements in the first array, the textbook runs.
+        The textbook runs if the first array has fewer elements.
+    accumulates : tuple of int
+        The inputs for which a backward twin adds the gradients of other consumers to its own, to save a pass over
+        memory. It is then called with (op, upstream array, arrived): for each input, the gradient array that has
+        arrived so far, or None.
 
     Raises
     ------
@@ -66,36 +83,49 @@ def register_kernel(op: type, phase: str, device: str, smallest: int = 0) -> Cal
         )
 
     def register(kernel: Kernel) -> Kernel:
-        _kernels[op, phase, device] = kernel
-        _smallest[kernel] = smallest
+        _kernels[op, phase, device] = Registered(kernel, smallest, accumulates)
         return kernel
 
     return register
 
 
-def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
-    """The result of the faster twin, or NotImplemented where there is none or it hands the case back."""
+def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
+    """The faster twin for an op whose first array is ``array``, or None if the textbook is to run."""
     if state.engine == "textbook":
-        return NotImplemented
+        return None
     device = device_of(array)
-    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # no op on a GPU is too small for a kernel
+    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # on a GPU, kernels serve even the smallest op
         load_kernels(device)
     kernel = _kernels.get((type(op), phase, device))
-    return NotImplemented if kernel is None or array.size < _smallest.get(kernel, 0) else kernel(op, array, *others)
+    return None if kernel is None or array.size < kernel.smallest else kernel
+
+
+def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
+    """The result of the faster twin, or NotImplemented if there is none or it hands the case back."""
+    kernel = find_kernel(op, phase, array)
+    return NotImplemented if kernel is None else kernel.run(op, array, *others)
 
 
 def load_kernels(device: str) -> bool:
-    """Import the kernels of a device; False if what they need is not installed. Doing it twice does nothing.
+    """Import the kernels of a device; False if a package that they need is not installed.
 
     Another thread that needs them meanwhile waits: which code runs its ops must not depend on who came first.
+
+    Raises
+    ------
+    KernelError
+        If they cannot be imported for another reason.
     """
     with _importing:
-        room = _rooms.get(device)
-        if room is not None:
+        if device in _rooms:
             try:
-                import_module(room)
-            except ImportError:
-                return False
-            finally:
-                _rooms.pop(device, None)
+                import_module(_rooms[device])
+            except Exception as error:
+                ours = __name__.partition(".")[0]
+                if not isinstance(error, ModuleNotFoundError) or (error.name or ours).partition(".")[0] == ours:
+                    raise KernelError(
+                        f"the kernels of device {device!r} cannot be imported ({type(error).__name__}: {error}); "
+                        "`minires doctor` examines the installation, and mr.engine('textbook') does without them."
+                    ) from error
+            _rooms.pop(device, None)
     return any(where == device for _, _, where in _kernels)

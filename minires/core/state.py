@@ -1,22 +1,23 @@
-"""The switches of a run: recording, engine, anomaly search, profile. Each thread has its own set."""
+"""The switches of a run: recording, engine, anomaly search, observers. Each thread has its own set."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from .profiling import Profile
+# Called with (op, "forward" or "backward", input arrays) before an op runs. If it returns a function, that is called
+# after the op with its result: an array, or the gradient arrays; None if the op raised an error.
+Observer = Callable[[Any, str, Sequence[Any]], Callable[[Any], None] | None]
 
 
 class _State(threading.local):
     grad_enabled = True
     engine = "fast"
     anomaly = False
-    profile: Profile | None = None
-    watcher: Callable[..., None] | None = None  # called with (op, input arrays, output array) after each forward
-    capture: Any = None  # the CUDA graph that records what is launched now; nothing can be read back meanwhile
+    observers: tuple[Observer, ...] = ()
+    capture: Any = None  # the CUDA graph that is being recorded; until it is done, nothing can be read back
 
 
 state = _State()
@@ -24,7 +25,7 @@ state = _State()
 
 @contextmanager
 def switched(switch: str, value: Any) -> Iterator[Any]:
-    """Set one switch for the duration of a ``with``, and put it back whatever happens inside."""
+    """Set one switch inside a ``with`` block, and restore it afterwards."""
     previous = getattr(state, switch)
     setattr(state, switch, value)
     try:
@@ -39,7 +40,7 @@ def no_grad() -> AbstractContextManager[Any]:
 
 
 def enable_grad() -> AbstractContextManager[Any]:
-    """Record again, inside of a ``no_grad``."""
+    """Record again, inside a ``no_grad``."""
     return switched("grad_enabled", True)
 
 
@@ -48,18 +49,35 @@ def is_grad_enabled() -> bool:
     return state.grad_enabled
 
 
-def profile() -> AbstractContextManager[Profile]:
-    """``with profile() as p:`` counts calls, time, operations and bytes of each op; ``print(p)`` shows the table.
+def detect_anomaly() -> AbstractContextManager[Any]:
+    """Stop at the first NaN or infinity, forward or backward, with the op and the line that called it.
 
-    It also says what share of this machine's peak an op reached, of arithmetic or of memory, whichever limit is nearer.
-    An op of your own is listed without GFLOP/s, unless you count for it (``minires.core.profiling.multiply_adds_of``).
+    It also notices when an array that backward needs was written to directly (``x.data[0] = 1``), which no version
+    counter can see. Every result is read once more: use it to search, not to train.
 
     Examples
     --------
     >>> import minires as mr
-    >>> with mr.profile() as p:
-    ...     y = mr.tensor([1.0, 2.0]) * 3
-    >>> p.rows["mul", "forward"].calls
-    1
+    >>> with mr.detect_anomaly():
+    ...     mr.ops.exp(mr.tensor([1.0, float("inf")]))
+    Traceback (most recent call last):
+        ...
+    minires.errors.AnomalyError: exp: the result (2) holds an infinity at index (1,), called at <...>:2.
     """
-    return switched("profile", Profile())
+    return switched("anomaly", True)
+
+
+def observed(observer: Observer) -> AbstractContextManager[Any]:
+    """Call ``observer`` around every op inside a ``with`` block, besides the observers that are there already.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> from minires.core.state import observed
+    >>> names = []
+    >>> with observed(lambda op, phase, arrays: names.append(op.name)):
+    ...     y = mr.ops.relu(mr.tensor([1.0]) * 2)
+    >>> names
+    ['mul', 'relu']
+    """
+    return switched("observers", (*state.observers, observer))

@@ -1,22 +1,21 @@
 """Tensor: an array, its gradient, and the op that made it.
 
-The methods that compute (``+``, ``sum``, ``reshape``, ...) are the functions of ``minires/ops``, which attaches
-them; ``attached.py`` lists them.
+The methods that compute (``+``, ``sum``, ``reshape``, ...) are the functions of ``minires/ops``, which attaches them:
+a tensor stands above the ops in the house and cannot import them. For type checkers and editors they are declared here.
 """
 
 from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partialmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
-from . import anomaly, autograd
-from .attached import AttachedMethods
+from . import autograd
 from .autograd import Hook, HookHandle, Op
 from .backend import (
     Array,
@@ -28,12 +27,12 @@ from .backend import (
     device_of,
     index_on_device,
     is_array,
-    owner,
     to_device,
 )
 from .state import state
 
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
+Axis = int | Sequence[int] | None
 
 
 class _Version:
@@ -45,7 +44,7 @@ class _Version:
         self.count = 0
 
 
-class Tensor(AttachedMethods):
+class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
     Parameters
@@ -100,7 +99,9 @@ class Tensor(AttachedMethods):
     def wrap(array: Array) -> Tensor:
         """A tensor around ``array`` itself, without a copy or a check: how ops make their outputs."""
         tensor = Tensor.__new__(Tensor)
-        tensor._set(array_module(array).asarray(array))  # NumPy's reductions give scalars
+        if not isinstance(array, np.ndarray):  # CuPy's array, or one of the scalars that NumPy's reductions return
+            array = array_module(array).asarray(array)
+        tensor._set(array)
         return tensor
 
     @property
@@ -168,16 +169,18 @@ class Tensor(AttachedMethods):
         """Tell the tape that ``data`` was written to, so that a backward that needs the old values raises."""
         self._version.count += 1
 
-    def share_version(self, other: Tensor) -> None:
-        """Count changes together with ``other`` if both look at the same memory (a reshape and its source)."""
-        if owner(self._data) is owner(other._data):
-            self._version = other._version
+    def share_version(self, others: Iterable[Tensor]) -> None:
+        """Count changes together with those of ``others`` that look at the same memory (a reshape and its source)."""
+        owner = self._data if self._data.base is None else self._data.base
+        for other in others:
+            if owner is (other._data if other._data.base is None else other._data.base):
+                self._version = other._version
 
     def changed_from_now(self) -> Callable[[], bool]:
         """A function that tells whether its memory was changed since this call."""
         version, start, array = self._version, self._version.count, self._data
-        seen = anomaly.fingerprint(array) if state.anomaly else None
-        return lambda: version.count != start or (seen is not None and anomaly.fingerprint(array) != seen)
+        seen = fingerprint(array) if state.anomaly else None
+        return lambda: version.count != start or (seen is not None and fingerprint(array) != seen)
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array: the same memory on the CPU, a copy from the GPU."""
@@ -300,6 +303,43 @@ class Tensor(AttachedMethods):
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
         return array.copy() if copy else array
 
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The capsule that ``from_dlpack`` of other libraries asks for; see https://data-apis.org/array-api.
+
+        Raises
+        ------
+        GraphError
+            If the tensor requires a gradient: what others do to it would not be recorded.
+        ShapeError
+            If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would end the process over it.
+        BufferError
+            As NumPy or CuPy raise it, for memory that cannot be handed out as it is asked for.
+        """
+        if self.requires_grad:
+            raise GraphError(
+                f"__dlpack__: this tensor ({sizes(self.shape)}) requires a gradient, which other libraries would not "
+                "see; share t.detach()."
+            )
+        if any(stride < 0 for stride in self.data.strides):
+            raise ShapeError(
+                f"__dlpack__: an axis of this tensor ({sizes(self.shape)}) runs backwards in memory, as after flip, "
+                "which other libraries do not support; share a copy, mr.tensor(t)."
+            )
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.data.__dlpack__(**{name: value for name, value in given.items() if value is not None})
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's numbers for the kind of device and the device."""
+        kind, number = self.data.__dlpack_device__()
+        return int(kind), int(number)
+
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
         notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
@@ -357,6 +397,52 @@ class Tensor(AttachedMethods):
     __imul__ = partialmethod(_augment, "imul")
     __itruediv__ = partialmethod(_augment, "itruediv")
 
+    # Attached by minires/ops
+    if TYPE_CHECKING:
+
+        def __neg__(self) -> Tensor: ...
+        def __add__(self, other: TensorLike) -> Tensor: ...
+        def __radd__(self, other: TensorLike) -> Tensor: ...
+        def __sub__(self, other: TensorLike) -> Tensor: ...
+        def __rsub__(self, other: TensorLike) -> Tensor: ...
+        def __mul__(self, other: TensorLike) -> Tensor: ...
+        def __rmul__(self, other: TensorLike) -> Tensor: ...
+        def __truediv__(self, other: TensorLike) -> Tensor: ...
+        def __rtruediv__(self, other: TensorLike) -> Tensor: ...
+        def __pow__(self, exponent: TensorLike) -> Tensor: ...
+        def __rpow__(self, base: TensorLike) -> Tensor: ...
+        def __matmul__(self, other: TensorLike) -> Tensor: ...
+        def __rmatmul__(self, other: TensorLike) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def clip(self, low: float | None = None, high: float | None = None) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def var(self, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def argmax(self, axis: int | None = None) -> Tensor: ...
+        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def softmax(self, axis: int = -1) -> Tensor: ...
+        def log_softmax(self, axis: int = -1) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def flatten(self, start_axis: int = 0) -> Tensor: ...
+        def squeeze(self, axis: Axis = None) -> Tensor: ...
+        def expand_dims(self, axis: int) -> Tensor: ...
+        def broadcast_to(self, shape: Sequence[int]) -> Tensor: ...
+        def sum_to(self, shape: Sequence[int]) -> Tensor: ...
+        def flip(self, axis: Axis = None) -> Tensor: ...
+        def astype(self, dtype: DTypeLike) -> Tensor: ...
+        def to_device(self, device: str) -> Tensor: ...
+
 
 def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
     """Make a :class:`Tensor` from a copy of ``data``; see there for the arguments and what is raised.
@@ -384,6 +470,11 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
     if like.dtype.kind in "iu" and array.dtype.kind in "iu" and (array == (cast := array.astype(like.dtype))).all():
         array = cast
     return Tensor.wrap(to_device(array, like.device))
+
+
+def fingerprint(array: Array) -> int:
+    """A number that changes when the array does."""
+    return hash(array.tobytes())
 
 
 def _raw(index: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,15 +221,16 @@ def _backward(nodes: Sequence[Node], upstream: Tensor) -> None:
     gradients: dict[int, Tensor] = {len(nodes) - 1: upstream}
     sums: list[tuple[Shape, Array]] = []
 
-    def watch(op: Op, arrays: Sequence[Array], result: Array) -> None:
-        if isinstance(op, Sum):
-            sums.append((arrays[0].shape, result))
+    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None] | None:
+        return (
+            (lambda result: sums.append((arrays[0].shape, result))) if phase == "forward" and type(op) is Sum else None
+        )
 
     with (
         no_grad(),
         engine("textbook"),
         switched("anomaly", False),
-        switched("profile", None),
+        switched("observers", (watch,)),
         np.errstate(all="ignore"),
     ):
         for number in reversed(range(len(nodes))):
@@ -240,8 +241,7 @@ def _backward(nodes: Sequence[Node], upstream: Tensor) -> None:
             if node.op is None:
                 continue
             sums.clear()
-            with switched("watcher", watch):
-                parts = node.op._gradients(gradient)
+            parts = node.op.gradients(gradient)
             for i, (edge, part) in enumerate(zip(node.inputs, parts, strict=True)):
                 if edge.node is None or part is None:
                     continue

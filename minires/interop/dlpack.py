@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core import backend
 from ..core.tensor import Tensor
-from ..errors import DeviceError, DTypeError, GraphError, ShapeError, sizes
+from ..errors import DeviceError, DTypeError
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 
@@ -77,46 +77,3 @@ def _cupy_array(x: Any) -> Any:
     import cupy
 
     return cupy.from_dlpack(x)
-
-
-def _dlpack(
-    self: Tensor,
-    *,
-    stream: Any = None,
-    max_version: tuple[int, int] | None = None,
-    dl_device: tuple[int, int] | None = None,
-    copy: bool | None = None,
-) -> Any:
-    """The capsule that ``from_dlpack`` of other libraries asks for; see https://data-apis.org/array-api.
-
-    Raises
-    ------
-    GraphError
-        If the tensor requires a gradient: what others do to it would not be recorded.
-    ShapeError
-        If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would end the process over it.
-    BufferError
-        As NumPy or CuPy raise it, for memory that cannot be handed out as it is asked for.
-    """
-    if self.requires_grad:
-        raise GraphError(
-            f"__dlpack__: this tensor ({sizes(self.shape)}) requires a gradient, which other libraries would not see; "
-            "share t.detach()."
-        )
-    if any(stride < 0 for stride in self.data.strides):
-        raise ShapeError(
-            f"__dlpack__: an axis of this tensor ({sizes(self.shape)}) runs backwards in memory, as after flip, which "
-            "other libraries do not know; share a copy, mr.tensor(t)."
-        )
-    given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-    return self.data.__dlpack__(**{name: value for name, value in given.items() if value is not None})
-
-
-def _dlpack_device(self: Tensor) -> tuple[int, int]:
-    """DLPack's numbers for the kind of device and the device."""
-    kind, number = self.data.__dlpack_device__()
-    return int(kind), int(number)
-
-
-setattr(Tensor, "__dlpack__", _dlpack)  # noqa: B010  # a tensor stands above this room and cannot import it
-setattr(Tensor, "__dlpack_device__", _dlpack_device)  # noqa: B010

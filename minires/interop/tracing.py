@@ -1,44 +1,32 @@
 """What a model does to one input, as a list of calls.
 
-The model's own ``forward`` runs, and a watcher writes down every op, with the arrays that went in and came out. Some
-functions compute a part beside the ops: ``softmax`` takes the largest number out of x by ``x.data.max()``, which leaves
-no trace. Such a function is written down as one call, with its arguments.
+The model's own ``forward`` runs, and an observer writes down every op, with the arrays that went in and came out.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from types import FrameType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..core.anomaly import fingerprint
 from ..core.autograd import Op
 from ..core.backend import Array
 from ..core.dispatch import engine
-from ..core.state import enable_grad, switched
-from ..core.tensor import Tensor
+from ..core.state import enable_grad, observed
+from ..core.tensor import Tensor, fingerprint
 from ..errors import ArgumentError, sizes
-from ..nn import Module
-
-_WHOLE = (ops.abs, ops.clip, ops.leaky_relu, ops.log_softmax, ops.logsumexp, ops.mean, ops.softmax)
-WHOLE_FUNCTIONS = {function.__code__: function.__name__ for function in _WHOLE}
 
 
 @dataclass
 class Call:
-    """One op, or one of the functions that are taken as a whole."""
+    """One op at work."""
 
     name: str  # "conv2d", "softmax", ...
     inputs: Sequence[Array]
     output: Array
-    op: Op | None = None  # None for a whole function,
-    arguments: dict[str, Any] = field(default_factory=dict)  # which has these
-    frame: FrameType | None = None
+    op: Op
     fingerprint: int = 0
 
 
@@ -62,18 +50,8 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
     """
     calls: list[Call] = []
 
-    def watch(op: Op, arrays: Sequence[Array], result: Array) -> None:
-        frame = _whole_function()
-        if frame is None:
-            calls.append(Call(op.name, arrays, result, op, fingerprint=fingerprint(result)))
-            return
-        if calls and calls[-1].frame is frame:
-            calls.pop()  # the last op of a function makes its result
-        arguments = dict(frame.f_locals)
-        given = arguments["x"]
-        array = given.data if isinstance(given, Tensor) else np.asarray(given)
-        name = WHOLE_FUNCTIONS[frame.f_code]
-        calls.append(Call(name, [array], result, None, arguments, frame, fingerprint(result)))
+    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
+        return lambda result: calls.append(Call(op.name, arrays, result, op, fingerprint(result)))
 
     with enable_grad(), engine("textbook"), np.errstate(all="ignore"):
         entry = Tensor.wrap(x)
@@ -82,7 +60,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
             entry = entry * 1
         array = entry.data
         before = fingerprint(array)
-        with switched("watcher", watch):
+        with observed(watch):
             returned = model(entry)
         if fingerprint(array) != before:
             raise _changed_in_place("the input", array)
@@ -94,18 +72,6 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
             )
     arrays = [output.data for output in outputs]
     return Trace(array, _leading_from(array, calls, arrays), arrays)
-
-
-def _whole_function() -> FrameType | None:
-    """The outermost whole function that the current op belongs to.
-
-    A module that is called inside of one (a folded convolution computes when its output is read) is no part of it.
-    """
-    found, frame = None, sys._getframe(1).f_back
-    while frame is not None and frame.f_code is not Module.__call__.__code__:
-        found = frame if frame.f_code in WHOLE_FUNCTIONS else found
-        frame = frame.f_back
-    return found
 
 
 def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> list[Call]:

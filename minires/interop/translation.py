@@ -33,7 +33,7 @@ def translate(trace: Trace, state: dict[str, Any]) -> Graph:
     """
     graph = Graph.start(trace, state)
     for call in trace.calls:
-        translator = _TRANSLATORS.get(call.name if call.op is None else type(call.op))
+        translator = _TRANSLATORS.get(type(call.op))
         if translator is None:
             raise ArgumentError(f"export_onnx: op {call.name} cannot be exported; the model has to do without it.")
         graph.source = call.name
@@ -72,39 +72,30 @@ def _reduction(kind: str) -> Translator:
     return translator
 
 
+def _var(graph: Graph, call: Call, op: Any) -> str:
+    x, axes = graph.value(call.inputs[0]), graph.constant(op.axes)
+    deviation = graph.add("Sub", x, graph.add("ReduceMean", x, axes, keepdims=1))
+    squares = graph.add("ReduceSumSquare", deviation, axes, keepdims=int(op.keepdims))
+    return graph.add("Div", squares, graph.constant(op.divisor, call.output.dtype))
+
+
 def _convert(graph: Graph, call: Call, op: Any) -> str:
     return graph.value(call.inputs[0], call.output.dtype)
 
 
-# Functions that are taken as a whole; ``call.arguments`` are their local variables
-
-
-def _abs(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("Abs", graph.value(call.inputs[0]))
-
-
 def _clip(graph: Graph, call: Call, op: Any) -> str:
     dtype = call.output.dtype
-    bounds = (call.arguments["low"], call.arguments["high"])
-    names = ("" if bound is None else graph.constant(bound, dtype) for bound in bounds)
+    names = ("" if bound is None else graph.constant(bound, dtype) for bound in (op.low, op.high))
     return graph.add("Clip", graph.value(call.inputs[0], dtype), *names)
 
 
 def _leaky_relu(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("LeakyRelu", graph.value(call.inputs[0]), alpha=call.arguments["negative_slope"])
+    return graph.add("LeakyRelu", graph.value(call.inputs[0]), alpha=op.negative_slope)
 
 
 def _softmax(kind: str) -> Translator:
     def translator(graph: Graph, call: Call, op: Any) -> str:
-        return graph.add(kind, graph.value(call.inputs[0]), axis=int(call.arguments["axis"]))
-
-    return translator
-
-
-def _function_reduction(kind: str) -> Translator:
-    def translator(graph: Graph, call: Call, op: Any) -> str:
-        axes, keepdims = graph.constant(call.arguments["axes"]), int(call.arguments["keepdims"])
-        return graph.add(kind, graph.value(call.inputs[0]), axes, keepdims=keepdims)
+        return graph.add(kind, graph.value(call.inputs[0]), axis=op.axis)
 
     return translator
 
@@ -207,7 +198,7 @@ def _conv_transpose(graph: Graph, call: Call, op: Any) -> str:
 def _conv_act(graph: Graph, call: Call, op: Any) -> str:
     """What ``nn.fold`` makes of a convolution and a batch norm."""
     x, weight, bias, *shortcut = call.inputs
-    name = _conv(graph, Call(call.name, [x, weight, bias], call.output), op)
+    name = _conv(graph, Call(call.name, [x, weight, bias], call.output, op), op)
     return _relu(graph, graph.add("Add", name, graph.value(shortcut[0])) if shortcut else name, op)
 
 
@@ -264,14 +255,22 @@ _TRANSLATORS: dict[Any, Translator] = {
     arithmetic.Minimum: _elementwise("Min"),
     arithmetic.Pow: _pow,
     arithmetic.Where: _where,
+    arithmetic.Abs: _elementwise("Abs"),
+    arithmetic.Clip: _clip,
     activation.ReLU: _elementwise("Relu"),
     activation.Tanh: _elementwise("Tanh"),
     activation.Sigmoid: _elementwise("Sigmoid"),
     activation.Erf: _elementwise("Erf"),
+    activation.LeakyReLU: _leaky_relu,
+    activation.LogSoftmax: _softmax("LogSoftmax"),
+    activation.Softmax: _softmax("Softmax"),
     activation.ResidualAdd: _residual_add,
     reduce.Sum: _reduction("ReduceSum"),
     reduce.Max: _reduction("ReduceMax"),
     reduce.Min: _reduction("ReduceMin"),
+    reduce.Mean: _reduction("ReduceMean"),
+    reduce.Var: _var,
+    reduce.LogSumExp: _reduction("ReduceLogSumExp"),
     reduce.BroadcastTo: _broadcast_to,
     shape.Reshape: _reshape,
     shape.Transpose: _transpose,
@@ -289,11 +288,4 @@ _TRANSLATORS: dict[Any, Translator] = {
     pool.MaxPool2d: _pool("MaxPool"),
     pool.AvgPool2d: _pool("AveragePool", count_include_pad=1),
     pool.GlobalAvgPool2d: _global_avg_pool,
-    "abs": _abs,
-    "clip": _clip,
-    "leaky_relu": _leaky_relu,
-    "log_softmax": _softmax("LogSoftmax"),
-    "logsumexp": _function_reduction("ReduceLogSumExp"),
-    "mean": _function_reduction("ReduceMean"),
-    "softmax": _softmax("Softmax"),
 }

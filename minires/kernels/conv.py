@@ -30,16 +30,15 @@ def conv2d(device: Device, op: Any, x: Array, weight: Array, bias: Array | None 
     return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window))
 
 
-@host("backward", Conv2d)
-def conv2d_backward(device: Device, op: Any, upstream: Array) -> Any:
+@host("backward", Conv2d, accumulates=(0,))
+def conv2d_backward(device: Device, op: Any, upstream: Array, arrived: Any) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, upstream):
         return NotImplemented
     dy, dx = device.channels_last(upstream), None
     if op.needs(0):
         # Where a shortcut branched off, its gradient is here already: it is added as the result is stored.
-        arrived = op.arrived.pop(op.edges[0], None) if op.arrived else None
-        added = None if arrived is None else device.channels_last(arrived.data)
+        added = None if arrived[0] is None else device.channels_last(arrived[0])
         weights = device.contiguous(weight)
         dx = as_images(device.conv.backward(dy, weights, None, op.window, x.shape[2:], added))
     block = op.block if hasattr(op, "block") else device.channels_last(x)

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.backend import Array
 from ..core.dispatch import Kernel, register_kernel
 
-_hosts: list[tuple[type, str, bool, Kernel]] = []
+_hosts: list[tuple[type, str, bool, tuple[int, ...], Kernel]] = []
 
 
 @dataclass(eq=False)
@@ -100,14 +100,16 @@ def _writeable(array: Array) -> bool:
     return getattr(array.flags, "writeable", True)  # CuPy's arrays always are
 
 
-def host(phase: str, *ops: type, any_size: bool = False) -> Callable[[Kernel], Kernel]:
+def host(
+    phase: str, *ops: type, any_size: bool = False, accumulates: tuple[int, ...] = ()
+) -> Callable[[Kernel], Kernel]:
     """Mark the host code of some ops, for every device: a function of the device and what a kernel is called with.
 
-    With ``any_size`` it is also called for small arrays.
+    With ``any_size`` it is also called for small arrays; ``accumulates`` is that of ``register_kernel``.
     """
 
     def mark(function: Kernel) -> Kernel:
-        _hosts.extend((op, phase, any_size, function) for op in ops)
+        _hosts.extend((op, phase, any_size, accumulates, function) for op in ops)
         return function
 
     return mark
@@ -117,6 +119,6 @@ def register_kernels(device: Device) -> None:
     """Register all host code for ``device``."""
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
-    for op, phase, any_size, function in _hosts:
+    for op, phase, any_size, accumulates, function in _hosts:
         smallest = 0 if any_size else device.smallest
-        register_kernel(op, phase, device.name, smallest)(partial(function, device))
+        register_kernel(op, phase, device.name, smallest, accumulates)(partial(function, device))

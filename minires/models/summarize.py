@@ -2,26 +2,25 @@
 
 The model runs once, on zeros. While it does, each op that it calls is counted for the innermost module at work, so
 nothing has to be known about the modules: a network of your own is summed up like the ones here. Multiply-adds are
-those of ``minires.costs``: each output of a convolution is one window's worth, as in the papers' tables (where they
-are called FLOPs); what batch norm, ReLU and pooling take is not counted, there as here.
+those of :meth:`minires.Op.multiply_adds`: each output of a convolution is one window's worth, as in the papers' tables
+(where they are called FLOPs); what batch norm, ReLU and pooling take is not counted, there as here.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import costs  # noqa: F401  (costs: importing it is what makes ops countable)
 from ..core import backend, checks
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.dispatch import engine
-from ..core.profiling import Shape, count_operations
-from ..core.state import no_grad, switched
+from ..core.state import no_grad, observed
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
@@ -217,15 +216,18 @@ def _watched(model: Module, layers: list[Layer]) -> Iterator[None]:
 
         return run
 
-    def watch(op: Any, arrays: list[Array], output: Array) -> None:
-        layer = at_work[-1]
-        layer.multiply_adds += count_operations(op, "forward", (*arrays, output)) // 2
-        if not any(array_module(output).may_share_memory(output, array) for array in arrays):
-            layer.activation_bytes += output.nbytes
+    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
+        def count(output: Array) -> None:
+            layer = at_work[-1]
+            layer.multiply_adds += op.multiply_adds(output.shape, *(array.shape for array in arrays))
+            if not any(array_module(output).may_share_memory(output, array) for array in arrays):
+                layer.activation_bytes += output.nbytes
+
+        return count
 
     for name, module in list(model.named_modules()):
         vars(module).update(forward=wrap(name, module), _forward_hooks=None)
-    with switched("watcher", watch):
+    with observed(watch):
         yield
 
 

@@ -21,25 +21,30 @@ from ..core.backend import Array, array_module
 from ..core.state import no_grad
 from ..core.tensor import Tensor
 from ..errors import ArgumentError
+from ..ops.activation import join_inputs
 from ..ops.conv import Conv2d as Conv2dOp
-from ..ops.conv import Window
+from ..ops.conv import Window, conv_inputs
 from .layers import BatchNorm2d, Conv2d
 from .module import Module
 
 
-class Conv2dAct(Op, saves="shapes"):
-    """relu(conv2d(x, weight, bias) + shortcut), shortcut and ReLU optional; for inference, so it has no backward.
+class Conv2dAct(Conv2dOp, saves="shapes"):
+    """relu(conv2d(x, weight, bias) + shortcut), shortcut and ReLU optional, for inference.
 
     ``prepared`` is a dict that lives as long as the weights: a kernel keeps them there in the order that it reads.
     """
 
     def __init__(self, window: Window, groups: int, activation: str | None, prepared: dict[Any, Any]) -> None:
-        self.window, self.groups, self.activation, self.prepared = window, groups, activation, prepared
+        super().__init__(window, groups)
+        self.activation, self.prepared = activation, prepared
 
-    def forward(self, x: Array, weight: Array, bias: Array, *shortcut: Array) -> Array:
-        y = Conv2dOp(self.window, self.groups).forward(x, weight, bias)
+    def forward(self, x: Array, weight: Array, bias: Array, *shortcut: Array) -> Array:  # type: ignore[override]
+        y = super().forward(x, weight, bias)
         y = y + shortcut[0] if shortcut else y
         return y if self.activation is None else array_module(y).maximum(y, 0)
+
+    def backward(self, upstream: Tensor) -> Any:
+        raise NotImplementedError("A folded model is for inference; train the model that it was folded from.")
 
 
 class Replay(Op, saves="shapes"):
@@ -85,7 +90,7 @@ class _Waiting(Tensor):
 class _FoldedConv2d(Module):
     def __init__(self, conv: Conv2d) -> None:
         self.conv = conv
-        self.window = Window(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        self.window = conv.window
         self.prepared: dict[Any, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,9 +123,9 @@ class _FoldedBatchNorm2d(Module):
         if merged is None or merged.conv is not x.conv:
             self.merged = merged = _Merged(x.conv, *_merge(x.conv.conv, self.norm))
         conv, weight, bias = merged.conv, merged.weight, merged.bias
-        source = checks.conv("conv2d", x.x, weight, bias, conv.conv.groups)
+        source = conv_inputs("conv2d", x.x, weight, bias, conv.conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
-        source += checks.join("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
+        source += join_inputs("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
         with no_grad():
             return Conv2dAct(conv.window, conv.conv.groups, activation, conv.prepared)(*source)
 

@@ -12,6 +12,10 @@ from ..core import checks
 from ..core.checks import Pair
 from ..core.tensor import Tensor
 from ..errors import ArgumentError
+from ..ops.conv import Window, conv_inputs, convolve, convolve_transposed, output_padding_pair
+from ..ops.pool import AvgPool2d as AvgPool2dOp
+from ..ops.pool import MaxPool2d as MaxPool2dOp
+from ..ops.pool import pool2d, pool_window
 from . import init
 from .module import Buffer, Module, Parameter
 
@@ -72,15 +76,18 @@ class _Conv(Module):
         layer = type(self).__name__
         self.in_channels = checks.integer(layer, in_channels, "in_channels", 1)
         self.out_channels = checks.integer(layer, out_channels, "out_channels", 1)
-        self.kernel_size = checks.pair(layer, kernel_size, "kernel_size", 1)
-        self.stride = checks.pair(layer, stride, "stride", 1)
-        self.padding = checks.pair(layer, padding, "padding", 0)
-        self.dilation = checks.pair(layer, dilation, "dilation", 1)
+        self.window = Window.of(layer, kernel_size, stride, padding, dilation)
         self.groups = checks.integer(layer, groups, "groups", 1)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"{layer}: in_channels {in_channels}, out_channels {out_channels} must be divisible by groups {groups}."
             )
+
+    # Read-only: the window is built and checked once.
+    kernel_size = property(lambda self: self.window.kernel)
+    stride = property(lambda self: self.window.stride)
+    padding = property(lambda self: self.window.padding)
+    dilation = property(lambda self: self.window.dilation)
 
     def extra_repr(self) -> str:
         defaults: dict[str, Any] = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
@@ -126,7 +133,7 @@ class Conv2d(_Conv):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return convolve(conv_inputs("conv2d", x, self.weight, self.bias, self.groups), self.window, self.groups)
 
 
 class ConvTranspose2d(_Conv):
@@ -158,7 +165,7 @@ class ConvTranspose2d(_Conv):
         dilation: Pair = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        self.output_padding = checks.output_padding(output_padding, self.stride, self.dilation)
+        self.output_padding = output_padding_pair(output_padding, self.window)
         kh, kw = self.kernel_size
         outputs = out_channels // groups
         self.weight, self.bias = _filter_parameters(
@@ -166,9 +173,8 @@ class ConvTranspose2d(_Conv):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.conv_transpose2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.dilation, self.groups
-        )
+        inputs = conv_inputs("conv_transpose2d", x, self.weight, self.bias, self.groups, transposed=True)
+        return convolve_transposed(inputs, self.window, self.output_padding, self.groups)
 
 
 class BatchNorm1d(Module):
@@ -281,14 +287,15 @@ class MaxPool2d(Module):
     """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for sizes that cannot be."""
 
     def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
-        layer = type(self).__name__
-        self.kernel_size = checks.pair(layer, kernel_size, "kernel_size", 1)
-        self.stride = checks.pair(layer, kernel_size if stride is None else stride, "stride", 1)
-        self.padding = checks.pair(layer, padding, "padding", 0)
-        checks.pool_padding(layer, self.padding, self.kernel_size)
+        self.window = pool_window(type(self).__name__, kernel_size, stride, padding)
+
+    # Read-only: the window is built and checked once.
+    kernel_size = property(lambda self: self.window.kernel)
+    stride = property(lambda self: self.window.stride)
+    padding = property(lambda self: self.window.padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return pool2d(MaxPool2dOp, x, self.window)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -298,7 +305,7 @@ class AvgPool2d(MaxPool2d):
     """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError for sizes that cannot be."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return pool2d(AvgPool2dOp, x, self.window)
 
 
 class GlobalAvgPool2d(Module):

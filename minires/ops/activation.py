@@ -2,11 +2,13 @@
 
 import math
 from importlib import import_module
+from typing import Any
 
 from ..core import backend, checks
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.tensor import Tensor, TensorLike
+from ..errors import ArgumentError, ShapeError, sizes
 
 
 class ReLU(Op, name="relu", saves="output"):
@@ -22,11 +24,25 @@ def relu(x: TensorLike) -> Tensor:
     return ReLU()(checks.floats("relu", x))
 
 
+class LeakyReLU(Op, name="leaky_relu"):
+    def __init__(self, negative_slope: float) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Array) -> Array:
+        return x * self._slopes(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return upstream * Tensor.wrap(self._slopes(x.data))
+
+    def _slopes(self, x: Array) -> Array:
+        return array_module(x).where(x > 0, 1, self.negative_slope).astype(x.dtype)
+
+
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """x where it is positive, ``negative_slope * x`` elsewhere."""
     x = checks.floats("leaky_relu", x)
-    negative_slope = checks.number("leaky_relu", negative_slope, "negative_slope")
-    return x * Tensor.wrap(array_module(x.data).where(x.data > 0, 1, negative_slope).astype(x.dtype))
+    return LeakyReLU(checks.number("leaky_relu", negative_slope, "negative_slope"))(x)
 
 
 class Tanh(Op, saves="output"):
@@ -62,7 +78,7 @@ def sigmoid(x: TensorLike) -> Tensor:
 class Erf(Op):
     def forward(self, x: Array) -> Array:
         module = "scipy.special" if backend.device_of(x) == "cpu" else "cupyx.scipy.special"
-        return import_module(module).erf(x).astype(x.dtype, copy=False)  # SciPy makes float32 of float16
+        return import_module(module).erf(x).astype(x.dtype, copy=False)  # SciPy returns float32 for float16
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
@@ -75,17 +91,42 @@ def gelu(x: TensorLike) -> Tensor:
     return 0.5 * x * (1 + Erf()(x * math.sqrt(0.5)))
 
 
+class LogSoftmax(Op, saves="output"):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        shifted = x - x.max(axis=self.axis, keepdims=True)  # exp cannot overflow; the shift cancels
+        return shifted - xp.log(xp.exp(shifted).sum(axis=self.axis, keepdims=True))
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream - self.output.exp() * upstream.sum(self.axis, keepdims=True)
+
+
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError without that axis."""
+    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError if x lacks that axis."""
     x = checks.floats("log_softmax", x)
-    (axis,), _ = checks.filled_axes("log_softmax", checks.one_axis("log_softmax", axis, x), x)
-    shifted = x - Tensor.wrap(x.data.max(axis=axis, keepdims=True))  # exp cannot overflow; the shift cancels
-    return shifted - shifted.exp().sum(axis, keepdims=True).log()
+    return LogSoftmax(checks.filled_axis("log_softmax", axis, x))(x)
+
+
+class Softmax(Op, saves="output"):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        exponentials = array_module(x).exp(x - x.max(axis=self.axis, keepdims=True))  # at most 1
+        return exponentials / exponentials.sum(axis=self.axis, keepdims=True)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        y = self.output
+        return y * (upstream - (upstream * y).sum(self.axis, keepdims=True))
 
 
 def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError without that axis."""
-    return log_softmax(x, axis).exp()
+    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError if x lacks that axis."""
+    x = checks.floats("softmax", x)
+    return Softmax(checks.filled_axis("softmax", axis, x))(x)
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
@@ -99,6 +140,21 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
         return x
     kept = backend.generator().random(x.shape, dtype="float32") >= p
     return x * Tensor.wrap(backend.to_device(kept.astype(x.dtype) / (1 - p), x.device))
+
+
+def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
+    """[shortcut], to be added to what has this shape, or [] without one. ``activation`` is "relu" or None."""
+    if activation not in ("relu", None):
+        raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
+    if shortcut is None:
+        return []
+    shortcut = checks.floats(op, shortcut, "shortcut")
+    if shortcut.shape != shape:
+        raise ShapeError(
+            f"{op}: {name} is {sizes(shape)} but shortcut is {sizes(shortcut.shape)}; they must be equal. "
+            "Where a block changes the size, its shortcut needs a projection (option A, B or C)."
+        )
+    return [shortcut]
 
 
 class ResidualAdd(Op, saves="output"):
@@ -137,4 +193,4 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
     """
     branch = checks.floats("residual_add", branch, "branch")
     shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)
-    return ResidualAdd(activation)(branch, *checks.join("residual_add", branch.shape, shortcut, activation, "branch"))
+    return ResidualAdd(activation)(branch, *join_inputs("residual_add", branch.shape, shortcut, activation, "branch"))

@@ -4,11 +4,13 @@ An op that broadcast an input must send it the sum of the gradients of all copie
 of two operands raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
 """
 
+import numpy as np
+
 from ..core import checks
 from ..core.autograd import Op
 from ..core.backend import Array, array_module, to_device
 from ..core.tensor import Tensor, TensorLike, as_tensor
-from ..errors import DTypeError
+from ..errors import ArgumentError, DTypeError, sizes
 
 
 class Add(Op, saves="shapes"):
@@ -107,9 +109,17 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
     """x to the power ``exponent``: a number, or a tensor if x > 0."""
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     if isinstance(exponent, Tensor):
-        checks.base(x)
+        if not (x.data > 0).all():
+            raise ArgumentError(f"pow: x ({sizes(x.shape)}) holds numbers <= 0, which cannot be raised to a tensor.")
         return exp(exponent * log(x))
-    return Pow(checks.exponent(x, exponent))(x)
+    if not checks.is_number(exponent):
+        raise ArgumentError(f"pow: exponent is {exponent!r}; it must be a number or a tensor.")
+    number = exponent.item() if isinstance(exponent, np.generic) else exponent
+    if x.dtype.kind != "f":
+        if number < 0 or not float(number).is_integer():
+            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent {number}; make x floats first.")
+        number = int(number)
+    return Pow(number)(x)
 
 
 def sqrt(x: TensorLike) -> Tensor:
@@ -144,10 +154,18 @@ def log(x: TensorLike) -> Tensor:
     return Log()(checks.floats("log", x))
 
 
+class Abs(Op):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).abs(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return upstream * Tensor.wrap(array_module(x.data).sign(x.data))
+
+
 def abs(x: TensorLike) -> Tensor:
     """The absolute value; its gradient at 0 is 0."""
-    x = checks.numbers("abs", x)
-    return x * Tensor.wrap(array_module(x.data).sign(x.data))
+    return Abs()(checks.numbers("abs", x))
 
 
 class Maximum(Op):
@@ -201,9 +219,22 @@ def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     return Where(to_device(condition.data.copy(), a.device))(a, b)
 
 
+class Clip(Op):
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: Array) -> Array:
+        return array_module(x).clip(x, self.low, self.high)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        return where(Tensor.wrap(self.forward(x.data) == x.data), upstream, 0)
+
+
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
     """x limited to [low, high]; its gradient is 0 outside. Raises ArgumentError unless low <= high."""
     x = as_tensor(x)
-    low, high = checks.bounds(low, high)
-    clipped = array_module(x.data).clip(x.data, low, high)
-    return where(clipped == x.data, x, Tensor.wrap(clipped))
+    given = [bound for bound in (low, high) if bound is not None]
+    if not given or not all(map(checks.is_number, given)) or not given[0] <= given[-1]:
+        raise ArgumentError(f"clip: low is {low!r} and high is {high!r}; give at least one number, with low <= high.")
+    return Clip(*(bound.item() if isinstance(bound, np.generic) else bound for bound in (low, high)))(x)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import checks
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ShapeError, sizes
+from ..errors import ArgumentError, ShapeError, sizes
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,24 @@ class Window:
         names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
         return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
 
-    def output_size(self, op: str, *image: int) -> tuple[int, int]:
-        """(OH, OW) for an image (H, W): how many windows fit; what is left over at the end is dropped."""
-        counts = []
-        for axis, size, k, s, p, d in zip(
-            "HW", image, self.kernel, self.stride, self.padding, self.dilation, strict=True
-        ):
-            reach = d * (k - 1) + 1
-            if size + 2 * p < reach:
-                raise ShapeError(
-                    f"{op}: the kernel ({k}, dilation {d}) reaches over {reach} along {axis}, but x has {size} and "
-                    f"padding adds {2 * p}; use a smaller kernel or more padding."
-                )
-            counts.append((size + 2 * p - reach) // s + 1)
-        return counts[0], counts[1]
+    def output_size(self, op: str, h: int, w: int) -> tuple[int, int]:
+        """(OH, OW) for an image (H, W): how many windows fit. What is left over at the end is dropped."""
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
+        oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+        if oh < 1 or ow < 1:
+            axis, k, d, size, p = ("H", kh, dh, h, ph) if oh < 1 else ("W", kw, dw, w, pw)
+            raise ShapeError(
+                f"{op}: the kernel ({k}, dilation {d}) reaches over {d * (k - 1) + 1} along {axis}, but x has {size} "
+                f"and padding adds {2 * p}; use a smaller kernel or more padding."
+            )
+        return oh, ow
 
-    def seen_by(self, i: int, j: int, oh: int, ow: int) -> tuple[slice, slice]:
-        """Rows and columns of the padded image under kernel element (i, j), one for each output pixel."""
-        (sh, sw), (dh, dw) = self.stride, self.dilation
-        return slice(i * dh, i * dh + sh * (oh - 1) + 1, sh), slice(j * dw, j * dw + sw * (ow - 1) + 1, sw)
+    def slices(self, oh: int, ow: int) -> list[tuple[int, int, slice, slice]]:
+        """For each kernel element (i, j), the rows and columns of the padded image that it meets, one per output."""
+        (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.stride, self.dilation
+        rows = [slice(i * dh, i * dh + sh * (oh - 1) + 1, sh) for i in range(kh)]
+        columns = [slice(j * dw, j * dw + sw * (ow - 1) + 1, sw) for j in range(kw)]
+        return [(i, j, rows[i], columns[j]) for i in range(kh) for j in range(kw)]
 
 
 def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
@@ -69,22 +68,18 @@ def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
     padded = xp.full((n, h + 2 * ph, w + 2 * pw, c), fill, x.dtype)
     padded[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)  # (N, H, W, C)
     windows = xp.empty((n, oh, ow, c, kh, kw), x.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            rows, columns = window.seen_by(i, j, oh, ow)
-            windows[..., i, j] = padded[:, rows, columns]  # (N, OH, OW, C)
+    for i, j, rows, columns in window.slices(oh, ow):
+        windows[..., i, j] = padded[:, rows, columns]  # (N, OH, OW, C)
     return windows
 
 
-def fold(windows: Array, image: tuple[int, int], window: Window) -> Array:
+def fold(windows: Array, image: tuple[int, ...], window: Window) -> Array:
     """col2im on arrays, the adjoint of ``unfold``: (N, OH, OW, C, KH, KW) -> (N, C, H, W); overlaps add up."""
-    n, oh, ow, c, kh, kw = windows.shape
+    n, oh, ow, c, _, _ = windows.shape
     (h, w), (ph, pw) = image, window.padding
     padded = array_module(windows).zeros((n, h + 2 * ph, w + 2 * pw, c), windows.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            rows, columns = window.seen_by(i, j, oh, ow)
-            padded[:, rows, columns] += windows[..., i, j]  # (N, OH, OW, C)
+    for i, j, rows, columns in window.slices(oh, ow):
+        padded[:, rows, columns] += windows[..., i, j]  # (N, OH, OW, C)
     return padded[:, ph : ph + h, pw : pw + w].transpose(0, 3, 1, 2)  # (N, C, H, W)
 
 
@@ -155,9 +150,16 @@ def col2im(
     """
     cols = checks.floats("col2im", cols, "cols")
     window = Window.of("col2im", kernel_size, stride, padding, dilation)
-    n, c, h, w = shape = checks.image_shape("col2im", x_shape)
-    kh, kw = window.kernel
-    checks.col2im(cols, shape, (n, *window.output_size("col2im", h, w), c * kh * kw))
+    shape = tuple(x_shape) if isinstance(x_shape, (tuple, list)) else ()
+    if len(shape) != 4 or not all(checks.is_integer(size, 0) for size in shape):
+        raise ArgumentError(f"col2im: x_shape is {x_shape!r}; it must be four integers, (N, C, H, W).")
+    n, c, h, w = shape
+    expected = (n, *window.output_size("col2im", h, w), c * math.prod(window.kernel))
+    if cols.shape != expected:
+        raise ShapeError(
+            f"col2im: cols is {sizes(cols.shape)} but im2col makes {sizes(expected)}, (N, OH, OW, C*KH*KW), "
+            f"of x_shape {sizes(shape)}."
+        )
     return Col2Im(shape, window)(cols)
 
 
@@ -188,6 +190,9 @@ class Conv2d(Op):
         dweight = Conv2dGradWeight(self.window, self.groups)(x, upstream) if self.needs(1) else None
         return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
 
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        return math.prod(output) * math.prod(inputs[1][1:])  # N*O*OH*OW outputs, a window of C/G*KH*KW each
+
 
 class ConvTranspose2d(Op):
     """The gradient of conv2d to its input: every output pixel gives back to the window that it saw.
@@ -204,7 +209,7 @@ class ConvTranspose2d(Op):
         filters = weight.reshape(g, o // g, -1)  # (G, O/G, C/G*KH*KW)
         cols = (rows @ filters).transpose(1, 0, 2)  # (N*OH*OW, G, C/G*KH*KW)
         windows = cols.reshape(n, oh, ow, g * weight.shape[1], *self.window.kernel)  # (N, OH, OW, C, KH, KW)
-        y = fold(windows, self.image, self.window)  # type: ignore[arg-type]  # (N, C, H, W)
+        y = fold(windows, self.image, self.window)  # (N, C, H, W)
         return y if bias is None else y + bias.reshape(-1, 1, 1)  # (C, 1, 1)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -213,6 +218,9 @@ class ConvTranspose2d(Op):
         dx = Conv2d(self.window, self.groups)(upstream, weight)[:, :, :oh, :ow] if self.needs(0) else None
         dweight = Conv2dGradWeight(self.window, self.groups)(upstream, x) if self.needs(1) else None
         return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
+
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        return math.prod(inputs[0]) * math.prod(inputs[1][1:])  # each number goes to a window
 
 
 class Conv2dGradWeight(Op):
@@ -235,6 +243,37 @@ class Conv2dGradWeight(Op):
         _, _, oh, ow = dy.shape
         ddy = Conv2d(self.window, self.groups)(x, upstream)[:, :, :oh, :ow] if self.needs(1) else None
         return dx, ddy
+
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        return math.prod(inputs[1]) * math.prod(output[1:])
+
+
+def conv_inputs(
+    op: str, x: TensorLike, weight: TensorLike, bias: TensorLike | None, groups: int, transposed: bool = False
+) -> list[Tensor]:
+    """[x, weight] or [x, weight, bias] as tensors whose sizes fit."""
+    x = checks.images(op, x)
+    layout = "(C, O, KH, KW)" if transposed else "(O, C, KH, KW)"
+    weight = checks.floats(op, weight, "weight", like=x)
+    checks.axes(op, weight, 4, layout, "weight")
+    filters, others, *kernel = weight.shape
+    _, channels, _, columns = x.shape
+    if 0 in (filters, others, *kernel):
+        raise ShapeError(f"{op}: weight ({sizes(weight.shape)}, {layout}) is empty.")
+    if filters % groups:
+        raise ShapeError(
+            f"{op}: the {filters} filters of weight ({sizes(weight.shape)}, {layout}) "
+            f"cannot be split into {groups} groups."
+        )
+    expected, outputs = (filters, others * groups) if transposed else (others * groups, filters)
+    if channels != expected:
+        in_groups = f" in {groups} groups" if groups > 1 else ""
+        hint = f" Is x channels-last? {op} takes (N, C, H, W)." if columns == expected else ""
+        raise ShapeError(
+            f"{op}: x has {channels} channels (x: {sizes(x.shape)}) but weight expects {expected}{in_groups} "
+            f"(weight: {sizes(weight.shape)}, {layout}).{hint}"
+        )
+    return [x, weight] if bias is None else [x, weight, *checks.bias(op, bias, outputs, x)]
 
 
 def conv2d(
@@ -268,9 +307,15 @@ def conv2d(
     ShapeError, ArgumentError, DTypeError
         If the sizes do not fit; for a stride, padding, dilation or groups that cannot be; for integers.
     """
-    inputs = checks.conv("conv2d", x, weight, bias, groups)
-    window = Window.of("conv2d", inputs[1].shape[2:], stride, padding, dilation)
-    window.output_size("conv2d", *inputs[0].shape[2:])
+    groups = checks.integer("conv2d", groups, "groups", 1)
+    inputs = conv_inputs("conv2d", x, weight, bias, groups)
+    return convolve(inputs, Window.of("conv2d", inputs[1].shape[2:], stride, padding, dilation), groups)
+
+
+def convolve(inputs: list[Tensor], window: Window, groups: int) -> Tensor:
+    """:func:`conv2d` of the checked ``[x, weight]`` or ``[x, weight, bias]``, for a layer that has built its window."""
+    _, _, h, w = inputs[0].shape
+    window.output_size("conv2d", h, w)
     return Conv2d(window, groups)(*inputs)
 
 
@@ -290,14 +335,31 @@ def conv_transpose2d(
     are stride, padding and dilation; ``output_padding`` adds rows and columns at the end. The result is
     (N, O, OH, OW) with OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1. Errors as in :func:`conv2d`.
     """
-    op = "conv_transpose2d"
-    inputs = checks.conv(op, x, weight, bias, groups)
-    window = Window.of(op, inputs[1].shape[2:], stride, padding, dilation)
-    extra = checks.output_padding(output_padding, window.stride, window.dilation)
-    geometry = zip(
-        inputs[0].shape[2:], window.kernel, window.stride, window.padding, window.dilation, extra, strict=True
-    )
-    image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
+    groups = checks.integer("conv_transpose2d", groups, "groups", 1)
+    inputs = conv_inputs("conv_transpose2d", x, weight, bias, groups, transposed=True)
+    window = Window.of("conv_transpose2d", inputs[1].shape[2:], stride, padding, dilation)
+    return convolve_transposed(inputs, window, output_padding_pair(output_padding, window), groups)
+
+
+def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
+    """:func:`conv_transpose2d` of checked inputs, for a layer that has built its window."""
+    geometry = zip(window.kernel, window.stride, window.padding, window.dilation, output_padding, strict=True)
+    added = [(s, d * (k - 1) + 1 - 2 * p - s + e) for k, s, p, d, e in geometry]
+    (sh, extra_h), (sw, extra_w) = added
+    _, _, h, w = inputs[0].shape
+    image = h * sh + extra_h, w * sw + extra_w  # (H - 1) SH - 2 PH + DH (KH - 1) + 1 + output padding
     if min(image) < 1:
-        raise ShapeError(f"{op}: x ({sizes(inputs[0].shape)}) would become {sizes(image)}; use less padding.")
+        x_shape = sizes(inputs[0].shape)
+        raise ShapeError(f"conv_transpose2d: x ({x_shape}) would become {sizes(image)}; use less padding.")
     return ConvTranspose2d(window, groups, image)(*inputs)
+
+
+def output_padding_pair(output_padding: Pair, window: Window) -> tuple[int, int]:
+    """What ``conv_transpose2d`` may add at the end, for height and width."""
+    extra = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
+    if any(e >= max(s, d) for e, s, d in zip(extra, window.stride, window.dilation, strict=True)):
+        raise ArgumentError(
+            f"conv_transpose2d: output_padding is {output_padding!r}; it must be below the stride {window.stride} "
+            f"or the dilation {window.dilation}."
+        )
+    return extra

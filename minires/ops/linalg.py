@@ -1,9 +1,12 @@
 """Matrix products. Both raise ShapeError if the sizes do not fit, DTypeError for integers."""
 
+import math
+
 from ..core import checks
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array
 from ..core.tensor import Tensor, TensorLike
+from ..errors import ShapeError, sizes
 
 
 def _swapped(x: Tensor) -> Tensor:
@@ -22,13 +25,27 @@ class MatMul(Op, name="matmul"):
             (_swapped(a) @ upstream).sum_to(b.shape) if self.needs(1) else None,  # (..., K, M) @ (..., M, P)
         )
 
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        return math.prod(output) * inputs[0][-1]
+
 
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """The matrix product (..., M, K) @ (..., K, P) -> (..., M, P).
 
     Leading axes broadcast. A vector (K,) is a row on the left and a column on the right; the result lacks its axis.
     """
-    a, b = checks.matmul(a, b)
+    a = checks.floats("matmul", a, "a", like=b if isinstance(b, Tensor) else None)
+    b = checks.floats("matmul", b, "b", like=a)
+    given = f"matmul: a is {sizes(a.shape)} and b is {sizes(b.shape)}"
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"{given}, but a scalar is not a matrix; multiply with *.")
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
+        hint = " Is b transposed?" if a.shape[-1] == b.shape[-1] else ""
+        raise ShapeError(f"{given}, but a has {a.shape[-1]} columns and b {inner} rows; they must be equal.{hint}")
+    for p, q in zip(a.shape[-3::-1], b.shape[-3::-1], strict=False):
+        if p != q and 1 not in (p, q):
+            raise ShapeError(f"{given}, whose leading axes {p} and {q} do not broadcast.")
     rows = a.expand_dims(0) if a.ndim == 1 else a  # (1, K)
     columns = b.expand_dims(1) if b.ndim == 1 else b  # (K, 1)
     vectors = [axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1]
@@ -49,7 +66,18 @@ class Linear(Op):
         dweight = dy.T @ rows if self.needs(1) else None  # (O, M) @ (M, C) -> (O, C)
         return (dx, dweight, *(dy.sum(axis=0) for _ in bias))
 
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        return math.prod(output) * inputs[1][1]
+
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """x @ weight.T + bias, from x (..., C), weight (O, C) and bias (O,) to (..., O)."""
-    return Linear()(*checks.linear(x, weight, bias))
+    x = checks.floats("linear", x)
+    weight = checks.floats("linear", weight, "weight", like=x)
+    checks.axes("linear", weight, 2, "(O, C)", "weight")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (x: {sizes(x.shape)}) but weight expects "
+            f"{weight.shape[1]} (weight: {sizes(weight.shape)}, (O, C)). Is a flatten missing before the layer?"
+        )
+    return Linear()(x, weight, *checks.bias("linear", bias, weight.shape[0], x))

@@ -2,8 +2,10 @@
 
 from ..core import checks
 from ..core.autograd import Op
-from ..core.backend import Array, array_module
+from ..core.backend import Array, array_module, to_device
+from ..core.state import state
 from ..core.tensor import Tensor, TensorLike, as_tensor
+from ..errors import LabelError, ShapeError, sizes
 from .activation import sigmoid, softmax
 
 
@@ -66,7 +68,34 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
     """
     logits = checks.floats("cross_entropy", logits, "logits")
     label_smoothing = checks.fraction("cross_entropy", label_smoothing, "label_smoothing")
-    return CrossEntropy(checks.labels(logits, labels), label_smoothing)(logits)
+    return CrossEntropy(_class_numbers(logits, labels), label_smoothing)(logits)
+
+
+def _class_numbers(logits: Tensor, labels: TensorLike) -> Array:
+    """A class 0 .. K-1 for each of the N rows of logits (N, K), on their device."""
+    classes = as_tensor(labels)
+    checks.axes("cross_entropy", logits, 2, "(N, classes)", "logits")
+    n, k = logits.shape
+    if classes.dtype.kind not in "iu":
+        raise LabelError(
+            f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}, but class numbers are needed; "
+            "convert them, e.g. labels.to('int64')."
+        )
+    if classes.shape != (n,) or n == 0:
+        hint = " One-hot labels become numbers with .argmax(axis=1)." if classes.ndim == 2 else ""
+        raise ShapeError(
+            f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) hold {n} examples; "
+            f"there must be one label for each, and at least one.{hint}"
+        )
+    if state.capture is not None and classes.device == "cuda":
+        return classes.data  # while a graph is recorded there are no values; the kernel answers NaN to a wrong label
+    low, high = int(classes.data.min()), int(classes.data.max())
+    if low < 0 or high >= k:
+        raise LabelError(
+            f"cross_entropy: labels run from {low} to {high}, but logits ({sizes(logits.shape)}) have {k} classes, "
+            f"0 to {k - 1}."
+        )
+    return to_device(classes.data.copy(), logits.device)  # a copy: a loader may refill its buffer before backward
 
 
 def mse_loss(prediction: TensorLike, target: TensorLike) -> Tensor:
@@ -100,5 +129,12 @@ def binary_cross_entropy_with_logits(logits: TensorLike, target: TensorLike) -> 
     shapes are equal and not empty, LabelError if a target lies outside of [0, 1].
     """
     logits = checks.floats("binary_cross_entropy_with_logits", logits, "logits")
-    target = checks.probabilities("binary_cross_entropy_with_logits", logits, target)
-    return BinaryCrossEntropyWithLogits()(logits, target)
+    target = as_tensor(target, like=logits)
+    checks.same_shape("binary_cross_entropy_with_logits", logits, target, "logits", "target")
+    checks.filled_axes("binary_cross_entropy_with_logits", None, logits)
+    low, high = float(target.data.min()), float(target.data.max())
+    if not (low >= 0 and high <= 1):
+        raise LabelError(
+            f"binary_cross_entropy_with_logits: target runs from {low:g} to {high:g}; it must lie in [0, 1]."
+        )
+    return BinaryCrossEntropyWithLogits()(logits, target.to(logits.dtype))

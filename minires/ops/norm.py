@@ -7,6 +7,7 @@ from ..core.autograd import Op
 from ..core.backend import Array, array_module
 from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError, ShapeError, sizes
+from .activation import join_inputs
 from .reduce import mean, var
 
 
@@ -122,10 +123,16 @@ def batch_norm(
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
     running = {"running_mean": running_mean, "running_var": running_var}
     running = {name: checks.floats("batch_norm", s, name) for name, s in running.items() if s is not None}
-    checks.channels("batch_norm", x, {"gamma": gamma, "beta": beta, **running})
+    if x.ndim not in (2, 3, 4):
+        raise ShapeError(f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, H, W) is needed.")
+    for name, vector in {"gamma": gamma, "beta": beta, **running}.items():
+        if vector.shape != (x.shape[1],):
+            raise ShapeError(
+                f"batch_norm: x has {x.shape[1]} channels (x: {sizes(x.shape)}) but {name} is {sizes(vector.shape)}."
+            )
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
-    inputs = [x, gamma, beta, *checks.join("batch_norm", x.shape, shortcut, activation)]
+    inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
     if not training:
         if len(running) < 2:
             raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")

@@ -10,15 +10,26 @@ from ..core.autograd import Op
 from ..core.backend import Array, array_module
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ShapeError, sizes
+from ..errors import ArgumentError, ShapeError, sizes
 from .conv import Col2Im, Window, unfold
 
 
-def _pool_window(op: str, x: Tensor, kernel: Pair, stride: Pair | None, padding: Pair) -> Window:
-    window = Window.of(op, kernel, kernel if stride is None else stride, padding)
-    checks.pool_padding(op, window.padding, window.kernel)
-    window.output_size(op, *x.shape[2:])
+def pool_window(where: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> Window:
+    """The window of pooling, in which no output may see the padding alone."""
+    window = Window.of(where, kernel_size, kernel_size if stride is None else stride, padding)
+    if any(2 * p > k for p, k in zip(window.padding, window.kernel, strict=True)):
+        raise ArgumentError(
+            f"{where}: padding is {window.padding}; it must be at most half of the kernel size {window.kernel}."
+        )
     return window
+
+
+def pool2d(op: "type[MaxPool2d | AvgPool2d]", x: TensorLike, window: Window) -> Tensor:
+    """Pooling with a window that has been checked."""
+    x = checks.images(op.name, x)
+    _, _, h, w = x.shape
+    window.output_size(op.name, h, w)
+    return op(window)(x)
 
 
 class MaxPool2d(Op, saves="shapes"):
@@ -58,8 +69,7 @@ def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, pad
     ShapeError, ArgumentError, DTypeError
         If the sizes do not fit; for sizes that cannot be, or a padding over half of the kernel; for integers.
     """
-    x = checks.images("max_pool2d", x)
-    return MaxPool2d(_pool_window("max_pool2d", x, kernel_size, stride, padding))(x)
+    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding))
 
 
 class AvgPool2d(Op, saves="shapes"):
@@ -79,8 +89,7 @@ class AvgPool2d(Op, saves="shapes"):
 
 def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
     """The mean of each window; the zeros of the padding count, as in PyTorch. Otherwise as :func:`max_pool2d`."""
-    x = checks.images("avg_pool2d", x)
-    return AvgPool2d(_pool_window("avg_pool2d", x, kernel_size, stride, padding))(x)
+    return pool2d(AvgPool2d, x, pool_window("avg_pool2d", kernel_size, stride, padding))
 
 
 class GlobalAvgPool2d(Op, saves="shapes"):

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import checks
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
-from ..core.checks import Axis
-from ..core.tensor import Tensor, TensorLike, as_tensor
+from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
 from ..errors import ShapeError, sizes
 
 
-def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+def _kept(shape: Shape, axes: tuple[int, ...]) -> Shape:
     """``shape`` with a 1 in place of each reduced axis."""
     return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
 
@@ -54,7 +53,7 @@ class BroadcastTo(Op, saves="shapes"):
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """A view of x in which axes of size 1, and missing leading ones, are repeated to ``shape``."""
     x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), 0)
-    checks.broadcast_to("broadcast_to", x.shape, target)
+    _check_broadcast("broadcast_to", x.shape, target)
     return x if x.shape == target else BroadcastTo(target)(x)
 
 
@@ -71,17 +70,48 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     if x.shape == shape:
         return x
     target = checks.shape_tuple("sum_to", (shape,), 0)
-    checks.broadcast_to("sum_to", target, x.shape)
+    _check_broadcast("sum_to", target, x.shape)
     leading = x.ndim - len(target)  # axes that the smaller shape does not have
     stretched = (leading + axis for axis, size in enumerate(target) if size == 1)
     return sum(x, axis=(*range(leading), *stretched)).reshape(target)
 
 
+def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
+    """Raise unless ``small`` broadcasts to ``large``."""
+    if len(small) > len(large) or any(a not in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False)):
+        raise ShapeError(
+            f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; counted from the last axis, "
+            "each size must be 1 or the wanted one."
+        )
+
+
+class Mean(Sum, saves="shapes"):
+    def forward(self, x: Array) -> Array:
+        return x.mean(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x_shape,) = self.input_shapes
+        return super().backward(upstream / math.prod(x_shape[axis] for axis in self.axes))
+
+
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over ``axis``."""
     x = checks.floats("mean", x)
-    axes, count = checks.filled_axes("mean", axis, x)
-    return Sum(axes, keepdims)(x) / count
+    return Mean(checks.filled_axes("mean", axis, x)[0], keepdims)(x)
+
+
+class Var(Op):
+    def __init__(self, axes: tuple[int, ...], divisor: float, keepdims: bool) -> None:
+        self.axes, self.divisor, self.keepdims = axes, divisor, keepdims
+
+    def forward(self, x: Array) -> Array:
+        deviation = x - x.mean(axis=self.axes, keepdims=True)
+        return (deviation * deviation).sum(axis=self.axes, keepdims=self.keepdims) / self.divisor
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        deviation = x - x.mean(self.axes, keepdims=True)  # the mean's own gradient is the sum of deviations, 0
+        return (upstream * (2 / self.divisor)).reshape(_kept(x.shape, self.axes)) * deviation
 
 
 def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor:
@@ -94,8 +124,7 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool 
     correction = checks.number("var", correction, "correction")
     if count <= correction:
         raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction:g} leave none.")
-    deviation = x - mean(x, axes, keepdims=True)
-    return Sum(axes, keepdims)(deviation * deviation) / (count - correction)
+    return Var(axes, count - correction, keepdims)(x)
 
 
 class Max(Op):
@@ -144,12 +173,25 @@ def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
     return Tensor.wrap(x.data.argmax(axis=axis))
 
 
+class LogSumExp(Op, name="logsumexp", saves="both"):
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        largest = x.max(axis=self.axes, keepdims=True)
+        shift = xp.where(xp.isfinite(largest), largest, 0)
+        with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
+            y = xp.log(xp.exp(x - shift).sum(axis=self.axes, keepdims=True)) + shift
+        return y if self.keepdims else y.squeeze(self.axes)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        (x,) = self.inputs
+        kept = _kept(x.shape, self.axes)
+        return upstream.reshape(kept) * (x - self.output.reshape(kept)).exp()
+
+
 def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))), without overflow: the largest element is taken out first."""
+    """log(sum(exp(x))), without overflow: the largest element is subtracted first."""
     x = checks.floats("logsumexp", x)
-    axes, _ = checks.filled_axes("logsumexp", axis, x)
-    largest = x.data.max(axis=axes, keepdims=True)
-    shift = array_module(largest).where(array_module(largest).isfinite(largest), largest, 0)  # a constant that cancels
-    with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
-        y = (x - Tensor.wrap(shift)).exp().sum(axes, keepdims=True).log() + Tensor.wrap(shift)
-    return y if keepdims else y.squeeze(axes)
+    return LogSumExp(checks.filled_axes("logsumexp", axis, x)[0], keepdims)(x)

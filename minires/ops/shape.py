@@ -12,9 +12,8 @@ import numpy as np
 from ..core import backend, checks
 from ..core.autograd import Op
 from ..core.backend import Array, DTypeLike, array_module
-from ..core.checks import Axis
-from ..core.tensor import Tensor, TensorLike, as_tensor
-from ..errors import ShapeError, sizes
+from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
+from ..errors import ArgumentError, ShapeError, sizes
 
 
 class Reshape(Op, saves="shapes"):
@@ -31,7 +30,12 @@ class Reshape(Op, saves="shapes"):
 def reshape(x: TensorLike, *shape: Any) -> Tensor:
     """The elements of x, in the same order, in another shape; one size may be -1 and is computed then."""
     x = as_tensor(x)
-    target = checks.reshape(x, shape)
+    target = checks.shape_tuple("reshape", shape, -1)
+    known = math.prod(size for size in target if size != -1)
+    if target.count(-1) == 1 and known > 0 and x.size % known == 0:
+        target = tuple(x.size // known if size == -1 else size for size in target)
+    if -1 in target or math.prod(target) != x.size:
+        raise ShapeError(f"reshape: x is {sizes(x.shape)}, {x.size} elements, which do not fit into {target!r}.")
     return x if target == x.shape else Reshape(target)(x)
 
 
@@ -55,8 +59,15 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
 def expand_dims(x: TensorLike, axis: int) -> Tensor:
     """x with a new axis of size 1 at position ``axis`` of the result."""
     x = as_tensor(x)
-    place = checks.new_axis("expand_dims", axis, x)
+    place = _new_axis("expand_dims", axis, x)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
+
+
+def _new_axis(op: str, axis: Any, x: Tensor) -> int:
+    """The position of an axis that x does not have yet, counted in the result."""
+    if not checks.is_integer(axis) or not -x.ndim - 1 <= axis <= x.ndim:
+        raise ShapeError(f"{op}: a new axis cannot be at {axis!r} among the {x.ndim} of x ({sizes(x.shape)}).")
+    return int(axis) % (x.ndim + 1)
 
 
 class Transpose(Op, saves="shapes"):
@@ -73,7 +84,13 @@ class Transpose(Op, saves="shapes"):
 def transpose(x: TensorLike, *axes: Any) -> Tensor:
     """A view of x with its axes in the order ``axes`` (reversed by default): ``x.transpose(0, 2, 3, 1)``."""
     x = as_tensor(x)
-    return Transpose(checks.transpose(x, axes))(x)
+    if axes == (0, 1) and x.ndim == 2:  # an order that changes nothing: surely PyTorch's swap was meant
+        raise ArgumentError("transpose: (0, 1) is the order that x has; write x.T, or x.transpose(1, 0).")
+    order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    order = order or tuple(reversed(range(x.ndim)))
+    if len(order) != x.ndim or checks.axis_numbers("transpose", order, x) != tuple(range(x.ndim)):
+        raise ShapeError(f"transpose: axes {order!r} must name each of the {x.ndim} axes of x ({sizes(x.shape)}) once.")
+    return Transpose(tuple(int(axis) % x.ndim for axis in order))(x)
 
 
 class Concatenate(Op, saves="shapes"):
@@ -91,16 +108,30 @@ class Concatenate(Op, saves="shapes"):
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """The tensors one after the other along ``axis``; their other axes must be equal."""
-    parts = checks.tensors("concatenate", tensors)
-    return Concatenate(checks.concatenate("concatenate", parts, axis))(*parts)
+    parts = _tensors("concatenate", tensors)
+    number = checks.one_axis("concatenate", axis, parts[0])
+    first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
+    for i, other in enumerate(others, start=1):
+        if other != first:
+            raise ShapeError(
+                f"concatenate: tensor {i} is {sizes(parts[i].shape)} and tensor 0 is {sizes(parts[0].shape)}; "
+                f"they may differ along axis {number} only."
+            )
+    return Concatenate(number)(*parts)
+
+
+def _tensors(op: str, values: Any) -> list[Tensor]:
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ArgumentError(f"{op}: it takes a list of at least one tensor, not {type(values).__name__}.")
+    return [as_tensor(value) for value in values]
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
-    parts = checks.tensors("stack", tensors)
+    parts = _tensors("stack", tensors)
     for i, part in enumerate(parts):
         checks.same_shape("stack", part, parts[0], f"tensor {i}", "tensor 0")
-    place = checks.new_axis("stack", axis, parts[0])
+    place = _new_axis("stack", axis, parts[0])
     return concatenate([expand_dims(part, place) for part in parts], place)
 
 
@@ -126,7 +157,18 @@ def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
     which begins with the last axis: (left, right, top, bottom) pads an image. ArgumentError is raised otherwise.
     """
     x = as_tensor(x)
-    return Pad(checks.pad_widths(x, padding), checks.number("pad", value, "value"))(x)
+    given = tuple(padding) if isinstance(padding, (tuple, list)) else ()
+    if given and all(checks.is_integer(p, 0) for p in given) and len(given) % 2 == 0:
+        given = tuple(zip(given[::2], given[1::2], strict=True))[::-1]
+        given = ((0, 0),) * (x.ndim - len(given)) + given
+    widths = [tuple(p) for p in given if isinstance(p, (tuple, list))]
+    if len(widths) != x.ndim or not all(len(p) == 2 and all(checks.is_integer(n, 0) for n in p) for p in widths):
+        raise ArgumentError(
+            f"pad: padding is {padding!r}; for x ({sizes(x.shape)}) it must be {x.ndim} pairs (before, after), "
+            "or numbers >= 0 two by two from the last axis, e.g. (left, right, top, bottom)."
+        )
+    integers = tuple((int(before), int(after)) for before, after in widths)
+    return Pad(integers, checks.number("pad", value, "value"))(x)
 
 
 class GetItem(Op, name="getitem", saves="shapes"):

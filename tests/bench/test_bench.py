@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from minires.core.profiling import Peak
 
 from minires.bench import contenders, extras, machine, race, worker, workloads
 from minires.bench.workloads import Workload
 from minires.cli.main import main
-from minires.core.profiling import Peak
 from minires.errors import ArgumentError
 
 SMALL = [

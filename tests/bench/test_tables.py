@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from minires.core.profiling import Peak
 
 from minires.bench.race import Result
 from minires.bench.workloads import Workload
-from minires.core.profiling import Peak
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from minires.core.profiling import Peak
 
 import minires as mr
 from minires.cli import diagnose
-from minires.core.profiling import Peak
 
 PEAK = Peak(200e9, 40e9)
 

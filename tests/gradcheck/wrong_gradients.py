@@ -441,10 +441,8 @@ class Im2ColOverwritesWhereWindowsOverlap(Im2Col):
         (kh, kw), (oh, ow) = self.window.kernel, upstream.shape[1:3]
         dx = np.zeros((n, h, w, c))
         windows = upstream.data.reshape(n, oh, ow, c, kh, kw)
-        for i in range(kh):
-            for j in range(kw):
-                rows, columns = self.window.seen_by(i, j, oh, ow)
-                dx[:, rows, columns] = windows[..., i, j]
+        for i, j, rows, columns in self.window.slices(oh, ow):
+            dx[:, rows, columns] = windows[..., i, j]
         return raw(dx.transpose(0, 3, 1, 2))
 
 

@@ -25,7 +25,8 @@ BATCHES = (1, 2, 3, 5, 17)
 
 @pytest.fixture(autouse=True)
 def kernels_of_any_size(monkeypatch):
-    monkeypatch.setattr(dispatch, "_smallest", {})
+    kernels = {key: kernel._replace(smallest=0) for key, kernel in dispatch._kernels.items()}
+    monkeypatch.setattr(dispatch, "_kernels", kernels)
 
 
 def set_threads(monkeypatch, number):

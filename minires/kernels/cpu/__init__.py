@@ -7,7 +7,7 @@ import numpy as np
 from numba.core import config
 
 if config.DISABLE_JIT:
-    raise ImportError("Numba's compiler is switched off (NUMBA_DISABLE_JIT)")
+    raise ModuleNotFoundError("Numba's compiler is switched off (NUMBA_DISABLE_JIT)", name="numba")
 
 from ...core.dispatch import SMALL, register_kernel
 from ...nn.folding import Replay

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ...core.backend import Array
-from ...core.profiling import Peak, register_peak
 from ..threads import get_num_threads, share
 from .compiler import kernel
 from .memory import aligned
@@ -47,12 +45,10 @@ def _scale(x, factor, first, last):
         put(x, i, at(x, i) * factor)
 
 
-@register_peak("cpu")
-@lru_cache
-def measure(threads: int) -> Peak:
-    """The peaks of that many threads at once, or of as many as kernels may use."""
+def measure(threads: int) -> tuple[float, float]:
+    """Float32 operations and bytes of memory a second, of that many threads or of as many as kernels may use."""
     threads = min(threads, get_num_threads())
-    return Peak(_arithmetic(threads), _memory(threads))
+    return _arithmetic(threads), _memory(threads)
 
 
 def _arithmetic(threads: int) -> float:

@@ -17,14 +17,14 @@ the work of each step, and meet after it (see team.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...core.autograd import Op
 from ...core.backend import Array
-from ...core.state import switched
+from ...core.state import observed
 from ...core.tensor import Tensor
 from ...nn.folding import Conv2dAct, Replay
 from ...ops.conv import Window
@@ -297,7 +297,11 @@ def _watch(device: Device, model: Any, x: Array, members: int) -> Program | None
     watched: list[tuple[Op, Sequence[Array], Array]] = []
     _, channels, height, width = x.shape
     two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)
-    with switched("watcher", lambda *event: watched.append(event)):
+
+    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
+        return lambda output: watched.append((op, arrays, output))
+
+    with observed(watch):
         output = model(Tensor.wrap(two))
     try:
         return Program(device, watched, two, output.data, members)

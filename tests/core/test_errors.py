@@ -376,7 +376,7 @@ def test_errors_are_also_the_exceptions_that_python_programmers_expect(error):
     expected = {"DTypeError": TypeError, "GraphError": RuntimeError, "AnomalyError": ArithmeticError,
                 "GradcheckError": AssertionError, "DeviceError": RuntimeError, "RunError": RuntimeError,
                 "CourseError": AssertionError, "CheckError": AssertionError,
-                "StoppedError": RuntimeError}  # fmt: skip
+                "StoppedError": RuntimeError, "KernelError": ImportError}  # fmt: skip
     assert issubclass(error, MiniresError)
     assert issubclass(error, expected.get(error.__name__, ValueError))
 

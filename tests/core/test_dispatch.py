@@ -119,7 +119,8 @@ def test_threads_wait_while_another_one_imports_the_kernels(monkeypatch):
     def slow_import(room):
         importing.set()
         others_came.wait(0.2)  # it never comes: they wait for the end of this
-        monkeypatch.setitem(dispatch._kernels, (Double, "forward", "cpu"), lambda op, x: "fast")
+        kernel = dispatch.Registered(lambda op, x: "fast", 0, ())
+        monkeypatch.setitem(dispatch._kernels, (Double, "forward", "cpu"), kernel)
 
     monkeypatch.setattr(dispatch, "import_module", slow_import)
     monkeypatch.setitem(dispatch._rooms, "cpu", "a room")
@@ -139,3 +140,54 @@ def test_threads_wait_while_another_one_imports_the_kernels(monkeypatch):
     for thread in threads:
         thread.join()
     assert results == ["fast", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ModuleNotFoundError("No module named 'numba'", name="numba"), None),  # the textbook computes
+        (ImportError("Numba needs NumPy 2.5 or less"), mr.errors.KernelError),
+        (SyntaxError("invalid syntax"), mr.errors.KernelError),
+        (ModuleNotFoundError("No module 'minires.x'", name="minires.x"), mr.errors.KernelError),
+    ],
+    ids=["package missing", "package broken", "kernel broken", "module missing"],
+)  # fmt: skip
+def test_only_a_missing_package_leaves_the_work_to_the_textbook_in_silence(monkeypatch, error, raised):
+    def fail(room):
+        raise error
+
+    monkeypatch.setattr(dispatch, "import_module", fail)
+    monkeypatch.setattr(dispatch, "_rooms", {"cpu": "a room"})
+    if raised is None:
+        assert dispatch.find_kernel(Double(), "forward", np.zeros(dispatch.SMALL)) is None
+        assert dispatch._rooms == {}
+        return
+    for _ in range(2):  # and again, for the next op
+        with pytest.raises(raised, match=r"the kernels of device 'cpu' cannot be imported"):
+            dispatch.find_kernel(Double(), "forward", np.zeros(dispatch.SMALL))
+
+
+@pytest.mark.parametrize("hands_back", [False, True])
+def test_a_kernel_may_add_what_has_arrived_from_other_consumers(hands_back):
+    seen = []
+
+    class Twice(mr.Op):
+        def forward(self, a, b):
+            return 2 * a + b
+
+        def backward(self, upstream):
+            return upstream * 2, upstream
+
+    @mr.register_kernel(Twice, "backward", "cpu", accumulates=(0,))
+    def backward(op, upstream, arrived):
+        seen.append([None if gradient is None else gradient.tolist() for gradient in arrived])
+        if hands_back:
+            return NotImplemented
+        return (upstream * 2 if arrived[0] is None else upstream * 2 + arrived[0], upstream)
+
+    a, b = mr.tensor([1.0], requires_grad=True) * 1, mr.tensor([1.0], requires_grad=True) * 1
+    y = Twice()(a, b)
+    grads = mr.grad(3 * a + 5 * b + y, [a, b], [1.0])  # a and b are consumed by the products, too
+    assert [grad.item() for grad in grads] == [5.0, 6.0]
+    assert len(seen) == 1 and seen[0][0] in (None, [3.0]) and seen[0][1] is None
+    del _kernels[Twice, "backward", "cpu"]

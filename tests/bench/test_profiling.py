@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from minires.core.profiling import Peak, Row
 
 import minires as mr
 from minires.core import dispatch, profiling
-from minires.core.profiling import Peak, Row
 from minires.core.state import state
 
 
