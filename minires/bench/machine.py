@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core.dispatch import load_kernels
 from ..data.places import cache_folder
 from ..errors import MiniresError
-from ..interop.serialization import write_atomically
+from ..interop.files import write_atomically
 from ..kernels.threads import get_num_threads
 from ..version import __version__
 
