@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course li
 @course.command("list")
 def list_() -> None:
     """Show the assignments."""
-    from ..course.content import assignments
+    from ..course.assignments import assignments
 
     rows = [
         [each.name, each.title, str(len(each.questions)), str(each.points), each.file]
@@ -36,7 +36,7 @@ def list_() -> None:
 @course.command()
 def start(name: Name) -> None:
     """Make the folder of an assignment here, to work in."""
-    from ..course.content import assignment
+    from ..course.assignments import assignment
     from ..course.release import write_student_folder
 
     content = assignment(name)
@@ -56,8 +56,8 @@ def check(
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="Where the file is.")] = ".",
 ) -> None:
     """Run the public tests on the file in this folder. The exit status is 1 if one of them fails."""
+    from ..course.classroom import assignment_of, read_submission
     from ..course.grading import Grader
-    from ..course.submissions import assignment_of, read_submission
 
     content = assignment_of(folder)
     functions = [content.question(function).function] if function else []
@@ -103,9 +103,9 @@ def grade(
     For one submission, its questions are shown, and the exit status is 1 if it lost points. For a class there are a
     table and a histogram. Results are written after each test.
     """
-    from ..course.content import assignment as assignment_named
+    from ..course.assignments import assignment as assignment_named
+    from ..course.classroom import assignment_of, submissions_in
     from ..course.grading import Grader
-    from ..course.submissions import assignment_of, submissions_in
 
     content = assignment_named(assignment) if assignment else assignment_of(folder)
     grader = Grader(content, _read_secret(secret) if secret else secrets.token_hex(16))
@@ -117,13 +117,13 @@ def grade(
 
 
 def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str | None) -> None:
-    from ..course.classroom import grade_submission, write_gradescope, write_json
+    from ..course.classroom import grade_submission, write_json
 
     def keep(result: Result) -> None:
         if json:
-            write_json(Path(json), result)
+            write_json(Path(json), result.as_json())
         if gradescope:
-            write_gradescope(Path(gradescope), result)
+            write_json(Path(gradescope), result.as_gradescope())
 
     with make_console().status(f"grading {printable(str(folder))}"):
         result = grade_submission(grader, folder, keep)
@@ -163,7 +163,7 @@ def release(
     out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")],
 ) -> None:
     """Make the student's folder and the instructor's, with the solution, a new secret and the zip for Gradescope."""
-    from ..course.content import assignment
+    from ..course.assignments import assignment
     from ..course.release import write_instructor_folder, write_student_folder
 
     content = assignment(name)
@@ -184,8 +184,8 @@ def verify(
 
     The exit status is 1 if one of them gets what it should not.
     """
-    from ..course.classroom import write
-    from ..course.content import assignment, assignments
+    from ..course.assignments import assignment, assignments
+    from ..course.classroom import write_text
     from ..course.verify import page
     from ..course.verify import verify as verify_assignment
 
@@ -197,7 +197,7 @@ def verify(
         faults += found.faults()
         print(pages[-1])
     if out:
-        write(Path(out), "\n\n".join(pages))
+        write_text(Path(out), "\n\n".join(pages))
     for fault in faults:
         print(fault)
     if faults:

@@ -1,37 +1,16 @@
-"""The bank of wrong answers: it tests the grader, and it explains to students what they did."""
+"""The bank of wrong answers: it tests the grader, and it tells students which mistake gives their result."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from types import CodeType, ModuleType
 
 from ..errors import ArgumentError
-from .comparison import same
 from .content import Assignment, Bug
 from .sandbox import CallError, Here
-from .trial import Call
-
-
-def read_bugs(function: str, text: str) -> list[Bug]:
-    r"""The bugs of a function from the text of their file.
-
-    Each is a title with the property that notices it, a line that says what it is, the text in the solution and what
-    the bug makes of it:
-
-    >>> text = "== no sum (overlap)\na col2im that overwrites overlaps\n- += back\n+ = back\n"
-    >>> read_bugs("col2im", text)[0].new
-    '= back'
-    """
-    bugs = []
-    for entry in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
-        title, says, *lines = entry.strip("\n").split("\n")
-        name, loses = title.removesuffix(")").rsplit(" (", 1)
-        old, new = ("\n".join(line[2:] for line in lines if line[0] == sign) for sign in "-+")
-        bugs.append(Bug(name, function, old, new, says, loses))
-    return bugs
+from .trial import Call, same
 
 
 def solution(assignment: Assignment) -> Here:

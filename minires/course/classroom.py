@@ -1,4 +1,4 @@
-"""Grading a class: every submission in a folder, some at a time, each result kept as soon as there is one."""
+"""A class: finding and reading its submissions, grading several at a time, and the files and tables of the results."""
 
 from __future__ import annotations
 
@@ -9,18 +9,84 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from ..errors import DataError
+from ..errors import ArgumentError, DataError
+from ..interop.files import PathLike, write_atomically
+from .assignments import assignments
+from .content import Assignment
 from .grading import Grader
 from .results import Result
-from .submissions import read_submission
 
+Report = Callable[[Result], None]
+LARGEST = 1 << 20  # bytes of a submission
+DEEPEST = 3  # how many folders down in a submission its file may be
 BARS = 10  # of the histogram
-WIDEST = 50  # signs of a bar
+WIDEST = 50  # the most characters of a bar
 
 
-def grade_submission(grader: Grader, folder: Path, report: Callable[[Result], None] = lambda _: None) -> Result:
-    """Grade the submission in a folder. If it cannot be read, its result says why, and has no points.
+def find_file(folder: PathLike, name: str) -> Path | None:
+    """The file of that name in a submission, the one nearest to its top, or None. Links do not count."""
+    level = [Path(folder)]
+    for _ in range(DEEPEST + 1):
+        for place in level:
+            if (place / name).is_file() and not (place / name).is_symlink():
+                return place / name
+        level = [path for place in level for path in _folders(place)]
+    return None
+
+
+def read_submission(folder: PathLike, name: str) -> str:
+    """The text of the file of that name in a submission.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is too large or not text.
+    """
+    path = find_file(folder, name)
+    if path is None:
+        others = sorted(entry.name for entry in Path(folder).iterdir())[:5] if Path(folder).is_dir() else []
+        there = f"; there is only {', '.join(others)}" if others else ""
+        raise DataError(f"course: there is no file {name} in {folder}{there}.")
+    if (size := path.stat().st_size) > LARGEST:
+        raise DataError(f"course: {path} has {size} bytes; a submission may have {LARGEST}.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"course: {path} is not text in UTF-8.") from error
+
+
+def submissions_in(folder: PathLike, name: str) -> list[Path]:
+    """The submissions in a folder: the folder itself if the file is in it, or else the folders in it.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or no submission in it.
+    """
+    top = Path(folder)
+    if not top.is_dir():
+        raise DataError(f"course: there is no folder {folder}.")
+    if (top / name).is_file():
+        return [top]
+    found = _folders(top)
+    if not any(find_file(place, name) for place in found):
+        raise DataError(f"course: there is no file {name} in {folder}, nor in a folder in it.")
+    return found
+
+
+def assignment_of(folder: PathLike) -> Assignment:
+    """The assignment that a folder of submissions belongs to, by the names of its files. Raises ArgumentError."""
+    for content in assignments().values():
+        if find_file(folder, content.file):
+            return content
+    files = ", ".join(f"{content.file} ({content.name})" for content in assignments().values())
+    raise ArgumentError(f"course: {folder} holds no file of an assignment: {files}.")
+
+
+def grade_submission(grader: Grader, folder: Path, report: Report = lambda _: None) -> Result:
+    """Grade the submission in a folder. If it cannot be read, its result says why and has no points.
 
     ``report`` is called after each test.
     """
@@ -39,9 +105,9 @@ def grade_class(
     folders: Sequence[Path],
     out: Path | None = None,
     workers: int = 1,
-    report: Callable[[Result], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> list[Result]:
-    """Grade submissions, some at the same time.
+    """Grade submissions, several at the same time.
 
     Parameters
     ----------
@@ -49,9 +115,9 @@ def grade_class(
     folders : sequence of Path
         One for each submission.
     out : Path, optional
-        The folder for a JSON file of each submission, which is written after each test, and ``summary.csv``.
+        Where to write ``summary.csv`` and a JSON file for each submission, the latter after each test.
     workers : int
-        How many at a time.
+        How many submissions are graded at a time.
     report : callable
         Called with each result.
 
@@ -65,11 +131,11 @@ def grade_class(
     def grade(folder: Path) -> Result:
         def keep(result: Result) -> None:
             if out:
-                write_json(out / f"{result.submission}.json", result)
+                write_json(out / f"{result.submission}.json", result.as_json())
 
         try:
             result = grade_submission(grader, folder, keep)
-        except Exception as error:  # a flaw of the grader, which must not cost the others theirs
+        except Exception as error:  # a bug in the grader must not cost the others their results
             why = f"The grader failed, {type(error).__name__}: {error}"
             result = Result(folder.resolve().name, grader.assignment, problem=why)
         with lock:
@@ -79,32 +145,22 @@ def grade_class(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(grade, folders))
     if out:
-        write(out / "summary.csv", summary_csv(results))
+        write_text(out / "summary.csv", _summary_csv(results))
     return results
 
 
-def write_json(path: Path, result: Result) -> None:
-    """Write a result as JSON."""
-    write(path, json.dumps(result.as_json(), indent=2))
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file; a crash leaves the last one or the new one. Raises DataError."""
+    write_text(path, json.dumps(content, indent=2))
 
 
-def write_gradescope(path: Path, result: Result) -> None:
-    """Write a result as Gradescope's results.json."""
-    write(path, json.dumps(result.as_gradescope(), indent=2))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file so that a grader which is killed leaves the last one or the new one. Raises DataError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"course: {path} cannot be written: {error.strerror or error}.") from error
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; a crash leaves the last one or the new one. Raises DataError."""
+    write_atomically(path, f"{text}\n".encode())
 
 
 def summary_rows(results: Sequence[Result]) -> list[list[str]]:
-    """The names of the columns, and a row for each submission: its points, in all and for each question."""
+    """The names of the columns, and a row for each submission: its points in total and for each question."""
     functions = [question.function for question in results[0].assignment.questions]
     rows = [["submission", "points", *functions, "problem"]]
     for result in results:
@@ -112,15 +168,6 @@ def summary_rows(results: Sequence[Result]) -> list[list[str]]:
         points = [scores.get(function, "0") for function in functions]
         rows.append([result.submission, str(result.score), *points, result.problem])
     return rows
-
-
-def summary_csv(results: Sequence[Result]) -> str:
-    """The rows as a file for spreadsheets, in which no name of a folder is taken for a formula."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for row in summary_rows(results):
-        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in row])
-    return file.getvalue().rstrip("\n")
 
 
 def histogram(scores: Sequence[int], most: int) -> list[str]:
@@ -136,7 +183,24 @@ def histogram(scores: Sequence[int], most: int) -> list[str]:
         low, above = -(-most * bar // BARS), -(-most * (bar + 1) // BARS)
         high = above - 1 if bar < BARS - 1 else most
         bars.append((f"{low}-{high}", sum(low <= score <= high for score in scores)))
-    for_each = max(1, -(-max(count for _, count in bars) // WIDEST))  # submissions for each sign
+    for_each = max(1, -(-max(count for _, count in bars) // WIDEST))  # submissions per character
     signs = ["#" * -(-count // for_each) for _, count in bars]
     width = max(map(len, signs))
     return [f"{title:>7}  {bar:<{width}}  {count}" for (title, count), bar in zip(bars, signs, strict=True)]
+
+
+def _summary_csv(results: Sequence[Result]) -> str:
+    """The rows as a file for spreadsheets, which would read some folder names as formulas."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for row in summary_rows(results):
+        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in row])
+    return file.getvalue().rstrip("\n")
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        found = [path for path in place.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
+    except OSError:
+        return []
+    return sorted(found)

@@ -1,50 +1,47 @@
-"""What an assignment is: questions with properties that a right answer has, and a bank of wrong answers.
+"""What an assignment consists of: questions with properties that a right answer has, and a bank of wrong answers.
 
 An assignment is a package in ``minires/course/assignments`` whose ``ASSIGNMENT`` is made of these classes. The grader
-knows nothing but them; whoever adds an assignment adds content, and nothing else.
+knows nothing else about it, so a new assignment needs no change elsewhere.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ArgumentError, listed
 from .draw import Draw
 
-if TYPE_CHECKING:
-    from .trial import Trial
-
 
 @dataclass(frozen=True)
 class Property:
-    """Something that every right answer to a question has, whatever the numbers.
+    """Something that holds for every right answer to a question, whatever the numbers.
 
     Attributes
     ----------
     name : str
         One or two words.
     points : int
-        For a function that has it, in the public tests and the hidden ones.
+        Given if it holds in the public tests and the hidden ones.
     says : str
-        The sentence that a student reads: what must hold.
+        What must hold, as a sentence for the student.
     inputs : callable
-        From a :class:`Draw` to the named arguments of a call. A name that begins with ``_`` is for the check alone.
+        From a :class:`Draw` to the named arguments of a call. Only the check sees those that begin with ``_``.
     check : callable
-        Tries it: gets a :class:`Trial` and raises its MismatchError. See :mod:`minires.course.checks`.
+        Gets a :class:`minires.course.trial.Trial`, and raises a MismatchError if the property does not hold.
     """
 
     name: str
     points: int
     says: str
     inputs: Callable[[Draw], dict[str, Any]]
-    check: Callable[[Trial], None]
+    check: Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,15 @@ class Question:
     Attributes
     ----------
     function : str
-        Its name, and the question's.
+        Its name, which is also the question's.
     title : str
         What it does, in a few words.
     properties : sequence of Property
-        Their points add up to the question's.
+        The points of the question are the sum of theirs.
     outputs : sequence of str
         What messages call the results, in their order.
     uses : sequence of str
-        The functions of earlier questions which it may call: the reference answers them.
+        The functions of earlier questions that it may call. The reference answers these calls.
     """
 
     function: str
@@ -85,11 +82,11 @@ class Bug:
     name : str
         A few words for tables.
     function : str
-        The function that has it.
+        The function that has the bug.
     old, new : str
         The text in the function's solution, which occurs once, and what the bug makes of it.
     says : str
-        What it is, so that "your result equals that of ..." can go on with it.
+        What it is, to complete the sentence "Your result equals that of ...".
     loses : str
         The property that is meant to notice it.
     """
@@ -111,11 +108,11 @@ class Assignment:
     name, title : str
         E.g. ``A2``, and what it is about.
     file : str
-        What the student writes, e.g. ``conv_pool.py``. The package holds it with solutions, between marks.
+        What the student writes, e.g. ``conv_pool.py``. The package has it with solutions between marks.
     package : str
-        The package of its content: the solution in ``file``, ``reference.py`` with an independent version of every
-        function, ``bugs/`` with the bank of wrong answers, ``walk.py`` with the notebook and ``README.md`` with what
-        the student reads first.
+        Where its content is: the solution in ``file``, an independent version of every function in ``reference.py``,
+        the bank of wrong answers in ``bugs/``, the notebook in ``walk.py``, and what the student reads first in
+        ``README.md``.
     questions : sequence of Question
         In the order in which they are solved.
     """
@@ -143,8 +140,6 @@ class Assignment:
     @cached_property
     def bugs(self) -> list[Bug]:
         """The bank of wrong answers, question by question."""
-        from .bank import read_bugs
-
         functions = [question.function for question in self.questions]
         return [bug for name in functions for bug in read_bugs(name, self.read(f"bugs/{name}.txt"))]
 
@@ -161,20 +156,20 @@ class Assignment:
         raise ArgumentError(f"course: {self.name} has no question '{function}'; choose one of {listed(names, 20)}.")
 
 
-def assignments() -> dict[str, Assignment]:
-    """All assignments by name."""
-    from . import assignments as package
+def read_bugs(function: str, text: str) -> list[Bug]:
+    r"""The bugs of a function from the text of their file.
 
-    found = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        content = importlib.import_module(f"{package.__name__}.{module.name}").ASSIGNMENT
-        found[content.name] = content
-    return dict(sorted(found.items()))
+    Each has a title, with the property that notices it in parentheses, a line that says what it is, the lines of the
+    solution that it changes, and what becomes of them:
 
-
-def assignment(name: str) -> Assignment:
-    """The assignment of that name, in capitals or not. Raises ArgumentError if there is none."""
-    known = assignments()
-    if name.upper() not in known:
-        raise ArgumentError(f"course: there is no assignment '{name}'; choose one of {listed(list(known))}.")
-    return known[name.upper()]
+    >>> text = "== no sum (overlap)\na col2im that overwrites overlaps\n- += back\n+ = back\n"
+    >>> read_bugs("col2im", text)[0].new
+    '= back'
+    """
+    bugs = []
+    for entry in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+        title, says, *lines = entry.strip("\n").split("\n")
+        name, loses = title.removesuffix(")").rsplit(" (", 1)
+        old, new = ("\n".join(line[2:] for line in lines if line[0] == sign) for sign in "-+")
+        bugs.append(Bug(name, function, old, new, says, loses))
+    return bugs

@@ -175,7 +175,7 @@ class Grader:
 
 def _feedback(trial: Trial, mismatch: MismatchError, source: str) -> Feedback:
     error = mismatch.error
-    sentence, pattern = mismatch.difference
+    sentence, pattern = mismatch.difference.sentence, mismatch.difference.pattern
     if error and error.text.startswith("raises NotImplementedError"):
         return Feedback(f"{trial.question.function} is not written yet.")
     if error and error.kind == "missing":

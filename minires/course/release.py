@@ -1,20 +1,21 @@
-"""What is handed out: the student's folder, and the instructor's."""
+"""What is handed out: the student's folder and the instructor's, made from the files of an assignment."""
 
 from __future__ import annotations
 
 import io
-import os
+import json
+import re
 import secrets
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..errors import DataError
+from ..interop.files import PathLike
 from .content import Assignment
-from .marks import student_version
-from .notebook import as_notebook
 
-PathLike = str | os.PathLike[str]
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
 SECRET, ZIP = "secret.txt", "gradescope.zip"
 
 TEST_PUBLIC = '''"""The public tests of {name} for pytest; `minires course check` runs them, too, and shows more."""
@@ -61,6 +62,66 @@ PYTHONPATH=/autograder/source /opt/grader/bin/python -m minires course grade /au
 exit 0
 """
 REQUIREMENTS = "'numpy>=1.26' 'typer>=0.16' 'rich>=13.7' 'tomli>=2.0.1'"
+
+
+def student_version(source: str) -> str:
+    r"""A file of functions in which each raises NotImplementedError where its solution was, between the marks.
+
+    Raises
+    ------
+    DataError
+        If the marks are not in pairs.
+
+    >>> print(student_version("def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"))
+    def f(x):
+        raise NotImplementedError("f is not written yet")
+    """
+    lines: list[str] = []
+    function, inside = "", False
+    for number, line in enumerate(source.split("\n"), start=1):
+        mark = line.strip()
+        if mark in (BEGIN, END):
+            if inside == (mark == BEGIN):
+                raise DataError(f"course: '{mark}' in line {number} has no counterpart.")
+            inside = not inside
+            if inside:
+                indent = line[: len(line) - len(line.lstrip())]
+                lines.append(f'{indent}raise NotImplementedError("{function} is not written yet")')
+        elif not inside:
+            if found := re.match(r"\s*def (\w+)", line):
+                function = found[1]
+            lines.append(line)
+    if inside:
+        raise DataError(f"course: the last '{BEGIN}' has no counterpart.")
+    return "\n".join(lines)
+
+
+def as_notebook(source: str) -> str:
+    r"""A Jupyter notebook (nbformat 4.5, as JSON) from a Python file in percent format.
+
+    A cell begins with a line ``# %%``; one of text begins with ``# %% [markdown]``, and each of its lines with ``#``.
+    What comes before the first cell is left out. The assignments' notebooks and the tutorials are made from this
+    format, which Jupytext, VS Code and others open as well.
+
+    >>> import json
+    >>> cells = json.loads(as_notebook("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n"))["cells"]
+    >>> [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    [('markdown', '# Title'), ('code', '1 + 1')]
+    """
+    cells = []
+    for number, part in enumerate(re.split(r"^# %%", source, flags=re.MULTILINE)[1:], start=1):
+        kind, _, body = part.partition("\n")
+        lines = body.strip("\n").splitlines(keepends=True)
+        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}}
+        if kind.strip() == "[markdown]":
+            text = [line.removeprefix("# ") if line.strip() != "#" else "\n" for line in lines]
+            cells.append({"cell_type": "markdown", **cell, "source": text})
+        else:
+            cells.append({"cell_type": "code", **cell, "execution_count": None, "outputs": [], "source": lines})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    document = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:

@@ -1,17 +1,25 @@
-"""A property on trial: one draw of its inputs, the calls that are made with them, and what came of it."""
+"""A property on trial: one draw of its inputs, the calls that are made with them, and the checks of what came back.
+
+A check is a function of a :class:`Trial` that raises a MismatchError. The checks here suit any assignment; an
+assignment may bring its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .comparison import Difference
+from ..gradcheck.diagnosis import Difference, NumPyArray, axis_sizes, difference
+from .child import Other
 from .content import Property, Question
 from .draw import Draw
 from .sandbox import CallError, Here, Returned, Runner
+
+RELATIVE, ABSOLUTE = 1e-9, 1e-11  # float64 and sums of some hundred products leave errors a thousand times smaller
 
 
 class MismatchError(Exception):
@@ -21,7 +29,7 @@ class MismatchError(Exception):
     ----------
     difference : Difference
     error : CallError or None
-        If it is because the function returned nothing.
+        If the function returned nothing.
     """
 
     def __init__(self, difference: Difference, error: CallError | None = None) -> None:
@@ -31,7 +39,7 @@ class MismatchError(Exception):
 
 @dataclass
 class Call:
-    """A call of the function that is graded: its arguments, and what came back: a value, or an error."""
+    """A call of the function that is graded: its arguments, and the value or the error that came back."""
 
     arguments: dict[str, Any]
     value: Any = None
@@ -45,7 +53,7 @@ class Trial:
     Attributes
     ----------
     question, tested
-        What is tried.
+        The question and the property.
     draw : Draw
         Where the inputs come from.
     runner : Runner
@@ -53,11 +61,11 @@ class Trial:
     reference : module
         Where expected values come from.
     known : dict
-        Expected values that other trials found out already: a class gets the same trials.
+        Expected values from earlier trials: all submissions of a class get the same trials.
     inputs : dict
-        The arguments for the function, and what the check alone needs, with a ``_`` before its name.
+        The arguments of the function, and what only the check needs, under names that begin with ``_``.
     calls : list of Call
-        What was called.
+        All calls that were made.
     """
 
     question: Question
@@ -78,7 +86,7 @@ class Trial:
         return {name: value for name, value in self.inputs.items() if not name.startswith("_")}
 
     def run(self) -> None:
-        """Try it. Raises MismatchError if the property does not hold."""
+        """Try the property. Raises MismatchError if it does not hold."""
         with np.errstate(all="ignore"):  # whatever was returned
             self.tested.check(self)
 
@@ -111,3 +119,129 @@ class Trial:
         lines = [f"{name.lstrip('_')} = {self.draw.code(value)}" for name, value in arrays.items()]
         words = [name if name in arrays else f"{name}={value!r}" for name, value in self.arguments.items()]
         return "\n".join([*lines, f"{self.question.function}({', '.join(words)})"])
+
+
+# --- checks
+
+Check = Callable[[Trial], None]
+
+
+def equals(output: str | None = None) -> Check:
+    """The result, or one of several, is that of the reference."""
+    return lambda trial: compare(trial, trial.call().value, output)
+
+
+def has_shape() -> Check:
+    """The result has the shape of the reference's."""
+
+    def check(trial: Trial) -> None:
+        shaped(trial, trial.call().value)
+
+    return check
+
+
+def clean() -> Check:
+    """The result is right, the arguments are not changed, and a second call returns the same."""
+
+    def check(trial: Trial) -> None:
+        name, first = trial.question.function, trial.call()
+        compare(trial, first.value)
+        for argument, value in trial.arguments.items():
+            if isinstance(value, np.ndarray) and not same(first.arguments.get(argument), value):
+                raise MismatchError(
+                    Difference(f"{name} changes its argument {argument}.", cause="Work on a copy of it.")
+                )
+        if not same(trial.call().value, first.value):
+            why = "Something is kept from one call to the next, or drawn at random."
+            raise MismatchError(Difference(f"{name} returns another result when it is called again.", cause=why))
+
+    return check
+
+
+def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> Check:
+    """<f(x), y> = <x, g(y)> for a linear function f of the reference and the one that is graded, g.
+
+    ``argument`` is what g calls y; f calls x ``other``, and it is the input ``_x``. Both functions get the arguments in
+    ``shared``.
+    """
+
+    def check(trial: Trial) -> None:
+        y, x = trial.inputs[argument], trial.inputs["_x"]
+        got = shaped(trial, trial.call().value)
+        fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
+        left, right = float(np.sum(fx * y)), float(np.sum(x * got))
+        if not np.isclose(left, right, RELATIVE, ABSOLUTE * x.size):
+            found = output_difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
+            sentence = (
+                f"The sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * "
+                f"{trial.question.function}({argument}) is {right:.6g}: they must be equal for every {other} and "
+                f"{argument}."
+            )
+            raise MismatchError(Difference(sentence, cause=found.sentence if found else ""))
+
+    return check
+
+
+def compare(trial: Trial, value: Any, output: str | None = None) -> None:
+    """Compare what was returned, or one output of it, with what the reference returns. Raises MismatchError."""
+    names = trial.question.outputs
+    expected = trial.expected()
+    expected = expected if len(names) > 1 else (expected,)
+    for name, got, right in zip(names, _outputs(trial, value), expected, strict=True):
+        if output in (None, name) and (found := output_difference(name, got, right, trial.arguments)):
+            raise MismatchError(found)
+
+
+def shaped(trial: Trial, value: Any) -> NumPyArray:
+    """What was returned, if it is an array of the reference's shape, whatever its numbers. Raises MismatchError."""
+    (value,) = _outputs(trial, value)
+    if not isinstance(value, np.ndarray) or value.shape != trial.expected().shape:
+        compare(trial, value)
+    return np.asarray(value)
+
+
+def output_difference(name: str, got: Any, expected: Any, arguments: dict[str, Any]) -> Difference | None:
+    """How what was returned differs from the expected array; None if it does not.
+
+    A factor may turn out to be the size of an axis of one of the ``arguments`` of the call.
+    """
+    if got is None or isinstance(got, (str, tuple, dict)):
+        return Difference(f"{name} should be an array, but it is {_described(got)}.")
+    got, expected = np.asarray(got), np.asarray(expected, dtype=float)
+    if got.shape == expected.shape and got.dtype != np.float64:
+        return Difference(f"{name} is {got.dtype}, but should be float64, as its inputs are.")
+    arrays = {key: value for key, value in arguments.items() if isinstance(value, np.ndarray)}
+    sizes = axis_sizes({key: value.shape for key, value in {name: expected, **arrays}.items()})
+    return difference(name, got, expected, sizes, RELATIVE)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two results are the same up to rounding; they may be arrays, tuples of them, or anything else."""
+    if isinstance(a, tuple) or isinstance(b, tuple):
+        return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(same, a, b))
+    numbers = (np.ndarray, np.generic, float, int)
+    if not isinstance(a, numbers) or not isinstance(b, numbers):
+        return type(a) is type(b) and bool(a == b)
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, RELATIVE, ABSOLUTE, equal_nan=True))
+
+
+def _outputs(trial: Trial, value: Any) -> tuple[Any, ...]:
+    """What was returned as a tuple with an element for each output. Raises MismatchError if there are more or fewer."""
+    names = trial.question.outputs
+    if len(names) == 1:
+        return (value,)
+    if not isinstance(value, tuple) or len(value) != len(names):
+        wanted = f"{', '.join(names[:-1])} and {names[-1]}"
+        found = f"{len(value)} values" if isinstance(value, tuple) else "one value"
+        found = _described(value) if value is None or isinstance(value, Other) else found
+        raise MismatchError(Difference(f"{trial.question.function} should return {wanted}, but it returns {found}."))
+    return value
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "None: is there a return?"
+    if isinstance(value, tuple):
+        return f"a sequence of {len(value)}"
+    return str(value) if isinstance(value, Other) else f"a {type(value).__name__}"

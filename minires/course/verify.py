@@ -12,7 +12,7 @@ from ..errors import listed
 from .bank import wrong_answer
 from .content import Assignment, Bug, Question
 from .grading import Grader
-from .marks import student_version
+from .release import student_version
 from .results import QuestionResult, Result
 
 SECRET = "verify"

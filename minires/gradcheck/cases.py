@@ -18,7 +18,8 @@ from ..core import backend
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, GradcheckError
 from .check import largest_error
-from .problem import Function, NumPyArray
+from .diagnosis import NumPyArray
+from .problem import Function
 
 Draw = Callable[[np.random.Generator], NumPyArray]
 

@@ -1,307 +1,124 @@
-"""Why a gradient is wrong: a guess, from comparing it with what other, likely mistakes would have given.
+"""What is wrong with an array of numbers: the one place where minires explains wrong numbers.
 
-A *cause* is a function of the evidence that returns a sentence, or nothing when it does not explain the gradient.
-:data:`CAUSES` is the list of them, the most specific first; the first that speaks is the diagnosis. To teach the
-checker another mistake, write its function and put it into the list.
+It serves ``gradcheck``, the grader of the assignments and the exercises of the tutorials. A *cause* is a function of
+the evidence that returns a sentence, or None if it does not explain the numbers. :data:`PATTERNS` lists the causes
+that make sense for any array, the most specific ones first; the first that speaks is the diagnosis. What only applies
+to gradients is in :mod:`minires.gradcheck.causes`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations, permutations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, permutations, product
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.backend import Array, to_device
-from .problem import NumPyArray, Problem
-
-TINY = np.finfo(np.float64).tiny
-ALIKE = 1e-5  # two gradients are the same if they differ by less than this, in units of the largest
-TRIALS = 24  # for how many wrong elements a what-if question is answered, and for how many right ones
+NumPyArray = np.ndarray[Any, Any]
+ALIKE = 1e-5  # two arrays are the same if they differ by less than this, relative to the largest number
+NEARLY = 1e-2  # and nearly the same by less than this
+FARTHEST = 3  # the largest shift that is tried
 
 
 @dataclass
 class Evidence:
-    """A wrong gradient, and the means to ask questions about it.
+    """A wrong array beside the right one.
 
     Attributes
     ----------
-    problem : Problem
-        The function, its inputs and the upstream.
-    k : int
-        The input whose gradient is wrong.
-    claimed, measured : array
-        Its gradient by backward and by differences; ``measured`` is NaN where no difference was taken.
+    got, expected : array
+        Of the same shape; ``expected`` is NaN where the right number is not known.
     wrong : list of int
         The flat indices at which they disagree.
-    eps : float
-        The step for further differences.
+    sizes : mapping of str to int
+        Sizes that a factor may turn out to be, by the words for them, such as ``{"the size of axis 0 of x": 5}``.
     """
 
-    problem: Problem
-    k: int
-    claimed: NumPyArray
-    measured: NumPyArray
+    got: NumPyArray
+    expected: NumPyArray
     wrong: list[int]
-    eps: float
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.known = ~np.isnan(self.measured)
+        self.known = ~np.isnan(self.expected)
         self.complete = bool(self.known.all())
-        self.scale = float(np.abs(self.measured[self.known]).max())
-        self.arrays = [to_device(array, "cpu") for array in self.problem.arrays]
-        self.upstream = to_device(self.problem.upstream, "cpu")
-        self.output = to_device(self.problem.output, "cpu")
-        self.x = self.arrays[self.k]
+        self.scale = float(np.abs(self.expected[self.known]).max(initial=0.0))
 
     @property
     def error(self) -> NumPyArray:
-        """What backward claims too much."""
-        return self.claimed - self.measured
+        """What was added to the right numbers."""
+        return self.got - self.expected
 
     def explains(self, repaired: NumPyArray) -> bool:
-        """Whether a repaired version of the claimed gradient equals the measured one."""
-        return repaired.shape == self.x.shape and _alike(repaired, self.measured)
-
-    def is_claimed(self, gradient: NumPyArray) -> bool:
-        """Whether the right answer to another question (NaN where unknown) is what backward claims."""
-        return gradient.shape == self.x.shape and _alike(gradient, self.claimed)
-
-    def what_if(
-        self, arrays: Sequence[Array] = (), upstream: NumPyArray | None = None, k: int | None = None
-    ) -> NumPyArray:
-        """The gradient by differences for other inputs, another upstream or to another input, at a few elements."""
-        right = np.setdiff1d(np.flatnonzero(self.known), self.wrong).tolist()
-        places = [*_spread(self.wrong, TRIALS), *_spread(right, TRIALS)]
-        upstream = to_device(self.upstream if upstream is None else upstream, self.problem.device)
-        return self.problem.differences(self.k if k is None else k, places, self.eps, arrays, upstream)
+        """Whether a repaired version of the wrong array equals the right one."""
+        return repaired.shape == self.got.shape and alike(repaired, self.expected)
 
 
-Cause = Callable[[Evidence], "str | None"]
+Cause = Callable[[Any], "str | None"]
 
 
-def missing(e: Evidence) -> str | None:
-    if not e.claimed.any():
-        return "It is zero everywhere: this path is missing in backward (a None, a detach, or raw arrays)."
-    return None
+class Difference(NamedTuple):
+    """What is wrong with a result.
+
+    Attributes
+    ----------
+    sentence : str
+        What one sees first: the type, the shape, or the first wrong number with its index.
+    extent : str
+        How many numbers are wrong, and what their places have in common, or "".
+    cause : str
+        The likely cause, or "".
+    """
+
+    sentence: str
+    extent: str = ""
+    cause: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """Extent and cause in one line."""
+        return f"{self.extent} {self.cause}".strip()
 
 
-def flipped_sign(e: Evidence) -> str | None:
-    return "Its sign is flipped." if e.explains(-e.claimed) else None
+def difference(
+    name: str,
+    got: NumPyArray,
+    expected: NumPyArray,
+    sizes: Mapping[str, int] | None = None,
+    rounding: float = ALIKE,
+) -> Difference | None:
+    """How an array differs from what it should be; None if it does not.
 
-
-def swapped_inputs(e: Evidence) -> str | None:
-    for j in e.problem.checked:
-        if j != e.k and e.arrays[j].shape == e.x.shape and e.is_claimed(e.what_if(k=j)):
-            return f"It is the gradient to {e.problem.names[j]}: the two are swapped."
-    return None
-
-
-def upstream_unchanged(e: Evidence) -> str | None:
-    if e.is_claimed(e.upstream):
-        return "It is the upstream, unchanged: the local derivative is missing."
-    return None
-
-
-def upstream_ignored(e: Evidence) -> str | None:
-    if e.is_claimed(e.what_if(upstream=np.ones_like(e.upstream))):
-        return "It is right for an upstream of ones only: backward ignores its upstream."
-    return None
-
-
-def one_slice_only(e: Evidence) -> str | None:
-    for axis, size in enumerate(e.output.shape):
-        first = np.zeros_like(e.upstream)
-        np.moveaxis(first, axis, 0)[:1] = np.moveaxis(e.upstream, axis, 0)[:1]
-        if size > 1 and e.is_claimed(e.what_if(upstream=first)):
-            return (
-                f"It holds the share of index 0 along axis {axis} of the output alone: the sum over that axis is lost."
-            )
-    return None
-
-
-def constant_factor(e: Evidence) -> str | None:
-    if not e.scale:
+    Parameters
+    ----------
+    name : str
+        What the sentences call the array.
+    got, expected : array
+    sizes : mapping of str to int, optional
+        Sizes that a factor may turn out to be.
+    rounding : float
+        The largest error that counts as rounding, relative to the largest expected number.
+    """
+    if got.shape != expected.shape:
+        sentence = f"{name} has the shape {got.shape}, but should have {expected.shape}."
+        return Difference(sentence, cause=_shapes(got.shape, expected.shape))
+    largest = float(np.abs(expected).max(initial=0.0)) or 1.0
+    wrong = np.flatnonzero(~(np.abs(got - expected) <= rounding * largest)).tolist()  # a NaN is wrong, too
+    if not wrong:
         return None
-    factor = float((e.claimed * e.measured)[e.known].sum() / (e.measured[e.known] ** 2).sum())
-    if not factor or not e.explains(e.claimed / factor):
-        return None
-    if where := _size_named(e, factor):
-        return f"It is too large by the factor {factor:.6g}, the size of {where}: the division by it is missing."
-    if where := _size_named(e, 1 / factor):
-        return (
-            f"It is too small by the factor {1 / factor:.6g}, the size of {where}: a mean where a sum is due, or "
-            "divided once too often."
-        )
-    if math.isclose(factor, 2, rel_tol=ALIKE):
-        return "It is twice what it should be: something is counted twice."
-    if math.isclose(factor, 0.5, rel_tol=ALIKE):
-        return "It is half of what it should be: one of two contributions is lost."
-    return f"It is off by the constant factor {factor:.6g}." if e.known.sum() > 1 else None
+    place = ", ".join(str(i) for i in np.unravel_index(wrong[0], got.shape))
+    where = f"{name}[{place}]" if place else name
+    sentence = f"{where} is {got.flat[wrong[0]]:.6g}, but should be {expected.flat[wrong[0]]:.6g}."
+    count = "All numbers are wrong" if len(wrong) == got.size else f"{len(wrong)} of {got.size} numbers are wrong"
+    cause = explain(Evidence(got, expected, wrong, sizes or {}), PATTERNS) if len(wrong) > 1 or got.size == 1 else ""
+    return Difference(sentence, f"{count}{common_places(got.shape, wrong)}.", cause)
 
 
-def factor_of_an_axis(e: Evidence) -> str | None:
-    if not e.complete or np.abs(e.measured).min() <= ALIKE * e.scale:
-        return None
-    for axes in _axes_sets(e.x.ndim - 1, e.x.ndim):
-        if _constant(e.claimed / e.measured, axes):
-            others = _listed(axis for axis in range(e.x.ndim) if axis not in axes)
-            return f"It is off by a factor for each index of {others}: a scale along it is missing or wrong."
-    return None
-
-
-def tensor_as_factor(e: Evidence) -> str | None:
-    for name, values in [*zip(e.problem.names, e.arrays, strict=True), ("the output", e.output)]:
-        if values.shape == e.x.shape and values.dtype.kind == "f":
-            if e.explains(e.claimed * values):
-                return f"It lacks a factor: {name}."
-            if e.is_claimed(e.measured * values):
-                return f"It has a factor too many: {name}."
-    return None
-
-
-def flipped_axes(e: Evidence) -> str | None:
-    for axes in _axes_sets(1, e.x.ndim):
-        if e.explains(np.flip(e.claimed, axes)):
-            return f"It is flipped along {_listed(axes)}."
-    return None
-
-
-def shifted(e: Evidence) -> str | None:
-    for axis, size in enumerate(e.x.shape):
-        for distance in (1, 2, -1, -2):
-            if 2 * abs(distance) < size:  # otherwise a swap of two halves would pass for a shift
-                back = np.roll(e.claimed, -distance, axis)
-                gone = slice(-distance, None) if distance > 0 else slice(-distance)
-                np.moveaxis(back, axis, 0)[gone] = np.nan
-                if e.explains(back):
-                    return f"It is shifted by {distance:+d} along axis {axis}: look at where the padding is cut off."
-    return None
-
-
-def reordered(e: Evidence) -> str | None:
-    for order in permutations(range(e.x.ndim)):
-        back = e.claimed.reshape([e.x.shape[axis] for axis in order]).transpose(np.argsort(order))
-        if e.explains(back):
-            return (
-                f"Its values are right, but in the order of axes {order}: transposed, or reshaped where a transpose "
-                "is due."
-            )
-    return None
-
-
-def another_input_turned(e: Evidence) -> str | None:
-    for j, array in enumerate(e.arrays):
-        if j == e.k or array.ndim < 2 or array.dtype.kind != "f":
-            continue
-        turns = {"flipped along its last two axes": np.flip(array, (-2, -1))}
-        if array.shape[-1] == array.shape[-2]:
-            turns["transposed"] = np.swapaxes(array, -2, -1)
-        for how, turned in turns.items():
-            arrays = list(e.problem.arrays)
-            arrays[j] = to_device(turned.copy(), e.problem.device)
-            try:
-                gradient = e.what_if(arrays)
-            except Exception:  # whatever f has against such an input
-                continue
-            if e.is_claimed(gradient):
-                return f"It would be right if {e.problem.names[j]} were {how}."
-    return None
-
-
-def shortcut(e: Evidence) -> str | None:
-    if e.upstream.shape != e.x.shape:
-        return None
-    error, upstream = e.error.flat[e.wrong], e.upstream.flat[e.wrong]
-    if _alike(error, -upstream):
-        return "What it lacks is the upstream itself: a path that hands it on unchanged, as the shortcut, is forgotten."
-    if _alike(error, upstream):
-        return "What it has too much is the upstream itself: the shortcut is counted twice."
-    if _alike(error, 1 - upstream):
-        return "It adds 1 where it should add the upstream: the shortcut hands on a one."
-    return None
-
-
-def term_of_a_mean(e: Evidence) -> str | None:
-    for axes in _axes_sets(1, e.x.ndim) if e.complete else ():
-        if _constant(e.error, axes):
-            return f"Its error is constant along {_listed(axes)}: a term is missing there, such as that of the mean."
-    return None
-
-
-def term_of_a_variance(e: Evidence) -> str | None:
-    for axes in _axes_sets(1, e.x.ndim) if e.complete else ():
-        x, error = _rows(e.x, axes), _rows(e.error, axes)
-        if x.shape[1] < 4:
-            continue
-        x = x - x.mean(axis=1, keepdims=True)
-        slope = (x * error).sum(axis=1, keepdims=True) / np.maximum((x * x).sum(axis=1, keepdims=True), TINY)
-        if _alike(error, error.mean(axis=1, keepdims=True) + slope * x):
-            return (
-                f"Its error is a linear function of {e.problem.names[e.k]} along {_listed(axes)}: a term is missing "
-                "there, such as that of the variance."
-            )
-    return None
-
-
-def term_of_a_softmax(e: Evidence) -> str | None:
-    if not e.complete or e.output.shape != e.x.shape or not e.output.all():
-        return None
-    for axes in _axes_sets(1, e.x.ndim):
-        if _constant(e.error / e.output, axes):
-            return f"Its error is proportional to the output along {_listed(axes)}: a sum is missing, as in softmax."
-    return None
-
-
-def lost(e: Evidence) -> str | None:
-    if not e.claimed.flat[e.wrong].any():
-        return "It is zero at all of them, although f depends on them: part of the gradient does not arrive."
-    return None
-
-
-def leaked(e: Evidence) -> str | None:
-    if np.abs(e.measured.flat[e.wrong]).max() <= ALIKE * e.scale:
-        return "f does not depend on any of them: a mask is missing, or all get what is due to the winner."
-    return None
-
-
-def misplaced(e: Evidence) -> str | None:
-    if e.complete and _alike(np.sort(e.claimed, axis=None), np.sort(e.measured, axis=None)):
-        return "Its values are right, but in the wrong places."
-    return None
-
-
-CAUSES: list[Cause] = [
-    missing,
-    flipped_sign,
-    swapped_inputs,
-    flipped_axes,
-    reordered,
-    shifted,
-    upstream_unchanged,
-    upstream_ignored,
-    constant_factor,
-    one_slice_only,
-    tensor_as_factor,
-    another_input_turned,
-    shortcut,
-    term_of_a_mean,
-    term_of_a_variance,
-    term_of_a_softmax,
-    factor_of_an_axis,
-    lost,
-    leaked,
-    misplaced,
-]
-
-
-def diagnose(evidence: Evidence) -> str:
+def explain(evidence: Evidence, causes: Iterable[Cause]) -> str:
     """The first cause that explains the evidence, or ""."""
-    if not np.isfinite(evidence.claimed).all():
-        return "It holds NaN or infinity."
-    return next((guess for cause in CAUSES if (guess := cause(evidence))), "")
+    return next((guess for cause in causes if (guess := cause(evidence))), "")
 
 
 def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
@@ -326,20 +143,172 @@ def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
     return ""
 
 
-def _size_named(e: Evidence, number: float) -> str:
-    """The axes whose sizes multiply to ``number``, if it is one of an input or of the output."""
-    names = ["the output", *e.problem.names]
-    shapes = [e.output.shape, *(array.shape for array in e.arrays)]
-    own = e.k + 1
-    for i in sorted(range(len(names)), key=lambda i: i != own):  # the input itself first
-        for axes in _axes_sets(1, len(shapes[i]), largest_first=False):
-            size = math.prod(shapes[i][axis] for axis in axes)
-            if size > 1 and math.isclose(size, number, rel_tol=ALIKE):
-                return f"{_listed(axes)} of {names[i]}"
-    return ""
+def axis_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes of axes, and of several axes together, by the words for them. Earlier arrays come first.
+
+    >>> axis_sizes({"x": (5, 1, 4)})
+    {'the size of axis 0 of x': 5, 'the size of axis 2 of x': 4, 'the size of axes 0, 2 of x': 20}
+    """
+    return {
+        f"the size of {axes_named(axes)} of {name}": math.prod(shape[axis] for axis in axes)
+        for name, shape in shapes.items()
+        for axes in axes_sets(len(shape), largest_first=False)
+        if all(shape[axis] > 1 for axis in axes)
+    }
 
 
-def _alike(a: NumPyArray, b: NumPyArray) -> bool:
+# --- causes of any wrong array
+
+
+def not_finite(e: Evidence) -> str | None:
+    count = int((~np.isfinite(e.got)).sum())
+    return f"It holds NaN or infinity at {count} of {e.got.size} places." if count else None
+
+
+def zero(e: Evidence) -> str | None:
+    return None if e.got.any() else "It is zero everywhere."
+
+
+def flipped_sign(e: Evidence) -> str | None:
+    return "Its sign is flipped." if e.explains(-e.got) else None
+
+
+def flipped(e: Evidence) -> str | None:
+    return next((f"It is {how}." for how, turned in flips(e.got) if e.explains(turned)), None)
+
+
+def reordered(e: Evidence) -> str | None:
+    shape = e.got.shape
+    for order in orders(e.got.ndim):
+        if e.explains(read_in_order(e.got, order)):
+            return (
+                f"Its values are right, but in the order of axes {order}: transposed, or reshaped where a transpose is "
+                "due."
+            )
+    for order in orders(e.got.ndim):
+        if e.explains(e.got.transpose(order).reshape(shape)):
+            return (
+                f"Its values are right, but were read as if they lay in the order of axes {order}: reshaped where a "
+                "transpose is due."
+            )
+    return None
+
+
+def shifted(e: Evidence) -> str | None:
+    for move in moves(e.got.shape):
+        back = [(axis, -distance) for axis, distance in move]
+        if e.explains(moved(e.got, back, np.nan)) and not alike(moved(e.expected, back, np.nan), e.expected):
+            return f"It is {shift_named(move)}: look at the padding, and at where it is cut off."
+    return None
+
+
+def constant_factor(e: Evidence) -> str | None:
+    if not e.scale:
+        return None
+    factor = float((e.got * e.expected)[e.known].sum() / (e.expected[e.known] ** 2).sum())
+    if not factor or not e.explains(e.got / factor):
+        return None
+    single = e.known.sum() == 1  # any two numbers have some ratio
+    for words, size in e.sizes.items() if not single else ():
+        if size > 1 and math.isclose(size, factor, rel_tol=ALIKE):
+            return f"It is too large by the factor {size}, {words}: the division by it is missing."
+        if size > 1 and math.isclose(size, 1 / factor, rel_tol=ALIKE):
+            return f"It is too small by the factor {size}, {words}: a mean instead of a sum, or divided once too often."
+    if math.isclose(factor, 2, rel_tol=ALIKE):
+        return "It is twice what it should be: something is counted twice."
+    if math.isclose(factor, 0.5, rel_tol=ALIKE):
+        return "It is half of what it should be: one of two contributions is lost."
+    ratio = max(factor, 1 / factor)
+    if single and not math.isclose(ratio, round(ratio), rel_tol=ALIKE):
+        return None
+    return f"It is off by the constant factor {factor:.6g}."
+
+
+def truncated(e: Evidence) -> str | None:
+    if e.scale > 1 and np.array_equal(e.got[e.known], np.trunc(e.expected[e.known])):
+        return "It is cut off to whole numbers: an array of integers is on the way."
+    return None
+
+
+def same_everywhere(e: Evidence) -> str | None:
+    return "It is the same number everywhere." if e.got.size > 1 and np.ptp(e.got) == 0 else None
+
+
+def misplaced(e: Evidence) -> str | None:
+    if e.complete and alike(np.sort(e.got, axis=None), np.sort(e.expected, axis=None)):
+        return "Its values are right, but in the wrong places."
+    return None
+
+
+def nearly_right(e: Evidence) -> str | None:
+    if e.scale and np.abs(e.error[e.known]).max() <= NEARLY * e.scale:
+        return "It is nearly right, but off by more than rounding: was a number rounded, or an epsilon added?"
+    return None
+
+
+PATTERNS: list[Cause] = [
+    not_finite,
+    zero,
+    flipped_sign,
+    flipped,
+    reordered,
+    shifted,
+    constant_factor,
+    truncated,
+    same_everywhere,
+    misplaced,
+    nearly_right,
+]
+
+
+# --- what happens to arrays, and the words for it
+
+
+def flips(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
+    """The array flipped along all axes, along some of them, and along each of them, with the words for it."""
+    for axes in axes_sets(array.ndim):
+        yield f"flipped along {axes_named(axes)}", np.flip(array, axes)
+
+
+def orders(ndim: int) -> Iterator[tuple[int, ...]]:
+    """All orders of axes but the right one."""
+    return (order for order in permutations(range(ndim)) if order != tuple(range(ndim)))
+
+
+def read_in_order(array: NumPyArray, order: tuple[int, ...]) -> NumPyArray:
+    """The array whose values were laid down in another order of axes; undoes ``transpose(order).reshape(shape)``."""
+    return array.reshape([array.shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def moves(shape: tuple[int, ...]) -> list[list[tuple[int, int]]]:
+    """Shifts along one axis, or along the last two at once: (axis, distance) pairs, the shortest shifts first.
+
+    More than half of each axis stays in sight, or else a swap of two halves would pass for a shift.
+    """
+    distances = [[d for d in range(-FARTHEST, FARTHEST + 1) if 2 * abs(d) < max(size, 1)] for size in shape]
+    singles = [[(axis, d)] for axis, some in enumerate(distances) for d in some if d]
+    last = range(len(shape))[-2:]
+    pairs = [list(zip(last, pair, strict=True)) for pair in product(*(distances[axis] for axis in last)) if all(pair)]
+    return sorted(singles + pairs * (len(last) == 2), key=lambda move: sum(abs(distance) for _, distance in move))
+
+
+def moved(array: NumPyArray, move: Sequence[tuple[int, int]], fill: float | None) -> NumPyArray:
+    """The shifted array; what comes in at its edges is ``fill``, or what went out at the other side if that is None."""
+    result = np.roll(array, [distance for _, distance in move], [axis for axis, _ in move])
+    for axis, distance in move if fill is not None else ():
+        np.moveaxis(result, axis, 0)[slice(distance) if distance > 0 else slice(distance, None)] = fill
+    return result
+
+
+def shift_named(move: Sequence[tuple[int, int]]) -> str:
+    """
+    >>> shift_named([(2, 1), (3, -2)])
+    'shifted by +1 along axis 2 and by -2 along axis 3'
+    """
+    return "shifted " + " and ".join(f"by {distance:+d} along axis {axis}" for axis, distance in move)
+
+
+def alike(a: NumPyArray, b: NumPyArray) -> bool:
     """Whether two arrays are the same for the purposes of a guess. NaN and plain zeros prove nothing."""
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[both], b[both]
@@ -347,38 +316,29 @@ def _alike(a: NumPyArray, b: NumPyArray) -> bool:
     return bool(largest > 0 and np.abs(a - b).max() <= ALIKE * largest)
 
 
-def _spread(places: list[int], count: int) -> list[int]:
-    """At most ``count`` of the places, from all over them.
-
-    >>> _spread([3, 5, 6, 8, 9], 3)
-    [3, 6, 9]
-    """
-    if len(places) <= count:
-        return places
-    return [places[round(i)] for i in np.linspace(0, len(places) - 1, count)]
-
-
-def _axes_sets(smallest: int, ndim: int, largest_first: bool = True) -> Iterator[tuple[int, ...]]:
+def axes_sets(ndim: int, smallest: int = 1, largest_first: bool = True) -> Iterator[tuple[int, ...]]:
+    """All sets of at least so many axes."""
     counts = range(max(smallest, 1), ndim + 1)
     for count in reversed(counts) if largest_first else counts:
         yield from combinations(range(ndim), count)
 
 
-def _rows(array: NumPyArray, axes: tuple[int, ...]) -> NumPyArray:
-    """(groups, members): what lies along ``axes`` in a row for each index of the other axes."""
-    others = tuple(axis for axis in range(array.ndim) if axis not in axes)
-    return array.transpose(others + axes).reshape(-1, math.prod(array.shape[axis] for axis in axes))
-
-
-def _constant(array: NumPyArray, axes: tuple[int, ...]) -> bool:
-    rows = _rows(array, axes)
-    return rows.shape[1] > 1 and _alike(rows, rows.mean(axis=1, keepdims=True) + np.zeros_like(rows))
-
-
-def _listed(axes: Iterable[int]) -> str:
+def axes_named(axes: Iterable[int]) -> str:
     """
-    >>> _listed([1]), _listed([0, 2])
+    >>> axes_named([1]), axes_named([0, 2])
     ('axis 1', 'axes 0, 2')
     """
     numbers = [str(axis) for axis in axes]
     return f"ax{'is' if len(numbers) == 1 else 'es'} {', '.join(numbers)}"
+
+
+def _shapes(got: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What the two shapes have in common, which tells what is missing."""
+    if sorted(got) == sorted(expected):
+        return "The sizes are right, but in another order: a transpose is missing, or there is one too many."
+    if math.prod(got) == math.prod(expected):
+        return "It has as many numbers as it should: a reshape is missing."
+    if len(got) == len(expected):
+        return f"It differs in {axes_named(axis for axis in range(len(got)) if got[axis] != expected[axis])}."
+    missing = [size for size in expected if size not in got]
+    return f"An axis of size {missing[0]} is missing." if missing else ""

@@ -6,7 +6,6 @@ the gradient of L; L itself, at two points next to each other, shows its slope b
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from ..core.backend import Array, array_module, device_of, to_device
 from ..core.state import enable_grad, is_grad_enabled, no_grad
 from ..core.tensor import Tensor
 from ..errors import DTypeError, GradcheckError, sizes
+from .diagnosis import NumPyArray
 
 Function = Callable[..., Any]
-NumPyArray = np.ndarray[Any, Any]
 
 
 class Slope(NamedTuple):
@@ -103,6 +102,7 @@ class Problem:
     ) -> None:
         self.f, self.inputs = f, list(inputs)
         self.names = list(names) or [f"input {k}" for k in range(len(self.inputs))]
+        self.upstream_name = "the second upstream" if "the upstream" in self.names else "the upstream"
         self.checked = [k for k, x in enumerate(self.inputs) if x.requires_grad]
         self.arrays = [x.data for x in self.inputs]
         self.output = self.evaluate(_copies(self.arrays))
@@ -142,28 +142,26 @@ class Problem:
         """
         x, u, y = self.arrays[k], self.upstream, self.output
         move = step * to_device(direction, device_of(x))
-        above, below = self._moved(k, x + move), self._moved(k, x - move)
+        above, below = self._moved(k, x + move, self.arrays), self._moved(k, x - move, self.arrays)
         left, right = (u * (y - below)).sum() / step, (u * (above - y)).sum() / step
         changed = u * y * (above != below)
         noise = math.sqrt((changed * changed).sum()) * np.finfo(np.float64).eps / step
         return Slope(float(left), float(right), noise)
 
-    def differences(
-        self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array] = (), upstream: Array | None = None
-    ) -> NumPyArray:
-        """The gradient to input k at some flat indices by central differences; elsewhere NaN.
+    def jacobian(self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array] = ()) -> NumPyArray:
+        """(places, *output shape): the slope of each output from some elements of input k, given by flat indices.
 
-        ``arrays`` and ``upstream`` answer what-if questions: the gradient that other values would have.
+        ``arrays`` are the values of the inputs, if not their own.
         """
-        what_if = copy.copy(self)
-        what_if.arrays = list(arrays) or self.arrays
-        what_if.upstream = self.upstream if upstream is None else upstream
-        found = np.full(self.arrays[k].shape, np.nan)
-        for place in places:
-            direction = np.zeros(found.shape)
-            direction.flat[place] = 1.0
-            found.flat[place] = what_if.slope(k, direction, eps).central
-        return found
+        arrays = list(arrays) or self.arrays
+        rows = np.zeros((len(places), *self.output.shape))
+        for row, place in enumerate(places):
+            step = np.zeros(arrays[k].shape)
+            step.flat[place] = eps
+            move = to_device(step, device_of(arrays[k]))
+            above, below = (self._moved(k, arrays[k] + sign * move, arrays) for sign in (1, -1))
+            rows[row] = to_device(above - below, "cpu") / (2 * eps)
+        return rows
 
     def derivative(self, rng: np.random.Generator) -> Problem:
         """The gradient of this problem as a function of its own: of the inputs, and of the upstream."""
@@ -177,8 +175,8 @@ class Problem:
         upstream = Tensor(self.upstream, requires_grad=True)
         return Problem(gradients, [*self.inputs, upstream], rng, [*self.names, "the upstream"])
 
-    def _moved(self, k: int, array: Array) -> Array:
-        return self.evaluate([*self.arrays[:k], array, *self.arrays[k + 1 :]])
+    def _moved(self, k: int, array: Array, arrays: Sequence[Array]) -> Array:
+        return self.evaluate([*arrays[:k], array, *arrays[k + 1 :]])
 
     def _backward(self) -> list[NumPyArray]:
         """The output, and the gradients to the checked inputs."""

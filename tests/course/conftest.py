@@ -3,7 +3,7 @@
 import pytest
 from toy_course import ASSIGNMENT
 
-from minires.course import content
+from minires.course import assignments
 from minires.course.grading import Grader
 from minires.course.sandbox import Limits
 
@@ -30,6 +30,6 @@ def grade(toy):
 @pytest.fixture
 def installed(toy, monkeypatch):
     """The toy is the only assignment there is."""
-    monkeypatch.setattr(content, "assignments", lambda: {toy.name: toy})
-    monkeypatch.setattr("minires.course.submissions.assignments", lambda: {toy.name: toy})
+    monkeypatch.setattr(assignments, "assignments", lambda: {toy.name: toy})
+    monkeypatch.setattr("minires.course.classroom.assignments", lambda: {toy.name: toy})
     return toy

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.course.assignments import assignment
 from minires.course.bank import solution, wrong_source
-from minires.course.content import assignment
 from minires.course.grading import Grader
-from minires.course.marks import student_version
+from minires.course.release import student_version
 from minires.course.results import Result, question_lines
 from minires.course.verify import SECRET, Verification, kill, page
 

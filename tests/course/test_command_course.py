@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minires.cli.main import main
-from minires.course.marks import student_version
+from minires.course.release import student_version
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from minires.course.bank import read_bugs, wrong_source
-from minires.course.content import Bug, assignment, assignments
-from minires.course.marks import BEGIN, END, student_version
-from minires.course.notebook import as_notebook
+from minires.course.assignments import assignment, assignments
+from minires.course.bank import wrong_source
+from minires.course.content import Bug, read_bugs
+from minires.course.release import BEGIN, END, as_notebook, student_version
 from minires.errors import ArgumentError, DataError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minires.course.child import Other, pack, receive, send
-from minires.course.comparison import difference, same
+from minires.course.trial import output_difference, same
 
 RIGHT = np.arange(24.0).reshape(2, 3, 4)
 
@@ -38,14 +38,14 @@ RIGHT = np.arange(24.0).reshape(2, 3, 4)
     ],
 )
 def test_a_difference_is_told(got, says):
-    found = difference("y", got, RIGHT, {"x": np.zeros(5)})
+    found = output_difference("y", got, RIGHT, {"x": np.zeros(5)})
     assert found is not None
     assert re.search(says, f"{found.sentence} {found.pattern}")
 
 
 def test_rounding_is_no_difference():
-    assert difference("y", RIGHT * (1 + 1e-13), RIGHT, {}) is None
-    assert difference("y", RIGHT * (1 + 1e-7), RIGHT, {}) is not None
+    assert output_difference("y", RIGHT * (1 + 1e-13), RIGHT, {}) is None
+    assert output_difference("y", RIGHT * (1 + 1e-7), RIGHT, {}) is not None
 
 
 def test_the_same_is_the_same():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minires.course.grading import Grader
-from minires.course.marks import student_version
+from minires.course.release import student_version
 from minires.course.results import Result, question_lines
 from minires.course.sandbox import Limits, Returned
 

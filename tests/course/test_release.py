@@ -9,9 +9,8 @@ import zipfile
 import pytest
 
 from minires import course
-from minires.course.content import assignment
-from minires.course.marks import BEGIN, END
-from minires.course.release import write_instructor_folder, write_student_folder
+from minires.course.assignments import assignment
+from minires.course.release import BEGIN, END, write_instructor_folder, write_student_folder
 from minires.errors import DataError
 
 A2 = assignment("A2")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from minires.course.classroom import histogram
-from minires.course.submissions import find_file, read_submission, submissions_in
+from minires.course.classroom import find_file, histogram, read_submission, submissions_in
 from minires.errors import DataError
 
 

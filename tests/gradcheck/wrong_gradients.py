@@ -354,7 +354,7 @@ class _Conv(Conv2d):
         return (self.dx(upstream), self.dweight(upstream), self.dbias(upstream))[: len(self.inputs)]
 
 
-@wrong(X, W, says="right if input 1 were flipped along its last two axes", options=CONV)
+@wrong(X, W, says="right if input 1 were flipped along axes 2, 3", options=CONV)
 class ConvFlipsTheKernelInDx(_Conv):
     def dx(self, upstream):
         x, weight = self.inputs
@@ -434,7 +434,11 @@ class ConvMixesUpItsGroups(_Conv):
         return mr.ops.concatenate([dx[:, 2:], dx[:, :2]], axis=1)
 
 
-@wrong(normal(2, 3, 4, 5), options=(Window((3, 2), (1, 1), (0, 0)),))
+@wrong(
+    normal(2, 3, 4, 5),
+    says="It holds one of several contributions alone: `=` where `+=` is due",
+    options=(Window((3, 2), (1, 1), (0, 0)),),
+)
 class Im2ColOverwritesWhereWindowsOverlap(Im2Col):
     def backward(self, upstream):
         n, c, h, w = self.input_shapes[0]
@@ -510,7 +514,7 @@ class BatchNormCountsExamplesOnly(_BatchNorm):
         return scale * (upstream - 20 * mean - 20 * normalised * correlation)
 
 
-@wrong(*BN)
+@wrong(*BN, says="It is the sum of the upstream times input 0 over axes 0, 2, 3")
 class BatchNormUsesXForDgamma(BatchNorm):
     def __init__(self):
         super().__init__(1e-5)
@@ -675,6 +679,410 @@ class BinaryCrossEntropyAveragesOverTheBatchOnly(BinaryCrossEntropyWithLogits):
     def backward(self, upstream):
         (logits,) = self.inputs
         return (mr.ops.sigmoid(logits) - 0.25) * (upstream / len(logits))
+
+
+# --- shifted by a few pixels
+
+
+@wrong(X, W, says="shifted by +1 along axis 2 and by +1 along axis 3", options=CONV)
+class ConvCutsThePaddingOnOneSide(_Conv):
+    def dx(self, upstream):
+        h, w = self.inputs[0].shape[2:]
+        no_padding = Window((3, 2), (2, 1), (0, 0))
+        return ConvTranspose2d(no_padding, 1, (h + 2, w + 2))(upstream, self.inputs[1])[:, :, :h, :w]
+
+
+@wrong(X, W, says="It is shifted by +1 along axis 2: look at the padding", options=CONV)
+class ConvPadsOnTopOnly(_Conv):
+    def dweight(self, upstream):
+        padded = np.pad(self.inputs[0].data, ((0, 0), (0, 0), (2, 0), (1, 1)))
+        return Conv2dGradWeight(Window((3, 2), (2, 1), (0, 0)), 1)(raw(padded), upstream)
+
+
+@wrong(X, W, says="right if the upstream were shifted by +1 along axis 1, around its edges", options=CONV)
+class ConvIsOffByAChannelOfItsUpstream(_Conv):
+    def dx(self, upstream):
+        return super().dx(raw(np.roll(upstream.data, 1, axis=1)))
+
+
+@wrong(distinct(2, 3, 6, 8), says="shifted by +1 along axis 2", options=(Window((3, 2), (3, 2), (0, 0)),))
+class MaxPoolIsOffByARow(MaxPool2d):
+    def backward(self, upstream):
+        return raw(np.roll(super().backward(upstream).data, 1, axis=2))
+
+
+@wrong(normal(2, 3, 7, 8), says="by -1 along axis 2 and by -1 along axis 3", options=(Window((3, 2), (2, 2), (1, 1)),))
+class AvgPoolCutsTooMuch(AvgPool2d):
+    def backward(self, upstream):
+        dx = super().backward(upstream).data
+        return raw(np.pad(dx[:, :, 1:, 1:], ((0, 0), (0, 0), (0, 1), (0, 1))))
+
+
+@wrong(nonzero(4, 7), says="right if the upstream were shifted by +2 along axis 1")
+class ReLUIsTwoColumnsLate(ReLU):
+    def backward(self, upstream):
+        late = np.pad(upstream.data[:, :-2], ((0, 0), (2, 0)))
+        return super().backward(raw(late))
+
+
+@wrong(normal(4, 5), normal(3, 5), normal(3), says="right if the upstream were shifted by -1 along axis 0")
+class LinearPairsEachExampleWithTheNext(Linear):
+    def backward(self, upstream):
+        x, weight, _ = self.inputs
+        return upstream @ weight, upstream.T @ raw(np.roll(x.data, 1, axis=0)), upstream.sum(axis=0)
+
+
+@wrong(normal(2, 5, 4, 3), nonzero(5), normal(5), says="shifted by +1 along axis 0")
+class BatchNormIsOffByAChannel(BatchNorm):
+    def __init__(self):
+        super().__init__(1e-5)
+
+    def backward(self, upstream):
+        dx, dgamma, dbeta = super().backward(upstream)
+        return dx, raw(np.roll(dgamma.data, 1)), dbeta
+
+
+# --- masked by the wrong thing
+
+
+@wrong(nonzero(4, 5), says="It passes where the upstream > 0, but should pass where input 0 > 0")
+class ReLUMasksByItsUpstream(ReLU):
+    def backward(self, upstream):
+        return upstream * raw((upstream.data > 0).astype(float))
+
+
+@wrong(nonzero(4, 5), says="It is zero except where the upstream > 0: a mask too many")
+class ReLUMasksByItsUpstreamToo(ReLU):
+    def backward(self, upstream):
+        return super().backward(upstream) * raw((upstream.data > 0).astype(float))
+
+
+@wrong(nonzero(4, 5), says="It passes where input 0 < 0, but should pass where input 0 > 0")
+class ReLUMasksTheWrongWayRound(ReLU):
+    def backward(self, upstream):
+        return upstream * raw((self._output <= 0).astype(float))
+
+
+@wrong(nonzero(4, 5), says="right if input 0 were flipped along axes 0, 1")
+class ReLUMasksByAFlippedInput(ReLU):
+    def backward(self, upstream):
+        return upstream * raw((self._output[::-1, ::-1] > 0).astype(float))
+
+
+@wrong(
+    nonzero(4, 5), nonzero(4, 5), says="It passes where input 0 > 0, but should pass where the output > 0",
+    options=("relu",),
+)  # fmt: skip
+class ResidualAddMasksByItsBranch(ResidualAdd, saves="both"):
+    def backward(self, upstream):
+        branch, _ = self.inputs
+        dy = upstream * raw((branch.data > 0).astype(float))
+        return dy, dy
+
+
+@wrong(nonzero(4, 5), nonzero(4, 5), says="It passes where input 1 > 0", options=("relu",))
+class ResidualAddMasksByItsShortcut(ResidualAdd, saves="both"):
+    def backward(self, upstream):
+        _, shortcut = self.inputs
+        dy = upstream * raw((shortcut.data > 0).astype(float))
+        return dy, dy
+
+
+class _Larger(mr.Op):
+    """The larger of two; its mask is spoiled by subclasses."""
+
+    def forward(self, a, b):
+        return np.maximum(a, b)
+
+    def backward(self, upstream):
+        a, b = (x.data for x in self.inputs)
+        mask = self.mask(a, b).astype(float)
+        return upstream * raw(mask), upstream * raw(1 - mask)
+
+
+@wrong(normal(4, 5), normal(4, 5), says="gradient to input 1: the two are swapped")
+class LargerGivesTheSmaller(_Larger):
+    def mask(self, a, b):
+        return a < b
+
+
+@wrong(normal(4, 5), normal(4, 5), says="It passes where input 0 > 0, but should pass where input 0 > input 1")
+class LargerComparesWithZero(_Larger):
+    def mask(self, a, b):
+        return a > 0
+
+
+class _WhereNotNegative(mr.Op):
+    """x where the second input is at least 0; -0.7, 0 and 0.7 are what it holds."""
+
+    def forward(self, x, condition):
+        return np.where(condition > -0.35, x, 0)
+
+    def backward(self, upstream):
+        return upstream * raw((self.inputs[1].data > 0).astype(float)), None
+
+
+@wrong(
+    normal(4, 5), lambda rng: np.asarray(np.arange(20.0).reshape(4, 5) % 3 - 1) * 0.7,
+    says="It passes where input 1 > 0, but should pass where input 1 >= 0",
+)  # fmt: skip
+class WhereForgetsEquality(_WhereNotNegative):
+    pass
+
+
+@wrong(X, W, says="right for an upstream that passes only where the upstream > 0", options=CONV)
+class ConvMasksItsUpstreamByItsSign(_Conv):
+    def dx(self, upstream):
+        return super().dx(upstream * raw((upstream.data > 0).astype(float)))
+
+
+@wrong(normal(4, 5), normal(3, 5), normal(3), says="upstream that passes only where the output > 0")
+class LinearHasTheMaskOfAReLU(Linear):
+    def backward(self, upstream):
+        x, weight, _ = self.inputs
+        dy = upstream * raw((self._linear > 0).astype(float))
+        return dy @ weight, dy.T @ x, dy.sum(axis=0)
+
+    def forward(self, *inputs):
+        self._linear = super().forward(*inputs)
+        return self._linear
+
+
+@wrong(*BN, says="upstream that passes only where input 0 > 0")
+class BatchNormHasTheMaskOfALayerBefore(_BatchNorm):
+    def dx(self, upstream, scale, normalised, mean, correlation):
+        dy = upstream * raw((self.inputs[0].data > 0).astype(float))
+        mean, correlation = dy.mean(self.axes, keepdims=True), (dy * normalised).mean(self.axes, keepdims=True)
+        return scale * (dy - mean - normalised * correlation)
+
+
+class _LinearReLU(mr.Op):
+    """relu(x @ w) as one op."""
+
+    def forward(self, x, w):
+        return np.maximum(x @ w, 0)
+
+    def backward(self, upstream):
+        x, w = self.inputs
+        dy = upstream * raw(self.mask(x.data, w.data, upstream.data).astype(float))
+        return dy @ w.T, x.T @ dy
+
+
+@wrong(normal(4, 5), normal(5, 3), says="an upstream that passes everywhere, but should pass where the output > 0")
+class LinearReLUForgetsItsMask(_LinearReLU):
+    def mask(self, x, w, upstream):
+        return np.ones(upstream.shape)
+
+
+@wrong(normal(4, 5), normal(5, 3), says="passes where the upstream > 0, but should pass where the output > 0")
+class LinearReLUMasksByItsUpstream(_LinearReLU):
+    def mask(self, x, w, upstream):
+        return upstream > 0
+
+
+@wrong(normal(4, 3), normal(3, 3), says="passes where input 0 < 0, but should pass where the output > 0")
+class LinearReLUMasksByItsInput(_LinearReLU):
+    def mask(self, x, w, upstream):
+        return x < 0
+
+
+@wrong(X, W, says="an upstream that passes everywhere, but should pass where the output > 0", options=CONV)
+class ConvReLUForgetsItsMask(_Conv):
+    def forward(self, *inputs):
+        return np.maximum(super().forward(*inputs), 0)
+
+
+@wrong(normal(4, 5), says="f does not depend on any of them: a mask is missing")
+class ClipForgetsItsLowerBound(mr.Op):
+    def forward(self, x):
+        return np.clip(x, -0.5, 0.5)
+
+    def backward(self, upstream):
+        return upstream * raw((self.inputs[0].data < 0.5).astype(float))
+
+
+@wrong(normal(4, 5), normal(5, 3), says="It is zero except where input 0 > 0: a mask too many")
+class LinearReLUMasksItsInputAsWell(mr.Op):
+    def forward(self, x, w):
+        return np.maximum(x @ w, 0)
+
+    def backward(self, upstream):
+        x, w = self.inputs
+        dy = upstream * raw((x.data @ w.data > 0).astype(float))
+        return (dy @ w.T) * raw((x.data > 0).astype(float)), x.T @ dy
+
+
+@wrong(distinct(2, 3, 6, 4), says="right if input 0 were negated", options=(Window((3, 2), (3, 2), (0, 0)),))
+class MaxPoolGivesToTheSmallest(MaxPool2d, saves="both"):
+    def backward(self, upstream):
+        return self.spread(upstream, lambda windows: windows.argmin(-1))
+
+    def spread(self, upstream, choose):
+        """The upstream at the chosen element of each window; windows lie side by side."""
+        n, c, oh, ow = upstream.shape
+        x = self.inputs[0].data.reshape(n, c, oh, 3, ow, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, oh, ow, 6)
+        chosen = np.arange(6) == choose(x)[..., None]
+        dx = (chosen * upstream.data[..., None]).reshape(n, c, oh, ow, 3, 2).transpose(0, 1, 2, 4, 3, 5)
+        return raw(dx.reshape(n, c, 3 * oh, 2 * ow))
+
+
+@wrong(
+    distinct(2, 3, 6, 4), says="right if input 0 were taken without its sign", options=(Window((3, 2), (3, 2), (0, 0)),)
+)
+class MaxPoolGivesToTheLargestMagnitude(MaxPoolGivesToTheSmallest):
+    def backward(self, upstream):
+        return self.spread(upstream, lambda windows: np.abs(windows).argmax(-1))
+
+
+@wrong(
+    distinct(2, 3, 6, 4), says="values are right, but in the wrong places", options=(Window((3, 2), (3, 2), (0, 0)),)
+)
+class MaxPoolGivesToTheFirst(MaxPoolGivesToTheSmallest):
+    def backward(self, upstream):
+        return self.spread(upstream, lambda windows: np.zeros(windows.shape[:-1], int))
+
+
+@wrong(nonzero(4, 5), says="It is zero where it should not be, and the reverse: a mask")
+class ReLUMasksAtRandom(ReLU):
+    def backward(self, upstream):
+        return upstream * raw(np.random.default_rng(5).integers(0, 2, upstream.shape).astype(float))
+
+
+# --- computed from a reordered upstream
+
+
+@wrong(X, W, says="right if the upstream were reshaped as if it lay in the order of axes (0, 2, 3, 1)", options=CONV)
+class ConvReshapesItsUpstream(_Conv):
+    def dx(self, upstream):
+        n, o, oh, ow = upstream.shape
+        return super().dx(raw(upstream.data.reshape(n, oh, ow, o).transpose(0, 3, 1, 2)))
+
+
+@wrong(X, W, says="the upstream were transposed to the order of axes (0, 2, 3, 1) and reshaped", options=CONV)
+class ConvMixesChannelsAndPixelsOfItsUpstream(_Conv):
+    def dweight(self, upstream):
+        return super().dweight(raw(upstream.data.transpose(0, 2, 3, 1).reshape(upstream.shape)))
+
+
+SQUARE = (normal(2, 3, 6, 5), normal(4, 3, 3, 2), Window((3, 2), (1, 1), (0, 0)))  # the output is 4x4
+
+
+@wrong(*SQUARE[:2], says="right if the upstream were transposed", options=(SQUARE[2], 1))
+class ConvSwapsHeightAndWidthOfItsUpstream(_Conv):
+    def dx(self, upstream):
+        return super().dx(upstream.transpose(0, 1, 3, 2))
+
+
+@wrong(*SQUARE[:2], says="right if the upstream were flipped along axes 2, 3", options=(SQUARE[2], 1))
+class ConvFlipsItsUpstream(_Conv):
+    def dweight(self, upstream):
+        return super().dweight(mr.ops.flip(upstream, (2, 3)))
+
+
+@wrong(X, W, says="right if input 0 were flipped along axis 3", options=CONV)
+class ConvReadsItsRowsBackwards(_Conv):
+    def dweight(self, upstream):
+        return Conv2dGradWeight(self.window, 1)(mr.ops.flip(self.inputs[0], 3), upstream)
+
+
+@wrong(
+    distinct(2, 3, 7, 9),
+    says="as if it lay in the order of axes (0, 2, 3, 1)",
+    options=(Window((3, 2), (2, 2), (0, 0)),),
+)
+class MaxPoolReshapesItsUpstream(MaxPool2d):
+    def backward(self, upstream):
+        n, c, oh, ow = upstream.shape
+        return super().backward(raw(upstream.data.reshape(n, oh, ow, c).transpose(0, 3, 1, 2)))
+
+
+@wrong(normal(2, 3, 9, 6), says="right if the upstream were transposed", options=(Window((3, 2), (3, 2), (0, 0)),))
+class AvgPoolTransposesItsUpstream(AvgPool2d):
+    def backward(self, upstream):
+        return super().backward(upstream.transpose(0, 1, 3, 2))
+
+
+@wrong(*BN, says="right if the upstream were reshaped as if it lay in the order of axes (0, 2, 3, 1)")
+class BatchNormReshapesItsUpstream(BatchNorm):
+    def __init__(self):
+        super().__init__(1e-5)
+
+    def backward(self, upstream):
+        n, c, h, w = upstream.shape
+        return super().backward(raw(upstream.data.reshape(n, h, w, c).transpose(0, 3, 1, 2)))
+
+
+@wrong(normal(3, 5), normal(3, 5), normal(3), says="right if the upstream were transposed")
+class LinearTransposesItsUpstream(Linear):
+    def backward(self, upstream):
+        x, weight, _ = self.inputs
+        return upstream.T @ weight, upstream.T @ x, upstream.sum(axis=0)
+
+
+@wrong(nonzero(4, 5), says="right if the upstream were flipped along axis 0")
+class ReLUReversesItsUpstream(ReLU):
+    def backward(self, upstream):
+        return super().backward(mr.ops.flip(upstream, 0))
+
+
+@wrong(normal(3, 5), says="right if the upstream were flipped along axis 1")
+class SoftmaxReversesItsUpstream(mr.Op, saves="output"):
+    def forward(self, x):
+        return np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+
+    def backward(self, upstream):
+        dy = mr.ops.flip(upstream, 1)
+        return (dy - (dy * self.output).sum(axis=1, keepdims=True)) * self.output
+
+
+@wrong(normal(2, 3, 4), says="as if they lay in the order of axes (2, 0, 1)", options=((2, 0, 1),))
+class TransposeReadsItsUpstreamInTheOldOrder(Transpose):
+    def backward(self, upstream):
+        return raw(super().backward(upstream).data.reshape(4, 2, 3).transpose(1, 2, 0))
+
+
+# --- several contributions to one element
+
+
+@wrong(
+    distinct(2, 3, 7, 5), says="It holds one of several contributions alone", options=(Window((3, 3), (1, 1), (0, 0)),)
+)
+class MaxPoolOverwritesWhereWindowsOverlap(MaxPool2d, saves="both"):
+    def backward(self, upstream):
+        x, dx = self.inputs[0].data, np.zeros(self.inputs[0].shape)
+        for n, c, p, q in np.ndindex(*upstream.shape):
+            window = x[n, c, p : p + 3, q : q + 3]
+            i, j = np.unravel_index(window.argmax(), window.shape)
+            dx[n, c, p + i, q + j] = upstream.data[n, c, p, q]
+        return raw(dx)
+
+
+@wrong(X, W, says="It holds one of several contributions alone", options=(Window((3, 2), (1, 1), (1, 1)), 1))
+class ConvOverwritesWhereWindowsOverlap(_Conv):
+    def dx(self, upstream):
+        weight, padded = self.inputs[1].data, np.zeros((2, 3, 11, 7))
+        oh, ow = upstream.shape[2:]
+        for i, j in np.ndindex(3, 2):
+            padded[:, :, i : i + oh, j : j + ow] = np.einsum("nopq,oc->ncpq", upstream.data, weight[:, :, i, j])
+        return raw(padded[:, :, 1:-1, 1:-1])
+
+
+@wrong(normal(2, 3, 4, 5), says="It is the mean of several contributions", options=(Window((3, 2), (1, 1), (0, 0)),))
+class Im2ColAveragesWhereWindowsOverlap(Im2Col):
+    def backward(self, upstream):
+        return super().backward(upstream) / super().backward(raw(np.ones(upstream.shape)))
+
+
+@wrong(X, W, says="index 1 along axis 0 of the output alone", options=CONV)
+class ConvWeightSeesTheLastExample(_Conv):
+    def dweight(self, upstream):
+        return Conv2dGradWeight(self.window, 1)(self.inputs[0][-1:], upstream[-1:])
+
+
+@wrong(normal(3, 4), says="cut off to whole numbers", options=(3,))
+class PowComputesWithIntegers(Pow):
+    def backward(self, upstream):
+        return raw(super().backward(upstream).data.astype(int).astype(float))
 
 
 # --- state

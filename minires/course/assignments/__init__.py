@@ -1,1 +1,23 @@
-"""The assignments: a package for each."""
+"""The assignments: each is a package here, and is found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from ...errors import ArgumentError, listed
+from ..content import Assignment
+
+
+def assignments() -> dict[str, Assignment]:
+    """All assignments by name."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.ASSIGNMENT.name: module.ASSIGNMENT for module in modules}
+
+
+def assignment(name: str) -> Assignment:
+    """The assignment of that name, in upper or lower case. Raises ArgumentError for an unknown name."""
+    known = assignments()
+    if name.upper() not in known:
+        raise ArgumentError(f"course: there is no assignment '{name}'; choose one of {listed(list(known))}.")
+    return known[name.upper()]

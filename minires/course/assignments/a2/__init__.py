@@ -1,6 +1,169 @@
-"""A2: convolution and pooling."""
+"""A2: convolution and pooling. The questions, and the properties of right answers, 100 points."""
 
-from ...content import Assignment
-from .questions import QUESTIONS
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ....gradcheck.diagnosis import Difference, NumPyArray
+from ...content import Assignment, Property, Question
+from ...draw import Draw
+from ...trial import MismatchError, Trial, adjoint, clean, equals, has_shape, same, shaped
+from .inputs import (
+    LARGE_STRIDES,
+    PADDINGS,
+    POOL_PADDINGS,
+    STRIDES,
+    columns,
+    columns_and_image,
+    convolution,
+    global_upstream,
+    image,
+    upstream_and_image,
+    upstream_and_shape,
+    weight_shape,
+    whole_image,
+)
+
+
+def numbers(trial: Trial, **changed: Any) -> NumPyArray:
+    """The weights that are returned. Raises MismatchError if they do not even have the right shape."""
+    return shaped(trial, trial.call(**changed).value).astype(float)
+
+
+def variance(trial: Trial) -> None:
+    """Mean and variance are right, within five standard errors for so many numbers."""
+    weight = numbers(trial)
+    shape = trial.inputs["weight_shape"]
+    found, right = float(weight.var()), 2 / math.prod(shape[1:])
+    if not abs(found / right - 1) < 5 * (2 / weight.size) ** 0.5:
+        factor = f"It is {found / right:.3g} times what it should be." if math.isfinite(found) else ""
+        sentence = f"The variance of weights of shape {shape} is {found:.4g}, but 2 / fan_in is {right:.4g}."
+        raise MismatchError(Difference(sentence, cause=factor))
+    if not abs(weight.mean()) < 5 * (right / weight.size) ** 0.5:
+        raise MismatchError(Difference(f"The mean of the weights is {weight.mean():.3g}, but should be near 0."))
+
+
+def seeded(trial: Trial) -> None:
+    """The seed decides the numbers, and nothing else does."""
+    variance(trial)
+    first = numbers(trial)
+    if not same(first, numbers(trial)):
+        raise MismatchError(Difference("A second call with the same seed gives other numbers."))
+    if same(first, numbers(trial, seed=trial.inputs["seed"] + 1)):
+        raise MismatchError(Difference("Another seed gives the same numbers."))
+
+
+def cleanness(points: int, inputs: Callable[[Draw], dict[str, Any]]) -> Property:
+    """The property that nearly every question ends with."""
+    return Property(
+        "clean", points, "The arguments are not changed, and a second call returns the same.", inputs, clean()
+    )
+
+
+both_ways = partial(convolution, backward=True)
+
+QUESTIONS = [
+    Question("im2col", "what each output pixel sees, as rows", outputs=("cols",), properties=[
+        Property("shape", 2, "cols is (N, OH, OW, C*KH*KW), even if windows do not reach the last rows and columns.",
+                 partial(image, strides=STRIDES, paddings=PADDINGS), has_shape()),
+        Property("windows", 4, "Each row holds a window, in the order C, KH, KW.", image, equals()),
+        Property("stride", 3, "Windows are SH rows and SW columns apart; what is left over at the end is dropped.",
+                 partial(image, strides=LARGE_STRIDES, leftover=True), equals()),
+        Property("padding", 3, "PH rows of zeros are above and below each image, PW columns on its left and right.",
+                 partial(image, paddings=PADDINGS), equals()),
+        Property("batch of one", 1, "It works for one image.", partial(image, batch=1), equals()),
+        cleanness(2, image),
+    ]),
+    Question("col2im", "the way back of im2col: overlaps are added", outputs=("x",), properties=[
+        Property("apart", 3, "Where windows do not overlap, every number returns to its place.",
+                 partial(columns, apart=True), equals()),
+        Property("overlap", 4, "Where windows overlap, their numbers are added.", columns, equals()),
+        Property("stride", 2, "Windows are SH rows and SW columns apart; pixels that no window sees get zero.",
+                 partial(columns, strides=LARGE_STRIDES, leftover=True), equals()),
+        Property("padding", 3, "What came from the padding is cut off on all sides.",
+                 partial(columns, paddings=PADDINGS), equals()),
+        Property("adjoint", 2, "The sum of im2col(x) * cols equals the sum of x * col2im(cols), for every x and cols.",
+                 columns_and_image, adjoint("im2col", "cols", "x", ("kernel_size", "stride", "padding"))),
+        cleanness(1, columns),
+    ]),
+    Question("conv_forward", "convolution as one matrix product", outputs=("y",), uses=("im2col",), properties=[
+        Property("filters", 4, "y is the sum of each window times each filter, which is not flipped.",
+                 partial(convolution, bias=False), equals()),
+        Property("bias", 2, "Each output channel gets its own bias.", convolution, equals()),
+        Property("stride", 3, "Windows are SH rows and SW columns apart.",
+                 partial(convolution, strides=STRIDES), equals()),
+        Property("padding", 2, "PH rows and PW columns of zeros are around each image.",
+                 partial(convolution, paddings=PADDINGS), equals()),
+        Property("batch of one", 1, "It works for one image.", partial(convolution, batch=1), equals()),
+        cleanness(1, convolution),
+    ]),
+    Question("conv_backward", "the three gradients of the convolution", outputs=("dx", "dweight", "dbias"),
+             uses=("im2col", "col2im", "conv_forward"), properties=[
+        Property("dx", 4, "dx is the gradient with respect to x for any upstream.", both_ways, equals("dx")),
+        Property("dx, stride", 4, "dx is right with strides and padding; pixels that no window sees get zero.",
+                 partial(both_ways, strides=LARGE_STRIDES, paddings=PADDINGS, leftover=True), equals("dx")),
+        Property("dweight", 4, "dweight is the sum over all images and pixels.", both_ways, equals("dweight")),
+        Property("dweight, stride", 3, "dweight is right with strides and padding.",
+                 partial(both_ways, strides=STRIDES, paddings=PADDINGS), equals("dweight")),
+        Property("dbias", 3, "dbias is the sum of dy over all images and pixels.", both_ways, equals("dbias")),
+        Property("batch of one", 1, "It works for one image.", partial(both_ways, batch=1), equals()),
+        cleanness(1, both_ways),
+    ]),
+    Question("kaiming_normal", "initial weights that preserve the size of signals", outputs=("weight",), properties=[
+        Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", weight_shape, variance),
+        Property("seed", 1, "The seed decides the numbers, and nothing else does.", weight_shape, seeded),
+    ]),
+    Question("max_pool_forward", "the largest number of each window", outputs=("y",), uses=("im2col",), properties=[
+        Property("windows", 3, "y is the maximum of each window of each channel.",
+                 partial(image, apart=True), equals()),
+        Property("stride", 2, "Windows are SH rows and SW columns apart, and may overlap.",
+                 partial(image, strides=STRIDES), equals()),
+        Property("padding", 2, "The padding never wins, not even over negative numbers.",
+                 partial(image, values="negative", paddings=POOL_PADDINGS), equals()),
+        cleanness(1, image),
+    ]),
+    Question("max_pool_backward", "the gradient goes to the winner", outputs=("dx",),
+             uses=("im2col", "col2im", "max_pool_forward"), properties=[
+        Property("winners", 2, "Each number of dy goes to the largest pixel of its window.",
+                 partial(upstream_and_image, apart=True), equals()),
+        Property("overlap", 2, "A pixel that wins several windows gets the sum of their gradients.",
+                 partial(upstream_and_image, strides=STRIDES), equals()),
+        Property("ties", 2, "Of equal pixels the first one, row by row, gets all of the gradient.",
+                 partial(upstream_and_image, values=("ties", "constant"), strides=STRIDES), equals()),
+        Property("padding", 2, "The padding wins nothing, and is cut off.",
+                 partial(upstream_and_image, values=("negative",), paddings=POOL_PADDINGS), equals()),
+        cleanness(1, upstream_and_image),
+    ]),
+    Question("avg_pool_forward", "the mean of each window", outputs=("y",), uses=("im2col",), properties=[
+        Property("windows", 2, "y is the mean of each window of each channel.",
+                 partial(image, strides=STRIDES), equals()),
+        Property("padding", 2, "The zeros of the padding count: every window is divided by KH*KW.",
+                 partial(image, paddings=POOL_PADDINGS), equals()),
+        cleanness(1, image),
+    ]),
+    Question("avg_pool_backward", "every pixel gets an equal share", outputs=("dx",),
+             uses=("im2col", "col2im", "avg_pool_forward"), properties=[
+        Property("shares", 2, "Each pixel of a window gets dy / (KH*KW).",
+                 partial(upstream_and_shape, apart=True), equals()),
+        Property("overlap", 2, "A pixel of several windows gets the sum of its shares; the padding is cut off.",
+                 partial(upstream_and_shape, strides=STRIDES, paddings=POOL_PADDINGS), equals()),
+        cleanness(1, upstream_and_shape),
+    ]),
+    Question("global_avg_pool_forward", "one mean for each channel", outputs=("y",),
+             uses=("avg_pool_forward",), properties=[
+        Property("means", 1, "y is the mean of each channel of each image.", whole_image, equals()),
+        Property("constant", 1, "The mean of a constant image is the constant.",
+                 partial(whole_image, values="constant"), equals()),
+        cleanness(1, whole_image),
+    ]),
+    Question("global_avg_pool_backward", "its backward pass", outputs=("dx",),
+             uses=("avg_pool_backward", "global_avg_pool_forward"), properties=[
+        Property("shares", 2, "Each pixel of a channel gets dy / (H*W).", global_upstream, equals()),
+        cleanness(1, global_upstream),
+    ]),
+]  # fmt: skip
 
 ASSIGNMENT = Assignment("A2", "convolution and pooling", "conv_pool.py", __name__, QUESTIONS)

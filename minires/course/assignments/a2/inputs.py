@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...draw import Array, Draw
+from ...draw import Draw
 from .reference import output_size
 
 Pair = tuple[int, int]
-NONE: Sequence[Pair] = ((0, 0),)
-ONE: Sequence[Pair] = ((1, 1),)
-STRIDES: Sequence[Pair] = ((2, 1), (1, 2), (3, 2), (2, 3))  # the two are different, or a swap would not be seen
+STRIDES: Sequence[Pair] = ((2, 1), (1, 2), (3, 2), (2, 3))  # with equal strides, a swap would go unnoticed
+LARGE_STRIDES: Sequence[Pair] = ((2, 3), (3, 2))
 PADDINGS: Sequence[Pair] = ((1, 2), (2, 1), (1, 3))
 POOL_PADDINGS: Sequence[Pair] = ((1, 0), (0, 1), (1, 1))  # at most half of the smallest kernel
 
 
 class Geometry(NamedTuple):
-    """Images and a window that slides over them."""
+    """Images, and a window that slides over them."""
 
     n: int
     c: int
@@ -37,21 +36,21 @@ class Geometry(NamedTuple):
 
     @property
     def window(self) -> dict[str, Pair]:
-        """As the functions call it."""
+        """The arguments that describe the window."""
         return {"kernel_size": self.kernel, "stride": self.stride, "padding": self.padding}
 
 
 def geometry(
     draw: Draw,
-    strides: Sequence[Pair] = ONE,
-    paddings: Sequence[Pair] = NONE,
+    strides: Sequence[Pair] = ((1, 1),),
+    paddings: Sequence[Pair] = ((0, 0),),
     batch: int = 0,
     apart: bool = False,
     leftover: bool = False,
 ) -> Geometry:
     """Sizes that are all different.
 
-    ``batch`` fixes N, ``apart`` makes the stride the kernel's size, and ``leftover`` makes rows and columns remain at
+    ``batch`` fixes N, ``apart`` sets the stride to the size of the kernel, and ``leftover`` leaves rows and columns at
     the end that no window reaches.
     """
     n, c, kh, kw, h, w = draw.sizes((1, 2, 5), (1, 2, 5), (2, 2, 3), (2, 2, 4), (4, 5, 9), (4, 5, 10))
@@ -65,88 +64,62 @@ def geometry(
     return Geometry(batch or n, c, h, w, (kh, kw), (sh, sw), (ph, pw))
 
 
-def im2col(draw: Draw, **options: Any) -> dict[str, Any]:
+def image(draw: Draw, values: str = "normal", **options: Any) -> dict[str, Any]:
+    """For im2col and pooling. ``values`` names the method of ``draw`` that makes x."""
     g = geometry(draw, **options)
-    return {"x": draw.normal(*g.image), **g.window}
+    return {"x": getattr(draw, values)(*g.image), **g.window}
 
 
-def col2im(draw: Draw, **options: Any) -> dict[str, Any]:
+def columns(draw: Draw, **options: Any) -> dict[str, Any]:
+    """For col2im."""
     g = geometry(draw, **options)
     cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
     return {"cols": cols, "x_shape": g.image, **g.window}
 
 
-def adjoint_pair(draw: Draw) -> dict[str, Any]:
-    """Arguments of col2im, and an x for im2col with the same window."""
-    g = geometry(draw, STRIDES, PADDINGS)
-    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.image, **g.window, "_x": draw.normal(*g.image)}
+def columns_and_image(draw: Draw) -> dict[str, Any]:
+    """For col2im, and an x for im2col with the same window."""
+    arguments = columns(draw, strides=STRIDES, paddings=PADDINGS)
+    return {**arguments, "_x": draw.normal(*arguments["x_shape"])}
 
 
-def filters(draw: Draw, g: Geometry) -> Array:
-    """Weights (O, C, KH, KW) for images of C channels, with another O than C."""
+def convolution(draw: Draw, backward: bool = False, bias: bool = True, **options: Any) -> dict[str, Any]:
+    """For a convolution, forward or backward, with another O than C."""
+    g = geometry(draw, **options)
     (o,) = draw.sizes((2, 2, 6))
-    return draw.normal(o + (o == g.c), g.c, *g.kernel)
+    weight = draw.normal(o + (o == g.c), g.c, *g.kernel)
+    if backward:
+        first, last = {"dy": draw.normal(g.n, len(weight), *g.output)}, {}
+    else:
+        first, last = {}, {"bias": draw.normal(len(weight)) if bias else draw.zeros(len(weight))}
+    x = draw.normal(*g.image)
+    return {**first, "x": x, "weight": weight, **last, "stride": g.stride, "padding": g.padding}
 
 
-def conv_forward(draw: Draw, bias: bool = True, **options: Any) -> dict[str, Any]:
+def upstream_and_image(draw: Draw, values: Sequence[str] = ("normal",), **options: Any) -> dict[str, Any]:
+    """For the backward pass of max pooling."""
     g = geometry(draw, **options)
-    weight = filters(draw, g)
-    offset = draw.normal(len(weight)) if bias else draw.zeros(len(weight))
-    return {"x": draw.normal(*g.image), "weight": weight, "bias": offset, "stride": g.stride, "padding": g.padding}
-
-
-def conv_backward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    weight = filters(draw, g)
-    dy = draw.normal(g.n, len(weight), *g.output)
-    return {"dy": dy, "x": draw.normal(*g.image), "weight": weight, "stride": g.stride, "padding": g.padding}
-
-
-def pool_forward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"x": draw.normal(*g.image), **g.window}
-
-
-def below_zero(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"x": draw.negative(*g.image), **g.window}
-
-
-def max_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
-    g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.normal(*g.image), **g.window}
-
-
-def below_zero_backward(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, paddings=POOL_PADDINGS)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": draw.negative(*g.image), **g.window}
-
-
-def ties(draw: Draw) -> dict[str, Any]:
-    g = geometry(draw, STRIDES)
-    x = draw.one_of([draw.ties, draw.constant])(*g.image)
+    x = getattr(draw, draw.one_of(values))(*g.image)
     return {"dy": draw.normal(g.n, g.c, *g.output), "x": x, **g.window}
 
 
-def avg_pool_backward(draw: Draw, **options: Any) -> dict[str, Any]:
+def upstream_and_shape(draw: Draw, **options: Any) -> dict[str, Any]:
+    """For the backward pass of average pooling."""
     g = geometry(draw, **options)
     return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.image, **g.window}
 
 
-def image(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.normal(*geometry(draw).image)}
-
-
-def constant_image(draw: Draw) -> dict[str, Any]:
-    return {"x": draw.constant(*geometry(draw).image)}
+def whole_image(draw: Draw, values: str = "normal") -> dict[str, Any]:
+    """For global average pooling."""
+    return {"x": getattr(draw, values)(*geometry(draw).image)}
 
 
 def global_upstream(draw: Draw) -> dict[str, Any]:
+    """For the backward pass of global average pooling."""
     g = geometry(draw)
     return {"dy": draw.normal(g.n, g.c), "x_shape": g.image}
 
 
 def weight_shape(draw: Draw) -> dict[str, Any]:
-    sizes = draw.sizes((100, 100, 150), (3, 3, 7), (2, 2, 4), (3, 3, 5))
-    return {"weight_shape": sizes, "seed": draw.number()}
+    """For initial weights."""
+    return {"weight_shape": draw.sizes((100, 100, 150), (3, 3, 7), (2, 2, 4), (3, 3, 5)), "seed": draw.number()}
