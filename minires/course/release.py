@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import DataError
 from ..interop.files import PathLike
+from ..version import __version__
 from .content import Assignment
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
