@@ -13,7 +13,7 @@
 # walks back. You will build that for plain numbers in some sixty lines. The last figure shows **a tape with the
 # gradient on each edge, yours beside minires's, with the same numbers on it**.
 #
-# Each section goes *predict, run, check*. `check` says what is wrong with an answer; solutions fold away.
+# Each section goes *predict, run, check*. `check` tells you what is wrong with an answer; solutions are folded away.
 
 # %%
 import math
@@ -27,21 +27,21 @@ from minires.course.tutorials import check
 # %% [markdown]
 # ## A number that remembers
 #
-# A `Value` holds a number, its *parents* (the numbers that it was made of), and how fast it changes with each of
-# them: the local *slope*. An operator computes both at once. No plan is made before: running the program *defines*
-# the tape, hence the name *define-by-run*.
+# A `Value` holds a number, its *parents* (the numbers it was computed from), and how fast it changes with each of them:
+# the local *slopes*. An operator computes value and slopes at once. There is no plan beforehand: running the program
+# *defines* the tape, hence the name *define-by-run*.
 
 
 # %%
 class Value:
-    """A number that remembers which numbers it was made of."""
+    """A number that remembers which numbers it was computed from."""
 
     def __init__(self, data, parents=(), slopes=(), name=""):
         self.data = data
         self.parents = parents
         self.slopes = slopes  # d(self)/d(parent), one for each parent
         self.name = name
-        self.grad = 0.0  # d(result)/d(self), once somebody has walked back to here
+        self.grad = 0.0  # d(result)/d(self), after the walk back
 
     def __add__(self, other):
         return Value(self.data + other.data, (self, other), (1.0, 1.0), "+")
@@ -54,7 +54,7 @@ class Value:
 
 
 # %% [markdown]
-# **Predict 1.1.** How many different `Value`s does `y = x * x + x` consist of, with y and x?
+# **Predict 1.1.** How many different `Value`s does `y = x * x + x` consist of, including y and x?
 
 # %%
 answer = None
@@ -113,8 +113,8 @@ print(f"dy/dx = {x.grad:g}, visits: {dict(visits)}")
 #
 # Three paths: through the product's first factor, through its second, and straight from the sum. </details>
 #
-# A function that Python's operators lack is one more node. **Exercise 1.3.** Give `tanh` its slope. The derivative of
-# tanh a is 1 - tanh² a.
+# A function for which Python has no operator is just another node. **Exercise 1.3.** Give `tanh` its slope. The
+# derivative of tanh a is 1 - tanh² a.
 
 
 # %%
@@ -135,11 +135,11 @@ check("1.3", lambda number: tanh(Value(number)))
 #     slopes = (1 - result**2,)
 # ```
 #
-# The result is reused: many slopes are cheap once the value is there. </details>
+# The result is reused: many slopes are cheap once the value is known. </details>
 #
 # ## Each node once
 #
-# In `y = x`, then ten times `y = y + y`, there are only eleven numbers.
+# Start with `y = x`, and repeat `y = y + y` ten times. There are only eleven numbers.
 #
 # **Predict 1.4.** How often does `walk_every_path` arrive at x?
 
@@ -172,8 +172,9 @@ for rungs in (1, 2, 5, 10, 15):
 #
 # </details>
 #
-# Right, and hopeless. The cure: let a node hand on its gradient only when *all* of its consumers have delivered. Then
-# one visit is enough. An order in which every node comes after its parents, walked in reverse, makes sure of that.
+# Correct, but hopelessly slow. The cure: let a node pass on its gradient only after *all* of its consumers have
+# contributed to it. Then one visit is enough. To ensure this, take an order in which every node comes after its
+# parents, and walk it in reverse.
 
 
 # %%
@@ -206,11 +207,12 @@ backward(y)
 print(f"50 rungs: dy/dx = {x.grad:g} in {len(in_order(y))} visits")
 
 # %% [markdown]
-# You should see 2⁵⁰, at once.
+# You should see 2⁵⁰, immediately.
 #
 # ## Break it on purpose
 #
-# The `+=` above is easily written as `=`, and many programs would still be right: those that use every number once.
+# It is easy to write `=` instead of the `+=` above. Many programs would still be right: those that use every number
+# once.
 #
 # **Predict 1.5.** With `=`, what is x.grad for `y = x * x + x` at x = 3?
 
@@ -246,15 +248,15 @@ print(f"with =: {wrong:g}   with +=: {x.grad:g}   by differences: {difference:.6
 # answer = 3
 # ```
 #
-# The sum delivers 1, then the product 3 and once more 3; each overwrites the one before. </details>
+# The sum contributes 1, then the product 3 and 3 again; each overwrites the one before. </details>
 #
-# The last number needs no tape at all: it moves x a little, and looks. It is slow, and always right, so it is what
-# backward passes are tested with.
+# The last number needs no tape: it comes from moving x a little. This is slow but reliable, so backward passes are
+# tested against it.
 #
 # ## The same in minires
 #
-# A tensor knows the op that made it (`y.op`), and an op where its inputs came from (`op.edges`). That is the whole
-# tape.
+# A tensor knows the op that made it (`y.op`), and an op knows where its inputs came from (`op.edges`). That is the
+# whole tape.
 
 # %%
 x = mr.tensor(2.0, requires_grad=True)
@@ -265,8 +267,9 @@ print("y was made by", y.op, "from", y.op.edges)
 print("q was made by", q.op, "from", q.op.edges)
 
 # %% [markdown]
-# One thing differs. With n inputs and m outputs, the slopes would be a matrix of n·m numbers, of which most are zero or
-# repeated. So an op keeps no slopes: it has a function, `backward`, that takes the upstream and returns the products.
+# There is one difference. With n inputs and m outputs, the slopes would be a matrix of n·m numbers, of which most are
+# zero or repeated. So an op keeps no slopes: it has a function, `backward`, that takes the upstream and returns the
+# products.
 #
 # **Exercise 1.6.** Write the backward of a cube. It gets the upstream, a tensor of the output's shape.
 
@@ -292,11 +295,11 @@ check("1.6", Cube)
 #         return upstream * 3 * x**2
 # ```
 #
-# Leave out `upstream` and see what `check` says: it is right only if the op comes last. </details>
+# Leave out `upstream` and see what `check` says: the gradient is right only if the op comes last. </details>
 #
 # ## The tape, twice
 #
-# At the left, your `Value`s and the products that your `backward` sent along each edge. At the right, the same
+# On the left are your `Value`s, and the products that your `backward` sent along each edge. On the right is the same
 # program in minires; `mr.explain.step` reads its tape.
 
 # %%
@@ -344,12 +347,12 @@ draw(right, ours, {node.name: node.gradient.item() for node in nodes}, "the grad
 plt.show()
 
 # %% [markdown]
-# You should see the same figure twice. In each circle stands the gradient of that number: the sum of what its arrows
-# bring. x has three of them, two through the two factors of p, and one through q.
+# You should see the same figure twice. Each circle shows the gradient of that number: the sum of what its arrows bring.
+# x has three arrows: two through the two factors of p, and one through q.
 #
-# Below is the stepper: forward with the arrow keys, then backward through the same tape. Where a second gradient
-# arrives, it shows the `+=` as a step of its own. (It needs a trusted notebook; on a page that shows no frames, run
-# `minires explain step`.)
+# Below is the stepper: the arrow keys take you forward, and then backward, through the same tape. Where a second
+# gradient arrives, it shows the `+=` as a step of its own. (It needs a trusted notebook; on a page that shows no
+# frames, run `minires explain step`.)
 
 # %%
 stepper
@@ -358,5 +361,5 @@ stepper
 # ## What you have
 #
 # An op records its inputs and its derivative; backward walks the record once, consumers first, and *adds*. minires's
-# `autograd.py` is these sixty lines with tensors, freeing of memory, and error messages. Next: tutorial 4, where one op
-# is worth a closer look.
+# `core/autograd.py` is these sixty lines with tensors, memory management and error messages. Next, tutorial 4 takes a
+# closer look at one op.

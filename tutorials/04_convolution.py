@@ -25,14 +25,14 @@ import numpy as np
 import minires as mr
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
+FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
 rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## What is computed
 #
-# Images are (N, C, H, W), filters (O, C, KH, KW). A filter is put on the padded image wherever it fits, `stride`
-# pixels apart, and each time all numbers under it are multiplied by its own and summed.
+# Images are (N, C, H, W), filters (O, C, KH, KW). A filter is placed on the padded image wherever it fits, `stride`
+# pixels apart. Each time, the numbers under it are multiplied by its own numbers and summed.
 #
 # **Predict 4.1.** The image is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
 # each side. How large is the output, as `(OH, OW)`?
@@ -71,7 +71,7 @@ print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
 #
 # ## Windows as rows
 #
-# im2col ("image to column") writes what each output pixel sees into a row of C·KH·KW numbers. It takes no loop over
+# im2col ("image to column") writes what each output pixel sees into a row of C·KH·KW numbers. This needs no loop over
 # pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded image, with steps of
 # `stride`.
 #
@@ -103,7 +103,7 @@ check("4.2", im2col)
 #
 # The slice is (N, C, OH, OW): its channels go last. </details>
 #
-# Then the convolution is one product: each row with each filter. From here on, minires's own im2col does it.
+# Then the convolution is one product: each row with each filter. From here on, we use minires's own im2col.
 
 # %%
 rows = mr.ops.im2col(x, kernel_size=(3, 4), stride=2, padding=1).numpy()
@@ -141,8 +141,8 @@ figure.suptitle("how many 3x3 windows see each pixel (padding 1)")
 plt.show()
 
 # %% [markdown]
-# You should see nines inside at stride 1; with stride 2, pixels that are seen by one, two or four windows, a
-# checkerboard that transposed convolutions leave in images; and with stride 3, no overlap.
+# You should see nines inside for stride 1; for stride 2, pixels that one, two or four windows see, a checkerboard that
+# transposed convolutions leave in images; and for stride 3, no overlap.
 #
 # <details><summary>Solution 4.3</summary>
 #
@@ -178,8 +178,8 @@ except mr.GradcheckError as error:
 print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), image))
 
 # %% [markdown]
-# The step before it, from y = rows · weightᵀ, is two more products. **Exercise 4.4.** `rows` is (P, K), `weight` (O,
-# K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
+# The gradient of the step before it, y = rows · weightᵀ, takes two more products. **Exercise 4.4.** `rows` is (P, K),
+# `weight` (O, K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
 
 
 # %%
@@ -237,10 +237,10 @@ print(f"{operations / 1e6:.0f} million multiplications and additions")
 #
 # The same layer, five times:
 #
-# 1. *loops*: seven of them in Python. Measured for one image and one filter, and multiplied up.
+# 1. *loops*: seven of them in Python. Measured for one image and one filter, and scaled up.
 # 2. *im2col*: the rows, and then sums of products in NumPy's own loop (`einsum`).
 # 3. *matrix product*: the rows, and BLAS. This is minires's textbook.
-# 4. *Numba*: minires's engine, compiled. It reads windows where they lie, and never writes rows.
+# 4. *Numba*: minires's engine, compiled. It reads the windows in place, and never writes rows.
 # 5. *CuPy*: the same call on a GPU, if there is one.
 #
 # **Predict:** how many times faster is each than the one before? Write it down before you go on.
@@ -268,8 +268,8 @@ def fastest(function, repeats):
 
 
 def most_memory(function):
-    """The bytes of the arrays that it holds at once beside its inputs, the result included."""
-    held = [function() for _ in range(5)]  # the engine uses the memory of old results again: now there are none
+    """The most bytes of arrays that it holds at once, the result included, its inputs not."""
+    held = [function() for _ in range(5)]  # the engine reuses the memory of old results, unless they are held
     tracemalloc.start()
     function()
     _, peak = tracemalloc.get_traced_memory()
@@ -321,7 +321,7 @@ copying = fastest(lambda: mr.ops.im2col(x, kernel_size=3, padding=1), 3 if FAST 
 print(f"writing the rows alone takes {1e3 * copying:.2f} ms")
 
 # %% [markdown]
-# `mr.profile` asks how far the top is from what this machine can do at all:
+# `mr.profile` shows how far the top is from what this machine can do at best:
 
 # %%
 for name in ("textbook", "fast"):
@@ -331,7 +331,7 @@ for name in ("textbook", "fast"):
     print(f"{name}:\n{p}\n")
 
 # %%
-labels = {"loops": "loops, multiplied up", "im2col": "im2col, einsum"}
+labels = {"loops": "loops, scaled up", "im2col": "im2col, einsum"}
 names = list(seconds)[::-1]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained", sharey=True)
 for axes, values, title in (
@@ -349,9 +349,10 @@ right.set_xlim(right=1.2 * max(memory.values()) / 1e6)
 plt.show()
 
 # %% [markdown]
-# You should see time fall by four powers of ten or more (the scale is logarithmic), and memory take a detour: rows
-# make the matrix product possible, and cost many times the images. The Numba rung gets more speed without any rows.
+# You should see the time fall by four orders of magnitude or more (the scale is logarithmic). Memory takes a detour:
+# the rows make the matrix product possible, but need many times the memory of the images. The Numba rung is faster
+# still, without any rows.
 #
-# What made it faster? Mostly the same multiplications, in an order in which the processor finds its numbers in
-# registers and caches. (Where the engine uses Winograd's algorithm, it also does fewer, and the profile may show more
-# than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in `kernels/cpu`.
+# What made it faster? Mostly the order of the same multiplications, in which the processor finds its numbers in
+# registers and caches. (Where the engine uses Winograd's algorithm, it also needs fewer of them, and the profile may
+# show more than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in `kernels/cpu`.

@@ -9,10 +9,10 @@
 # %% [markdown]
 # # 7. Degradation
 #
-# In 2015, networks got worse when they got deeper: not only on new images, which might be overfitting, but on the
-# very images that they were trained on. He et al. called it *degradation*, and cured it by residual blocks. You
-# will repeat their experiment in a minute, and look for the cause. The last figure shows **the training loss against
-# depth, of plain and of residual networks, three seeds each**.
+# In 2015, networks got worse as they got deeper: not only on new images, which could be overfitting, but on the very
+# images that they were trained on. He et al. called this *degradation*, and cured it with residual blocks. You will
+# repeat their experiment in a minute, and look for the cause. The last figure shows **the training loss against depth,
+# of plain and of residual networks, three seeds each**.
 
 # %%
 import os
@@ -26,7 +26,7 @@ import minires as mr
 from minires import nn, ops
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
+FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
 DEPTHS = (2, 8) if FAST else (2, 8, 20, 54)
 SEEDS = range(3)
 STEPS = 4 if FAST else 40
@@ -34,9 +34,9 @@ STEPS = 4 if FAST else 40
 # %% [markdown]
 # ## Networks that differ in one addition
 #
-# To get through three seeds in a minute, layers are fully connected, 48 numbers wide, and images are handwritten
-# digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to what comes out. Depth counts
-# the layers in blocks.
+# To train three seeds in a minute, the layers are fully connected and 48 numbers wide, and the images are handwritten
+# digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to its output. The depth counts the
+# layers in blocks.
 
 
 # %%
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 
 
 def settle(model):
-    """Take batch norm's statistics from all training images: after so few steps, its running ones lag behind."""
+    """Take batch norm's statistics from all training images: after so few steps, the running ones lag behind."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.momentum = 1.0
@@ -149,7 +149,7 @@ def table(runs):
 table(runs)
 
 # %% [markdown]
-# You should see all networks learn but the plain ones of many layers; and the residual ones get along with any depth.
+# You should see all networks learn except the deep plain ones; the residual ones cope with any depth.
 #
 # <details><summary>Solution 7.1</summary>
 #
@@ -162,7 +162,7 @@ table(runs)
 # ## A better network is right there
 #
 # A deep network contains a better one: copy the shallow one, and let the other blocks do nothing. For plain blocks,
-# this "nothing" has to be learned. For residual blocks, it is close by.
+# this "nothing" has to be learned. For residual blocks, it is close at hand.
 #
 # **Predict 7.2.** Which *one* parameter of a residual block makes it the identity when it is zero, whatever the
 # others are? (`"bn1.weight"`, `"bn1.bias"`, `"fc1.weight"`, `"bn2.weight"`, `"bn2.bias"` or `"fc2.weight"`; the
@@ -221,11 +221,11 @@ for (kind, depth), found in runs.items():
 #
 # </details>
 #
-# You should see it *explode* in plain networks, by a constant factor a layer. Nothing vanishes: "residual networks cure
-# vanishing gradients" is not what one measures where there is batch norm.
+# You should see it *explode* in plain networks, by a constant factor per layer. Nothing vanishes: "residual networks
+# cure vanishing gradients" is not what one measures in networks with batch norm.
 #
-# Is explosion the cause, then? Take batch norm away: with He's initial weights, the gradient keeps its size. (The
-# learning rate is smaller, as such networks need it.)
+# Is explosion the cause, then? Remove batch norm: with He's initial weights, the gradient keeps its size. (Such
+# networks need a smaller learning rate.)
 
 # %%
 without = {
@@ -236,14 +236,13 @@ for (kind, depth), found in without.items():
     print(f"{kind}, {depth}: gradient norm, first / last block: {np.mean([run.gradient_ratio for run in found]):.1f}")
 
 # %% [markdown]
-# You should see a healthy gradient, and a network that does not learn all the same. So size is not all. (What else
-# goes wrong, such as gradients of similar images that have nothing to do with each other: Balduzzi et al., arXiv
-# 1702.08591.)
+# You should see a healthy gradient, and a network that still does not learn. So size is not everything. (For what else
+# goes wrong, such as similar images whose gradients have nothing in common, see Balduzzi et al., arXiv 1702.08591.)
 #
 # ## Overfitting?
 #
-# A network that overfits does well in training and badly in the test. **Exercise 7.4.** Compute by how many points
-# the test error of the deepest plain network is above its training error, in the mean over the seeds. Each run of
+# A network that overfits does well on the training set and badly on the test set. **Exercise 7.4.** Compute by how many
+# points the test error of the deepest plain network is above its training error, averaged over the seeds. Each run of
 # `deepest` has a `train_error` and a `test_error`.
 
 # %%
@@ -261,10 +260,10 @@ check("7.4", gap, deepest)
 # ```
 #
 # </details>
+# ## Compared with other measurements
 #
-# ## Beside other measurements
-#
-# The same networks were also trained on synthetic one-dimensional digits, for 500 steps of 100, one seed:
+# The same networks were also trained on synthetic one-dimensional digits, for 500 steps with batches of 100 and one
+# seed:
 
 # %%
 elsewhere = {
@@ -281,13 +280,13 @@ for (kind, depth), found in runs.items():
     )
 
 # %% [markdown]
-# Our errors are lower wherever a network learns at all: real digits of 8x8 pixels are easier. The plain networks
-# break down at the same depths, and the gradients grow alike: that depends on depth, width and batch norm, hardly on
-# data.
+# Our errors are lower wherever a network learns at all: real digits of 8x8 pixels are easier. The plain networks fail
+# at the same depths, and the gradients grow in the same way: this depends on depth, width and batch norm, and hardly on
+# the data.
 #
 # The paper's convolutional networks degrade far more gently: plain-56 does worse than plain-20 by a few points, and
 # only plain-110 fails (above 60 %). Their gradients, the authors found, have healthy norms; in fully connected layers
-# with batch norm they grow by a fifth in each. `minires compare` trains convolutional ones, in four minutes.
+# with batch norm they grow by a fifth per layer. `minires compare` trains convolutional networks in four minutes.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -311,6 +310,6 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# You should see the plain curve climb to what guessing gives, and the residual one stay low. All of that is
-# *training* loss: the deep plain network does not overfit. It fails to be trained, although a network as good as the
-# shallow one is among those that it could become. Degradation is a matter of optimisation.
+# You should see the plain curve climb to the loss of guessing, while the residual one stays low. All of this is
+# *training* loss: the deep plain network does not overfit. Its training fails, although it could become as good as the
+# shallow one. Degradation is a problem of optimisation.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 8. The residual block
 #
-# A block of a plain network computes F(x). A residual block computes F(x) + x: one addition more, and networks of a
-# hundred layers train. This is about what the addition does to gradients. The last figure shows **the two streams of
-# gradient in each block of a network, through the shortcut and through F**, at three moments.
+# A block of a plain network computes F(x). A residual block computes F(x) + x: with this one addition, networks of a
+# hundred layers can be trained. This tutorial is about what the addition does to gradients. The last figure shows **the
+# two streams of gradient in each block of a network, through the shortcut and through F**, at three moments.
 
 # %%
 import os
@@ -23,7 +23,7 @@ import minires as mr
 from minires import nn, ops
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same in small
+FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -56,10 +56,10 @@ for f in (0.1, 0.5, 1.0):
 # answer = (1 + 0.1) ** 10
 # ```
 #
-# Multiplied out, it is a sum over all ways through the network; the one through shortcuts only gives the first 1.
+# Expanded, it is a sum over all paths through the network; the one through shortcuts alone contributes the 1.
 # </details>
 #
-# The shortcut is no cure for everything: look at f = 1. Keep that in mind for later.
+# The shortcut does not cure everything: look at f = 1. Keep that in mind for later.
 #
 # ## The join
 #
@@ -86,7 +86,7 @@ check("8.2", join_backward)
 #
 # </details>
 #
-# Three wrong joins that students write, and what `mr.gradcheck` has to say about each:
+# Here are three wrong joins that students write, and what `mr.gradcheck` says about each:
 
 
 # %%
@@ -111,12 +111,13 @@ for bug in ("forgotten", "counted twice", "one"):
 print("right:", mr.gradcheck(lambda x: Join(None)(ops.tanh(x), x), x))
 
 # %% [markdown]
-# The last one is nasty: with the upstream ones of a plain `y.sum()`, as many checkers use it, it cannot be seen.
+# The last one is nasty: a checker that calls `y.sum().backward()`, as many do, has an upstream of ones and cannot see
+# it.
 #
 # ## Where the paths part
 #
-# At the block's input, both gradients arrive, and are added: a `+=`, as in tutorial 1. Here is a block with two
-# channels on an image of 4x4, in the stepper. Go to the backward step of `x`.
+# Both gradients arrive at the block's input and are added: a `+=`, as in tutorial 1. The stepper shows a block with two
+# channels on an image of 4x4. Go to the backward step of `x`.
 
 
 # %%
@@ -130,7 +131,7 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x):
-        # A tensor of its own for each path, so that each keeps its own gradient.
+        # Each path gets its own tensor, which keeps its own gradient.
         self.into_branch, self.into_shortcut = x * 1, x * 1
         for path in (self.into_branch, self.into_shortcut):
             if path.requires_grad:
@@ -154,9 +155,9 @@ stepper
 # %% [markdown]
 # ## Variance: why F needs batch norm
 #
-# Take F(x) = W·relu(x), with He's initial weights: then F(x) has the variance of x.
+# Take F(x) = W·relu(x), with He's initial weights: then F(x) has the same variance as x.
 #
-# **Predict 8.3.** x has the variance 1. What is it after twenty residual blocks *without* batch norm?
+# **Predict 8.3.** x has variance 1. What is it after twenty residual blocks *without* batch norm?
 
 # %%
 answer = None
@@ -188,18 +189,18 @@ for name, found in variances.items():
 #
 # </details>
 #
-# You should see it double, up to chance: twenty random factors, each nearly 2. And plain networks keep their variance
-# without help: it is the addition that needs batch norm.
+# You should see it double in each block, up to random fluctuations: twenty random factors, each nearly 2. Plain
+# networks keep their variance without help: it is the addition that needs batch norm.
 #
-# With batch norm, each block adds about as much as the first: the variance grows like the depth, not like 2 to the
-# depth. So F's share of what a block hands on shrinks as one goes deeper: later blocks *refine*.
+# With batch norm, each block adds about as much as the first: the variance grows linearly with depth, not
+# exponentially. So F's share of a block's output shrinks with depth: later blocks *refine*.
 #
 # ## Starting from the identity
 #
-# Even better if each block starts as the identity. F ends in a batch norm, γ·(normalised) + β: set its γ to 0.
+# It is even better if each block starts as the identity. F ends in a batch norm, γ·(normalised) + β: set its γ to 0.
 #
-# **Predict 8.4.** A block has six parameters (two convolutions, two γ, two β). How many have a gradient that is not
-# zero at the first step?
+# **Predict 8.4.** A block has six parameters (two convolutions, two γ, two β). How many have a nonzero gradient at the
+# first step?
 
 # %%
 answer = None
@@ -222,12 +223,12 @@ for name, parameter in block.named_parameters():
 # answer = 2
 # ```
 #
-# After the first step γ is no longer zero, and all take part. </details>
+# After the first step γ is no longer zero, and all six take part. </details>
 #
 # ## Two streams in a deep network
 #
-# Eighteen blocks, handwritten digits, and in each block the norm of the gradient that leaves it by the shortcut and
-# through F: as initialised; with γ = 0; and the same network after 80 steps of Adam.
+# Take eighteen blocks and handwritten digits. In each block, measure the norm of the gradient that leaves it through
+# the shortcut and through F: as initialised, with γ = 0, and in the same network after 80 steps of Adam.
 
 
 # %%
@@ -291,13 +292,13 @@ panels[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# You should see, at the left, both streams at work: the first blocks get more gradient through F, the last ones most
-# of it by the shortcut, as F's share of the signal shrinks. In the middle, the shortcut alone hands the loss's
-# gradient to every block, unchanged, whatever the depth. At the right, F has learned its part, and the deeper the
-# block, the smaller it is.
+# You should see, on the left, both streams at work: the first blocks get more of their gradient through F, the last
+# ones most of it through the shortcut, because F's share of the signal shrinks. In the middle, the shortcut alone
+# passes the gradient of the loss to every block, unchanged at any depth. On the right, F has learned its part, which is
+# smaller the deeper the block is.
 #
 # ## What you have
 #
-# A residual block adds, so its backward splits and adds. The shortcut's stream is multiplied by no weight: no depth can
-# shrink it. Whether that is *the* reason why deep residual networks train is a harder question, and vanishing
-# gradients are not the whole answer: tutorial 7 measures it.
+# A residual block adds, so its backward splits and adds. The stream through the shortcut is not multiplied by any
+# weight, so depth cannot shrink it. Whether this is *the* reason why deep residual networks can be trained is a harder
+# question. Vanishing gradients are not the whole answer, as tutorial 7 shows.

@@ -166,7 +166,7 @@ def not_finite(e: Evidence) -> str | None:
 
 
 def zero(e: Evidence) -> str | None:
-    return None if e.got.any() else "It is zero everywhere."
+    return "It is zero everywhere." if e.got.size > 1 and not e.got.any() else None
 
 
 def flipped_sign(e: Evidence) -> str | None:

@@ -5,8 +5,7 @@ import pytest
 
 import minires as mr
 from minires.course.tutorials import check
-from minires.course.tutorials.check import call
-from minires.course.tutorials.compare import OpenError, compare
+from minires.course.tutorials.exercise import OpenError, call, compare
 from minires.errors import ArgumentError, CheckError
 
 RIGHT = np.arange(1.0, 7).reshape(2, 3)
@@ -15,32 +14,33 @@ RIGHT = np.arange(1.0, 7).reshape(2, 3)
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (RIGHT.T, "is 3x2, but should be 2x3.* a transpose is missing"),
-        (RIGHT.ravel(), "reshape it"),
-        (RIGHT[:, :2], "Which axis has the size 3"),
-        (-RIGHT, "wrong sign"),
-        (RIGHT * 5, "too large by the factor N = 5: is a division by it missing"),
-        (RIGHT / 5, "too small by the factor N = 5"),
+        (RIGHT.T, r"has the shape \(3, 2\), but should have \(2, 3\).* a transpose is missing"),
+        (RIGHT.ravel(), "a reshape is missing"),
+        (RIGHT[:, :2], "It differs in axis 1"),
+        (-RIGHT, "Its sign is flipped"),
+        (RIGHT * 5, "too large by the factor 5, the batch size: the division by it is missing"),
+        (RIGHT / 5, "too small by the factor 5, the batch size"),
         (RIGHT * 2, "twice what it should be"),
         (RIGHT / 2, "half of what it should be"),
         (RIGHT * 1.7, "off by the constant factor 1.7"),
         (RIGHT + 1e-3, "off by more than rounding"),
         (RIGHT * 0, "zero everywhere"),
         (RIGHT * np.nan, "NaN or infinity"),
-        (RIGHT[::-1], "right numbers in the wrong places"),
-        (RIGHT + [[0, 0, 0], [0, 0, 5]], r"1 of 6 places; at \[1, 2\] it is 11, and should be 6"),
+        (RIGHT[::-1], "flipped along axis 0"),
+        (RIGHT[[1, 0]][:, [1, 0, 2]], "values are right, but in the wrong places"),
+        (RIGHT + [[0, 0, 0], [0, 0, 5]], r"y\[1, 2\] is 11, but should be 6. 1 of 6 numbers are wrong"),
         ("six", "must be numbers, but it is str"),
         (RIGHT + 7, "^seven too many$"),
     ],
 )
 def test_a_wrong_answer_is_explained(answer, said):
     with pytest.raises(CheckError, match=said):
-        compare("y", answer, RIGHT, {"seven too many": RIGHT + 7}, {"N": 5})
+        compare("y", answer, RIGHT, {"seven too many": RIGHT + 7}, {"the batch size": 5})
 
 
 def test_a_square_answer_may_be_transposed():
     right = np.arange(9.0).reshape(3, 3)
-    with pytest.raises(CheckError, match="its last two axes are swapped"):
+    with pytest.raises(CheckError, match=r"in the order of axes \(1, 0\): transposed"):
         compare("y", right.T, right)
 
 
@@ -56,14 +56,14 @@ def test_no_answer_is_open_and_no_error(answer, capsys):
 
 
 def test_an_unknown_number_lists_those_there_are():
-    with pytest.raises(ArgumentError, match=r"no exercise '9.9', only 1.1, .*8.4"):
+    with pytest.raises(ArgumentError, match=r"no exercise '9.9'; choose one of 1.1, .*8.4"):
         check("9.9", 1)
 
 
 def test_a_function_that_fails_is_told_how():
     with pytest.raises(CheckError, match="halve raises ZeroDivisionError"):
         call(halve, 0)
-    with pytest.raises(CheckError, match="a function is asked for, not int"):
+    with pytest.raises(CheckError, match="asks for a function, not int"):
         call(3)
     with pytest.raises(OpenError):
         call(lambda x: None, 1)
@@ -95,9 +95,9 @@ def no_padding(x, kernel, stride, padding):
 @pytest.mark.parametrize(
     ("number", "answer", "said"),
     [
-        ("1.1", 5, "one node with three edges"),
-        ("1.4", 20, "they multiply"),
-        ("1.5", 7, "overwritten"),
+        ("1.1", 5, "one node, and three edges"),
+        ("1.4", 20, "the counts multiply"),
+        ("1.5", 7, "each contribution overwrites"),
         ("1.6", UpstreamIgnored, "backward ignores its upstream"),
         ("4.1", (6, 7), "rounded up"),
         ("4.1", (4, 5), "one too few"),
@@ -105,16 +105,16 @@ def no_padding(x, kernel, stride, padding):
         ("4.2", no_padding, "the padding is forgotten"),
         ("4.3", (1, 1, 1), "windows overlap"),
         ("4.4", lambda rows, weight, dy: ((dy.T @ rows).T, dy @ weight), "dweight is transposed"),
-        ("4.4", lambda rows, weight, dy: (dy.T @ rows / 7, dy @ weight), "the number of rows = 7"),
+        ("4.4", lambda rows, weight, dy: (dy.T @ rows / 7, dy @ weight), "the factor 7, the number of rows"),
         ("4.5", 9.437184e6, "in bytes"),
         ("7.1", "lower", "training does not find it"),
-        ("7.1", "deeper", "none of the words"),
+        ("7.1", "deeper", "not one of the words"),
         ("7.2", "bn2.weight", "only if beta is"),
         ("7.3", "smaller", "Measure it"),
         ("8.1", 0.1**10, "plain network"),
         ("8.2", lambda upstream, y: (upstream, upstream), "passes where the ReLU let nothing through"),
         ("8.2", lambda upstream, y: ((y > 0) * upstream, (y > 0) * 1.0), "shortcut is 1 where it should be"),
-        ("8.3", 21, "at the first"),
+        ("8.3", 21, "the network's input"),
         ("8.4", 6, "multiplied by it"),
     ],
 )

@@ -1,11 +1,60 @@
-"""What checks the exercises of the tutorials: ``check("4.2", answer)`` says what is wrong, and not only that it is.
+"""The exercises of the tutorials: ``check("4.2", answer)`` says not only that an answer is wrong, but what is.
 
 >>> from minires.course.tutorials import check
 >>> check("1.2", 7)
-1.2: right. Each of the three uses of x gave its part: x, x and 1.
+1.2: right. Each of the three uses of x contributes: x, x and 1.
 """
 
-from . import block, convolution, degradation, scalars  # they register their exercises
-from .check import check
+from __future__ import annotations
 
-__all__ = ["block", "check", "convolution", "degradation", "scalars"]
+from typing import Any
+
+from ...errors import ArgumentError, CheckError, listed
+from . import block, convolution, degradation, scalars
+from .exercise import OpenError
+
+__all__ = ["check"]
+
+EXERCISES = scalars.EXERCISES | convolution.EXERCISES | degradation.EXERCISES | block.EXERCISES
+
+
+def check(number: str, answer: Any = None, *given: Any) -> None:
+    """Say whether the answer to an exercise of a tutorial is right, and if not, what is wrong with it.
+
+    Parameters
+    ----------
+    number : str
+        The number in the tutorial: ``"4.2"`` is the second exercise of tutorial 4.
+    answer : number, array, Tensor, function, ...
+        What the exercise asks for. If it is None, or a function that returns None, the exercise is still open. This is
+        no error, so that a notebook runs from start to end before anything is solved.
+    *given
+        What the answer is about, if that comes from a run.
+
+    Raises
+    ------
+    CheckError
+        If the answer is wrong, or is a function that fails. A notebook shows only its sentence.
+    ArgumentError
+        If there is no such exercise.
+
+    Examples
+    --------
+    >>> check("1.2")
+    1.2: open. Write your answer between the two marks.
+    >>> check("1.2", 6)
+    Traceback (most recent call last):
+        ...
+    minires.errors.CheckError: 1.2: 6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1.
+    """
+    if number not in EXERCISES:
+        raise ArgumentError(f"check: there is no exercise {number!r}; choose one of {listed(sorted(EXERCISES), 40)}.")
+    judge, moral = EXERCISES[number]
+    try:
+        judge(answer, *given)
+    except OpenError:
+        print(f"{number}: open. Write your answer between the two marks.")
+    except CheckError as error:
+        raise CheckError(f"{number}: {error}") from None
+    else:
+        print(f"{number}: right. {moral}")

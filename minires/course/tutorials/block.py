@@ -1,4 +1,4 @@
-"""Tutorial 8, the residual block."""
+"""The exercises of tutorial 8, the residual block."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckError
-from .check import call, exercise
-from .compare import OpenError, compare
+from .exercise import Exercises, OpenError, call, compare
+
+EXERCISES = Exercises()
+
+EXERCISES.predicted(
+    "8.1",
+    "Each block multiplies by 1 + f, and the 1 is the shortcut's.",
+    "the slope",
+    1.1**10,
+    {
+        0.1**10: "that is the plain network: ten factors of 0.1. A block adds x, so its slope is 0.1 + 1.",
+        1.1: "that is one block; there are ten, and their slopes multiply.",
+        11.0: "the slopes of consecutive blocks multiply; they do not add up.",
+        1.0: "the shortcut does not close the other path: each block's slope is 1 + 0.1, not 1.",
+    },
+    nearly=0.01,
+)
 
 
-@exercise("8.1", "Each block multiplies by 1 + f, and the 1 is the shortcut's.")
-def ten_blocks_of_one_number(answer: Any) -> None:
-    mistakes = {
-        "that is the plain network: ten factors of 0.1. A block adds x, so its slope is 0.1 + 1.": 0.1**10,
-        "that is one block; there are ten, and their slopes multiply.": 1.1,
-        "slopes of blocks one after the other multiply; they do not add up.": 11.0,
-        "the shortcut does not stop the other path: each block's slope is 1 + 0.1, and not 1.": 1.0,
-    }
-    if isinstance(answer, float) and abs(answer - 1.1**10) < 0.01:
-        return  # rounded to what one would say
-    compare("the slope", answer, 1.1**10, mistakes)
-
-
-@exercise(
-    "8.2", "Both paths get the same gradient. The block's input then gets it twice: once as it is, once through F."
+@EXERCISES.judged(
+    "8.2", "Both paths get the same gradient. So the block's input gets it twice: once as it is, once through F."
 )
 def backward_of_the_join(answer: Any) -> None:
     rng = np.random.default_rng(0)
@@ -36,49 +38,50 @@ def backward_of_the_join(answer: Any) -> None:
         raise CheckError("join_backward should return two gradients: to the branch, and to the shortcut.")
     expected = np.where(branch + shortcut > 0, upstream, 0)
     step = 1e-6
-    for direction in (np.ones_like(branch), rng.standard_normal(branch.shape)):  # it is what differences say, too
+    for direction in (np.ones_like(branch), rng.standard_normal(branch.shape)):  # finite differences agree
         moved = np.maximum(branch + step * direction + shortcut, 0)
         assert np.isclose(((moved - y) * upstream).sum() / step, (expected * direction).sum(), rtol=1e-3)
     for name, gradient in zip(("the gradient to the branch", "the gradient to the shortcut"), got, strict=True):
-        mistakes = {
-            f"{name} passes where the ReLU let nothing through: where y is 0, no gradient passes.": upstream,
-            f"{name} is 1 where it should be the upstream: whatever comes after the block is lost.": np.where(
-                y > 0, 1, 0
-            ),
-            f"{name} adds 1 to the upstream. The slope of an addition is 1: multiply by it.": upstream + 1,
-            f"{name} has y as a factor; ReLU's slope is 1 where y > 0.": upstream * y,
-            f"{name} is halved: both paths get all of the upstream, for both were added in full.": expected / 2,
-            f"{name} is masked the wrong way: it passes where y is 0.": np.where(y > 0, 0, upstream),
-        }
         if gradient is None:
             raise OpenError
+        mistakes = {
+            f"{name} passes where the ReLU let nothing through: where y is 0, no gradient passes.": upstream,
+            f"{name} is 1 where it should be the upstream: whatever comes after the block is lost.": 1.0 * (y > 0),
+            f"{name} adds 1 to the upstream. The slope of an addition is 1: multiply by it.": upstream + 1,
+            f"{name} has y as a factor; ReLU's slope is 1 where y > 0.": upstream * y,
+            f"{name} is halved. Both paths get all of the upstream, because both were added in full.": expected / 2,
+            f"{name} is masked the wrong way round: it passes where y is 0.": np.where(y > 0, 0, upstream),
+        }
         compare(name, gradient, expected, mistakes)
 
 
-@exercise("8.3", "Independent variances add, and F has as much as its input: each block doubles it.")
-def variance_without_norm(answer: Any) -> None:
-    mistakes = {
-        "one block doubles the variance; the next one doubles that again.": 40,
-        "that would be F(x) alone, which keeps the variance; but x is added to it.": 1,
-        "that is what would happen if each block added the variance that came in at the first: 1 + 20.": 21,
-        "that is for the standard deviation, the root of the variance.": 2**10,
-        "if F(x) and x were the same, their sum would have 4 times the variance; but they are nearly independent.": 4
-        ** 20,
-        "that is nineteen blocks.": 2**19,
-        "that is twenty-one blocks.": 2**21,
-    }
-    compare("the variance", answer, 2**20, mistakes)
-
-
-@exercise(
-    "8.4", "Only what comes after the zero: the last gamma and the last beta. From the second step on, all of them."
+EXERCISES.predicted(
+    "8.3",
+    "The variances of independent numbers add up, and F(x) has as much as x: each block doubles it.",
+    "the variance",
+    2**20,
+    {
+        40: "one block doubles the variance; the next one doubles it again.",
+        1: "that would be F(x) alone, which keeps the variance; but x is added to it.",
+        21: "that would be the case if each block added the variance of the network's input: 1 + 20.",
+        2**10: "that is for the standard deviation, the square root of the variance.",
+        4**20: "if F(x) and x were the same, their sum would have 4 times the variance; but they are nearly "
+        "independent.",
+        2**19: "that is nineteen blocks.",
+        2**21: "that is twenty-one blocks.",
+    },
 )
-def gradients_behind_a_zero(answer: Any) -> None:
-    mistakes = {
-        "all six would be right for any other gamma; but what goes back through the last BN is multiplied by it.": 6,
-        "none? The last gamma's gradient does not contain gamma itself; and beta's is the sum of the upstream.": 0,
-        "the last gamma, and one more: the last beta, which is added after gamma.": 1,
-        "the last convolution comes before gamma: its gradient passes through the last BN, and is multiplied by 0.": 3,
-        "everything before the last BN gets its gradient through it, multiplied by gamma = 0.": 4,
-    }
-    compare("the number of parameters with a gradient", answer, 2, mistakes)
+
+EXERCISES.predicted(
+    "8.4",
+    "Only what comes after the zero: the last gamma and the last beta. From the second step on, all of them.",
+    "the number of parameters with a gradient",
+    2,
+    {
+        6: "all six would be right for any other gamma; but what goes back through the last BN is multiplied by it.",
+        0: "none? The last gamma's gradient does not contain gamma itself, and beta's is the sum of the upstream.",
+        1: "the last gamma, and one more: the last beta, which is added after gamma.",
+        3: "the last convolution comes before gamma: its gradient passes through the last BN, and is multiplied by 0.",
+        4: "everything before the last BN gets its gradient through it, multiplied by gamma = 0.",
+    },
+)

@@ -1,69 +1,54 @@
-"""Tutorial 7, degradation."""
+"""The exercises of tutorial 7, degradation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from ...errors import CheckError
-from .check import exercise
-from .compare import OpenError, compare
+from .exercise import Exercises, compare
+
+EXERCISES = Exercises()
+
+EXERCISES.chosen(
+    "7.1",
+    "And that is strange, for a deeper network could do whatever a shallower one does.",
+    "higher",
+    {
+        "lower": "more layers can express more, so the loss ought to be lower; but training does not find it.",
+        "equal": "it would be equal if the extra layers did nothing; but nothing makes them do so.",
+    },
+)
+
+BEFORE_THE_LAST = "F is 0 only if the second beta, bn2.bias, is 0 as well; another parameter is enough by itself."
+LAST_GAMMA = "then F ends in relu(beta) times fc2: that is constant, and it is 0 only if beta is."
+BETA = "a beta of 0 is where training starts, and F can be anything then."
+
+EXERCISES.chosen(
+    "7.2",
+    "F ends in it, so F(x) = 0 and F(x) + x = x, whatever the other parameters are.",
+    "fc2.weight",
+    {
+        "bn1.weight": BEFORE_THE_LAST,
+        "fc1.weight": BEFORE_THE_LAST,
+        "bn2.weight": LAST_GAMMA,
+        "bn1.bias": BETA,
+        "bn2.bias": BETA,
+    },
+)
+
+EXERCISES.chosen(
+    "7.3",
+    "Batch norm's backward pass makes it a little larger in each layer, and fifty such factors make it huge.",
+    "larger",
+    {
+        "smaller": "that is what most texts say: vanishing gradients. Measure it.",
+        "equal": "nothing keeps it constant: each layer multiplies it by some factor.",
+    },
+)
 
 
-def _choose(answer: Any, right: str, others: Mapping[str, str]) -> None:
-    """Hold a word to the right one; ``others`` says of each of the wrong ones why it is."""
-    if answer is None or answer is ...:
-        raise OpenError
-    if answer == right:
-        return
-    if answer in others:
-        raise CheckError(others[answer])
-    raise CheckError(f"{answer!r} is none of the words to choose from: {', '.join(sorted([right, *others]))}.")
-
-
-@exercise("7.1", "And that is strange, for a deeper network could do whatever a shallower one does.")
-def deeper_and_plain(answer: Any) -> None:
-    _choose(
-        answer,
-        "higher",
-        {
-            "lower": "more layers can express more, so that it ought to be lower; training does not find it.",
-            "equal": "if the layers too many did nothing, it would be equal; but nobody has told them to.",
-        },
-    )
-
-
-@exercise("7.2", "F ends in it, so F(x) = 0 and F(x) + x = x, whatever the other parameters are.")
-def what_makes_the_identity(answer: Any) -> None:
-    inner = "F is 0 only as long as the second beta, bn2.bias, is 0 as well; another parameter settles it by itself."
-    last = "then F ends in relu(beta) times fc2: that is constant, and it is 0 only if beta is."
-    _choose(
-        answer,
-        "fc2.weight",
-        {
-            "bn1.weight": inner,
-            "fc1.weight": inner,
-            "bn2.weight": last,
-            "bn1.bias": "a beta of 0 is where training starts: F is anything then.",
-            "bn2.bias": "a beta of 0 is where training starts: F is anything then.",
-        },
-    )
-
-
-@exercise("7.3", "Batch norm's backward makes it a little larger in each layer, and fifty factors make it huge.")
-def gradient_of_the_first_block(answer: Any) -> None:
-    _choose(
-        answer,
-        "larger",
-        {
-            "smaller": "that is what most texts say: vanishing gradients. Measure it.",
-            "equal": "nothing holds it where it is: each layer multiplies it by some factor.",
-        },
-    )
-
-
-@exercise("7.4", "Next to the training error, the gap is small: what is wrong is wrong in training already.")
+@EXERCISES.judged("7.4", "Compared with the training error, the gap is small: training itself has already failed.")
 def generalisation_gap(answer: Any, runs: Sequence[Any]) -> None:
     train, test = fmean(run.train_error for run in runs), fmean(run.test_error for run in runs)
     gap = test - train
