@@ -1,12 +1,12 @@
-"""DLPack, the protocol by which array libraries hand each other the same memory (https://dmlc.github.io/dlpack).
+"""DLPack, the protocol by which array libraries share memory (https://dmlc.github.io/dlpack).
 
-``torch.from_dlpack(t)`` and ``np.from_dlpack(t)`` look at the memory of a tensor t of minires, and
-``mr.from_dlpack(x)`` at that of a tensor x of PyTorch, JAX, CuPy or NumPy: nothing is copied, a change on one side is
-seen on the other, strides are kept (channels-last stays channels-last), and the memory lives until both are gone.
+``torch.from_dlpack(t)`` and ``np.from_dlpack(t)`` share the memory of a tensor t of minires, and ``mr.from_dlpack(x)``
+that of a tensor x of PyTorch, JAX, CuPy or NumPy. Nothing is copied, a change on one side is seen on the other, strides
+are kept (channels-last stays channels-last), and the memory lives until both sides are gone.
 
-What is written by the other library is not counted: a pending backward that needs the old values notices it under
-:func:`minires.detect_anomaly` only, like a write into ``t.data``. Read-only memory (``broadcast_to``) is marked as such
-for libraries that ask for version 1 of the protocol; NumPy heeds the mark, PyTorch 2.13 does not.
+Writes of the other library are not counted: a pending backward that needs the old values detects them only under
+:func:`minires.detect_anomaly`, like a write into ``t.data``. Read-only memory (``broadcast_to``) is marked as such for
+libraries that ask for version 1 of the protocol; NumPy respects the mark, PyTorch 2.13 does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A tensor that looks at the memory of ``x``, on the device where it is.
+    """A tensor that shares the memory of ``x``, on its device.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ def from_dlpack(x: Any) -> Tensor:
     Returns
     -------
     Tensor
-        A leaf without a gradient. NumPy before 2.1 lets it only read; :func:`minires.tensor` copies.
+        A leaf without a gradient. With NumPy before 2.1, it is read-only; :func:`minires.tensor` makes a copy.
 
     Raises
     ------
     DTypeError
-        If ``x`` does not know the protocol, does not give its memory away, or has a dtype that NumPy lacks, such as
+        If ``x`` does not support the protocol, does not share its memory, or has a dtype that NumPy lacks, such as
         bfloat16.
     DeviceError
-        If it is on the GPU and there is no CuPy, or on a device that minires does not know.
+        If it is on the GPU and CuPy is not installed, or on a device that minires does not support.
 
     Examples
     --------

@@ -19,7 +19,7 @@ from ..errors import ArgumentError, DataError, MiniresError, sizes
 from ..nn import Module
 from ..version import __version__
 from .files import PathLike, write_atomically
-from .graph import INPUT, Graph, fold_batch_norms, merge
+from .graph import INPUT, OnnxGraph, fold_batch_norms, merge
 from .tracing import trace
 from .translation import OPSET, translate
 
@@ -106,7 +106,7 @@ def _example_shape(given: Any) -> tuple[int, ...]:
     return shape[1:] if len(shape) == 4 else shape
 
 
-def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | None) -> Graph:
+def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | None) -> OnnxGraph:
     """The graph for every batch. ``model`` is a copy, on the CPU, in evaluation mode."""
     dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
     state = {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
@@ -143,7 +143,7 @@ def _check_onnx_is_installed() -> None:
         ) from error
 
 
-def _encode(graph: Graph, metadata: dict[str, str]) -> bytes:
+def _encode(graph: OnnxGraph, metadata: dict[str, str]) -> bytes:
     """The content of the file, checked by ONNX's own checker."""
     from onnx import checker, helper, numpy_helper
 

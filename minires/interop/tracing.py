@@ -1,6 +1,6 @@
-"""What a model does to one input, as a list of calls.
+"""What a model does to one input, as a list of op calls.
 
-The model's own ``forward`` runs, and an observer writes down every op, with the arrays that went in and came out.
+The model's own ``forward`` runs while an observer records every op with the arrays that go in and come out.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from ..errors import ArgumentError, sizes
 
 
 @dataclass
-class Call:
-    """One op at work."""
+class TracedCall:
+    """One call of an op."""
 
-    name: str  # "conv2d", "softmax", ...
+    op: Any  # whose options its translator knows
     inputs: Sequence[Array]
     output: Array
-    op: Op
-    fingerprint: int = 0
+    fingerprint: int  # of the output, right after the call
 
 
 @dataclass
@@ -35,32 +34,31 @@ class Trace:
     """The calls that lead from ``x`` to ``outputs``, in order; all other arrays in them are constants."""
 
     x: Array
-    calls: list[Call]
+    calls: list[TracedCall]
     outputs: list[Array]
 
 
 def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
-    """Run ``model`` on ``x`` and write down what it does.
+    """Run ``model`` on ``x`` and record what it does. Errors that the model raises are passed on.
 
     Raises
     ------
     ArgumentError
-        If it returns anything but tensors that were computed from ``x``, or changes an array in place.
-    Whatever the model raises for such an input.
+        If it returns anything but tensors computed from ``x``, or changes an array in place.
     """
-    calls: list[Call] = []
+    calls: list[TracedCall] = []
 
-    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
-        return lambda result: calls.append(Call(op.name, arrays, result, op, fingerprint(result)))
+    def record(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
+        return lambda result: calls.append(TracedCall(op, arrays, result, fingerprint(result)))
 
     with enable_grad(), engine("textbook"), np.errstate(all="ignore"):
         entry = Tensor.wrap(x)
-        if x.dtype.kind == "f":  # `y += shortcut` makes a new tensor where gradients are wanted, or it left no trace
+        if x.dtype.kind == "f":  # so that `x += y` makes a new tensor, which is recorded
             entry.requires_grad = True
             entry = entry * 1
         array = entry.data
         before = fingerprint(array)
-        with observed(watch):
+        with observed(record):
             returned = model(entry)
         if fingerprint(array) != before:
             raise _changed_in_place("the input", array)
@@ -74,7 +72,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
     return Trace(array, _leading_from(array, calls, arrays), arrays)
 
 
-def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> list[Call]:
+def _leading_from(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array]) -> list[TracedCall]:
     """The calls that depend on ``x`` and that ``outputs`` depend on."""
     depends = {id(x)}
     forward = []
@@ -86,7 +84,7 @@ def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> 
         if id(output) not in depends:
             raise ArgumentError(
                 f"export_onnx: an output ({sizes(output.shape)}) is not computed from the input by ops of minires; "
-                "argmax, comparisons, sums to one number and what is done to .data leave no trace."
+                "argmax, comparisons, sums to one number and changes of .data are not recorded."
             )
     wanted = set(map(id, outputs))
     leading = []
@@ -95,11 +93,11 @@ def _leading_from(x: Array, calls: Sequence[Call], outputs: Sequence[Array]) -> 
             wanted.update(map(id, call.inputs))
             leading.append(call)
             if fingerprint(call.output) != call.fingerprint:
-                raise _changed_in_place(f"the result of {call.name}", call.output)
+                raise _changed_in_place(f"the result of {call.op.name}", call.output)
     return leading[::-1]
 
 
 def _changed_in_place(what: str, array: Array) -> ArgumentError:
     return ArgumentError(
-        f"export_onnx: {what} ({sizes(array.shape)}) is changed in place, which leaves no trace; compute a new tensor."
+        f"export_onnx: {what} ({sizes(array.shape)}) is changed in place, which is not recorded; compute a new tensor."
     )

@@ -1,6 +1,6 @@
-"""Which nodes of ONNX compute what an op of minires computes: a function for each op, found by its class or name.
+"""Which ONNX nodes compute what an op of minires computes: a table with a translator for each op class.
 
-Operators of ONNX are described at https://onnx.ai/onnx/operators/; these are those of operator set 18.
+ONNX's operators are described at https://onnx.ai/onnx/operators/; these are those of operator set 18.
 """
 
 from __future__ import annotations
@@ -14,125 +14,100 @@ from ..errors import ArgumentError
 from ..nn.folding import Conv2dAct
 from ..ops import activation, arithmetic, conv, linalg, norm, pool, reduce, shape
 from ..ops.conv import Window
-from .graph import Graph
-from .tracing import Call, Trace
+from .graph import OnnxGraph
+from .tracing import Trace, TracedCall
 
 OPSET = 18
-LAST = np.iinfo(np.int64).max  # what a slice ends at if it says nothing
+LAST = np.iinfo(np.int64).max  # the end of a slice that has none
 
-Translator = Callable[[Graph, Call, Any], str]  # adds nodes; gives the name of what they compute
+Translator = Callable[[OnnxGraph, TracedCall], str]  # adds nodes, and returns the name of what they compute
+Options = Callable[[Any], dict[str, Any]]  # the attributes of a node, from those of an op
 
 
-def translate(trace: Trace, state: dict[str, Any]) -> Graph:
+def translate(trace: Trace, state: dict[str, Any]) -> OnnxGraph:
     """The graph of ``trace``, for the size of its batch; ``state`` names parameters and buffers.
 
     Raises
     ------
     ArgumentError
-        For an op that ONNX has no counterpart of.
+        For an op that cannot be expressed in ONNX.
     """
-    graph = Graph.start(trace, state)
+    graph = OnnxGraph.start(trace, state)
     for call in trace.calls:
         translator = _TRANSLATORS.get(type(call.op))
         if translator is None:
-            raise ArgumentError(f"export_onnx: op {call.name} cannot be exported; the model has to do without it.")
-        graph.source = call.name
-        graph.names[id(call.output)] = translator(graph, call, call.op)
+            raise ArgumentError(f"export_onnx: op {call.op.name} cannot be exported; use other ops in the model.")
+        graph.source = call.op.name
+        graph.names[id(call.output)] = translator(graph, call)
     graph.finish(trace.outputs)
     return graph
 
 
-# One node for one op
+def _node(kind: str, options: Options = lambda op: {}) -> Translator:
+    """One node. Its inputs have the dtype of the result, as ONNX requires."""
 
-
-def _elementwise(kind: str) -> Translator:
-    """Inputs of one dtype, that of the result, as ONNX wants them."""
-
-    def translator(graph: Graph, call: Call, op: Any) -> str:
-        return graph.add(kind, *(graph.value(array, call.output.dtype) for array in call.inputs))
+    def translator(graph: OnnxGraph, call: TracedCall) -> str:
+        return graph.add(kind, *graph.values(call), **options(call.op))
 
     return translator
-
-
-def _pow(graph: Graph, call: Call, op: Any) -> str:
-    x = graph.value(call.inputs[0])
-    return graph.add("Pow", x, graph.constant(op.exponent, call.output.dtype))
-
-
-def _where(graph: Graph, call: Call, op: Any) -> str:
-    condition = graph.constant(op.condition, bool)
-    return graph.add("Where", condition, *(graph.value(array, call.output.dtype) for array in call.inputs))
 
 
 def _reduction(kind: str) -> Translator:
-    def translator(graph: Graph, call: Call, op: Any) -> str:
-        x = graph.value(call.inputs[0], call.output.dtype)
-        return graph.add(kind, x, graph.constant(op.axes), keepdims=int(op.keepdims))
+    def translator(graph: OnnxGraph, call: TracedCall) -> str:
+        return graph.add(kind, *graph.values(call), graph.constant(call.op.axes), keepdims=int(call.op.keepdims))
 
     return translator
 
 
-def _var(graph: Graph, call: Call, op: Any) -> str:
-    x, axes = graph.value(call.inputs[0]), graph.constant(op.axes)
+def _var(graph: OnnxGraph, call: TracedCall) -> str:
+    (x,), axes = graph.values(call), graph.constant(call.op.axes)
     deviation = graph.add("Sub", x, graph.add("ReduceMean", x, axes, keepdims=1))
-    squares = graph.add("ReduceSumSquare", deviation, axes, keepdims=int(op.keepdims))
-    return graph.add("Div", squares, graph.constant(op.divisor, call.output.dtype))
+    squares = graph.add("ReduceSumSquare", deviation, axes, keepdims=int(call.op.keepdims))
+    return graph.add("Div", squares, graph.constant(call.op.divisor, call.output.dtype))
 
 
-def _convert(graph: Graph, call: Call, op: Any) -> str:
-    return graph.value(call.inputs[0], call.output.dtype)
+def _pow(graph: OnnxGraph, call: TracedCall) -> str:
+    return graph.add("Pow", *graph.values(call), graph.constant(call.op.exponent, call.output.dtype))
 
 
-def _clip(graph: Graph, call: Call, op: Any) -> str:
-    dtype = call.output.dtype
-    names = ("" if bound is None else graph.constant(bound, dtype) for bound in (op.low, op.high))
-    return graph.add("Clip", graph.value(call.inputs[0], dtype), *names)
+def _clip(graph: OnnxGraph, call: TracedCall) -> str:
+    bounds = ("" if b is None else graph.constant(b, call.output.dtype) for b in (call.op.low, call.op.high))
+    return graph.add("Clip", *graph.values(call), *bounds)
 
 
-def _leaky_relu(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("LeakyRelu", graph.value(call.inputs[0]), alpha=op.negative_slope)
+def _where(graph: OnnxGraph, call: TracedCall) -> str:
+    return graph.add("Where", graph.constant(call.op.condition, bool), *graph.values(call))
 
 
-def _softmax(kind: str) -> Translator:
-    def translator(graph: Graph, call: Call, op: Any) -> str:
-        return graph.add(kind, graph.value(call.inputs[0]), axis=op.axis)
-
-    return translator
+def _convert(graph: OnnxGraph, call: TracedCall) -> str:
+    (x,) = graph.values(call)
+    return x
 
 
 # Shapes
 
 
-def _reshape(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("Reshape", graph.value(call.inputs[0]), graph.constant(call.output.shape))
+def _reshape(graph: OnnxGraph, call: TracedCall) -> str:
+    return graph.add("Reshape", *graph.values(call), graph.constant(call.output.shape))
 
 
-def _transpose(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("Transpose", graph.value(call.inputs[0]), perm=list(op.axes))
-
-
-def _concatenate(graph: Graph, call: Call, op: Any) -> str:
-    parts = (graph.value(array, call.output.dtype) for array in call.inputs)
-    return graph.add("Concat", *parts, axis=op.axis)
-
-
-def _broadcast_to(graph: Graph, call: Call, op: Any) -> str:
+def _broadcast_to(graph: OnnxGraph, call: TracedCall) -> str:
     (x,), target = call.inputs, call.output.shape
     missing = len(target) - x.ndim
-    same = [size if a < missing or x.shape[a - missing] != size else 1 for a, size in enumerate(target)]
-    return graph.add("Expand", graph.value(x), graph.constant(same))  # 1 keeps the size that there is
+    new = [size if a < missing or x.shape[a - missing] != size else 1 for a, size in enumerate(target)]
+    return graph.add("Expand", *graph.values(call), graph.constant(new))  # 1 keeps the size of x
 
 
-def _pad(graph: Graph, call: Call, op: Any) -> str:
-    before, after = zip(*op.widths, strict=True)
-    value = graph.constant(op.value, call.output.dtype)
-    return graph.add("Pad", graph.value(call.inputs[0]), graph.constant(before + after), value, mode="constant")
+def _pad(graph: OnnxGraph, call: TracedCall) -> str:
+    before, after = zip(*call.op.widths, strict=True)
+    value = graph.constant(call.op.value, call.output.dtype)
+    return graph.add("Pad", *graph.values(call), graph.constant(before + after), value, mode="constant")
 
 
-def _getitem(graph: Graph, call: Call, op: Any) -> str:
-    """Slices first, then single places and lists of them from the last axis on, then new axes."""
-    x = call.inputs[0]
-    index = op.index if isinstance(op.index, tuple) else (op.index,)
+def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
+    """Slices first, then integers and lists of integers from the last axis on, then new axes."""
+    x, index = call.inputs[0], call.op.index
+    index = index if isinstance(index, tuple) else (index,)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
     integers = [part for part in index if isinstance(part, (int, np.integer))]
     if any(isinstance(part, bool) for part in index) or any(part.dtype.kind == "b" for part in arrays):
@@ -146,8 +121,8 @@ def _getitem(graph: Graph, call: Call, op: Any) -> str:
     index = (*index[:place], *(slice(None),) * (x.ndim - named), *index[place + 1 :])
 
     slices: list[tuple[int, int, int, int]] = []  # start, end, axis, step
-    picked: list[tuple[int, Any]] = []  # axis, place or places
-    new_axes: list[int] = []  # in the result
+    picked: list[tuple[int, Any]] = []  # axis, integer or integers
+    new_axes: list[int] = []  # of the result
     axis = axis_of_result = 0
     for part in index:
         if part is None:
@@ -173,119 +148,110 @@ def _getitem(graph: Graph, call: Call, op: Any) -> str:
 # Layers
 
 
-def _relu(graph: Graph, name: str, op: Any) -> str:
-    return graph.add("Relu", name) if op.activation == "relu" else name
+def _join(graph: OnnxGraph, name: str, shortcut: list[str], activation: str | None) -> str:
+    """Add a shortcut, if there is one, and apply a ReLU, if it is the activation."""
+    name = graph.add("Add", name, *shortcut) if shortcut else name
+    return graph.add("Relu", name) if activation == "relu" else name
+
+
+def _residual_add(graph: OnnxGraph, call: TracedCall) -> str:
+    branch, *shortcut = graph.values(call)
+    return _join(graph, branch, shortcut, call.op.activation)
 
 
 def _window(window: Window) -> dict[str, list[int]]:
     return {"kernel_shape": list(window.kernel), "strides": list(window.stride), "pads": list(window.padding * 2)}
 
 
-def _conv(graph: Graph, call: Call, op: Any) -> str:
-    names = (graph.value(array, call.output.dtype) for array in call.inputs)
-    return graph.add("Conv", *names, **_window(op.window), dilations=list(op.window.dilation), group=op.groups)
+def _conv(op: Any) -> dict[str, Any]:
+    return {**_window(op.window), "dilations": list(op.window.dilation), "group": op.groups}
 
 
-def _conv_transpose(graph: Graph, call: Call, op: Any) -> str:
-    names = [graph.value(array, call.output.dtype) for array in call.inputs]
-    w = op.window
-    geometry = zip(call.inputs[0].shape[2:], op.image, w.kernel, w.stride, w.padding, w.dilation, strict=True)
-    extra = [made - ((size - 1) * s - 2 * p + d * (k - 1) + 1) for size, made, k, s, p, d in geometry]
-    options = {"dilations": list(w.dilation), "group": op.groups, "output_padding": extra}
-    return graph.add("ConvTranspose", *names, **_window(w), **options)
+def _conv_transpose(graph: OnnxGraph, call: TracedCall) -> str:
+    w = call.op.window
+    axes = zip(call.inputs[0].shape[2:], call.op.image, w.kernel, w.stride, w.padding, w.dilation, strict=True)
+    extra = [made - ((size - 1) * s - 2 * p + d * (k - 1) + 1) for size, made, k, s, p, d in axes]
+    return graph.add("ConvTranspose", *graph.values(call), **_conv(call.op), output_padding=extra)
 
 
-def _conv_act(graph: Graph, call: Call, op: Any) -> str:
+def _conv_act(graph: OnnxGraph, call: TracedCall) -> str:
     """What ``nn.fold`` makes of a convolution and a batch norm."""
-    x, weight, bias, *shortcut = call.inputs
-    name = _conv(graph, Call(call.name, [x, weight, bias], call.output, op), op)
-    return _relu(graph, graph.add("Add", name, graph.value(shortcut[0])) if shortcut else name, op)
+    x, weight, bias, *shortcut = graph.values(call)
+    return _join(graph, graph.add("Conv", x, weight, bias, **_conv(call.op)), shortcut, call.op.activation)
 
 
-def _linear(graph: Graph, call: Call, op: Any) -> str:
-    x, weight, *bias = (graph.value(array, call.output.dtype) for array in call.inputs)
+def _linear(graph: OnnxGraph, call: TracedCall) -> str:
+    x, weight, *bias = graph.values(call)
     if call.inputs[0].ndim == 2:
         return graph.add("Gemm", x, weight, *bias, transB=1)
     product = graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
     return graph.add("Add", product, *bias) if bias else product
 
 
-def _batch_norm(graph: Graph, call: Call, op: Any) -> str:
+def _batch_norm(graph: OnnxGraph, call: TracedCall) -> str:
+    op, dtype = call.op, call.output.dtype
     if op.running is None:
         raise ArgumentError(
-            "export_onnx: the model normalises by the statistics of the batch, as in training; "
-            "give batch_norm the running ones."
+            "export_onnx: the model normalises with the statistics of the batch, as in training; "
+            "give batch_norm running statistics."
         )
-    dtype = call.output.dtype
-    x, gamma, beta, *shortcut = (graph.value(array, dtype) for array in call.inputs)
+    x, gamma, beta, *shortcut = graph.values(call)
     running = []
     for kind, statistic in zip(("running_mean", "running_var"), op.running, strict=True):  # copies of the buffers
         buffer = f"{gamma.removesuffix('weight')}{kind}"
         known = np.array_equal(graph.state.get(buffer, 0), statistic)
         running.append(graph.constant(statistic, dtype, buffer if known else None))
     y = graph.add("BatchNormalization", x, gamma, beta, *running, epsilon=op.eps)
-    y = graph.add("Add", y, shortcut[0]) if shortcut else y
-    return _relu(graph, y, op) if isinstance(op, norm.BatchNormAct) else y
+    return _join(graph, y, shortcut, getattr(op, "activation", None))
 
 
-def _residual_add(graph: Graph, call: Call, op: Any) -> str:
-    return _relu(graph, _elementwise("Add")(graph, call, op), op)
+def _global_avg_pool(graph: OnnxGraph, call: TracedCall) -> str:
+    return graph.add("Flatten", graph.add("GlobalAveragePool", *graph.values(call)), axis=1)
 
 
-def _pool(kind: str, **options: int) -> Translator:
-    def translator(graph: Graph, call: Call, op: Any) -> str:
-        return graph.add(kind, graph.value(call.inputs[0]), **_window(op.window), **options)
-
-    return translator
-
-
-def _global_avg_pool(graph: Graph, call: Call, op: Any) -> str:
-    return graph.add("Flatten", graph.add("GlobalAveragePool", graph.value(call.inputs[0])), axis=1)
-
-
-_TRANSLATORS: dict[Any, Translator] = {
-    arithmetic.Add: _elementwise("Add"),
-    arithmetic.Sub: _elementwise("Sub"),
-    arithmetic.Mul: _elementwise("Mul"),
-    arithmetic.Div: _elementwise("Div"),
-    arithmetic.Neg: _elementwise("Neg"),
-    arithmetic.Exp: _elementwise("Exp"),
-    arithmetic.Log: _elementwise("Log"),
-    arithmetic.Maximum: _elementwise("Max"),
-    arithmetic.Minimum: _elementwise("Min"),
+_TRANSLATORS: dict[type, Translator] = {
+    arithmetic.Add: _node("Add"),
+    arithmetic.Sub: _node("Sub"),
+    arithmetic.Mul: _node("Mul"),
+    arithmetic.Div: _node("Div"),
+    arithmetic.Neg: _node("Neg"),
+    arithmetic.Abs: _node("Abs"),
+    arithmetic.Exp: _node("Exp"),
+    arithmetic.Log: _node("Log"),
+    arithmetic.Maximum: _node("Max"),
+    arithmetic.Minimum: _node("Min"),
     arithmetic.Pow: _pow,
-    arithmetic.Where: _where,
-    arithmetic.Abs: _elementwise("Abs"),
     arithmetic.Clip: _clip,
-    activation.ReLU: _elementwise("Relu"),
-    activation.Tanh: _elementwise("Tanh"),
-    activation.Sigmoid: _elementwise("Sigmoid"),
-    activation.Erf: _elementwise("Erf"),
-    activation.LeakyReLU: _leaky_relu,
-    activation.LogSoftmax: _softmax("LogSoftmax"),
-    activation.Softmax: _softmax("Softmax"),
+    arithmetic.Where: _where,
+    activation.ReLU: _node("Relu"),
+    activation.LeakyReLU: _node("LeakyRelu", lambda op: {"alpha": op.negative_slope}),
+    activation.Tanh: _node("Tanh"),
+    activation.Sigmoid: _node("Sigmoid"),
+    activation.Erf: _node("Erf"),
+    activation.Softmax: _node("Softmax", lambda op: {"axis": op.axis}),
+    activation.LogSoftmax: _node("LogSoftmax", lambda op: {"axis": op.axis}),
     activation.ResidualAdd: _residual_add,
     reduce.Sum: _reduction("ReduceSum"),
-    reduce.Max: _reduction("ReduceMax"),
-    reduce.Min: _reduction("ReduceMin"),
     reduce.Mean: _reduction("ReduceMean"),
     reduce.Var: _var,
+    reduce.Max: _reduction("ReduceMax"),
+    reduce.Min: _reduction("ReduceMin"),
     reduce.LogSumExp: _reduction("ReduceLogSumExp"),
     reduce.BroadcastTo: _broadcast_to,
     shape.Reshape: _reshape,
-    shape.Transpose: _transpose,
-    shape.Concatenate: _concatenate,
+    shape.Transpose: _node("Transpose", lambda op: {"perm": list(op.axes)}),
+    shape.Concatenate: _node("Concat", lambda op: {"axis": op.axis}),
     shape.Pad: _pad,
     shape.GetItem: _getitem,
     shape.Convert: _convert,
-    linalg.MatMul: _elementwise("MatMul"),
+    linalg.MatMul: _node("MatMul"),
     linalg.Linear: _linear,
-    conv.Conv2d: _conv,
+    conv.Conv2d: _node("Conv", _conv),
     conv.ConvTranspose2d: _conv_transpose,
     Conv2dAct: _conv_act,
     norm.BatchNorm: _batch_norm,
     norm.BatchNormAct: _batch_norm,
-    pool.MaxPool2d: _pool("MaxPool"),
-    pool.AvgPool2d: _pool("AveragePool", count_include_pad=1),
+    pool.MaxPool2d: _node("MaxPool", lambda op: _window(op.window)),
+    pool.AvgPool2d: _node("AveragePool", lambda op: {**_window(op.window), "count_include_pad": 1}),
     pool.GlobalAvgPool2d: _global_avg_pool,
 }

@@ -136,12 +136,19 @@ def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
         raise ArgumentError(
             f"fold: a convolution to {conv.out_channels} channels meets a batch norm of {norm.num_features}."
         )
-    var = norm.running_var.data.astype("float64")
-    scale = norm.weight.data / (var + norm.eps) ** 0.5  # (O,)
     bias = 0 if conv.bias is None else conv.bias.data
-    shift = norm.bias.data + (bias - norm.running_mean.data) * scale  # (O,)
-    weight = conv.weight.data * scale[:, None, None, None]  # (O, C, KH, KW)
-    return Tensor.wrap(weight.astype(conv.weight.dtype)), Tensor.wrap(shift.astype(conv.weight.dtype))
+    parameters = (norm.weight.data, norm.bias.data, norm.running_mean.data, norm.running_var.data)
+    weight, bias = merged(conv.weight.data, bias, *parameters, norm.eps)
+    return Tensor.wrap(weight.astype(conv.weight.dtype)), Tensor.wrap(bias.astype(conv.weight.dtype))
+
+
+def merged(
+    weight: Array, bias: Array | int, gamma: Array, beta: Array, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array]:
+    """The weight (O, C, KH, KW) and the bias (O,) of a convolution with the batch norm after it, in float64."""
+    gamma, beta, mean, var = (array.astype("float64") for array in (gamma, beta, mean, var))
+    scale = gamma / (var + eps) ** 0.5  # (O,)
+    return weight * scale[:, None, None, None], beta + (bias - mean) * scale
 
 
 def fold(model: Module, replay: bool = False) -> Module:
