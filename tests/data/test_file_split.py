@@ -66,7 +66,7 @@ def test_a_damaged_image_is_named_when_its_turn_comes(noise):
         list(Loader(dataset.train, 4, seed=0, num_workers=2))
 
 
-def test_a_image_of_another_size_is_named_unless_it_is_resized(noise):
+def test_an_image_of_another_size_is_named_unless_it_is_resized(noise):
     Image.new("RGB", (9, 9)).save(noise / "dog" / "3.png")
     with pytest.raises(DataError, match=r"3\.png is 9x9, but the first image is 4x5; give a size, such as size=32 or"):
         folder(noise, in_memory=False).train[np.arange(10)]

@@ -144,7 +144,7 @@ def test_neither_a_pipe_nor_a_folder_is_waited_for(tmp_path):
             read(path)
 
 
-def test_a_image_that_may_not_be_read(tmp_path, monkeypatch):
+def test_an_image_that_may_not_be_read(tmp_path, monkeypatch):
     Image.new("RGB", (4, 3), RED).save(tmp_path / "closed.png")
     forbid_opening(monkeypatch, "closed")
     with pytest.raises(DataError, match=r"closed\.png cannot be read: Permission denied\.$"):
@@ -194,7 +194,7 @@ def test_floats_of_other_ranges(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.tif", 1)[0], [[0, 51, 255], [0, 0, 7]])
 
 
-def test_made_smaller_a_image_is_averaged(tmp_path):
+def test_made_smaller_an_image_is_averaged(tmp_path):
     """A chessboard of pixels is grey from afar; every 20th pixel of it would be black or white."""
     Image.fromarray(((np.indices((640, 320)).sum(axis=0) % 2) * 255).astype("u1")).save(tmp_path / "a.png")
     np.testing.assert_allclose(read(tmp_path / "a.png", 1, (32, 32)), 127.5, atol=1)
@@ -207,7 +207,7 @@ def test_any_size(tmp_path, size):
     assert image.shape == (3, 32, 32) and (image[0] == 255).all() and not image[1:].any()
 
 
-def test_no_program_is_started_for_a_image(tmp_path):
+def test_no_program_is_started_for_an_image(tmp_path):
     """Pillow would have Ghostscript run what is in an EPS file, whatever the file is called."""
     Image.new("RGB", (4, 3), RED).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")

@@ -105,7 +105,7 @@ def test_the_figure_of_several_networks():
     assert ranked.lines[1].get_ydata().tolist() == sorted(residual.get_ydata(), reverse=True)
 
 
-def test_the_result_is_a_image_and_a_table(tmp_path):
+def test_the_result_is_an_image_and_a_table(tmp_path):
     result = mr.explain.responses(mr.models.resnet8(in_channels=1), IMAGES)
     with Image.open(result.save(tmp_path / "responses.png")) as image:
         assert image.format == "PNG" and len(set(image.convert("L").tobytes())) > 50

@@ -49,7 +49,7 @@ def test_sizes_that_are_no_whole_numbers_are_refused(name, value):
         mr.models.ResNet9(**{name: value})
 
 
-def test_a_image_that_pooling_would_use_up_is_refused():
+def test_an_image_that_pooling_would_use_up_is_refused():
     with pytest.raises(ShapeError, match="max_pool2d"):
         mr.models.resnet9(width=4)(mr.tensor(np.zeros((2, 3, 7, 7), "f")))
 
