@@ -5,8 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from minires.explain import step
-from minires.explain.block import block_loss
+from minires.explain import block_loss, step
 
 HERE = Path(__file__).parent
 

@@ -1,4 +1,4 @@
-"""Who runs: each prepares a workload and gives a function that does it once."""
+"""The contenders: each prepares a workload and returns a function that does it once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import models, nn, ops, optim
+from ..core.backend import Array
+from ..core.tensor import Tensor, tensor
 from ..errors import ArgumentError
+from ..kernels import gpu
+from ..kernels.device import as_images
+from ..kernels.threads import set_num_threads
+from ..ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
 from .workloads import Workload
 
 Step = Callable[[], Any]
@@ -19,12 +26,12 @@ LR, MOMENTUM = 0.01, 0.9
 
 
 def available(against: str, device: str = "cpu") -> list[str]:
-    """minires, and the contenders that a comma-separated list names: ``torch`` stands for three of them.
+    """minires, and the contenders in a comma-separated list, where ``torch`` stands for three of them.
 
     Raises
     ------
     ArgumentError
-        For a name other than torch and dezero, or one that is not installed.
+        For another name than torch and dezero, or one that is not installed.
     """
     found = ["minires"] if device == "cpu" else ["minires", GRAPH]
     for name in filter(None, (part.strip() for part in against.split(","))):
@@ -37,9 +44,9 @@ def available(against: str, device: str = "cpu") -> list[str]:
 
 
 def prepare(contender: str, workload: Workload, threads: int) -> Step:
-    """A function that does the workload once, and waits for the GPU if it is done there.
+    """A function that does the workload once, and waits for the GPU if it runs there.
 
-    Raises NotImplementedError if the contender has no such thing.
+    Raises NotImplementedError if the contender cannot do the workload.
     """
     if contender in ("minires", GRAPH):
         return _minires(workload, threads, graph=contender == GRAPH)
@@ -56,7 +63,7 @@ def _waiting(step: Step, synchronize: Step) -> Step:
     return run
 
 
-def _images(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _images(workload: Workload) -> tuple[Array, Array]:
     rng = np.random.default_rng(0)
     channels = workload.channels or 3
     x = rng.standard_normal((workload.batch, channels, workload.size, workload.size), dtype=np.float32)
@@ -64,57 +71,47 @@ def _images(workload: Workload) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, A
 
 
 def _minires(workload: Workload, threads: int, graph: bool) -> Step:
-    import minires as mr
-
-    mr.set_num_threads(threads)
+    set_num_threads(threads)
     images, labels = _images(workload)
-    x = mr.tensor(images, device=workload.device)
+    x = tensor(images, device=workload.device)
     step = _minires_conv(workload, x) if workload.kind == "ops" else _minires_model(workload, x, labels, graph)
     if workload.device == "cpu":
         return step
-    mr.cuda.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
-    return _waiting(step, mr.cuda.synchronize)
+    gpu.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
+    return _waiting(step, gpu.synchronize)
 
 
-def _minires_model(workload: Workload, x: Any, labels: np.ndarray[Any, Any], graph: bool) -> Step:
-    import minires as mr
-
-    model = mr.models.build(workload.model, num_classes=workload.classes).to(workload.device)
+def _minires_model(workload: Workload, x: Tensor, labels: Array, graph: bool) -> Step:
+    model = models.build(workload.model, num_classes=workload.classes).to(workload.device)
     if workload.kind == "infer":
-        folded = mr.nn.fold(model, replay=workload.device == "cpu")
-        infer = mr.cuda.graph(folded) if graph else folded
+        folded = nn.fold(model, replay=workload.device == "cpu")
+        infer = gpu.graph(folded) if graph else folded
         return lambda: infer(x)
-    optimizer = mr.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-    y = mr.tensor(labels, device=workload.device)
+    optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+    y = tensor(labels, device=workload.device)
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = mr.ops.cross_entropy(model(x), y)
+        loss = ops.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         return loss
 
-    train = mr.cuda.graph(step) if graph else step
+    train = gpu.graph(step) if graph else step
     return lambda: train(x, y)
 
 
-def _minires_conv(workload: Workload, x: Any) -> Step:
+def _minires_conv(workload: Workload, x: Tensor) -> Step:
     """One direction alone, on channels-last images, as between two layers of a network."""
-    import minires as mr
-    from minires.kernels.device import as_images
-    from minires.ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
-
     device = importlib.import_module(f"minires.kernels.{workload.device}").DEVICE
     k, s = workload.kernel, workload.stride
-    rng = np.random.default_rng(1)
-    weight = mr.tensor(rng.standard_normal((workload.out_channels, workload.channels, k, k), dtype=np.float32)).to(
-        workload.device
-    )
-    x = mr.Tensor.wrap(as_images(device.channels_last(x.data)))
+    shape = workload.out_channels, workload.channels, k, k
+    weight = tensor(np.random.default_rng(1).standard_normal(shape, dtype=np.float32), device=workload.device)
+    x = Tensor.wrap(as_images(device.channels_last(x.data)))
     window = Window((k, k), (s, s), (k // 2, k // 2))
-    y = mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
+    y = ops.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "forward":
-        return lambda: mr.ops.conv2d(x, weight, stride=s, padding=k // 2)
+        return lambda: ops.conv2d(x, weight, stride=s, padding=k // 2)
     if workload.direction == "grad_input":
         return lambda: ConvTranspose2d(window, 1, x.shape[2:])(y, weight)
     return lambda: Conv2dGradWeight(window, 1)(x, y)
@@ -145,7 +142,7 @@ def _torch_model(workload: Workload, x: Any, y: Any, variant: str, layout: Any) 
 
     model = build(workload.model, workload.classes).to(workload.device, memory_format=layout)
     if variant == "torch compile":
-        torch.compiler.reset()  # or it would remember another batch size, and compile for any
+        torch.compiler.reset()  # after another batch size, it would compile for any size
     run = torch.compile(model) if variant == "torch compile" else model
     if workload.kind == "infer":
         model.eval()
@@ -181,7 +178,7 @@ def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
 
 
 def _dezero(workload: Workload) -> Step:
-    """DeZero 0.0.13 reads ``np.int``, which NumPy has removed; it is given back here."""
+    """DeZero 0.0.13 needs ``np.int``, which NumPy has removed; it is defined again here."""
     if workload.kind != "train" or workload.model != "resnet20" or workload.device != "cpu":
         raise NotImplementedError
     if not hasattr(np, "int"):
@@ -191,7 +188,7 @@ def _dezero(workload: Workload) -> Step:
     from dezero.models import Model
     from dezero.optimizers import MomentumSGD
 
-    class Block(Model):
+    class DezeroBlock(Model):
         def __init__(self, channels: int, stride: int) -> None:
             super().__init__()
             self.conv1, self.bn1 = layers.Conv2d(channels, 3, stride, 1, nobias=True), layers.BatchNorm()
@@ -209,7 +206,7 @@ def _dezero(workload: Workload) -> Step:
             self.blocks = []
             for stage, channels in enumerate((16, 32, 64)):
                 for i in range(3):
-                    block = Block(channels, 2 if stage and not i else 1)
+                    block = DezeroBlock(channels, 2 if stage and not i else 1)
                     setattr(self, f"block{stage}{i}", block)
                     self.blocks.append(block)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError
+from ..training.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Content = dict[str, Any]
 
@@ -22,7 +22,6 @@ DIRECTIONS = {  # of a convolution: its name, colour, marker
     "grad_input": ("gradient to the input", ORANGE, "s"),
     "grad_weight": ("gradient to the weight", GREEN, "D"),
 }
-DPI = 150
 BYTES_OF_A_NUMBER = 4  # where nobody has counted operations, the roofline shows one for each number moved
 WORTH_A_NAME = 0.005  # of the time
 
@@ -42,7 +41,7 @@ def chart(content: Content, path: Path) -> None:
         raise ArgumentError("chart: there is no race beside PyTorch to draw; run minires bench --against torch.")
     rows = [len(models), len(convs)]
     shown = [count for count in rows if count]
-    figure = _figure(width=9.5, height=1.6 + 0.36 * sum(rows) + 0.5 * (len(shown) - 1))
+    figure = new_figure(width=9.5, height=1.6 + 0.36 * sum(rows) + 0.5 * (len(shown) - 1))
     panels = list(figure.subplots(len(shown), 1, height_ratios=shown, squeeze=False, sharex=True)[:, 0])
     right = 1.08 * max(1.0, *(result["ratio"][result["best_torch"]] for result in raced))
     if models:
@@ -124,7 +123,7 @@ def roofline(content: Content, path: Path) -> None:
         raise ArgumentError("roofline: there is no profile with measured peaks to draw; run minires bench profile.")
     top, slope = profile["peak"]["operations"], profile["peak"]["bytes"]
     total = sum(row["seconds"] for row in profile["rows"])
-    figure = _figure(width=9.5, height=5.6)
+    figure = new_figure(width=9.5, height=5.6)
     axes = figure.subplots()
     dots = [(*_place(row), row) for row in profile["rows"] if row["moves"] and row["bytes"] and row["seconds"]]
     dots = [dot for dot in dots if dot[2]["seconds"] >= WORTH_A_NAME * total]
@@ -187,7 +186,7 @@ def _label_dots(axes: Axes, dots: Sequence[tuple[float, float, Content]], total:
     left = sorted((dot for dot in dots if dot[0] < ridge), key=lambda dot: dot[1])
     right = sorted((dot for dot in dots if dot[0] >= ridge), key=lambda dot: dot[0])
     for across, up, row in left + right:
-        height = float(axes.transData.transform((across, up))[1]) * 72 / DPI  # in points
+        height = float(axes.transData.transform((across, up))[1]) * 72 / axes.figure.dpi  # in points
         radius = (_area(row, total) / np.pi) ** 0.5
         if across < ridge:
             to = max(height, lowest)
@@ -201,9 +200,3 @@ def _label_dots(axes: Axes, dots: Sequence[tuple[float, float, Content]], total:
             va="center", ha="left" if across < ridge else "right",
             arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.8, "shrinkA": 2, "shrinkB": radius},
         )  # fmt: skip
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")

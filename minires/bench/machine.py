@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +76,6 @@ def _stored() -> dict[str, Peak]:
 def _store(key: str, peak: Peak) -> None:
     peaks = {**_stored(), key: peak}
     content = {name: [peak.operations, peak.bytes] for name, peak in peaks.items()}
-    try:
+    with suppress(OSError, MiniresError):  # if it cannot be written, only this process knows the peak
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(cache_folder() / "peaks.json", json.dumps(content, indent=1).encode())
-    except (OSError, MiniresError):
-        pass  # then only this process knows the peak

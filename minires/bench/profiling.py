@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.autograd import Op
 from ..core.backend import Array, array_module, device_of
 from ..core.state import observed
+from ..kernels.threads import get_num_threads
 
 if TYPE_CHECKING:
     from .machine import Peak
@@ -154,7 +155,13 @@ class Profile:
         calls, operations = (sum(getattr(row, name) for row in self.rows.values()) for name in ("calls", "operations"))
         rate = operations / total if operations else None
         lines.append(f"{'total':<34}{calls:>7}{1e3 * self.seconds:>11.3f}{'':>19}{_giga(rate):>10}".rstrip(" -"))
-        lines.append(f"peak: {peak or 'not measured on this machine yet; run `minires doctor`'}")
+        if peak:
+            threads = get_num_threads()
+            lines.append(f"peak, {threads} thread{'s' if threads > 1 else ''}: {peak}")
+        elif any(row.device == "cpu" for row in self.rows.values()):
+            lines.append(
+                "run `minires doctor` to measure the peak of this CPU, and see what share of it each op reaches"
+            )
         return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as f
 LARGE = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
-class SubsampleAndPad(nn.Module):
+class TorchSubsampleAndPad(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.pad = (out_channels - in_channels) // 2
@@ -20,8 +20,8 @@ class SubsampleAndPad(nn.Module):
         return f.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
 
 
-class Block(nn.Module):
-    """Basic, or with a bottleneck."""
+class TorchBlock(nn.Module):
+    """A basic block, or one with a bottleneck."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bottleneck: bool, option: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Block(nn.Module):
             projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
             if option == "A":
-                self.shortcut = SubsampleAndPad(in_channels, out_channels)
+                self.shortcut = TorchSubsampleAndPad(in_channels, out_channels)
 
     def forward(self, x: Any) -> Any:
         y = x
@@ -49,7 +49,7 @@ class Block(nn.Module):
         return f.relu(y + self.shortcut(x), inplace=True)
 
 
-class ResNet(nn.Module):
+class TorchResNet(nn.Module):
     """The CIFAR family for depths 6n + 2, or one of ``LARGE``."""
 
     def __init__(self, name: str, classes: int) -> None:
@@ -65,7 +65,7 @@ class ResNet(nn.Module):
             outputs = width * 4 if bottleneck else width
             for i in range(count):
                 stride = 2 if i == 0 and stage > 0 else 1
-                body.append(Block(channels, outputs, stride, bottleneck, "B" if large else "A"))
+                body.append(TorchBlock(channels, outputs, stride, bottleneck, "B" if large else "A"))
                 channels = outputs
         self.body = nn.Sequential(*body)
         self.fc = nn.Linear(channels, classes)
@@ -75,6 +75,6 @@ class ResNet(nn.Module):
 
 
 def build(name: str, classes: int) -> Any:
-    """A network with PyTorch's own initialisation; speed does not depend on it."""
+    """A network with PyTorch's own initialisation, which speed does not depend on."""
     torch.manual_seed(0)
-    return ResNet(name, classes)
+    return TorchResNet(name, classes)

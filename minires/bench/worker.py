@@ -1,13 +1,12 @@
-"""The process of one contender: ``python -m minires.bench.worker NAME THREADS``. It answers requests, a line of JSON
-each.
+"""The process of one contender: ``python -m minires.bench.worker NAME THREADS``. It answers requests, in lines of JSON.
 
 ==========================  ==========================================================================================
 ``{"prepare": workload}``   get ready and warm up
 ``{"run": n}``              do it n times: the seconds of each
-``{"memory": "reset"}``     the bytes that this process holds; from now on, the most is counted anew
-``{"memory": "most"}``      the most bytes that it held
-``{"profile": n}``          the profile of n times (of minires)
-``{"peak": threads}``       what the machine can do at most (by minires)
+``{"memory": "reset"}``     the bytes that this process holds; the maximum is counted from now on
+``{"memory": "most"}``      the most bytes that it has held
+``{"profile": n}``          the profile of n times (minires only)
+``{"peak": threads}``       the peak of the machine, as minires measures it
 ==========================  ==========================================================================================
 """
 
@@ -15,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,10 +27,39 @@ from .workloads import Workload
 WARM_UP = 2
 
 
-def memory(reset: bool) -> int:
-    """The resident bytes of this process: now if the maximum is ``reset``, else the maximum; 0 if nobody tells.
+class Process:
+    """Such a process, from the side of the one who asks. At the end of a ``with`` block, it is ended."""
 
-    The maximum that ``getrusage`` knows may be that of the process which started this one, and cannot be reset.
+    def __init__(self, contender: str, threads: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, contender, str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )  # fmt: skip
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer to a request; ``{"error": ...}`` if the process has died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        return json.loads(line) if line else {"error": "the process ended"}
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()  # closes both pipes as well
+
+
+def memory(reset: bool) -> int:
+    """The resident bytes of this process: now if the maximum is ``reset``, otherwise the maximum; 0 if unknown.
+
+    The maximum that ``getrusage`` knows may be that of the parent process, and cannot be reset.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -48,13 +77,14 @@ def memory(reset: bool) -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _peak(threads: int) -> dict[str, Any]:
+def _peak(threads: int | None = None) -> dict[str, float] | None:
     from ..kernels.threads import set_num_threads
     from .machine import measure_peak
 
-    set_num_threads(threads)
-    peak = measure_peak(threads)
-    return {"peak": None if peak is None else asdict(peak)}
+    if threads is not None:
+        set_num_threads(threads)
+    peak = measure_peak()
+    return None if peak is None else asdict(peak)
 
 
 def _profile(step: Callable[[], Any], times: int) -> dict[str, Any]:
@@ -63,9 +93,8 @@ def _profile(step: Callable[[], Any], times: int) -> dict[str, Any]:
     with profile() as p:
         for _ in range(times):
             step()
-    peaks = {device: asdict(peak) for device, peak in p.peaks.items()}
     rows = [{"op": op, "phase": phase, **asdict(row)} for (op, phase), row in p.rows.items()]
-    return {"table": str(p), "rows": rows, "peak": peaks.get("cpu")}
+    return {"peak": _peak(), "rows": rows, "table": str(p)}  # in this order: the table shows the peak
 
 
 def main(contender: str, threads: int) -> None:
@@ -88,7 +117,7 @@ def main(contender: str, threads: int) -> None:
             elif "memory" in request:
                 answer = {"bytes": memory(request["memory"] == "reset")}
             elif "peak" in request:
-                answer = _peak(request["peak"])
+                answer = {"peak": _peak(request["peak"])}
             elif "profile" in request:
                 answer = _profile(step, request["profile"])
             else:

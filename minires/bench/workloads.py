@@ -1,9 +1,8 @@
-"""What is measured."""
+"""The workloads: what is measured."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from ..errors import ArgumentError
 
@@ -38,12 +37,9 @@ class Workload:
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of a convolution done directly, a multiply-add being two; 0 for a model."""
+        """Floating-point operations of a convolution, computed directly, two for a multiply-add; 0 for a model."""
         out = (self.size - 1) // self.stride + 1
         return 2 * self.batch * out**2 * self.channels * self.out_channels * self.kernel**2
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def _large(kind: str, model: str, batch: int) -> Workload:
@@ -84,18 +80,18 @@ OPS = [
 
 
 def workloads(kind: str | None, only: str = "", device: str = "cpu") -> list[Workload]:
-    """Those to race of a kind, or all, whose name contains ``only``. Raises ArgumentError if there is none."""
+    """The races of a kind (None: of all kinds) whose name contains ``only``. Raises ArgumentError if there are none."""
     train = TRAIN if device == "cpu" else TRAIN_ON_CUDA
     found = {"train": train, "infer": INFER, "ops": OPS, None: train + INFER + OPS}[kind]
     found = [replace(workload, device=device) for workload in found]
     chosen = [workload for workload in found if only in workload.name]
     if not chosen:
         names = "; ".join(workload.name for workload in found)
-        raise ArgumentError(f"bench: no workload's name contains {only!r}; there are: {names}.")
+        raise ArgumentError(f"bench: no workload has {only!r} in its name; choose from: {names}.")
     return chosen
 
 
 def step(only: str = "", device: str = "cpu") -> list[Workload]:
-    """Whose memory, start, scaling and profile is measured: ResNet-20's training step, or others by name."""
+    """The training steps whose memory, start, scaling and profile are measured: ResNet-20's, or others by name."""
     chosen = workloads("train", only, device)
     return chosen if only else chosen[:1]

@@ -14,8 +14,7 @@ from .devices import Device, DeviceOption
 from .output import make_console, print_table
 
 if TYPE_CHECKING:
-    from ..bench.extras import Figures
-    from ..bench.race import Result
+    from ..bench.measure import Figures, RaceResult
     from ..bench.workloads import Workload
 
 
@@ -72,7 +71,7 @@ def bench(
     """
     from ..bench import figures, workloads
     from ..bench.contenders import available
-    from ..bench.machine import describe
+    from ..bench.measure import describe
     from ..core.backend import check_device
     from ..errors import ArgumentError
     from ..kernels.threads import get_num_threads
@@ -138,13 +137,13 @@ def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
     }
 
 
-def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: int) -> list[Result]:
-    from ..bench.race import race
+def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: int) -> list[RaceResult]:
+    from ..bench.measure import race
 
-    results: list[Result] = []
+    results: list[RaceResult] = []
     with make_console().status(f"measuring {chosen[0].name}") as status:
 
-        def tell(result: Result) -> None:
+        def tell(result: RaceResult) -> None:
             results.append(result)
             if len(results) < len(chosen):
                 status.update(f"measuring {chosen[len(results)].name}")
@@ -159,7 +158,7 @@ def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: in
     return results
 
 
-def _row(result: Result, contenders: list[str], others: bool, speeds: bool) -> list[str]:
+def _row(result: RaceResult, contenders: list[str], others: bool, speeds: bool) -> list[str]:
     """The milliseconds of each contender, the ratio to the best of the others, and what a convolution reaches."""
     cells = [f"{1e3 * result.median(name):.2f}" if name in result.times else "-" for name in contenders]
     ran = "minires" in result.times
@@ -174,21 +173,21 @@ def _row(result: Result, contenders: list[str], others: bool, speeds: bool) -> l
 
 
 def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int, turns: int) -> list[dict[str, Any]]:
-    from ..bench import extras
+    from ..bench import measure
 
     if kind == "profile":
         with make_console().status("measuring the profile"):
-            profiles = [extras.profile(step, threads) for step in steps]
+            profiles = [measure.profile(step, threads) for step in steps]
         for profile in profiles:
             print(f"\n{profile['name']}: {profile['steps']} steps\n{profile['table']}")
         return profiles
-    measure: dict[str, Callable[[Workload], Figures]] = {
-        "scaling": lambda step: extras.scaling(contenders, step, threads, turns),
-        "memory": lambda step: extras.memory(contenders, step, threads),
-        "start": lambda step: extras.start(contenders, step, threads),
+    measures: dict[str, Callable[[Workload], Figures]] = {
+        "scaling": lambda step: measure.scaling(contenders, step, threads, turns),
+        "memory": lambda step: measure.memory(contenders, step, threads),
+        "start": lambda step: measure.start(contenders, step, threads),
     }
     with make_console().status(f"measuring {kind}"):
-        measured = [measure[kind](step) for step in steps]
+        measured = [measures[kind](step) for step in steps]
     print(f"\n{TITLES[kind]}")
     columns = COLUMNS[kind]
     rows = [

@@ -43,7 +43,7 @@ def compare(
 
     The default takes some minutes on two cores. The same command goes on where it was stopped.
     """
-    from ..explain.deviations import write_comparison
+    from ..explain import write_comparison
     from ..training import comparison
     from .output import make_console
     from .progress import TrainingProgress

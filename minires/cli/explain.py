@@ -32,8 +32,8 @@ def step(
     walk forward and backward through real tensors, the source of each op
     beside them. The network is cut down to its first block, and untrained.
     """
+    from ..explain import block_loss
     from ..explain import step as step_through
-    from ..explain.block import block_loss
 
     example = block_loss(model, data, seed)
     stepper = step_through(example.loss, example.network, {"x": example.x, "loss": example.loss})

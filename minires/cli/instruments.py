@@ -16,7 +16,7 @@ from .output import counted, print_table, printable
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..data.dataset import LabelledSource
-    from ..explain.measurement import Measurement
+    from ..explain import Measurement
     from ..training import Run
     from ..training.folder import Row
 
@@ -52,11 +52,10 @@ def flow(
     are. The run stays as it is.
     """
     from .. import explain
-    from ..explain.measurement import sample
 
     check_files(out, csv)
     trained, dataset = load_with_data(run, data, device)
-    batch = sample(dataset.train, images)
+    batch = explain.sample(dataset.train, images)
     result = explain.flow(trained.model, trained.normalize(batch.images), batch.labels)
     norms = ("activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
     print_table(
@@ -80,11 +79,10 @@ def responses(
     Beside it that of the shortcut, where the response is added to one.
     """
     from .. import explain
-    from ..explain.measurement import sample
 
     check_files(out, csv)
     trained, dataset = load_with_data(run, data, device)
-    batch = sample(dataset.test, images)
+    batch = explain.sample(dataset.test, images)
     result = explain.responses(trained.model, trained.normalize(batch.images))
     print_table(
         ["layer", "after", ">response", ">shortcut"],
@@ -186,9 +184,9 @@ def write(result: Measurement, run: Run, out: str, csv: str | None) -> None:
 
 
 def _test_images(dataset: Dataset, count: int | None) -> LabelledSource:
-    from ..explain.measurement import sample
+    from .. import explain
 
-    return dataset.test if count is None else sample(dataset.test, count)
+    return dataset.test if count is None else explain.sample(dataset.test, count)
 
 
 def _three_digits(number: float | None) -> str:

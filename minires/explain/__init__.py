@@ -1,4 +1,4 @@
-"""Images of why residual learning works: a stepper through the tape, and instruments that measure a model.
+"""Why residual learning works, in images: a stepper through the tape, and instruments that measure a model.
 
 >>> import minires as mr
 >>> x = mr.tensor([1.0, 2.0], requires_grad=True)
@@ -7,12 +7,13 @@
 3
 """
 
-from .deviations import Responses, responses, responses_figure
+from .deviations import Responses, responses, responses_figure, write_comparison
 from .gradient_flow import Flow, flow
-from .lesions import Lesion, lesion
-from .stepper import Stepper, step
-from .swaps import Swap, swap
+from .lesions import Lesion, Swap, lesion, swap
+from .measurement import Measurement, sample
+from .stepper import Stepper, block_loss, step
 
 __all__ = [
-    "Flow", "Lesion", "Responses", "Stepper", "Swap", "flow", "lesion", "responses", "responses_figure", "step", "swap",
+    "Flow", "Lesion", "Measurement", "Responses", "Stepper", "Swap", "block_loss", "flow", "lesion", "responses",
+    "responses_figure", "sample", "step", "swap", "write_comparison",
 ]  # fmt: skip

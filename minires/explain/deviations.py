@@ -1,8 +1,8 @@
 """``mr.explain.responses``: how strongly each layer responds, as in Figure 7 of He et al., arXiv 1512.03385.
 
 "The responses are the outputs of each 3x3 layer, after BN and before other nonlinearity (ReLU/addition)": in a residual
-network, what F adds to its shortcut. The paper finds them smaller than in plain networks, and smaller the deeper the
-network, as they would be if each block changed its input only a little.
+network, what F adds to the shortcut. The paper finds that they are smaller than in plain networks, and smaller still in
+deeper ones: each block changes its input only a little.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from ..core.state import no_grad
 from ..core.tensor import Tensor, TensorLike
 from ..nn import BatchNorm1d, Module
-from ..nn.undisturbed import undisturbed
+from ..nn.module import undisturbed
 from ..optim import l2_norm
 from ..training.comparison_figures import BOLD, COLOURS, THIN
 from ..training.figures import new_figure, save_figure, style_axes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 TABLE, FIGURE = "responses.csv", "responses.png"
-IMAGES = 256  # deviations over so many images are known well enough
+IMAGES = 256  # enough for the standard deviations
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,17 +43,17 @@ class Responses(Measurement):
 
     ================  ===================================================================================
     ``layer``         its path in the model
-    ``norm``          that of the batch norm after which the response is taken; None for the layer itself
+    ``norm``          the path of the batch norm after it; None if the response is the layer's own output
     ``std``           the standard deviation of the response, over images, channels and pixels
-    ``shortcut_std``  that of what is added to it, where batch norm does the addition; None elsewhere
+    ``shortcut_std``  that of the shortcut, if batch norm adds one to the response; None otherwise
     ================  ===================================================================================
     """
 
     columns = ("layer", "norm", "std", "shortcut_std")
     subject = "response of each layer"
 
-    def figure(self, title: str | None = None) -> Figure:
-        """The deviations along depth, and those of the shortcuts that responses are added to."""
+    def _draw(self) -> Figure:
+        """The standard deviations along depth, and those of the shortcuts that responses are added to."""
         deviations = [row["std"] for row in self.rows]
         added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1)]
         added = [(number, std) for number, std in added if std is not None]
@@ -69,23 +69,22 @@ class Responses(Measurement):
         axes.set_ylabel("standard deviation")
         axes.set_xlabel("layer, from the input to the output")
         style_axes(axes)
-        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
 
 def responses(model: Module, x: TensorLike) -> Responses:
     """The standard deviation of each layer's response to a batch.
 
-    A response is the output of a layer with weights (a convolution, a linear layer), after batch norm where that
-    comes next, and before ReLU and addition, even where batch norm does these as well. The last layer, whose output is
-    the model's, is left out. The model is in evaluation mode meanwhile, and afterwards as it was.
+    A response is the output of a layer with weights (a convolution, a linear layer), after the batch norm that follows
+    it, if any, and before ReLU and addition, even if batch norm does these as well. The last layer, whose output is the
+    model's, is left out. The model runs in evaluation mode, and is afterwards as it was.
 
     Parameters
     ----------
     model : Module
-        Any. Its layers are the modules that have a weight of two axes or more.
+        Any module. Its layers are the modules that have a weight of two axes or more.
     x : Tensor or array, (N, ...)
-        A batch of floats as the model takes it, normalised images for instance.
+        A batch of floats that the model takes, such as normalised images.
 
     Returns
     -------
@@ -94,7 +93,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
     Raises
     ------
     ArgumentError
-        If ``model`` is no module, or no layer with weights but the last is called, as in a model made by ``nn.fold``.
+        If ``model`` is not a module, or it calls no layer with weights but the last, as in a model made by ``nn.fold``.
     ShapeError, DTypeError
         If the batch does not fit the model.
 
@@ -108,7 +107,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
     """
     batch = batch_for("responses", model, x)
     rows: list[Row] = []
-    row_of: dict[int, tuple[weakref.ref[Tensor], Row]] = {}  # by the layer's output, as long as that is there
+    row_of: dict[int, tuple[weakref.ref[Tensor], Row]] = {}  # by the layer's output, as long as it exists
 
     def find(tensor: Any) -> Row | None:
         output, row = row_of.get(id(tensor), (None, None))
@@ -141,7 +140,7 @@ def _std(tensor: Tensor) -> float:
 
 
 def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
-    """Draw the deviations of several networks, by depth at the left, and ranked at the right, as Figure 7.
+    """Draw the standard deviations of several networks, by depth at the left and ranked at the right, as in Figure 7.
 
     Parameters
     ----------
@@ -175,8 +174,8 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
 def write_comparison(folder: Path, models: Sequence[str], device: str = "cpu") -> None:
     """Write ``responses.csv`` and ``responses.png`` into the folder of a comparison, from the runs of ``models`` in it.
 
-    The batch is the same for all: test images, ``IMAGES`` of them at most. Raises RunError or DataError if a run or
-    its data cannot be read, or the files not be written.
+    All use the same batch of at most ``IMAGES`` test images. Raises RunError or DataError if a run or its data cannot
+    be read, or the files cannot be written.
     """
     runs = {model: load_run(folder / model, device) for model in models}
     config = runs[models[0]].config

@@ -1,7 +1,7 @@
 """``mr.explain.flow``: the norms of activations and gradients along depth, for one batch.
 
-The claim to look at: plain networks that are too deep do not fail because gradients vanish, for with batch norm
-gradients have healthy norms (He et al., arXiv 1512.03385, section 4.1).
+It tests a claim of He et al. (arXiv 1512.03385, section 4.1): plain networks that are too deep do not fail because of
+vanishing gradients, since with batch norm gradients have healthy norms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.state import enable_grad
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError
 from ..nn import Module, Parameter
-from ..nn.undisturbed import undisturbed
+from ..nn.module import undisturbed
 from ..ops import cross_entropy
 from ..optim import l2_norm
 from ..training.figures import new_figure, style_axes
@@ -45,26 +45,26 @@ class Flow(Measurement):
 
     ========================  ===========================================================================
     ``layer``                 its path in the model
-    ``activation_norm``       of what the layer reads: the L2 norm for one image
-    ``gradient_norm``         the L2 norm of the gradient of an image's loss to that
+    ``activation_norm``       the L2 norm of the layer's input for one image
+    ``gradient_norm``         the L2 norm of the gradient of an image's loss to that input
     ``weight_norm``           the L2 norm of its weights
     ``weight_gradient_norm``  the L2 norm of the gradient of the batch's loss to its weights
     ========================  ===========================================================================
 
-    Norms for an image are root mean squares over the batch, so that they do not depend on its size. A gradient is
-    None where there is none: at weights that are frozen, and where the loss does not depend on the layer.
+    Norms for an image are root mean squares over the batch, so that they do not depend on its size. The norm of a
+    gradient is None for frozen weights, and if the loss does not depend on the layer.
     """
 
     columns = ("layer", "activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
     subject = "activations and gradients along depth"
 
-    def figure(self, title: str | None = None) -> Figure:
+    def _draw(self) -> Figure:
         """Activations above, gradients below, both on a logarithmic scale, from the input to the output."""
         figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=6.4)
         above, below = figure.subplots(2, 1, sharex=True)
-        self._line(above, "activation_norm", BLUE, "o", "what the layer reads")
+        self._line(above, "activation_norm", BLUE, "o", "input of the layer")
         above.set_ylabel("L2 norm of an image's activation")
-        self._line(below, "gradient_norm", BLUE, "o", "to what the layer reads (for an image)")
+        self._line(below, "gradient_norm", BLUE, "o", "to the layer's input (for an image)")
         self._line(below, "weight_gradient_norm", ORANGE, "s", "to the layer's weights (for the batch)")
         below.set_ylabel("L2 norm of the gradient")
         below.set_xlabel("layer, from the input to the output")
@@ -73,7 +73,6 @@ class Flow(Measurement):
             log_scale(axes)
             style_axes(axes)
         name_depths(below, [row["layer"] for row in self.rows])
-        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
     def _line(self, axes: Any, column: str, colour: str, marker: str, label: str) -> None:
@@ -84,15 +83,15 @@ class Flow(Measurement):
 def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, Any], Tensor] = cross_entropy) -> Flow:
     """Run one training step's forward and backward, and measure activations and gradients at each layer with weights.
 
-    The model is in training mode meanwhile: batch norm uses the statistics of the batch. Afterwards it is as it was:
+    The model runs in training mode, so batch norm uses the statistics of the batch. Afterwards it is as it was:
     weights, running statistics, modes, hooks and every ``.grad``.
 
     Parameters
     ----------
     model : Module
-        Any. Its layers are the modules that have a weight of two axes or more.
+        Any module. Its layers are the modules that have a weight of two axes or more.
     x : Tensor or array, (N, ...)
-        A batch of floats as the model takes it, normalised images for instance.
+        A batch of floats that the model takes, such as normalised images.
     labels : Tensor or array
         What ``loss_fn`` compares the model's output with.
     loss_fn : callable
@@ -105,10 +104,10 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     Raises
     ------
     ArgumentError
-        If ``model`` is no module, no layer with weights is called, ``loss_fn`` gives no number, or no gradient comes
-        back to ``x``, as in a model made by ``nn.fold``.
+        If ``model`` is not a module, no layer with weights is called, ``loss_fn`` does not return a number, or no
+        gradient reaches ``x``, as in a model made by ``nn.fold``.
     ShapeError, DTypeError, LabelError
-        If the batch does not fit the model, or the labels the loss.
+        If the batch does not fit the model, or the labels do not fit the loss.
 
     Examples
     --------
@@ -119,7 +118,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     ['conv1', 'layer1.0.conv1', 'layer1.0.conv2']
     >>> flow.save("flow.png")  # doctest: +SKIP
     """
-    batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy: the gradient to it is nobody else's
+    batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy, so that nobody else has its gradient
     rows: list[Row] = []
     weights: dict[str, list[Parameter]] = {}
     norms: dict[Tensor, float] = {}  # of the gradients
@@ -146,11 +145,11 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
         learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
         for leaf in (batch, *learned):
             hooks.callback(leaf.register_hook(partial(_keep_norm, norms, leaf)).remove)
-        grad(loss, loss)  # walks the whole tape, adds to no `.grad`, and the hooks see each gradient as it passes
+        grad(loss, loss)  # goes through the whole tape without adding to any `.grad`; the hooks see each gradient
     if batch not in norms:
         raise ArgumentError(
-            f"flow: from the loss of {type(model).__name__}, no gradient comes back to x; of a network that nn.fold "
-            "made, take the one before."
+            f"flow: no gradient comes back from the loss of {type(model).__name__} to x; of a network made by nn.fold, "
+            "take the original."
         )
     for row in rows:
         found = [norms[weight] for weight in weights[row["layer"]] if weight in norms]

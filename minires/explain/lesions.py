@@ -1,7 +1,10 @@
-"""``mr.explain.lesion``: the error of a network when blocks are taken out, as in Veit et al., arXiv 1605.06431.
+"""``mr.explain.lesion`` and ``swap``: the error of a network without some of its blocks, or with blocks swapped.
 
-The paper's Figure 3: take one block out of a residual network, and its error hardly changes, unless the block changes
-the size; take one layer out of a plain one (VGG), and it fails. Its Figure 5a: the more blocks, the higher the error.
+Veit et al., arXiv 1605.06431. Take one block out of a residual network, and its error hardly changes, unless the block
+changes the size; take one layer out of a plain one (VGG), and it fails (Figure 3). The more blocks are taken out, the
+higher the error (5a). If blocks change places, the error of a residual network grows smoothly with the disorder,
+measured by Kendall's tau (5b). A network in which every layer needs the output of the one before would fail at the
+first swap.
 """
 
 from __future__ import annotations
@@ -18,23 +21,33 @@ from ..errors import sizes
 from ..nn import Module
 from ..training.figures import new_figure, style_axes
 from ..training.folder import Row
+from ..training.gradients import blue
 from .measurement import BLUE, GREY, ORANGE, Measurement, name_depths
 from .surgery import Study, check_counts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERS = 30  # above bars, before they run into each other
+MOST_NUMBERS = 30  # above bars, before they overlap
+MOST_SWAPS = 5  # by default
 
 
 @dataclass(frozen=True, repr=False)
-class Lesion(Measurement):
+class _ErrorMeasurement(Measurement):
+    guessing_percent: float
+
+    def _draw_guessing(self, axes: Any) -> None:
+        axes.axhline(self.guessing_percent, color=GREY, linewidth=1, linestyle=":", label="guessing")
+
+
+@dataclass(frozen=True, repr=False)
+class Lesion(_ErrorMeasurement):
     """What :func:`lesion` returns: a row for the intact network, then one for each lesion.
 
     =================  ===========================================================================
     ``count``          how many blocks were taken out; 0 for the intact network
-    ``removed``        their paths in the model, with spaces between
-    ``reads, gives``   of a single block, the sizes of its input and output for an image
+    ``removed``        their paths in the model, separated by spaces
+    ``reads, gives``   for a single block, the shapes of its input and output for one image
     ``error_percent``  of all images of the split
     ``loss``           mean cross-entropy
     =================  ===========================================================================
@@ -45,13 +58,11 @@ class Lesion(Measurement):
         The error of always answering the most frequent class of the split.
     """
 
-    guessing_percent: float
-
     columns = ("count", "removed", "reads", "gives", "error_percent", "loss")
     subject = "error without some of its blocks"
 
-    def figure(self, title: str | None = None) -> Figure:
-        """Error without each block; beside it, if several were taken out at once, error by their number."""
+    def _draw(self) -> Figure:
+        """The error without each block and, if several were taken out at once, by the number of blocks."""
         single = [row for row in self.rows if row["count"] == 1]
         by_count = any(row["count"] > 1 for row in self.rows)
         wide = max(6.0, min(2.5 + 0.3 * len(single), 12.0))
@@ -65,12 +76,11 @@ class Lesion(Measurement):
             style_axes(axes)
             axes.set_axisbelow(True)
             axes.axhline(self.rows[0]["error_percent"], color="black", linewidth=1, linestyle="--", label="intact")
-            axes.axhline(self.guessing_percent, color=GREY, linewidth=1, linestyle=":", label="guessing")
+            self._draw_guessing(axes)
             axes.set_ylim(0, 108)
             legend.update({line.get_label(): line for line in axes.get_legend_handles_labels()[0]})
         panels[0].set_ylabel("error in %")
         figure.legend(handles=legend.values(), loc="outside lower center", ncols=5 if by_count else 2, frameon=False)
-        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
 
 
@@ -111,23 +121,23 @@ def lesion(
 ) -> Lesion:
     """Take each block out in turn, and test what is left; nothing is trained again.
 
-    Of a residual block the shortcut remains: F(x) is 0, and the ReLU after the addition stays. A plain block is
-    replaced by the shortcut without parameters (option A) that its residual twin has: its input, with every second
-    pixel and more channels where the block changes the size. A module of another kind is replaced by its input, if its
-    output has the same shape. The model is in evaluation mode meanwhile, and afterwards as it was.
+    The shortcut of a residual block remains: F(x) is 0, and the ReLU after the addition stays. A plain block is
+    replaced by the shortcut without parameters (option A) of its residual twin: its input, with every second pixel and
+    more channels where the block changes the size. Any other module is replaced by its input, if its output has the
+    same shape. The model is tested in evaluation mode, and is afterwards as it was.
 
     Parameters
     ----------
     model : Module
         Takes (N, C, H, W) and returns logits (N, K).
     split : Split, or another source that a loader takes
-        What it is tested on.
+        The images to test on.
     transform : callable, optional
         As for :func:`minires.training.evaluate`, such as ``load_run(path).normalize``.
     blocks : sequence of str, optional
         Paths of the modules to take out; by default all blocks of ``minires.models``.
     counts : sequence of int
-        Also take so many blocks out at once, ``trials`` times, chosen at random (Figure 5a of the paper).
+        Also take out several blocks at once, so many of them, chosen at random ``trials`` times (Figure 5a).
     trials, seed : int
     batch_size : int
 
@@ -138,7 +148,7 @@ def lesion(
     Raises
     ------
     ArgumentError
-        For a model without such blocks, a block that nothing can replace, or counts, trials or a seed out of range.
+        If the model has no such blocks, a block cannot be replaced, or counts, trials or the seed are out of range.
     ShapeError, DTypeError, LabelError
         If the images or labels do not fit the model.
 
@@ -162,8 +172,123 @@ def lesion(
             rows.append({"count": 1, "removed": place.name, **shapes, **study.result()})
     for count in several:
         draws = [np.sort(rng.choice(len(study.places), count, replace=False)) for _ in range(trials)]
-        for numbers in sorted({tuple(draw) for draw in draws}) if count > 1 else ():  # single ones are above
+        for numbers in sorted({tuple(draw) for draw in draws}) if count > 1 else ():  # single blocks are done
             with study.without(study.places[number] for number in numbers):
                 names = " ".join(study.places[number].name for number in numbers)
                 rows.append({"count": count, "removed": names, "reads": "", "gives": "", **study.result()})
     return Lesion(type(model).__name__, rows, study.guessing)
+
+
+@dataclass(frozen=True, repr=False)
+class Swap(_ErrorMeasurement):
+    """What :func:`swap` returns: a row for the intact network, then one for each order of its blocks.
+
+    =================  ==========================================================================================
+    ``count``          how many pairs changed places; 0 for the intact network
+    ``kendall_tau``    of the order of all blocks: 1 for the original order, less the more pairs are swapped
+    ``order``          the original paths of the blocks, in their new order, separated by spaces
+    ``error_percent``  of all images of the split
+    ``loss``           mean cross-entropy
+    =================  ==========================================================================================
+
+    Attributes
+    ----------
+    guessing_percent : float
+        The error of always answering the most frequent class of the split.
+    """
+
+    columns = ("count", "kendall_tau", "order", "error_percent", "loss")
+    subject = "error when blocks change places"
+
+    def _draw(self) -> Figure:
+        """The error by Kendall's tau, with the intact network at the left, and a shade for each number of swaps."""
+        figure = new_figure(width=7, height=4.6)
+        axes = figure.subplots()
+        counts = sorted({row["count"] for row in self.rows})
+        for count in counts:
+            rows = [row for row in self.rows if row["count"] == count]
+            points = [row["kendall_tau"] for row in rows], [row["error_percent"] for row in rows]
+            if count == 0:
+                axes.scatter(*points, color="black", marker="D", label="none", zorder=3, clip_on=False)
+            else:
+                axes.scatter(*points, color=blue(0.75 * (1 - count / counts[-1])), label=str(count), clip_on=False)
+        self._draw_guessing(axes)
+        axes.set_ylim(0, 105)
+        axes.invert_xaxis()
+        axes.set_xlabel("Kendall's tau of the blocks' order (1: as trained)")
+        axes.set_ylabel("error in %")
+        axes.legend(title="swapped pairs", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        style_axes(axes)
+        return figure
+
+
+def swap(
+    model: Module,
+    split: Source,
+    transform: Transform | None = None,
+    blocks: Sequence[str] | None = None,
+    counts: Sequence[int] | None = None,
+    trials: int = 5,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> Swap:
+    """Let random pairs of blocks of equal shapes change places, and test the network; nothing is trained again.
+
+    Blocks that change the size stay in place. The model is tested in evaluation mode, and is afterwards as it was.
+
+    Parameters
+    ----------
+    model, split, transform, blocks, batch_size
+        As for :func:`lesion`.
+    counts : sequence of int, optional
+        How many different pairs change places, one after the other. Each number is tried ``trials`` times, but no
+        order is tested twice. By default 1 to 5, or fewer if there are not as many pairs.
+    trials, seed : int
+
+    Returns
+    -------
+    Swap
+
+    Raises
+    ------
+    ArgumentError
+        If no two blocks have equal shapes, or counts, trials or the seed are out of range.
+    ShapeError, DTypeError, LabelError
+        If the images or labels do not fit the model.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> model, test = mr.models.resnet14(in_channels=1), mr.data.digits().test
+    >>> swap = mr.explain.swap(model, test, mr.data.transforms.Normalize.of(test), counts=[1], trials=1)
+    >>> [(row["count"], round(row["kendall_tau"], 2)) for row in swap.rows]
+    [(0, 1.0), (1, 0.87)]
+    """
+    trials, seed = checks.integer("swap", trials, "trials", 1), checks.integer("swap", seed, "seed", 0)
+    study = Study("swap", model, split, transform, blocks, batch_size)
+    pairs = study.interchangeable()
+    if counts is None:
+        counts = range(1, min(len(pairs), MOST_SWAPS) + 1)
+    rng = np.random.default_rng(seed)
+    as_trained = list(range(len(study.places)))
+    rows: list[Row] = [_swap_row(study, 0, as_trained, study.intact)]
+    for count in check_counts("swap", counts, len(pairs), "pairs"):
+        orders = []
+        for _ in range(trials):
+            order = as_trained.copy()
+            for pair in rng.choice(len(pairs), count, replace=False):
+                i, j = pairs[pair]
+                order[i], order[j] = order[j], order[i]
+            orders.append(order)
+        for different in sorted({tuple(order) for order in orders}):
+            with study.reordered(different):
+                rows.append(_swap_row(study, count, different, study.result()))
+    return Swap(type(model).__name__, rows, study.guessing)
+
+
+def _swap_row(study: Study, count: int, order: Sequence[int], result: Row) -> Row:
+    from scipy.stats import kendalltau  # here, because it is slow to import
+
+    tau = float(kendalltau(range(len(order)), order).statistic)
+    names = " ".join(study.places[number].name for number in order)
+    return {"count": count, "kendall_tau": tau, "order": names, **result}

@@ -1,4 +1,4 @@
-"""What the instruments share: a result with rows and a figure, and which layers of a model they look at."""
+"""What the instruments share: a result with rows and a figure, and the layers of a model that they measure."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from ..training.folder import Row, write_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart with any kind of colour vision (Okabe and Ito, 2008)
-MOST_NAMES = 40  # beside an axis, before they run into each other
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # distinct with any kind of colour vision (Okabe and Ito, 2008)
+MOST_NAMES = 40  # along an axis, before they overlap
 FEW_POWERS = 1000
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an instrument returns: numbers, and a figure of them. A notebook shows the figure.
+    """The result of an instrument: numbers and a figure. A notebook shows the figure.
 
     Attributes
     ----------
     model : str
-        What the title calls the model: its class.
+        The name of its class, for the title.
     rows : list of dict
-        With the keys ``columns``; a cell that is None was not measured.
+        Their keys are ``columns``; None stands for what was not measured.
     """
 
     model: str
@@ -46,21 +46,26 @@ class Measurement:
     subject: ClassVar[str]  # of the figure
 
     def figure(self, title: str | None = None) -> Figure:
-        """A new Matplotlib figure, by default under the title ``<model>: <subject>``."""
+        """A new Matplotlib figure, by default with the title ``<model>: <subject>``."""
+        figure = self._draw()
+        figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
+        return figure
+
+    def _draw(self) -> Figure:
         raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
-        """Write the figure as PNG. Raises ArgumentError for another ending, DataError if it cannot be written."""
+        """Write the figure as PNG. Raises ArgumentError for another extension, DataError if that fails."""
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ArgumentError(
-                f"save: {path.name} must end in .png; for other kinds of file: .figure().savefig('x.pdf')."
+                f"save: {path.name} must end in .png; for other formats, call .figure().savefig('x.pdf')."
             )
         save_figure(self.figure(title), path)
         return path
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the rows as CSV, floats with six digits. Raises DataError if they cannot be written."""
+        """Write the rows as CSV, floats with six digits. Raises DataError if that fails."""
         write_table(Path(path), self.columns, self.rows)
         return Path(path)
 
@@ -72,14 +77,14 @@ class Measurement:
 
 
 def check_model(where: str, model: Any) -> Module:
-    """``model``, or ArgumentError if it is no module."""
+    """``model``. Raises ArgumentError if it is not a module."""
     if not isinstance(model, Module):
         raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
     return model
 
 
 def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
-    """``x`` as a tensor where the model's parameters are. Raises ArgumentError for no module, or no example."""
+    """``x`` as a tensor on the model's device. Raises ArgumentError if it is empty, or the model is not a module."""
     check_model(where, model)
     device = next((parameter.device for parameter in model.parameters()), "cpu")
     batch = as_tensor(x).detach().to(device)
@@ -89,22 +94,22 @@ def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
 
 
 def sample(source: LabelledSource, count: int, seed: int = 0) -> Split:
-    """``count`` images and their labels, chosen at random; all of them if there are no more."""
+    """``count`` images and their labels, chosen at random, or all if there are fewer."""
     numbers = np.random.default_rng(seed).choice(len(source), min(count, len(source)), replace=False)
     return Split(*source[np.sort(numbers)])
 
 
 def own_weights(module: Module) -> list[Parameter]:
-    """The weights that the module has itself, as those of a convolution or a linear layer: not biases, nor scales."""
+    """The module's own weights, such as those of a convolution or a linear layer, but not biases and scales."""
     if isinstance(module, LayerNorm):
         return []
     return [value for value in vars(module).values() if isinstance(value, Parameter) and value.ndim > 1]
 
 
 def watch_layers(model: Module, watcher: Callable[[str, Module, Tensor, Tensor], None]) -> None:
-    """Call ``watcher(name, layer, what it read, its output)`` after each call of a layer with weights.
+    """Call ``watcher(name, layer, its input, its output)`` after each call of a layer with weights.
 
-    The hooks stay: it is for ``with undisturbed(model):``.
+    The hooks are not removed: call it inside ``with undisturbed(model):``.
     """
 
     def watch(name: str, layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -117,15 +122,15 @@ def watch_layers(model: Module, watcher: Callable[[str, Module, Tensor, Tensor],
 
 
 def no_layers(where: str, model: Module) -> ArgumentError:
-    """The error for a model of which there is nothing to see."""
+    """The error for a model without layers to measure."""
     return ArgumentError(
-        f"{where}: {type(model).__name__} called no layer that has weights; of a network that nn.fold made, take the "
-        "one before."
+        f"{where}: {type(model).__name__} called no layer with weights; of a network made by nn.fold, take the "
+        "original."
     )
 
 
 def name_depths(axes: Any, names: list[str]) -> None:
-    """Write the names of layers below the axis, or only some of many."""
+    """Write the names of layers below the axis; if there are many, only some of them."""
     every = -(-len(names) // MOST_NAMES)
     chosen = range(0, len(names), every)
     shown = [names[number] for number in chosen]
@@ -134,9 +139,9 @@ def name_depths(axes: Any, names: list[str]) -> None:
 
 
 def log_scale(axes: Any) -> None:
-    """A logarithmic scale for the lines that are drawn, with plain numbers: 2 and 5, too, where few powers are in view.
+    """A logarithmic scale with plain numbers, also 2 and 5 if few powers of ten are in view.
 
-    Without a finite value there is nothing to scale.
+    Without a finite value, the scale is left as it is.
     """
     from matplotlib.ticker import LogLocator
 

@@ -1,27 +1,35 @@
-"""``mr.explain.step``: the learner's own tape, to walk through with the arrow keys."""
+"""``mr.explain.step``: the tape of your own loss, to step through with the arrow keys."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from ..core.tensor import Tensor
+import numpy as np
+
+from .. import data, models, nn, ops
+from ..core import backend
+from ..core.tensor import Tensor, tensor
+from ..data.transforms import Normalize
 from ..errors import ArgumentError
+from ..models.blocks import Block
 from ..nn import Module
-from .names import known_names
 from .page import frame, page
-from .trace import Tape, trace
+from .tape import Tape, known_names
+from .trace import trace
 
 
 class Stepper:
-    """What :func:`step` returns. A notebook shows it; elsewhere, ``save`` it and open the file in a browser.
+    """What :func:`step` returns. A notebook shows it; elsewhere, call ``save`` and open the file in a browser.
 
     Attributes
     ----------
     tape : Tape
-        What the page shows, as data: nodes in forward order, with values, gradients, and the edges between them.
+        The data of the page: nodes in forward order, with values, gradients, and the edges between them.
     html : str
         The page: one file, which needs no network.
     """
@@ -32,7 +40,7 @@ class Stepper:
         self.html = page(tape, self.title)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page to a file, which is replaced if it exists. Raises OSError if that cannot be."""
+        """Write the page to a file, replacing one that exists. Raises OSError if that fails."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8")
         return path
@@ -48,9 +56,9 @@ class Stepper:
 def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] | None = None) -> Stepper:
     """The tape under ``loss`` as a page: forward and backward through the real tensors, node by node.
 
-    It runs a backward pass of its own, by the textbook, and keeps what flowed along each edge. Your graph stays as it
-    is, and so do all ``.grad``; hooks are not called. Call it while the graph is there: before ``loss.backward()``, or
-    after ``loss.backward(retain_graph=True)``, and before an optimiser changes the parameters.
+    It runs a separate backward pass, by the textbook, and keeps the gradient along each edge. Your graph and every
+    ``.grad`` stay as they are, and hooks are not called. Call it while the graph exists: before ``loss.backward()``,
+    or after ``loss.backward(retain_graph=True)``, and before an optimiser changes the parameters.
 
     Parameters
     ----------
@@ -59,7 +67,7 @@ def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] 
     model : Module, optional
         Its parameters, and the ops that use them, are named after its layers.
     names : mapping of str to Tensor, optional
-        Names of other tensors; by default, the variables where ``step`` is called.
+        Names of other tensors; by default, the local variables of the caller.
 
     Returns
     -------
@@ -68,7 +76,7 @@ def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] 
     Raises
     ------
     ArgumentError
-        If ``loss`` is no tensor, or ``model`` no module.
+        If ``loss`` is not a tensor, or ``model`` is not a module.
     GraphError
         If nothing was recorded, backward has freed the graph, or an array that it needs was changed in place.
     ShapeError
@@ -90,3 +98,62 @@ def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] 
     variables = sys._getframe(1).f_locals if names is None else names
     tensors = {name: value for name, value in variables.items() if isinstance(value, Tensor)}
     return Stepper(trace(loss, known_names(tensors, model), tensors.values()))
+
+
+class Example(NamedTuple):
+    """A loss, and the network and image that it was computed from."""
+
+    loss: Tensor
+    network: nn.Module
+    x: Tensor  # (1, C, H, W), requires a gradient
+
+
+def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -> Example:
+    """The loss of a network that was cut down to its first block, for the first training image.
+
+    Around the block are the network's own parts: the first convolution before it, pooling, a linear layer and
+    cross-entropy after it. Batch norm, shortcut and ReLU, one op in the network's blocks, are separate ops here.
+
+    Parameters
+    ----------
+    model, dataset : str
+        One of ``mr.models.names()``, and one of ``mr.data.names()``.
+    seed : int
+        Decides the weights, which are those before training.
+
+    Raises
+    ------
+    ArgumentError
+        For another name, or a seed that is not an integer >= 0.
+    DataError
+        If the data set is not on this machine.
+    """
+    backend.manual_seed(seed)
+    source = data.load(dataset)
+    images, labels = source.train[np.arange(1)]  # (1, C, H, W) and (1,)
+    network = models.build(model, num_classes=len(source.classes), in_channels=images.shape[1])
+    for name, stage in list(network.named_children()):
+        if name.startswith("layer"):
+            setattr(network, name, _up_to_first_block(stage) if name == "layer1" else nn.Identity())
+    width = [layer for layer in network.layer1.modules() if isinstance(layer, nn.Conv2d)][-1].out_channels
+    network.fc = nn.Linear(width, len(source.classes))
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.forward = partial(_one_op_each, layer)  # type: ignore[method-assign]
+    x = tensor(Normalize.of(source.train)(images), requires_grad=True)
+    return Example(ops.cross_entropy(network(x), labels), network, x)
+
+
+def _up_to_first_block(stage: nn.Module) -> nn.Sequential:
+    layers = list(stage.children())
+    first = next(place for place, layer in enumerate(layers) if isinstance(layer, Block))
+    return nn.Sequential(*layers[: first + 1])
+
+
+def _one_op_each(
+    norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None
+) -> Tensor:
+    y = nn.BatchNorm2d.forward(norm, x)
+    if shortcut is not None:
+        return ops.residual_add(y, shortcut, activation)
+    return y if activation is None else ops.relu(y)

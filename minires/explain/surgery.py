@@ -1,8 +1,8 @@
-"""What lesions and swaps share: the blocks of a model, in their places, and its error meanwhile.
+"""What lesions and swaps share: taking blocks out of a model, moving them, and measuring its error.
 
 A block that is taken out is replaced by its shortcut: F(x) is 0, and the ReLU after the addition stays. A plain block
-has none; it is replaced by the shortcut without parameters (option A) that its residual twin has, so that both networks
-lose the same. Any other module is replaced by its input, which its output must have the shape of.
+has no shortcut; it is replaced by the one without parameters (option A) of its residual twin, so that both networks
+lose the same. Any other module is replaced by its input, if its output has the same shape.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import ArgumentError, listed, sizes
 from ..models.blocks import BasicBlock, Bottleneck, PreActivation
 from ..models.shortcuts import make_shortcut
 from ..nn import Module
-from ..nn.undisturbed import undisturbed
+from ..nn.module import undisturbed
 from ..ops import relu
 from ..training.evaluation import Evaluation, evaluate
 from ..training.folder import Row
@@ -35,7 +35,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """A block where it is in the model, and the shapes of what it reads and gives for one image."""
+    """A block and its place in the model, and the shapes of its input and output for one image."""
 
     name: str
     block: Module
@@ -44,14 +44,14 @@ class Place:
 
 
 class Study:
-    """A model whose blocks are taken out, or change places, and its error on a split meanwhile.
+    """A model whose blocks are taken out or change places, and its error on a split.
 
     Parameters
     ----------
     where : str
-        The function that it is for, for errors.
+        The name of the instrument, for error messages.
     model, split, transform, blocks, batch_size
-        As that function takes them.
+        The arguments of the instrument.
 
     Attributes
     ----------
@@ -86,25 +86,25 @@ class Study:
                 block.register_forward_hook(partial(look, name))
             test = self.evaluate()
         if uncalled := [name for name in chosen if name not in shapes]:
-            raise ArgumentError(f"{where}: {listed(uncalled)} was not called with a tensor to give another.")
+            raise ArgumentError(f"{where}: {listed(uncalled)} was not called with a tensor, or did not return one.")
         self.places = [Place(name, chosen[name], *shape) for name, shape in shapes.items()]
         self.intact = _error_and_loss(test)
         self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
 
     def result(self) -> Row:
-        """``error_percent`` and ``loss`` of the model as it is now."""
+        """``error_percent`` and ``loss`` of the model in its current state."""
         return _error_and_loss(self.evaluate())
 
     @contextmanager
     def without(self, places: Iterable[Place]) -> Iterator[None]:
-        """Take the blocks out, and put them back."""
+        """Take the blocks out inside the ``with`` block."""
         with undisturbed(self.model):
             for place in places:
                 vars(place.block)["forward"] = self._instead(place)
             yield
 
     def _instead(self, place: Place) -> Callable[..., Tensor]:
-        """What is called in place of the block's ``forward``."""
+        """What replaces the block's ``forward``."""
         block = place.block
         if isinstance(block, KNOWN):
             shortcut = _shortcut_of_twin(place.reads, place.gives) if block.downsample is None else block.downsample
@@ -113,19 +113,19 @@ class Study:
             return lambda x: shortcut(block.bn1(x, activation="relu") if block.shared_activation else x)
         if place.reads != place.gives:
             raise ArgumentError(
-                f"{self.where}: {place.name} makes {sizes(place.gives)} of {sizes(place.reads)}, so that nothing can "
-                "take its place; leave it out of blocks."
+                f"{self.where}: {place.name} turns {sizes(place.reads)} into {sizes(place.gives)}, so its input cannot "
+                "replace it; leave it out of blocks."
             )
         return lambda x, *others: x
 
     def interchangeable(self) -> list[tuple[int, int]]:
-        """The pairs of places, by number, whose blocks read and give the same shapes.
+        """The pairs of places, by number, whose blocks have inputs and outputs of the same shape.
 
-        Raises ArgumentError if there are none, or a block lies within another.
+        Raises ArgumentError if there are none, or a block is part of another.
         """
         for outer, inner in permutations(self.places, 2):
             if inner.name.startswith(f"{outer.name}."):
-                raise ArgumentError(f"{self.where}: {inner.name} is a part of {outer.name}; name one of them.")
+                raise ArgumentError(f"{self.where}: {inner.name} is part of {outer.name}; name only one of them.")
         pairs = [
             (i, j)
             for (i, one), (j, other) in combinations(enumerate(self.places), 2)
@@ -133,14 +133,14 @@ class Study:
         ]
         if not pairs:
             raise ArgumentError(
-                f"{self.where}: of the {len(self.places)} blocks of {type(self.model).__name__}, no two keep the same "
-                "size, so that none can change places; a deeper network has some."
+                f"{self.where}: no two of the {len(self.places)} blocks of {type(self.model).__name__} have inputs and "
+                "outputs of the same size, so none can change places; take a deeper network."
             )
         return pairs
 
     @contextmanager
     def reordered(self, order: Sequence[int]) -> Iterator[None]:
-        """Let ``places[i]`` hold the block of ``places[order[i]]``, and put all back."""
+        """Put the block of ``places[order[i]]`` at ``places[i]`` inside the ``with`` block."""
         modules = dict(self.model.named_modules())
         with undisturbed(self.model):
             for place, number in zip(self.places, order, strict=True):
@@ -159,19 +159,21 @@ def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str
         found: dict[str, Module] = {n: module for n, module in modules.items() if isinstance(module, KNOWN)}
         if not found:
             raise ArgumentError(
-                f"{where}: {type(model).__name__} has none of the blocks of minires.models; name those of your own, "
-                f"such as blocks=[{', '.join(map(repr, list(modules)[:2]))}]."
+                f"{where}: {type(model).__name__} has no blocks of minires.models; name your own blocks, such as "
+                f"blocks=[{', '.join(map(repr, list(modules)[:2]))}]."
             )
         return found
     if isinstance(blocks, str) or not blocks:
         raise ArgumentError(f"{where}: blocks is {blocks!r}; it must be a list of names of modules.")
     if unknown := [str(name) for name in blocks if name not in modules]:
-        raise ArgumentError(f"{where}: {type(model).__name__} has no {listed(unknown)}, but {listed(list(modules))}.")
+        raise ArgumentError(
+            f"{where}: {type(model).__name__} has no {listed(unknown)}; it has {listed(list(modules))}."
+        )
     return {name: modules[name] for name in blocks}
 
 
 def _shortcut_of_twin(reads: Shape, gives: Shape) -> Module:
-    """Option A, for a plain block."""
+    """The shortcut of option A for a plain block."""
     stride = max(-(-size // new) for size, new in zip(reads[1:], gives[1:], strict=True))  # rounded up
     shortcut = make_shortcut("A", reads[0], gives[0], stride)
     assert shortcut is not None
@@ -184,6 +186,6 @@ def check_counts(where: str, counts: Iterable[int], most: int, what: str) -> lis
     for count in given:
         if not checks.is_integer(count, 1) or count > most:
             raise ArgumentError(
-                f"{where}: counts has {count!r}; it must hold integers from 1 to {most}, the number of {what}."
+                f"{where}: counts holds {count!r}; it must hold integers from 1 to {most}, the number of {what}."
             )
     return sorted(set(given))

@@ -1,9 +1,8 @@
-"""The tape under a loss as plain data: every node with its value, every edge with the gradient that came back along it.
+"""Write down the tape under a loss: every node with its value, every edge with the gradient that came back along it.
 
-The graph that :mod:`minires.core.autograd` leaves behind knows only what backward needs. Here it is written down whole:
-values that no op kept are computed once more from those that were, and a backward pass of its own keeps what the real
-one throws away, which is the part of the gradient that each consumer sent. The user's graph and gradients stay as they
-are.
+The graph of :mod:`minires.core.autograd` holds only what backward needs. Here the rest is added: values that no op kept
+are recomputed, and a separate backward pass keeps what the real one does not, the part of the gradient that each
+consumer sent. The user's graph and gradients are not changed.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,67 +21,10 @@ from ..core.state import no_grad, switched
 from ..core.tensor import Tensor
 from ..errors import GraphError
 from ..ops.reduce import Sum
-from .joins import mark_joins
-from .names import Source, give_names
-
-Shape = tuple[int, ...]
+from .tape import Arrival, OpOrLeaf, Shape, Tape, TapeInput, TapeNode, give_names, mark_joins
 
 
-@dataclass
-class Input:
-    """One input of an op: an edge of the graph."""
-
-    name: str  # as the op's forward calls it: "x", "weight", ...
-    shape: Shape
-    node: int | None  # the number of the node that it comes from; None where no gradient is wanted
-    value: Array | None  # None if no backward reads it, and it cannot be computed again
-    label: str = ""  # of what no gradient is wanted for: the name of the variable, if it has one
-    gradient: Array | None = None  # what this op sent back along the edge
-    adds: bool = False  # whether another gradient was there already, so that this one came by +=
-    summed_from: Shape | None = None  # un-broadcast: the shape that its gradient had before it was summed to this one
-    role: str = ""  # at the join of a residual block: "F" or "shortcut"
-
-
-@dataclass
-class Arrival:
-    """A gradient that arrives at a node: input ``input`` of node ``consumer`` sent it."""
-
-    consumer: int
-    input: int
-    role: str = ""  # where a residual block's paths part: "F" or "shortcut", whichever the gradient came along
-
-
-@dataclass
-class Node:
-    """An op of the tape, or a leaf that requires a gradient."""
-
-    name: str
-    shape: Shape
-    dtype: np.dtype[Any]
-    op: Op | None  # None for a leaf
-    value: Array | None  # None if no backward reads it, and it cannot be computed again
-    inputs: list[Input] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)  # in the order in which they came
-    gradient: Array | None = None  # their sum; None if none arrived
-    on_shortcut: bool = False  # whether it lies on the path beside a residual branch
-
-    @property
-    def kind(self) -> str:
-        """The name of the op, or "leaf"."""
-        return "leaf" if self.op is None else self.op.name
-
-
-@dataclass
-class Tape:
-    """Nodes in the order of a forward pass, the loss last. Backward visits them in reverse.
-
-    Arrays are those of the graph, and no copies: what changes a parameter later shows here, too.
-    """
-
-    nodes: list[Node]
-
-
-def trace(loss: Tensor, names: Mapping[Source, str], held: Iterable[Tensor] = ()) -> Tape:
+def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = ()) -> Tape:
     """Write down the tape under ``loss``.
 
     Parameters
@@ -92,21 +32,20 @@ def trace(loss: Tensor, names: Mapping[Source, str], held: Iterable[Tensor] = ()
     loss : Tensor
         One number that was computed from something with ``requires_grad=True``.
     names : mapping
-        What to call ops, leaves, and tensors that need no gradient; the others are called by their kind and a number.
+        Names of ops, leaves, and tensors that need no gradient. Others are named by their kind and a number.
     held : iterable of Tensor
-        Tensors that are in somebody's hands: their values are there, even if no op has kept them.
+        Tensors that the user still holds: their values are known, even if no op has kept them.
 
     Returns
     -------
     Tape
-        It refers to the arrays of the graph where it can, and computes the others.
 
     Raises
     ------
     GraphError
         If nothing was recorded, the graph was freed by a backward, or an array that it needs was changed in place.
     ShapeError
-        If ``loss`` is no single number.
+        If ``loss`` holds more than one number.
     """
     upstream = loss.upstream()
     sources = _in_forward_order(loss)
@@ -114,7 +53,7 @@ def trace(loss: Tensor, names: Mapping[Source, str], held: Iterable[Tensor] = ()
     values = _values([loss, *held], sources)
     nodes = []
     for source, name in zip(sources, give_names(sources, names), strict=True):
-        node = Node(name, source.shape, np.dtype(source.dtype), None, _on_cpu(values[source]))
+        node = TapeNode(name, source.shape, np.dtype(source.dtype), None, _on_cpu(values[source]))
         if isinstance(source, Op):
             node.op, node.inputs = source, _inputs(source, numbers, values, names)
         nodes.append(node)
@@ -123,15 +62,15 @@ def trace(loss: Tensor, names: Mapping[Source, str], held: Iterable[Tensor] = ()
     return Tape(nodes)
 
 
-def _in_forward_order(loss: Tensor) -> list[Source]:
-    """Every op and leaf below ``loss``, each after what it is computed from, operands from left to right."""
+def _in_forward_order(loss: Tensor) -> list[OpOrLeaf]:
+    """Every op and leaf below ``loss``, each after its operands, operands from left to right."""
     if not loss.requires_grad:
         raise GraphError(
             "step: the loss was not computed from anything with requires_grad=True, or it was computed in no_grad()."
         )
-    order: list[Source] = []
-    seen: set[Source] = set()
-    stack: list[tuple[Source, bool]] = [(loss.source, False)]
+    order: list[OpOrLeaf] = []
+    seen: set[OpOrLeaf] = set()
+    stack: list[tuple[OpOrLeaf, bool]] = [(loss.source, False)]
     while stack:
         source, operands_done = stack.pop()
         if operands_done:
@@ -148,15 +87,15 @@ def _in_forward_order(loss: Tensor) -> list[Source]:
 def _check_usable(op: Op) -> None:
     if op.freed:
         raise GraphError(
-            f"step: the graph of {op.name} was freed by backward(); call step(loss) before it, or give that one "
+            f"step: the graph of {op.name} was freed by backward(); call step(loss) before, or backward with "
             "retain_graph=True."
         )
     op._check_saved()
 
 
-def _values(held: Iterable[Tensor], sources: Sequence[Source]) -> dict[Source, Array | None]:
-    """The output of each source: what is held outside, what the graph has kept, and what follows from both."""
-    values: dict[Source, Array | None] = {tensor.source: tensor.data for tensor in held}
+def _values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLeaf, Array | None]:
+    """The output of each source: what the user holds, what the graph has kept, and what can be computed from both."""
+    values: dict[OpOrLeaf, Array | None] = {tensor.source: tensor.data for tensor in held}
     for source in sources:
         if isinstance(source, Tensor):
             values[source] = source.data
@@ -173,8 +112,8 @@ def _values(held: Iterable[Tensor], sources: Sequence[Source]) -> dict[Source, A
     return values
 
 
-def _with_constants(op: Op) -> list[tuple[Source | None, Array | None]]:
-    """Each edge of ``op``, with the array at its end if the op has kept it."""
+def _with_constants(op: Op) -> list[tuple[OpOrLeaf | None, Array | None]]:
+    """Each edge of ``op``, with its array if the op has kept it."""
     kept = [x.data for x in op.inputs] or [None] * len(op.edges)
     return list(zip(op.edges, kept, strict=True))
 
@@ -185,24 +124,24 @@ def _computed_again(op: Op, arrays: Sequence[Array]) -> Array:
 
 
 def _inputs(
-    op: Op, numbers: Mapping[Source, int], values: Mapping[Source, Array | None], names: Mapping[Source, str]
-) -> list[Input]:
+    op: Op, numbers: Mapping[OpOrLeaf, int], values: Mapping[OpOrLeaf, Array | None], names: Mapping[OpOrLeaf, str]
+) -> list[TapeInput]:
     inputs = []
     for i, (edge, kept) in enumerate(_with_constants(op)):
         name, shape = _parameter_name(op, i), op.input_shapes[i]
         if edge is not None:
-            inputs.append(Input(name, shape, numbers[edge], _on_cpu(values[edge])))
+            inputs.append(TapeInput(name, shape, numbers[edge], _on_cpu(values[edge])))
         else:
             label = names.get(op.inputs[i], "") if op.inputs else ""
-            inputs.append(Input(name, shape, None, _on_cpu(kept), label))
+            inputs.append(TapeInput(name, shape, None, _on_cpu(kept), label))
     return inputs
 
 
 def _parameter_name(op: Op, index: int) -> str:
-    """What ``forward`` calls its input ``index``; ``arrays[2]`` where it takes any number of them."""
+    """The name of input ``index`` in ``forward``; ``arrays[2]`` if it takes any number of them."""
     try:
         parameters = list(inspect.signature(op.forward).parameters.values())
-    except ValueError:  # a function of C need not tell
+    except ValueError:  # a C function may not tell
         parameters = []
     for place, parameter in enumerate(parameters):
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -213,26 +152,20 @@ def _parameter_name(op: Op, index: int) -> str:
     return f"input {index}"
 
 
-def _backward(nodes: Sequence[Node], upstream: Tensor) -> None:
+def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
     """The chain rule, node by node, with every part of every sum written down.
 
-    The textbook computes, whichever engine is on: a kernel may add up what this is here to show. Hooks are not called.
+    It uses the textbook, whichever engine is on: a kernel may already add up the parts. Hooks are not called.
     """
     gradients: dict[int, Tensor] = {len(nodes) - 1: upstream}
     sums: list[tuple[Shape, Array]] = []
 
     def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None] | None:
-        return (
-            (lambda result: sums.append((arrays[0].shape, result))) if phase == "forward" and type(op) is Sum else None
-        )
+        is_sum = isinstance(op, Sum) and phase == "forward"
+        return (lambda result: sums.append((arrays[0].shape, result))) if is_sum else None
 
-    with (
-        no_grad(),
-        engine("textbook"),
-        switched("anomaly", False),
-        switched("observers", (watch,)),
-        np.errstate(all="ignore"),
-    ):
+    nobody_else = switched("observers", (watch,))  # a profile does not count what is computed here
+    with no_grad(), engine("textbook"), switched("anomaly", False), nobody_else, np.errstate(all="ignore"):
         for number in reversed(range(len(nodes))):
             node, gradient = nodes[number], gradients.pop(number, None)
             if gradient is None:
@@ -253,7 +186,7 @@ def _backward(nodes: Sequence[Node], upstream: Tensor) -> None:
 
 
 def _before_sum(part: Array, sums: Sequence[tuple[Shape, Array]]) -> Shape | None:
-    """The shape that was summed to make ``part``, if it is one of the sums of a backward, or minus one."""
+    """The shape that was summed to give ``part``, if it is one of the sums of a backward, or the negative of one."""
     for wide, total in sums:
         if total.size == part.size < math.prod(wide):
             xp = array_module(part)

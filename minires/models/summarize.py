@@ -1,9 +1,9 @@
 """What a model consists of: layers, output sizes, parameters, multiply-adds and memory, as a table.
 
-The model runs once, on zeros. While it does, each op that it calls is counted for the innermost module at work, so
-nothing has to be known about the modules: a network of your own is summed up like the ones here. Multiply-adds are
-those of :meth:`minires.Op.multiply_adds`: each output of a convolution is one window's worth, as in the papers' tables
-(where they are called FLOPs); what batch norm, ReLU and pooling take is not counted, there as here.
+The model runs once, on zeros, and each op that it calls is counted for the innermost module that is running. Nothing
+needs to be known about the modules, so a network of your own is summarised like the ones here. Multiply-adds are
+those of :meth:`minires.Op.multiply_adds`. As in the tables of papers, where they are called FLOPs, batch norm, ReLU and
+pooling are not counted.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ from typing import Any
 import numpy as np
 
 from ..core import backend, checks
-from ..core.autograd import Op, Shape
+from ..core.autograd import Op
 from ..core.backend import Array, array_module
 from ..core.dispatch import engine
 from ..core.state import no_grad, observed
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
-from ..nn.undisturbed import undisturbed
+from ..nn.module import undisturbed
+
+Shape = tuple[int, ...]
 
 
 @dataclass
 class Layer:
-    """One call of a module, with what it did itself: its sub-modules have their own rows."""
+    """One call of a module, without what its sub-modules did: they have their own rows."""
 
     name: str  # its path in the model, as in the state dict
     kind: str  # its class
-    output: Shape | None = None  # None where it gives no tensor
-    parameters: int = 0  # numbers that it learns; of a module that is called again, only the first time
+    output: Shape | None = None  # None if it does not return a tensor
+    parameters: int = 0  # how many numbers it learns; 0 when the same module is called again
     multiply_adds: int = 0
     activation_bytes: int = 0  # of the arrays that its ops computed; a view has none
-    at_work: bool = True
     is_leaf: bool = True
 
     @property
     def has_row(self) -> bool:
-        """Whether it is a layer, or a module of layers that does something besides calling them."""
+        """Whether it is a layer, or a module of layers that does more than call them."""
         return self.is_leaf or bool(self.parameters or self.multiply_adds or self.activation_bytes)
 
 
 @dataclass(repr=False)
 class Summary:
-    """The table that :func:`summary` makes: print it, show it in a notebook, or read its numbers.
+    """The table that :func:`summary` returns: print it, show it in a notebook, or read its numbers.
 
     Attributes
     ----------
@@ -58,14 +59,14 @@ class Summary:
     layers : list of Layer
         In the order in which they were called.
     parameters : int
-        Of the whole model, those of modules that were never called included.
+        Of the whole model, including modules that were never called.
     multiply_adds : int
-        Of one forward pass on an input of that shape, the whole batch.
+        Of one forward pass on an input of that shape, for the whole batch.
     parameter_bytes : int
         Of parameters and buffers.
     activation_bytes : int
-        Of all arrays that the forward pass computes, if they are kept until backward has read them; without a
-        backward, they are freed on the way.
+        Of all arrays that the forward pass computes. In training they are kept until backward has read them; in
+        inference they are freed on the way.
     """
 
     model: str
@@ -79,7 +80,7 @@ class Summary:
     HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "memory")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table's cells, a tuple of texts for each layer."""
+        """The cells of the table, a tuple for each layer."""
         return [
             (
                 layer.name or "(itself)",
@@ -93,7 +94,7 @@ class Summary:
         ]
 
     def totals(self) -> list[str]:
-        """What stands below the table."""
+        """The lines below the table."""
         return [
             f"parameters     {self.parameters:,} ({_bytes(self.parameter_bytes)} with buffers)",
             f"multiply-adds  {self.multiply_adds:,} for {sizes(self.input_shape)}",
@@ -113,7 +114,7 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The same for a notebook."""
+        """The table for a notebook."""
         cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows()]
         head = "".join(f"<th>{name}</th>" for name in self.HEAD)
         body = "".join(f"<tr>{row}</tr>" for row in cells)
@@ -127,10 +128,10 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     Parameters
     ----------
     model : Module
-        Any that takes one tensor. It runs once, in evaluation mode and without its hooks, and is then as it was: mode,
-        hooks, buffers, gradients and other attributes; so is the random generator.
+        Any module that takes one tensor. It runs once, in evaluation mode and without its hooks. Afterwards it is
+        unchanged (mode, hooks, buffers, gradients and other attributes), and so is the random generator.
     shape : tuple of int
-        Of the input, with the batch: (N, C, H, W) for images.
+        The shape of the input, batch included: (N, C, H, W) for images.
 
     Returns
     -------
@@ -139,9 +140,9 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     Raises
     ------
     ArgumentError
-        If ``model`` is no Module, or ``shape`` no sizes.
+        If ``model`` is not a Module, or ``shape`` is not a tuple of sizes.
     ShapeError
-        If the model does not take that shape, with what the layer said that did not.
+        If the model does not take that shape, with the layer that failed and its message.
 
     Examples
     --------
@@ -165,17 +166,18 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
         raise ArgumentError(f"summary: it takes a module, not {type(model).__name__}.")
     given = tuple(shape) if isinstance(shape, (tuple, list)) else ()
     if not given or not all(checks.is_integer(size, 1) for size in given):
-        raise ArgumentError(f"summary: shape is {shape!r}; it must be the sizes of the input, such as (1, 3, 32, 32).")
+        raise ArgumentError(f"summary: shape is {shape!r}; it must be the shape of the input, such as (1, 3, 32, 32).")
     parameters, buffers = list(model.parameters()), [buffer for _, buffer in model.named_buffers()]
     like = next((p for p in parameters if p.dtype.kind == "f"), Tensor(0.0))
     x = Tensor(backend.to_device(np.zeros(given, like.dtype), like.device))
     layers: list[Layer] = []
+    running: list[Layer] = []  # the innermost one last
     with undisturbed(model), no_grad(), engine("textbook"):  # nothing to compile, and each op is seen
         try:
-            with _watched(model.eval(), layers):
+            with _watched(model.eval(), layers, running):
                 model(x)
         except (MiniresError, TypeError, ValueError, IndexError) as error:
-            name = next((layer.name for layer in reversed(layers) if layer.at_work), "")
+            name = running[-1].name if running else ""
             raise ShapeError(
                 f"summary: {type(model).__name__} does not take an input of {sizes(given)}"
                 f"{f' (layer {name})' if name else ''}: {error}"
@@ -192,10 +194,9 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
 
 
 @contextmanager
-def _watched(model: Module, layers: list[Layer]) -> Iterator[None]:
+def _watched(model: Module, layers: list[Layer], running: list[Layer]) -> Iterator[None]:
     """Fill ``layers`` while the model runs; each module's ``forward`` is wrapped, which ``undisturbed`` undoes."""
     counted: set[int] = set()
-    at_work: list[Layer] = []
 
     def wrap(name: str, module: Module) -> Callable[..., Any]:
         forward = module.forward
@@ -206,33 +207,35 @@ def _watched(model: Module, layers: list[Layer]) -> Iterator[None]:
             layer.is_leaf = next(module.children(), None) is None and not isinstance(module, Identity)
             counted.update(map(id, own))
             layers.append(layer)
-            at_work.append(layer)
+            running.append(layer)
             output = forward(*inputs, **options)
-            at_work.pop()
-            layer.at_work = False
-            if type(output) is Tensor:  # what a folded convolution gives is none yet: it waits for a batch norm
+            running.pop()
+            if type(output) is Tensor:  # a folded convolution returns a subclass that is not computed yet
                 layer.output = output.shape
             return output
 
         return run
 
-    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
-        def count(output: Array) -> None:
-            layer = at_work[-1]
+    def count(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array | None], None]:
+        layer = running[-1]
+
+        def end(output: Array | None) -> None:
+            if output is None:  # the op raised an error
+                return
             layer.multiply_adds += op.multiply_adds(output.shape, *(array.shape for array in arrays))
             if not any(array_module(output).may_share_memory(output, array) for array in arrays):
                 layer.activation_bytes += output.nbytes
 
-        return count
+        return end
 
     for name, module in list(model.named_modules()):
         vars(module).update(forward=wrap(name, module), _forward_hooks=None)
-    with observed(watch):
+    with observed(count):
         yield
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes, with three digits.
+    """A number of bytes, with three significant digits.
 
     >>> _bytes(576), _bytes(1234), _bytes(97_500_000)
     ('576 B', '1.23 kB', '97.5 MB')

@@ -7,12 +7,14 @@ attribute's name. Everything else here is a walk over that tree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core import backend
 from ..core.autograd import HookHandle
-from ..core.backend import DTypeLike, to_device
+from ..core.backend import DTypeLike, array_module, to_device
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, StateDictError, listed, sizes
 
@@ -216,6 +218,32 @@ class Module:
 def _declared_order(root: Module) -> Iterator[str]:
     """Names of parameters and buffers, in the order of the attributes: weight, bias, running_mean, ..."""
     return (name for name, tensor in root._named_tensors(Tensor) if isinstance(tensor, (Parameter, Buffer)))
+
+
+@contextmanager
+def undisturbed(model: Module) -> Iterator[None]:
+    """After the ``with`` block, restore the model's modules, their buffers, and the random generator.
+
+    Of a module, every attribute is restored: its mode, hooks, sub-modules, a replaced ``forward``. The values of
+    parameters are not.
+    """
+    modules = [(module, dict(vars(module)), list(module._forward_hooks or ())) for module in model.modules()]
+    buffers = [(buffer, buffer.data, buffer.data.copy()) for _, buffer in model.named_buffers()]
+    generator = backend.generator().bit_generator
+    state = generator.state
+    try:
+        yield
+    finally:
+        generator.state = state
+        for module, attributes, hooks in modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+            if module._forward_hooks:
+                module._forward_hooks[:] = hooks
+        for buffer, array, values in buffers:
+            if buffer.data is not array or not array_module(array).array_equal(array, values):
+                array[...] = values
+                buffer.data = array
 
 
 class Sequential(Module):

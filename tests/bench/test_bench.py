@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from minires.core.profiling import Peak
 
-from minires.bench import contenders, extras, machine, race, worker, workloads
+from minires.bench import contenders, measure, worker, workloads
+from minires.bench.machine import Peak
 from minires.bench.workloads import Workload
 from minires.cli.main import main
 from minires.errors import ArgumentError
@@ -46,13 +47,13 @@ def test_on_a_gpu_there_are_other_workloads_and_a_graph():
     names = [workload.name for workload in workloads.workloads("train", device="cuda")]
     assert "train resnet20, 128x32x32, cuda" in names and "train resnet50, 64x224x224, cuda" in names
     times = {"minires": [2.0], "minires graph": [1.0], "torch eager": [3.0]}
-    result = race.Result(SMALL[0], times)
+    result = measure.RaceResult(SMALL[0], times)
     assert result.best_other == "torch eager" and result.as_dict()["graph_ratio"]["torch eager"] == 3.0
 
 
 def test_a_race_has_a_time_for_each_turn():
     told = []
-    results = race.race(["minires"], SMALL[:1], threads=1, turns=3, tell=told.append)
+    results = measure.race(["minires"], SMALL[:1], threads=1, turns=3, tell=told.append)
     assert told == results and len(results[0].times["minires"]) == 3 and not results[0].failed
     assert results[0].as_dict()["milliseconds"]["minires"] > 0
 
@@ -64,18 +65,18 @@ def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
         def ask(self, **request):
             return answers.pop(0)
 
-    result = race.Result(SMALL[0])
-    race.take_turns(result, {"dezero": Dies()}, turns=3)
+    result = measure.RaceResult(SMALL[0])
+    measure.take_turns(result, {"dezero": Dies()}, turns=3)
     assert result.times == {} and result.failed == {"dezero": "the process ended"}
 
 
 def test_ratios_are_taken_within_a_turn():
-    result = race.Result(SMALL[0], {"minires": [1.0, 10.0, 2.0], "torch eager": [2.0, 20.0, 6.0]})
+    result = measure.RaceResult(SMALL[0], {"minires": [1.0, 10.0, 2.0], "torch eager": [2.0, 20.0, 6.0]})
     assert result.ratio("torch eager") == 2.0 and result.best_torch == "torch eager"
 
 
 def test_a_contender_that_fails_is_reported():
-    results = race.race(["minires"], [Workload("infer", "no such model", 1)], 1, 1, lambda result: None)
+    results = measure.race(["minires"], [Workload("infer", "no such model", 1)], 1, 1, lambda result: None)
     assert "there is no model" in results[0].failed["minires"]
 
 
@@ -86,19 +87,19 @@ def test_the_operations_of_a_convolution():
 def test_wrong_names_say_what_there_is():
     with pytest.raises(ArgumentError, match="it may name torch and dezero"):
         contenders.available("caffe")
-    with pytest.raises(ArgumentError, match="no workload's name contains 'zebra'; there are: train"):
+    with pytest.raises(ArgumentError, match="no workload has 'zebra' in its name; choose from: train"):
         workloads.workloads("train", "zebra")
 
 
 def test_what_a_convolution_reaches():
     conv = Workload("ops", "", 2, 8, 0, 3, 5)
-    result = race.Result(conv, {"minires": [1e-6, 3e-6, 2e-6], "torch eager": [4e-6] * 3}, peak=Peak(100e9, 1e9))
+    result = measure.RaceResult(conv, {"minires": [1e-6, 3e-6, 2e-6], "torch eager": [4e-6] * 3}, peak=Peak(100e9, 1e9))
     operations = 2 * 2 * 8 * 8 * 3 * 5 * 9
     found = result.as_dict()
     assert found["gflops"] == pytest.approx({"minires": operations / 2e3, "torch eager": operations / 4e3})
     assert found["share_of_peak"]["minires"] == pytest.approx(operations / 2e-6 / 100e9)
     assert found["peak_gflops"] == 100 and result.best_other == "torch eager"
-    assert "gflops" not in race.Result(SMALL[0], {"minires": [1.0]}).as_dict()
+    assert "gflops" not in measure.RaceResult(SMALL[0], {"minires": [1.0]}).as_dict()
 
 
 class Fake:
@@ -128,20 +129,20 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(extras, "Process", Fake)
-    monkeypatch.setattr(race, "PAUSE", 0)
+    monkeypatch.setattr(measure, "Process", Fake)
+    monkeypatch.setattr(measure, "PAUSE", 0)
     monkeypatch.setattr(Fake, "asked", [])
 
 
 def test_memory_in_all_and_beyond_a_batch_of_one(fake):
-    found = extras.memory(["minires", "dezero", "broken"], SMALL[1], 2)
+    found = measure.memory(["minires", "dezero", "broken"], SMALL[1], 2)
     assert found.of == {"minires": {"peak": 350.0, "images": 250.0}} and found.failed == {"broken": "no"}
     requests = [request for name, _, request in Fake.asked if name == "minires"]
     assert requests == ["prepare"] * 2 + ["prepare", "memory", "prepare", "run", "memory"]  # the first two compile
 
 
 def test_scaling_is_one_thread_by_all(fake):
-    found = extras.scaling(["minires", "dezero", "broken"], SMALL[1], 3, turns=2)
+    found = measure.scaling(["minires", "dezero", "broken"], SMALL[1], 3, turns=2)
     assert found.of == {"minires": {"one": 900.0, "all": pytest.approx(300.0), "speedup": pytest.approx(3.0)}}
     assert found.failed == {"broken": "no"}
 
@@ -155,9 +156,9 @@ def test_the_first_start_and_a_later_one(monkeypatch):
         error = next((reason[name] for name in reason if f"prepare({name!r}" in command[2]), "")
         return SimpleNamespace(returncode=bool(error), stderr=error)
 
-    monkeypatch.setattr(extras.subprocess, "run", run)
-    monkeypatch.setattr(extras.time, "perf_counter", lambda: next(clock, 0.0))
-    found = extras.start(["minires", "dezero", "broken"], SMALL[1], 1)
+    monkeypatch.setattr(measure.subprocess, "run", run)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock, 0.0))
+    found = measure.start(["minires", "dezero", "broken"], SMALL[1], 1)
     assert found.of == {"minires": {"first": 9.0, "later": 2.0}} and found.failed == {"broken": "ValueError: no"}
     assert len(folders) == 3  # a new and empty one for each contender, the same for all of its starts
 
@@ -171,17 +172,23 @@ def test_memory_is_the_most_since_the_reset():
     assert worker.memory(reset=False) - before > 100_000_000
 
 
-def test_the_machine_is_described():
-    found = machine.describe(1)
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    """Processes that measure the peak do not write it to the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_the_machine_is_described(own_cache):
+    found = measure.describe(1)
     assert found["cpu"] and found["cores"] >= 1 and found["versions"]["numpy"] == np.__version__
-    assert set(found["versions"]) == {"minires", "python", *machine.PACKAGES}
+    assert set(found["versions"]) == {"minires", "python", *measure.PACKAGES}
     assert found["peak"] == {} or found["peak"]["1"]["operations"] > 1e8
 
 
 @pytest.fixture
-def a_machine(monkeypatch):
+def a_machine(monkeypatch, own_cache):
     described = {"cpu": "A CPU", "versions": {"torch": None}, "threads": 1, "peak": {}}
-    monkeypatch.setattr(machine, "describe", lambda threads, device: {**described, "threads": threads})
+    monkeypatch.setattr(measure, "describe", lambda threads, device: {**described, "threads": threads})
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch, a_machine):
@@ -204,7 +211,7 @@ def test_convolutions_have_their_speed_and_share(tmp_path, capsys, monkeypatch, 
 
 def test_the_profile_of_a_step_and_its_image(tmp_path, capsys, monkeypatch, a_machine):
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
-    monkeypatch.setattr(extras, "PROFILED_STEPS", 2)
+    monkeypatch.setattr(measure, "PROFILED_STEPS", 2)
     json_file, png = tmp_path / "p.json", tmp_path / "r.png"
     assert main(["bench", "profile", "--threads", "1", "--json", str(json_file)]) == 0
     assert "conv2d" in capsys.readouterr().out
@@ -235,7 +242,7 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
-    monkeypatch.setattr("minires.bench.contenders.available", lambda against, device: ["minires", *race.TORCH])
+    monkeypatch.setattr("minires.bench.contenders.available", lambda against, device: ["minires", *contenders.TORCH])
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
 

@@ -1,9 +1,11 @@
 """The images show what the file says; whether they are pretty, somebody has to look."""
 
+from dataclasses import asdict
+
 import pytest
 
 from minires.bench import figures
-from minires.bench.race import Result
+from minires.bench.measure import RaceResult
 from minires.bench.workloads import DIRECTIONS, Workload
 from minires.errors import ArgumentError
 
@@ -16,7 +18,7 @@ def content(*results, **more):
 
 
 def raced(workload, ratio, best="torch compile"):
-    return Result(workload, {"minires": [0.1], best: [0.1 * ratio], "torch eager": [9.0]})
+    return RaceResult(workload, {"minires": [0.1], best: [0.1 * ratio], "torch eager": [9.0]})
 
 
 MODELS = [raced(Workload("train", "resnet20", 128), 1.5), raced(Workload("infer", "resnet20", 1), 0.5)]
@@ -30,7 +32,7 @@ def test_the_chart_is_drawn(results, tmp_path):
 
 
 def test_bars_are_ratios_and_say_both_times():
-    axes = figures._figure(5, 5).subplots()
+    axes = figures.new_figure(5, 5).subplots()
     figures._bars(axes, content(*MODELS)["results"])
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([1.5, 0.5])
     said = [text.get_text() for text in axes.texts]
@@ -58,7 +60,7 @@ def test_where_a_dot_stands():
 def test_the_roofline_is_drawn(tmp_path):
     rows = [row("conv2d", 0.5, 10**11), row("add", 0.1), row("pad", 0.1), row("getitem", 0.1, moves=False)]
     rows += [row("nothing", 0.0, moved=0)]
-    workload = Workload("train", "resnet20", 128).as_dict()
+    workload = asdict(Workload("train", "resnet20", 128))
     profile = [{"rows": rows, "workload": workload, "peak": {"operations": 2e11, "bytes": 3e10}}]
     figures.roofline(content(profile=profile), tmp_path / "r.png")
     assert (tmp_path / "r.png").read_bytes().startswith(PNG)
@@ -66,7 +68,7 @@ def test_the_roofline_is_drawn(tmp_path):
 
 def test_without_figures_there_is_nothing_to_draw(tmp_path):
     with pytest.raises(ArgumentError, match="no race beside PyTorch"):
-        figures.chart(content(Result(Workload("train", "resnet20"), {"minires": [1.0]})), tmp_path / "c.png")
+        figures.chart(content(RaceResult(Workload("train", "resnet20"), {"minires": [1.0]})), tmp_path / "c.png")
     for given in (content(), content(profile=[{"peak": None}])):
         with pytest.raises(ArgumentError, match="no profile with measured peaks"):
             figures.roofline(given, tmp_path / "r.png")

@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from minires.core.profiling import Peak
 
-from minires.bench.race import Result
+from minires.bench.machine import Peak
+from minires.bench.measure import RaceResult
 from minires.bench.workloads import Workload
 
 ROOT = Path(__file__).parents[2]
@@ -28,18 +30,18 @@ def tables(tmp_path, monkeypatch):
 
 @pytest.fixture
 def content():
-    train = Result(Workload("train", "resnet20", 128), {"minires": [0.1], "torch compile": [0.15], "dezero": [4.4]})
-    infer = Result(Workload("infer", "resnet20", 1), {"minires": [0.002]})
+    train = RaceResult(Workload("train", "resnet20", 128), {"minires": [0.1], "torch compile": [0.15], "dezero": [4.4]})
+    infer = RaceResult(Workload("infer", "resnet20", 1), {"minires": [0.002]})
     conv = Workload("ops", "", 2, 8, 0, 3, 5, direction="grad_input")
     row = {"phase": "forward", "calls": 38, "moves": True, "bytes": 10**9, "device": "cpu"}
-    step = {"name": "train resnet20, 128x32x32", "workload": train.workload.as_dict()}
+    step = {"name": "train resnet20, 128x32x32", "workload": asdict(train.workload)}
     return {
         "cpu": "A CPU", "cores": 2, "vector_bits": 256, "system": "Linux x86_64", "blas": "openblas 0.3", "threads": 2,
         "turns": 7, "versions": {"minires": "0.1.0", "torch": "2.13", "dezero": None},
         "peak": {"2": {"operations": 2e11, "bytes": 3e10}},
         "results": [
             train.as_dict(), infer.as_dict(),
-            Result(conv, {"minires": [1e-6], "torch eager": [2e-6]}, peak=Peak(1e11, 1e10)).as_dict(),
+            RaceResult(conv, {"minires": [1e-6], "torch eager": [2e-6]}, peak=Peak(1e11, 1e10)).as_dict(),
         ],
         "memory": [{**step, "of": {"minires": {"peak": 1412.4, "images": 250}}, "failed": {}}],
         "profile": [

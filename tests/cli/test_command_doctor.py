@@ -8,6 +8,7 @@ import pytest
 from minires.core.profiling import Peak
 
 import minires as mr
+from minires.bench.machine import Peak
 from minires.cli import diagnose
 
 PEAK = Peak(200e9, 40e9)
@@ -16,6 +17,11 @@ PEAK = Peak(200e9, 40e9)
 @pytest.fixture(autouse=True)
 def no_data_folder(monkeypatch):
     monkeypatch.delenv("MINIRES_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr("minires.bench.machine.cache_folder", lambda: tmp_path_factory.mktemp("cache"))
 
 
 def facts_and_advice():
@@ -68,7 +74,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(diagnose, "get_num_threads", lambda: 2)
         monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", core, 2))
         monkeypatch.setattr(diagnose, "matrix_product_speed", lambda: product)
-        monkeypatch.setattr(diagnose, "measured_peak", lambda device, threads: peak)
+        monkeypatch.setattr(diagnose, "measure_peak", lambda threads: peak)
         monkeypatch.setattr(diagnose, "load_kernels", lambda device: peak is not None)
         monkeypatch.setattr(diagnose.platform, "machine", lambda: processor)
         monkeypatch.setattr(diagnose.shutil, "which", lambda program: None)
@@ -143,7 +149,7 @@ def test_without_numba(monkeypatch, version, said):
 
     monkeypatch.setattr(diagnose.importlib, "import_module", fail)
     monkeypatch.setattr(diagnose, "version_of", lambda package: version if package == "numba" else None)
-    monkeypatch.setattr(diagnose, "measured_peak", lambda device, threads: None)
+    monkeypatch.setattr(diagnose, "measure_peak", lambda threads: None)
     facts, advice = facts_and_advice()
     assert facts["engine"] == "the textbook only" and f"Numba {said}" in advice
 

@@ -81,7 +81,10 @@ def test_swap(minires, deep_run, run_folder, tmp_path, monkeypatch):
     ]  # fmt: skip
     assert "on 9 test images" in result.out and " 0.867 " in result.out
     refused = minires("explain", "swap", run_folder)
-    assert refused.status == 2 and "of the 3 blocks of CifarResNet, no two keep the same size" in refused.err
+    assert (
+        refused.status == 2
+        and "no two of the 3 blocks of CifarResNet have inputs and outputs of the same size" in refused.err
+    )
 
 
 @pytest.mark.parametrize("command", ["flow", "responses", "lesion", "swap"])
@@ -115,7 +118,7 @@ def test_what_is_wrong_is_one_sentence(minires, run_folder, tmp_path, monkeypatc
     ("words", "sentence"),
     [
         ("--counts 2,x", "--counts has 'x'; it must be whole numbers with commas, such as 2,4,8."),
-        ("--counts 99", "counts has 99; it must hold integers from 1 to 3, the number of blocks."),
+        ("--counts 99", "counts holds 99; it must hold integers from 1 to 3, the number of blocks."),
         ("--trials 0", "--trials is 0; it must be an integer >= 1."),
         ("--seed -1", "seed is -1; it must be an integer >= 0."),
     ],

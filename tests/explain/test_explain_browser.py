@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.explain import step
-from minires.explain.block import block_loss
+from minires.explain import block_loss, step
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[test]'")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.explain import step
-from minires.explain.block import block_loss
-from minires.explain.heatmap import encode, shown_part
+from minires.explain import block_loss, step
+from minires.explain.page import encode, shown_part
 
 
 class Reader(HTMLParser):
@@ -126,7 +125,7 @@ def test_an_op_without_a_source():
     exec("class Twice(mr.Op):\n  forward = lambda self, x: 2 * x\n  backward = lambda self, u: 2 * u", names)
     x = mr.tensor([1.0], requires_grad=True)
     source = data_of(step(names["Twice"]()(x).sum()).html)["sources"][0]
-    assert source["forward"]["text"].endswith("# Python has no source of it")
+    assert source["forward"]["text"].endswith("# Python does not have its source")
 
 
 HOSTILE = "</script><script>alert(1)</script><!--{{data}}"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.explain import step
-from minires.explain.block import block_loss
+from minires.explain import block_loss, step
 from minires.explain.trace import trace
 
 
@@ -104,7 +103,7 @@ def test_after_a_backward_that_kept_the_graph(rng):
     np.testing.assert_allclose(nodes_of(step(loss))["x"].gradient, 2 * x.numpy())
     np.testing.assert_allclose(x.grad.numpy(), 2 * x.numpy())
     loss.backward()
-    with pytest.raises(mr.errors.GraphError, match=r"call step\(loss\) before it, or give that one retain_graph=True"):
+    with pytest.raises(mr.errors.GraphError, match=r"call step\(loss\) before, or backward with retain_graph=True"):
         step(loss)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.explain.deviations import responses_figure
+from minires.explain import responses_figure
 
 INF, NAN = float("inf"), float("nan")
 SERIES = {

@@ -185,10 +185,10 @@ def test_x_is_left_alone():
         ((two_layers(), np.zeros((0, 2), np.float32), None), ArgumentError, "flow: x is 0x2; it must be a batch"),
         ((two_layers(), 1.0, None), ArgumentError, "flow: x is scalar; it must be a batch"),
         ((two_layers(), IMAGES.astype(np.uint8), None), DTypeError, "only floats can require a gradient"),
-        ((mr.nn.ReLU(), IMAGES, None, mean_of_outputs), ArgumentError, "ReLU called no layer that has weights"),
+        ((mr.nn.ReLU(), IMAGES, None, mean_of_outputs), ArgumentError, "ReLU called no layer with weights"),
         ((two_layers(), IMAGES, None, lambda y, labels: y), ArgumentError, "loss_fn must return one number"),
         ((two_layers(), IMAGES, None, lambda y, labels: 1.0), ArgumentError, "loss_fn must return one number"),
-        ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "no gradient comes back to x; of a"),
+        ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "to x; of a network made by nn.fold"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(arguments, error, sentence):

@@ -227,16 +227,16 @@ def test_every_block_is_back_afterwards_and_after_an_interruption(instrument, mo
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"blocks": ["1", "7"]}, "Sequential has no 7, but 0, 1, 1.fc, 2, 2.fc, 3."),
+        ({"blocks": ["1", "7"]}, "Sequential has no 7; it has 0, 1, 1.fc, 2, 2.fc, 3."),
         ({"blocks": "1"}, "blocks is '1'; it must be a list of names"),
         ({"blocks": []}, "blocks is []; it must be"),
         (
             {"blocks": None},
-            "Sequential has none of the blocks of minires.models; name those of your own, such as ",
+            "Sequential has no blocks of minires.models; name your own blocks, such as ",
         ),
-        ({"counts": [3]}, "counts has 3; it must hold integers from 1 to "),
-        ({"counts": [0]}, "counts has 0; it must hold integers from 1 to "),
-        ({"counts": [True]}, "counts has True"),
+        ({"counts": [3]}, "counts holds 3; it must hold integers from 1 to "),
+        ({"counts": [0]}, "counts holds 0; it must hold integers from 1 to "),
+        ({"counts": [True]}, "counts holds True"),
         ({"trials": 0}, "trials is 0; it must be an integer >= 1"),
         ({"seed": -1}, "seed is -1; it must be an integer >= 0"),
     ],
@@ -251,11 +251,15 @@ def test_what_is_wrong_is_a_sentence(name, options, sentence, split):
 
 def test_what_cannot_be_taken_out_or_swapped():
     model = mr.models.resnet8(in_channels=1)
-    with pytest.raises(ArgumentError, match=r"^lesion: layer2 makes 32x4x4 of 16x8x8, so that nothing can take its"):
+    with pytest.raises(
+        ArgumentError, match=r"^lesion: layer2 turns 16x8x8 into 32x4x4, so its input cannot replace it"
+    ):
         mr.explain.lesion(model, digits(4), scaled, ["layer2"])
-    with pytest.raises(ArgumentError, match=r"^swap: of the 3 blocks of CifarResNet, no two keep the same size"):
+    with pytest.raises(
+        ArgumentError, match=r"^swap: no two of the 3 blocks of CifarResNet have inputs and outputs of the same size"
+    ):
         mr.explain.swap(model, digits(4), scaled)
-    with pytest.raises(ArgumentError, match=r"^swap: layer1.0 is a part of layer1; name one of them."):
+    with pytest.raises(ArgumentError, match=r"^swap: layer1.0 is part of layer1; name only one of them."):
         mr.explain.swap(model, digits(4), scaled, ["layer1", "layer1.0"])
     unused = mr.models.resnet8(in_channels=1)
     unused.spare = mr.nn.ReLU()

@@ -6,7 +6,7 @@ from PIL import Image
 
 import minires as mr
 from minires.errors import ArgumentError
-from minires.explain.deviations import responses_figure
+from minires.explain import responses_figure
 
 RNG = np.random.default_rng(1)
 IMAGES = RNG.standard_normal((5, 1, 8, 8)).astype(np.float32)
@@ -87,9 +87,9 @@ def test_a_layer_belongs_to_the_batch_norm_that_reads_its_output():
 
 @pytest.mark.parametrize("model", [mr.nn.Linear(64, 2), mr.nn.Sequential(mr.nn.Flatten(), mr.nn.Linear(64, 2))])
 def test_without_responses_there_is_an_error(model):
-    with pytest.raises(ArgumentError, match=r"^responses: \w+ called no layer that has weights"):
+    with pytest.raises(ArgumentError, match=r"^responses: \w+ called no layer with weights"):
         mr.explain.responses(model, IMAGES if len(list(model.children())) else IMAGES.reshape(5, 64))
-    with pytest.raises(ArgumentError, match=r"nn\.fold made, take the one before"):
+    with pytest.raises(ArgumentError, match=r"made by nn\.fold, take the original"):
         mr.explain.responses(mr.nn.fold(mr.models.resnet8(in_channels=1)), IMAGES)
 
 

@@ -137,7 +137,11 @@ WRONG = [
     ),
     (lambda: mr.models.summary(mr.models.resnet8(), (3, 8, 8)), ShapeError, "3x8x8 .* A batch of one needs its own"),
     (lambda: mr.models.summary(nn.Linear(3, 2), (1, 4)), ShapeError, "Linear does not take an input of 1x4: linear"),
-    (lambda: mr.models.summary(nn.Linear(3, 2), (0, 3)), ArgumentError, r"shape is \(0, 3\); it must be the sizes"),
+    (
+        lambda: mr.models.summary(nn.Linear(3, 2), (0, 3)),
+        ArgumentError,
+        r"shape is \(0, 3\); it must be the shape of the input",
+    ),
     (lambda: mr.models.summary(nn.Linear(3, 2), 3), ArgumentError, "shape is 3"),
     (lambda: mr.models.summary("resnet8", (1, 3)), ArgumentError, "it takes a module, not str"),
 ]

@@ -46,7 +46,7 @@ def _scale(x, factor, first, last):
 
 
 def measure(threads: int) -> tuple[float, float]:
-    """Float32 operations and bytes of memory a second, of that many threads or of as many as kernels may use."""
+    """The float32 operations and the bytes a second of that many threads at once, at most those that kernels use."""
     threads = min(threads, get_num_threads())
     return _arithmetic(threads), _memory(threads)
 
