@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import checks
+from ..core.autograd import Shape
 from ..core.tensor import Tensor
 from ..data.dataset import Source, Transform
 from ..errors import ArgumentError, listed, sizes
@@ -30,7 +31,6 @@ from ..training.folder import Row
 from .measurement import check_model
 
 KNOWN = (BasicBlock, Bottleneck, PreActivation)
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

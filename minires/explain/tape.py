@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array
 from ..core.tensor import Tensor
 from ..nn import Module
@@ -17,7 +17,6 @@ from ..ops.activation import ResidualAdd
 from ..ops.arithmetic import Add
 from ..ops.norm import BatchNormAct
 
-Shape = tuple[int, ...]
 OpOrLeaf: TypeAlias = Op | Tensor  # an op of the tape, or a tensor that no op computed
 F, SHORTCUT = "F", "shortcut"
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module, to_device
 from ..core.dispatch import engine
 from ..core.state import no_grad, switched
 from ..core.tensor import Tensor
 from ..errors import GraphError
 from ..ops.reduce import Sum
-from .tape import Arrival, OpOrLeaf, Shape, Tape, TapeInput, TapeNode, give_names, mark_joins
+from .tape import Arrival, OpOrLeaf, Tape, TapeInput, TapeNode, give_names, mark_joins
 
 
 def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = ()) -> Tape:

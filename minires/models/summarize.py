@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import backend, checks
-from ..core.autograd import Op
+from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.dispatch import engine
 from ..core.state import no_grad, observed
@@ -25,8 +25,6 @@ from ..core.tensor import Tensor
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
 from ..nn.module import undisturbed
-
-Shape = tuple[int, ...]
 
 
 @dataclass

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from minires.core.profiling import Peak
 
 from minires.bench import contenders, measure, worker, workloads
 from minires.bench.machine import Peak

@@ -146,15 +146,22 @@ def profiled(engine, f, *shapes):
     return p
 
 
+def use_kernels_of_any_size(monkeypatch):
+    if not dispatch.load_kernels("cpu"):
+        pytest.skip("no kernels")
+    kernels = {key: kernel._replace(smallest=0) for key, kernel in dispatch._kernels.items()}
+    monkeypatch.setattr(dispatch, "_kernels", kernels)
+    monkeypatch.setattr("minires.kernels.cpu.DEVICE.smallest", 0)
+
+
 def conv(x, weight, bias):
     return mr.ops.conv2d(x, weight, bias, stride=2, padding=1)
 
 
 @pytest.mark.parametrize("engine", ["textbook", "fast"])
 def test_operations_of_a_convolution_and_its_gradients(engine, monkeypatch):
-    monkeypatch.setattr(dispatch, "_smallest", {})
-    if engine == "fast" and not dispatch.load_kernels("cpu"):
-        pytest.skip("no kernels")
+    if engine == "fast":
+        use_kernels_of_any_size(monkeypatch)
     p = profiled(engine, conv, (2, 3, 7, 6), (5, 3, 3, 3), (5,))
     assert p.rows["conv2d", "forward"].operations == CONV
     backward = p.rows["conv2d", "backward"]
@@ -167,9 +174,7 @@ def test_operations_of_a_convolution_and_its_gradients(engine, monkeypatch):
 
 
 def test_only_gradients_that_are_wanted_count(monkeypatch):
-    monkeypatch.setattr(dispatch, "_smallest", {})
-    if not dispatch.load_kernels("cpu"):
-        pytest.skip("no kernels")
+    use_kernels_of_any_size(monkeypatch)
     weight = mr.tensor(np.ones((5, 3, 3, 3), "float32"), requires_grad=True)
     with mr.profile() as p:
         mr.ops.conv2d(np.ones((2, 3, 7, 6), "float32"), weight, stride=2, padding=1).sum().backward()

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from minires.core.profiling import Peak
 
 from minires.bench.machine import Peak
 from minires.bench.measure import RaceResult

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from minires.core.profiling import Peak
 
 import minires as mr
 from minires.bench.machine import Peak
