@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..data import Split
 from ..data.dataset import LabelledSource
 from ..errors import ArgumentError, sizes
+from ..interop.files import PathLike
 from ..nn import LayerNorm, Module, Parameter
 from ..training.figures import figure_bytes, save_figure
 from ..training.folder import Row, write_table
@@ -54,7 +54,7 @@ class Measurement:
     def _draw(self) -> Figure:
         raise NotImplementedError
 
-    def save(self, path: str | os.PathLike[str], title: str | None = None) -> Path:
+    def save(self, path: PathLike, title: str | None = None) -> Path:
         """Write the figure as PNG. Raises ArgumentError for another extension, DataError if that fails."""
         path = Path(path)
         if path.suffix.lower() != ".png":
@@ -64,7 +64,7 @@ class Measurement:
         save_figure(self.figure(title), path)
         return path
 
-    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+    def save_csv(self, path: PathLike) -> Path:
         """Write the rows as CSV, floats with six digits. Raises DataError if that fails."""
         write_table(Path(path), self.columns, self.rows)
         return Path(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -16,6 +15,7 @@ from ..core import backend
 from ..core.tensor import Tensor, tensor
 from ..data.transforms import Normalize
 from ..errors import ArgumentError
+from ..interop.files import PathLike
 from ..models.blocks import Block
 from ..nn import Module
 from .page import frame, page
@@ -39,7 +39,7 @@ class Stepper:
         self.title = f"{tape.nodes[-1].name}, step by step"
         self.html = page(tape, self.title)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: PathLike) -> Path:
         """Write the page to a file, replacing one that exists. Raises OSError if that fails."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8")

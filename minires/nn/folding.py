@@ -1,12 +1,12 @@
 """Folding for inference: batch norm, shortcut and ReLU become part of the convolution before them.
 
-In evaluation, batch norm multiplies each channel by a number and adds another, and so could the convolution's own
-weights and bias: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. What is left can happen to each pixel
-while it is still in a register, and no activation is read again.
+In evaluation, batch norm multiplies each channel by a number and adds another one. The weight and bias of the
+convolution can do that as well: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. Shortcut and ReLU are then
+applied to each pixel while it is still in a register, so no activation is read a second time.
 
-A folded convolution does not compute when it is called. It returns a tensor that *waits*: given to a folded batch norm,
-both are computed as one op; used in any other way, it computes the plain convolution. So the model's own ``forward``
-decides what follows what, and nothing has to be guessed from names.
+A folded convolution does not compute when it is called. It returns a tensor that *waits*: if it is given to a folded
+batch norm, both are computed as one op; if it is used in any other way, it computes the plain convolution. So the
+model's own ``forward`` decides what follows what, and nothing has to be guessed from names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .module import Module
 class Conv2dAct(Conv2dOp, saves="shapes"):
     """relu(conv2d(x, weight, bias) + shortcut), shortcut and ReLU optional, for inference.
 
-    ``prepared`` is a dict that lives as long as the weights: a kernel keeps them there in the order that it reads.
+    ``prepared`` is a dict that lives as long as the weights: a kernel keeps them there in its own memory layout.
     """
 
     def __init__(self, window: Window, groups: int, activation: str | None, prepared: dict[Any, Any]) -> None:
@@ -48,7 +48,7 @@ class Conv2dAct(Conv2dOp, saves="shapes"):
 
 
 class Replay(Op, saves="shapes"):
-    """All that a folded model does, as one op; ``programs`` lives as long as the model, for the kernel's own use."""
+    """A whole folded model as one op; ``programs`` is a dict that lives as long as the model, for use by a kernel."""
 
     def __init__(self, model: Module, programs: dict[Any, Any]) -> None:
         self.model, self.programs = model, programs
@@ -69,7 +69,7 @@ class _Replayed(Module):
 
 
 class _Waiting(Tensor):
-    """The output of a folded convolution, which is computed only if something else than a batch norm asks for it."""
+    """The output of a folded convolution, which is only computed if anything but a batch norm reads it."""
 
     def __init__(self, x: Tensor, conv: _FoldedConv2d) -> None:
         self._computed: Array | None = None
@@ -103,7 +103,7 @@ class _FoldedConv2d(Module):
 
 @dataclass(frozen=True)
 class _Merged:
-    """A convolution with the weight and the bias that do what the batch norm after it does as well."""
+    """A convolution, and the weight and bias with which it includes the batch norm after it."""
 
     conv: _FoldedConv2d
     weight: Tensor
@@ -131,7 +131,6 @@ class _FoldedBatchNorm2d(Module):
 
 
 def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The weight and the bias of a convolution that does both."""
     if conv.out_channels != norm.num_features:
         raise ArgumentError(
             f"fold: a convolution to {conv.out_channels} channels meets a batch norm of {norm.num_features}."
@@ -152,20 +151,20 @@ def merged(
 
 
 def fold(model: Module, replay: bool = False) -> Module:
-    """A copy of ``model`` for inference, in which batch norm, shortcut and ReLU are part of the convolution before.
+    """A copy of ``model`` for inference, where batch norm, shortcut and ReLU are part of the convolution before them.
 
-    It computes what ``model`` computes in evaluation mode, up to rounding, without recording anything, and cannot be
-    trained. ``model`` is left as it is; later changes of its weights are not seen by the copy.
+    It computes what ``model`` computes in evaluation mode, up to rounding, records nothing, and cannot be trained.
+    ``model`` is not changed, and later changes of its weights do not affect the copy.
 
     Parameters
     ----------
     model : Module
     replay : bool
-        Watch which ops the model calls for the first images of a size, and from then on run those, without asking
-        the model's ``forward`` again. It is faster, most of all for single images, and right for every model whose
+        Record which ops the model calls for the first images of a size, and from then on run these ops without calling
+        the model's ``forward`` again. This is faster, especially for single images, and valid for every model whose
         ops depend neither on the values in ``x`` nor on the number of images. Later changes of the copy's own
-        parameters are not seen either. A model with other ops than convolutions that are folded, shortcuts, global
-        average pooling and linear layers runs as without ``replay``.
+        parameters have no effect either. A model with other ops than folded convolutions, shortcuts, global average
+        pooling and linear layers runs as without ``replay``.
 
     Returns
     -------
@@ -175,7 +174,7 @@ def fold(model: Module, replay: bool = False) -> Module:
     Raises
     ------
     ArgumentError
-        If ``model`` is no Module.
+        If ``model`` is not a Module.
 
     Examples
     --------
