@@ -1,8 +1,8 @@
-"""Initialisers: they fill a tensor in place, from the one random generator, and return it.
+"""Initialisers: they fill a tensor in place, with numbers of the global random generator, and return it.
 
-The variance of a layer's output is that of its input times fan_in * variance of the weight. Kaiming's choice keeps
-it through a ReLU, which halves it (He et al., arXiv 1502.01852, equation 10); Xavier's compromises between forward
-and backward (Glorot and Bengio 2010).
+A layer multiplies the variance of its input by fan_in * variance of the weight. Kaiming's choice compensates for the
+ReLU, which halves it (He et al., arXiv 1502.01852, equation 10); Xavier's is a compromise between the forward and the
+backward pass (Glorot and Bengio 2010).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (O, C, ...): how many inputs an output sees, and how many outputs an input feeds.
+    """(fan_in, fan_out) of a weight (O, C, ...): how many inputs an output depends on, and vice versa.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """
     if tensor.ndim < 2:
         raise ShapeError(
-            f"init: a weight of {sizes(tensor.shape)} has no fan; at least two axes are needed, (O, C, ...)."
+            f"init: a weight of {sizes(tensor.shape)} has no fan; it must have at least two axes, (O, C, ...)."
         )
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
 
 def gain(nonlinearity: str, a: float = 0.0) -> float:
-    """What to multiply the standard deviation by, so that the nonlinearity keeps the variance.
+    """The factor of the standard deviation with which the nonlinearity keeps the variance.
 
     ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError for an unknown nonlinearity.
     """
@@ -59,30 +59,30 @@ def _fill(tensor: Tensor, values: Array) -> Tensor:
 
 
 def constant(tensor: Tensor, value: float) -> Tensor:
-    """Every element ``value``."""
+    """Set every element to ``value``."""
     tensor.data[...] = value
     tensor.mark_changed()
     return tensor
 
 
 def zeros(tensor: Tensor) -> Tensor:
-    """Every element 0."""
+    """Set every element to 0."""
     return constant(tensor, 0.0)
 
 
 def ones(tensor: Tensor) -> Tensor:
-    """Every element 1."""
+    """Set every element to 1."""
     return constant(tensor, 1.0)
 
 
 def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal numbers. Raises ArgumentError for a negative ``std``."""
+    """Draw from a normal distribution. Raises ArgumentError for a negative ``std``."""
     checks.not_negative("init.normal", std, "std")
     return _fill(tensor, backend.generator().normal(mean, std, tensor.shape))
 
 
 def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Uniform numbers in [low, high). Raises ArgumentError if low > high."""
+    """Draw uniformly from [low, high). Raises ArgumentError if low > high."""
     if low > high:
         raise ArgumentError(f"init.uniform: low is {low} and high is {high}; low must not exceed high.")
     return _fill(tensor, backend.generator().uniform(low, high, tensor.shape))
@@ -95,39 +95,39 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 
 def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Normal with standard deviation gain / sqrt(fan).
+    """Draw from a normal distribution with standard deviation gain / sqrt(fan).
 
     Parameters
     ----------
     tensor : Tensor, (O, C, ...)
         The weight to fill.
     a : float
-        The negative slope of the leaky ReLU that follows; 0 is a ReLU.
+        The negative slope of the leaky ReLU that follows; 0 for a ReLU.
     mode : {"fan_in", "fan_out"}
-        Whether the forward or the backward pass keeps its variance.
+        Whether to keep the variance in the forward or in the backward pass.
     nonlinearity : str
-        What follows the layer.
+        The nonlinearity that follows the layer.
 
     Raises
     ------
     ShapeError, ArgumentError
-        For fewer than two axes; for an unknown mode or nonlinearity.
+        For a tensor of fewer than two axes; for an unknown mode or nonlinearity.
     """
     return normal(tensor, 0.0, gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))
 
 
 def kaiming_uniform(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Uniform of the variance of :func:`kaiming_normal`, whose arguments and errors it has."""
+    """Draw uniformly, with the variance, arguments and errors of :func:`kaiming_normal`."""
     bound = gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
     return uniform(tensor, -bound, bound)
 
 
 def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out))."""
+    """Draw from a normal distribution with standard deviation gain * sqrt(2 / (fan_in + fan_out))."""
     return normal(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
 
 
 def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Uniform of the variance of :func:`xavier_normal`."""
+    """Draw uniformly, with the variance of :func:`xavier_normal`."""
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform(tensor, -bound, bound)

@@ -20,16 +20,13 @@ from . import init
 from .module import Buffer, Module, Parameter
 
 
-def _filter_parameters(*shape: int, fan_in: int, outputs: int, bias: bool) -> tuple[Parameter, Parameter | None]:
-    """PyTorch's default: weight and bias uniform in +-1/sqrt(fan_in)."""
-    bound = 1 / math.sqrt(fan_in)
-    weight = Parameter(np.empty(shape, np.float32))
-    init.uniform(weight, -bound, bound)
-    if not bias:
-        return weight, None
-    shift = Parameter(np.empty(outputs, np.float32))
-    init.uniform(shift, -bound, bound)
-    return weight, shift
+def _filter_parameters(shape: tuple[int, ...], outputs: int, bias: bool) -> tuple[Parameter, Parameter | None]:
+    """PyTorch's default: weight and bias uniform in +-1/sqrt(fan)."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    parameters = [Parameter(np.empty(size, np.float32)) for size in (shape, outputs)[: 1 + bias]]
+    for parameter in parameters:
+        init.uniform(parameter, -bound, bound)
+    return parameters[0], parameters[1] if bias else None
 
 
 class Linear(Module):
@@ -49,9 +46,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         self.in_features = checks.integer("Linear", in_features, "in_features", 1)
         self.out_features = checks.integer("Linear", out_features, "out_features", 1)
-        self.weight, self.bias = _filter_parameters(
-            out_features, in_features, fan_in=in_features, outputs=out_features, bias=bias
-        )
+        self.weight, self.bias = _filter_parameters((out_features, in_features), out_features, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
@@ -61,7 +56,7 @@ class Linear(Module):
 
 
 class _Conv(Module):
-    """What Conv2d and ConvTranspose2d share: their options and the check of them."""
+    """What Conv2d and ConvTranspose2d share: their options, and the checks of them."""
 
     def __init__(
         self,
@@ -111,7 +106,7 @@ class Conv2d(_Conv):
     Raises
     ------
     ArgumentError
-        For sizes that cannot be.
+        For invalid sizes.
     """
 
     def __init__(
@@ -126,11 +121,8 @@ class Conv2d(_Conv):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        kh, kw = self.kernel_size
-        inputs = in_channels // groups
-        self.weight, self.bias = _filter_parameters(
-            out_channels, inputs, kh, kw, fan_in=inputs * kh * kw, outputs=out_channels, bias=bias
-        )
+        shape = out_channels, in_channels // groups, *self.kernel_size
+        self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(conv_inputs("conv2d", x, self.weight, self.bias, self.groups), self.window, self.groups)
@@ -149,7 +141,7 @@ class ConvTranspose2d(_Conv):
     Raises
     ------
     ArgumentError
-        For sizes that cannot be.
+        For invalid sizes.
     """
 
     def __init__(
@@ -166,11 +158,8 @@ class ConvTranspose2d(_Conv):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.output_padding = output_padding_pair(output_padding, self.window)
-        kh, kw = self.kernel_size
-        outputs = out_channels // groups
-        self.weight, self.bias = _filter_parameters(
-            in_channels, outputs, kh, kw, fan_in=outputs * kh * kw, outputs=out_channels, bias=bias
-        )
+        shape = in_channels, out_channels // groups, *self.kernel_size
+        self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = conv_inputs("conv_transpose2d", x, self.weight, self.bias, self.groups, transposed=True)
@@ -194,7 +183,7 @@ class BatchNorm1d(Module):
     ArgumentError
         For arguments out of range.
     ShapeError
-        In training, if a channel has a single value; always, if x has another number of axes or channels.
+        If x has another number of axes or channels; in training, also if a channel has only one value.
     """
 
     ndim = 2
@@ -284,7 +273,7 @@ class Dropout(Module):
 
 
 class MaxPool2d(Module):
-    """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for sizes that cannot be."""
+    """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for invalid sizes."""
 
     def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
         self.window = pool_window(type(self).__name__, kernel_size, stride, padding)
@@ -302,7 +291,7 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(MaxPool2d):
-    """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError for sizes that cannot be."""
+    """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError for invalid sizes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return pool2d(AvgPool2dOp, x, self.window)
@@ -316,7 +305,7 @@ class GlobalAvgPool2d(Module):
 
 
 class Flatten(Module):
-    """All axes from ``start_axis`` on joined into one: (N, C, H, W) to (N, C*H*W)."""
+    """Joins all axes from ``start_axis`` on into one: (N, C, H, W) to (N, C*H*W)."""
 
     def __init__(self, start_axis: int = 1) -> None:
         self.start_axis = start_axis
@@ -326,7 +315,7 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """x itself: a shortcut that changes nothing."""
+    """Returns x: a shortcut that changes nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -1,7 +1,7 @@
 """Module: parameters, buffers and sub-modules, found by looking at the attributes.
 
-There is no registration: a Parameter, a Buffer or a Module that is an attribute belongs to the module, under the
-attribute's name. Everything else here is a walk over that tree.
+Nothing is registered: a Parameter, a Buffer or a Module that is an attribute belongs to the module, under the name of
+the attribute. Everything else here is a walk over that tree.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Module:
         Returns
         -------
         HookHandle
-            Its ``remove()`` takes the hook away.
+            Its ``remove()`` removes the hook.
         """
         self._forward_hooks = self._forward_hooks or []
         return HookHandle(self._forward_hooks, hook)
@@ -131,7 +131,7 @@ class Module:
         return self._named_tensors(Buffer)
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Put this module and all below it in training mode (``eval`` undoes it): batch norm and dropout differ."""
+        """Put this module and all below it in training mode, which batch norm and dropout depend on; see ``eval``."""
         for module in self.modules():
             module.training = mode
         return self
@@ -141,7 +141,7 @@ class Module:
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+        """Set the gradients of all parameters to None."""
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -158,7 +158,7 @@ class Module:
         return self
 
     def to(self: Self, device_or_dtype: Any) -> Self:
-        """Move parameters and buffers to a device, or convert them to a dtype, in place. Gradients are forgotten."""
+        """Move parameters and buffers to a device, or convert them to a dtype, in place. Gradients become None."""
         for _, tensor in self._named_tensors(Tensor):
             if isinstance(tensor, (Parameter, Buffer)):
                 tensor.data = tensor.detach().to(device_or_dtype).data
@@ -173,19 +173,19 @@ class Module:
         return {name: np.array(tensor.numpy(), order="C") for name, tensor in tensors}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy the arrays of ``state_dict`` into the parameters and buffers; nothing is changed if one does not fit.
+        """Copy the arrays of ``state_dict`` into the parameters and buffers. If one does not fit, nothing is changed.
 
         Parameters
         ----------
         state_dict : mapping of str to array
             As :meth:`state_dict` returns it.
         strict : bool
-            Whether missing and left-over names are errors. Shapes must fit in any case.
+            Whether missing and unexpected names are errors. Shapes must fit in any case.
 
         Raises
         ------
         StateDictError
-            With the names that are missing, left over, or misfit, and their shapes.
+            With the names that are missing, left over or of another shape.
         """
         own: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         arrays = {name: np.asarray(value) for name, value in state_dict.items()}
@@ -206,7 +206,7 @@ class Module:
                 tensor.data = to_device(arrays[name].astype(tensor.dtype), tensor.device)
 
     def extra_repr(self) -> str:
-        """The arguments that ``repr`` shows."""
+        """The arguments to show in ``repr``."""
         return ""
 
     def __repr__(self) -> str:
@@ -216,7 +216,7 @@ class Module:
 
 
 def _declared_order(root: Module) -> Iterator[str]:
-    """Names of parameters and buffers, in the order of the attributes: weight, bias, running_mean, ..."""
+    """Names of parameters and buffers in the order of the attributes: weight, bias, running_mean, ..."""
     return (name for name, tensor in root._named_tensors(Tensor) if isinstance(tensor, (Parameter, Buffer)))
 
 
@@ -246,49 +246,45 @@ def undisturbed(model: Module) -> Iterator[None]:
                 buffer.data = array
 
 
-class Sequential(Module):
+class _Numbered(Module):
+    """Modules in a fixed order. Their names are their numbers."""
+
+    def __init__(self, modules: Iterable[Any]) -> None:
+        for number, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise ArgumentError(
+                    f"{type(self).__name__}: item {number} is {type(module).__name__}, not an nn.Module."
+                )
+            setattr(self, str(number), module)
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self)[index]
+
+
+class Sequential(_Numbered):
     """Modules that run one after the other. Their names are their numbers."""
 
     def __init__(self, *modules: Module) -> None:
-        _set_numbered(self, modules)
+        super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self.children())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children())[index]
-
-
-class ModuleList(Module):
-    """A list of modules that belong to the module that holds it."""
+class ModuleList(_Numbered):
+    """A list of modules, which belong to the module that holds the list."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
-        _set_numbered(self, modules)
+        super().__init__(modules)
 
     def append(self, module: Module) -> None:
         """Add a module at the end."""
-        _set_numbered(self, (*self, module))
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.children())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children())[index]
-
-
-def _set_numbered(owner: Module, modules: Iterable[Any]) -> None:
-    for number, module in enumerate(modules):
-        if not isinstance(module, Module):
-            raise ArgumentError(f"{type(owner).__name__}: item {number} is {type(module).__name__}, not an nn.Module.")
-        setattr(owner, str(number), module)
+        super().__init__((*self, module))
