@@ -16,10 +16,10 @@ from .bench.profiling import profile
 from .core.autograd import Op, grad
 from .core.backend import manual_seed
 from .core.dispatch import engine, kernel_room, register_kernel
-from .core.state import detect_anomaly, enable_grad, is_grad_enabled, no_grad
+from .core.state import enable_grad, is_grad_enabled, no_grad
 from .core.tensor import Tensor, tensor
 from .errors import GradcheckError, MiniresError
-from .gradcheck import gradcheck
+from .gradcheck import detect_anomaly, gradcheck
 from .interop import from_dlpack
 from .interop.safetensors_file import load, save
 from .kernels import gpu as cuda

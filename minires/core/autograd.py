@@ -17,15 +17,13 @@ itself be recorded and differentiated again (``create_graph=True``).
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from ..errors import AnomalyError, ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
-from .backend import Array, array_module, device_of
+from ..errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
+from .backend import Array, device_of
 from .dispatch import find_kernel, run_kernel
 from .state import state, switched
 
@@ -84,7 +82,6 @@ class Op:
     shape: tuple[int, ...]  # of the output; a leaf tensor, the other kind of source, has both as well
     dtype: Any
     hooks: list[Hook] | None = None
-    called_from = ""
     freed = False
 
     def __init_subclass__(cls, saves: str | None = None, name: str | None = None) -> None:
@@ -119,9 +116,6 @@ class Op:
                 results.append(data := self._forward(arrays))
         output = inputs[0].wrap(data)
         output.share_version(inputs)
-        if state.anomaly:
-            self.called_from = _line_of_user()
-            _check_finite(self.name, output.data, "the result", self.called_from)
         if state.grad_enabled and True in [x._requires_grad for x in inputs]:
             self._record(inputs, output)
         return output
@@ -343,8 +337,7 @@ def _walk(
     awaited = _count_consumers(root.source)
     grads: dict[Source, Tensor] = {root.source: upstream}
     ready = [root.source]
-    search = state.anomaly  # by gradient, with the line of the forward: not inside of each backward
-    with switched("grad_enabled", create_graph), switched("anomaly", search and create_graph):
+    with switched("grad_enabled", create_graph):
         while ready:
             source = ready.pop()
             grad = grads.pop(source, None)
@@ -358,12 +351,9 @@ def _walk(
             edges = source.edges
             # Without a gradient there is nothing to compute, but the sources below still have to be counted down.
             parts = (None,) * len(edges) if grad is None else source.gradients(grad, grads)
-            for i, (edge, part) in enumerate(zip(edges, parts, strict=True)):
+            for edge, part in zip(edges, parts, strict=True):
                 if edge is None:
                     continue
-                if search and part is not None:
-                    what = f"the gradient to input {i}"
-                    _check_finite(f"backward of {source.name}", part.data, what, source.called_from)
                 if part is not None:  # the chain rule's sum over consumers: here += happens
                     grads[edge] = part if edge not in grads else grads[edge] + part
                 awaited[edge] -= 1
@@ -389,25 +379,3 @@ def _count_consumers(root: Source) -> dict[Source, int]:
                     stack.append(edge)
                 counts[edge] += 1
     return counts
-
-
-def _check_finite(op: str, array: Array, what: str, called_from: str) -> None:
-    """Raise AnomalyError if ``array`` holds a NaN or an infinity."""
-    xp = array_module(array)
-    finite = xp.isfinite(array)
-    if not finite.all():
-        index = tuple(map(int, xp.argwhere(~finite)[0]))
-        kind = "a NaN" if xp.isnan(array[index]) else "an infinity"
-        raise AnomalyError(
-            f"{op}: {what} ({sizes(array.shape)}) holds {kind} at index {index}, "
-            f"called at {called_from or 'a line that was not under detect_anomaly()'}."
-        )
-
-
-def _line_of_user() -> str:
-    """``file:line`` of the innermost caller that is not part of minires."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

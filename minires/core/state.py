@@ -15,7 +15,7 @@ Observer = Callable[[Any, str, Sequence[Any]], Callable[[Any], None] | None]
 class _State(threading.local):
     grad_enabled = True
     engine = "fast"
-    anomaly = False
+    anomaly = False  # whether saved arrays are compared with what they were, besides the count of their changes
     observers: tuple[Observer, ...] = ()
     capture: Any = None  # the CUDA graph that is being recorded; until it is done, nothing can be read back
 
@@ -47,24 +47,6 @@ def enable_grad() -> AbstractContextManager[Any]:
 def is_grad_enabled() -> bool:
     """Whether ops are being recorded."""
     return state.grad_enabled
-
-
-def detect_anomaly() -> AbstractContextManager[Any]:
-    """Stop at the first NaN or infinity, forward or backward, with the op and the line that called it.
-
-    It also notices when an array that backward needs was written to directly (``x.data[0] = 1``), which no version
-    counter can see. Every result is read once more: use it to search, not to train.
-
-    Examples
-    --------
-    >>> import minires as mr
-    >>> with mr.detect_anomaly():
-    ...     mr.ops.exp(mr.tensor([1.0, float("inf")]))
-    Traceback (most recent call last):
-        ...
-    minires.errors.AnomalyError: exp: the result (2) holds an infinity at index (1,), called at <...>:2.
-    """
-    return switched("anomaly", True)
 
 
 def observed(observer: Observer) -> AbstractContextManager[Any]:

@@ -303,14 +303,7 @@ class Tensor:
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
         return array.copy() if copy else array
 
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[int, int] | None = None,
-        copy: bool | None = None,
-    ) -> Any:
+    def __dlpack__(self, **options: Any) -> Any:
         """The capsule that ``from_dlpack`` of other libraries asks for; see https://data-apis.org/array-api.
 
         Raises
@@ -322,18 +315,15 @@ class Tensor:
         BufferError
             As NumPy or CuPy raise it, for memory that cannot be handed out as it is asked for.
         """
+        given = f"__dlpack__: this tensor ({sizes(self.shape)})"
         if self.requires_grad:
-            raise GraphError(
-                f"__dlpack__: this tensor ({sizes(self.shape)}) requires a gradient, which other libraries would not "
-                "see; share t.detach()."
-            )
-        if any(stride < 0 for stride in self.data.strides):
+            raise GraphError(f"{given} requires a gradient, which other libraries would not see; share t.detach().")
+        if any(stride < 0 for stride in self._data.strides):
             raise ShapeError(
-                f"__dlpack__: an axis of this tensor ({sizes(self.shape)}) runs backwards in memory, as after flip, "
-                "which other libraries do not support; share a copy, mr.tensor(t)."
+                f"{given} has an axis that runs backwards in memory, as after flip, which other libraries do not "
+                "support; share a copy, mr.tensor(t)."
             )
-        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self.data.__dlpack__(**{name: value for name, value in given.items() if value is not None})
+        return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """DLPack's numbers for the kind of device and the device."""
@@ -367,9 +357,8 @@ class Tensor:
         value = as_tensor(value, like=self)
         if state.grad_enabled and (self.requires_grad or value.requires_grad):
             raise GraphError("t[index] = value: one of them requires a gradient; write inside no_grad().")
-        index = tuple(map(_raw, index)) if isinstance(index, tuple) else _raw(index)
         try:
-            self._data[index_on_device(index, self._data)] = value.data
+            self._data[as_index(index, self)] = value.data
         except (IndexError, ValueError) as error:
             raise ShapeError(
                 f"t[index] = value: value ({sizes(value.shape)}) and index do not fit t ({sizes(self.shape)}): {error}."
@@ -477,5 +466,10 @@ def fingerprint(array: Array) -> int:
     return hash(array.tobytes())
 
 
-def _raw(index: Any) -> Any:
-    return index.data if isinstance(index, Tensor) else index
+def as_index(index: Any, x: Tensor) -> Any:
+    """An index for x, with copies of its tensors, arrays and lists as arrays on the device of x."""
+
+    def part(given: Any) -> Any:
+        return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or is_array(given) else given
+
+    return index_on_device(tuple(map(part, index)) if isinstance(index, tuple) else part(index), x._data)

@@ -9,6 +9,7 @@ from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
+from .arithmetic import where
 
 
 class ReLU(Op, name="relu", saves="output"):
@@ -29,14 +30,11 @@ class LeakyReLU(Op, name="leaky_relu"):
         self.negative_slope = negative_slope
 
     def forward(self, x: Array) -> Array:
-        return x * self._slopes(x)
+        return array_module(x).where(x > 0, x, x * x.dtype.type(self.negative_slope))
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
-        return upstream * Tensor.wrap(self._slopes(x.data))
-
-    def _slopes(self, x: Array) -> Array:
-        return array_module(x).where(x > 0, 1, self.negative_slope).astype(x.dtype)
+        return where(x > 0, upstream, upstream * self.negative_slope)
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:

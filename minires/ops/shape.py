@@ -12,7 +12,7 @@ import numpy as np
 from ..core import backend, checks
 from ..core.autograd import Op
 from ..core.backend import Array, DTypeLike, array_module
-from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
+from ..core.tensor import Axis, Tensor, TensorLike, as_index, as_tensor
 from ..errors import ArgumentError, ShapeError, sizes
 
 
@@ -205,19 +205,10 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     """x[index], with NumPy's rules for slices, integers, arrays and masks."""
     x = as_tensor(x)
     try:
-        return GetItem(backend.index_on_device(as_index(index), x.data))(x)
+        return GetItem(as_index(index, x))(x)
     except (IndexError, TypeError, ValueError) as error:
         reason = str(error).rstrip(".")
         raise ShapeError(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error
-
-
-def as_index(index: Any) -> Any:
-    """An index with its tensors and lists replaced by arrays."""
-    if isinstance(index, tuple):
-        return tuple(map(as_index, index))
-    if isinstance(index, (Tensor, list)) or backend.is_array(index):
-        return as_tensor(index).data.copy()  # a copy: backward needs it unchanged
-    return index
 
 
 def flip(x: TensorLike, axis: Axis = None) -> Tensor:
