@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.backend import Array
 from ..data.transforms import Flip, Normalize, PadCrop
-from .device import Device, as_images, host
+from .device import ComputeDevice, as_images, host
 
 
 def _takes(batch: Array) -> bool:
@@ -16,7 +16,7 @@ def _takes(batch: Array) -> bool:
 
 
 @host("forward", PadCrop)
-def pad_crop(device: Device, op: PadCrop, batch: Array, top: Array, left: Array) -> Any:
+def pad_crop(device: ComputeDevice, op: PadCrop, batch: Array, top: Array, left: Array) -> Any:
     if not _takes(batch):
         return NotImplemented
     moved = device.xp.empty(batch.shape, np.uint8)
@@ -25,7 +25,7 @@ def pad_crop(device: Device, op: PadCrop, batch: Array, top: Array, left: Array)
 
 
 @host("forward", Flip)
-def flip(device: Device, op: Flip, batch: Array, mirrored: Array) -> Any:
+def flip(device: ComputeDevice, op: Flip, batch: Array, mirrored: Array) -> Any:
     if not _takes(batch):
         return NotImplemented
     flipped = device.xp.empty(batch.shape, np.uint8)
@@ -34,7 +34,7 @@ def flip(device: Device, op: Flip, batch: Array, mirrored: Array) -> Any:
 
 
 @host("forward", Normalize)
-def normalize(device: Device, op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
+def normalize(device: ComputeDevice, op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
     if not _takes(batch):
         return NotImplemented
     n, c, h, w = batch.shape

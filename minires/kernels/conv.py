@@ -9,12 +9,12 @@ from ..core.backend import Array
 from ..nn.folding import Conv2dAct
 from ..ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ..ops.linalg import Linear
-from .device import Device, as_images, host
+from .device import ComputeDevice, as_images, host
 
 ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # what a fully connected layer sees
 
 
-def _takes(device: Device, op: Any, channels: int, image: tuple[int, ...], *arrays: Array | None) -> bool:
+def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...], *arrays: Array | None) -> bool:
     """Whether kernels compute it: no groups, and not too many numbers in the windows of one image (H, W)."""
     if op.groups != 1 or not device.takes(*arrays):
         return False
@@ -23,7 +23,7 @@ def _takes(device: Device, op: Any, channels: int, image: tuple[int, ...], *arra
 
 
 @host("forward", Conv2d)
-def conv2d(device: Device, op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
+def conv2d(device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias):
         return NotImplemented
     op.block = device.channels_last(x)  # for the gradient to the weight: images may have come in another layout
@@ -31,7 +31,7 @@ def conv2d(device: Device, op: Any, x: Array, weight: Array, bias: Array | None 
 
 
 @host("backward", Conv2d, accumulates=(0,))
-def conv2d_backward(device: Device, op: Any, upstream: Array, arrived: Any) -> Any:
+def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: Any) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, upstream):
         return NotImplemented
@@ -47,7 +47,9 @@ def conv2d_backward(device: Device, op: Any, upstream: Array, arrived: Any) -> A
 
 
 @host("forward", ConvTranspose2d)
-def conv_transpose2d(device: Device, op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None) -> Array:
+def conv_transpose2d(
+    device: ComputeDevice, op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None
+) -> Array:
     if not _takes(device, op, weight.shape[1], op.image, x, weight, bias):
         return NotImplemented
     weights = device.contiguous(weight)
@@ -55,7 +57,7 @@ def conv_transpose2d(device: Device, op: ConvTranspose2d, x: Array, weight: Arra
 
 
 @host("forward", Conv2dGradWeight)
-def conv2d_grad_weight(device: Device, op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
+def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:], x, upstream):
         return NotImplemented
     return device.conv.grad_weight(device.channels_last(x), device.channels_last(upstream), op.window)
@@ -63,7 +65,7 @@ def conv2d_grad_weight(device: Device, op: Conv2dGradWeight, x: Array, upstream:
 
 @host("forward", Conv2dAct)
 def conv2d_act(
-    device: Device, op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None
+    device: ComputeDevice, op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None
 ) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias, shortcut):
         return NotImplemented
@@ -73,13 +75,13 @@ def conv2d_act(
     return as_images(y)
 
 
-def _as_column(device: Device, rows: Array) -> Array:
+def _as_column(device: ComputeDevice, rows: Array) -> Array:
     """(..., C) -> one image (1, M, 1, C)."""
     return device.contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
 
 
 @host("forward", Linear)
-def linear(device: Device, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
+def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
     if not device.takes(x, weight, bias):
         return NotImplemented
     weights = device.contiguous(weight)[:, :, None, None]
@@ -87,7 +89,7 @@ def linear(device: Device, op: Linear, x: Array, weight: Array, bias: Array | No
 
 
 @host("backward", Linear)
-def linear_backward(device: Device, op: Linear, upstream: Array) -> Any:
+def linear_backward(device: ComputeDevice, op: Linear, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
     if not device.takes(x, weight, upstream):
         return NotImplemented

@@ -26,7 +26,7 @@ _hosts: list[tuple[type, str, bool, tuple[int, ...], Kernel]] = []
 
 
 @dataclass(eq=False)
-class Device:
+class ComputeDevice:
     """What the host files need of a device; ``empty`` makes a float32 array that is not filled."""
 
     name: str
@@ -115,7 +115,7 @@ def host(
     return mark
 
 
-def register_kernels(device: Device) -> None:
+def register_kernels(device: ComputeDevice) -> None:
     """Register all host code for ``device``."""
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 

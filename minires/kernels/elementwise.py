@@ -12,11 +12,11 @@ from ..core.backend import Array
 from ..ops.activation import ReLU, ResidualAdd
 from ..ops.arithmetic import Add
 from ..ops.shape import Pad, PutItem
-from .device import Device, as_images, host
+from .device import ComputeDevice, as_images, host
 
 
 @host("forward", ReLU)
-def relu(device: Device, op: ReLU, x: Array) -> Array:
+def relu(device: ComputeDevice, op: ReLU, x: Array) -> Array:
     flat = device.flat(x, y := device.empty_like(x)) if device.takes(x) else None
     if flat is None:
         return NotImplemented
@@ -25,7 +25,7 @@ def relu(device: Device, op: ReLU, x: Array) -> Array:
 
 
 @host("backward", ReLU)
-def relu_backward(device: Device, op: Any, upstream: Array) -> Any:
+def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     y = op.output.data
     flat = device.flat(y, upstream, dx := device.empty_like(upstream)) if device.takes(upstream) else None
     if flat is None:
@@ -35,7 +35,7 @@ def relu_backward(device: Device, op: Any, upstream: Array) -> Any:
 
 
 @host("forward", ResidualAdd, Add)
-def residual_add(device: Device, op: Any, branch: Array, shortcut: Array) -> Array:
+def residual_add(device: ComputeDevice, op: Any, branch: Array, shortcut: Array) -> Array:
     takes = device.takes(branch, shortcut)
     flat = device.flat(branch, shortcut, y := device.empty_like(branch)) if takes else None
     if flat is None:
@@ -45,7 +45,7 @@ def residual_add(device: Device, op: Any, branch: Array, shortcut: Array) -> Arr
 
 
 @host("backward", ResidualAdd)
-def residual_add_backward(device: Device, op: ResidualAdd, upstream: Array) -> Any:
+def residual_add_backward(device: ComputeDevice, op: ResidualAdd, upstream: Array) -> Any:
     grads = (upstream,) if op.activation is None else relu_backward(device, op, upstream)
     return grads if grads is NotImplemented else 2 * grads
 
@@ -59,7 +59,7 @@ def pads_channels(op: Pad) -> bool:
 
 
 @host("forward", Pad)
-def pad_channels(device: Device, op: Pad, x: Array) -> Array:
+def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
     if not pads_channels(op) or not device.takes(x):
         return NotImplemented
     before, after = op.widths[1]
@@ -81,7 +81,7 @@ def _pixel_steps(op: PutItem) -> tuple[int, int] | None:
 
 
 @host("forward", PutItem)
-def put_pixels(device: Device, op: PutItem, values: Array) -> Array:
+def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
     steps = _pixel_steps(op)
     if steps is None or not device.takes(values):
         return NotImplemented

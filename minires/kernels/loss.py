@@ -8,24 +8,24 @@ import numpy as np
 
 from ..core.backend import Array
 from ..ops.loss import CrossEntropy
-from .device import Device, host
+from .device import ComputeDevice, host
 
 
-def _problem(device: Device, op: CrossEntropy, logits: Array) -> tuple[Array, Array, float]:
+def _problem(device: ComputeDevice, op: CrossEntropy, logits: Array) -> tuple[Array, Array, float]:
     """Logits, class numbers and the label smoothing, as kernels take them."""
     labels = device.contiguous(op.labels).astype(np.int64, copy=False)
     return device.contiguous(logits), labels, float(op.label_smoothing)
 
 
 @host("forward", CrossEntropy)
-def cross_entropy(device: Device, op: CrossEntropy, logits: Array) -> Array:
+def cross_entropy(device: ComputeDevice, op: CrossEntropy, logits: Array) -> Array:
     if not device.takes(logits):
         return NotImplemented
     return device.loss.cross_entropy(*_problem(device, op, logits))
 
 
 @host("backward", CrossEntropy)
-def cross_entropy_backward(device: Device, op: CrossEntropy, upstream: Array) -> Any:
+def cross_entropy_backward(device: ComputeDevice, op: CrossEntropy, upstream: Array) -> Any:
     logits = op.inputs[0].data
     if not device.takes(logits, upstream):
         return NotImplemented

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.backend import Array
 from ..ops.norm import BatchNorm, BatchNormAct
-from .device import Device, as_images, host
+from .device import ComputeDevice, as_images, host
 
 # Where the ReLU's gradient is zero, is found from x, or with a shortcut from y. (In norm.cu as well.)
 NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
@@ -17,7 +17,9 @@ def _has_relu(op: Any) -> bool:
 
 
 @host("forward", BatchNorm, BatchNormAct)
-def batch_norm(device: Device, op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None) -> Array:
+def batch_norm(
+    device: ComputeDevice, op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None
+) -> Array:
     if not device.takes(x, gamma, beta, shortcut):
         return NotImplemented
     block, y = device.channels_last(x), device.block_like(x)
@@ -33,7 +35,7 @@ def batch_norm(device: Device, op: Any, x: Array, gamma: Array, beta: Array, sho
 
 
 @host("backward", BatchNorm, BatchNormAct)
-def batch_norm_backward(device: Device, op: Any, upstream: Array) -> Any:
+def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
     if op.running is not None or not hasattr(op, "statistics") or not device.takes(x, gamma, upstream):
         return NotImplemented

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..core.backend import Array
 from ..core.state import state
 from ..optim.optimizer import SGD, Adam, AdamW, Optimizer
-from .device import Device, host
+from .device import ComputeDevice, host
 
 
 class _Taken(NamedTuple):
@@ -21,7 +21,7 @@ class _Taken(NamedTuple):
 
 
 def _take(
-    device: Device, op: Optimizer, group: dict[str, Any], parameters: Any, states: Any, names: tuple[str, ...]
+    device: ComputeDevice, op: Optimizer, group: dict[str, Any], parameters: Any, states: Any, names: tuple[str, ...]
 ) -> list[_Taken] | None:
     """The parameters that a kernel takes, with the arrays ``names`` in their states. The textbook updates the others.
 
@@ -48,7 +48,7 @@ def _take(
 
 
 @host("step", SGD, any_size=True)
-def sgd(device: Device, op: SGD, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
+def sgd(device: ComputeDevice, op: SGD, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
     names = SGD.arrays if group["momentum"] else ()
     if not names and device.name == "cpu":
         return NotImplemented  # NumPy does as well
@@ -68,7 +68,7 @@ def _sgd_numbers(group: dict[str, Any]) -> list[float]:
 
 
 @host("step", Adam, AdamW, any_size=True)
-def adam(device: Device, op: Adam, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
+def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
     taken = _take(device, op, group, parameters, states, Adam.arrays)
     if taken is None:
         return NotImplemented

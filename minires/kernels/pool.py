@@ -9,22 +9,22 @@ import numpy as np
 
 from ..core.backend import Array
 from ..ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from .device import Device, as_images, host
+from .device import ComputeDevice, as_images, host
 
 
-def _pooled(device: Device, op: Any, x: Array) -> Array:
+def _pooled(device: ComputeDevice, op: Any, x: Array) -> Array:
     """An empty block (N, OH, OW, C)."""
     return device.empty((len(x), *op.window.output_size(op.name, *x.shape[2:]), x.shape[1]))
 
 
-def _pixels(device: Device, op: Any) -> Array:
+def _pixels(device: ComputeDevice, op: Any) -> Array:
     """An empty block (N, H, W, C) for the gradient to the input."""
     n, c, h, w = op.input_shapes[0]
     return device.empty((n, h, w, c))
 
 
 @host("forward", MaxPool2d)
-def max_pool2d(device: Device, op: MaxPool2d, x: Array) -> Array:
+def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
     numbers = device.pool.WINNER  # the integers that say which element of a window won
     if not device.takes(x) or math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
         return NotImplemented
@@ -35,7 +35,7 @@ def max_pool2d(device: Device, op: MaxPool2d, x: Array) -> Array:
 
 
 @host("backward", MaxPool2d)
-def max_pool2d_backward(device: Device, op: MaxPool2d, upstream: Array) -> Any:
+def max_pool2d_backward(device: ComputeDevice, op: MaxPool2d, upstream: Array) -> Any:
     if not device.takes(upstream) or op.winner.dtype != device.pool.WINNER:
         return NotImplemented
     dx = _pixels(device, op)
@@ -44,7 +44,7 @@ def max_pool2d_backward(device: Device, op: MaxPool2d, upstream: Array) -> Any:
 
 
 @host("forward", AvgPool2d)
-def avg_pool2d(device: Device, op: AvgPool2d, x: Array) -> Array:
+def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
     if not device.takes(x):
         return NotImplemented
     y = _pooled(device, op, x)
@@ -53,7 +53,7 @@ def avg_pool2d(device: Device, op: AvgPool2d, x: Array) -> Array:
 
 
 @host("backward", AvgPool2d)
-def avg_pool2d_backward(device: Device, op: AvgPool2d, upstream: Array) -> Any:
+def avg_pool2d_backward(device: ComputeDevice, op: AvgPool2d, upstream: Array) -> Any:
     if not device.takes(upstream):
         return NotImplemented
     dx = _pixels(device, op)
@@ -62,7 +62,7 @@ def avg_pool2d_backward(device: Device, op: AvgPool2d, upstream: Array) -> Any:
 
 
 @host("forward", GlobalAvgPool2d)
-def global_avg_pool2d(device: Device, op: GlobalAvgPool2d, x: Array) -> Array:
+def global_avg_pool2d(device: ComputeDevice, op: GlobalAvgPool2d, x: Array) -> Array:
     if not device.takes(x):
         return NotImplemented
     y = device.empty(x.shape[:2])
@@ -71,7 +71,7 @@ def global_avg_pool2d(device: Device, op: GlobalAvgPool2d, x: Array) -> Array:
 
 
 @host("backward", GlobalAvgPool2d)
-def global_avg_pool2d_backward(device: Device, op: GlobalAvgPool2d, upstream: Array) -> Any:
+def global_avg_pool2d_backward(device: ComputeDevice, op: GlobalAvgPool2d, upstream: Array) -> Any:
     if not device.takes(upstream):
         return NotImplemented
     dx = _pixels(device, op)

@@ -11,11 +11,11 @@ if config.DISABLE_JIT:
 
 from ...core.dispatch import SMALL, register_kernel
 from ...nn.folding import Replay
-from ..device import Device, register_kernels
+from ..device import ComputeDevice, register_kernels
 from . import augment, conv, elementwise, loss, norm, optim, pool
 from .memory import empty
 from .program import replay
 
-DEVICE = Device("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool)
+DEVICE = ComputeDevice("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool)
 register_kernels(DEVICE)
 register_kernel(Replay, "forward", "cpu", SMALL)(partial(replay, DEVICE))

@@ -26,7 +26,7 @@ from ...ops.conv import Window
 from ..threads import WORTH_A_THREAD, share, share_pieces, slices
 from .compiler import inlined, kernel
 from .memory import scratch
-from .simd import BLOCK, PIXELS, add_to, at, outer_add, places, put, start
+from .simd import BLOCK, PIXELS, add_from, at, outer_add, places, put, start, store
 from .units import ZERO, ConvSizes, copy_strips, copy_unit, cut, each_unit
 
 STRIP = 16  # channels; fewer if there are not so many
@@ -123,7 +123,7 @@ def _correlate(x, dy, panel, x_copy, dy_copy, zeros, plan, n, turn, last):
                             for pixel in range(p, chunk):
                                 tile = outer_add(tile, x_copy, origin + at(where, pixel), blocks, k)
                                 k += BLOCK
-                            add_to(panel, rows, here, tile)
+                            store(panel, rows, here, add_from(tile, panel, rows, here))
                             here += PIXELS * BLOCK
 
 

@@ -66,7 +66,7 @@ def _arrange(source, strides, sizes, block, block_sizes, before, row_step, colum
 
 
 def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:
-    """See :meth:`minires.kernels.device.Device.arrange`."""
+    """See :meth:`minires.kernels.device.ComputeDevice.arrange`."""
     if not source.flags.writeable:  # for a read-only array, Numba would compile another kernel
         source = source.copy()
     strides = tuple(stride // source.itemsize for stride in source.strides)

@@ -32,20 +32,23 @@ from ...ops.linalg import Linear
 from ...ops.pool import GlobalAvgPool2d
 from ...ops.shape import GetItem, Pad
 from ..conv import ONE_PIXEL
-from ..device import Device
+from ..device import ComputeDevice
 from ..elementwise import pads_channels
 from ..threads import get_num_threads, hand_out, share
 from . import winograd
 from .gather import pack
-from .memory import aligned, empty, scratch
+from .memory import CACHE_LINE, aligned, empty, scratch
 from .plan import forward_plan
 from .simd import BLOCK, PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
 from .team import GIVEN_UP
+from .units import ConvSizes
 
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
 MOST_PROGRAMS = 16  # of a model: each holds the weights
 MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all images
+
+Watched = Sequence[tuple[Op, Sequence[Array], Array]]  # each op with its inputs and its output, in order
 
 
 class UnsuitableError(Exception):
@@ -55,30 +58,24 @@ class UnsuitableError(Exception):
 class Program:
     """The steps of a network for images of one size, written down while it ran."""
 
-    def __init__(
-        self,
-        device: Device,
-        watched: Sequence[tuple[Op, Sequence[Array], Array]],
-        x: Array,
-        output: Array,
-        members: int,
-    ) -> None:
+    def __init__(self, device: ComputeDevice, watched: Watched, x: Array, output: Array, members: int) -> None:
         self._device = device
         self.members = members  # threads that share a step; 1: each has images of its own
         self._steps: list[dict[str, int]] = []
         self._tables: list[Array] = []
         self._weights: list[Array] = []
-        self._ends = {"tables": 0, "weights": 0}
         self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
         self._places: dict[int, tuple[int, int]] = {}  # of each array: its place in memory and its floats, an image
-        self._views: dict[int, tuple[int, Array]] = {}  # by id: the id of the array that it is a view of
+        self._seen: dict[int, Array] = {}  # by id: the array that it is a view of
         self._last_use = self._find_last_uses(watched, output)
         self._free: list[tuple[int, int]] = []
         self._end = 0
         n, channels, height, width = x.shape
-        self._add(LOAD, target=self._place(x, 0), channels=channels, height=height, width=width)
+        self._add(LOAD, target=self._place(x), channels=channels, height=height, width=width)
         for time, (op, arrays, result) in enumerate(watched):
-            self._write_down(op, arrays, result, time)
+            self._write_down(op, arrays, result)
+            for array in arrays:
+                self._release(self._source(array), time)
         if output.ndim != 2 or len(output) != n or self._steps[-1]["target"] != self._where(output):
             raise UnsuitableError  # the output is what the last step computes
         self.outputs = output.shape[1]
@@ -90,59 +87,54 @@ class Program:
 
     # What each op becomes
 
-    def _write_down(self, op: Op, arrays: Sequence[Array], result: Array, time: int) -> None:
+    def _write_down(self, op: Op, arrays: Sequence[Array], result: Array) -> None:
         if isinstance(op, Conv2dAct) and op.groups == 1:
             x, weight, bias, *shortcut = arrays
-            self._convolution(x, weight, bias, shortcut, op.window, op.activation == "relu", result, time)
+            self._convolution(x, weight, bias, shortcut, op.window, op.activation == "relu", result)
         elif isinstance(op, Linear) and arrays[0].ndim == 2:
             x, weight, *bias = arrays
             shift = bias[0] if bias else np.zeros(len(weight), np.float32)
-            self._convolution(x, weight[:, :, None, None], shift, [], ONE_PIXEL, False, result, time)
+            self._convolution(x, weight[:, :, None, None], shift, [], ONE_PIXEL, False, result)
         elif isinstance(op, GlobalAvgPool2d):
             _, c, h, w = arrays[0].shape
-            self._add(
-                AVERAGE, source=self._where(arrays[0]), target=self._place(result, time), channels=c, height=h, width=w
-            )
+            source, target = self._where(arrays[0]), self._place(result)
+            self._add(AVERAGE, source=source, target=target, channels=c, height=h, width=w)
         elif isinstance(op, GetItem) and result.base is not None and id(arrays[0]) in self._places:
-            self._views[id(result)] = (id(arrays[0]), arrays[0])
+            self._seen[id(result)] = arrays[0]
         elif isinstance(op, Pad) and pads_channels(op):
-            self._padding(arrays[0], result, op.widths[1][0], time)
+            self._padding(arrays[0], result, op.widths[1][0])
         else:
             raise UnsuitableError
-        for x in arrays:
-            self._release(x, time)
 
     def _convolution(
-        self, x: Array, weight: Array, bias: Array, shortcut: list[Array], window: Window, relu: bool, result: Array,
-        time: int,
-    ) -> None:  # fmt: skip
+        self, x: Array, weight: Array, bias: Array, shortcut: list[Array], window: Window, relu: bool, result: Array
+    ) -> None:
         if not self._device.takes(x, weight, bias, *shortcut):
             raise UnsuitableError
         size, outputs, channels = (*x.shape[2:], 1, 1)[:2], len(weight), x.shape[1]
         more = {
             "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
-            "adds": bool(shortcut), "relu": relu, "target": self._place(result, time),
+            "adds": bool(shortcut), "relu": relu, "target": self._place(result),
         }  # fmt: skip
         block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as images in a batch may be
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
             patches = winograd.patches_at_once(channels)
             plan = winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
-            packed, shift = winograd.transform(self._device.contiguous(weight), flipped=False), bias
+            packed = winograd.transform(self._device.contiguous(weight), flipped=False)
             self._need(**winograd.scratch_floats(plan))
             kind, sizes, tables = WINOGRAD, plan.sizes, dict(zip(plan._fields[1:], plan[1:], strict=True))
         else:
             p = forward_plan(size, channels, outputs, window, self.members)
-            shift = np.zeros(-(-outputs // BLOCK) * BLOCK, np.float32)
-            shift[:outputs] = bias
             packed = pack(self._device.contiguous(weight), p, channels_first=False)
             self._need(padded=p.sizes.padded_floats, products=PIXELS * BLOCK)
             kind, sizes, more["direct"] = GATHER, p.sizes, p.direct
             tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
-        self._add(kind, sizes, tables, self._keep(packed), self._keep(shift), **more)
+        shift = np.pad(bias, (0, -outputs % BLOCK))
+        self._add(kind, sizes, tables, weights=self._keep(packed), bias=self._keep(shift), **more)
 
-    def _padding(self, x: Array, result: Array, before: int, time: int) -> None:
-        source = self._views[id(x)][1] if id(x) in self._views else x
+    def _padding(self, x: Array, result: Array, before: int) -> None:
+        source = self._source(x)
         if source.ndim != 4 or not source.transpose(0, 2, 3, 1).flags.c_contiguous:
             raise UnsuitableError
         _, channels, rows, columns = source.shape
@@ -152,14 +144,14 @@ class Program:
         if x.shape[1] != channels or offset != 0 or row % pixel or column % pixel:
             raise UnsuitableError
         self._add(
-            PAD, source=self._where(source), target=self._place(result, time), size=rows * columns * channels,
+            PAD, source=self._where(source), target=self._place(result), size=rows * columns * channels,
             row=row // 4, column=column // 4, before=before, channels=channels, out_channels=outputs, out_height=oh,
             out_width=ow,
         )  # fmt: skip
 
     # Memory: an array's place is free again after the last step that reads it
 
-    def _find_last_uses(self, watched: Sequence[tuple[Op, Sequence[Array], Array]], output: Array) -> dict[int, int]:
+    def _find_last_uses(self, watched: Watched, output: Array) -> dict[int, int]:
         last = {id(output): len(watched)}
         seen_through: dict[int, Array] = {}
         for time, (op, arrays, result) in enumerate(watched):
@@ -170,12 +162,16 @@ class Program:
                     last[id(array)] = max(time, last.get(id(array), 0))
         return last
 
+    def _source(self, x: Array) -> Array:
+        """The array whose memory x looks at."""
+        return self._seen.get(id(x), x)
+
     def _where(self, x: Array) -> int:
         if id(x) not in self._places:
             raise UnsuitableError
         return self._places[id(x)][0]
 
-    def _place(self, x: Array, time: int) -> int:
+    def _place(self, x: Array) -> int:
         size = x.size // len(x)
         fitting = [place for place in self._free if place[1] >= size]
         if fitting:
@@ -188,11 +184,9 @@ class Program:
         return place[0]
 
     def _release(self, x: Array, time: int) -> None:
-        owner = self._views[id(x)][0] if id(x) in self._views else id(x)
-        if owner in self._places and self._last_use.get(owner, 0) == time:
-            place = self._places[owner]
-            if place not in self._free:
-                self._free.append(place)
+        place = self._places.get(id(x))
+        if place is not None and self._last_use.get(id(x), 0) == time and place not in self._free:
+            self._free.append(place)
 
     # Tables, weights and steps
 
@@ -201,24 +195,19 @@ class Program:
             self._scratch[name] = max(self._scratch[name], number)
 
     def _keep(self, numbers: Array) -> int:
-        begin = self._ends["weights"]
-        padded = aligned(-(-numbers.size // 16) * 16)
-        padded[: numbers.size] = numbers.reshape(-1)
-        padded[numbers.size :] = 0
-        self._weights.append(padded)
-        self._ends["weights"] += padded.size
+        """Where the numbers begin in all weights: at a cache line."""
+        begin = sum(map(len, self._weights))
+        self._weights.append(np.pad(numbers.reshape(-1), (0, -numbers.size % CACHE_LINE)))
         return begin
 
     def _add(
-        self, kind: int, sizes: Any = None, tables: dict[str, Array] | None = None, weights: int = 0, bias: int = 0,
-        **fields: int,
-    ) -> None:  # fmt: skip
-        step = {**fields, "kind": kind, "weights": weights, "bias": bias}
-        step.update(sizes._asdict() if sizes is not None else {})
+        self, kind: int, sizes: ConvSizes | None = None, tables: dict[str, Array] | None = None, **fields: int
+    ) -> None:
+        step = {"kind": kind, **fields, **(sizes._asdict() if sizes else {})}
         for name, table in (tables or {}).items():
-            step[name], step[name + "_end"] = self._ends["tables"], self._ends["tables"] + table.size
+            step[name] = sum(map(len, self._tables))
+            step[name + "_end"] = step[name] + len(table)
             self._tables.append(table.astype(np.int64))
-            self._ends["tables"] += table.size
         self._steps.append(step)
 
     def _close(self) -> None:
@@ -232,7 +221,7 @@ class Program:
         self.weights = aligned(sum(map(len, weights)))
         np.concatenate(weights, out=self.weights)
         self.floats = self._end * self.together + BLOCK
-        del self._tables, self._weights, self._steps, self._places, self._views, self._free
+        del self._tables, self._weights, self._steps, self._places, self._seen, self._free
 
     def __call__(self, x: Array) -> Array:
         """Logits (N, K) of images (N, C, H, W)."""
@@ -276,7 +265,7 @@ class Program:
         return y
 
 
-def replay(device: Device, op: Replay, x: Array) -> Any:
+def replay(device: ComputeDevice, op: Replay, x: Array) -> Any:
     """The host code of :class:`Replay`."""
     if x.ndim != 4 or not device.takes(x):
         return NotImplemented
@@ -292,9 +281,9 @@ def replay(device: Device, op: Replay, x: Array) -> Any:
     return NotImplemented if program is None else program(x)
 
 
-def _watch(device: Device, model: Any, x: Array, members: int) -> Program | None:
+def _watch(device: ComputeDevice, model: Any, x: Array, members: int) -> Program | None:
     """Two images go through the model: with one, a slice of the batch would look like all of it."""
-    watched: list[tuple[Op, Sequence[Array], Array]] = []
+    watched: list[Any] = []
     _, channels, height, width = x.shape
     two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)
 

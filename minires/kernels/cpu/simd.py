@@ -26,6 +26,8 @@ leave straight code behind. Arrays are flat float32 and indices are not checked.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Iterable
+from functools import update_wrapper
 from typing import Any
 
 from llvmlite import ir
@@ -67,6 +69,7 @@ class VectorType(types.Type):  # type: ignore[misc]
 
 
 vector = VectorType()
+_TILE, _PLACES = types.UniTuple(vector, PIXELS * VECTORS), types.UniTuple(types.int64, PIXELS)
 
 
 @register_model(VectorType)
@@ -75,8 +78,36 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, front_end_type, _VECTOR)
 
 
-def address_of(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+Address = Callable[[Any], Any]  # what an instruction gets for an array: the address of the number at an index
+
+
+def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Let kernels call a function that writes LLVM instructions; a decorator.
+
+    ``typed`` gives the signature from the types of the arguments. The function is called with LLVM's builder and
+    the arguments, arrays as an :data:`Address` each, and returns a value, or None.
+    """
+
+    def decorate(write: Callable[..., Any]) -> Any:
+        def define(typing_context: Any, *kinds: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                pairs = zip(signature.args, arguments, strict=True)
+                found = [
+                    _address(context, builder, kind, v) if isinstance(kind, types.Array) else v for kind, v in pairs
+                ]
+                value = write(builder, *found)
+                return context.get_dummy_value() if value is None else value
+
+            return typed(*kinds), generate
+
+        return intrinsic(update_wrapper(define, write, ("__name__", "__doc__"), ()))
+
+    return decorate
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any) -> Address:
+    data = context.make_array(kind)(context, builder, array).data
+    return lambda index: builder.gep(data, [index])
 
 
 def _load(builder: Any, address: Any) -> Any:
@@ -95,212 +126,123 @@ def _repeat(builder: Any, number: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), first)
 
 
-def _call(builder: Any, name: str, *operands: Any) -> Any:
-    """Call LLVM's intrinsic function ``name`` on vectors."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * len(operands)), f"llvm.{name}.v{LANES}f32"
-    )
-    return builder.call(function, operands)
-
-
 def _row(builder: Any, address: Any) -> list[Any]:
     """BLOCK numbers from ``address`` on, as VECTORS vectors."""
     return [_load(builder, builder.gep(address, [ir.Constant(_INDEX, v * LANES)])) for v in range(VECTORS)]
+
+
+def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any]) -> Any:
+    """The tile with ``number * row`` added to each of its pixels, from the addresses of PIXELS numbers."""
+    sums = iter(cgutils.unpack_tuple(builder, tile))
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    result = []
+    for address in numbers:
+        number = _repeat(builder, builder.load(address))
+        result += [builder.call(fused, [number, weights, next(sums)]) for weights in row]
+    return cgutils.pack_array(builder, result)
 
 
 def _maximum(builder: Any, numbers: Any, floor: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", numbers, floor), floor, numbers)
 
 
-def _items(builder: Any, group: Any) -> list[Any]:
-    return cgutils.unpack_tuple(builder, group)
+@instruction(lambda array, index: array.dtype(array, types.int64))
+def at(builder: Any, array: Address, index: Any) -> Any:
+    """``array[index]``; Numba's own indexing checks for a negative index each time, and loops stay scalar."""
+    return builder.load(array(index))
 
 
-def _group(builder: Any, items: Any) -> Any:
-    return cgutils.pack_array(builder, items)
-
-
-@intrinsic
-def at(typing_context: Any, array: Any, index: Any) -> Any:
-    """``array[index]``; Numba's own indexing asks each time whether the index is negative, and loops stay scalar."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(address_of(context, builder, signature.args[0], *arguments))
-
-    return array.dtype(array, types.int64), generate
-
-
-@intrinsic
-def put(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
+@instruction(lambda array, index, number: types.void(array, types.int64, array.dtype))
+def put(builder: Any, array: Address, index: Any, number: Any) -> None:
     """``array[index] = number``, likewise."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, index, number = arguments
-        builder.store(number, address_of(context, builder, signature.args[0], array, index))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, array.dtype), generate
+    builder.store(number, array(index))
 
 
-@intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask memory for the line of ``array[index]``, to write to it: it comes while the core goes on computing."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        )
-        address = builder.bitcast(address_of(context, builder, signature.args[0], *arguments), pointer)
-        to_write, keep, data = number(1), number(3), number(1)
-        builder.call(function, [address, to_write, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
-
-
-@intrinsic
-def places(typing_context: Any, table: Any, first: Any, last: Any) -> Any:
-    """``table[first : first + PIXELS]`` as PIXELS numbers; beyond ``last``, the last one again."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, first, last = arguments
-        found = []
-        for pixel in range(PIXELS):
-            index = builder.add(first, ir.Constant(_INDEX, pixel))
-            index = builder.select(builder.icmp_signed("<", index, last), index, last)
-            found.append(builder.load(address_of(context, builder, signature.args[0], array, index)))
-        return _group(builder, found)
-
-    return types.UniTuple(types.int64, PIXELS)(table, types.int64, types.int64), generate
-
-
-@intrinsic
-def start(typing_context: Any, array: Any, index: Any) -> Any:
-    """A tile whose every pixel begins with ``array[index : index + BLOCK]``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _group(builder, _row(builder, address_of(context, builder, signature.args[0], *arguments)) * PIXELS)
-
-    return types.UniTuple(vector, PIXELS * VECTORS)(array, types.int64), generate
-
-
-@intrinsic
-def multiply_add(typing_context: Any, tile: Any, x: Any, pixels: Any, j: Any, w: Any, k: Any) -> Any:
-    """``tile[p, :] + x[pixels[p] + j] * w[k : k + BLOCK]`` for every pixel p."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        tile, x, pixels, j, w, k = arguments
-        sums = _items(builder, tile)
-        row = _row(builder, address_of(context, builder, signature.args[4], w, k))
-        data = context.make_array(signature.args[1])(context, builder, x).data
-        for p, pixel in enumerate(_items(builder, pixels)):
-            number = _repeat(builder, builder.load(builder.gep(builder.gep(data, [pixel]), [j])))
-            for v in range(VECTORS):
-                sums[p * VECTORS + v] = _call(builder, "fmuladd", number, row[v], sums[p * VECTORS + v])
-        return _group(builder, sums)
-
-    return tile(tile, x, pixels, types.int64, w, types.int64), generate
-
-
-@intrinsic
-def outer_add(typing_context: Any, tile: Any, x: Any, j: Any, y: Any, k: Any) -> Any:
-    """``tile[p, :] + x[j + p] * y[k : k + BLOCK]`` for every row p of the tile."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        tile, x, j, y, k = arguments
-        sums = _items(builder, tile)
-        row = _row(builder, address_of(context, builder, signature.args[3], y, k))
-        numbers = address_of(context, builder, signature.args[1], x, j)
-        for p in range(PIXELS):
-            number = _repeat(builder, builder.load(builder.gep(numbers, [ir.Constant(_INDEX, p)])))
-            for v in range(VECTORS):
-                sums[p * VECTORS + v] = _call(builder, "fmuladd", number, row[v], sums[p * VECTORS + v])
-        return _group(builder, sums)
-
-    return tile(tile, x, types.int64, y, types.int64), generate
-
-
-@intrinsic
-def add_from(typing_context: Any, tile: Any, array: Any, pixels: Any, c: Any) -> Any:
-    """``tile[p, :] + array[pixels[p] + c : ... + BLOCK]`` for every pixel p."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        tile, array, pixels, c = arguments
-        sums = _items(builder, tile)
-        for p, pixel in enumerate(_items(builder, pixels)):
-            row = _row(builder, address_of(context, builder, signature.args[1], array, builder.add(pixel, c)))
-            for v in range(VECTORS):
-                sums[p * VECTORS + v] = builder.fadd(sums[p * VECTORS + v], row[v])
-        return _group(builder, sums)
-
-    return tile(tile, array, pixels, types.int64), generate
-
-
-@intrinsic
-def rectify(typing_context: Any, tile: Any) -> Any:
-    """``max(tile, 0)``; NaN stays NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
-        return _group(builder, [_maximum(builder, item, zero) for item in _items(builder, arguments[0])])
-
-    return tile(tile), generate
-
-
-@intrinsic
-def store(typing_context: Any, array: Any, pixels: Any, c: Any, tile: Any) -> Any:
-    """``array[pixels[p] + c : ... + BLOCK] = tile[p, :]`` for every pixel p."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, pixels, c, tile = arguments
-        sums = _items(builder, tile)
-        for p, pixel in enumerate(_items(builder, pixels)):
-            address = address_of(context, builder, signature.args[0], array, builder.add(pixel, c))
-            for v in range(VECTORS):
-                _store(builder, sums[p * VECTORS + v], builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
-        return context.get_dummy_value()
-
-    return types.void(array, pixels, types.int64, tile), generate
-
-
-@intrinsic
-def add_to(typing_context: Any, array: Any, pixels: Any, c: Any, tile: Any) -> Any:
-    """``array[pixels[p] + c : ... + BLOCK] += tile[p, :]`` for every pixel p."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, pixels, c, tile = arguments
-        sums = _items(builder, tile)
-        for p, pixel in enumerate(_items(builder, pixels)):
-            address = address_of(context, builder, signature.args[0], array, builder.add(pixel, c))
-            for v, old in enumerate(_row(builder, address)):
-                new = builder.fadd(old, sums[p * VECTORS + v])
-                _store(builder, new, builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
-        return context.get_dummy_value()
-
-    return types.void(array, pixels, types.int64, tile), generate
-
-
-@intrinsic
-def load(typing_context: Any, array: Any, index: Any) -> Any:
+@instruction(lambda array, index: vector(array, types.int64))
+def load(builder: Any, array: Address, index: Any) -> Any:
     """``array[index : index + LANES]`` as one vector."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, address_of(context, builder, signature.args[0], *arguments))
-
-    return vector(array, types.int64), generate
+    return _load(builder, array(index))
 
 
-@intrinsic
-def save(typing_context: Any, array: Any, index: Any, numbers: Any) -> Any:
+@instruction(lambda array, index, numbers: types.void(array, types.int64, numbers))
+def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
     """``array[index : index + LANES] = numbers``, one vector."""
+    _store(builder, numbers, array(index))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, index, numbers = arguments
-        _store(builder, numbers, address_of(context, builder, signature.args[0], array, index))
-        return context.get_dummy_value()
 
-    return types.void(array, types.int64, numbers), generate
+@instruction(lambda array, index: types.void(array, types.int64))
+def prefetch(builder: Any, array: Address, index: Any) -> None:
+    """Ask memory for the line of ``array[index]``, to write to it: it comes while the core goes on computing."""
+    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    )
+    to_write, keep, data = number(1), number(3), number(1)
+    builder.call(function, [builder.bitcast(array(index), pointer), to_write, keep, data])
+
+
+@instruction(lambda table, first, last: _PLACES(table, types.int64, types.int64))
+def places(builder: Any, table: Address, first: Any, last: Any) -> Any:
+    """``table[first : first + PIXELS]`` as PIXELS numbers; beyond ``last``, the last one again."""
+    found = []
+    for pixel in range(PIXELS):
+        index = builder.add(first, ir.Constant(_INDEX, pixel))
+        found.append(builder.load(table(builder.select(builder.icmp_signed("<", index, last), index, last))))
+    return cgutils.pack_array(builder, found)
+
+
+@instruction(lambda array, index: _TILE(array, types.int64))
+def start(builder: Any, array: Address, index: Any) -> Any:
+    """A tile whose every pixel begins with ``array[index : index + BLOCK]``."""
+    return cgutils.pack_array(builder, _row(builder, array(index)) * PIXELS)
+
+
+@instruction(lambda tile, x, pixels, j, w, k: tile(tile, x, pixels, types.int64, w, types.int64))
+def multiply_add(builder: Any, tile: Any, x: Address, pixels: Any, j: Any, w: Address, k: Any) -> Any:
+    """``tile[p, :] + x[pixels[p] + j] * w[k : k + BLOCK]`` for every pixel p."""
+    row = _row(builder, w(k))
+    numbers = (builder.gep(x(pixel), [j]) for pixel in cgutils.unpack_tuple(builder, pixels))
+    return _multiply_add(builder, tile, numbers, row)
+
+
+@instruction(lambda tile, x, j, y, k: tile(tile, x, types.int64, y, types.int64))
+def outer_add(builder: Any, tile: Any, x: Address, j: Any, y: Address, k: Any) -> Any:
+    """``tile[p, :] + x[j + p] * y[k : k + BLOCK]`` for every row p of the tile."""
+    row, first = _row(builder, y(k)), x(j)
+    numbers = (builder.gep(first, [ir.Constant(_INDEX, p)]) for p in range(PIXELS))
+    return _multiply_add(builder, tile, numbers, row)
+
+
+@instruction(lambda tile, array, pixels, c: tile(tile, array, pixels, types.int64))
+def add_from(builder: Any, tile: Any, array: Address, pixels: Any, c: Any) -> Any:
+    """``tile[p, :] + array[pixels[p] + c : ... + BLOCK]`` for every pixel p."""
+    sums = iter(cgutils.unpack_tuple(builder, tile))
+    rows = (_row(builder, array(builder.add(pixel, c))) for pixel in cgutils.unpack_tuple(builder, pixels))
+    return cgutils.pack_array(builder, [builder.fadd(next(sums), numbers) for row in rows for numbers in row])
+
+
+@instruction(lambda array, pixels, c, tile: types.void(array, pixels, types.int64, tile))
+def store(builder: Any, array: Address, pixels: Any, c: Any, tile: Any) -> None:
+    """``array[pixels[p] + c : ... + BLOCK] = tile[p, :]`` for every pixel p."""
+    sums = iter(cgutils.unpack_tuple(builder, tile))
+    for pixel in cgutils.unpack_tuple(builder, pixels):
+        address = array(builder.add(pixel, c))
+        for v in range(VECTORS):
+            _store(builder, next(sums), builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
+
+
+@instruction(lambda tile: tile(tile))
+def rectify(builder: Any, tile: Any) -> Any:
+    """``max(tile, 0)``; NaN stays NaN."""
+    zero = ir.Constant(_VECTOR, [0.0] * LANES)
+    return cgutils.pack_array(builder, [_maximum(builder, item, zero) for item in cgutils.unpack_tuple(builder, tile)])
+
+
+@instruction(lambda a, floor: a(a, types.float32))
+def at_least(builder: Any, a: Any, floor: Any) -> Any:
+    """``max(a, floor)`` of one vector and one number; NaN stays NaN."""
+    return _maximum(builder, a, _repeat(builder, floor))
 
 
 def _arithmetic(instruction: str) -> Any:
@@ -331,13 +273,3 @@ def _subtract(a, b):
 @overload(operator.mul)
 def _multiply(a, b):
     return (lambda a, b: _times(a, b)) if a == types.float32 and b is vector else None
-
-
-@intrinsic
-def at_least(typing_context: Any, a: Any, floor: Any) -> Any:
-    """``max(a, floor)`` of one vector and one number; NaN stays NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _maximum(builder, arguments[0], _repeat(builder, arguments[1]))
-
-    return a(a, types.float32), generate

@@ -18,24 +18,20 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .compiler import inlined
-from .simd import address_of
+from .simd import Address, instruction
 
 LOOKS = 2000  # at the counter, before the core is offered to another thread
 ARRIVALS, GIVEN_UP = 0, 1
 
+_INDEX = ir.IntType(64)
 
-@intrinsic
-def next_turn(typing_context: Any, turn: Any) -> Any:
+
+@instruction(lambda turn: types.int64(turn))
+def next_turn(builder: Any, turn: Address) -> Any:
     """``turn[0] += 1``, which no other thread can come between; the number before."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = address_of(context, builder, signature.args[0], arguments[0], ir.Constant(ir.IntType(64), 0))
-        return builder.atomic_rmw("add", address, ir.Constant(ir.IntType(64), 1), "acq_rel")
-
-    return types.int64(turn), generate
+    return builder.atomic_rmw("add", turn(ir.Constant(_INDEX, 0)), ir.Constant(_INDEX, 1), "acq_rel")
 
 
 @inlined
@@ -47,28 +43,18 @@ def turns(turn, last):
         number = next_turn(turn)
 
 
-@intrinsic
-def _look(typing_context: Any, sync: Any, index: Any) -> Any:
+@instruction(lambda sync, index: types.int64(sync, types.int64))
+def _look(builder: Any, sync: Address, index: Any) -> Any:
     """``sync[index]`` as it is now, after all that other threads wrote before they changed it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(address_of(context, builder, signature.args[0], *arguments), "acquire", 8)
-
-    return types.int64(sync, types.int64), generate
+    return builder.load_atomic(sync(index), "acquire", 8)
 
 
-@intrinsic
-def _offer_core(typing_context: Any) -> Any:
+@instruction(lambda: types.void())
+def _offer_core(builder: Any) -> None:
     """Let another thread have this core, if one waits for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if os.name == "posix":
-            builder.call(
-                cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"), []
-            )
-        return context.get_dummy_value()
-
-    return types.void(), generate
+    if os.name == "posix":
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
 
 
 @inlined

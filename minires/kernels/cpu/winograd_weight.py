@@ -18,7 +18,7 @@ from ...core.backend import Array
 from ..threads import share, share_pieces, slices
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import BLOCK, LANES, PIXELS, add_to, at, load, outer_add, places, put, save, start, store
+from .simd import BLOCK, LANES, PIXELS, add_from, at, load, outer_add, places, put, save, start, store
 from .units import ZERO, copy_unit, each_unit
 from .winograd import (
     A2,
@@ -115,7 +115,7 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, zeros, plan, n, 
                         if starts:
                             store(panel, rows_of_tile, here, tile)
                         else:
-                            add_to(panel, rows_of_tile, here, tile)
+                            store(panel, rows_of_tile, here, add_from(tile, panel, rows_of_tile, here))
                         here += PIXELS * BLOCK
             starts = False
 

@@ -3,12 +3,12 @@
 import cupy
 import numpy as np
 
-from ..device import Device, register_kernels
-from . import augment, conv, elementwise, loss, norm, optim, pool
+from ..device import ComputeDevice, register_kernels
+from . import conv, norm, optim, single
 from .launch import MOST
 
-DEVICE = Device(
-    "cuda", cupy, lambda shape: cupy.empty(shape, np.float32), 0, MOST, augment, conv, elementwise, loss, norm, optim,
-    pool,
+DEVICE = ComputeDevice(
+    "cuda", cupy, lambda shape: cupy.empty(shape, np.float32), smallest=0, most=MOST, conv=conv, norm=norm, optim=optim,
+    augment=single, elementwise=single, loss=single, pool=single,
 )  # fmt: skip
 register_kernels(DEVICE)
