@@ -13,7 +13,7 @@ from .backend import DEVICES, Array, device_of
 from .state import state, switched
 
 Kernel = Callable[..., Any]
-PHASES = ("forward", "backward", "update", "step")
+PHASES = ("forward", "backward", "step")
 SMALL = 1024  # elements: below that, calling one of our own kernels takes longer than NumPy does
 
 
@@ -57,11 +57,11 @@ def register_kernel(
     ----------
     op : subclass of Op
         The textbook op; or an optimiser, or a transform.
-    phase : {"forward", "backward", "update", "step"}
+    phase : {"forward", "backward", "step"}
         A forward twin is called with (op, *arrays) and returns the output array. A backward twin is called with
-        (op, upstream array) and returns a tuple of arrays or None. An optimiser's update is called with what its
-        ``update`` takes, and its step with what ``step_group`` takes, after the first parameter's array. Each may
-        return NotImplemented to hand the case back to the textbook.
+        (op, upstream array) and returns a tuple of arrays or None. An optimiser's step is called with what
+        ``step_group`` takes, after the first parameter's array. Each may return NotImplemented to hand the case back to
+        the textbook.
     device : {"cpu", "cuda"}
         Where it runs.
     smallest : int
@@ -79,7 +79,7 @@ def register_kernel(
     if phase not in PHASES or device not in DEVICES:
         raise ArgumentError(
             f"register_kernel: phase is {phase!r} and device is {device!r}; "
-            "they must be 'forward', 'backward', 'update' or 'step', and 'cpu' or 'cuda'."
+            "they must be 'forward', 'backward' or 'step', and 'cpu' or 'cuda'."
         )
 
     def register(kernel: Kernel) -> Kernel:
