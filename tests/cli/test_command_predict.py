@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_reported_and_left_out(minires, run_folder, folde
     assert result.status == 0 and len(result.out.splitlines()) == 4
     assert result.err.splitlines() == [
         f"minires predict: image {folder / 'empty.png'} cannot be read: it is empty.",
-        f"minires predict: image {folder / 'text.png'} cannot be read: it is no image.",
+        f"minires predict: image {folder / 'text.png'} cannot be read: it is not an image.",
         "minires predict: image missing.png cannot be read: there is no such file.",
     ]
 
