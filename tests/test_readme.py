@@ -1,12 +1,18 @@
 """The README does what it says."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from reference import needed
 
 import minires as mr
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,10 +61,12 @@ def test_every_link_leads_somewhere(target):
     assert (ROOT / target).exists()
 
 
-def test_the_map_shows_every_room():
-    rooms = {
-        path.name for path in (ROOT / "minires").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
-    unlisted = {"__init__.py", "__main__.py", "version.py", "attached.py"}
-    missing = [room for room in rooms - unlisted if f"minires/{room})" not in README]
-    assert not missing
+def test_the_map_is_the_law_and_shows_every_room():
+    """The README's table, the contract of lint-imports and the folder are one list."""
+    shown = re.findall(r"^\| \[\*{0,2}[\w./]+\*{0,2}\]\(minires/([\w.]+)\) \|", README, re.MULTILINE)
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    assert [f"minires.{room.removesuffix('.py')}" for room in shown] == contract["layers"][::-1]
+    here = {path.name for path in (ROOT / "minires").iterdir() if path.suffix or (path / "__init__.py").exists()}
+    assert here - set(shown) == {"__init__.py", "__main__.py", "py.typed", "version.py"}
