@@ -16,7 +16,7 @@ from ..core.tensor import Tensor, tensor
 from ..data.transforms import Normalize
 from ..errors import ArgumentError
 from ..interop.files import PathLike
-from ..models.blocks import Block
+from ..models.blocks import ResidualBlock
 from ..nn import Module
 from .page import frame, page
 from .tape import Tape, known_names
@@ -146,7 +146,7 @@ def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -
 
 def _up_to_first_block(stage: nn.Module) -> nn.Sequential:
     layers = list(stage.children())
-    first = next(place for place, layer in enumerate(layers) if isinstance(layer, Block))
+    first = next(place for place, layer in enumerate(layers) if isinstance(layer, ResidualBlock))
     return nn.Sequential(*layers[: first + 1])
 
 

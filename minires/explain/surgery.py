@@ -21,7 +21,7 @@ from ..core.autograd import Shape
 from ..core.tensor import Tensor
 from ..data.dataset import Source, Transform
 from ..errors import ArgumentError, listed, sizes
-from ..models.blocks import BasicBlock, Bottleneck, PreActivation
+from ..models.blocks import PreActivation, ResidualBlock
 from ..models.shortcuts import make_shortcut
 from ..nn import Module
 from ..nn.module import undisturbed
@@ -29,8 +29,6 @@ from ..ops import relu
 from ..training.evaluation import Evaluation, evaluate
 from ..training.folder import Row
 from .measurement import check_model
-
-KNOWN = (BasicBlock, Bottleneck, PreActivation)
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,11 @@ class Study:
     def _instead(self, place: Place) -> Callable[..., Tensor]:
         """What replaces the block's ``forward``."""
         block = place.block
-        if isinstance(block, KNOWN):
+        if isinstance(block, ResidualBlock):
             shortcut = _shortcut_of_twin(place.reads, place.gives) if block.downsample is None else block.downsample
             if not isinstance(block, PreActivation):
                 return lambda x: relu(shortcut(x))
-            return lambda x: shortcut(block.bn1(x, activation="relu") if block.shared_activation else x)
+            return lambda x: shortcut(block.bn1(x, activation="relu") if block.shares_activation else x)
         if place.reads != place.gives:
             raise ArgumentError(
                 f"{self.where}: {place.name} turns {sizes(place.reads)} into {sizes(place.gives)}, so its input cannot "
@@ -156,7 +154,7 @@ def _error_and_loss(test: Evaluation) -> Row:
 def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str, Module]:
     modules = {name: module for name, module in model.named_modules() if name}
     if blocks is None:
-        found: dict[str, Module] = {n: module for n, module in modules.items() if isinstance(module, KNOWN)}
+        found: dict[str, Module] = {n: module for n, module in modules.items() if isinstance(module, ResidualBlock)}
         if not found:
             raise ArgumentError(
                 f"{where}: {type(model).__name__} has no blocks of minires.models; name your own blocks, such as "

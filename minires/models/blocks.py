@@ -1,4 +1,4 @@
-"""The units that residual networks are built of; their forward reads like the figures of the papers.
+"""The blocks of residual networks; their forward reads like the figures of the papers.
 
 ::
 
@@ -8,8 +8,8 @@
     x ──┬── BN ── ReLU ── conv 3x3 ── BN ── ReLU ── conv 3x3 ──(+)──>        PreActivationBlock
         └──────────────────── shortcut ─────────────────────────┘
 
-Parameters are named as in torchvision. ``bn(x, shortcut, activation="relu")`` is ``relu(bn(x) + shortcut)``, in one
-walk over memory (see ``minires.ops.batch_norm``).
+Parameters are named as in torchvision. ``bn(x, shortcut, activation="relu")`` is ``relu(bn(x) + shortcut)`` in one
+pass over memory (see ``minires.ops.batch_norm``).
 """
 
 from __future__ import annotations
@@ -22,54 +22,76 @@ from ..core.tensor import Tensor
 from .shortcuts import StochasticDepth, make_shortcut
 
 
-class BasicBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """What all blocks share: the layers of F, the shortcut beside them, and a chance to drop F in training.
+
+    Parameters
+    ----------
+    in_channels, out_channels, stride : int
+    shortcut : {"A", "B", "C", None}
+        See :func:`minires.models.shortcuts.make_shortcut`. None makes a plain block.
+    drop_probability : float
+        See :class:`minires.models.shortcuts.StochasticDepth`.
+    avg_down : bool
+        Whether a projection averages 2x2 pixels first.
+    """
+
+    expansion: ClassVar[int] = 1  # output channels for each inner channel
+    projection_norm: ClassVar[bool] = True  # whether the projection of a shortcut has a BN
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        shortcut: str | None,
+        drop_probability: float = 0.0,
+        avg_down: bool = False,
+    ) -> None:
+        self.add_layers(in_channels, out_channels, stride)
+        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, avg_down, self.projection_norm)
+        self.drop = StochasticDepth(drop_probability) if drop_probability else None
+
+    def add_layers(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Create the layers of F."""
+        raise NotImplementedError
+
+    def norm_add_relu(self, branch: Tensor, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        """relu(norm(branch) + shortcut(x)), in one pass over memory unless the normalised branch may be dropped."""
+        shortcut = None if self.downsample is None else self.downsample(x)
+        if self.drop is not None and self.drop.training and shortcut is not None:
+            return ops.residual_add(self.drop(norm(branch)), shortcut)
+        output: Tensor = norm(branch, shortcut, activation="relu")
+        return output
+
+
+class BasicBlock(ResidualBlock):
     """relu(F(x) + shortcut(x)), where F is conv-BN-ReLU-conv-BN. Without a shortcut: relu(F(x)).
 
     He et al., arXiv 1512.03385, figure 2.
     """
 
-    expansion: ClassVar[int] = 1  # output channels for each of the inner ones
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        shortcut: str | None,
-        drop_probability: float = 0.0,
-        avg_down: bool = False,
-    ) -> None:
+    def add_layers(self, in_channels: int, out_channels: int, stride: int) -> None:
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, avg_down)
-        self.drop = StochasticDepth(drop_probability) if drop_probability else None
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.bn1(self.conv1(x), activation="relu")
-        shortcut = None if self.downsample is None else self.downsample(x)
-        return _norm_add_relu(self.conv2(branch), shortcut, self.bn2, self.drop)
+        return self.norm_add_relu(self.conv2(branch), x, self.bn2)
 
 
-class Bottleneck(nn.Module):
-    """relu(F(x) + shortcut(x)), where F narrows by a 1x1 convolution, looks around by a 3x3 one, and widens again.
+class Bottleneck(ResidualBlock):
+    """relu(F(x) + shortcut(x)), where F is a 1x1 convolution to fewer channels, a 3x3 one, and a 1x1 one to more.
 
-    He et al., arXiv 1512.03385, figure 5. The stride is on the 3x3 convolution, as torchvision has it ("v1.5"), and
-    not on the first one as in the paper, where three of four pixels would never be read.
+    He et al., arXiv 1512.03385, figure 5. The 3x3 convolution has the stride, as in torchvision ("v1.5"). In the paper
+    the first one has it, and never reads three of four pixels.
     """
 
-    expansion: ClassVar[int] = 4
+    expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        shortcut: str | None,
-        drop_probability: float = 0.0,
-        avg_down: bool = False,
-    ) -> None:
+    def add_layers(self, in_channels: int, out_channels: int, stride: int) -> None:
         width = out_channels // self.expansion
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -77,43 +99,30 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, avg_down)
-        self.drop = StochasticDepth(drop_probability) if drop_probability else None
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.bn1(self.conv1(x), activation="relu")
         branch = self.bn2(self.conv2(branch), activation="relu")
-        shortcut = None if self.downsample is None else self.downsample(x)
-        return _norm_add_relu(self.conv3(branch), shortcut, self.bn3, self.drop)
+        return self.norm_add_relu(self.conv3(branch), x, self.bn3)
 
 
-def _norm_add_relu(
-    branch: Tensor, shortcut: Tensor | None, norm: nn.BatchNorm2d, drop: StochasticDepth | None
-) -> Tensor:
-    """relu(norm(branch) + shortcut), in one walk over memory unless the normalised branch may be dropped."""
-    if drop is not None and drop.training and shortcut is not None:
-        return ops.residual_add(drop(norm(branch)), shortcut)
-    output: Tensor = norm(branch, shortcut, activation="relu")
-    return output
+class PreActivation(ResidualBlock):
+    """What both pre-activation blocks share: F(x) + shortcut(x), with nothing after the addition.
 
-
-class PreActivation(nn.Module):
-    """What both pre-activation blocks share: F(x) + shortcut(x), and nothing after it.
-
-    He et al., arXiv 1603.05027, figure 4(e). Nothing stands in the way of the identity, with two exceptions. A
-    projection reads ``relu(bn1(x))``, as the branch does, and has no BN of its own, for its input is normalised already
-    (so in the authors' code, KaimingHe/resnet-1k-layers). And in the first block of a network the first BN and ReLU
-    come before the paths part, whatever the shortcut: they are the activation of the convolution before.
+    He et al., arXiv 1603.05027, figure 4(e). F begins with a BN and ReLU that the shortcut does not pass, with two
+    exceptions. A projection reads ``relu(bn1(x))``, as F does, and has no BN of its own, since its input is already
+    normalised (as in the authors' code, KaimingHe/resnet-1k-layers). And in the first block of a network, the first BN
+    and ReLU belong to the convolution before it, so they come before the paths part, whatever the shortcut.
     """
 
+    projection_norm = False
+    is_first: bool = False  # in its network
     bn1: nn.BatchNorm2d
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, shortcut: str | None, drop: float, avg_down: bool
-    ) -> None:
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, avg_down, norm=False)
-        self.shared_activation = isinstance(self.downsample, nn.Sequential)  # a projection
-        self.drop = StochasticDepth(drop) if drop else None
+    @property
+    def shares_activation(self) -> bool:
+        """Whether the shortcut reads ``relu(bn1(x))``, too."""
+        return self.is_first or isinstance(self.downsample, nn.Sequential)  # a projection
 
     def branch(self, activated: Tensor) -> Tensor:
         """F after its first BN and ReLU."""
@@ -125,51 +134,29 @@ class PreActivation(nn.Module):
         if self.downsample is None:
             return branch
         branch = branch if self.drop is None else self.drop(branch)
-        shortcut = self.downsample(activated if self.shared_activation else x)
+        shortcut = self.downsample(activated if self.shares_activation else x)
         return ops.residual_add(branch, shortcut, activation=None)
 
 
 class PreActivationBlock(PreActivation):
     """F(x) + shortcut(x), where F is BN-ReLU-conv-BN-ReLU-conv."""
 
-    expansion: ClassVar[int] = 1
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        shortcut: str | None,
-        drop_probability: float = 0.0,
-        avg_down: bool = False,
-    ) -> None:
+    def add_layers(self, in_channels: int, out_channels: int, stride: int) -> None:
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        super().__init__(in_channels, out_channels, stride, shortcut, drop_probability, avg_down)
 
     def branch(self, activated: Tensor) -> Tensor:
         return self.conv2(self.bn2(self.conv1(activated), activation="relu"))
 
 
 class PreActivationBottleneck(PreActivation):
-    """F(x) + shortcut(x), where F is three times BN-ReLU-conv: 1x1 narrows, 3x3 looks around, 1x1 widens.
+    """F(x) + shortcut(x), where F is BN-ReLU-conv three times, with the convolutions of :class:`Bottleneck`."""
 
-    The stride is on the 3x3 convolution, as in :class:`Bottleneck`.
-    """
+    expansion = 4
 
-    expansion: ClassVar[int] = 4
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        shortcut: str | None,
-        drop_probability: float = 0.0,
-        avg_down: bool = False,
-    ) -> None:
+    def add_layers(self, in_channels: int, out_channels: int, stride: int) -> None:
         width = out_channels // self.expansion
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
@@ -177,18 +164,14 @@ class PreActivationBottleneck(PreActivation):
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, kernel_size=1, bias=False)
-        super().__init__(in_channels, out_channels, stride, shortcut, drop_probability, avg_down)
 
     def branch(self, activated: Tensor) -> Tensor:
         branch = self.conv2(self.bn2(self.conv1(activated), activation="relu"))
         return self.conv3(self.bn3(branch, activation="relu"))
 
 
-Block = BasicBlock | Bottleneck | PreActivationBlock | PreActivationBottleneck
-
-
 def make_stage(
-    block: type[Block],
+    block: type[ResidualBlock],
     count: int,
     in_channels: int,
     out_channels: int,
@@ -197,7 +180,7 @@ def make_stage(
     drop_probabilities: Iterator[float],
     avg_down: bool = False,
 ) -> nn.Sequential:
-    """Blocks of one resolution; the first one changes it. Each takes the next of ``drop_probabilities``."""
+    """Blocks of one resolution, which the first one may change. Each takes the next of ``drop_probabilities``."""
     first = block(in_channels, out_channels, stride, shortcut, next(drop_probabilities), avg_down)
     others = (
         block(out_channels, out_channels, 1, shortcut, next(drop_probabilities), avg_down) for _ in range(count - 1)
@@ -215,13 +198,13 @@ def linear_decay(last: float, blocks: int) -> Iterator[float]:
 
 
 def finish(network: nn.Module, mode: str, zero_init_residual: bool) -> None:
-    """What a network does once it has all its blocks: initialise, and let the first pre-activation block share.
+    """Initialise a network that has all its blocks, and mark its first pre-activation block.
 
-    Convolutions are normal with variance 2 / fan (He et al., arXiv 1502.01852), fan_in or fan_out as ``mode`` says.
+    Convolutions are normal with variance 2 / fan (He et al., arXiv 1502.01852), where ``mode`` is fan_in or fan_out.
     """
     first = next((module for module in network.modules() if isinstance(module, PreActivation)), None)
     if first is not None:
-        first.shared_activation = True
+        first.is_first = True
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal(module.weight, mode=mode, nonlinearity="relu")

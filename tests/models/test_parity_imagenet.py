@@ -56,7 +56,7 @@ def test_a_training_step_equals_theirs(name, options, library, theirs, rename, r
         with mr.engine(engine):
             ours = mr.models.build(name, **options)
             if name == "resnet18" and "preactivation" in options:
-                ours.layer1[0].shared_activation = False  # as in timm; a projection shares it in both
+                ours.layer1[0].is_first = False  # as in timm; a projection shares it in both
             found = torch_side.compare_step(ours, theirs, x.astype(dtype), labels, rename)
         worst = max(found, key=found.get)
         assert all(value < tolerance for value in found.values()), (dtype, engine, worst, found[worst])
