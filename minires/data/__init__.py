@@ -4,6 +4,10 @@
 >>> digits = mr.data.load("digits")
 >>> digits.image_shape, len(digits.train), len(digits.test)
 ((1, 8, 8), 1437, 360)
+
+To add a data set, write a function that returns a :class:`Dataset` in a file of its own and add it to :data:`DATASETS`;
+``minires train --data`` then takes its name. If its files can be downloaded, describe them as ``PublishedFiles`` in the
+same file and add these to :data:`PUBLISHED`; ``minires data`` then fetches and checks them.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from .mnist import FASHION_MNIST, MNIST, digits, fashion_mnist, mnist
 from .places import PublishedFiles
 from .shapes import drawings, shapes
 
-_DATASETS: dict[str, Callable[[], Dataset]] = {
+DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
@@ -33,7 +37,7 @@ PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFA
 
 def names() -> list[str]:
     """The names that :func:`load` takes."""
-    return list(_DATASETS)
+    return list(DATASETS)
 
 
 def load(name: str) -> Dataset:
@@ -46,9 +50,9 @@ def load(name: str) -> Dataset:
     DataError
         If its files are missing or damaged.
     """
-    if name not in _DATASETS:
+    if name not in DATASETS:
         raise ArgumentError(f"data.load: there is no data set {name!r}; choose one of {', '.join(names())}.")
-    return _DATASETS[name]()
+    return DATASETS[name]()
 
 
 def published(name: str) -> PublishedFiles:
@@ -59,6 +63,7 @@ def published(name: str) -> PublishedFiles:
 
 
 __all__ = [
+    "DATASETS",
     "PUBLISHED",
     "Dataset",
     "FileSplit",

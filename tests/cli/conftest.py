@@ -18,7 +18,7 @@ class Result(NamedTuple):
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
     """Every command that loads ``digits`` gets the stripes."""
-    monkeypatch.setitem(data._DATASETS, "digits", stripes)
+    monkeypatch.setitem(data.DATASETS, "digits", stripes)
 
 
 @pytest.fixture
@@ -40,6 +40,6 @@ def run_folder(tmp_path_factory):
     """A run that knows the stripes apart."""
     folder = tmp_path_factory.mktemp("runs") / "stripes"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(data._DATASETS, "digits", stripes)
+        patch.setitem(data.DATASETS, "digits", stripes)
         assert main(["train", "--epochs", "4", "--batch-size", "10", "--out", str(folder)]) == 0
     return folder

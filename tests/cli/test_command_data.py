@@ -24,7 +24,7 @@ def server(monkeypatch, tmp_path):
         archive = Archive("images.gz", hashlib.md5(PACKED).hexdigest(), len(PACKED))
         small = PublishedFiles("mnist", "MIT", "small", (served.address,), (archive,), {"small": {"images": md5}})
         monkeypatch.setitem(data.PUBLISHED, "mnist", small)
-        monkeypatch.setitem(data._DATASETS, "mnist", stripes)
+        monkeypatch.setitem(data.DATASETS, "mnist", stripes)
         yield served
 
 
@@ -62,7 +62,7 @@ def test_list_fetch_list_check(minires, server, tmp_path):
 
 
 def test_a_new_data_set_is_listed(minires, server, monkeypatch):
-    monkeypatch.setitem(data._DATASETS, "toy", stripes)
+    monkeypatch.setitem(data.DATASETS, "toy", stripes)
     assert rows_of(minires("data", "list").out)["toy"] == "toy - - made when needed"
 
 

@@ -59,7 +59,7 @@ def test_another_data_set_must_fit(minires, run_folder, monkeypatch):
         "renamed": lambda: data.Dataset("renamed", ("a", "b", "c"), own.train, own.test),
     }
     for name, load in others.items():
-        monkeypatch.setitem(data._DATASETS, name, load)
+        monkeypatch.setitem(data.DATASETS, name, load)
     assert minires("evaluate", run_folder, "--data", "same").status == 0
     result = minires("evaluate", run_folder, "--data", "wide")
     assert result.status == 1 and "takes images of 1x6x9, but those of wide are 1x6x10" in result.err

@@ -19,7 +19,7 @@ def deep_run(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("runs") / "deep"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(data._DATASETS, "digits", stripes)
+        patch.setitem(data.DATASETS, "digits", stripes)
         assert main(["train", "--model", "resnet14", "--epochs", "1", "--batch-size", "20", "--out", str(folder)]) == 0
     return folder
 

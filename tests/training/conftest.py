@@ -17,7 +17,7 @@ def part_of_the_digits():
 @pytest.fixture(autouse=True)
 def few(monkeypatch, tmp_path):
     """Register the data set "few", and run in an empty folder."""
-    monkeypatch.setitem(mr.data._DATASETS, "few", part_of_the_digits)
+    monkeypatch.setitem(mr.data.DATASETS, "few", part_of_the_digits)
     monkeypatch.chdir(tmp_path)
     return part_of_the_digits()
 

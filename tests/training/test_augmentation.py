@@ -37,7 +37,7 @@ def test_test_images_are_never_changed(config, few, monkeypatch, workers):
         model.register_forward_hook(note)
         return model
 
-    monkeypatch.setitem(mr.data._DATASETS, "few", lambda: replace(few, augmentation=augmentation))
+    monkeypatch.setitem(mr.data.DATASETS, "few", lambda: replace(few, augmentation=augmentation))
     monkeypatch.setattr(mr.models, "build", watched)
     train(replace(config, workers=workers, **EVERYTHING))
     run = load_run("run")

@@ -33,7 +33,7 @@ def fewer(monkeypatch):
     digits = mr.data.digits()
     train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
-    monkeypatch.setitem(mr.data._DATASETS, "few", lambda: dataset)
+    monkeypatch.setitem(mr.data.DATASETS, "few", lambda: dataset)
     monkeypatch.setattr(loop, "write_report", lambda *arguments: None)
     return dataset
 

@@ -34,7 +34,7 @@ def some(dataset, classes):
 @pytest.fixture(autouse=True)
 def source(monkeypatch, config):
     """A run that knows the ten digits."""
-    monkeypatch.setitem(mr.data._DATASETS, "even", even_and_odd)
+    monkeypatch.setitem(mr.data.DATASETS, "even", even_and_odd)
     train(replace(config, epochs=1, out="source"))
     return "source"
 
@@ -80,7 +80,7 @@ def test_the_same_classes_keep_the_head(tuned, source):
 
 def test_known_classes_keep_their_rows_of_the_head(tuned, source, monkeypatch):
     few = mr.data.load("few")
-    monkeypatch.setitem(mr.data._DATASETS, "even", lambda: Dataset("even", ("3", "new", "0"), *some(few, 3)))
+    monkeypatch.setitem(mr.data.DATASETS, "even", lambda: Dataset("even", ("3", "new", "0"), *some(few, 3)))
     first, state, _, origin = loaded(tuned)
     theirs = weights_of(source)
     for name in HEAD:
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_said_before_there_is_a_folder(tuned, source, monke
         Path("nowhere").mkdir()
         train(replace(tuned, weights="nowhere"))
     colour = Split(np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2)
-    monkeypatch.setitem(mr.data._DATASETS, "colour", lambda: Dataset("colour", ("a", "b"), colour, colour))
+    monkeypatch.setitem(mr.data.DATASETS, "colour", lambda: Dataset("colour", ("a", "b"), colour, colour))
     with pytest.raises(RunError, match="takes images of 1x8x8, but those of colour are 3x8x8; the first, the number"):
         train(replace(tuned, data="colour"))
     with pytest.raises(

@@ -284,7 +284,7 @@ def test_data_that_cannot_be_read_leaves_no_folder(config, monkeypatch):
     def missing():
         raise DataError("data set 'few' is not there.")
 
-    monkeypatch.setitem(mr.data._DATASETS, "few", missing)
+    monkeypatch.setitem(mr.data.DATASETS, "few", missing)
     with pytest.raises(DataError):
         train(config)
     assert not Path("run").exists()
