@@ -164,8 +164,8 @@ def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
         is_sum = isinstance(op, Sum) and phase == "forward"
         return (lambda result: sums.append((arrays[0].shape, result))) if is_sum else None
 
-    nobody_else = switched("observers", (watch,))  # a profile does not count what is computed here
-    with no_grad(), engine("textbook"), switched("anomaly", False), nobody_else, np.errstate(all="ignore"):
+    only_this = switched("observers", (watch,))  # a profile does not count what is computed here
+    with no_grad(), engine("textbook"), only_this, np.errstate(all="ignore"):
         for number in reversed(range(len(nodes))):
             node, gradient = nodes[number], gradients.pop(number, None)
             if gradient is None:

@@ -1,9 +1,9 @@
 """The residual networks of He et al. for small images, and the same networks without shortcuts.
 
 arXiv 1512.03385, section 4.2: a 3x3 convolution, three stages of n blocks with 16, 32 and 64 filters at full, half
-and quarter resolution, global average pooling and a linear layer: 6n + 2 layers with weights. In the
-pre-activation variant (arXiv 1603.05027) the network's own BN and ReLU, ``bn1``, come last. Parameters are named as in
-torchvision.
+and quarter resolution, global average pooling and a linear layer, which makes 6n + 2 layers with weights. In the
+pre-activation variant (arXiv 1603.05027) the network's own BN and ReLU, ``bn1``, come after the blocks. Parameters are
+named as in torchvision.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class CifarResNet(nn.Module):
         6n + 2: 8, 14, 20, 32, 44, 56, 110, 1202, ...
     num_classes, in_channels : int
     shortcut : {"A", "B", "C", None}
-        Where the size changes: A pads with zeros, B projects with a 1x1 convolution; C projects everywhere. None
-        leaves the shortcuts out: the plain twin.
+        Where the size changes, A pads with zeros and B projects with a 1x1 convolution; C projects everywhere. None
+        makes the plain twin, without shortcuts.
     preactivation : bool
         Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027).
     zero_init_residual : bool
         Start the last BN of each block at gamma = 0, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
     stochastic_depth_prob : float
-        How likely training leaves out the last block for an image; the l-th of L blocks, l/L times as likely
-        (Huang et al., arXiv 1603.09382, who take 0.5).
+        The probability that training drops the last block for an image; for the l-th of L blocks, l/L times that
+        (Huang et al., arXiv 1603.09382, who use 0.5).
 
     Raises
     ------
     ArgumentError
-        For a depth that is not 6n + 2, an unknown shortcut, a probability outside of [0, 1), or options that do not go
-        together: zero_init_residual with preactivation, stochastic depth without shortcuts.
+        If the depth is not 6n + 2, the shortcut is unknown, the probability is not in [0, 1), or options exclude each
+        other: zero_init_residual with preactivation, stochastic depth without shortcuts.
     """
 
     def __init__(

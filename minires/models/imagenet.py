@@ -1,9 +1,9 @@
 """The residual networks of He et al. for large images, and the same networks without shortcuts.
 
-arXiv 1512.03385, table 1: a 7x7 convolution and a maximum pooling, each halving the image, four stages of blocks with
-64, 128, 256 and 512 channels (four times as many behind a bottleneck), global average pooling and a linear layer.
-Options make the pre-activation variant (arXiv 1603.05027) and ResNet-D (``deep_stem`` and ``avg_down``, arXiv
-1812.01187) of it. Parameters are named as in torchvision, those of ResNet-D as in timm.
+arXiv 1512.03385, table 1: a 7x7 convolution and maximum pooling, which each halve the image, four stages of blocks with
+64, 128, 256 and 512 channels (four times as many after bottlenecks), global average pooling and a linear layer. Options
+make the pre-activation variant (arXiv 1603.05027) and ResNet-D (``deep_stem`` and ``avg_down``, arXiv 1812.01187).
+Parameters are named as in torchvision, those of ResNet-D as in timm.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class ImageNetResNet(nn.Module):
     Parameters
     ----------
     depth : {18, 34, 50, 101, 152}
-        From 50 on, with bottlenecks.
+        Networks of 50 layers and more have bottlenecks.
     num_classes, in_channels : int
     shortcut : {"A", "B", "C", None}
-        Where the size changes: A pads with zeros, B projects with a 1x1 convolution; C projects everywhere. None
-        leaves the shortcuts out: the plain twin.
+        Where the size changes, A pads with zeros and B projects with a 1x1 convolution; C projects everywhere. None
+        makes the plain twin, without shortcuts.
     zero_init_residual : bool
         Start the last BN of each block at gamma = 0, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
     preactivation : bool
-        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). The first block's
-        come after the maximum pooling, as in timm's ``resnetv2_50``.
+        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). Those of the first
+        block come after the maximum pooling, as in timm's ``resnetv2_50``.
     deep_stem : bool
         Three 3x3 convolutions of 32, 32 and 64 filters instead of the 7x7 one (arXiv 1812.01187, figure 2b).
     avg_down : bool
-        Projections average 2x2 pixels instead of skipping three of four (arXiv 1812.01187, figure 2c). With both,
-        ResNet-D.
+        Projections average 2x2 pixels instead of skipping three of four (arXiv 1812.01187, figure 2c). Together with
+        ``deep_stem``, this is ResNet-D.
     stochastic_depth_prob : float
-        How likely training leaves out the last block for an image; the l-th of L blocks, l/L times as likely
+        The probability that training drops the last block for an image; for the l-th of L blocks, l/L times that
         (Huang et al., arXiv 1603.09382).
 
     Raises
     ------
     ArgumentError
-        For another depth, an unknown shortcut, a probability outside of [0, 1), or options that do not go together:
+        If the depth or the shortcut is unknown, the probability is not in [0, 1), or options exclude each other:
         zero_init_residual with preactivation, stochastic depth without shortcuts, avg_down without projections.
     """
 

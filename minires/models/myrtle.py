@@ -1,8 +1,7 @@
 """ResNet-9, a short and wide residual network that learns small images in few epochs.
 
-David Page, "How to Train Your ResNet" (2018, myrtle.ai), who trained CIFAR-10 to 94 % in 24 epochs by it. Much of its
-work is done on small images of many channels, where a convolution is at its fastest, and little is left to walks over
-large ones.
+David Page, "How to Train Your ResNet" (2018, myrtle.ai), trained it to 94 % on CIFAR-10 in 24 epochs. Most of its
+multiply-adds are on small images with many channels, where convolutions are fastest.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from .blocks import BasicBlock, finish
 
 
 class PooledConv(nn.Module):
-    """relu(BN(pool(conv(x)))): a 3x3 convolution, and of each 2x2 pixels the largest; for twice the channels.
+    """relu(BN(pool(conv(x)))): a 3x3 convolution and the maximum of each 2x2 pixels.
 
-    Pooling comes first, so BN and ReLU have a quarter of the numbers to read. Page has it last, which gives the same
-    but for the statistics, because BN and ReLU do not change which pixel is the largest (where gamma is positive).
+    Pooling comes first, so BN and ReLU read a quarter of the numbers. In Page's network it comes last. Apart from the
+    batch statistics that is the same, because BN with a positive gamma and ReLU do not change which pixel is largest.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -32,21 +31,21 @@ class PooledConv(nn.Module):
 class ResNet9(nn.Module):
     """Nine layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
-    The first stage and the last have a residual block (:class:`BasicBlock`, whose ReLU follows the addition; Page's
-    precedes it), the second has none. Of the last 4x4 pixels the largest counts.
+    The first and the last stage have a residual block, the second has none. Its ReLU follows the addition
+    (:class:`BasicBlock`); in Page's network it precedes it. At the end, the maximum of all pixels is taken.
 
     Parameters
     ----------
     num_classes, in_channels : int
     width : int
-        Filters of the first convolution; the stages have 2, 4 and 8 times as many. Page's network has 64.
+        The filters of the first convolution; the stages have 2, 4 and 8 times as many. Page's network has 64.
 
     Raises
     ------
     ArgumentError
-        For numbers that are no integers >= 1.
+        If a number is not an integer >= 1.
     ShapeError
-        From ``forward``, for images of less than 8x8 pixels.
+        From ``forward``, for images smaller than 8x8 pixels.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:

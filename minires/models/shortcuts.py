@@ -1,4 +1,4 @@
-"""The path beside a block, and the chance that the block itself is left out."""
+"""The shortcuts of residual blocks, and stochastic depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import ArgumentError
 
 
 class SubsampleAndPad(nn.Module):
-    """Shortcut of option A, without parameters: every ``stride``-th pixel, and new channels of zeros on both sides."""
+    """The shortcut of option A, without parameters: every ``stride``-th pixel, with channels of zeros on both sides."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         self.stride = stride
@@ -29,8 +29,8 @@ class SubsampleAndPad(nn.Module):
 class HalvingAvgPool(nn.Module):
     """The mean of each 2x2 pixels, (N, C, H, W) to (N, C, ceil(H/2), ceil(W/2)).
 
-    Of an odd size, the last row or column is averaged with itself, which is what PyTorch's ``AvgPool2d(2, 2,
-    ceil_mode=True, count_include_pad=False)`` gives: the size that a convolution of stride 2 has, too.
+    If a size is odd, the last row or column is averaged with itself, as by PyTorch's ``AvgPool2d(2, 2, ceil_mode=True,
+    count_include_pad=False)``. So the output has the size of a convolution with stride 2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,11 +42,11 @@ class HalvingAvgPool(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """In training, zeroes the branch of each image with probability ``p``, so that its block is the shortcut alone.
+    """In training, zeroes the branch of each image with probability ``p``, which leaves only the shortcut of its block.
 
-    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each image is drawn for
-    by itself, and what is kept is scaled by 1 / (1 - p): the mean is the branch, which evaluation uses as it is. The
-    paper draws once a batch, and scales in evaluation instead.
+    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each image is drawn by
+    itself, and a branch that is kept is scaled by 1 / (1 - p), so that evaluation can use the branch as it is. The
+    paper draws once for the batch, and scales in evaluation instead.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class StochasticDepth(nn.Module):
     Raises
     ------
     ArgumentError
-        For another ``p``.
+        If ``p`` is not in [0, 1).
     """
 
     def __init__(self, p: float) -> None:
@@ -76,10 +76,10 @@ class StochasticDepth(nn.Module):
 def make_shortcut(
     option: str | None, in_channels: int, out_channels: int, stride: int, avg_down: bool = False, norm: bool = True
 ) -> nn.Module | None:
-    """The path beside a block: the identity wherever it fits, unless option C projects everywhere.
+    """The shortcut of a block: the identity where shapes allow it, unless option C projects everywhere.
 
-    ``avg_down`` averages 2x2 pixels before a 1x1 convolution that would skip three of four (ResNet-D, He et al.,
-    arXiv 1812.01187, figure 2c); its parameters are named as in timm. A projection is a Sequential.
+    With ``avg_down``, a projection averages 2x2 pixels before its 1x1 convolution, which would skip three of four
+    (ResNet-D, arXiv 1812.01187, figure 2c); its parameters are named as in timm. A projection is a Sequential.
     """
     if option is None:
         return None
@@ -106,12 +106,12 @@ def check_options(
     zero_init_residual: bool,
     stochastic_depth_prob: Any,
 ) -> None:
-    """Raise ArgumentError for options that no network has."""
+    """Check the options that all networks have. Raises ArgumentError."""
     checks.integer(network, num_classes, "num_classes", 1)
     checks.integer(network, in_channels, "in_channels", 1)
     if shortcut not in ("A", "B", "C", None):
-        raise ArgumentError(f"{network}: shortcut is {shortcut!r}; it must be 'A', 'B', 'C', or None for none.")
+        raise ArgumentError(f"{network}: shortcut is {shortcut!r}; it must be 'A', 'B', 'C' or None (plain).")
     if zero_init_residual and preactivation:
         raise ArgumentError(f"{network}: zero_init_residual needs blocks that end in BN; preactivation ones do not.")
     if checks.fraction(network, stochastic_depth_prob, "stochastic_depth_prob", below_one=True) and shortcut is None:
-        raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: without, nothing is left of a block.")
+        raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: nothing else is left of a block.")
