@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minires as mr
+from minires.bench.machine import measure_peak
 from minires.course.tutorials import check
 
 FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
@@ -321,9 +322,10 @@ copying = fastest(lambda: mr.ops.im2col(x, kernel_size=3, padding=1), 3 if FAST 
 print(f"writing the rows alone takes {1e3 * copying:.2f} ms")
 
 # %% [markdown]
-# `mr.profile` shows how far the top is from what this machine can do at best:
+# `mr.profile` shows how far the top is from what this machine can do at best, once that is measured:
 
 # %%
+measure_peak()
 for name in ("textbook", "fast"):
     with mr.profile() as p:
         for _ in range(5):

@@ -246,8 +246,8 @@ class _Check:
         guess = explain(GradientEvidence(self.problem, k, claimed, measured, wrong, self.rule.eps), CAUSES)
         return (
             f"gradcheck: {self.subject.format(self.problem.names[k])} ({sizes(claimed.shape)}) is wrong at {extent}; "
-            f"{_place(worst, claimed.shape)}backward gives {claimed.flat[worst]:.6g}, differences "
-            f"{measured.flat[worst]:.6g}. {guess}"
+            f"{_place(worst, claimed.shape)}backward gives {claimed.flat[worst]:.6g}, finite "
+            f"differences give {measured.flat[worst]:.6g}. {guess}"
         ).rstrip()
 
     def _kink(self, k: int, place: int, slope: Slope) -> str:
