@@ -18,50 +18,7 @@ from .content import Assignment
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
 SECRET, ZIP = "secret.txt", "gradescope.zip"
 
-TEST_PUBLIC = '''"""The public tests of {name} for pytest; `minires course check` runs them, too, and shows more."""
-
-import pytest
-
-from minires.course import public_tests
-
-
-@pytest.mark.parametrize("test", public_tests("{name}", "{file}"), ids=str)
-def test_public(test):
-    test.run()
-'''
-
-INSTRUCTOR = """# {name}, for instructors
-
-- `{file}`: the solution. Students do not get it from you, but it comes with minires, as the library itself does.
-- `{secret}`: what the numbers of the hidden tests are drawn from. Keep it; whoever has it can compute them.
-- `{zip}`: the autograder for Gradescope, with the secret and this minires in it. Upload it as it is.
-
-Grade one submission, or a folder with a folder for each:
-
-    minires course grade SUBMISSIONS --secret {secret} --json results
-
-Everything else is in docs/course_instructors.md of minires {version}.
-"""
-
-SETUP = """#!/usr/bin/env bash
-# Gradescope runs this once, when it builds the image.
-set -euo pipefail
-apt-get update
-apt-get install -y --no-install-recommends python3 python3-venv
-python3 -m venv /opt/grader
-/opt/grader/bin/pip install --no-cache-dir {requirements}
-"""
-
-# The folder of minires comes with the zip: what grades is what was released.
-RUN = """#!/usr/bin/env bash
-# Gradescope runs this for every submission. The exit status does not matter to it, only the file with the results.
-cd /autograder/source
-chmod 600 {secret}
-PYTHONPATH=/autograder/source /opt/grader/bin/python -m minires course grade /autograder/submission \\
-    --assignment {name} --secret {secret} --gradescope /autograder/results/results.json
-exit 0
-"""
-REQUIREMENTS = "'numpy>=1.26' 'typer>=0.16' 'rich>=13.7' 'tomli>=2.0.1'"
+HANDOUT = Path(__file__).parent / "handout"  # texts in which the words of an assignment are still missing
 
 
 def student_version(source: str) -> str:
@@ -125,13 +82,13 @@ def as_notebook(source: str) -> str:
 
 
 def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
-    """Make the folder that a student works in. Raises DataError if there is something already."""
+    """Make the folder that a student works in. Raises DataError if it exists."""
     target = _new_folder(folder)
     files = {
         "README.md": assignment.read("README.md"),
         assignment.file: student_version(assignment.read(assignment.file)),
         f"{assignment.name}.ipynb": as_notebook(assignment.read("walk.py")),
-        "test_public.py": TEST_PUBLIC.format(name=assignment.name, file=assignment.file),
+        "test_public.py": _handout("test_public.txt", assignment),
     }
     for name, text in files.items():
         (target / name).write_text(text, encoding="utf-8")
@@ -139,15 +96,14 @@ def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
 
 
 def write_instructor_folder(assignment: Assignment, folder: PathLike) -> Path:
-    """Make the folder with the solution, a new secret and the autograder. Raises DataError if there is something."""
+    """Make the folder with the solution, a new secret and the autograder. Raises DataError if it exists."""
     target = _new_folder(folder)
     secret = secrets.token_hex(16)
     (target / assignment.file).write_text(assignment.read(assignment.file), encoding="utf-8")
     (target / SECRET).touch(mode=0o600)
     (target / SECRET).write_text(secret + "\n", encoding="utf-8")
     (target / ZIP).write_bytes(gradescope_zip(assignment, secret))
-    words = {"name": assignment.name, "file": assignment.file, "secret": SECRET, "zip": ZIP, "version": __version__}
-    (target / "README.md").write_text(INSTRUCTOR.format(**words), encoding="utf-8")
+    (target / "README.md").write_text(_handout("instructor.md", assignment), encoding="utf-8")
     return target
 
 
@@ -157,8 +113,8 @@ def gradescope_zip(assignment: Assignment, secret: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in {
-            "setup.sh": SETUP.format(requirements=REQUIREMENTS),
-            "run_autograder": RUN.format(name=assignment.name, secret=SECRET),
+            "setup.sh": _handout("setup.sh", assignment),
+            "run_autograder": _handout("run_autograder.sh", assignment),
             SECRET: secret + "\n",
         }.items():
             entry = zipfile.ZipInfo(name)
@@ -168,6 +124,11 @@ def gradescope_zip(assignment: Assignment, secret: str) -> bytes:
             if path.is_file() and "__pycache__" not in path.parts:
                 archive.write(path, path.relative_to(package.parent))
     return content.getvalue()
+
+
+def _handout(file: str, assignment: Assignment) -> str:
+    words = {"name": assignment.name, "file": assignment.file, "secret": SECRET, "zip": ZIP, "version": __version__}
+    return (HANDOUT / file).read_text(encoding="utf-8").format(**words)
 
 
 def _new_folder(folder: PathLike) -> Path:
