@@ -14,12 +14,12 @@ from .trial import Call, same
 
 
 def solution(assignment: Assignment) -> Here:
-    """The right answers."""
+    """The right answers, as functions in this process."""
     return _runner(compile(assignment.read(assignment.file), assignment.file, "exec"))
 
 
 def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
-    """The solution with a bug in it, as if it had just been imported. The reference stands in for earlier questions."""
+    """The solution with a bug, as if it had just been imported. The reference answers calls of earlier questions."""
     runner = _runner(_wrong_code(assignment.file, assignment.read(assignment.file), bug))
     for function in assignment.question(bug.function).uses:
         setattr(runner.module, function, getattr(assignment.reference, function))
@@ -27,12 +27,12 @@ def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
 
 
 def wrong_source(source: str, bug: Bug) -> str:
-    """A solution with a bug in it.
+    """The text of the solution with a bug.
 
     Raises
     ------
     ArgumentError
-        If what the bug changes does not occur exactly once in its function.
+        If the text that the bug changes does not occur exactly once in its function.
     """
     lines = source.splitlines(keepends=True)
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -46,7 +46,7 @@ def wrong_source(source: str, bug: Bug) -> str:
 
 
 def nearest(assignment: Assignment, function: str, calls: Sequence[Call], failed: Sequence[Call]) -> Bug | None:
-    """The bug of the bank that returns what was returned in all ``calls``, or else in those that failed; or None."""
+    """The bug that gives the same results in all ``calls``, or else in those that failed; or None."""
     for history in (calls, failed) if failed else ():
         for bug in assignment.bugs:
             if bug.function == function and _explains(wrong_answer(assignment, bug), function, history):

@@ -1,10 +1,10 @@
-"""The process in which a student's code runs, and the messages that go to and fro.
+"""The process in which a student's code runs, and its messages.
 
-It is started as a script of its own, with NumPy and nothing of minires: what it does not know, it cannot give away. The
-grader sends the student's file and then one call after another; the child answers with what the function returned. What
-the function asks of earlier questions goes back to the grader, who answers it. Expected values never come here.
+It is started as a separate script, with NumPy and without minires: it cannot leak what it does not have. The grader
+sends the student's file and then one call after another; the child replies with what the function returned. When the
+function calls one of an earlier question, the grader answers that call. Expected values never reach this process.
 
-A message is 8 bytes with its length and an npz file: a member ``meta`` with JSON, and the arrays that it refers to.
+A message is its length in 8 bytes and an npz file: a member ``meta`` with JSON, and the arrays that it refers to.
 """
 
 import importlib
@@ -18,27 +18,27 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # where NumPy is: the option -S hides what is installed, and -I what lies around
+    sys.path.append(sys.argv[1])  # where NumPy is: the options -S and -I hide installed and other packages
 
 import numpy as np
 
-# What a student's file may want to import, read before the process gives up the right to read it.
+# What a student's file may import, loaded before the process loses the right to read it.
 PRELOADED = (
     *("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time", "typing"),
     *("signal", "string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
 )
-# Everything that Python reports under these names is refused (https://docs.python.org/3/library/audit_events.html).
+# All audit events with these prefixes are refused (https://docs.python.org/3/library/audit_events.html).
 REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "sqlite3"}
 HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
 OPENING = {"open", "os.listdir", "os.scandir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 NUMBERS = "biuf"
 LONGEST_TEXT = 400
-MOST_LEVELS = 16  # of sequences in sequences
+MOST_LEVELS = 16  # of nested sequences
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """A message as bytes. Arrays may stand anywhere in it; what is neither that nor JSON becomes its type's name."""
+    """A message as bytes. It may contain arrays anywhere; values unknown to JSON become an :class:`Other`."""
     arrays: dict[str, Any] = {}
 
     def encode(value: Any) -> Any:
@@ -63,7 +63,7 @@ def pack(message: dict[str, Any]) -> bytes:
 
 
 def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
-    """The message again, from the members of its npz file. Sequences come back as tuples."""
+    """A message from the members of its npz file. Sequences become tuples."""
 
     def decode(tree: Any, levels: int) -> Any:
         if levels == 0:
@@ -82,7 +82,7 @@ def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 class Other(str):
-    """In the place of a value that is neither numbers nor text: what it was."""
+    """Takes the place of a value that is neither numbers nor text, and describes it."""
 
 
 def send(stream: BinaryIO, content: bytes) -> None:
@@ -92,7 +92,7 @@ def send(stream: BinaryIO, content: bytes) -> None:
 
 
 def receive(stream: BinaryIO) -> dict[str, Any]:
-    """Read a message of somebody who is trusted: the grader's. Raises EOFError at the end."""
+    """Read a message from a trusted sender, the grader. Raises EOFError at the end."""
     length = stream.read(8)
     if len(length) < 8:
         raise EOFError
@@ -101,10 +101,10 @@ def receive(stream: BinaryIO) -> dict[str, Any]:
 
 
 def set_limits(limits: dict[str, int]) -> None:
-    """Take on the limits that this system has (Windows has none of them, macOS some), as a user whom they hold.
+    """Set the limits that this system supports: all on Linux, some on macOS, and none on Windows.
 
-    They do not hold root, so that root becomes the user ``nobody`` first, who may do nothing. In a container without
-    other users that fails; the grader still ends the process when its time is over.
+    They do not apply to root, so root becomes the powerless user ``nobody`` first. In a container without other users
+    this fails; the grader still kills the process when its time is up.
     """
     try:
         import pwd
@@ -124,10 +124,10 @@ def set_limits(limits: dict[str, int]) -> None:
 
 
 def close_doors() -> None:
-    """Refuse other files, processes, connections and signals, as far as Python itself can see to it.
+    """Refuse access to other files, processes, connections and signals, as far as Python can.
 
-    Reading is for the standard library and NumPy, writing for the empty folder that this process was started in. Such
-    a hook cannot be removed again. Paths are compared as they are written, by methods that nobody can replace.
+    The standard library and NumPy may be read, and the empty folder that this process started in may be written to. An
+    audit hook cannot be removed. Paths are compared literally, by methods that the student's code cannot replace.
     """
     here = os.path.join(os.getcwd(), "")
     numpy = os.path.join(os.path.dirname(np.__file__), "")
@@ -149,24 +149,24 @@ def close_doors() -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in OPENING:
             path = arguments[0]
-            if path is not None and not isinstance(path, int):  # None is this folder, a number is open already
+            if path is not None and not isinstance(path, int):  # None is this folder, a number is an open file
                 writes = event == "open" and bool(arguments[2] & WRITING)
                 if not allowed(as_text(path), writes):
                     raise PermissionError(f"a submission may not open {as_text(path)}")
         elif event == "import":
-            path = arguments[1]  # of machine code; other modules are opened like files
+            path = arguments[1]  # of a compiled module; others are opened like files
             if path is not None and not str.startswith(as_text(path), (numpy, *libraries)):
                 raise PermissionError(f"a submission may not import {as_text(path)}")
         elif event.partition(".")[0] in REFUSED and event not in HARMLESS:
             raise PermissionError(f"a submission may not use {event}")
 
     for module in ("signal", "_signal"):
-        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # which Python does not report
+        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # it raises no audit event
     sys.addaudithook(hook)
 
 
 class Session:
-    """The conversation with the grader, over streams that stay open whatever happens to stdin and stdout."""
+    """The conversation with the grader, over streams that do not depend on stdin and stdout."""
 
     def __init__(self, requests: BinaryIO, replies: BinaryIO) -> None:
         self.requests, self.replies = requests, replies
@@ -174,7 +174,7 @@ class Session:
         self.names: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Answer until the grader has no more questions."""
+        """Answer requests until the grader closes the stream."""
         setup = receive(self.requests)
         for module in PRELOADED:
             importlib.import_module(module)
@@ -194,7 +194,7 @@ class Session:
             send(self.replies, reply)
 
     def load(self, source: str, file: str, given: tuple[str, ...]) -> dict[str, Any]:
-        """Run a file of functions, and put the grader's answers in the place of those that are ``given``."""
+        """Run a file of functions, and let the grader answer calls of those that are ``given``."""
         self.file = file
         module = types.ModuleType(file.removesuffix(".py"))
         sys.modules[module.__name__] = module
@@ -204,14 +204,14 @@ class Session:
         return {"loaded": True}
 
     def call(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a function returns, and its arguments as they are after it."""
+        """What a function returns, and its arguments as they are after the call."""
         if not callable(self.names.get(function)):
             return {"missing": function}
         returned = self.names[function](**arguments)
         return {"returned": returned, "arguments": arguments}
 
     def asking(self, name: str) -> Callable[..., Any]:
-        """A function of the student's that the grader answers, so that a bug in it costs once."""
+        """A function whose calls the grader answers, so that a bug in the student's version costs points only once."""
 
         def ask(*arguments: Any, **keywords: Any) -> Any:
             send(self.replies, pack({"ask": name, "arguments": arguments, "keywords": keywords}))
@@ -223,7 +223,7 @@ class Session:
         return ask
 
     def describe(self, error: BaseException) -> dict[str, Any]:
-        """An error, and the last line of the student's file on the way to it."""
+        """An error, and the last line of the student's file in its traceback."""
         line = error.lineno if isinstance(error, SyntaxError) else None
         trace = error.__traceback__
         while trace is not None:
@@ -232,13 +232,13 @@ class Session:
             trace = trace.tb_next
         try:
             text = str(error.msg if isinstance(error, SyntaxError) else error)
-        except BaseException:  # a class of the student's may do anything here
+        except BaseException:  # the student's exception may do anything here
             text = ""
         return {"type": type(error).__name__, "text": text[:LONGEST_TEXT], "line": line}
 
 
 def main() -> None:
-    """Move the conversation away from stdin and stdout, which belong to the student's code, and begin it."""
+    """Start the conversation on copies of stdin and stdout, which are left to the student's code."""
     session = Session(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -1,4 +1,4 @@
-"""Where a property gets its inputs from: random for a test, small and plain for an example that a student can try."""
+"""Where the inputs of a property come from: random ones for a test, small and simple ones for an example to try."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MOST_TRIES = 1000
 
 
 class Draw:
-    """Sizes and arrays, each array with the line of Python that makes it.
+    """Draws sizes and arrays, and remembers the line of Python that makes each array.
 
     Parameters
     ----------
     seed : int, optional
-        For random inputs. Without it they are small: arrays count 1, 2, 3, ... and sizes are the smallest allowed.
+        For random inputs. Without a seed, inputs are an example: arrays count 1, 2, 3, ..., and sizes are small.
     scale : int
-        How large an example is, 0 to 3: it must be large enough to show the bug.
+        How large an example is, from 0 to 3: it must be large enough to show the bug.
     """
 
     def __init__(self, seed: int | None = None, scale: int = 0) -> None:
@@ -34,8 +34,8 @@ class Draw:
     def sizes(self, *ranges: tuple[int, int, int]) -> tuple[int, ...]:
         """A size for each (smallest of an example, smallest, largest).
 
-        In a test all of them are different, so that none stands for another. Examples grow with the scale: at 0 all
-        are the smallest, then every second is larger, then the others, then all of them.
+        In a test they are all different, so that mixing up two sizes shows. Examples grow with the scale: at 0 all
+        sizes are the smallest, then every second one is larger, then the others are, then all of them.
         """
         if self.rng is None:
             larger = ((0, 0), (0, 1), (1, 0), (1, 2))[self.scale]
@@ -44,10 +44,10 @@ class Draw:
             sizes = tuple(int(self.rng.integers(low, high + 1)) for _, low, high in ranges)
             if len(set(sizes)) == len(sizes):
                 return sizes
-        raise ValueError(f"there are no different sizes in {ranges}")
+        raise ValueError(f"{ranges} do not allow sizes that are all different")
 
     def one_of(self, choices: Sequence[Any]) -> Any:
-        """One of several; in examples one after the other."""
+        """One of several choices, at random or, in examples, by the scale."""
         return choices[self.scale % len(choices) if self.rng is None else int(self.rng.integers(len(choices)))]
 
     def normal(self, *shape: int) -> Array:
@@ -59,11 +59,11 @@ class Draw:
         return self._array(f"uniform(-2, -1, {shape})", f"-np.arange(1.0, {math.prod(shape) + 1}).reshape{shape}")
 
     def ties(self, *shape: int) -> Array:
-        """float64 numbers, many of them equal; in an example all of them."""
+        """float64 numbers, many of which are equal; in an example all are."""
         return self._array(f"integers(0, 2, {shape}).astype(float)", f"np.ones({shape})")
 
     def constant(self, *shape: int) -> Array:
-        """float64 numbers, all of them equal."""
+        """float64 numbers, all equal."""
         return self._array(f"uniform(-2, 2) + np.zeros({shape})", f"np.ones({shape})")
 
     def zeros(self, *shape: int) -> Array:
@@ -71,11 +71,11 @@ class Draw:
         return self._array("", f"np.zeros({shape})")
 
     def number(self) -> int:
-        """A number for a function that draws by itself."""
+        """A seed for a function that draws random numbers itself."""
         return 0 if self.rng is None else int(self.rng.integers(2**31))
 
     def code(self, array: Array) -> str:
-        """The expression that makes an array of this draw."""
+        """The expression that makes an array drawn here."""
         return self._code[id(array)][1]
 
     def _array(self, random: str, plain: str) -> Array:
@@ -90,7 +90,7 @@ class Draw:
 
 
 def seed_of(secret: str, *words: object) -> int:
-    """The seed of a trial: whoever does not know the secret cannot tell its numbers.
+    """The seed of a trial. Without the secret, nobody can predict its numbers.
 
     >>> seed_of("a", "im2col", 0) == seed_of("a", "im2col", 0) != seed_of("b", "im2col", 0)
     True

@@ -1,4 +1,4 @@
-"""Grading a submission: every property of every question, in public tests and in hidden ones."""
+"""Grading a submission: every property of every question is tried in public tests and in hidden ones."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .results import Feedback, PropertyResult, QuestionResult, Result
 from .sandbox import CallError, Child, Limits, Runner
 from .trial import Call, MismatchError, Trial
 
-TRIALS = 2  # of each test, with different numbers
+TRIALS = 2  # with different numbers in each test
 SCALES = range(4)  # of examples, the smallest first
-PATIENCE = 2  # calls of a question that take too long; after that, its other properties are not tried
-PUBLIC = "public"  # in the place of the secret
+PATIENCE = 2  # after so many calls that take too long, the other properties of a question are not tried
+PUBLIC = "public"  # takes the place of the secret
 
 Report = Callable[[Result], None]
 
 
 class Answers:
-    """What a submission gets for its own functions in later questions: the reference's, from a process with limits.
+    """The reference's answers to calls of a submission's own functions from earlier questions.
 
-    It is a process because its arguments come from the submission, which may ask for something enormous.
+    They come from a process with limits, because the submission chooses the arguments and may ask for a huge result.
     """
 
     def __init__(self, assignment: Assignment, limits: Limits) -> None:
@@ -47,7 +47,7 @@ class Grader:
     ----------
     assignment : Assignment
     secret : str, optional
-        What the numbers of the hidden tests are drawn from; without it there are none.
+        The seed of the hidden tests. Without a secret, there are only public tests.
     limits : Limits, optional
         For the student's process.
     show_output : bool
@@ -71,11 +71,11 @@ class Grader:
         source : str
             Its text.
         submission : str
-            Whose it is.
+            The name of the submission.
         functions : sequence of str
-            Which questions; by default all.
+            Which questions to grade; by default all.
         report : callable, optional
-            Called with the result after each test, so that nothing of it is lost whatever happens next.
+            Called with the result so far after each test, so that nothing is lost if grading stops.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class Grader:
     def grade_question(
         self, question: Question, runner: Runner, result: Result, report: Report | None = None, source: str = ""
     ) -> None:
-        """Try every property of a function, and add what comes of it to a result."""
+        """Try every property of a function, and add the outcome to a result."""
         found = QuestionResult(question)
         result.questions.append(found)
         calls: list[Call] = []
@@ -117,19 +117,19 @@ class Grader:
             if result.problem:
                 outcome.feedback = Feedback(result.problem)
             elif slow >= PATIENCE:
-                why = f"Not tried, since {question.function} did not come to its end {PATIENCE} times already."
+                why = f"Not tried, because {question.function} has exceeded the time limit {PATIENCE} times."
                 outcome.feedback = Feedback(why)
             else:
                 failures.append((outcome, self._try(question, outcome, runner, calls, source)))
             found.properties.append(outcome)
             if report:
                 report(result)
-        for outcome, failed in failures:  # now that all calls are known, of which a bug of the bank must explain each
+        for outcome, failed in failures:  # now all calls are known, and a bug of the bank has to explain each of them
             if outcome.feedback and (bug := nearest(self.assignment, question.function, calls, failed)):
                 outcome.feedback = replace(outcome.feedback, known=bug.says)
 
     def _problem(self, runner: Child, source: str) -> str:
-        """Why the file cannot even be read, or ""."""
+        """Why the file cannot be loaded, or ""."""
         try:
             runner.load()
         except CallError as error:
@@ -139,7 +139,7 @@ class Grader:
     def _try(
         self, question: Question, outcome: PropertyResult, runner: Runner, calls: list[Call], source: str
     ) -> list[Call]:
-        """Try a property in public and hidden tests, write down what comes of it, and return the calls that failed."""
+        """Try a property in public and hidden tests, record the outcome, and return the calls that failed."""
         failure = self._test(question, outcome.tested, runner, PUBLIC, calls)
         outcome.public = failure is None
         if self.secret is not None and not (failure and failure[1].error and failure[1].error.kind == "time"):
@@ -153,7 +153,7 @@ class Grader:
     def _test(
         self, question: Question, each: Property, runner: Runner, secret: str, calls: list[Call]
     ) -> tuple[Trial, MismatchError] | None:
-        """Try a property several times; the first trial that shows that it does not hold, and why."""
+        """Try a property several times. Returns the first trial in which it does not hold, and why."""
         for number in range(TRIALS):
             seed = seed_of(secret, self.assignment.name, question.function, each.name, number)
             trial = Trial(question, each, Draw(seed), runner, self.assignment.reference, self._known)
@@ -164,7 +164,7 @@ class Grader:
     def _example(
         self, trial: Trial, mismatch: MismatchError, calls: list[Call]
     ) -> tuple[Trial, MismatchError, list[Call]]:
-        """The smallest trial that fails like this one, or else this one, and the calls of both."""
+        """The smallest example that fails, or else this trial, and the calls of both."""
         if mismatch.error is None or mismatch.error.kind == "raised":
             for scale in SCALES:
                 example = replace(trial, draw=Draw(scale=scale))
@@ -194,7 +194,7 @@ def _outcome(trial: Trial, calls: list[Call]) -> MismatchError | None:
 
 
 def _at_line(error: CallError, source: str) -> str:
-    """Where in the student's file, as the end of a message."""
+    """The line of the student's file, as the end of a message."""
     lines = source.splitlines()
     if error.line is None or not 0 < error.line <= len(lines):
         return ""

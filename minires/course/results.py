@@ -1,4 +1,4 @@
-"""What grading found, and how others read it: as JSON, and as the file that Gradescope shows."""
+"""The results of grading, for students, as JSON, and as the file that Gradescope shows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Feedback:
     sentence : str
         What is wrong.
     pattern : str
-        What all wrong numbers have in common, or "".
+        What the wrong numbers have in common, and the likely cause, or "".
     code : str
-        A call that shows it, for the student to try, or "".
+        A call that shows it, which the student can try, or "".
     known : str
-        The bug of the bank that returns the same, or "".
+        The bug of the bank that gives the same results, or "".
     """
 
     sentence: str
@@ -30,7 +30,7 @@ class Feedback:
     known: str = ""
 
     def lines(self) -> list[str]:
-        """For a reader."""
+        """The lines that a student reads."""
         lines = [f"    {line}" for line in self.code.splitlines()]
         lines += [part for part in (self.sentence, self.pattern) if part]
         return [*lines, f"Your result equals that of {self.known}."] if self.known else lines
@@ -38,7 +38,7 @@ class Feedback:
 
 @dataclass
 class PropertyResult:
-    """Whether a function has a property: in the public tests, and in the hidden ones if there are any."""
+    """Whether a function has a property in the public tests, and in the hidden ones if there are any."""
 
     tested: Property
     public: bool
@@ -56,7 +56,7 @@ class PropertyResult:
 
 @dataclass
 class QuestionResult:
-    """What came of a question, property by property."""
+    """The outcome of a question, property by property."""
 
     question: Question
     properties: list[PropertyResult] = field(default_factory=list)
@@ -67,12 +67,12 @@ class QuestionResult:
 
     @property
     def hidden(self) -> tuple[int, int] | None:
-        """How many hidden tests passed, and of how many; None if there were none."""
+        """How many hidden tests passed, and how many there were; None without hidden tests."""
         ran = [each.hidden for each in self.properties if each.hidden is not None]
         return (sum(ran), len(ran)) if ran else None
 
     def common_feedback(self) -> Feedback | None:
-        """The one reason for which nothing could be tried, such as that nothing is written yet; or None."""
+        """The one reason why every property failed, such as a function that is not written yet; or None."""
         first = self.properties[0].feedback
         alike = all(each.feedback == first for each in self.properties)
         return first if first and not first.code and alike else None
@@ -80,19 +80,19 @@ class QuestionResult:
 
 @dataclass
 class Result:
-    """What came of a submission.
+    """The outcome of a submission.
 
     Attributes
     ----------
     submission : str
-        Whose it is: the name of its folder.
+        The name of its folder.
     assignment : Assignment
     questions : list of QuestionResult
-        Those that are graded so far.
+        The questions that are graded so far.
     problem : str
-        Why nothing of it could be graded, or "".
+        Why nothing could be graded, or "".
     complete : bool
-        Whether grading came to its end.
+        Whether grading has finished.
     """
 
     submission: str
@@ -106,7 +106,7 @@ class Result:
         return sum(each.score for each in self.questions)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs of the instructor's."""
+        """For the instructor's own programs."""
         return {
             "assignment": self.assignment.name,
             "submission": self.submission,
@@ -118,7 +118,7 @@ class Result:
         }
 
     def as_gradescope(self) -> dict[str, Any]:
-        """Gradescope's results.json: a test for each question, with what the student shall read."""
+        """Gradescope's results.json: a test for each question, with the text that the student reads."""
         tests = []
         for number, each in enumerate(self.questions, start=1):
             title = f"{each.question.function}: {each.question.title}"
@@ -134,7 +134,7 @@ class Result:
                     "visibility": "visible",
                 }
             )
-        output = self.problem or ("" if self.complete else "Grading did not come to its end: ask your instructor.")
+        output = self.problem or ("" if self.complete else "Grading did not finish: ask your instructor.")
         return {"score": self.score, "output": output, "visibility": "visible", "tests": tests}
 
 
@@ -182,6 +182,6 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 HIDDEN_FAILED = (
-    "The public test passes, but the hidden one fails: the same property with other numbers and sizes. "
-    "Does the code take anything for granted that held by chance?"
+    "The public test passes, but the hidden one fails: it tries the same property with other numbers and sizes. "
+    "Does the code rely on something that held only by chance?"
 )

@@ -1,7 +1,8 @@
 """The grader's side of the process in which a student's code runs.
 
 :class:`Child` is such a process: it gets a file of functions and then one call after another, each with a time limit.
-Whatever goes wrong in it, or is made to go wrong, ends as a :class:`CallError` here; the next call gets a new one.
+Whatever goes wrong in it, by accident or on purpose, becomes a :class:`CallError` here, and the next call gets a new
+process.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ from . import child
 
 Array = np.ndarray[Any, Any]
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # of the environment
-LONGEST_META = 1 << 20  # bytes of a reply that are not arrays
+LONGEST_META = 1 << 20  # the most bytes of a reply beside its arrays
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a student's process may take.
+    """What a student's process may use.
 
     Attributes
     ----------
     seconds : float
-        For one call, and for what the file does when it is read, on the clock.
+        Wall-clock time for one call, and for loading the file.
     start_seconds : float
-        Until Python and NumPy are there, on the clock.
+        Wall-clock time for starting Python and NumPy.
     cpu_seconds, memory, file_size : int
-        For the process, in seconds and bytes; where the system has such limits (not on Windows).
+        For the process, in seconds and bytes; Windows has no such limits.
     reply : int
-        The most bytes that it may answer.
+        The most bytes of a reply.
     """
 
     seconds: float = 10.0
@@ -58,7 +59,7 @@ class Limits:
     reply: int = 32 << 20
 
     def of_the_system(self) -> dict[str, int]:
-        """By their names in the module ``resource``. No process may be started, not even a thread."""
+        """The limits by their names in the module ``resource``. Starting processes or threads is not allowed."""
         return {
             "RLIMIT_AS": self.memory,
             "RLIMIT_CPU": self.cpu_seconds,
@@ -70,17 +71,16 @@ class Limits:
 
 
 class CallError(Exception):
-    """A call that returned nothing.
+    """A call that did not return.
 
     Attributes
     ----------
     kind : {"missing", "raised", "time", "ended"}
-        There is no such function, it raised an exception or took too long, or its process ended or broke off the
-        conversation.
+        There is no such function, it raised an exception, it took too long, or its process ended or stopped answering.
     text : str
-        The end of the sentence that begins with the function's name.
+        The rest of a sentence that begins with the function's name.
     line : int or None
-        Of the student's file.
+        The line of the student's file.
     """
 
     def __init__(self, kind: str, text: str, line: int | None = None) -> None:
@@ -89,14 +89,14 @@ class CallError(Exception):
 
 
 class Returned(NamedTuple):
-    """What a function returned, and its arguments as they were after it."""
+    """What a function returned, and its arguments after the call."""
 
     value: Any
     arguments: dict[str, Any]
 
 
 class Runner(Protocol):
-    """Where functions are called: in a :class:`Child`, or :class:`Here`."""
+    """Calls functions: in a :class:`Child`, or :class:`Here`."""
 
     def call(self, function: str, arguments: dict[str, Any]) -> Returned:
         """Call a function by name. Raises CallError."""
@@ -104,13 +104,13 @@ class Runner(Protocol):
 
 
 class Here:
-    """A module of trusted functions in this process, with the interface of a :class:`Child`."""
+    """A module of trusted functions in this process."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
 
     def call(self, function: str, arguments: dict[str, Any]) -> Returned:
-        """Call a function on copies. Raises CallError if it raises."""
+        """Call a function on copies of the arguments. Raises CallError if it raises an exception."""
         given = copy.deepcopy(arguments)
         try:
             with np.errstate(all="ignore"):
@@ -120,7 +120,7 @@ class Here:
 
 
 class Child:
-    """A process with a file of functions in it.
+    """A process with a file of functions.
 
     Parameters
     ----------
@@ -129,12 +129,12 @@ class Child:
     file : str
         Its name, for messages.
     given : sequence of str
-        Functions that are not the file's own: what they are asked goes to ``answer``.
+        Functions that replace those of the file: ``answer`` gets their calls.
     answer : callable, optional
         From the name, the arguments and the keywords of such a call to what it returns. May raise CallError.
     limits : Limits
     show_output : bool
-        Whether what the code prints appears on stderr; by default nobody sees it.
+        Whether to show what the code prints on stderr.
     """
 
     def __init__(
@@ -152,12 +152,12 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def call(self, function: str, arguments: dict[str, Any]) -> Returned:
-        """Call a function of the file, in the process that is there or a new one.
+        """Call a function of the file, in the current process or a new one.
 
         Raises
         ------
         CallError
-            If it returns nothing.
+            If the call does not return.
         """
         if self._process is None:
             self._start()
@@ -169,12 +169,12 @@ class Child:
         return Returned(reply["returned"], reply["arguments"])
 
     def load(self) -> None:
-        """Start the process and read the file, as the first call does. Raises CallError if the file cannot be read."""
+        """Start the process and load the file, as the first call does. Raises CallError if that fails."""
         if self._process is None:
             self._start()
 
     def close(self) -> None:
-        """Kill the process, and whatever it may have started."""
+        """Kill the process and all that it may have started."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -206,7 +206,7 @@ class Child:
         self._exchange(request, self.limits.seconds)
 
     def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Send a request and wait for its reply, answering what the child asks in between."""
+        """Send a request and wait for its reply; answer the child's own calls in between."""
         deadline = time.monotonic() + seconds
         self._requests.put(request)
         while True:
@@ -215,7 +215,7 @@ class Child:
             except queue.Empty:
                 self.close()
                 raise CallError(
-                    "time", f"did not end within {seconds:g} seconds (is there a loop without end?)"
+                    "time", f"did not end within {seconds:g} seconds (is there an infinite loop?)"
                 ) from None
             if reply is None:
                 raise self._broken_off()
@@ -243,7 +243,7 @@ class Child:
         return CallError("raised", text, line if isinstance(line, int) else None)
 
     def _broken_off(self) -> CallError:
-        """The error for a process that is gone, or whose answers make no sense."""
+        """The error for a process that has ended, or whose replies make no sense."""
         process = self._process
         assert process is not None
         try:
@@ -252,25 +252,25 @@ class Child:
             status = None
         self.close()
         if status is None:
-            return CallError("ended", "broke off the conversation with the grader")
+            return CallError("ended", "stopped answering the grader")
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         return CallError("ended", f"ended the process ({how}) instead of returning")
 
     def _talk(self, process: subprocess.Popen[bytes], requests: Any, replies: Any) -> None:
-        """In a thread of its own: carry requests and replies, so that nobody else waits for a pipe."""
+        """Pass on requests and replies, in a thread of its own, so that the grader never waits for a pipe."""
         stdin: Any = process.stdin
         stdout: Any = process.stdout
-        with suppress(OSError), stdin, stdout:  # closing writes what is left, to a process that may be gone
+        with suppress(OSError), stdin, stdout:  # closing may write to a process that has ended
             while (request := requests.get()) is not None:
                 try:
                     child.send(stdin, child.pack(request))
                     replies.put(self._receive(stdout))
-                except Exception:  # whatever a child may have made of its end
+                except Exception:  # the child may send anything
                     replies.put(None)
                     return
 
     def _receive(self, stream: Any) -> dict[str, Any]:
-        """Read a message of somebody who is not trusted."""
+        """Read a message from a sender that is not trusted."""
         length = int.from_bytes(_exactly(stream, 8), "big")
         if length > self.limits.reply:
             raise ValueError("too long")

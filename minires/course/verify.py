@@ -1,6 +1,6 @@
-"""Is an assignment fit to be handed out? Its stub, its solution and its bank of wrong answers are graded to see.
+"""Is an assignment fit to be handed out? To find out, its stub, its solution and all wrong answers are graded.
 
-Nothing but this shows that a grader sees what it should. The result is a kill matrix: which property notices which bug.
+Only this shows that the grader notices what it should. The result is a kill matrix: which property notices which bug.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ class Kill:
     bug : Bug
     result : QuestionResult
         Of its question.
-    named : list of str
-        What the feedback takes it for, property by property.
     """
 
     bug: Bug
@@ -36,30 +34,30 @@ class Kill:
 
     @property
     def lost(self) -> list[str]:
-        """The properties that cost points."""
+        """The properties that lost their points."""
         return [each.tested.name for each in self.result.properties if not each.passed]
 
     @property
     def killed(self) -> bool:
-        """Whether the property that is meant for it notices it."""
+        """Whether the property that should notice the bug does."""
         return self.bug.loses in self.lost
 
     @property
     def named(self) -> bool:
-        """Whether the feedback on that property says what it is."""
+        """Whether the feedback on that property says what the bug is."""
         found = [each.feedback for each in self.result.properties if each.tested.name == self.bug.loses]
         return any(feedback is not None and feedback.known == self.bug.says for feedback in found)
 
 
 @dataclass
 class Verification:
-    """What was found.
+    """The outcome for an assignment.
 
     Attributes
     ----------
     assignment : Assignment
     stub, solution : Result
-        The file that students start from, and the right answers, each graded like a submission.
+        The file that students start from and the right answers, both graded like submissions.
     kills : list of Kill
     """
 
@@ -69,7 +67,7 @@ class Verification:
     kills: list[Kill] = field(default_factory=list)
 
     def faults(self) -> list[str]:
-        """What is not as it must be, a sentence each."""
+        """What is wrong with the assignment, a sentence each."""
         faults = []
         if self.stub.score:
             faults.append(f"The stub gets {self.stub.score} points, not 0.")
@@ -78,7 +76,9 @@ class Verification:
         for graded in self.stub.questions:
             feedback = graded.common_feedback()
             if feedback is None or "is not written yet" not in feedback.sentence:
-                faults.append(f"The stub of {graded.question.function} is not told that it is not written yet.")
+                faults.append(
+                    f"The feedback on the stub of {graded.question.function} does not say that it is not written yet."
+                )
         for kill in self.kills:
             if not kill.killed:
                 who = f"only {listed(kill.lost)}" if kill.lost else "no property"
@@ -88,7 +88,7 @@ class Verification:
         for question in self.assignment.questions:
             noticed = {name for kill in self.kills if kill.bug.function == question.function for name in kill.lost}
             idle = [each.name for each in question.properties if each.name not in noticed]
-            faults += [f"{question.function}: '{name}' notices no wrong answer of the bank." for name in idle]
+            faults += [f"{question.function}: '{name}' does not notice any wrong answer of the bank." for name in idle]
         return faults
 
     @property
@@ -101,9 +101,9 @@ class Verification:
 
 
 def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: None) -> Verification:
-    """Grade the stub and the solution as submissions, and each wrong answer in this process, which is quicker.
+    """Grade the stub and the solution as submissions, and each wrong answer in this process, which is faster.
 
-    ``report`` is told what is being done.
+    ``report`` is called with what is graded next.
     """
     grader = Grader(assignment, SECRET)
     source = assignment.read(assignment.file)
@@ -118,7 +118,7 @@ def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: Non
 
 
 def kill(grader: Grader, bug: Bug) -> Kill:
-    """Grade the question of a bug with the solution that has it."""
+    """Grade the question of a bug on the solution with that bug."""
     result = Result(bug.name, grader.assignment)
     question = grader.assignment.question(bug.function)
     grader.grade_question(question, wrong_answer(grader.assignment, bug), result)
@@ -126,7 +126,7 @@ def kill(grader: Grader, bug: Bug) -> Kill:
 
 
 def page(found: Verification) -> str:
-    """The kill matrix in Markdown: a table for each question, a row for each bug, a column for each property."""
+    """The kill matrix in Markdown: a table for each question, a row for each bug, and a column for each property."""
     name, bugs = found.assignment.name, len(found.kills)
     lines = [
         f"# {name}: which property notices which wrong answer",

@@ -1,4 +1,4 @@
-"""Is it right? Finite differences against backward, with a diagnosis, and the search for the first NaN."""
+"""Compares backward with finite differences, explains what is wrong, and finds the first NaN."""
 
 from .anomaly import detect_anomaly
 from .check import gradcheck

@@ -1,7 +1,7 @@
-"""What gradcheck is run on for every op: sizes that are all different, strides 1 to 3, broadcasting both ways.
+"""The table of all ops with the cases that gradcheck tries: different sizes, strides 1 to 3, broadcasting both ways.
 
-Each input is drawn away from the kinks of its op: max needs values that are well apart, log positive ones. Ties and
-values at a kink have tests of their own, for there is no gradient to compare with.
+The inputs keep away from the kinks of their op: max needs values that are well apart, log needs positive ones. Ties and
+values at a kink have separate tests, because there is no gradient to compare with.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """A row of the table: one case at one order. ``error`` is the largest relative error, None if it failed."""
+    """The outcome of one case at one order. ``error`` is the largest relative error, or None if the check failed."""
 
     op: str
     case: str
@@ -52,17 +52,17 @@ class Result:
 
 
 def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: int = 0) -> Iterator[Result]:
-    """Check the cases of the named ops, of all by default, each at every order.
+    """Check the cases of the named ops, by default of all ops, at every order.
 
     Returns
     -------
     iterator of Result
-        One by one, as they are computed.
+        The results, each as soon as it is computed.
 
     Raises
     ------
     ArgumentError
-        At once, for a name that is no op with a gradient.
+        Immediately, for a name that is not an op with a gradient.
     """
     for name in names:
         if name in EXEMPT:
@@ -89,7 +89,7 @@ def normal(*shape: int) -> Draw:
 
 
 def nonzero(*shape: int) -> Draw:
-    """Numbers of both signs, at least 0.3 away from zero: for kinks and poles at 0."""
+    """Numbers of both signs, at least 0.3 away from zero, for ops with a kink or a pole at 0."""
     return lambda rng: np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.3, 2.0, shape))
 
 
@@ -104,7 +104,7 @@ def fractions(*shape: int) -> Draw:
 
 
 def distinct(*shape: int) -> Draw:
-    """Numbers around 0, no two of them, and none of them and 0, closer than 0.05: a step changes no winner."""
+    """Numbers around 0 that differ from each other and from 0 by at least 0.05, so that a step changes no winner."""
 
     def draw(rng: np.random.Generator) -> NumPyArray:
         count = int(np.prod(shape))
@@ -114,7 +114,7 @@ def distinct(*shape: int) -> Draw:
 
 
 def case(name: str, function: Function, *draws: Draw) -> Case:
-    """A case, with the inputs listed last."""
+    """A case, with the draws of its inputs as the last arguments."""
     return Case(name, function, draws)
 
 
@@ -123,7 +123,7 @@ def _elementwise(function: Function, draw: Callable[..., Draw]) -> list[Case]:
 
 
 def _broadcast(function: Function, draw: Callable[..., Draw]) -> list[Case]:
-    """Same shapes, each side stretched, axes of size 1, and missing ones."""
+    """Equal shapes, either side stretched, axes of size 1, and missing axes."""
     return [
         case("same shape", function, draw(3, 4), draw(3, 4)),
         case("left stretched", function, draw(3, 1), draw(2, 3, 4)),
@@ -142,7 +142,7 @@ def _reduction(function: Function, draw: Callable[..., Draw]) -> list[Case]:
 
 
 def _dropout_with_one_mask(x: Tensor) -> Tensor:
-    """Dropout that puts the random generator back, so that every call draws the same mask."""
+    """Dropout that restores the random generator, so that every call draws the same mask."""
     bits = backend.generator().bit_generator
     before = bits.state
     try:
@@ -358,5 +358,5 @@ CASES: dict[str, list[Case]] = {
     ],
 }  # fmt: skip
 
-# op -> why it has no case
+# op -> why it has no cases
 EXEMPT: dict[str, str] = {"argmax": "an index does not change with a small step, so it has no gradient"}

@@ -1,16 +1,16 @@
-"""gradcheck: what backward claims, held to finite differences.
+"""gradcheck: the gradients that backward computes, compared with finite differences.
 
-When is a claimed slope a, beside the measured n, wrong? Differences in float64 are good to nine digits or so. A
-tolerance of a thousandth, wide enough for the worst of them, would let an error of a thousandth through. So each
-measurement also tells how good it is, by two numbers:
+When is a claimed slope wrong, given the measured one? Differences in float64 are good to about nine digits. A tolerance
+of a thousandth, wide enough for the worst of them, would miss an error of a thousandth. So each measurement comes with
+two numbers that say how good it is:
 
-- its *noise*: the rounding of f(x), divided by the step, and how far the slope scatters from step to nearby step;
-- its *doubt*: half of what the slopes to the left and to the right differ by. Curvature and kinks show there.
+- its *noise*: the rounding of f(x), divided by the step, and how much the slope varies between nearby steps;
+- its *doubt*: half the difference between the slopes to the left and to the right. Curvature and kinks show there.
 
-A claim within a hundredth of the tolerance is right, and so is one within the tolerance and the noise. A claim off by
-more than noise and doubt is wrong. In between, a step ten times smaller decides: curvature fades with the step, and a
-kink beside the point falls out of reach. A kink at the very point stays; it is reported as such, for no gradient is
-right there.
+A claim within a hundredth of the tolerance is right, and so is one within both the tolerance and the noise. A claim
+that is off by more than noise and doubt is wrong. In between, a step that is ten times smaller decides: the effect of
+curvature shrinks with the step, and a kink near the point gets out of reach. A kink at the point itself remains; it is
+reported as a kink, because no gradient is right there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .diagnosis import NumPyArray, common_places, explain
 from .problem import Function, Problem, Slope
 
 EVERY = 512  # up to this size, every element of an input is moved
-SAMPLE = 64  # of a larger input, that many elements
-DIRECTIONS = 8  # and that many random directions, in which all elements move at once
+SAMPLE = 64  # so many elements of a larger input are moved
+DIRECTIONS = 8  # and all its elements at once, in so many random directions
 STEPS = (1.0, 0.1, 0.01)  # in units of eps
 NEARBY = (0.6, 0.8, 1.2, 1.4)  # in units of the step
-NOISES = 10.0  # how many times the estimated noise an error may be
-STREAM = 1  # beside the seed, so that the upstream has nothing in common with an input from default_rng(seed)
-SHARPER = 0.01  # what part of the tolerance is left where noise is small
+NOISES = 10.0  # an error may be this many times the estimated noise
+STREAM = 1  # added to the seed, so that the upstream is independent of an input drawn from default_rng(seed)
+SHARPER = 0.01  # the part of the tolerance that applies where the noise is small
 
 
 def gradcheck(
@@ -47,30 +47,30 @@ def gradcheck(
     order: int = 1,
     seed: int = 0,
 ) -> bool:
-    """Compare the backward of ``f`` with central differences, under a random upstream.
+    """Compare the backward of ``f`` with central differences, for a random upstream.
 
-    Every element of an input of up to 512 is moved. Of a larger one, 64 elements are, and all together in 8 random
-    directions. It is also checked that neither the inputs nor the upstream are changed, and that a second identical
-    call gives the identical result. Nothing is left behind: no ``grad``, no changed value.
+    Inputs of up to 512 elements are moved element by element. Of a larger one, 64 elements are moved, and then all of
+    them together in 8 random directions. gradcheck also checks that neither the inputs nor the upstream are changed,
+    and that a second identical call gives the identical result. It leaves no trace: no ``grad``, no changed value.
 
     Parameters
     ----------
     f : callable
-        From the inputs to a float64 Tensor of any shape, or a tuple of them. It may use an input through a closure,
-        as a layer does its weights.
+        From the inputs to a float64 Tensor of any shape, or a tuple of them. It may access an input through a
+        closure, as a layer accesses its weights.
     inputs : Tensor or sequence of Tensor
         The arguments of f. Those with ``requires_grad=True`` are checked; they must be float64.
     eps : float
-        The step, relative for values above 1.
+        The step; it is relative for values above 1.
     atol, rtol : float
-        An error may be up to ``atol + rtol * abs(slope)`` if rounding makes the differences that uncertain. Where
-        they are sharp, which is the rule, it may be a hundredth of that, and ``atol`` counts in units of the largest
-        gradient if that is below 1. So an error of 0.1 % is found.
+        An error may be up to ``atol + rtol * abs(slope)`` if rounding makes the differences that uncertain. Usually
+        they are precise, and an error may be a hundredth of that, with ``atol`` in units of the largest gradient if
+        that is below 1. So an error of 0.1 % is found.
     order : {1, 2}
         2 also checks that the gradient can be differentiated again (``create_graph=True``): its derivatives with
         respect to the inputs and to the upstream, with a second random upstream.
     seed : int
-        For upstreams, directions and sampled elements. Global random numbers are not touched.
+        For upstreams, directions and sampled elements. Global random generators are not used.
 
     Returns
     -------
@@ -79,12 +79,12 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        If a gradient is wrong, with the place and a guess at the cause; if f has a kink at the inputs; or if the
-        call changes its inputs, is not repeatable, or fails in backward.
+        If a gradient is wrong, with the place and the likely cause; if f has a kink at the inputs; or if the call
+        changes its inputs, is not repeatable, or fails in backward.
     DTypeError
         If an input that requires a gradient, or the output, is not float64.
     ArgumentError
-        If no input requires a gradient, one is not a leaf or is given twice, or for options that cannot be.
+        If no input requires a gradient, one is not a leaf or is given twice, or an option is invalid.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def largest_error(
     order: int = 1,
     seed: int = 0,
 ) -> float:
-    """As :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
+    """Like :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
     for name, tolerance in (("atol", atol), ("rtol", rtol)):
         checks.not_negative("gradcheck", tolerance, name)
     checks.positive("gradcheck", eps, "eps")
@@ -133,7 +133,7 @@ def largest_error(
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claimed slope agrees with a measured one; see the top of this file."""
+    """Decides whether a claimed slope agrees with a measured one; see the top of this file."""
 
     eps: float
     atol: float
@@ -161,13 +161,13 @@ class Rule:
 
 
 class _Check:
-    """All inputs of one problem, one after the other. ``subject`` is what messages call a gradient."""
+    """Checks all inputs of a problem, one after the other. ``subject`` is what messages call a gradient."""
 
     def __init__(self, problem: Problem, rule: Rule, rng: np.random.Generator, subject: str) -> None:
         self.problem, self.rule, self.rng, self.subject = problem, rule, rng, subject
 
     def run(self) -> float:
-        """The largest relative error. Raises GradcheckError at the first input whose gradient is wrong."""
+        """Return the largest relative error. Raises GradcheckError for the first input whose gradient is wrong."""
         claims = self.problem.claim()
         return max(self._check_input(k, claimed) for k, claimed in zip(self.problem.checked, claims, strict=True))
 
@@ -218,7 +218,7 @@ class _Check:
         return verdict, abs(expected - slope.central)
 
     def _search(self, k: int, claimed: NumPyArray) -> list[int]:
-        """Move all elements at once, several times; where the slope is wrong, halve the set until one is left."""
+        """Move all elements in random directions. If a slope is wrong, halve the set until one element is left."""
         for _ in range(DIRECTIONS):
             direction = np.asarray(self.rng.standard_normal(claimed.shape))
             if self._judge_direction(k, claimed, direction)[0] != "wrong":
@@ -236,7 +236,7 @@ class _Check:
         return []
 
     def _wrong(self, k: int, claimed: NumPyArray, measured: NumPyArray, wrong: list[int]) -> str:
-        """Where the gradient to input k is wrong, by how much, and a guess why."""
+        """Where the gradient to input k is wrong, by how much, and the likely cause."""
         tested = int((~np.isnan(measured)).sum())
         errors = np.nan_to_num(np.abs(claimed - measured), nan=np.inf).ravel()
         worst = max(wrong, key=errors.__getitem__)
@@ -264,7 +264,7 @@ def _largest(claimed: NumPyArray) -> float:
 
 
 def _place(place: int, shape: tuple[int, ...]) -> str:
-    """``"at [2, 0] "`` of a flat index, and nothing for a scalar."""
+    """``"at [2, 0] "`` for a flat index, and "" for a scalar."""
     index = ", ".join(str(i) for i in np.unravel_index(place, shape)) if shape else ""
     return f"at [{index}] " if index else ""
 
@@ -281,12 +281,14 @@ def _checked_inputs(inputs: Any) -> list[Tensor]:
         if x.dtype != np.float64:
             raise DTypeError(
                 f"gradcheck: input {k} ({sizes(x.shape)}) is {x.dtype}, whose rounding is as large as the differences "
-                "to be measured; make it with dtype='float64'."
+                "to be measured; create it with dtype='float64'."
             )
         if x.op is not None:
-            raise ArgumentError(f"gradcheck: input {k} is the output of {x.op.name}; give a leaf, or do that inside f.")
+            raise ArgumentError(
+                f"gradcheck: input {k} is the output of {x.op.name}; give a leaf, or move that op into f."
+            )
         if any(x is other for other in given[:k]):
-            raise ArgumentError(f"gradcheck: input {k} was given before; give it once, and use it twice inside f.")
+            raise ArgumentError(f"gradcheck: input {k} is given twice; give it once, and use it twice inside f.")
     if not any(x.requires_grad for x in given):
         raise ArgumentError("gradcheck: no input requires a gradient, so there is nothing to check.")
     return given

@@ -1,7 +1,7 @@
-"""A function at a point, seen from both sides: the gradient that backward claims, and the slopes that can be measured.
+"""A function at a point: the gradient that backward claims, and the slopes that can be measured.
 
-A function of several arrays becomes a number through an upstream: L = sum(upstream * f(inputs)). Backward claims
-the gradient of L; L itself, at two points next to each other, shows its slope between them.
+An upstream turns the outputs of a function into one number: L = sum(upstream * f(inputs)). Backward claims the gradient
+of L; the values of L at two neighbouring points give the slope between them.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Slope(NamedTuple):
 
     left: float
     right: float
-    noise: float  # how far rounding may have moved the two
+    noise: float  # how much rounding may have changed the two
 
     @property
     def central(self) -> float:
-        """Their mean, in which the curvature cancels."""
+        """The mean of the two, in which curvature cancels."""
         return (self.left + self.right) / 2
 
 
 class Joined(Op, saves="shapes"):
-    """The outputs of f as one tensor, in which every checked input takes part, be it with a gradient of zero.
+    """The outputs of f as one tensor that depends on every checked input, if only with a gradient of zero.
 
-    A single output stays as it is; several are laid end to end.
+    A single output stays as it is; several are flattened and concatenated.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -71,8 +71,7 @@ class Problem:
     inputs : sequence of Tensor
         Those with ``requires_grad`` are float64 leaves. Their arrays are never written to: f sees copies.
     rng : numpy.random.Generator
-        What the upstream is drawn from: magnitudes of 0.5 to 1.5, so that no element is too small to count, and
-        both signs.
+        For the upstream: magnitudes from 0.5 to 1.5, so that every element counts, and both signs.
     names : sequence of str, optional
         What messages call the inputs.
 
@@ -81,9 +80,9 @@ class Problem:
     arrays : list of arrays
         The values of the inputs.
     output : array
-        f(inputs); its outputs end to end if there are several.
+        f(inputs); several outputs are flattened and concatenated.
     upstream : array
-        Of the shape of ``output``.
+        It has the shape of ``output``.
     device : {"cpu", "cuda"}
         Where the output is.
     checked : list of int
@@ -124,12 +123,12 @@ class Problem:
         Raises
         ------
         GradcheckError
-            If backward raises, changes what it was given, or gives something else the second time.
+            If backward raises, changes its arguments, or gives another result the second time.
         """
         first, second = self._backward(), self._backward()
         if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True)):
             raise GradcheckError(
-                "gradcheck: a second identical call gives another result; something is kept from call to call, "
+                "gradcheck: a second identical call gives another result; something is kept from one call to the next, "
                 "or drawn at random."
             )
         return first[1:]
@@ -137,8 +136,8 @@ class Problem:
     def slope(self, k: int, direction: Array, step: float) -> Slope:
         """The slope of L from input k, moved by ``step * direction`` both ways.
 
-        The outputs are subtracted before they are summed: what does not change cancels exactly, and rounding comes
-        in only through the outputs that do change.
+        The outputs are subtracted before they are summed: those that do not change cancel exactly, and only those that
+        do change contribute rounding.
         """
         x, u, y = self.arrays[k], self.upstream, self.output
         move = step * to_device(direction, device_of(x))
@@ -164,7 +163,7 @@ class Problem:
         return rows
 
     def derivative(self, rng: np.random.Generator) -> Problem:
-        """The gradient of this problem as a function of its own: of the inputs, and of the upstream."""
+        """The gradient of this problem as another problem: a function of the inputs and of the upstream."""
 
         def gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
             recording = is_grad_enabled()
@@ -186,14 +185,14 @@ class Problem:
             output = to_device(root.data, "cpu").copy()
             try:
                 grads = grad(root, [self.inputs[k] for k in self.checked], upstream)
-            except Exception as error:  # whatever a backward in the making may raise
+            except Exception as error:  # an unfinished backward may raise anything
                 raise GradcheckError(f"gradcheck: backward raises {type(error).__name__}: {error}") from error
         given = zip([*self.names, "the upstream"], [*arrays, upstream.data], [*self.arrays, self.upstream], strict=True)
         for name, array, original in given:
             if not array_module(array).array_equal(array, original, equal_nan=True):
                 raise GradcheckError(
-                    f"gradcheck: f or its backward changes {name} ({sizes(original.shape)}) in place; others read it, "
-                    "too, so it must work on a copy."
+                    f"gradcheck: f or its backward changes {name} ({sizes(original.shape)}) in place; others also "
+                    "read it, so it must work on a copy."
                 )
         return [output, *(g.numpy() for g in grads)]
 
@@ -213,10 +212,10 @@ class Problem:
 
     @contextmanager
     def _holding(self, arrays: Sequence[Array]) -> Iterator[None]:
-        """The inputs with other arrays in them.
+        """Put other arrays into the inputs for a while.
 
-        The tensors themselves are kept, so that f may also reach them on its own, as a layer does its weights. The
-        setter of ``data`` would tell every pending backward that they were changed; they are not, after this.
+        The tensors stay the same, so that f may also access them directly, as a layer accesses its weights. The setter
+        of ``data`` would tell every pending backward that they were changed, which they are not once this ends.
         """
         own = [x._data for x in self.inputs]
         try:

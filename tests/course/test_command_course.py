@@ -132,7 +132,7 @@ def test_verify_tells_what_is_at_fault(run, here, installed, monkeypatch):
     assert status == 1 and err == "minires course: 5 faults in what should be handed out.\n"
     assert out.splitlines()[-5:-3] == [
         "double, nothing: 'values' does not notice it; no property does.",
-        "double: 'values' notices no wrong answer of the bank.",
+        "double: 'values' does not notice any wrong answer of the bank.",
     ]
 
 

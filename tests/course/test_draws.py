@@ -16,7 +16,7 @@ def test_sizes_of_a_test_are_all_different_and_in_their_ranges():
 
 
 def test_sizes_that_cannot_be_different_are_an_error():
-    with pytest.raises(ValueError, match="no different sizes"):
+    with pytest.raises(ValueError, match="do not allow sizes that are all different"):
         Draw(0).sizes((1, 2, 2), (1, 2, 2))
 
 

@@ -88,7 +88,7 @@ def test_weights_may_be_reached_through_a_closure(rng):
         (np.ones(3), DTypeError, "inputs is ndarray; give a tensor, or a list"),
         ([leaf([1.0]), 2.0], DTypeError, "input 1 is float; make it a tensor"),
         (leaf([1.0]) * 2, ArgumentError, "input 0 is the output of mul; give a leaf"),
-        ([x := leaf([1.0]), x], ArgumentError, "input 1 was given before"),
+        ([x := leaf([1.0]), x], ArgumentError, "input 1 is given twice"),
     ],
 )
 def test_inputs_that_cannot_be_checked(inputs, error, message):

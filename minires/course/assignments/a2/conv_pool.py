@@ -1,13 +1,14 @@
 """A2: convolution and pooling, forward and backward, in plain NumPy.
 
-Every array is float64. Images are (N, C, H, W): batch, channels, height, width. A window is described by three pairs,
-each for (height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). It is put on the padded image at
-every place where it fits; rows and columns that are left over at the end are dropped. So the output has
+Every array is float64. Images are (N, C, H, W): batch, channels, height, width. Three pairs describe a window, each in
+the order (height, width): kernel_size (KH, KW), stride (SH, SW) and padding (PH, PW). The window is placed on the
+padded image wherever it fits; rows and columns that are left over at the end are dropped. So the output has
 
     OH = (H + 2 * PH - KH) // SH + 1        OW = (W + 2 * PW - KW) // SW + 1
 
-A backward function gets dy, the gradient that arrives at the output ("upstream"), and returns the gradients to the
-inputs, each of the shape of its input. No function may change its arguments. Later functions may call earlier ones.
+A backward function gets dy, the gradient that arrives at the output (the "upstream" gradient), and returns the
+gradients with respect to the inputs, each with the shape of its input. No function may change its arguments. Later
+functions may call earlier ones.
 """
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 def im2col(x, kernel_size, stride, padding):
     """Write out what each output pixel sees.
 
-    x is (N, C, H, W), padded with zeros. Returns cols (N, OH, OW, C*KH*KW): in cols[n, p, q] lies the window of image
-    n whose upper left corner is at (p*SH, q*SW) of the padded image, channel by channel, and row by row in each.
+    x is (N, C, H, W), and is padded with zeros. Returns cols (N, OH, OW, C*KH*KW): cols[n, p, q] is the window of image
+    n whose upper left corner is at (p*SH, q*SW) of the padded image, channel by channel, and row by row within each.
     """
     # Write: pad the height and the width of x, copy every window to its place in cols, and return cols.
     ### BEGIN SOLUTION
@@ -36,12 +37,12 @@ def im2col(x, kernel_size, stride, padding):
 
 
 def col2im(cols, x_shape, kernel_size, stride, padding):
-    """Put the windows back: the adjoint of im2col, with which gradients go back through it.
+    """Put the windows back: the adjoint of im2col, which takes gradients back through it.
 
-    cols is (N, OH, OW, C*KH*KW) and x_shape the (N, C, H, W) of the result. Each number of cols is added to the pixel
-    that im2col would have read it from; what came from the padding is dropped.
+    cols is (N, OH, OW, C*KH*KW), and x_shape is the shape (N, C, H, W) of the result. Each number of cols is added to
+    the pixel that im2col would have read it from; what came from the padding is dropped.
     """
-    # Write: start from zeros of the padded size, add every window where it came from, cut the padding off.
+    # Write: start from zeros of the padded size, add every window where it came from, and cut the padding off.
     ### BEGIN SOLUTION
     n, c, h, w = x_shape
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
@@ -60,7 +61,7 @@ def conv_forward(x, weight, bias, stride, padding):
     """Convolve images with filters. As in every deep-learning library, the kernel is not flipped.
 
     x is (N, C, H, W), weight (O, C, KH, KW) and bias (O,). Returns y (N, O, OH, OW):
-    y[n, o, p, q] = bias[o] + the sum of window (p, q) of image n, all channels of it, times weight[o].
+    y[n, o, p, q] = bias[o] + the sum over window (p, q) of image n, in all channels, times weight[o].
     """
     # Write: im2col, one matrix product with the weight, the bias, and the axes in the right order.
     ### BEGIN SOLUTION
@@ -77,7 +78,7 @@ def conv_backward(dy, x, weight, stride, padding):
 
     dy is (N, O, OH, OW), x and weight are those of the forward pass. Returns dx, dweight and dbias, in this order.
     """
-    # Write: dweight from dy and the columns of x, dx by col2im of what dy and the weight give, dbias as a sum of dy.
+    # Write: dweight from dy and the columns of x, dx by col2im of the product of dy and weight, dbias as a sum of dy.
     ### BEGIN SOLUTION
     o, _, kh, kw = weight.shape
     rows = dy.transpose(0, 2, 3, 1)  # (N, OH, OW, O)
@@ -91,12 +92,12 @@ def conv_backward(dy, x, weight, stride, padding):
 
 
 def kaiming_normal(weight_shape, seed):
-    """First weights for a convolution that is followed by a ReLU (He et al. 2015, arXiv 1502.01852).
+    """Initial weights for a convolution that is followed by a ReLU (He et al. 2015, arXiv 1502.01852).
 
     Returns an array of weight_shape (O, C, KH, KW) of normal numbers with mean 0 and variance 2 / fan_in, where fan_in
-    is how many numbers each output pixel is a sum of. The same seed gives the same numbers.
+    is the number of terms in the sum that each output pixel is. The same seed gives the same numbers.
     """
-    # Write: draw the numbers from np.random.default_rng(seed), with the standard deviation that fan_in asks for.
+    # Write: draw the numbers from np.random.default_rng(seed), with the standard deviation that fan_in requires.
     ### BEGIN SOLUTION
     _, c, kh, kw = weight_shape
     fan_in = c * kh * kw
@@ -108,9 +109,9 @@ def kaiming_normal(weight_shape, seed):
 def max_pool_forward(x, kernel_size, stride, padding):
     """The largest number of each window, channel by channel: (N, C, H, W) -> (N, C, OH, OW).
 
-    What lies in the padding never wins: pad with minus infinity. The padding is at most half of the kernel.
+    The padding never wins: pad with minus infinity. The padding is at most half of the kernel.
     """
-    # Write: pad x, take its windows apart by channel, and return the maximum of each.
+    # Write: pad x, separate its windows by channel, and return the maximum of each.
     ### BEGIN SOLUTION
     c = x.shape[1]
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
@@ -122,7 +123,7 @@ def max_pool_forward(x, kernel_size, stride, padding):
 
 
 def max_pool_backward(dy, x, kernel_size, stride, padding):
-    """The gradient of max_pool_forward to x: each number of dy goes to the pixel that won its window.
+    """The gradient of max_pool_forward with respect to x: each number of dy goes to the pixel that won its window.
 
     Where several pixels of a window are equal, the first one wins, row by row. A pixel that wins several windows gets
     the sum of their gradients.
@@ -147,7 +148,7 @@ def avg_pool_forward(x, kernel_size, stride, padding):
 
     The zeros of the padding count as numbers: every window is divided by KH*KW.
     """
-    # Write: take the windows apart by channel, and return the mean of each.
+    # Write: separate the windows by channel, and return the mean of each.
     ### BEGIN SOLUTION
     c = x.shape[1]
     kh, kw = kernel_size
@@ -158,7 +159,7 @@ def avg_pool_forward(x, kernel_size, stride, padding):
 
 
 def avg_pool_backward(dy, x_shape, kernel_size, stride, padding):
-    """The gradient of avg_pool_forward to its x, whose shape is x_shape (N, C, H, W)."""
+    """The gradient of avg_pool_forward with respect to its x, whose shape is x_shape (N, C, H, W)."""
     # Write: every pixel of a window gets an equal share of the window's dy.
     ### BEGIN SOLUTION
     kh, kw = kernel_size
@@ -170,8 +171,8 @@ def avg_pool_backward(dy, x_shape, kernel_size, stride, padding):
 
 
 def global_avg_pool_forward(x):
-    """The mean of every channel's image: (N, C, H, W) -> (N, C)."""
-    # Write: one mean over two axes.
+    """The mean of each channel of each image: (N, C, H, W) -> (N, C)."""
+    # Write: take one mean over two axes.
     ### BEGIN SOLUTION
     return x.mean(axis=(2, 3))
     ### END SOLUTION

@@ -1,8 +1,8 @@
-"""What the functions of A2 should return, straight from their definitions: one loop for each index, and no im2col.
+"""What the functions of A2 should return, directly from their definitions: one loop for each index, and no im2col.
 
-Slow, and so plain that it can be checked by reading. Expected values come from here. In later questions it also stands
-in for a student's own earlier functions, in a process without minires, so that it needs nothing but NumPy; and a window
-may be described by single numbers, since a student's own im2col may be kinder than the question asks.
+It is slow, but simple enough to be checked by reading. Expected values come from here. In later questions it also
+replaces a student's own earlier functions, in a process without minires, so it needs nothing but NumPy. A window may be
+given by single numbers, because a student's own im2col may accept more than the question asks for.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def output_size(image: tuple[int, int], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int]:
-    """How many windows fit below and beside each other."""
+    """How many windows fit vertically and horizontally."""
     counts = []
     for size, k, s, p in zip(image, pair(kernel_size), pair(stride), pair(padding), strict=True):
         counts.append(len(range(0, size + 2 * p - k + 1, s)))
@@ -28,7 +28,7 @@ def output_size(image: tuple[int, int], kernel_size: Any, stride: Any, padding: 
 
 
 def reads(x_shape: Any, kernel_size: Any, stride: Any, padding: Any) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """For each output pixel (p, q) and kernel element (i, j): the row and column of x beneath, if it is not padding."""
+    """The row and column of x under each output pixel (p, q) and kernel element (i, j), except in the padding."""
     _, _, h, w = x_shape
     (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
     oh, ow = output_size((h, w), kernel_size, stride, padding)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A2: convolution and pooling
 #
-# This notebook walks through the functions of `conv_pool.py`, which you write in your editor. At its end stands a
-# image: how often each pixel of an image takes part in a convolution, which is what col2im has to get right. Every
-# section asks you to predict something, run a cell, and check your function. Nothing here is graded.
+# This notebook walks through the functions of `conv_pool.py`, which you write in your editor. It ends with a figure:
+# how often each pixel of an image takes part in a convolution, which is what col2im has to get right. Every section
+# asks you to predict something, run a cell, and check your function. Nothing here is graded.
 
 # %%
 import importlib
@@ -16,12 +16,12 @@ from minires.course import check
 
 
 def mine():
-    """Your file, read again: it may have changed since the last cell."""
+    """Your file, loaded again, because it may have changed since the last cell."""
     return importlib.reload(conv_pool)
 
 
 def attempt(function, *arguments):
-    """What your function returns, or None as long as it is not written."""
+    """What your function returns, or None if it is not written yet."""
     try:
         return getattr(mine(), function)(*arguments)
     except NotImplementedError as error:
@@ -32,8 +32,8 @@ def attempt(function, *arguments):
 # %% [markdown]
 # ## 1. What does an output pixel see?
 #
-# A window of 2 x 2 slides over an image of 4 x 4. **Predict**: how many places are there with a stride of 1? Of 2? And
-# what happens at the end of the image with a stride of 3?
+# A window of 2 x 2 slides over an image of 4 x 4. **Predict**: in how many places does it fit with a stride of 1? With
+# a stride of 2? And what happens at the end of the image with a stride of 3?
 
 # %%
 image = np.arange(1.0, 17.0).reshape(1, 1, 4, 4)
@@ -66,7 +66,7 @@ check("col2im")
 
 # %% [markdown]
 # im2col is linear, and col2im is its adjoint: the sums of `im2col(x) * y` and `x * col2im(y)` are the same for every x
-# and y. One such pair of random arrays tests all of col2im at once, without knowing a single right value.
+# and y. One such pair of random arrays tests all of col2im at once, even if you do not know a single right value.
 
 # %%
 rng = np.random.default_rng(0)
@@ -88,8 +88,8 @@ if cols is not None:
 check("conv_forward")
 
 # %% [markdown]
-# A filter with the differences of its neighbours finds edges. You should see the outline of a disc, white where the
-# image gets brighter from left to right, and black where it gets darker.
+# A filter that subtracts a pixel's neighbours finds edges. You should see the outline of a disc, white where the image
+# gets brighter from left to right, and black where it gets darker.
 
 # %%
 rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
@@ -102,14 +102,14 @@ if edges is not None:
 # %% [markdown]
 # ## 4. Three gradients
 #
-# The upstream dy says how much the loss grows with each output. Test yours with random numbers, never with ones: a
-# backward that ignores its upstream is right for ones. **Predict**: what are the shapes of dx, dweight and dbias?
+# The upstream dy says how much the loss grows with each output. Test your functions with random numbers, never with
+# ones: a backward that ignores its upstream is right for ones. **Predict**: what shapes do dx, dweight and dbias have?
 
 # %%
 check("conv_backward")
 
 # %% [markdown]
-# The slope of the loss along a random direction must be the same by your gradient and by two forward passes.
+# Your gradient and two forward passes must give the same slope of the loss along a random direction.
 
 # %%
 x, weight, bias = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(4, 3, 3, 2)), rng.normal(size=4)
@@ -123,10 +123,10 @@ if out is not None:
         print((gradients[1] * direction).sum(), (dy * (above - below)).sum() / 2e-6)
 
 # %% [markdown]
-# ## 5. First weights
+# ## 5. Initial weights
 #
 # Every output pixel is a sum of C*KH*KW products. **Predict**: if inputs and weights have variance 1, what is the
-# variance of the sum? And what must the variance of the weights be to keep it? A ReLU takes half of it away.
+# variance of the sum? And what must the variance of the weights be to preserve it, if a ReLU removes half of it?
 
 # %%
 check("kaiming_normal")
@@ -134,8 +134,8 @@ check("kaiming_normal")
 # %% [markdown]
 # ## 6. Pooling
 #
-# **Predict**: a window holds 3, 5, 5, 1. Which of them gets the gradient of max pooling, and how much does each get
-# from average pooling? What would padding with zeros do to a window of -3, -5, -5, -1?
+# **Predict**: a window holds 3, 5, 5, 1. Which of these gets the gradient of max pooling, and how much does each of
+# them get from average pooling? What would padding with zeros do to a window of -3, -5, -5, -1?
 
 # %%
 check("max_pool_forward")
@@ -150,9 +150,9 @@ check("global_avg_pool_backward")
 # %% [markdown]
 # ## 7. How often a pixel is seen
 #
-# With cols of ones, col2im counts how many windows see each pixel. You should see 9 in the middle and less towards the
-# border for a stride of 1, and a pattern of 1, 2 and 4 for a stride of 2: such patterns return as artefacts in images
-# that networks make with strided transposed convolutions.
+# If cols is all ones, col2im counts how many windows see each pixel. You should see 9 in the middle and less towards
+# the border for a stride of 1, and a pattern of 1, 2 and 4 for a stride of 2. Such patterns appear as artefacts in
+# images that networks make with strided transposed convolutions.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
