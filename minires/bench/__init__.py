@@ -1,4 +1,1 @@
-"""How fast minires is, and beside whom: what ``minires bench`` runs.
-
-Nothing here is imported by the rest of minires.
-"""
+"""How fast minires is, and compared with whom: ``minires.profile()``, and what ``minires bench`` runs."""
