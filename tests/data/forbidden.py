@@ -1,11 +1,11 @@
-"""Files that may not be opened, whoever asks: the tests may run as root, who may read everything."""
+"""Files without read permission, simulated, because the tests may run as root, who can read everything."""
 
 import builtins
 import os
 
 
 def forbid_opening(monkeypatch, word):
-    """Make ``open`` fail for every file with ``word`` in its name, as it does without the permission to read it."""
+    """Make ``open`` fail for every file with ``word`` in its name, as it does without read permission."""
     real = builtins.open
 
     def guarded(file, *more, **options):

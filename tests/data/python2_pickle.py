@@ -1,4 +1,4 @@
-"""Pickles as Python 2 wrote them, protocol 2: batches of CIFAR's python version, byte by byte."""
+"""Pickles of Python 2, protocol 2, written byte by byte: batches of CIFAR's python version."""
 
 import struct
 
@@ -16,7 +16,7 @@ def numbers(values):
 
 
 def array(pixels, dtype=b"u1", fortran=b"\x89"):
-    """What numpy.ndarray.__reduce__ gives: _reconstruct(ndarray, (0,), 'b'), then its state."""
+    """The result of numpy.ndarray.__reduce__: _reconstruct(ndarray, (0,), 'b'), then its state."""
     made = b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\x00\x85" + string(b"b") + b"\x87R"
     kind = b"cnumpy\ndtype\n" + string(dtype) + b"K\x00K\x01\x87R"
     kind += b"(K\x03" + string(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, both versions: what was written is read; what is damaged or hostile is one sentence."""
+"""CIFAR-10 and CIFAR-100 in both versions: files are read as written; damaged or hostile ones raise one sentence."""
 
 import contextlib
 import dataclasses
@@ -28,12 +28,12 @@ BOTH = pytest.mark.parametrize("layout", [SMALL10, SMALL100], ids=["cifar10", "c
 
 
 def folders(layout):
-    """Of the binary and of the python version."""
+    """The folders of the binary and of the python version."""
     return list(layout.sums)
 
 
 def content(layout):
-    """Of each file: pixels (N, 3072) and labels (N,)."""
+    """The pixels (N, 3072) and labels (N,) of each file."""
     rng = np.random.default_rng(0)
     return {
         stem: (rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, len(layout.classes), n))
@@ -108,7 +108,7 @@ def test_a_damaged_batch_is_one_sentence(tmp_path, change, reason):
     ("position", "what"), [(1000, "a pixel"), (3 * 3073, "a label that stays a class")], ids=["pixel", "label"]
 )
 def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
-    """Any byte is a pixel, and most are labels: reading cannot notice it, `minires data check` does."""
+    """Any byte is a valid pixel, and most are valid labels: only `minires data check` can detect it."""
     write_binary(SMALL10, tmp_path)
     folder = tmp_path / "cifar-10-batches-bin"
     sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
@@ -126,7 +126,7 @@ def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
 
 @given(position=st.integers(0, 5 * 3073 - 1), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit):
-    """A label of another class, a pixel of another brightness, or one sentence; never a label that is no class."""
+    """The result is another label, another pixel, or one sentence; never a label that is not a class."""
     path = tmp_path_factory.mktemp("flipped") / "batch.bin"
     pixels, labels = content(SMALL10)["data_batch_1"]
     path.write_bytes(flipped(np.hstack([labels[:, None], pixels]).astype(np.uint8).tobytes(), position, bit))
@@ -285,7 +285,7 @@ def test_any_byte_changed_is_read_or_refused(position, value):
 
 
 def test_the_published_images():
-    """The mean and the standard deviation of CIFAR-10's training images, as they are known everywhere."""
+    """The well-known mean and standard deviation of CIFAR-10's training images."""
     needed("cifar-10-batches-bin")
     dataset = mr.data.cifar10()
     assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)

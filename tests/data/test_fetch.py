@@ -1,4 +1,4 @@
-"""Downloads from a server that cuts, corrupts and stalls; archives that would write elsewhere; check sums."""
+"""Downloads from a server that cuts, corrupts and stalls; archives that try to write elsewhere; checksums."""
 
 import gzip
 import hashlib
@@ -30,7 +30,7 @@ def impatient(monkeypatch):
 
 
 def packed(members):
-    """A .tar.gz; a member is (name, bytes), or (name, type, target) of a link."""
+    """A .tar.gz. A member is (name, bytes), or (name, type, target) for a link."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, *rest in members:

@@ -1,4 +1,4 @@
-"""Images that stay in their files: the same as in memory, batch by batch, without the memory."""
+"""Images that stay in their files: the same batches as from memory, without the memory."""
 
 import tracemalloc
 

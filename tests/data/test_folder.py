@@ -1,4 +1,4 @@
-"""A folder of one's own images, with sub-folders or a table; each mistake is said in one sentence."""
+"""A folder of your own images, with sub-folders or a table; each mistake is reported in one sentence."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from minires.errors import ArgumentError, DataError
 
 
 def save(path, value, size=(4, 3)):
-    """A grey PNG of this width and height; its brightness tells the images apart."""
+    """A grey PNG of this width and height; its brightness identifies the image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value,) * 3).save(path)
 
@@ -241,7 +241,7 @@ def test_tables_that_cannot_be_used(cats_and_dogs):
 
 
 def test_a_folder_trains(cats_and_dogs):
-    """Its splits are what the loader and the transforms take."""
+    """The loader and the transforms take its splits."""
     dataset = folder(cats_and_dogs, size=8)
     transform = mr.data.transforms.Compose([dataset.augmentation, mr.data.transforms.Normalize.of(dataset.train)])
     images, labels = next(iter(mr.data.Loader(dataset.train, 10, seed=0, transform=transform)))

@@ -1,4 +1,4 @@
-"""Image files: every kind that Pillow reads becomes bytes (C, H, W); what it does not is one sentence."""
+"""Image files: every kind that Pillow reads becomes bytes (C, H, W); anything else raises one sentence."""
 
 import os
 import struct
@@ -16,7 +16,7 @@ RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
 def png(width, height, bits=8):
-    """A PNG file of a grey image whose header promises this size, and whose data breaks off."""
+    """A PNG file of a grey image whose header claims this size, and whose data is incomplete."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -163,7 +163,7 @@ def test_a_folder_is_walked_in_the_order_of_names(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
-    """Instead of being taken for empty. (The tests may run as root, who can list everything.)"""
+    """It must not be treated as empty. (The tests may run as root, who can list everything.)"""
     (tmp_path / "closed").mkdir()
     (tmp_path / "a.png").touch()
 
@@ -208,7 +208,7 @@ def test_any_size(tmp_path, size):
 
 
 def test_no_program_is_started_for_an_image(tmp_path):
-    """Pillow would have Ghostscript run what is in an EPS file, whatever the file is called."""
+    """Pillow would let Ghostscript run the program in an EPS file, whatever the name of the file."""
     Image.new("RGB", (4, 3), RED).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
     with pytest.raises(DataError, match="it is not an image"):

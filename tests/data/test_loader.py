@@ -1,4 +1,4 @@
-"""The loader: what each batch holds, and that it can be repeated."""
+"""The loader: what each batch holds, and that batches are reproducible."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from minires.errors import ArgumentError
 
 
 def numbered(n):
-    """A split whose image number i is i everywhere, and so is its label."""
+    """A split in which image i has the value i everywhere, and the label i."""
     labels = np.arange(n, dtype=np.int64)
     return Split(np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (n, 1, 2, 3)).copy(), labels)
 
@@ -97,7 +97,7 @@ def test_an_epoch_can_begin_at_any_batch(num_workers):
 
 
 def test_the_same_batches_whatever_the_transform_draws():
-    """How many random numbers the augmentation of a batch takes changes neither the order nor the other batches."""
+    """The number of random numbers that one batch draws affects neither the order nor the other batches."""
 
     def greedy(batch, rng):
         rng.random(1000)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: idx files, plain and compressed; what is damaged is one sentence."""
+"""MNIST and Fashion-MNIST: idx files, plain and compressed; damaged ones raise one sentence."""
 
 import dataclasses
 import gzip
@@ -23,7 +23,7 @@ def idx(array):
 
 
 def write(layout, folder, compress):
-    """The layout with few images, and what was written by the first word of its files."""
+    """A data set of few images, and what was written, by the first word of its files."""
     rng, content = np.random.default_rng(0), {}
     folder.mkdir(parents=True)
     for word, count in COUNTS:
@@ -128,7 +128,7 @@ def test_a_label_that_is_no_class_and_files_that_are_missing(tmp_path):
     ("stem", "count"), [("train-images-idx3-ubyte", 7), ("t10k-images-idx3-ubyte", 3), ("train-labels-idx1-ubyte", 5)]
 )
 def test_whole_files_of_another_number(stem, count, tmp_path):
-    """More or fewer than were published, with a header that agrees: it is another file."""
+    """More or fewer images than published, with a matching header: it is another file."""
     small, _ = write(MNIST, tmp_path / "mnist", compress=False)
     sides = (28, 28) if "images" in stem else ()
     (tmp_path / "mnist" / stem).write_bytes(idx(np.zeros((count, *sides), np.uint8)))
@@ -149,7 +149,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, compress):
     [("mnist", "mnist", 0.1307, 0.3081), ("fashion_mnist", "fashion-mnist", 0.2860, 0.3530)],
 )
 def test_the_published_images(name, folder, mean, std):
-    """The mean and the standard deviation of the training images, as they are known everywhere."""
+    """The well-known mean and standard deviation of the training images."""
     needed(folder)
     dataset = mr.data.load(name)
     assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)

@@ -30,7 +30,7 @@ def split_of(n, shape=(3, 8, 9)):
 
 
 class Counted:
-    """Makes images when asked, and counts how many of them are alive."""
+    """Makes images when they are needed, and counts those that are alive."""
 
     def __init__(self, n, shape=(1, 2, 2)):
         self.n, self.shape = n, shape
@@ -71,7 +71,7 @@ def no_thread_is_left():
 
 
 def slowed(transform):
-    """Batches take odd times, so that later ones are often ready before earlier ones."""
+    """Batches take varying times, so later ones are often ready before earlier ones."""
     numbers = itertools.count()
 
     def run(batch, rng):
@@ -97,7 +97,7 @@ def test_workers_change_no_bit_of_any_epoch(num_workers):
 
 
 def test_batches_are_those_from_before_there_were_workers():
-    """Written down then: a run with a seed must go on giving the same network."""
+    """Recorded values: a run with a seed must give the same network in later versions."""
     labels = np.arange(10, dtype=np.int64)
     split = Split(labels.astype(np.uint8)[:, None, None, None] + np.zeros((1, 1, 3, 3), np.uint8), labels)
     seen = [
@@ -112,7 +112,7 @@ def test_batches_are_those_from_before_there_were_workers():
 
 
 def test_batches_are_prepared_in_advance():
-    """While the first is being used, workers go on to the next ones."""
+    """While the first batch is in use, workers make the next ones."""
     source = Counted(1000)
     batches = iter(Loader(source, 10, seed=0, num_workers=2))
     next(batches)
@@ -155,7 +155,7 @@ def test_a_source_gives_what_a_split_gives():
 
 
 def test_a_source_that_reads_files(tmp_path):
-    """The one that the docstring of ``Source`` shows."""
+    """The source in the docstring of ``Source``."""
     colours = np.arange(12, dtype=np.uint8) * 20
     for i, colour in enumerate(colours):
         Image.new("RGB", (9, 7), (int(colour), 0, 255)).save(tmp_path / f"{i:02}.png")
@@ -221,7 +221,7 @@ def test_an_exception_of_a_worker_arrives_where_its_batch_would(error):
             seen.append(labels.item())
     assert caught.value is error
     assert seen == [0, 1]
-    assert not workers(), "they end with the for, whoever keeps the traceback"
+    assert not workers(), "they end with the loop, even if the traceback is kept"
 
 
 @pytest.mark.parametrize("after", [1, 3])

@@ -21,7 +21,7 @@ ALL = [Cutout(3), ColorJitter(0.5, 0.5, 0.5), RandomResizedCrop((4, 5)), MixUp(1
 
 
 def changed(transform, batch, seed):
-    """The new images alone: MixUp returns also what it did."""
+    """Only the new images: MixUp returns more."""
     result = transform(batch, np.random.default_rng(seed))
     return result[0] if isinstance(transform, MixUp) else result
 
@@ -84,7 +84,7 @@ def test_cutout_hangs_over_the_border_as_often_as_its_centre_is_near():
 
 
 def test_channels_last_images_stay_so_in_memory():
-    """What Normalize's kernel gives, and what convolutions want."""
+    """The layout that Normalize's kernel returns and convolutions prefer."""
     batch = images(0, 6, 3, 16, 16)
     normal = Normalize([0.5] * 3, [0.2] * 3)(batch).transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     assert Cutout(4)(normal, np.random.default_rng(0)).strides == normal.strides
@@ -156,7 +156,7 @@ def test_each_factor_image_by_image(name, n, height, width, channels, strength):
 
 
 def test_all_three_factors_in_every_order():
-    """With known factors, a result is that of one of the 6 orders; all of them come up."""
+    """With known factors, each result matches one of the 6 orders, and all of them occur."""
     batch = images(0, 2, 3, 4, 5, np.float64)
     factors = {"brightness": 1.4, "contrast": 0.6, "saturation": 1.7}
     transform = ColorJitter(**{name: (factor, factor) for name, factor in factors.items()})

@@ -1,4 +1,4 @@
-"""Drawn images: their masks and boxes are exact, a seed repeats them, and the knob makes them harder."""
+"""Drawn images: masks and boxes are exact, a seed reproduces them, and difficulty makes them harder."""
 
 from itertools import islice
 
@@ -16,7 +16,7 @@ def some(count, *arguments, **options):
 
 
 def area(inside):
-    """Of a part, counted on 1,000 x 1,000 points between -1 and 1."""
+    """The area of a part, counted on 1,000 x 1,000 points between -1 and 1."""
     points = (np.arange(1000) + 0.5) / 500 - 1
     return inside(*np.meshgrid(points, points)).mean() * 4
 
@@ -86,7 +86,7 @@ def test_noise_grows_with_the_difficulty():
 
 
 def accuracy(difficulty):
-    """Of the nearest neighbour among 400 masks, with scikit-learn."""
+    """The accuracy of the nearest neighbour among 400 masks, with scikit-learn."""
     everything = some(500, 16, difficulty)
     masks = np.array([drawing.mask.ravel() for drawing in everything])
     labels = np.array([drawing.label for drawing in everything])

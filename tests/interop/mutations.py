@@ -1,4 +1,4 @@
-"""Files of weights, damaged at random or on purpose. The same seed gives the same files."""
+"""Weight files, damaged at random or on purpose. The same seed gives the same files."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def as_npz(arrays):
 
 
 def flipped(rng, content, places):
-    """A few bytes changed, at places drawn from ``places``."""
+    """Change a few bytes at positions drawn from ``places``."""
     content = bytearray(content)
     for _ in range(rng.integers(1, 6)):
         content[places[rng.integers(len(places))]] ^= int(rng.integers(1, 256))
@@ -45,7 +45,7 @@ def flipped(rng, content, places):
 
 
 def cut(rng, content):
-    """Shorter at one of the ends, or longer, or with something left out or repeated in the middle."""
+    """Cut or extend an end, or remove or repeat something in the middle."""
     first, second = sorted(rng.integers(0, len(content) + 1, 2))
     return [
         content[:first], content[first:], content + content[first:second], content[:first] + content[second:],
@@ -94,7 +94,7 @@ def mutated_safetensors(rng, content):
 
 
 def npy(array, descr=None, shape=None):
-    """A .npy file whose header says what we like."""
+    """A .npy file whose header makes false claims."""
     file = io.BytesIO()
     np.lib.format.write_array(file, array)
     content = file.getvalue()

@@ -1,4 +1,4 @@
-"""What the tests of published weights need: the files, and the images that the publishers tested them on."""
+"""For the tests of published weights: the files, and the images that the publishers tested them on."""
 
 import numpy as np
 from reference import needed
@@ -13,7 +13,7 @@ def weights(name):
 
 
 def cifar10_test():
-    """The images (10000, 3, 32, 32) as the networks know them, and their labels."""
+    """The images (10000, 3, 32, 32), normalised as the networks expect, and their labels."""
     rows = np.fromfile(needed("cifar-10-batches-bin/test_batch.bin"), np.uint8).reshape(10_000, 1 + 3 * 32 * 32)
     images = rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255
     mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (MEAN, STD))

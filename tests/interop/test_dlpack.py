@@ -1,4 +1,4 @@
-"""The same memory in minires and in other libraries, both ways."""
+"""Memory shared between minires and other libraries, both ways."""
 
 import gc
 import sys
@@ -82,7 +82,7 @@ def test_what_pytorch_cannot_share_is_one_sentence(torch):
 
 @pytest.mark.parity
 def test_a_step_of_pytorch_on_a_shared_parameter(torch):
-    """What it is for: both optimise the same memory."""
+    """The purpose of sharing: both libraries optimise the same memory."""
     weight = mr.nn.Parameter(np.ones(3, "f"))
     theirs = torch.from_dlpack(weight.detach()).requires_grad_()
     (theirs * torch.tensor([1.0, 2.0, 3.0])).sum().backward()

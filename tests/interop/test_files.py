@@ -1,4 +1,4 @@
-"""State dicts on disk: they come back as they were, and damage is one sentence."""
+"""State dicts on disk: they are read as written, damaged files raise one sentence, and writing is atomic."""
 
 import os
 import sys
@@ -97,7 +97,7 @@ def test_what_a_killed_process_left_can_be_removed(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="folders cannot be opened")
 def test_the_rename_is_synced_too(tmp_path, monkeypatch):
-    """In this order, or a power cut might leave an empty file under the new name."""
+    """In this order; otherwise a power cut might leave an empty file under the new name."""
     calls, fsync, replace = [], os.fsync, Path.replace
     monkeypatch.setattr(
         os, "fsync", lambda fd: calls.append("folder" if S_ISDIR(os.fstat(fd).st_mode) else "file") or fsync(fd)

@@ -1,4 +1,4 @@
-"""Names of other code become ours, and what does not fit is said before anything changes."""
+"""Names of other code are translated, and what does not fit is reported before anything changes."""
 
 import os
 
@@ -22,7 +22,7 @@ def write(tmp_path, arrays, encode=as_safetensors):
 
 
 def theirs(rng, model, prefix="", fc="fc", downsample="downsample"):
-    """Weights under the names that other code has for them, with what PyTorch adds."""
+    """Weights under the names of other code, with the counters that PyTorch adds."""
     arrays = {}
     for name, array in model.state_dict().items():
         name = prefix + name.replace("fc", fc).replace("downsample", downsample)

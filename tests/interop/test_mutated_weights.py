@@ -1,4 +1,4 @@
-"""A thousand damaged files: each is refused with the named error, or loaded as it is, in little time and memory."""
+"""A thousand damaged files: each raises the named error or is loaded as it is, in little time and memory."""
 
 import time
 import tracemalloc
@@ -18,7 +18,7 @@ FORMATS = {
     "npz": (as_npz, mutated_npz, lambda path: dict(np.load(path, allow_pickle=False))),
 }
 MOST_MEMORY = 100e6  # bytes
-LONGEST = 60  # seconds, against hanging: no measurement, for under coverage a busy machine was seen to take ten
+LONGEST = 60  # seconds, to detect hanging; a busy machine may take ten under coverage
 
 
 class Net(mr.nn.Module):
@@ -29,7 +29,7 @@ class Net(mr.nn.Module):
 
 
 def measured(read, path):
-    """What ``read(path)`` raises (None if nothing); it fails the test if that took much time or memory."""
+    """The error of ``read(path)``, or None. The test fails if it took too much time or memory."""
     tracemalloc.reset_peak()
     before, start = tracemalloc.get_traced_memory()[0], time.perf_counter()
     try:
@@ -81,7 +81,7 @@ def test_five_hundred_mutated_files(format, tmp_path, traced):
 
 
 def test_the_measure_finds_a_reader_that_trusts_the_file(tmp_path, traced):
-    """NumPy's own, and an array of 16 bytes that says it has 400 MB."""
+    """NumPy's own reader, and an array of 16 bytes that claims to have 400 MB."""
     path = tmp_path / "bomb.npz"
     path.write_bytes(zipped([("fc.weight.npy", npy(np.zeros(4, "f"), shape=f"({10**8},)"))]))
 

@@ -1,4 +1,4 @@
-"""Whole networks in ONNX files, and what export_onnx promises besides the numbers."""
+"""Whole networks in ONNX files, and what export_onnx promises besides the values."""
 
 import sys
 
@@ -20,7 +20,7 @@ def run(path, x):
 
 
 def with_statistics(model, rng):
-    """Batch norms that do something: running statistics and parameters away from 0 and 1."""
+    """Give batch norms an effect: running statistics and parameters other than 0 and 1."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             c = module.num_features
@@ -161,7 +161,7 @@ def test_a_model_that_is_folded_already_can_be_exported(replay, tmp_path, rng):
 
 
 def test_a_folded_convolution_that_computes_inside_of_another_op_is_not_lost(tmp_path, rng):
-    """It waits until somebody reads its output, and here that is leaky_relu."""
+    """It waits until its output is read, which leaky_relu does here."""
 
     class Net(nn.Module):
         def __init__(self):
@@ -178,7 +178,7 @@ def test_a_folded_convolution_that_computes_inside_of_another_op_is_not_lost(tmp
 
 
 class Shared(nn.Module):
-    """One convolution with two batch norms behind it, one with a bias, and one whose output is read twice."""
+    """A convolution with two batch norms after it, one with a bias, and one whose output is read twice."""
 
     def __init__(self):
         self.twice, self.biased, self.read = nn.Conv2d(3, 3, 3, bias=False), nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 1)

@@ -1,4 +1,4 @@
-"""Every op of minires in an ONNX file: onnxruntime computes what minires does, or the op is refused."""
+"""Every op of minires in an ONNX file: onnxruntime computes the same as minires, or the op is refused."""
 
 import functools
 
@@ -19,12 +19,12 @@ POSITIVE = RNG.uniform(0.5, 1.5, 3).astype("f")
 
 @functools.cache
 def weight(*shape):
-    """The same numbers whenever they are asked for."""
+    """The same numbers for the same shape."""
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype("f")
 
 
 class Net(nn.Module):
-    """A function of x as a module."""
+    """A module that computes a function of x."""
 
     def __init__(self, function):
         self.function = function
@@ -200,7 +200,7 @@ def test_what_would_freeze_the_numbers_or_the_batch_of_the_trace_is_refused(what
 
 
 def test_ops_in_place_are_traced_or_refused(tmp_path, rng):
-    """Where gradients are recorded, += is a new tensor; inside no_grad it would leave no trace."""
+    """Where gradients are recorded, += makes a new tensor; inside no_grad it would not be recorded."""
 
     def to_the_input(x):
         x += x.relu()

@@ -1,4 +1,4 @@
-"""Files are read as the package safetensors reads them, and what it would not refuse is refused, too."""
+"""Files are read as the package safetensors reads them, with stricter limits."""
 
 import json
 
