@@ -124,6 +124,7 @@ BAD_ZIPS = [
     (zipped([("a.npy", npy(np.zeros(2, "f"), shape="(3,)"))]), "needs 12 bytes for its shape, but 8 follow"),
     (zipped([("a.npy", npy(np.zeros(2, "f"))), ("a.npy", npy(np.zeros(2, "f")))]), "member 'a' occurs twice"),
     (zipped([("a.npy", b"text")]), "member 'a.npy' is not an array"),
+    (zipped([("a.npy", npy(np.zeros(2, "f"), shape=f"({' ' * 20_000}2,)"))]), "does not have the header of an array"),
     (zipped([("a.npy", npy(np.zeros(2, "f")))], 14), "compressed in a way that NumPy does not write"),
     (zipped([("a.npy", npy(np.zeros(2, "f")))])[:-30], "its end is missing"),
     (zipped([("a" * 60_000 + str(n), b"") for n in range(60)]), "its directory is longer than 3145728 bytes"),
