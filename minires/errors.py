@@ -27,7 +27,7 @@ class ArgumentError(MiniresError, ValueError):
 
 
 class LabelError(MiniresError, ValueError):
-    """A class label outside of ``0 .. classes - 1``, or labels that are no integers."""
+    """A class label outside of ``0 .. classes - 1``, or labels that are not integers."""
 
 
 class GraphError(MiniresError, RuntimeError):
@@ -43,7 +43,7 @@ class GradcheckError(MiniresError, AssertionError):
 
 
 class DeviceError(MiniresError, RuntimeError):
-    """A device that is not there, or tensors of two devices in one op."""
+    """A device that is not available, or tensors of two devices in one op."""
 
 
 class KernelError(MiniresError, ImportError):
@@ -67,7 +67,7 @@ class StoppedError(MiniresError, RuntimeError):
 
 
 class CourseError(MiniresError, AssertionError):
-    """A submission that lost points, or an assignment that is not fit to be handed out."""
+    """A submission that lost points, or an assignment that is not ready to be handed out."""
 
 
 class CheckError(MiniresError, AssertionError):

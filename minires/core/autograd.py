@@ -8,8 +8,8 @@
 There is no tape object. A tensor knows the op that made it (``tensor.op``, None for a leaf), and an op knows the
 *source* of each input in ``op.edges``: the op that made it, a leaf tensor, or None where no gradient is wanted.
 That is the whole graph. Values are kept apart from it: an op holds its inputs only if its backward reads them, so
-the output of an addition is freed as soon as nobody needs it. Nothing points forwards, hence there are no reference
-cycles, and a tape disappears with the last tensor that was computed by it.
+the output of an addition is freed as soon as nothing else uses it. Nothing points forwards, so there are no reference
+cycles, and a tape is freed together with the last tensor that was computed with it.
 
 ``forward`` works on raw arrays. ``backward`` works on tensors, with the same ops that users call, so a backward can
 itself be recorded and differentiated again (``create_graph=True``).
@@ -53,10 +53,9 @@ class Op:
     """One operation. A subclass defines ``forward`` on raw arrays and ``backward`` in tensors.
 
     An instance serves one call: constructor arguments are the op's options (a stride, an axis), and whatever
-    ``forward`` keeps on ``self`` is there in ``backward``, until the graph is freed. What else backward reads is
-    said in the class statement: ``class Exp(Op, saves="output")`` finds ``self.output``, by default it finds
-    ``self.inputs``, with ``saves="both"`` it finds both, and with ``saves="shapes"`` only ``self.input_shapes``,
-    which is always there.
+    ``forward`` keeps on ``self`` is there in ``backward``, until the graph is freed. The class statement says what else
+    backward reads: by default ``self.inputs``, with ``class Exp(Op, saves="output")`` ``self.output``, with
+    ``saves="both"`` both, and with ``saves="shapes"`` only ``self.input_shapes``, which is always there.
 
     Examples
     --------
@@ -94,21 +93,21 @@ class Op:
         cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()  # BatchNorm -> batch_norm
 
     def forward(self, *arrays: Array) -> Array:
-        """The result as an array, which may be a view of an input but never changes one."""
+        """The result as an array. It may be a view of an input, but an input is never changed."""
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
 
     def backward(self, upstream: Tensor) -> Tensor | tuple[Tensor | None, ...] | None:
-        """The gradient to each input (None where there is none), from the one to the output."""
+        """The gradient with respect to each input, or None, from the gradient with respect to the output."""
         raise NotImplementedError(f"{type(self).__name__} has no backward.")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Compute the output, and remember how if a gradient may be asked for."""
+        """Compute the output, and record the op if an input requires a gradient."""
         if self.edges or self.freed:
             raise GraphError(f"{self.name}: this op was called before; make a new one for each call.")
         try:
             arrays = [x._data for x in inputs]
         except AttributeError:
-            raise DTypeError(f"{self.name}: ops are called with tensors; make them by mr.tensor(...).") from None
+            raise DTypeError(f"{self.name}: ops are called with tensors; make them with mr.tensor(...).") from None
         if not state.observers:
             data = self._forward(arrays)
         else:
@@ -130,12 +129,12 @@ class Op:
         return 0
 
     def needs(self, index: int) -> bool:
-        """Whether a gradient to input ``index`` is wanted, so that ``backward`` can skip what is not."""
+        """Whether the gradient to input ``index`` is wanted; ``backward`` may skip it otherwise."""
         return self.edges[index] is not None
 
     @property
     def output(self) -> Tensor:
-        """The output as a tensor of the graph, made afresh: an op that held it would be a reference cycle."""
+        """The output as a tensor of the graph. It is made on each access: an op that held it would be a reference cycle."""
         output = self._wrap(self._output)
         output.op, output.requires_grad = self, True
         return output
@@ -173,7 +172,7 @@ class Op:
         output.op, output.requires_grad = self, True
 
     def _check_saved(self) -> None:
-        """Raise if this op's backward would read what is no longer there, or no longer the same."""
+        """Raise if what this op's backward reads was freed or changed."""
         if self.freed:
             raise GraphError(
                 f"backward: the graph of {self.name} was freed by an earlier backward; "
@@ -183,7 +182,7 @@ class Op:
             if changed():
                 raise GraphError(
                     f"backward: {what} of {self.name} was changed in place after the forward pass, "
-                    "but the gradient needs the old values; change a copy, or call backward before."
+                    "but the gradient needs the old values; change a copy, or call backward first."
                 )
 
     def gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None = None) -> tuple[Tensor | None, ...]:
@@ -192,6 +191,7 @@ class Op:
         ``pending`` has the gradients that other consumers have sent to this op's sources. Some kernels add them to
         their own on the way: what they add is taken out of it.
         """
+        pending = {} if pending is None else pending
         if not state.observers:
             return self._gradients(upstream, pending)
         with self._observed("backward", [upstream.data]) as results:
@@ -199,17 +199,8 @@ class Op:
             results.append(tuple(None if grad is None else grad.data for grad in grads))
         return grads
 
-    def _gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None) -> tuple[Tensor | None, ...]:
-        grads: Any = NotImplemented
-        kernel = None if state.grad_enabled else find_kernel(self, "backward", upstream.data)
-        if kernel is not None and kernel.accumulates and pending:
-            edges = [edge if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]
-            arrived = {edge: pending.pop(edge) for edge in edges if edge is not None and edge in pending}
-            grads = kernel.run(self, upstream.data, [arrived[edge].data if edge in arrived else None for edge in edges])
-            if grads is NotImplemented:
-                pending.update(arrived)
-        elif kernel is not None:
-            grads = kernel.run(self, upstream.data, *([(None,) * len(self.edges)] if kernel.accumulates else []))
+    def _gradients(self, upstream: Tensor, pending: dict[Source, Tensor]) -> tuple[Tensor | None, ...]:
+        grads = NotImplemented if state.grad_enabled else self._run_backward_kernel(upstream, pending)
         if grads is NotImplemented:
             grads = self.backward(upstream)
         else:
@@ -222,7 +213,7 @@ class Op:
                 continue
             if not isinstance(grad, type(upstream)):
                 given = type(grad).__name__
-                raise DTypeError(f"backward of {self.name}: the gradient to input {i} is {given}, and no tensor.")
+                raise DTypeError(f"backward of {self.name}: the gradient to input {i} is {given}, not a tensor.")
             if grad.shape != source.shape:
                 raise ShapeError(
                     f"backward of {self.name}: the gradient to input {i} is {sizes(grad.shape)}, but the input is "
@@ -231,6 +222,17 @@ class Op:
             if grad.dtype != source.dtype:
                 grads[i] = grad.astype(source.dtype)
         return tuple(grads)
+
+    def _run_backward_kernel(self, upstream: Tensor, pending: dict[Source, Tensor]) -> Any:
+        kernel = find_kernel(self, "backward", upstream.data)
+        if kernel is None or not kernel.accumulates:
+            return NotImplemented if kernel is None else kernel.run(self, upstream.data)
+        edges = [edge if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]
+        arrived = {edge: pending.pop(edge) for edge in edges if edge is not None and edge in pending}
+        grads = kernel.run(self, upstream.data, [arrived[edge].data if edge in arrived else None for edge in edges])
+        if grads is NotImplemented:
+            pending.update(arrived)
+        return grads
 
     def _free(self) -> None:
         self.__dict__.clear()

@@ -49,7 +49,7 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
         try:
             array = np.asarray(value)
         except (ValueError, TypeError) as error:
-            raise ShapeError(f"tensor: data is no regular array of numbers ({error}).") from error
+            raise ShapeError(f"tensor: data cannot be made a regular array of numbers ({error}).") from error
         first = value
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
@@ -65,9 +65,9 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype if dtype is not None else "None")  # NumPy would read None as float64
     except TypeError as error:
-        raise DTypeError(f"{dtype!r} is no dtype, such as 'float32', and no device, 'cpu' or 'cuda'.") from error
+        raise DTypeError(f"{dtype!r} is neither a dtype, such as 'float32', nor a device, 'cpu' or 'cuda'.") from error
     if found.kind not in "fiub":
-        raise DTypeError(f"dtype {found} holds no numbers; it must be one of floats, integers or booleans.")
+        raise DTypeError(f"dtype {found} is not a type of numbers; use floats, integers or booleans.")
     return found
 
 
@@ -169,7 +169,7 @@ def manual_seed(seed: int) -> None:
     Raises
     ------
     ArgumentError
-        If ``seed`` is no integer, or negative.
+        If ``seed`` is not an integer, or negative.
     """
     global _generator
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:

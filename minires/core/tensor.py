@@ -125,7 +125,7 @@ class Tensor:
         if value and self._data.dtype.kind != "f":
             raise DTypeError(f"only floats can require a gradient; this tensor ({sizes(self.shape)}) is {self.dtype}.")
         if not value and self.op is not None:
-            raise GraphError(f"this tensor is the output of {self.op.name}; take detach() of it instead.")
+            raise GraphError(f"this tensor is the output of {self.op.name}; use its detach() instead.")
         self._requires_grad = bool(value)
 
     @property

@@ -4,12 +4,13 @@ im2col writes out the window that each output pixel sees as one row; convolution
 
     x (N, C, H, W)  --im2col-->  rows (N*OH*OW, C*KH*KW)  @  weight.T (C*KH*KW, O)  -->  y (N*OH*OW, O)
 
-The product yields its rows pixel by pixel with the channels innermost, so memory is (N, H, W, C) although shapes
-say (N, C, H, W): the last step of every function here is a transposed view, and the first step of the next one
-takes it back without a copy.
+The product has one row for each pixel, with the channels innermost, so memory is (N, H, W, C) although shapes say
+(N, C, H, W): the last step of every function here is a transposed view, and the first step of the next one undoes it
+without a copy.
 
-Three ops close under differentiation: the convolution, its gradient to the input (the transposed convolution) and
-its gradient to the weight. Each is linear in both arguments, and the derivatives of each are the other two.
+Three ops are closed under differentiation: the convolution, its gradient with respect to the input (the transposed
+convolution) and its gradient with respect to the weight. Each is linear in both arguments, and its derivatives are the
+other two.
 """
 
 import math
@@ -112,9 +113,9 @@ def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0
     Raises
     ------
     ShapeError
-        If x is no batch of images, or smaller than the kernel.
+        If x is not a batch of images, or smaller than the kernel.
     ArgumentError
-        For sizes that cannot be.
+        For sizes that are not possible.
 
     Examples
     --------
@@ -145,8 +146,8 @@ def col2im(
 ) -> Tensor:
     """Put the rows of ``im2col`` back; where windows overlap, their elements are added. The adjoint of ``im2col``.
 
-    ``cols`` is (N, OH, OW, C*KH*KW), ``x_shape`` the (N, C, H, W) of the result, and the others are as they were
-    given to :func:`im2col`. Raises ShapeError if they do not belong together.
+    ``cols`` is (N, OH, OW, C*KH*KW), ``x_shape`` the (N, C, H, W) of the result, and the other arguments are those of
+    :func:`im2col`. Raises ShapeError if they do not fit together.
     """
     cols = checks.floats("col2im", cols, "cols")
     window = Window.of("col2im", kernel_size, stride, padding, dilation)
@@ -305,7 +306,7 @@ def conv2d(
     Raises
     ------
     ShapeError, ArgumentError, DTypeError
-        If the sizes do not fit; for a stride, padding, dilation or groups that cannot be; for integers.
+        If the sizes do not fit; for an invalid stride, padding, dilation or groups; for integers.
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
     inputs = conv_inputs("conv2d", x, weight, bias, groups)
@@ -331,8 +332,8 @@ def conv_transpose2d(
 ) -> Tensor:
     """The transpose of :func:`conv2d` as a linear map: it makes images larger by its stride.
 
-    ``weight`` (C, O/groups, KH, KW) is that of the convolution from O to C channels which this transposes, and so
-    are stride, padding and dilation; ``output_padding`` adds rows and columns at the end. The result is
+    ``weight`` (C, O/groups, KH, KW), stride, padding and dilation are those of the convolution from O to C channels
+    that is transposed; ``output_padding`` adds rows and columns at the end. The result is
     (N, O, OH, OW) with OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1. Errors as in :func:`conv2d`.
     """
     groups = checks.integer("conv_transpose2d", groups, "groups", 1)
@@ -343,14 +344,11 @@ def conv_transpose2d(
 
 def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
     """:func:`conv_transpose2d` of checked inputs, for a layer that has built its window."""
-    geometry = zip(window.kernel, window.stride, window.padding, window.dilation, output_padding, strict=True)
-    added = [(s, d * (k - 1) + 1 - 2 * p - s + e) for k, s, p, d, e in geometry]
-    (sh, extra_h), (sw, extra_w) = added
-    _, _, h, w = inputs[0].shape
-    image = h * sh + extra_h, w * sw + extra_w  # (H - 1) SH - 2 PH + DH (KH - 1) + 1 + output padding
+    x, w = inputs[0], window
+    geometry = zip(x.shape[2:], w.kernel, w.stride, w.padding, w.dilation, output_padding, strict=True)
+    image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
     if min(image) < 1:
-        x_shape = sizes(inputs[0].shape)
-        raise ShapeError(f"conv_transpose2d: x ({x_shape}) would become {sizes(image)}; use less padding.")
+        raise ShapeError(f"conv_transpose2d: x ({sizes(x.shape)}) would become {sizes(image)}; use less padding.")
     return ConvTranspose2d(window, groups, image)(*inputs)
 
 

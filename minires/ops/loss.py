@@ -56,7 +56,7 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
     ShapeError
         If logits is not (N, K), the batch is empty, or there are not N labels.
     LabelError
-        If a label is no integer, or outside of 0 .. K - 1.
+        If a label is not an integer, or outside of 0 .. K - 1.
     ArgumentError
         For a smoothing outside of [0, 1].
 

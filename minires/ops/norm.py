@@ -57,7 +57,7 @@ class BatchNorm(Op):
 
 
 class BatchNormAct(BatchNorm, saves="both"):
-    """relu(batch_norm(x) + shortcut), either of them optional: three ops in one, for a kernel to do at once."""
+    """relu(batch_norm(x) + shortcut), both optional: three ops in one, which a kernel computes in one pass."""
 
     def __init__(self, eps: float, running: tuple[Array, Array] | None, activation: str | None) -> None:
         super().__init__(eps, running)
@@ -95,8 +95,8 @@ def batch_norm(
     gamma, beta : Tensor, (C,)
         Scale and shift.
     running_mean, running_var : Tensor, (C,), or None in training
-        Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``, where the batch
-        variance is the unbiased one (and the one that normalises the biased one).
+        Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``. The batch variance is
+        unbiased here, while the one that normalises is biased.
     training : bool
         Whether the batch's own statistics normalise it.
     momentum : float
@@ -106,7 +106,7 @@ def batch_norm(
     shortcut : Tensor, of the shape of x, optional
     activation : {"relu", None}
         ``batch_norm(..., shortcut=s, activation="relu")`` is ``residual_add(batch_norm(...), s)``, and without a
-        shortcut ``relu(batch_norm(...))``, but the fast engine walks over the images once and not three times.
+        shortcut ``relu(batch_norm(...))``, but the fast engine reads the images once instead of three times.
 
     Returns
     -------

@@ -67,7 +67,7 @@ def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, pad
     Raises
     ------
     ShapeError, ArgumentError, DTypeError
-        If the sizes do not fit; for sizes that cannot be, or a padding over half of the kernel; for integers.
+        If the sizes do not fit; for invalid sizes, or a padding over half of the kernel; for integers.
     """
     return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding))
 
@@ -104,7 +104,7 @@ class GlobalAvgPool2d(Op, saves="shapes"):
 def global_avg_pool2d(x: TensorLike) -> Tensor:
     """The mean of each channel's image, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
 
-    Raises ShapeError if x is no batch of images, or they are empty; DTypeError for integers.
+    Raises ShapeError if x is not a batch of images, or the images are empty; DTypeError for integers.
     """
     x = checks.images("global_avg_pool2d", x)
     if 0 in x.shape[2:]:

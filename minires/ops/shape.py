@@ -234,7 +234,7 @@ class Convert(Op, saves="shapes"):
 
 
 def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """x converted to ``dtype``. Raises DTypeError if that is no type of numbers."""
+    """x converted to ``dtype``. Raises DTypeError if that is not a type of numbers."""
     x, target = as_tensor(x), backend.as_dtype(dtype)
     return Convert(target, x.device)(x if target.kind == "f" else x.detach())
 

@@ -90,7 +90,7 @@ def test_only_floats_can_require_a_gradient(data):
 def test_requires_grad_freezes_leaves_only():
     x = mr.tensor([1.0], requires_grad=True)
     y = x * 2
-    with pytest.raises(GraphError, match="output of mul; take detach"):
+    with pytest.raises(GraphError, match="output of mul; use its detach"):
         y.requires_grad = False
     x.requires_grad = False
     assert not (x * 2).requires_grad
