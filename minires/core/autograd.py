@@ -134,7 +134,7 @@ class Op:
 
     @property
     def output(self) -> Tensor:
-        """The output as a tensor of the graph. It is made on each access: an op that held it would be a reference cycle."""
+        """The output as a tensor of the graph, made on each access: to hold it would be a reference cycle."""
         output = self._wrap(self._output)
         output.op, output.requires_grad = self, True
         return output
