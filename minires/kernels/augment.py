@@ -11,32 +11,26 @@ from ..data.transforms import Flip, Normalize, PadCrop
 from .device import ComputeDevice, as_images, host
 
 
-def _takes(batch: Array) -> bool:
+def _takes(device: ComputeDevice, batch: Array, *numbers: Array) -> bool:
     return batch.dtype == np.uint8 and batch.size > 0
 
 
-@host("forward", PadCrop)
+@host("forward", PadCrop, takes=_takes)
 def pad_crop(device: ComputeDevice, op: PadCrop, batch: Array, top: Array, left: Array) -> Any:
-    if not _takes(batch):
-        return NotImplemented
     moved = device.xp.empty(batch.shape, np.uint8)
     device.augment.pad_crop(device.contiguous(batch), moved, top, left, op.padding)
     return moved
 
 
-@host("forward", Flip)
+@host("forward", Flip, takes=_takes)
 def flip(device: ComputeDevice, op: Flip, batch: Array, mirrored: Array) -> Any:
-    if not _takes(batch):
-        return NotImplemented
     flipped = device.xp.empty(batch.shape, np.uint8)
     device.augment.flip(device.contiguous(batch), flipped, mirrored)
     return flipped
 
 
-@host("forward", Normalize)
+@host("forward", Normalize, takes=_takes)
 def normalize(device: ComputeDevice, op: Normalize, batch: Array, mean: Array, std: Array) -> Any:
-    if not _takes(batch):
-        return NotImplemented
     n, c, h, w = batch.shape
     normal = device.xp.empty((n, h, w, c), np.float32)
     device.augment.normalize(device.contiguous(batch), normal, mean, std)

@@ -14,17 +14,16 @@ from .device import ComputeDevice, as_images, host
 ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # what a fully connected layer sees
 
 
-def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...], *arrays: Array | None) -> bool:
+def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]) -> bool:
     """Whether kernels compute it: no groups, and not too many numbers in the windows of one image (H, W)."""
-    if op.groups != 1 or not device.takes(*arrays):
-        return False
     (h, w), (ph, pw) = image, op.window.padding
-    return channels * (h + 2 * ph) * (w + 2 * pw) * math.prod(op.window.kernel) < device.most
+    numbers = channels * (h + 2 * ph) * (w + 2 * pw) * math.prod(op.window.kernel)
+    return op.groups == 1 and numbers < device.most
 
 
 @host("forward", Conv2d)
 def conv2d(device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias):
+    if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
     op.block = device.channels_last(x)  # for the gradient to the weight: images may have come in another layout
     return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window))
@@ -33,7 +32,7 @@ def conv2d(device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array 
 @host("backward", Conv2d, accumulates=(0,))
 def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: Any) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
-    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, upstream):
+    if not _takes(device, op, x.shape[1], x.shape[2:]) or not device.takes(x, weight):
         return NotImplemented
     dy, dx = device.channels_last(upstream), None
     if op.needs(0):
@@ -50,7 +49,7 @@ def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: An
 def conv_transpose2d(
     device: ComputeDevice, op: ConvTranspose2d, x: Array, weight: Array, bias: Array | None = None
 ) -> Array:
-    if not _takes(device, op, weight.shape[1], op.image, x, weight, bias):
+    if not _takes(device, op, weight.shape[1], op.image):
         return NotImplemented
     weights = device.contiguous(weight)
     return as_images(device.conv.backward(device.channels_last(x), weights, bias, op.window, op.image))
@@ -58,7 +57,7 @@ def conv_transpose2d(
 
 @host("forward", Conv2dGradWeight)
 def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, upstream: Array) -> Array:
-    if not _takes(device, op, x.shape[1], x.shape[2:], x, upstream):
+    if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
     return device.conv.grad_weight(device.channels_last(x), device.channels_last(upstream), op.window)
 
@@ -67,7 +66,7 @@ def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, up
 def conv2d_act(
     device: ComputeDevice, op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None
 ) -> Array:
-    if not _takes(device, op, x.shape[1], x.shape[2:], x, weight, bias, shortcut):
+    if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
     more = None if shortcut is None else device.channels_last(shortcut)
     weights, relu = device.contiguous(weight), op.activation == "relu"
@@ -82,8 +81,6 @@ def _as_column(device: ComputeDevice, rows: Array) -> Array:
 
 @host("forward", Linear)
 def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    if not device.takes(x, weight, bias):
-        return NotImplemented
     weights = device.contiguous(weight)[:, :, None, None]
     return device.conv.forward(_as_column(device, x), weights, bias, ONE_PIXEL).reshape(*x.shape[:-1], len(weight))
 
@@ -91,7 +88,7 @@ def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Arr
 @host("backward", Linear)
 def linear_backward(device: ComputeDevice, op: Linear, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
-    if not device.takes(x, weight, upstream):
+    if not device.takes(x, weight):
         return NotImplemented
     dy, dx, dweight = _as_column(device, upstream), None, None
     if op.needs(0):

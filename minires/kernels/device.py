@@ -22,7 +22,7 @@ import numpy as np
 from ..core.backend import Array
 from ..core.dispatch import Kernel, register_kernel
 
-_hosts: list[tuple[type, str, bool, tuple[int, ...], Kernel]] = []
+_hosts: list[tuple[type, str, Callable[..., bool], tuple[int, ...], Kernel]] = []
 
 
 @dataclass(eq=False)
@@ -46,7 +46,10 @@ class ComputeDevice:
 
     def takes(self, *arrays: Array | None) -> bool:
         """Whether all of them (None aside) are float32, not empty and not too large."""
-        return all(a is None or (a.dtype == np.float32 and 0 < a.size < self.most) for a in arrays)
+        for array in arrays:
+            if array is not None and (array.dtype != np.float32 or not 0 < array.size < self.most):
+                return False
+        return True
 
     def contiguous(self, array: Array) -> Array:
         """``array`` in C order and writeable (Numba compiles another kernel for a read-only one); itself if it is."""
@@ -101,15 +104,21 @@ def _writeable(array: Array) -> bool:
 
 
 def host(
-    phase: str, *ops: type, any_size: bool = False, accumulates: tuple[int, ...] = ()
+    phase: str, *ops: type, takes: Callable[..., bool] = ComputeDevice.takes, accumulates: tuple[int, ...] = ()
 ) -> Callable[[Kernel], Kernel]:
     """Mark the host code of some ops, for every device: a function of the device and what a kernel is called with.
 
-    With ``any_size`` it is also called for small arrays; ``accumulates`` is that of ``register_kernel``.
+    Parameters
+    ----------
+    phase, accumulates
+        As :func:`minires.register_kernel` takes them.
+    takes : callable
+        Called with the device and the arrays of a forward pass, or the upstream of a backward pass. The textbook runs
+        unless it returns True.
     """
 
     def mark(function: Kernel) -> Kernel:
-        _hosts.extend((op, phase, any_size, accumulates, function) for op in ops)
+        _hosts.extend((op, phase, takes, accumulates, function) for op in ops)
         return function
 
     return mark
@@ -119,6 +128,16 @@ def register_kernels(device: ComputeDevice) -> None:
     """Register all host code for ``device``."""
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
-    for op, phase, any_size, accumulates, function in _hosts:
-        smallest = 0 if any_size else device.smallest
-        register_kernel(op, phase, device.name, smallest, accumulates)(partial(function, device))
+    for op, phase, takes, accumulates, function in _hosts:
+        if phase == "step":  # parameters of all sizes at once, whatever the size of the first
+            register_kernel(op, phase, device.name)(partial(function, device))
+        else:
+            kernel = partial(_run_host, device, function, takes, phase)
+            register_kernel(op, phase, device.name, device.smallest, accumulates)(kernel)
+
+
+def _run_host(
+    device: ComputeDevice, function: Kernel, takes: Callable[..., bool], phase: str, op: Any, *arrays: Any
+) -> Any:
+    seen = arrays if phase == "forward" else arrays[:1]  # not the gradients that have arrived
+    return function(device, op, *arrays) if takes(device, *seen) else NotImplemented

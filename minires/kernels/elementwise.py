@@ -17,7 +17,7 @@ from .device import ComputeDevice, as_images, host
 
 @host("forward", ReLU)
 def relu(device: ComputeDevice, op: ReLU, x: Array) -> Array:
-    flat = device.flat(x, y := device.empty_like(x)) if device.takes(x) else None
+    flat = device.flat(x, y := device.empty_like(x))
     if flat is None:
         return NotImplemented
     device.elementwise.relu(*flat)
@@ -26,8 +26,7 @@ def relu(device: ComputeDevice, op: ReLU, x: Array) -> Array:
 
 @host("backward", ReLU)
 def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
-    y = op.output.data
-    flat = device.flat(y, upstream, dx := device.empty_like(upstream)) if device.takes(upstream) else None
+    flat = device.flat(op.output.data, upstream, dx := device.empty_like(upstream))
     if flat is None:
         return NotImplemented
     device.elementwise.relu_backward(*flat)
@@ -36,8 +35,7 @@ def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
 
 @host("forward", ResidualAdd, Add)
 def residual_add(device: ComputeDevice, op: Any, branch: Array, shortcut: Array) -> Array:
-    takes = device.takes(branch, shortcut)
-    flat = device.flat(branch, shortcut, y := device.empty_like(branch)) if takes else None
+    flat = device.flat(branch, shortcut, y := device.empty_like(branch))
     if flat is None:
         return NotImplemented
     device.elementwise.add(*flat, getattr(op, "activation", None) == "relu")
@@ -60,7 +58,7 @@ def pads_channels(op: Pad) -> bool:
 
 @host("forward", Pad)
 def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
-    if not pads_channels(op) or not device.takes(x):
+    if not pads_channels(op):
         return NotImplemented
     before, after = op.widths[1]
     n, c, h, w = x.shape
@@ -83,7 +81,7 @@ def _pixel_steps(op: PutItem) -> tuple[int, int] | None:
 @host("forward", PutItem)
 def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
     steps = _pixel_steps(op)
-    if steps is None or not device.takes(values):
+    if steps is None:
         return NotImplemented
     n, c, h, w = op.target
     return as_images(device.arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), steps=steps))

@@ -1,4 +1,4 @@
-"""The GPU, for those who want more than ``device="cuda"``: graphs, memory, TF32.
+"""More control of the GPU than ``device="cuda"`` gives: graphs, memory, TF32.
 
 Everything that minires launches goes to CuPy's current stream: ``with cupy.cuda.Stream():`` moves it to another one.
 """
@@ -30,13 +30,13 @@ def is_available() -> bool:
 
 
 def synchronize() -> None:
-    """Wait until the GPU has done all that it was given. Raises DeviceError if there is none."""
+    """Wait until the GPU has finished all work. Raises DeviceError if there is no GPU."""
     cupy_module().cuda.get_current_stream().synchronize()
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the GPU: of arrays that are alive, of CuPy's pool (which keeps what was freed), free, and in all."""
+    """Bytes of the GPU: used by live arrays, held by CuPy's pool (which keeps what was freed), free, and in total."""
 
     used: int
     pool: int
@@ -49,23 +49,23 @@ class Memory:
 
 
 def memory() -> Memory:
-    """How the GPU's memory is used. Raises DeviceError if there is none."""
+    """How the GPU's memory is used. Raises DeviceError if there is no GPU."""
     cupy = cupy_module()
     pool = cupy.get_default_memory_pool()
     return Memory(pool.used_bytes(), pool.total_bytes(), *cupy.cuda.runtime.memGetInfo())
 
 
 def free_memory() -> None:
-    """Give what CuPy's pool keeps, but no array uses, back to the GPU. Raises DeviceError if there is none."""
+    """Return the memory that CuPy's pool keeps and no array uses to the GPU. Raises DeviceError if there is no GPU."""
     cupy_module().get_default_memory_pool().free_all_blocks()
 
 
 def allow_tf32(allowed: bool = True) -> None:
     """Let cuBLAS round the factors of float32 products to TF32, with a mantissa of 10 bits instead of 23.
 
-    Tensor cores multiply those, several times faster; a product is then right to about 1e-3 of its largest term. Off
-    at first, so that the GPU's float32 is the CPU's. GPUs before Ampere (sm_80) have no TF32 and ignore it. Raises
-    DeviceError if there is no GPU.
+    Tensor cores multiply these several times faster; the error of a product is then about 1e-3 of its largest term.
+    This is off by default, so that float32 means the same on the GPU and on the CPU. GPUs before Ampere (sm_80) have no
+    TF32 and ignore it. Raises DeviceError if there is no GPU.
     """
     linalg = cupy_module()._core._routines_linalg
     linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if allowed else linalg.COMPUTE_TYPE_DEFAULT)
@@ -77,7 +77,7 @@ class Graph:
     Attributes
     ----------
     before_replay : list of callables
-        What is done on the CPU before each replay: optimisers bring their learning rates up to date.
+        Called on the CPU before each replay: optimisers update their learning rates there.
     """
 
     def __init__(self, step: Callable[..., Any], warm_up: int = WARM_UP) -> None:
@@ -95,7 +95,7 @@ class Graph:
         self._graph: Any = None
 
     def __call__(self, *inputs: Any) -> Any:
-        """The step, once."""
+        """Run the step once."""
         current = self._cupy.cuda.get_current_stream()
         self._stream.wait_event(current.record())
         with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc):
@@ -138,11 +138,11 @@ class Graph:
             with switched("capture", self):
                 outputs = _detached(self.step(*self._inputs))
         except Exception as error:
-            with suppress(Exception):  # CUDA complains once more, of a recording that was broken off
+            with suppress(Exception):  # ending a broken recording is another error
                 self._stream.end_capture()
             raise DeviceError(
                 f"graph: the step cannot be recorded ({type(error).__name__}: {error}); it may launch work on the GPU, "
-                "but must not read results (.item(), .numpy(), float(), if), nor bring arrays from the CPU."
+                "but must not read results (.item(), .numpy(), float(), if) or copy arrays from the CPU."
             ) from error
         self._graph = self._stream.end_capture()
         self._outputs = outputs
@@ -156,10 +156,10 @@ def _detached(outputs: Any) -> Any:
 
 
 def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
-    """Record all that ``step`` launches on the GPU, once, and launch it as one piece from then on (a CUDA graph).
+    """Record everything that ``step`` launches on the GPU once, and launch it as a whole from then on (a CUDA graph).
 
-    A small ResNet's training step is hundreds of launches, each of which keeps the GPU busy for less time than Python
-    needs for the next one. A graph has no Python in between::
+    The training step of a small ResNet is hundreds of launches, and the GPU finishes each before Python has prepared
+    the next. In a graph there is no Python between the launches::
 
         def step(x, labels):
             optimizer.zero_grad()
@@ -173,30 +173,31 @@ def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
             loss = fast_step(images, labels)
             schedule.step()
 
-    Every call is one step: the first ``warm_up`` calls run ``step`` as it is, the next one records it. From then on its
-    Python code does not run any more: what it launched is launched again, on new inputs and the learning rates of the
-    moment. So it must not depend on values, count anything, or draw random numbers (dropout is refused, as its mask
-    would stay the same); schedules, metrics and random augmentation belong outside.
+    Every call is one step. The first ``warm_up`` calls run ``step`` as it is, and the next one records it. After that,
+    its Python code no longer runs: the recorded launches are repeated, with new inputs and the current learning rates.
+    So the step must not depend on values, count anything, or draw random numbers (dropout is refused, as its mask would
+    stay the same). Schedules, metrics and random augmentation belong outside.
 
     Parameters
     ----------
     step : callable
         Takes tensors, and returns tensors, a tuple or list of them, or None.
     warm_up : int
-        At least 1: optimisers make their arrays in their first step.
+        At least 1: optimisers create their arrays in their first step.
 
     Returns
     -------
     Graph
-        Called like ``step``, with arrays or tensors of the same shapes and dtypes each time. The tensors that it
-        returns are overwritten by the next call: read them before.
+        Called like ``step``, with arrays or tensors of the same shapes and dtypes each time. The next call overwrites
+        the tensors that it returns: read them before.
 
     Raises
     ------
     ArgumentError
-        If ``step`` cannot be called, ``warm_up`` is no integer >= 1, or inputs change their shapes.
+        If ``step`` is not callable, ``warm_up`` is not an integer >= 1, or inputs change their shapes.
     DeviceError
-        If there is no GPU, or the step does what cannot be recorded: it reads results, or brings arrays from the CPU.
+        If there is no GPU, or the step does something that cannot be recorded: it reads results or copies arrays from
+        the CPU.
     """
     return Graph(step, warm_up)
 

@@ -8,7 +8,7 @@ from ..core.backend import Array
 from ..ops.norm import BatchNorm, BatchNormAct
 from .device import ComputeDevice, as_images, host
 
-# Where the ReLU's gradient is zero, is found from x, or with a shortcut from y. (In norm.cu as well.)
+# How the gradient of the ReLU is masked: not at all, by the sign of x, or with a shortcut by y. norm.cu has the same.
 NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
 
 
@@ -20,8 +20,6 @@ def _has_relu(op: Any) -> bool:
 def batch_norm(
     device: ComputeDevice, op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None
 ) -> Array:
-    if not device.takes(x, gamma, beta, shortcut):
-        return NotImplemented
     block, y = device.channels_last(x), device.block_like(x)
     if op.running is None:
         op.statistics = mean, var, scale = device.norm.statistics(block, device.contiguous(gamma), op.eps)
@@ -37,7 +35,7 @@ def batch_norm(
 @host("backward", BatchNorm, BatchNormAct)
 def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
-    if op.running is not None or not hasattr(op, "statistics") or not device.takes(x, gamma, upstream):
+    if op.running is not None or not hasattr(op, "statistics") or not device.takes(x, gamma):
         return NotImplemented
     block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
     mask = NO_MASK if not _has_relu(op) else MASK_OF_Y if shortcut else MASK_OF_X

@@ -47,7 +47,7 @@ def _take(
     return [parameter for parameter, _ in taken]
 
 
-@host("step", SGD, any_size=True)
+@host("step", SGD)
 def sgd(device: ComputeDevice, op: SGD, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
     names = SGD.arrays if group["momentum"] else ()
     if not names and device.name == "cpu":
@@ -67,7 +67,7 @@ def _sgd_numbers(group: dict[str, Any]) -> list[float]:
     return [group[name] for name in ("lr", "momentum", "weight_decay")]
 
 
-@host("step", Adam, AdamW, any_size=True)
+@host("step", Adam, AdamW)
 def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
     taken = _take(device, op, group, parameters, states, Adam.arrays)
     if taken is None:

@@ -26,7 +26,7 @@ def _pixels(device: ComputeDevice, op: Any) -> Array:
 @host("forward", MaxPool2d)
 def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
     numbers = device.pool.WINNER  # the integers that say which element of a window won
-    if not device.takes(x) or math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
+    if math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
         return NotImplemented
     y = _pooled(device, op, x)
     op.winner = device.xp.empty(y.shape, numbers)  # (N, OH, OW, C), as the textbook keeps it
@@ -36,7 +36,7 @@ def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
 
 @host("backward", MaxPool2d)
 def max_pool2d_backward(device: ComputeDevice, op: MaxPool2d, upstream: Array) -> Any:
-    if not device.takes(upstream) or op.winner.dtype != device.pool.WINNER:
+    if op.winner.dtype != device.pool.WINNER:
         return NotImplemented
     dx = _pixels(device, op)
     device.pool.max_pool_backward(device.channels_last(upstream), op.winner, dx, op.window)
@@ -45,8 +45,6 @@ def max_pool2d_backward(device: ComputeDevice, op: MaxPool2d, upstream: Array) -
 
 @host("forward", AvgPool2d)
 def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
-    if not device.takes(x):
-        return NotImplemented
     y = _pooled(device, op, x)
     device.pool.avg_pool(device.channels_last(x), y, op.window)
     return as_images(y)
@@ -54,8 +52,6 @@ def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
 
 @host("backward", AvgPool2d)
 def avg_pool2d_backward(device: ComputeDevice, op: AvgPool2d, upstream: Array) -> Any:
-    if not device.takes(upstream):
-        return NotImplemented
     dx = _pixels(device, op)
     device.pool.avg_pool_backward(device.channels_last(upstream), dx, op.window)
     return (as_images(dx),)
@@ -63,8 +59,6 @@ def avg_pool2d_backward(device: ComputeDevice, op: AvgPool2d, upstream: Array) -
 
 @host("forward", GlobalAvgPool2d)
 def global_avg_pool2d(device: ComputeDevice, op: GlobalAvgPool2d, x: Array) -> Array:
-    if not device.takes(x):
-        return NotImplemented
     y = device.empty(x.shape[:2])
     device.pool.global_avg_pool(device.channels_last(x), y)
     return y
@@ -72,8 +66,6 @@ def global_avg_pool2d(device: ComputeDevice, op: GlobalAvgPool2d, x: Array) -> A
 
 @host("backward", GlobalAvgPool2d)
 def global_avg_pool2d_backward(device: ComputeDevice, op: GlobalAvgPool2d, upstream: Array) -> Any:
-    if not device.takes(upstream):
-        return NotImplemented
     dx = _pixels(device, op)
     device.pool.global_avg_pool_backward(device.contiguous(upstream), dx)
     return (as_images(dx),)

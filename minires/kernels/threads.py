@@ -1,18 +1,18 @@
 """How many cores kernels use, and the small pool of threads that shares their work.
 
-A kernel is a serial loop over a range, and it lets go of Python's lock while it runs. So the range is cut into one
-slice for each thread::
+A kernel is a serial loop over a range, and it releases Python's lock while it runs. So the range is cut into one slice
+for each thread::
 
     share(work, units=128)        work(0, 64)   on the calling thread
                                   work(64, 128) on a thread of the pool
 
-The cut depends on the number of threads alone, never on who is faster, so results are the same in every run. Several
-Python threads may call at once: each waits for its own slices only. A forked child starts a pool of its own.
+The slices depend on the number of threads alone, never on which one is faster, so results are the same in every run.
+Several Python threads may call at once: each waits for its own slices only. A forked child starts its own pool.
 
-Each thread of the pool has a queue. Pieces of one call may wait for each other (``kernels/cpu/team.py``), so they must
-all get to run. They do because all queues hold the calls in one order: if two Python threads could put their pieces
-into two queues in different orders, the first thread of the pool would run a piece of one call, the second a piece of
-the other, and both would wait for ever for what is behind them in the queues.
+Each thread of the pool has a queue. Pieces of one call may wait for each other (``kernels/cpu/team.py``), so all of
+them must get to run. They do because all queues hold the calls in the same order. If two Python threads could put their
+pieces into two queues in different orders, one thread of the pool would run a piece of the first call, another a piece
+of the second, and both would wait forever for pieces that come later in the queues.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
 
-WORTH_A_THREAD = 100_000  # nanoseconds: waking a thread and waiting for it was seen to take about as long
+WORTH_A_THREAD = 100_000  # nanoseconds: about the time that waking a thread and waiting for it takes
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
@@ -52,7 +52,7 @@ def set_num_threads(number: int) -> None:
     Raises
     ------
     ArgumentError
-        If ``number`` is no integer >= 1.
+        If ``number`` is not an integer >= 1.
     """
     global _setting
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
@@ -61,7 +61,7 @@ def set_num_threads(number: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads that kernels use. Raises ArgumentError if ``MINIRES_NUM_THREADS`` is no number >= 1."""
+    """How many threads kernels use. Raises ArgumentError if ``MINIRES_NUM_THREADS`` is not an integer >= 1."""
     global _setting
     if _setting is None:
         given = os.environ.get("MINIRES_NUM_THREADS", "").strip()
@@ -81,8 +81,8 @@ def slices(units: int) -> list[tuple[int, int]]:
 def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     """Call ``work(first, last + 1)`` for each slice of ``range(units)``, each on a thread of its own, and wait.
 
-    Work of few ``nanoseconds``, by a rough guess for one core, is not worth waking a thread: it is one slice. An
-    exception in one of them is raised here, after all have ended.
+    If the work takes only a few ``nanoseconds`` (a rough guess, for one core), waking a thread does not pay, and it is
+    one slice. An exception in one slice is raised here, after all have ended.
     """
     hand_out(work, slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)])
 
@@ -102,7 +102,7 @@ def share_pieces(
 def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
     """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
 
-    They may wait for each other. An exception in one of them is raised here, after all have ended.
+    Pieces may wait for each other. An exception in one of them is raised here, after all have ended.
     """
     mine, *others = pieces
     if not others:
@@ -125,8 +125,8 @@ def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
 def take_turns(work: Callable[[np.ndarray[Any, Any], int], Any], units: int, nanoseconds: float = math.inf) -> None:
     """Call ``work(turn, units)`` on each thread, for work whose result does not depend on who does what.
 
-    ``turn`` is an array of one counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until there
-    are none. A thread that comes late, or is slower, does fewer.
+    ``turn`` holds a counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until none is left. A
+    thread that starts late or is slower computes fewer units.
     """
     turn = np.zeros(1, np.int64)
     share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)

@@ -9,34 +9,29 @@ from typing import Any
 
 from numba import njit
 
-# What the compiler may assume: sums may be reordered, but NaN and infinity mean what they mean.
-FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
-# Without reference counts, which each use of an array would change: a kernel is given its memory, and allocates none.
-OPTIONS: dict[str, Any] = {
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
+    # A kernel is given its memory and allocates none, so nothing needs Numba's reference counts, which cost time.
     "_nrt": False,
-    "fastmath": FASTMATH,
+    # The compiler may reorder sums, but NaN and infinity mean what they mean.
+    "fastmath": {"contract", "reassoc", "arcp", "nsz"},
     "error_model": "numpy",
     "boundscheck": False,
 }
 _SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
 ).hexdigest()
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of kernels, which is copied into each of them: a call would take longer than what it does."""
-    return njit(nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False, forceinline=True)(
-        function
-    )
+    """Compile a part of kernels, which is copied into each of them: a call would take longer than the part itself."""
+    return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without bounds checks, without Python's lock; later processes load the result."""
-    compiled = njit(cache=True, nogil=True, _nrt=False, fastmath=FASTMATH, error_model="numpy", boundscheck=False)(
-        function
-    )
-    # Numba compares the date of the file that holds the function; what it uses of the other files counts as well.
+    """Compile at the first call, without bounds checks and without Python's lock; later processes load the result."""
+    compiled = njit(cache=True, **_OPTIONS)(function)
+    # Numba would only look at the date of the function's own file, but the function uses other files, too.
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = _SOURCES
@@ -45,7 +40,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def _empty_if_unreadable(load_index: Callable[[], Any]) -> Callable[[], Any]:
-    """What another version left on disk may name classes that are gone, and pickle raises almost anything."""
+    """The index on disk, or an empty one: a file of another version may name classes that no longer exist, and pickle
+    then raises almost anything.
+    """
 
     def load() -> Any:
         try:

@@ -11,7 +11,7 @@ pixels::
 
 Both factors are copied first, with zeros around the image, into strips of STRIP channels: the numbers that a tile
 reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache.
-Every thread has sums of its own, which are added up in a fixed order at the end.
+Every thread has its own sums, which are added up in a fixed order at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .units import ZERO, ConvSizes, copy_strips, copy_unit, cut, each_unit
 
 STRIP = 16  # channels; fewer if there are not so many
 PIXELS_AT_ONCE = 128
-MOST_FLOATS = 96 * 1024  # of padded images: more pixels at once add to all sums less often
+MOST_FLOATS = 96 * 1024  # of padded images: with more pixels at once, the sums are loaded and stored less often
 
 
 class CorrelationPlan(NamedTuple):
@@ -78,7 +78,7 @@ def correlation_plan(
 
 @inlined
 def _copy_blocks(dy, copy, first, pixels, channels):
-    """Pixels of the upstream, block by block of output channels; channels that do not exist are zeros."""
+    """Copy pixels of the upstream, block by block of output channels; channels that do not exist are zeros."""
     for c0 in range(0, channels, BLOCK):
         width = min(BLOCK, channels - c0)
         for p in range(pixels):

@@ -9,9 +9,8 @@ kernel, and multiplies that matrix. This loop walks the windows where they lie::
                 for each tap, for each number of its run:       multiply-adds, from two loads and PIXELS broadcasts
                 bias, shortcut and ReLU, and the tile goes to memory, once
 
-The copy costs little, as it stays in the core's own cache, and it takes all borders out of the loop. Since a tile's
-pixels are a list of places (see plan.py), they need not be neighbours: tiles are full for every width, stride and
-dilation.
+The pixels of a tile are a list of places (see plan.py), so they need not be neighbours: tiles are full for every width,
+stride and dilation.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
 
 @inlined
 def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
-    """What is stored where fewer than BLOCK channels are left: the tile goes to ``corner``, and on from there."""
+    """Store a tile with fewer than BLOCK channels: all of it goes to ``corner``, and these channels from there to y."""
     store(corner, places(_ROWS_OF_CORNER, 0, PIXELS - 1), 0, tile)
     for p in range(PIXELS):
         for i in range(width):
@@ -66,7 +65,9 @@ def gather_units(
                     + phases[phase, ELEMENTS] * c
                 ) * g.channels
                 for p in range(begin, end, PIXELS):
-                    if len(phases) > 1:  # outputs do not follow each other, so that memory cannot foresee them
+                    if (
+                        len(phases) > 1
+                    ):  # outputs do not follow each other, so the CPU cannot predict which lines come next
                         for q in range(p, min(p + PIXELS, end)):
                             for o in range(c, min(c + BLOCK, g.out_channels), LINE):
                                 prefetch(y, target + at(into, q) + o)

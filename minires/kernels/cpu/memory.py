@@ -17,7 +17,7 @@ import numpy as np
 from ...core.backend import Array
 
 CACHE_LINE = 16  # floats
-LARGE = 1 << 14  # floats; smaller arrays are NumPy's own business
+LARGE = 1 << 14  # floats; NumPy allocates smaller arrays as fast
 ROOMY = 4  # how many times larger than its array a block may be: between layers of a network, sizes halve
 _waiting: dict[int, list[Array]] = {}  # floats -> free blocks, the size used last at the end
 
@@ -25,7 +25,7 @@ _scratch = threading.local()
 
 
 class _Block:
-    """Lends its memory to one array; when that and every view of it has gone, the memory waits for the next."""
+    """Lends its memory to one array; when the array and all its views are gone, the memory waits for the next."""
 
     __slots__ = ("__array_interface__", "memory")
 
@@ -39,7 +39,7 @@ class _Block:
 
 
 def empty(shape: tuple[int, ...]) -> Array:
-    """A contiguous float32 array with anything in it."""
+    """A contiguous float32 array that is not filled."""
     floats = math.prod(shape)
     if floats < LARGE:
         return np.empty(shape, np.float32)
@@ -66,16 +66,16 @@ def _take(size: int) -> Array | None:
 
 
 def _let_go(floats: int) -> None:
-    """Give ``floats`` numbers of waiting memory, or all there is, back to the system."""
+    """Return ``floats`` numbers of waiting memory, or all there is, to the system."""
     for size in list(_waiting):
         while floats > 0 and _take(size) is not None:
             floats -= size
 
 
 def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
-    """At least ``floats`` float32 numbers of this thread's own memory, with anything in them.
+    """At least ``floats`` float32 numbers of this thread's own memory, not filled.
 
-    The same memory comes again at the next call with the same ``purpose``.
+    The next call with the same ``purpose`` returns the same memory.
     """
     buffers = _scratch.__dict__
     found = buffers.get(purpose)
@@ -85,7 +85,7 @@ def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
 
 
 def aligned(floats: int) -> np.ndarray[Any, Any]:
-    """``floats`` float32 numbers that begin where a cache line does, so that no vector lies across two of them."""
+    """``floats`` float32 numbers that begin at a cache line, so that no vector lies across two lines."""
     memory = np.empty(floats + CACHE_LINE, np.float32)
     begin = -(memory.ctypes.data // 4) % CACHE_LINE
     return memory[begin : begin + floats]

@@ -1,14 +1,14 @@
-"""Batch normalisation, with what follows it (shortcut, ReLU), in as few walks over memory as there can be.
+"""Batch normalisation, with the shortcut and the ReLU after it, in as few walks over memory as possible.
 
-Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 images, and each number is used
-once or twice. So each walk does all that it can::
+Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 images, and each number is used once
+or twice. So each walk does as much as it can::
 
     forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
     backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
 
-Pixels are (M, C) in memory. For a loop long enough for vectors, some pixels are taken together as one row of ROW or
-more numbers, and values of a channel are repeated along it. Sums of a block of rows are in float32, relative to the
-block's own mean, so nothing cancels; blocks are added up in float64, in order (Chan, Golub and LeVeque 1979).
+Pixels are (M, C) in memory. To make loops long enough for vectors, several pixels form one row of about ROW numbers,
+and the values of a channel are repeated along it. Sums over a block of rows are in float32, relative to the block's own
+mean, so that nothing cancels; blocks are added up in float64, in order (Chan, Golub and LeVeque 1979).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from ...core.backend import Array
-from ..norm import MASK_OF_X, NO_MASK
+from ..norm import MASK_OF_X, MASK_OF_Y, NO_MASK
 from ..threads import share_pieces, slices, take_turns
 from .compiler import inlined, kernel
 from .memory import scratch
@@ -37,7 +37,7 @@ def _row_length(channels: int) -> int:
 
 
 def _repeated(values: Array, length: int) -> Array:
-    """(C,) -> (length,), the channels again and again."""
+    """(C,) -> (length,): the channels, repeated."""
     repeated = np.empty((length // len(values), len(values)), np.float32)
     repeated[:] = values
     return repeated.reshape(length)
@@ -109,21 +109,14 @@ def moments(x: Array) -> tuple[Array, Array]:
 
 
 @inlined
-def _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, count):
-    if adds and relu:
-        for j in range(count):
-            v = at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j)
-            put(y, i + j, v if not v <= 0 else ZERO)  # NaN stays NaN
-    elif adds:
-        for j in range(count):
-            put(y, i + j, at(x, i + j) * scale[j] + shift[j] + at(shortcut, i + j))
-    elif relu:
-        for j in range(count):
-            v = at(x, i + j) * scale[j] + shift[j]
-            put(y, i + j, v if not v <= 0 else ZERO)
-    else:
-        for j in range(count):
-            put(y, i + j, at(x, i + j) * scale[j] + shift[j])
+def _normalise_row(x, scale, shift, shortcut, y, i, count, adds, relu):
+    for j in range(count):
+        v = at(x, i + j) * scale[j] + shift[j]
+        if adds:
+            v += at(shortcut, i + j)
+        if relu:
+            v = v if not v <= 0 else ZERO  # NaN stays NaN
+        put(y, i + j, v)
 
 
 @kernel
@@ -132,7 +125,26 @@ def _normalise(x, scale, shift, shortcut, y, adds, relu, turn, blocks):
     for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
         for i in range(begin, end, length):
-            _normalise_row(x, scale, shift, shortcut, y, adds, relu, i, min(length, end - i))
+            count = min(length, end - i)
+            if adds and relu:  # a loop for each case: nothing branches in it, and it is compiled to vectors
+                _normalise_row(x, scale, shift, shortcut, y, i, count, True, True)
+            elif adds:
+                _normalise_row(x, scale, shift, shortcut, y, i, count, True, False)
+            else:
+                _normalise_row(x, scale, shift, shortcut, y, i, count, False, relu)
+
+
+@inlined
+def _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, mask):
+    for j in range(count):
+        g = at(dy, i + j)
+        if mask == MASK_OF_X:
+            g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+        elif mask == MASK_OF_Y:
+            g = g if at(y, i + j) > 0 else ZERO
+            put(masked, i + j, g)
+        sums[j] += g
+        sums2[j] += g * (at(x, i + j) - centre[j])
 
 
 @kernel
@@ -148,21 +160,11 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, ma
         for i in range(begin, end, length):
             count = min(length, end - i)
             if mask == NO_MASK:
-                for j in range(count):
-                    g = at(dy, i + j)
-                    sums[j] += g
-                    sums2[j] += g * (at(x, i + j) - centre[j])
+                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, NO_MASK)
             elif mask == MASK_OF_X:
-                for j in range(count):
-                    g = at(dy, i + j) if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
-                    sums[j] += g
-                    sums2[j] += g * (at(x, i + j) - centre[j])
+                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, MASK_OF_X)
             else:
-                for j in range(count):
-                    g = at(dy, i + j) if at(y, i + j) > 0 else ZERO
-                    sums[j] += g
-                    sums2[j] += g * (at(x, i + j) - centre[j])
-                    put(masked, i + j, g)
+                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, MASK_OF_Y)
         _fold(sums, channels, folded)
         for c in range(channels):
             total[0, c] += folded[c]

@@ -1,9 +1,9 @@
-"""What this CPU can do at most, measured with what kernels are made of.
+"""The most that this CPU can do, measured by loops like those of the kernels.
 
-Two loops, each as simple as can be, and the fastest of some runs of each. Arithmetic: a tile of sums in registers, as
-every convolution has it, over factors that never leave the fastest cache. Memory: an array several times larger than
-the largest cache is multiplied by a number where it lies, so each byte is read once, written once, and nothing else
-moves. (Writing to a second array costs more than it shows: a CPU reads a line of memory before it changes it.)
+There are two simple loops, and the fastest of several runs counts. Arithmetic: a tile of sums in registers, as in every
+convolution, with factors that never leave the fastest cache. Memory: an array several times larger than the largest
+cache is multiplied by a number in place, so that each byte is read once and written once, and nothing else moves.
+(Writing to a second array would hide traffic: a CPU reads a line of memory before it changes a part of it.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .memory import aligned
 from .simd import BLOCK, PIXELS, at, outer_add, places, put, start, store
 
 STEPS = 64  # of a tile before the same factors come again: 4 to 12 KB of them
-REPEATS = 40_000  # some milliseconds, or waking a thread would count
+REPEATS = 40_000  # some milliseconds: much more than waking a thread takes
 BUDGET = 0.15  # seconds for each of the two
 LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
@@ -30,7 +30,7 @@ _ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
 
 @kernel
 def _multiply_add(x, w, y, repeats):
-    """``y += repeats * sum of outer products``, for a tile. What is stored at the end cannot be left out before."""
+    """``y += repeats * sum of outer products``, for a tile. It is stored, or the compiler would leave out the loop."""
     rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     tile = start(y, 0)
     for _ in range(repeats):
@@ -73,7 +73,7 @@ def _memory(threads: int) -> float:
 
 
 def _best_time(run: Callable[[], None]) -> float:
-    """The seconds of the fastest run, of as many as there is time for."""
+    """The seconds of the fastest run, among as many as fit into BUDGET."""
     run()  # which may compile
     times: list[float] = []
     while sum(times) < BUDGET or len(times) < 3:
@@ -84,7 +84,7 @@ def _best_time(run: Callable[[], None]) -> float:
 
 
 def large_array() -> Array:
-    """Several times larger than the largest cache, as far as the system tells its size."""
+    """An array several times larger than the largest cache, if the system tells its size."""
     sizes = [_bytes(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     return np.ones(min(MOST, max(LEAST, 4 * max(sizes, default=0))) // 4, np.float32)
 

@@ -1,4 +1,4 @@
-"""Convolution as lists of places: which input pixels each output pixel sees, worked out once for each size.
+"""Convolution as lists of places: which input pixels each output pixel sees, computed once for each size.
 
 All convolutions are one loop. An output pixel has a *place* in the input, and a few *taps*, offsets from that place;
 at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C), a row of the kernel is one run::
@@ -9,10 +9,10 @@ at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C),
     input row r+1   . . . . . [ c c c c c c c c c ] . . .    tap 1: one padded row further
     input row r+2   . . . . . [ c c c c c c c c c ] . . .    tap 2
 
-The stride is a distance between places, dilation one between taps. The gradient to the input (and the transposed
-convolution) is the same: an input pixel collects from the output pixels whose windows saw it. With a stride of 2,
-pixels at even and at odd positions are seen through different elements of the kernel, so each of the 2 x 2 kinds,
-a *phase*, has taps of its own; none multiplies by the zeros that a stretched image would hold.
+The stride is the distance between places, the dilation the distance between taps. The gradient to the input (and the
+transposed convolution) works in the same way: an input pixel collects from the output pixels whose windows saw it. With
+a stride of 2, pixels at even and at odd positions are seen through different elements of the kernel. So each of the
+2 x 2 kinds, a *phase*, has its own taps, and nothing is multiplied by the zeros that a stretched image would hold.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FIRST_PLACE, ROWS, PER_ROW, FIRST_TAP, LAST_TAP, RUN, FIRST_ELEMENT, ELEMENTS = 
 
 
 class _Axis(NamedTuple):
-    """One axis of a phase: output positions first, first + step, ... (length of them), and (tap offset, element)."""
+    """One axis of a phase: the output positions first, first + step, ..., and (tap offset, element) of each tap."""
 
     first: int
     step: int
@@ -72,7 +72,7 @@ def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation:
 
 @lru_cache(maxsize=1024)
 def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> GatherPlan:
-    """Of a convolution; ``split``: into how many units an image should fall at least."""
+    """The plan of a convolution. ``split``: into how many units of work an image should fall at least."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_forward_axis(*axis) for axis in zip(image, *options, strict=True)]
     out = rows[0].length, columns[0].length
@@ -83,7 +83,7 @@ def forward_plan(image: tuple[int, int], channels: int, out_channels: int, windo
 def backward_plan(
     seen: tuple[int, int], channels: int, image: tuple[int, int], out_channels: int, window: Window, split: int
 ) -> GatherPlan:
-    """Of the gradient to an input of size ``image`` from an upstream of size ``seen``."""
+    """The plan of the gradient to an input of size ``image`` from an upstream of size ``seen``."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_backward_axis(*axis) for axis in zip(image, *options, strict=True)]
     return _plan(seen, channels, image, out_channels, rows, columns, (1, 1), split)
@@ -132,7 +132,7 @@ def _plan(
 
 
 def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
-    """(zeros needed before, the padded size, whether none are needed at all)."""
+    """(zeros before the image, the padded size, whether no zeros are needed at all)."""
     offsets = [offset for axis in phases for offset, _ in axis.taps]
     before = max(0, -min(offsets, default=0))
     last = max((step * (axis.length - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)

@@ -18,9 +18,9 @@ WINNER = np.uint8
 
 @kernel
 def _max_pool(x, y, winner, best, who, sizes, kernel, stride, padding, first, last):
-    """Images ``first`` to ``last``; ``winner`` is the number of the window's element, of equal ones the first.
+    """Images ``first`` to ``last``; ``winner`` gets the number of the largest element, the first of equal ones.
 
-    Nothing branches in the innermost loop, and all its numbers are floats: so it is compiled to vectors.
+    The innermost loop has no branches, and all its numbers are floats, so it is compiled to vectors.
     """
     height, width, oh, ow, channels = sizes
     to = first * oh * ow * channels
@@ -62,10 +62,10 @@ def _is(value, best):
 
 @kernel
 def _max_of_2x2(x, y, winner, sizes, first, last):
-    """The commonest window, side by side with the next: its four numbers are compared in registers.
+    """The most common window, 2x2 with stride 2: its four numbers are compared in registers.
 
-    In two loops, because a loop that reads four rows and writes two has more pairs of rows than the compiler is ready
-    to check for overlaps, and stays scalar.
+    There are two loops because the compiler only checks a limited number of pairs of rows for overlap: a single loop,
+    which reads four rows and writes two, would stay scalar.
     """
     height, width, oh, ow, channels = sizes
     for n in range(first, last):
@@ -86,7 +86,7 @@ def _max_of_2x2(x, y, winner, sizes, first, last):
 
 @kernel
 def _side_by_side_backward(dy, winner, dx, sizes, kernel, stride, first, last):
-    """Of windows that share no pixel: each pixel is written once."""
+    """The gradient for windows that share no pixel: each pixel is written once."""
     height, width, oh, ow, channels = sizes
     size = height * width * channels
     for n in range(first, last):

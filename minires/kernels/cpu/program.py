@@ -1,9 +1,9 @@
 """A whole network in one call: its layers as a list of steps, which compiled code walks through.
 
-For one small image, Python needs longer to call twenty layers than the layers take. And for many images, layer
-after layer sends every activation through memory, though a few images at a time would stay in the cache. So the ops
-of a folded network are watched once, and written down as *steps*: what to compute, from where to where in one piece of
-memory, and the tables and sizes that the kernels of this room need::
+For one small image, Python takes longer to call twenty layers than the layers take to compute. For many images, layer
+after layer sends every activation through memory, although a few images at a time would stay in the cache. So the ops
+of a folded network are watched once and written down as *steps*: what to compute, from where to where in one piece of
+memory, and the tables and sizes that the kernels need::
 
     step 0   LOAD      images --> memory[0]
     step 1   WINOGRAD  memory[0] --> memory[a], with weights, bias, ReLU
@@ -11,8 +11,8 @@ memory, and the tables and sizes that the kernels of this room need::
     ...
 
 The steps (see steps.py) run for some images at a time. With as many images as threads or more, each thread takes
-images of its own through all steps, in memory of its own, and never waits for another. With fewer, the threads share
-the work of each step, and meet after it (see team.py).
+its own images through all steps, in its own memory, and never waits for another. With fewer, the threads share the work
+of each step and meet after it (see team.py).
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from .units import ConvSizes
 
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
 MOST_PROGRAMS = 16  # of a model: each holds the weights
-MOST_WEIGHTS = 1 << 22  # floats; with more, it is better to read each layer's once for all images
+MOST_WEIGHTS = 1 << 22  # floats; with more, it is faster to read the weights of each layer once for all images
 
 Watched = Sequence[tuple[Op, Sequence[Array], Array]]  # each op with its inputs and its output, in order
 
 
 class UnsuitableError(Exception):
-    """The network does something that steps cannot; it never reaches users."""
+    """The network does something that steps cannot do. It never reaches users."""
 
 
 class Program:
@@ -211,7 +211,7 @@ class Program:
         self._steps.append(step)
 
     def _close(self) -> None:
-        """Everything into four arrays; places are for as many images as go together."""
+        """Join everything into a few arrays; places get room for all images that go through the steps together."""
         self.steps = np.zeros(len(self._steps), STEP)
         for row, step in zip(self.steps, self._steps, strict=True):
             for name, number in step.items():

@@ -1,4 +1,4 @@
-"""Vectors for Numba: eight (or sixteen, or four) numbers that one instruction multiplies and adds at once.
+"""Vectors for Numba: eight (or sixteen, or four) numbers that one instruction multiplies and adds together.
 
 A core owns a few *registers*, the only places where it computes. Each holds a short row of floats, a *vector*; one
 instruction multiplies two vectors and adds a third, lane by lane, and a core finishes two of those in each cycle::
@@ -7,10 +7,10 @@ instruction multiplies two vectors and adds a third, lane by lane, and a core fi
      +=  [ s   s   s   s   s   s   s   s  ]   one number of the image, repeated in every lane (a *broadcast*)
      *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights towards eight output channels
 
-To keep two a cycle going, two things are needed. Sums must stay in registers, since going to memory and back takes
-several times as long; and what is loaded must be used more than once. So convolution computes a *tile*: PIXELS output
-pixels by VECTORS vectors of output channels, all sums in registers. One step of it loads VECTORS vectors of weights
-and broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
+For two instructions in each cycle, sums must stay in registers, since going to memory and back takes several times as
+long, and each number that is loaded must be used more than once. So convolution computes a *tile*: PIXELS output pixels
+by VECTORS vectors of output channels, with all sums in registers. One step of it loads VECTORS vectors of weights,
+broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
 
                   w[k, 0:8]      w[k, 8:16]
     x[pixel 0, k]  acc 0          acc 1         AVX2 has 16 registers: 6 * 2 sums, 2 weights, 1 broadcast
@@ -19,8 +19,8 @@ and broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them
     x[pixel 5, k]  acc 10         acc 11
 
 Numba has no vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file teaches Numba one
-type, and functions that write the LLVM instructions themselves: their Python loops run while a kernel is compiled, and
-leave straight code behind. Arrays are flat float32 and indices are not checked.
+type, and functions that write the LLVM instructions themselves. Their Python loops run while a kernel is compiled, and
+leave straight code behind. Arrays are flat float32, and indices are not checked.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
 class VectorType(types.Type):  # type: ignore[misc]
-    """Numba's name for one vector register."""
+    """Numba's type of one vector register."""
 
     def __init__(self) -> None:
         super().__init__(name=f"float32x{LANES}")
@@ -173,7 +173,7 @@ def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
 
 @instruction(lambda array, index: types.void(array, types.int64))
 def prefetch(builder: Any, array: Address, index: Any) -> None:
-    """Ask memory for the line of ``array[index]``, to write to it: it comes while the core goes on computing."""
+    """Ask memory for the line of ``array[index]``, to write to it. It arrives while the core goes on computing."""
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = builder.module.declare_intrinsic(
         "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])

@@ -29,7 +29,7 @@ def _part(units, rank, members):
 
 @inlined
 def _load(x, memory, step, strides, image, n, rank, members):
-    """Images in the order that the user's lie in memory, channels last."""
+    """Copy images to memory with the channels last, however the user's array lies there."""
     first, last = _part(step.height, rank, members)
     for i in range(n):
         for row in range(first, last):
@@ -84,7 +84,8 @@ def run(
 ):  # fmt: skip
     """Images ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
 
-    One of several ``members``, ``rank``, does its part of each step, and meets the others. ``turn`` is its own.
+    If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then meets the
+    others. ``turn`` is its own.
     """
     for image in range(first, last, together):
         n = min(together, last - image)

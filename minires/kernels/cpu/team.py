@@ -30,7 +30,7 @@ _INDEX = ir.IntType(64)
 
 @instruction(lambda turn: types.int64(turn))
 def next_turn(builder: Any, turn: Address) -> Any:
-    """``turn[0] += 1``, which no other thread can come between; the number before."""
+    """``turn[0] += 1`` as one step, which no other thread can interrupt; the number before."""
     return builder.atomic_rmw("add", turn(ir.Constant(_INDEX, 0)), ir.Constant(_INDEX, 1), "acq_rel")
 
 
@@ -51,7 +51,7 @@ def _look(builder: Any, sync: Address, index: Any) -> Any:
 
 @instruction(lambda: types.void())
 def _offer_core(builder: Any) -> None:
-    """Let another thread have this core, if one waits for it."""
+    """Let another thread run on this core, if one is waiting."""
     if os.name == "posix":
         kind = ir.FunctionType(ir.IntType(32), [])
         builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
@@ -59,7 +59,7 @@ def _offer_core(builder: Any) -> None:
 
 @inlined
 def meet(sync, members):
-    """Wait until all ``members`` have come as often as this one. False if one of them never will."""
+    """Wait until all ``members`` have called this as often as this one. False if one of them never will."""
     count = next_turn(sync) + 1
     everybody = (count + members - 1) // members * members
     looks = 0

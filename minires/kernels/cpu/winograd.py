@@ -1,23 +1,24 @@
 """3x3 convolutions with four times fewer multiplications: Winograd's F(4x4, 3x3).
 
-Four neighbouring outputs of a filter of three numbers take twelve multiplications. Or six: think of the filter and of
-the outputs as polynomials. A product of polynomials can be had from its values at six points, one multiplication each,
-and the values are had from the coefficients, and back, by additions and products with constants. Here the points are
-0, A, -A, B, -B and infinity; written out (in its transposed form, which is the one that convolves)::
+Four neighbouring outputs of a filter of three numbers take twelve multiplications, or only six if the filter and the
+outputs are seen as polynomials. The product of two polynomials is known from its values at six points, which take one
+multiplication each. Additions and products with constants turn coefficients into values and back. Here the points are
+0, A, -A, B, -B and infinity. The transposed form of this is a convolution::
 
     six inputs d  --spread-->  6 numbers     * 6 numbers of the filter     --collect-->  four outputs y
 
-Applied to rows and then to columns, 4x4 outputs of an image come from 6x6 inputs, a *patch*, by 36 multiplications
-instead of 144. All channels take part in each of them, so there are 36 matrix products, (patches, C) by (C, O), and
-they run through the same tile as every other convolution::
+Applied to rows and then to columns, it computes 4x4 outputs of an image from 6x6 inputs, a *patch*, by 36
+multiplications instead of 144. All channels take part in each of them, so there are 36 matrix products, (patches, C) by
+(C, O), which use the same tile as every other convolution::
 
     image --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
-Some patches are spread, multiplied and collected at a time, so that nothing of this leaves the core's own cache.
+A chunk of patches is spread, multiplied and collected before the next, so that all of this stays in the core's own
+cache.
 
-The textbook points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers stay of one size, and
-the error is four times smaller, up to 3e-6 of the largest output, which benchmarks/winograd_error.py shows. As a patch
-is computed as a whole, a NaN or an infinity in it becomes NaN in all of its outputs.
+The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers stay of similar size, and
+the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows. A patch is
+computed as a whole, so a NaN or an infinity in it becomes NaN in all of its outputs.
 (Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
 """
 
@@ -43,7 +44,7 @@ _a, _b = 0.75, 1.5  # the points; below, what the maps need of them
 A, A2, A3 = np.float32(_a), np.float32(_a**2), np.float32(_a**3)
 B, B2, B3 = np.float32(_b), np.float32(_b**2), np.float32(_b**3)
 A2B2, A2_B2 = np.float32(_a**2 * _b**2), np.float32(_a**2 + _b**2)
-# What the values of the filter are divided by: the product of a point's distances to the others.
+# Divisors of the filter's values: the product of the distances of a point to the others.
 AT_0 = np.float32(1 / (_a**2 * _b**2))
 AT_A = np.float32(1 / (2 * _a**2 * (_a**2 - _b**2)))
 AT_B = np.float32(1 / (2 * _b**2 * (_b**2 - _a**2)))
@@ -61,7 +62,7 @@ class PatchPlan(NamedTuple):
 
 
 def fits(x: Array, out_channels: int, window: Window) -> bool:
-    """Whether a convolution of (N, H, W, C) can be done like this, and is faster so."""
+    """Whether this algorithm can compute a convolution of (N, H, W, C), and is faster than the gathering loop."""
     channels = x.shape[3]
     return (
         window.kernel == (3, 3)
@@ -144,10 +145,15 @@ def load6(array, k, step):
 
 
 @inlined
-def save4(array, k, step, s):
+def save3(array, k, step, s):
     save(array, k, s[0])
     save(array, k + step, s[1])
     save(array, k + 2 * step, s[2])
+
+
+@inlined
+def save4(array, k, step, s):
+    save3(array, k, step, s)
     save(array, k + 3 * step, s[3])
 
 
@@ -247,7 +253,7 @@ def _transform_weights(weight, packed, g, table, flipped, outputs, first, last):
                             g[(3 * i + j) * BLOCK + o] = weight[c, block * BLOCK + o, 2 - i, 2 - j]
                         else:
                             g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
-            for v in range(0, BLOCK, LANES):  # channels that do not exist get anything, and nobody looks at them
+            for v in range(0, BLOCK, LANES):  # what channels that do not exist get is never read
                 for j in range(3):
                     k = j * BLOCK + v
                     s = _values(load(g, k), load(g, k + 3 * BLOCK), load(g, k + 6 * BLOCK))

@@ -35,6 +35,7 @@ from .winograd import (
     load4,
     load6,
     patch_plan,
+    save3,
     save6,
     spread_patch,
 )
@@ -136,15 +137,9 @@ def _finish(panels, dweight, table, first, last):
                         total = total + load(panels[thread], k + e * step)
                     save(table, e * LANES, total)
                 for j in range(6):
-                    w = _filter(load6(table, j * LANES, 6 * LANES))
-                    save(table, (36 + j) * LANES, w[0])
-                    save(table, (42 + j) * LANES, w[1])
-                    save(table, (48 + j) * LANES, w[2])
+                    save3(table, (36 + j) * LANES, 6 * LANES, _filter(load6(table, j * LANES, 6 * LANES)))
                 for i in range(3):
-                    w = _filter(load6(table, (36 + 6 * i) * LANES, LANES))
-                    save(table, 3 * i * LANES, w[0])
-                    save(table, (3 * i + 1) * LANES, w[1])
-                    save(table, (3 * i + 2) * LANES, w[2])
+                    save3(table, 3 * i * LANES, LANES, _filter(load6(table, (36 + 6 * i) * LANES, LANES)))
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):

@@ -15,7 +15,7 @@ from .launch import for_each, launch
 
 WORKSPACE = 1 << 26  # numbers that im2col may make at a time, 256 MB: the batch is cut into parts
 TILE = 64  # of our own matrix product
-WANTED = 512  # its blocks: so many keep every multiprocessor busy
+WANTED = 512  # blocks of it, enough to keep every multiprocessor busy
 
 
 def _empty(*shape: int) -> Array:

@@ -13,8 +13,8 @@ FOLDER = Path(__file__).parent
 SOURCES = ("augment", "conv", "elementwise", "loss", "norm", "optim", "pool", "product")
 OPTIONS = ("--std=c++17",)
 THREADS = 256  # of a block
-BLOCKS = 4096  # at most; a thread takes several numbers then
-MOST = 1 << 30  # numbers of an array: an index of type int cannot overflow then
+BLOCKS = 4096  # at most; with more numbers, a thread takes several
+MOST = 1 << 30  # numbers of an array, so that an index of type int cannot overflow
 
 
 def source(name: str) -> str:
@@ -42,10 +42,10 @@ def _argument(value: Any) -> Any:
 
 
 def launch(name: str, kernel: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
-    """Run ``kernel`` of the source ``name`` on the current stream; arrays are handed over as they lie in memory."""
+    """Run ``kernel`` of the source ``name`` on the current stream; arrays are passed as they lie in memory."""
     _function(name, kernel)(grid, (threads,), tuple(map(_argument, arguments)))
 
 
 def for_each(name: str, kernel: str, count: int, *arguments: Any) -> None:
-    """Run a kernel that does ``count`` independent things; the count is its last argument."""
+    """Run a kernel that computes ``count`` independent things; the count is its last argument."""
     launch(name, kernel, (min(-(-count // THREADS), BLOCKS),), THREADS, *arguments, count)

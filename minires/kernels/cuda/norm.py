@@ -1,4 +1,4 @@
-"""Batch normalisation on the GPU: norm.cu says how."""
+"""Batch normalisation on the GPU; norm.cu explains the algorithm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...core.backend import Array
 from ..norm import MASK_OF_X, NO_MASK
 from .launch import THREADS, for_each, launch
 
-SLICES = 256  # of the pixels, at most: blocks for every multiprocessor, and little to merge
+SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and little to merge
 PIXELS = 8  # that a thread should read at least
 
 Statistics = tuple[Array, Array, Array]  # (C,) each: mean, biased variance, gamma / sqrt(variance + eps)
