@@ -1,14 +1,14 @@
-"""What pretraining is worth: 100 images of five classes, learned from scratch and by fine-tuning a CIFAR-10 network.
+"""Compare training from scratch with fine-tuning a CIFAR-10 network, on 100 images of five classes.
 
     minires train --config experiments/cifar10.toml --out runs/cifar10
     python experiments/five_classes.py IMAGES --pretrained runs/cifar10
 
-IMAGES is a folder as ``minires.data.folder`` reads it, with 100 training images. Each arm is trained with five
-seeds, and tested on the folder's test images and their mirror images after its last epoch. ``--out`` gets
-``runs.csv``, ``table.md`` and ``accuracy.png``. Started again, it goes on where it was stopped.
+IMAGES is a folder that ``minires.data.folder`` can read, with 100 training images. Each arm is trained with five seeds
+and tested after its last epoch, on the folder's test images and their mirror images. The script writes ``runs.csv``,
+``table.md`` and ``accuracy.png`` to the folder ``--out``. If it is stopped and started again, it continues.
 
-No setting was chosen by the test images. For fine-tuning, five_classes_validation.py found none clearly
-better; those of training from scratch are the usual ones for CIFAR, with more epochs because an epoch is five steps.
+No setting was chosen with the test images. For fine-tuning, five_classes_validation.py found no clearly better
+settings. Training from scratch uses the usual settings for CIFAR, but more epochs, because an epoch is only five steps.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SCRATCH = Config(model="resnet20", epochs=60, batch_size=20, lr=0.1, schedule="c
 ARMS = {
     "from scratch": replace(SCRATCH, augment=False),
     "from scratch, augmented": SCRATCH,
-    "fine-tuned": replace(SCRATCH, epochs=30, lr=0.005, color_jitter=0.3),  # main() adds weights and frozen layers
+    "fine-tuned": replace(SCRATCH, epochs=30, lr=0.005, color_jitter=0.3),  # main() sets weights and freeze
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run: which it was, and its accuracy on the test images (0 to 1)."""
+    """One run and its accuracy on the test images (0 to 1)."""
 
     arm: str
     seed: int
@@ -44,7 +44,7 @@ class Result:
 
 
 def run(arm: str, config: Config) -> Result:
-    """Train, go on with what was stopped, or read what was trained before."""
+    """Train, resume a stopped run, or read the result of a complete one."""
     folder = Path(str(config.out))
     complete = (folder / METRICS).exists()
     result = read_json(folder / METRICS) if complete else train(config, resume=(folder / CONFIG).exists())
@@ -52,32 +52,35 @@ def run(arm: str, config: Config) -> Result:
     return Result(arm, config.seed, result["test_accuracy"], result["train_seconds"])
 
 
+def accuracies(results: list[Result], arm: str) -> list[float]:
+    """The test accuracies of an arm in percent, one for each seed."""
+    return [100 * result.test_accuracy for result in results if result.arm == arm]
+
+
 def table(results: list[Result]) -> str:
-    """Mean and standard deviation over the seeds, in Markdown."""
-    lines = ["| | test accuracy | seeds | seconds a run |", "|---|---|---|---|"]
+    """A Markdown table of the mean and standard deviation over the seeds."""
+    lines = ["| | test accuracy | seeds | seconds per run |", "|---|---|---|---|"]
     for arm in ARMS:
-        accuracies = [100 * result.test_accuracy for result in results if result.arm == arm]
+        found = accuracies(results, arm)
         seconds = mean(result.train_seconds for result in results if result.arm == arm)
-        lines.append(
-            f"| {arm} | {mean(accuracies):.1f} ± {stdev(accuracies):.1f} % | {len(accuracies)} | {seconds:.0f} |"
-        )
+        lines.append(f"| {arm} | {mean(found):.1f} ± {stdev(found):.1f} % | {len(found)} | {seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
 
 def draw(results: list[Result], path: Path) -> None:
-    """A dot for each seed, and a line at the mean of each arm."""
+    """Draw a dot for each seed and a line at the mean of each arm."""
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for place, arm in enumerate(ARMS):
-        accuracies = [100 * result.test_accuracy for result in results if result.arm == arm]
-        axes.plot([place] * len(accuracies), accuracies, "o", color="#1f5fa8", alpha=0.6)
-        axes.hlines(mean(accuracies), place - 0.2, place + 0.2, color="#1f5fa8")
-        axes.annotate(f"{mean(accuracies):.1f} %", (place + 0.23, mean(accuracies)), va="center")
+        found = accuracies(results, arm)
+        axes.plot([place] * len(found), found, "o", color="#1f5fa8", alpha=0.6)
+        axes.hlines(mean(found), place - 0.2, place + 0.2, color="#1f5fa8")
+        axes.annotate(f"{mean(found):.1f} %", (place + 0.23, mean(found)), va="center")
     axes.set_xticks(range(len(ARMS)), list(ARMS))
     axes.set_xlim(-0.5, len(ARMS) - 0.3)
     axes.set_ylim(0, 100)
     axes.set_ylabel("test accuracy in %")
-    axes.set_title("100 training images: dots are seeds, lines their mean", loc="left", fontsize=10)
+    axes.set_title("100 training images: a dot for each seed, lines at the mean", loc="left", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
@@ -85,10 +88,12 @@ def draw(results: list[Result], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", help="the folder of images")
-    parser.add_argument("--pretrained", required=True, help="a run, or published weights, of ResNet-20 on CIFAR-10")
-    parser.add_argument("--runs", type=Path, default=Path("runs/five-classes"), help="where the run folders go")
-    parser.add_argument("--out", type=Path, default=Path("results/five-classes"), help="where the results go")
+    parser.add_argument("images", help="folder of images")
+    parser.add_argument(
+        "--pretrained", required=True, help="run folder or published weights of a ResNet-20 trained on CIFAR-10"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/five-classes"), help="folder for the run folders")
+    parser.add_argument("--out", type=Path, default=Path("results/five-classes"), help="folder for the results")
     options = parser.parse_args()
 
     results = []

@@ -1,12 +1,13 @@
-"""Which settings to fine-tune with on five classes, tried without their test images.
+"""Compare settings for fine-tuning on five classes, without using their test images.
 
     python experiments/five_classes_validation.py IMAGES --pretrained runs/cifar10 --out validation.csv
 
-IMAGES is the folder of five_classes.py, ``--pretrained`` a run of ResNet-20 on CIFAR-10. To cross-validate within the
-100 training images alone would flatter: those of classes that CIFAR-10 has are among the images of the pretraining,
-which knows them by heart. So each network is fine-tuned on four fifths of them, as usual, but tested on CIFAR-10's test
-images of these classes (all but those among the folder's test images, a fifth a fold), and for new classes on
-the fifth that was left out. The score is the mean of the classes' accuracies.
+IMAGES is the folder of five_classes.py, and ``--pretrained`` a run of ResNet-20 on CIFAR-10. Cross-validation within
+the 100 training images alone would be too optimistic: for the classes that CIFAR-10 has, these images were also used
+for pretraining, and the network remembers them. So each network is fine-tuned on four fifths of the training images, as
+in ordinary cross-validation. For a new class, it is validated on the remaining fifth; for a class of CIFAR-10, on a
+fifth of CIFAR-10's test images of that class, leaving out the test images of the folder. The score is the mean of the
+accuracies of the classes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from minires.training.pretrained import freeze, load_pretrained
 from minires.training.recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
 
 FOLDS, REPEATS = 5, 2
-KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # the folder's name and CIFAR-10's
+KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # name in the folder: name in CIFAR-10
 CANDIDATES = [
     {"freeze": "layer2"},
     {"freeze": "layer2", "flip_test": False},
@@ -49,7 +50,7 @@ CANDIDATES = [
 
 
 def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator[Dataset]:
-    """The training images without a fifth, and what they are validated with."""
+    """For each fold, the training images without a fifth, and the images for validation as ``test``."""
     tested = {image.tobytes() for image in five.test.images}
     unseen = np.array([image.tobytes() not in tested for image in cifar10.test.images])
     own = [rng.permutation(np.flatnonzero(five.train.labels == label)) for label in range(len(five.classes))]
@@ -70,7 +71,7 @@ def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator
 
 
 def confusion(config: Config, dataset: Dataset) -> np.ndarray:
-    """Fine-tune without a run folder; the matrix (K, K) of ``dataset.test``."""
+    """Fine-tune without a run folder, and return the confusion matrix (K, K) of ``dataset.test``."""
     manual_seed(config.seed)
     model = make_model(config, dataset)
     normalize, _ = load_pretrained(config, model, dataset)
@@ -88,8 +89,8 @@ def confusion(config: Config, dataset: Dataset) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", help="the folder of images")
-    parser.add_argument("--pretrained", required=True, help="a run of ResNet-20 on CIFAR-10")
+    parser.add_argument("images", help="folder of images")
+    parser.add_argument("--pretrained", required=True, help="run folder of a ResNet-20 trained on CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path("results/five-classes/validation.csv"))
     options = parser.parse_args()
 

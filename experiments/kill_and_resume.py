@@ -1,27 +1,27 @@
-"""Kill training runs at random moments, resume them, and see whether they end bit for bit like one never disturbed.
+"""Kill training runs at random moments, resume them, and compare the result with that of an uninterrupted run.
 
     python experiments/kill_and_resume.py --runs 50 --out kills.json
 
-Each run is a `minires train` of two or three seconds in a process of its own, killed by SIGKILL up to four times and
-resumed each time. The moment is one of three kinds:
+Each run is a `minires train` of two or three seconds in its own process. It is killed by SIGKILL up to four times and
+resumed each time. There are three kinds of moments:
 
     random    any moment of the run
-    write     while the weights or the checkpoint are being written: the folder is watched for their temporary files
-    stop      a random moment, but SIGTERM comes first, and SIGKILL while the run saves what it has within the epoch
+    write     while the weights or the checkpoint are being written, which their temporary files show
+    stop      a random moment: SIGTERM first, then SIGKILL while the run is saving its checkpoint
 
-In the end the weights, the arrays and notes of the checkpoint, the history and the metrics are held against those of a
-run that went through, all but the seconds that it took. A line is printed for each run, then the totals:
+At the end, the weights, the arrays and metadata of the checkpoint, the history and the metrics are compared bit for bit
+with those of an uninterrupted run; only times may differ. The script prints a line for each run, then the totals:
 
-    kills           how often it was killed
-    stops           how often it ended by itself after SIGTERM, before SIGKILL came
-    in write        ... of both, while a temporary file was there
-    between files   ... when the weights were written, but not yet the checkpoint
-    within epoch    ... and resumed in the middle of an epoch
-    no checkpoint   ... before the first one, so that it began again
-    too late        how often it was complete before the signal came
-    same            whether it ended bit for bit like the one that went through
+    kills           how often the run was killed
+    stops           how often it ended by itself after SIGTERM, before SIGKILL was sent
+    in write        kills and stops that left a temporary file
+    between files   kills and stops after the weights were written, but before the checkpoint was
+    within epoch    kills and stops after which the run resumed within an epoch
+    no checkpoint   kills and stops before the first checkpoint, so the run started from the beginning
+    too late        how often the run was complete before the signal was sent
+    same            whether the result is identical to that of the uninterrupted run
 
-The exit status is 1 if any did not. It forks, so it needs Linux or macOS.
+The exit status is 1 if any result differs. The script forks, so it needs Linux or macOS.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COLUMNS = ("kills", "stops", "in_write", "between_files", "within_epoch", "no_ch
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that a complete run leaves, but for the time that it took."""
+    """Everything that a complete run leaves, except times."""
     arrays, notes = load(folder / CHECKPOINT), load_metadata(folder / CHECKPOINT)
     metrics = json.loads((folder / METRICS).read_text())
     return {
@@ -69,12 +69,12 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def start(settings: str, folder: Path) -> int:
-    """Start or resume the run in ``folder``; the number of its process."""
+    """Start or resume the run in ``folder``; return its process id."""
     words = ["train", *settings.split(), "--out", str(folder), *(["--resume"] if (folder / CONFIG).exists() else [])]
     if child := os.fork():
         return child
     status = 1
-    try:  # the child, which never returns
+    try:  # in the child, which never returns
         log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -84,38 +84,38 @@ def start(settings: str, folder: Path) -> int:
         os._exit(status)
 
 
+def exit_status(child: int) -> int | None:
+    """The exit status of ``child``, or None if it is still running."""
+    ended, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
 def wait(child: int, until: float) -> int | None:
-    """The exit status of ``child``, or None if it still runs at the time ``until``."""
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= until:
-            return None
+    """The exit status of ``child``, or None if it is still running at the time ``until``."""
+    while (status := exit_status(child)) is None and time.monotonic() < until:
         time.sleep(0.0005)
+    return status
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """What is being written, or was when the run was killed."""
+    """The files that are being written, or were when the run was killed."""
     return [name for name in os.listdir(folder) if name.startswith(".")] if folder.is_dir() else []
 
 
 def wait_for_write(child: int, folder: Path, number: int) -> int | None:
-    """The exit status of ``child``, or None when it writes weights or a checkpoint for the ``number``-th time."""
+    """Wait until ``child`` writes weights or a checkpoint for the ``number``-th time. Returns its status if it ends."""
     seen = set(temporary_files(folder))
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
+    while (status := exit_status(child)) is None:
         new = {name for name in temporary_files(folder) if name.startswith((f".{MODEL}", f".{CHECKPOINT}"))} - seen
         number -= len(new)
         if new and number <= 0:
             return None
         seen |= new
+    return status
 
 
 def kill(child: int, folder: Path, kind: str, seconds: float, rng: np.random.Generator) -> int | None:
-    """Kill ``child``, which takes ``seconds`` if it is left alone. Its exit status, should it have been faster."""
+    """Kill ``child``, which would run for ``seconds``. Returns its exit status if it ends before it is killed."""
     if kind == "write":
         status = wait_for_write(child, folder, int(rng.integers(1, 5)))
     else:
@@ -145,7 +145,7 @@ def found(folder: Path) -> Counter[str]:
 
 
 def disturbed_run(folder: Path, settings: str, seconds: float, rng: np.random.Generator) -> Counter[str]:
-    """Train, kill, resume, until the run is complete; how often it was killed or stopped, and what was found then."""
+    """Train, kill and resume until the run is complete; count the kills and stops and what they left behind."""
     counts: Counter[str] = Counter()
     for kind in rng.choice(["random", "write", "stop"], size=rng.integers(1, 5)):
         status = kill(start(settings, folder), folder, kind, seconds, rng)
@@ -162,9 +162,9 @@ def disturbed_run(folder: Path, settings: str, seconds: float, rng: np.random.Ge
 
 
 def reference_run(folder: Path, settings: str) -> tuple[dict[str, Any], float]:
-    """The outcome of a run that goes through, and the seconds that it takes.
+    """The outcome of an uninterrupted run, and how many seconds it takes.
 
-    It runs in this process, whose children then have the kernels compiled already.
+    It runs in this process, so that kernels are already compiled in the processes that are forked from it.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         minires(["train", "--epochs", "1", "--batch-size", "720", "--out", f"{folder} warm"])
@@ -183,8 +183,8 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments, as far as a machine repeats its timing")
-    parser.add_argument("--out", type=Path, help="a JSON file for the table")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--out", type=Path, help="write the table to this JSON file")
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
