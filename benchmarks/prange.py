@@ -1,9 +1,8 @@
-"""Our pool of threads against Numba's: python benchmarks/prange.py
+"""Compare the thread pool of minires with Numba's: python benchmarks/prange.py
 
-The same serial kernel, that of batch norm with ReLU, runs on two threads: (a) as ``threads.hand_out`` calls it in the
-engine, (b) from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
-which of Numba's threading layers there is; only ``workqueue`` comes with every wheel. Printed on two cores of an AMD
-EPYC (Numba 0.68)::
+The same serial kernel (batch norm with ReLU) runs on two threads: (a) called by ``threads.hand_out``, as in the engine;
+(b) called from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
+Numba's threading layer; only ``workqueue`` is in every wheel. The output on two cores of an AMD EPYC (Numba 0.68)::
 
     workqueue
       128x32x32x16   (a)    216.8 us   (b)    210.4 us   (b) / (a)   0.99
@@ -18,9 +17,9 @@ EPYC (Numba 0.68)::
       two Python threads call (b): exit status 0
       a forked child calls (b): exit status 241, Terminating: fork() called from a process already using GNU OpenMP
 
-So ours is the only one of the three that survives both Python threads and forks. OpenMP is faster, most of all for
-little work: its threads do not sleep between two calls, but spin. That is what a team (kernels/cpu/team.py) does too,
-within one call for a whole network.
+Only (a) works both with several Python threads and after a fork. OpenMP is faster, especially for little work, because
+its threads spin between two calls instead of sleeping. A team (kernels/cpu/team.py) does the same, within one call for
+a whole network.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def _by_prange(x, scale, shift, y, turns, blocks):  # type: ignore[no-untyped-de
 
 
 def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """(a) and (b), and both compute the same."""
+    """The functions (a) and (b), after checking that both compute the same."""
     x, y, scale, shift = aligned(size), aligned(size), aligned(row), aligned(row)
     x[:], scale[:], shift[:] = np.random.default_rng(0).standard_normal(size), 2, 1
     blocks = -(-size // (row * ROWS))
@@ -80,7 +79,7 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def time_of(way: Callable[[], None], calls: int) -> float:
-    time.sleep(0.01)  # OpenMP's threads spin for some time after their work, and would take the other way's core
+    time.sleep(0.01)  # OpenMP's threads spin for some time after their work, on the core that the other way needs
     for _ in range(calls // 2):
         way()  # until cores and caches are awake
     begin = time.perf_counter()
@@ -100,7 +99,7 @@ def race() -> None:
 
 
 def start(which: str) -> None:
-    """The first call in a process, which loads what an earlier process compiled; Numba itself is awake already."""
+    """Time the first call in a process, which loads code that an earlier process compiled; Numba is already loaded."""
     mr.ops.relu(mr.tensor(np.ones(4096, np.float32)))
     x, y, row, turns = (
         np.ones(4096, np.float32),
@@ -117,7 +116,7 @@ def start(which: str) -> None:
 
 
 def at_once() -> None:
-    """Two Python threads call (b)."""
+    """Call (b) from two Python threads."""
     _, by_prange = ways(*SIZES["128x32x32x16"])
     callers = [threading.Thread(target=lambda: [by_prange() for _ in range(200)]) for _ in range(2)]
     for caller in callers:
@@ -127,7 +126,7 @@ def at_once() -> None:
 
 
 def after_fork() -> None:
-    """A forked child calls (b)."""
+    """Call (b) in a forked child."""
     _, by_prange = ways(*SIZES["128x32x32x16"])
     pid = os.fork()
     if pid == 0:
@@ -138,7 +137,7 @@ def after_fork() -> None:
 
 
 def child(layer: str, *arguments: str) -> tuple[int, str, str]:
-    """This script with one of Numba's threading layers: exit status, what it printed, and its complaint."""
+    """Run this script with one of Numba's threading layers; return its exit status, output and error message."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments], capture_output=True, text=True, timeout=100,
         env={**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "MINIRES_NUM_THREADS": "2"},

@@ -1,8 +1,8 @@
-"""Fill docs/performance.md with what was measured: python benchmarks/tables.py [FILE.json ...] [--check]
+"""Write the measurements into docs/performance.md: python benchmarks/tables.py [FILE.json ...] [--check]
 
-Without files it takes all of benchmarks/results. Each file is one machine, written by ``minires bench --json``; figures
-are drawn as well. Nothing between the two marks of the page is typed by hand. With ``--check`` nothing is written, and
-the exit status is 1 if the page is not what the files say.
+By default, all files in benchmarks/results are used. ``minires bench --json`` writes one file for each machine. Figures
+are drawn as well. Nothing between the two marks of the page is typed by hand. With ``--check``, nothing is written, and
+the exit status is 1 if the page does not agree with the files.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ RACES = {"train": "Training steps", "infer": "Inference"}
 DIRECTIONS = {"forward": "forward", "grad_input": "gradient to the input", "grad_weight": "gradient to the weight"}
 EXTRAS = {
     "scaling": ("One thread and all", {"one": "one, ms", "all": "all, ms", "speedup": "speed-up"}),
-    "memory": ("Memory of a training process", {"peak": "at the most, MB", "images": "for the images, MB"}),
+    "memory": ("Memory of a training process", {"peak": "peak, MB", "images": "for the images, MB"}),
     "start": ("The first step", {"first": "fresh install, s", "later": "later, s"}),
 }
-WORTH_A_LINE = 0.002  # of the time of a profile
+WORTH_A_ROW = 0.002  # of the time of a profile
 
 Content = dict[str, Any]
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first, and those whose name begins with ``<``, are aligned to the right."""
+    """A Markdown table. The first column, and those whose name begins with ``<``, are aligned to the left."""
     ends = ["---" if i == 0 or name.startswith("<") else "---:" for i, name in enumerate(columns)]
     lines = [[name.lstrip("<") for name in columns], ends, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -47,7 +47,7 @@ def number(value: float | None) -> str:
 
 
 def machine(content: Content) -> str:
-    """One paragraph: what was measured on."""
+    """A paragraph about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
     peaks = "; ".join(
         f"{threads} thread{'s' if threads != '1' else ''}: {peak['operations'] / 1e9:.0f} GFLOP/s, "
@@ -65,7 +65,7 @@ def machine(content: Content) -> str:
 
 
 def race_table(results: Sequence[Content]) -> str:
-    """Milliseconds of every contender, and the ratio to PyTorch's best variant."""
+    """The milliseconds of every framework, and the ratio to PyTorch's fastest variant."""
     names = list(dict.fromkeys(name for result in results for name in result["milliseconds"]))
     rows = []
     for result in results:
@@ -78,7 +78,7 @@ def race_table(results: Sequence[Content]) -> str:
 
 
 def conv_table(results: Sequence[Content]) -> str:
-    """A line for each convolution and direction."""
+    """A row for each convolution and direction."""
     rows = []
     for result in results:
         best, times, speeds = result["best_torch"], result["milliseconds"], result["gflops"]
@@ -98,7 +98,7 @@ def conv_table(results: Sequence[Content]) -> str:
 
 
 def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
-    """A line for each contender."""
+    """A row for each framework."""
     rows = [
         [figure["name"].removeprefix("train "), contender, *(number(numbers[name]) for name in columns)]
         for figure in found
@@ -108,11 +108,11 @@ def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
 
 
 def profile_table(profile: Content) -> str:
-    """A line for each op and phase that takes part of the time, for one step."""
+    """A row for each op and phase that takes a noticeable part of a step."""
     total = sum(row["seconds"] for row in profile["rows"])
     rows = []
     for row in sorted(profile["rows"], key=lambda row: -row["seconds"]):
-        if row["seconds"] < WORTH_A_LINE * total:
+        if row["seconds"] < WORTH_A_ROW * total:
             continue
         rates = {
             "compute": row["operations"] / row["seconds"] if row["operations"] else None,
@@ -135,7 +135,7 @@ def profile_table(profile: Content) -> str:
 
 
 def section(name: str, content: Content) -> str:
-    """All that one machine has to say."""
+    """Everything that was measured on one machine."""
     parts = [f"### {name}", machine(content)]
     results = content["results"]
     if (IMAGES / f"{name}-chart.png").exists():
@@ -166,7 +166,7 @@ def fill(page: str, tables: str) -> str:
 
 
 def draw(name: str, content: Content) -> None:
-    """The figures that the file holds enough for."""
+    """Draw the figures for which the file has the data."""
     if any(result["best_torch"] for result in content["results"]):
         figures.chart(content, IMAGES / f"{name}-chart.png")
     if any(profile["peak"] for profile in content.get("profile", ())):
