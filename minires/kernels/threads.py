@@ -84,7 +84,10 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     If the work takes only a few ``nanoseconds`` (a rough guess, for one core), waking a thread does not pay, and it is
     one slice. An exception in one slice is raised here, after all have ended.
     """
-    hand_out(work, slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)])
+    if nanoseconds > WORTH_A_THREAD:
+        hand_out(work, slices(units))
+    else:
+        work(0, units)
 
 
 def share_pieces(
@@ -129,7 +132,10 @@ def take_turns(work: Callable[[np.ndarray[Any, Any], int], Any], units: int, nan
     thread that starts late or is slower computes fewer units.
     """
     turn = np.zeros(1, np.int64)
-    share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)
+    if nanoseconds > WORTH_A_THREAD:
+        share(lambda first, last: work(turn, units), min(units, get_num_threads()))
+    else:
+        work(turn, units)
 
 
 def _pool(number: int) -> list[SimpleQueue[Any]]:

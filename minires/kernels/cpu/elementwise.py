@@ -69,7 +69,8 @@ def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) ->
     """See :meth:`minires.kernels.device.ComputeDevice.arrange`."""
     if not source.flags.writeable:  # for a read-only array, Numba would compile another kernel
         source = source.copy()
-    strides = tuple(stride // source.itemsize for stride in source.strides)
-    first = np.lib.stride_tricks.as_strided(source, (1,), (source.itemsize,))  # one type for all strides
+    n, h, w, c = source.strides  # in bytes
+    strides = n // 4, h // 4, w // 4, c // 4
+    first = source[:1, 0, 0, 0]  # one type for all strides
     numbers = first, strides, source.shape[1:], block.reshape(-1), block.shape[1:], before, *steps
     take_turns(partial(_arrange, *numbers), len(block), block.size)
