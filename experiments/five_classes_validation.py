@@ -25,7 +25,7 @@ from minires.core.backend import manual_seed
 from minires.data import Dataset, Loader, Split
 from minires.training import Config, Progress
 from minires.training.checkpoint import TrainingState
-from minires.training.evaluation import evaluate
+from minires.training.classification import evaluate
 from minires.training.folder import write_table
 from minires.training.loop import train_epoch
 from minires.training.pretrained import freeze, load_pretrained

@@ -29,9 +29,8 @@ from datetime import datetime, timezone
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from minires.cli.diagnose import cpu_name, vector_bits, version_of
-from minires.cli.progress import duration
-from minires.cli.summary import options
+from minires.bench.machine import cpu_name, vector_bits, version_of
+from minires.cli.progress import duration, options
 from minires.errors import MiniresError, RunError
 from minires.kernels.threads import usable_cores
 from minires.training import Config

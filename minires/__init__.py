@@ -41,10 +41,8 @@ __all__ = [
 
 
 def show_config() -> None:
-    """Print the versions, the CPU, BLAS, the GPU and the data that minires finds, and what could be better."""
-    from .cli import diagnose
-
-    print(diagnose.examine())
+    """Print the versions, the CPU, BLAS, the GPU and the data sets that minires finds, and what to improve."""
+    print(import_module(".cli.doctor", __name__).examine())
 
 
 def __getattr__(name: str) -> Any:

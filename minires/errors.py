@@ -96,3 +96,12 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
     return ", ".join(names) or "none"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "image"), counted(1437, "image")
+    ('1 image', '1,437 images')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

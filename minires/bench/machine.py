@@ -5,18 +5,94 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import platform
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ..core.backend import cupy_module
 from ..core.dispatch import load_kernels
 from ..data.places import cache_folder
-from ..errors import MiniresError
+from ..errors import MiniresError, counted
 from ..interop.files import write_atomically
 from ..kernels.threads import get_num_threads
 from ..version import __version__
 
 KERNELS = Path(__file__).parents[1] / "kernels"
+# How NumPy's names of instruction sets begin, and the width of their vectors in bits, widest first.
+VECTOR_BITS = {"AVX512": 512, "X86_V4": 512, "AVX2": 256, "X86_V3": 256, "": 128}
+
+
+def version_of(package: str) -> str | None:
+    """The version of a package, which is not imported for this, or None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The name of the CPU, as its maker gives it where the system knows it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def vector_bits() -> int:
+    """The width of the CPU's vectors, from the instruction sets that NumPy uses."""
+    extensions = _numpy_config()["SIMD Extensions"]
+    used = [*extensions.get("baseline", ()), *extensions.get("found", ())]
+    return next(
+        bits for start, bits in VECTOR_BITS.items() if not start or any(name.startswith(start) for name in used)
+    )
+
+
+def _numpy_config() -> Any:
+    return np.show_config(mode="dicts")
+
+
+@dataclass
+class Blas:
+    """The library behind NumPy's matrix products, the CPU that its kernels are for (``core``), and its threads."""
+
+    name: str
+    version: str
+    core: str = ""
+    threads: int = 0  # unknown
+
+    def __str__(self) -> str:
+        kernels = f", kernels for {self.core}" if self.core else ""
+        threads = f", {counted(self.threads, 'thread')}" if self.threads else ""
+        return f"{self.name} {self.version}{kernels}{threads}"
+
+
+def blas_in_use() -> Blas:
+    """NumPy's BLAS. Without threadpoolctl, which comes with scikit-learn, only the one that it was built with."""
+    try:
+        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+        libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    except ImportError:
+        libraries = []
+    if not libraries:
+        built_with = _numpy_config()["Build Dependencies"]["blas"]
+        return Blas(built_with["name"], built_with["version"])
+    # Several copies may be loaded, in any order, SciPy's among them; wheels keep theirs beside the package.
+    ours = min(libraries, key=lambda library: not {"numpy", "numpy.libs"} & set(Path(library["filepath"]).parts))
+    return Blas(ours["internal_api"], ours["version"] or "", ours.get("architecture") or "", ours["num_threads"])
+
+
+def gpu_name() -> str:
+    """The name of the GPU that ``device="cuda"`` uses. Raises DeviceError if CuPy finds no GPU."""
+    return str(cupy_module().cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
 @dataclass(frozen=True)
@@ -56,8 +132,6 @@ def cached_peak(threads: int | None = None) -> Peak | None:
 
 def _key(threads: int) -> str:
     """What a peak depends on."""
-    from ..cli.diagnose import cpu_name, vector_bits, version_of
-
     sources = b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py")))
     kernels = f"minires {__version__} {hashlib.sha256(sources).hexdigest()[:16]}, numba {version_of('numba')}"
     return f"{cpu_name()}, {vector_bits()}-bit vectors, {threads} threads, {kernels}"

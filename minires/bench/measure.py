@@ -19,12 +19,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..cli.diagnose import blas_in_use, cpu_name, gpu_name, vector_bits, version_of
 from ..errors import MiniresError
 from ..kernels.threads import usable_cores
 from ..version import __version__
 from .contenders import GRAPH, TORCH
-from .machine import Peak
+from .machine import Peak, blas_in_use, cpu_name, gpu_name, vector_bits, version_of
 from .worker import Process
 from .workloads import Workload
 

@@ -1,1 +1,1 @@
-"""The command ``minires``: a file for each sub-command, one for what they print with, one for what can go wrong."""
+"""The command ``minires``: files of sub-commands, the options that they share, and how they print."""

@@ -1,21 +1,24 @@
-"""``minires bench``: how fast minires is on this machine, and beside whom."""
+"""``minires bench`` measures how fast minires is on this machine, and ``minires gradcheck`` checks its gradients."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .devices import Device, DeviceOption
+from ..errors import GradcheckError, counted, listed
+from .options import Device, DeviceOption
 from .output import make_console, print_table
 
 if TYPE_CHECKING:
     from ..bench.measure import Figures, RaceResult
     from ..bench.workloads import Workload
+    from ..gradcheck.cases import Result as Checked
 
 
 class Kind(str, Enum):
@@ -31,17 +34,17 @@ class Kind(str, Enum):
 
 
 RACES = ("train", "infer", "ops")
-OF_THE_CPU = ("scaling", "memory")  # its threads, and its memory
-PARTS = ("results", "scaling", "memory", "start", "profile")  # of a file of results: lists with a name in each entry
+OF_THE_CPU = ("scaling", "memory")  # they measure its threads and its memory
+PARTS = ("results", "scaling", "memory", "start", "profile")  # of a file of results: lists whose entries have names
 TITLES = {
     "scaling": "A training step with one thread and with all",
-    "memory": "Memory of a training process at the most",
+    "memory": "Peak memory of a training process",
     "start": "From the start of a process to the end of its first training step",
 }
-# Of the extra kinds: the columns that follow the workload and the contender, and how their figures are written.
+# For the kinds besides races: the columns after workload and contender, with their titles and number formats.
 COLUMNS = {
     "scaling": {"one": ("one, ms", ".1f"), "all": ("all, ms", ".1f"), "speedup": ("speed-up", ".2f")},
-    "memory": {"peak": ("in all, MB", ".0f"), "images": ("for the images, MB", ".0f")},
+    "memory": {"peak": ("total, MB", ".0f"), "images": ("for the images, MB", ".0f")},
     "start": {"first": ("fresh install, s", ".1f"), "later": ("later, s", ".1f")},
 }
 
@@ -49,25 +52,27 @@ COLUMNS = {
 def bench(
     kind: Annotated[
         Kind | None,
-        typer.Argument(help="Races: train, infer, ops. Of a training step: scaling, memory, start, profile. Or all."),
+        typer.Argument(
+            help="A race (train, infer, ops), or a training step's scaling, memory, start or profile; by default all."
+        ),
     ] = None,
-    against: Annotated[str, typer.Option(help="Whom to race: torch, dezero, or both with a comma.")] = "",
-    only: Annotated[str, typer.Option(help="Only workloads whose name contains this.")] = "",
-    turns: Annotated[int, typer.Option(min=1, help="How often each contender's turn comes.")] = 7,
+    against: Annotated[str, typer.Option(help="Other frameworks to race: torch, dezero, or torch,dezero.")] = "",
+    only: Annotated[str, typer.Option(help="Measure only workloads whose name contains this.")] = "",
+    turns: Annotated[int, typer.Option(min=1, help="How often each contender is measured.")] = 7,
     device: DeviceOption = Device.cpu,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contender; by default all cores.")] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write all figures to FILE, or add them to what it holds."),
+        typer.Option("--json", metavar="FILE", help="Write the results to FILE, or add them to those in it."),
     ] = None,
-    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the races beside PyTorch.")] = None,
-    roofline: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the profile under its limits.")] = None,
+    chart: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the races against PyTorch.")] = None,
+    roofline: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the profile in a roofline plot.")] = None,
 ) -> None:
     """Measure training steps, inference and convolutions; with --against, in turn with other frameworks.
 
-    Figures are medians, in milliseconds. A ratio is the median over the turns of how many times faster minires was
-    than the best of PyTorch's variants. Then, of ResNet-20's training step (or those that --only names): what more
-    threads bring, memory, the very first step, and the profile. Nothing else should run meanwhile.
+    Times are medians, in milliseconds. A ratio says how many times faster minires is than the best of PyTorch's
+    variants: the median over all turns. Then follow, for ResNet-20's training step (or those that --only names), the
+    speed-up by threads, the memory, the first step, and the profile. Nothing else should run meanwhile.
     """
     from ..bench import figures, workloads
     from ..bench.contenders import available
@@ -80,14 +85,14 @@ def bench(
     contenders, number = available(against, device.value), threads or get_num_threads()
     kinds = [kind.value] if kind else [member.value for member in Kind]
     if chart is not None and ("torch" not in against or not {"train", "infer", "ops"} & set(kinds)):
-        raise ArgumentError("bench: --chart draws races beside PyTorch: add --against torch, and race.")
+        raise ArgumentError("bench: --chart draws races against PyTorch; add --against torch, and choose a race.")
     if roofline is not None and "profile" not in kinds:
-        raise ArgumentError("bench: --roofline draws the profile: ask for `minires bench profile`, or for everything.")
+        raise ArgumentError("bench: --roofline draws the profile; run `minires bench profile`, or everything.")
     if kind is Kind.scaling and number < 2:
-        raise ArgumentError("bench: scaling compares one thread with more, but there is one.")
+        raise ArgumentError("bench: scaling compares one thread with more, but there is only one thread.")
     if device is Device.cuda:
         if kind is not None and kind.value in OF_THE_CPU:
-            raise ArgumentError(f"bench: {kind.value} is measured on the CPU only; leave --device out.")
+            raise ArgumentError(f"bench: {kind.value} is measured on the CPU only; omit --device.")
         kinds = [name for name in kinds if name not in OF_THE_CPU]
     raced = kind is None or kind.value in RACES
     races = workloads.workloads(kind.value if kind else None, only, device.value) if raced else []
@@ -97,7 +102,7 @@ def bench(
 
     content: dict[str, Any] = {**describe(number, device.value), "turns": turns, "results": []}
     if json_file is not None:
-        _with_earlier(content, json_file)  # complains, if it must, before anything is measured
+        _with_earlier(content, json_file)  # raises, if it does, before anything is measured
     if races:
         content["results"] = [result.as_dict() for result in _race(contenders, races, number, turns)]
     for name in kinds:
@@ -113,7 +118,7 @@ def bench(
 
 
 def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
-    """``content``, and what ``file`` holds of the same machine and was not measured again."""
+    """``content``, with earlier results of the same machine in ``file`` that were not measured again."""
     from ..errors import ArgumentError
 
     if not file.exists():
@@ -123,7 +128,7 @@ def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
         machine = earlier["cpu"], earlier["threads"]
         parts = {part: {entry["name"]: entry for entry in earlier.get(part, ())} for part in PARTS}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ArgumentError(f"bench: {file} holds something else than results; choose another name.") from None
+        raise ArgumentError(f"bench: {file} does not hold results; choose another name.") from None
     if machine != (content["cpu"], content["threads"]):
         raise ArgumentError(
             f"bench: {file} holds results of {machine[0]} with {machine[1]} threads, and this is {content['cpu']} with "
@@ -159,7 +164,7 @@ def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: in
 
 
 def _row(result: RaceResult, contenders: list[str], others: bool, speeds: bool) -> list[str]:
-    """The milliseconds of each contender, the ratio to the best of the others, and what a convolution reaches."""
+    """The milliseconds of each contender, the ratio to the best of the others, and the speed of a convolution."""
     cells = [f"{1e3 * result.median(name):.2f}" if name in result.times else "-" for name in contenders]
     ran = "minires" in result.times
     if others:
@@ -204,3 +209,53 @@ def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int
 def _print_failures(workload: Workload, failed: dict[str, str]) -> None:
     for name, reason in failed.items():
         print(f"{workload.name}: {name} failed: {reason}")
+
+
+def gradcheck(
+    ops: Annotated[list[str] | None, typer.Argument(metavar="OP", help="The ops to check; by default all.")] = None,
+) -> None:
+    """Check the gradients of ops, and the gradients of those gradients, against finite differences.
+
+    Named ops are shown case by case. The exit status is 1 if a gradient is wrong.
+    """
+    from ..gradcheck.cases import check_ops
+
+    results = []
+    with make_console().status("checking") as status:
+        for result in check_ops(tuple(ops or ())):
+            results.append(result)
+            status.update(f"{result.op}, {result.case}")
+    if ops:
+        print_table(["op", "case", ">order", ">largest error", ">ms", ""], [case_row(result) for result in results])
+    else:
+        columns = ["op", ">cases", ">largest error", ">of order 2", ">ms", ""]
+        print_table(columns, [op_row(op, list(rows)) for op, rows in groupby(results, lambda result: result.op)])
+
+    wrong = [result for result in results if not result.ok]
+    for result in wrong:
+        print(f"\n{result.op}, {result.case}, order {result.order}\n  {result.message}")
+    seconds = sum(result.seconds for result in results)
+    print(f"\n{counted(len(results) - len(wrong), 'check')} of {len(results):,} passed in {seconds:.1f} s")
+    if wrong:
+        names = dict.fromkeys(result.op for result in wrong)
+        raise GradcheckError(f"gradcheck: the gradients of {listed(list(names))} are wrong.")
+
+
+def case_row(result: Checked) -> list[str]:
+    """A row for one case at one order."""
+    verdict = "ok" if result.ok else "WRONG"
+    return [result.op, result.case, str(result.order), _error([result]), f"{1e3 * result.seconds:.0f}", verdict]
+
+
+def op_row(op: str, results: list[Checked]) -> list[str]:
+    """A row for all cases of an op, with the largest error of each order."""
+    first, second = ([result for result in results if result.order == order] for order in (1, 2))
+    verdict = "ok" if all(result.ok for result in results) else "WRONG"
+    seconds = sum(result.seconds for result in results)
+    return [op, str(len(first)), _error(first), _error(second), f"{1e3 * seconds:.0f}", verdict]
+
+
+def _error(results: list[Checked]) -> str:
+    """The largest relative error; it is unknown if a check failed."""
+    errors = [result.error for result in results if result.error is not None]
+    return f"{max(errors):.0e}" if len(errors) == len(results) and errors else "-"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ArgumentError, CourseError
-from .numbers import count
-from .output import counted, make_console, print_table, printable
+from ..errors import ArgumentError, CourseError, counted
+from .options import count
+from .output import make_console, print_table, printable
 
 if TYPE_CHECKING:
     from ..course.grading import Grader
     from ..course.results import Result
 
-course = typer.Typer(help="Assignments: start, check, grade, release and verify them.")
+course = typer.Typer(help="Start, check, grade, release and verify assignments.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course list` shows it.")]
 
 
@@ -30,18 +30,18 @@ def list_() -> None:
         for each in assignments().values()
     ]
     print_table(["name", "about", ">functions", ">points", "file"], rows)
-    print("\nTo begin: minires course start NAME")
+    print("\nTo start one: minires course start NAME")
 
 
 @course.command()
 def start(name: Name) -> None:
-    """Make the folder of an assignment here, to work in."""
+    """Make the folder of an assignment, to work in."""
     from ..course.assignments import assignment
     from ..course.release import write_student_folder
 
     content = assignment(name)
     folder = write_student_folder(content, content.name)
-    print(f"{folder}: {content.title}, {content.points} points. README.md in it says how to go on. In short:")
+    print(f"{folder}: {content.title}, {content.points} points. Read README.md in it first. In short:")
     print(f"  cd {folder}")
     print(f"  write a function in {content.file}")
     print(f"  minires course check {content.questions[0].function}")
@@ -51,11 +51,11 @@ def start(name: Name) -> None:
 def check(
     function: Annotated[
         str | None,
-        typer.Argument(metavar="FUNCTION", help="The function to check; by default all of them.", show_default=False),
+        typer.Argument(metavar="FUNCTION", help="The function to check; by default all.", show_default=False),
     ] = None,
-    folder: Annotated[str, typer.Option(metavar="FOLDER", help="Where the file is.")] = ".",
+    folder: Annotated[str, typer.Option(metavar="FOLDER", help="The folder of the assignment.")] = ".",
 ) -> None:
-    """Run the public tests on the file in this folder. The exit status is 1 if one of them fails."""
+    """Run the public tests on the file in this folder. The exit status is 1 if a test fails."""
     from ..course.classroom import assignment_of, read_submission
     from ..course.grading import Grader
 
@@ -68,39 +68,39 @@ def check(
     points = sum(each.question.points for each in result.questions)
     if result.score < points:
         raise CourseError(f"course: {result.score} of {points} points in the public tests.")
-    print(f"{result.score} of {points} points in the public tests; the hidden ones try the same with other numbers")
+    print(f"{result.score} of {points} points in the public tests; the hidden tests check the same with other numbers")
 
 
 @course.command()
 def grade(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A submission, or a folder with a folder for each.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A submission, or a folder of submissions.")],
     assignment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one.", show_default="by the names of the files")
+        str | None, typer.Option(metavar="NAME", help="The assignment.", show_default="found by the names of the files")
     ] = None,
     secret: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Holds what the hidden tests are drawn from.", show_default="a new one each time"
+            metavar="FILE", help="The secret that the hidden tests are drawn from.", show_default="a new one each time"
         ),
     ] = None,
     json: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH", help="Write the results: to this file, or for a class to this folder.", show_default=False
+            metavar="PATH", help="Write the results to this file or, for a class, to this folder.", show_default=False
         ),
     ] = None,
     gradescope: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write the results.json of one submission.", show_default=False),
+        typer.Option(metavar="FILE", help="Write the results of one submission for Gradescope.", show_default=False),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", parser=count, help="Submissions at a time.", show_default="one for each core"),
+        typer.Option(metavar="N", parser=count, help="Submissions graded at a time.", show_default="one for each core"),
     ] = None,
 ) -> None:
     """Grade submissions by public and hidden tests.
 
-    For one submission, its questions are shown, and the exit status is 1 if it lost points. For a class there are a
+    For one submission, this shows its questions, and the exit status is 1 if it lost points. For a class, it shows a
     table and a histogram. Results are written after each test.
     """
     from ..course.assignments import assignment as assignment_named
@@ -162,7 +162,7 @@ def release(
     name: Name,
     out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")],
 ) -> None:
-    """Make the student's folder and the instructor's, with the solution, a new secret and the zip for Gradescope."""
+    """Make the student's folder, and the instructor's with the solution, a new secret and the zip for Gradescope."""
     from ..course.assignments import assignment
     from ..course.release import write_instructor_folder, write_student_folder
 
@@ -177,12 +177,12 @@ def verify(
         str | None, typer.Argument(metavar="NAME", help="By default all assignments.", show_default=False)
     ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write what is printed.", show_default=False)
+        str | None, typer.Option(metavar="FILE", help="Also write the output to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Grade the stub, the solution and every wrong answer of the bank, and print which property notices which.
+    """Grade the stub, the solution and every wrong answer of the bank, and print which property detects which.
 
-    The exit status is 1 if one of them gets what it should not.
+    The exit status is 1 if one of them gets the wrong number of points.
     """
     from ..course.assignments import assignment, assignments
     from ..course.classroom import write_text
@@ -201,7 +201,7 @@ def verify(
     for fault in faults:
         print(fault)
     if faults:
-        raise CourseError(f"course: {counted(len(faults), 'fault')} in what should be handed out.")
+        raise CourseError(f"course: {counted(len(faults), 'fault')} in the assignments.")
 
 
 def _read_secret(file: str) -> str:

@@ -1,4 +1,4 @@
-"""``minires data``: which data sets are here, whether they are whole, and fetching them."""
+"""``minires data`` lists, checks and downloads data sets."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .output import counted, make_console, print_table, printable
+from ..errors import counted
+from .output import make_console, print_table, printable
 
-data = typer.Typer(help="List, check and fetch data sets.")
+data = typer.Typer(help="List, check and download data sets.")
 INCLUDED = {"digits": ("CC BY 4.0", "comes with scikit-learn"), "shapes": ("-", "drawn when needed")}
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list` shows it.")]
 
 
 @data.command("list")
 def list_() -> None:
-    """Show the data sets that have a name, and where they are."""
+    """List the data sets and where they are on this machine."""
     from ..data import PUBLISHED, names
     from ..data.places import find, is_here, places
 
@@ -33,7 +34,7 @@ def list_() -> None:
 
 @data.command()
 def check(name: Name) -> None:
-    """Hold the files of a data set against the check sums of their publishers."""
+    """Compare the files of a data set with the checksums of their publishers."""
     from .. import data as datasets
     from ..data import published
     from ..data.fetch import check as check_sums
@@ -41,15 +42,15 @@ def check(name: Name) -> None:
     folder, unknown = check_sums(published(name))
     dataset = datasets.load(name)
     print(f"{name} in {printable(str(folder))}")
-    print(f"{counted(len(dataset.train), 'image')} to train, {len(dataset.test):,} to test, all labels are classes")
-    print("all check sums are right" if not unknown else f"of {counted(unknown, 'file')} no check sum was published")
+    print(f"{counted(len(dataset.train), 'image')} to train, {len(dataset.test):,} to test, all labels valid")
+    print("all checksums match" if not unknown else f"no checksum was published of {counted(unknown, 'file')}")
 
 
 @data.command()
 def fetch(name: Name) -> None:
-    """Download a data set into MINIRES_DATA, or else into the user's cache folder.
+    """Download a data set to MINIRES_DATA or, if that is not set, to the user's cache folder.
 
-    What was cut off goes on where it stopped, and check sums are compared.
+    An interrupted download continues where it stopped. Checksums are compared.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,8 +1,9 @@
-"""The command ``minires`` itself: its sub-commands, and the one place that turns an error into an exit status."""
+"""The command ``minires``: its sub-commands, and the exit status and the sentence for each error."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,19 +12,20 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from ..errors import ArgumentError, MiniresError
+from ..training.checkpoint import Terminated
 from ..version import __version__
-from .bench import bench
-from .compare import compare
+from .bench import bench, gradcheck
 from .course import course
 from .data import data
 from .doctor import doctor
-from .evaluate import evaluate
 from .explain import explain
-from .export import export
-from .failures import status_and_sentence
-from .gradcheck import gradcheck
-from .predict import predict
-from .train import train
+from .runs import evaluate, export, predict
+from .train import compare, train
+
+# Typer's class for arguments that it does not understand. Where it is depends on Typer's version, which may bring its
+# own copy of Click or use the installed one; but it is always the base of BadParameter.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     add_completion=False,
@@ -52,7 +54,7 @@ def common_options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Take part in the help; ``main`` looks for ``--debug`` itself, so that it may stand anywhere."""
+    """Be part of the help. ``main`` looks for ``--debug`` itself, so that it may stand anywhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,27 +63,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The words after ``minires``; by default those that the program was started with.
+        The words after ``minires``; by default those of the command line.
 
     Returns
     -------
     int
-        The exit status: 0, 1 for something that failed, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. A
-        status other than 0 comes with a sentence on stderr.
+        The exit status: 0, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. A status other
+        than 0 comes with a sentence on stderr.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"] or ["--help"]
     group: Any = get_command(app)
     name = " ".join(["minires", *[word for word in words if word in group.commands][:1]])
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a file name need not be printable
+        sys.stdout.reconfigure(errors="replace")  # a file name may not be printable
     try:
         with group.make_context("minires", words) as context:
             status = group.invoke(context)
-        sys.stdout.flush()  # so that what goes wrong with stdout goes wrong here
+        sys.stdout.flush()  # so that an error of stdout is raised here
     except typer.Exit as stop:
         return stop.exit_code
-    except BrokenPipeError:  # whoever reads us has seen enough, as in `minires doctor | head -1`
+    except BrokenPipeError:  # the reader has stopped, as in `minires doctor | head -1`
         _discard_stdout()
         return 1
     except (Exception, KeyboardInterrupt) as error:
@@ -93,5 +95,53 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_stdout() -> None:
-    """Send what is still buffered nowhere, or Python would try again at its end, and complain."""
+    """Discard what is still buffered; Python would try to write it again when it exits, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:
+    """The exit status and the sentence for ``error``.
+
+    Parameters
+    ----------
+    error : exception
+    command : str
+        As the user typed it, such as ``minires train``, for the hint at its help.
+    """
+    if isinstance(error, UsageError):
+        return 2, f"{_sentence(_usage(error))} Try '{command} --help'."
+    if isinstance(error, ArgumentError):
+        return 2, _without_function(error)
+    if isinstance(error, MiniresError):
+        return 1, _without_function(error)
+    if isinstance(error, Terminated):
+        return 143, _sentence(str(error) or "stopped by SIGTERM")
+    if isinstance(error, KeyboardInterrupt):
+        return 130, _sentence(str(error) or "stopped by Ctrl-C")
+    if isinstance(error, MemoryError):
+        return 1, "there is not enough memory; a smaller --batch-size or model needs less."
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return 1, _sentence(f"{where}{error.strerror}")
+    return 1, _sentence(f"unexpected error, {type(error).__name__}: {error}") + " Run it with --debug to see where."
+
+
+def _usage(error: Exception) -> str:
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        message = error.format_message()  # type: ignore[attr-defined]
+        return message[0].lower() + message[1:]
+    option = max(parameter.opts, key=len)  # --help, not -h; an argument has only its name
+    name = option if option.startswith("-") else parameter.metavar
+    return f"{name} {getattr(error, 'message', '') or 'is missing'}"
+
+
+def _without_function(error: Exception) -> str:
+    """The message without the function at its beginning, ``data.load: ...``, which the user did not call."""
+    return _sentence(re.sub(r"^[A-Za-z_][\w.]*: ", "", str(error)))
+
+
+def _sentence(text: str) -> str:
+    """``text`` in one line that ends like a sentence."""
+    line = " ".join(text.split())
+    return line if line.endswith((".", "?", "!")) else f"{line}."

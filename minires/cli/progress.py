@@ -1,32 +1,38 @@
-"""What ``minires train`` shows while it trains: a line for each epoch, and on a terminal a bar below them."""
+"""What ``minires train`` shows: a line for each epoch, a progress bar on a terminal, and a summary at the end."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from .. import models
 from ..data import Dataset, Split
-from ..errors import sizes
+from ..errors import counted, sizes
 from ..nn import Module
 from ..training import Config, Evaluation, Progress
-from .output import counted, percent
+from ..training.config import no_option, option
+from .output import percent, printable, times
 
 HEADER = "epoch      train loss  accuracy   test loss  accuracy        lr   seconds"
 
 
 class TrainingProgress(Progress):
-    """Prints on ``console``; used in a ``with``, which takes the bar away at the end, however it comes.
+    """Prints to ``console``. Use it in a ``with`` statement, which removes the progress bar at the end.
 
     Attributes
     ----------
     config : Config or None
-        That of the run, once it has started, with its folder.
+        The settings of the run, with its folder, once it has started.
     classes : tuple of str
     test : Evaluation or None
-        The last test of the run, once it is complete.
+        The last test, once the run is complete.
     """
 
     def __init__(self, console: Console) -> None:
@@ -51,14 +57,14 @@ class TrainingProgress(Progress):
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._bar.disable:  # older versions of Rich print an empty line even then
+        if not self._bar.disable:  # older versions of Rich would print an empty line
             self._bar.stop()
 
     def start(self, config: Config, model: Module, dataset: Dataset, start_epoch: int) -> None:
         self.config, self.classes = config, dataset.classes
         parameters = sum(parameter.size for parameter in model.parameters())
         learned = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
-        frozen = f" ({learned:,} of them learn, --freeze {config.freeze})" if learned < parameters else ""
+        frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
         kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "as they are"
         self._print(
@@ -108,8 +114,8 @@ class TrainingProgress(Progress):
         )
 
     def stopping(self) -> None:
-        """Say that Ctrl-C was understood."""
-        self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once, and saves nothing")
+        """Show that Ctrl-C was received."""
+        self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once and saves nothing")
 
     def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
         self.test = test
@@ -123,3 +129,75 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:
+    """Print how good the network is on the test images, and what to try next.
+
+    Parameters
+    ----------
+    config : Config
+        The settings of a complete run, with its folder.
+    metrics : dict
+        What ``metrics.json`` holds.
+    test : Evaluation
+        The test after the last epoch.
+    classes : tuple of str
+    """
+    images_of_class = test.confusion.sum(axis=1)
+    total = int(images_of_class.sum())
+    wrong = f"{test.errors:,} of {counted(total, 'image')} wrong"
+    guess = percent(images_of_class.max() / total)
+
+    print("\nwhat it learned")
+    print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always the same answer: {guess})")
+    print(f"  confused most  {most_confused(test, classes) or 'nothing'}")
+    print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} images/s")
+    print(f"  run folder     {printable(str(config.out))}")
+    print("\nwhat to try next")
+    for command, purpose in next_commands(config):
+        print(f"  {command}\n      {purpose}")
+
+
+def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) -> str:
+    """E.g. ``8 as 1 (3 times), 9 as 5 (once)``; empty without a mistake."""
+    mistakes = result.confusion.copy()
+    np.fill_diagonal(mistakes, 0)
+    most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
+    return ", ".join(
+        f"{printable(classes[true])} as {printable(classes[predicted])} ({times(int(mistakes[true, predicted]))})"
+        for true, predicted in zip(*np.unravel_index(most, mistakes.shape), strict=True)
+        if mistakes[true, predicted]
+    )
+
+
+def next_commands(config: Config) -> Iterator[tuple[str, str]]:
+    """Commands to try after the run, and what each is for."""
+    folder = folder_as_word(config)
+    yield f"minires evaluate {folder}", "its results for each class"
+    yield f"minires predict {folder} IMAGE_OR_FOLDER", "its predictions for your own images"
+    if config.model.startswith("resnet"):
+        twin, how = config.model.replace("resnet", "plain"), "without"
+    else:
+        twin, how = config.model.replace("plain", "resnet"), "with"
+    if twin in models.names() and config.weights is None:  # weights fit one network only
+        others = {name: getattr(Config, name) for name in config.model_options if name not in models.options(twin)}
+        command = f"minires train --model {twin} {options(replace(config, model=twin, **others))}".rstrip()
+        yield command, f"the same layers {how} shortcuts"
+
+
+def options(config: Config) -> str:
+    """The settings of the run that are not defaults, but for the model, as options of ``minires train``."""
+    words = []
+    for name in config.differences(Config()):
+        value = getattr(config, name)
+        if isinstance(value, bool):
+            words.append(option(name) if value else no_option(name))
+        elif name != "model":
+            words.append(f"{option(name)} {shlex.quote(printable(str(value)))}")
+    return " ".join(words)
+
+
+def folder_as_word(config: Config) -> str:
+    """The run folder, quoted for the shell."""
+    return shlex.quote(printable(str(config.out)))

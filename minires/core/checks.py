@@ -7,6 +7,7 @@ a single size, axes as sorted numbers. What only one op accepts is checked in th
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,13 @@ def fraction(where: str, value: Any, name: str, below_one: bool = False) -> floa
     if not is_number(value) or not 0 <= value <= 1 or (below_one and value == 1):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must lie in [0, 1{')' if below_one else ']'}.")
     return float(value)
+
+
+def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
+    """One of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise ArgumentError(f"{where}: there is no {what} {value!r}; choose one of {', '.join(choices)}.")
+    return value
 
 
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None) -> Tensor:

@@ -5,54 +5,28 @@
 >>> digits.image_shape, len(digits.train), len(digits.test)
 ((1, 8, 8), 1437, 360)
 
-To add a data set, write a function that returns a :class:`Dataset` in a file of its own and add it to :data:`DATASETS`;
-``minires train --data`` then takes its name. If its files can be downloaded, describe them as ``PublishedFiles`` in the
-same file and add these to :data:`PUBLISHED`; ``minires data`` then fetches and checks them.
+To add a data set, write a function that returns a :class:`Dataset` in a file of its own, register it with
+``@DATASETS.register("name")``, and import it here; ``minires train --data`` then takes its name. If its files can be
+downloaded, describe them as ``PublishedFiles`` in the same file and add these to :data:`PUBLISHED`; ``minires data``
+then fetches and checks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..errors import ArgumentError
 from . import transforms
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
-from .dataset import Dataset, FileSplit, Split
+from .dataset import DATASETS, Dataset, FileSplit, Split, load, names
 from .folder import folder
 from .loader import Loader
 from .mnist import FASHION_MNIST, MNIST, digits, fashion_mnist, mnist
 from .places import PublishedFiles
 from .shapes import drawings, shapes
 
-DATASETS: dict[str, Callable[[], Dataset]] = {
-    "digits": digits,
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "shapes": shapes,
-}
+DATASETS.update(
+    digits=digits, mnist=mnist, fashion_mnist=fashion_mnist, cifar10=cifar10, cifar100=cifar100, shapes=shapes
+)
 PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}  # those that can be downloaded
-
-
-def names() -> list[str]:
-    """The names that :func:`load` takes."""
-    return list(DATASETS)
-
-
-def load(name: str) -> Dataset:
-    """The data set of that name.
-
-    Raises
-    ------
-    ArgumentError
-        If the name is not in :func:`names`.
-    DataError
-        If its files are missing or damaged.
-    """
-    if name not in DATASETS:
-        raise ArgumentError(f"data.load: there is no data set {name!r}; choose one of {', '.join(names())}.")
-    return DATASETS[name]()
 
 
 def published(name: str) -> PublishedFiles:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ..core.backend import Array
+from ..core.registry import Registry
 from ..errors import DataError, sizes
 from ..interop.files import PathLike
 
@@ -202,6 +203,28 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
+
+
+#: The data sets that can be chosen by name: functions that return a :class:`Dataset`.
+DATASETS: Registry[Callable[[], Dataset]] = Registry("data set")
+
+
+def names() -> list[str]:
+    """The names that :func:`load` takes."""
+    return list(DATASETS)
+
+
+def load(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises
+    ------
+    ArgumentError
+        If the name is not in :func:`names`.
+    DataError
+        If its files are missing or damaged.
+    """
+    return DATASETS.choose("data.load", name)()
 
 
 def check_size(path: PathLike, image: Array, shape: tuple[int, ...]) -> None:

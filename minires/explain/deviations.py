@@ -22,11 +22,9 @@ from ..core.tensor import Tensor, TensorLike
 from ..nn import BatchNorm1d, Module
 from ..nn.module import undisturbed
 from ..optim import l2_norm
-from ..training.comparison_figures import BOLD, COLOURS, THIN
-from ..training.figures import new_figure, save_figure, style_axes
-from ..training.folder import Row, write_table
+from ..training.figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
+from ..training.folder import Row, load_run, write_table
 from ..training.recipe import load_data
-from ..training.run import load_run
 from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, sample, watch_layers
 
 if TYPE_CHECKING:

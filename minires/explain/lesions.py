@@ -19,9 +19,8 @@ from ..core import checks
 from ..data.dataset import Source, Transform
 from ..errors import sizes
 from ..nn import Module
-from ..training.figures import new_figure, style_axes
+from ..training.figures import blue, new_figure, style_axes
 from ..training.folder import Row
-from ..training.gradients import blue
 from .measurement import BLUE, GREY, ORANGE, Measurement, name_depths
 from .surgery import Study, check_counts
 

@@ -26,7 +26,7 @@ from ..models.shortcuts import make_shortcut
 from ..nn import Module
 from ..nn.module import undisturbed
 from ..ops import relu
-from ..training.evaluation import Evaluation, evaluate
+from ..training.classification import Evaluation, evaluate
 from ..training.folder import Row
 from .measurement import check_model
 

@@ -18,6 +18,7 @@ from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBot
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
 from .myrtle import ResNet9
+from .registry import MODELS, build, names, options
 from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
@@ -39,7 +40,7 @@ def _residual(depth: int) -> Builder:
 
     build.__name__ = build.__qualname__ = f"resnet{depth}"
     build.__doc__ = f"The residual network of {depth} layers; see :class:`CifarResNet`."
-    return build
+    return MODELS.register(build.__name__)(build)
 
 
 def _plain(depth: int) -> Builder:
@@ -48,7 +49,7 @@ def _plain(depth: int) -> Builder:
 
     build.__name__ = build.__qualname__ = f"plain{depth}"
     build.__doc__ = f"The plain twin of ``resnet{depth}``: the same layers without shortcuts."
-    return build
+    return MODELS.register(build.__name__)(build)
 
 
 def _imagenet(kind: str, depth: int) -> Builder:
@@ -76,7 +77,7 @@ def _imagenet(kind: str, depth: int) -> Builder:
     function.__name__ = function.__qualname__ = f"{kind}{depth}"
     what = "plain twin of ``resnet{}``" if plain else "residual network of {} layers for large images"
     function.__doc__ = f"The {what.format(depth)}; see :class:`ImageNetResNet`."
-    return function
+    return MODELS.register(function.__name__)(function)
 
 
 resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
@@ -85,6 +86,7 @@ plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32
 plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
 
 
+@MODELS.register("resnet9")
 def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
     """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
     return ResNet9(num_classes, in_channels, width)
@@ -93,33 +95,8 @@ def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> Res
 resnet18, resnet34, resnet50, resnet101, resnet152 = (_imagenet("resnet", depth) for depth in (18, 34, 50, 101, 152))
 plain18, plain34 = _imagenet("plain", 18), _imagenet("plain", 34)
 
-_BUILDERS: dict[str, Builder] = {
-    name: builder for name, builder in list(globals().items()) if name.startswith(("resnet", "plain"))
-}
-
-
-def names() -> list[str]:
-    """The names that :func:`build` takes."""
-    return list(_BUILDERS)
-
-
-def build(name: str, **options: Any) -> Any:
-    """The model of that name; ``options`` are those of its class, such as ``num_classes`` and ``in_channels``.
-
-    Raises
-    ------
-    ArgumentError
-        For a name that is not in :func:`names`, or an option that the model does not have.
-    """
-    if name not in _BUILDERS:
-        raise ArgumentError(f"models.build: there is no model {name!r}; choose one of {', '.join(names())}.")
-    try:
-        return _BUILDERS[name](**options)
-    except TypeError as error:
-        raise ArgumentError(f"models.build: {name} does not take these options: {error}.") from error
-
-
 __all__ = [
+    "MODELS",
     "BasicBlock",
     "Bottleneck",
     "CifarResNet",
@@ -130,6 +107,7 @@ __all__ = [
     "Summary",
     "build",
     "names",
+    "options",
     "summary",
-    *_BUILDERS,
+    *MODELS,
 ]

@@ -1,26 +1,14 @@
 """Optimisers, learning-rate schedules, gradient clipping, averaged weights.
 
-To add an optimiser or a schedule, write its class in a file of its own and add one line to :data:`OPTIMIZERS` or
-:data:`SCHEDULES`; ``minires train`` then offers it under that name.
+To add an optimiser or a schedule, write its class in a file of its own, register it with
+``@OPTIMIZERS.register("name")`` or ``@SCHEDULES.register("name")``, and import it here. ``minires train`` then offers
+it under that name.
 """
 
 from .clipping import clip_grad_norm, l2_norm
 from .ema import EMA
-from .optimizer import SGD, Adam, AdamW, Optimizer
-from .schedules import ConstantLR, CosineLR, MultiStepLR, OneCycleLR, Schedule, StepLR, Warmup
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-}
-SCHEDULES: dict[str, type[Schedule]] = {
-    "cosine": CosineLR,
-    "onecycle": OneCycleLR,
-    "step": StepLR,
-    "multistep": MultiStepLR,
-    "constant": ConstantLR,
-}
+from .optimizer import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from .schedules import SCHEDULES, ConstantLR, CosineLR, MultiStepLR, OneCycleLR, Schedule, StepLR, Warmup
 
 __all__ = [
     "EMA", "OPTIMIZERS", "SCHEDULES", "SGD", "Adam", "AdamW", "ConstantLR", "CosineLR", "MultiStepLR", "OneCycleLR",

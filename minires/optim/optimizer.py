@@ -14,6 +14,7 @@ import numpy as np
 from ..core import checks
 from ..core.backend import Array, array_module, to_device
 from ..core.dispatch import run_kernel
+from ..core.registry import Registry
 from ..core.state import state
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, sizes
@@ -316,3 +317,7 @@ class AdamW(Adam):
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         parameter *= 1 - group["lr"] * group["weight_decay"]
         self._adapt(parameter, grad, state, group)
+
+
+#: The optimisers that a training run can choose by name.
+OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW})

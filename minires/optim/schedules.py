@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..core import checks
+from ..core.registry import Registry
 from ..errors import ArgumentError, StateDictError
 from .optimizer import Optimizer
 
@@ -250,3 +251,10 @@ class Warmup(Schedule):
 
 def _half_cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+
+#: The schedules that a training run can choose by name.
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    "schedule",
+    {"cosine": CosineLR, "onecycle": OneCycleLR, "step": StepLR, "multistep": MultiStepLR, "constant": ConstantLR},
+)

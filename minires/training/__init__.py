@@ -1,16 +1,15 @@
 """The training loop, the run folder, and their figures. Not imported by ``import minires``."""
 
+from .checkpoint import StopSignals
+from .classification import Evaluation, evaluate
 from .comparison import compare
-from .config import OPTIMIZERS, SCHEDULES, Config
-from .config_file import read_settings
-from .evaluation import Evaluation, evaluate
+from .config import Config, read_settings
+from .folder import Run, load_run
 from .gradients import GradientLog
 from .loop import train
 from .progress import Progress
-from .run import Run, load_run
-from .stopping import StopSignals
 
 __all__ = [
-    "OPTIMIZERS", "SCHEDULES", "Config", "Evaluation", "GradientLog", "Progress", "Run", "StopSignals", "compare",
-    "evaluate", "load_run", "read_settings", "train",
+    "Config", "Evaluation", "GradientLog", "Progress", "Run", "StopSignals", "compare", "evaluate", "load_run",
+    "read_settings", "train",
 ]  # fmt: skip

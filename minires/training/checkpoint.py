@@ -1,14 +1,17 @@
-"""Checkpoints: everything that the next batch depends on, so that a resumed run ends bit for bit like any other.
+"""Checkpoints, and stopping with one. A checkpoint holds all that the next batch depends on.
 
-The order of the images and their augmentation need no entry: they follow from the seed, the epoch and the batch.
+So a resumed run gives the same result, bit for bit, as one that was never stopped. The order of the images and their
+augmentation are not stored: they follow from the seed, the epoch and the batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,29 +24,29 @@ from ..errors import DataError, MiniresError, RunError
 from ..interop.safetensors_file import load, load_metadata, save
 from ..nn import Module
 from ..optim import EMA, Optimizer, Schedule
+from .classification import Tally
 from .config import Config
 from .folder import CHECKPOINT, MODEL, Row, damaged, differences
 from .gradients import GradientLog
-from .tally import Tally
 
 Arrays = dict[str, Any]  # by name
 
 
 @dataclass
 class TrainingState:
-    """A run between two batches.
+    """The state of a run between two batches.
 
     Attributes
     ----------
     model, optimizer, schedule
     ema : EMA or None
-        The average of the weights, if it is the result.
+        The average of the weights, if that is the result.
     gradients : GradientLog or None
-        With what it measured in the epoch under way.
+        With its measurements in the current epoch.
     history : list of Row
-        The epochs that are done.
+        The rows of completed epochs.
     tally : Tally
-        The epoch under way, as far as it is done.
+        The sums over the current epoch so far.
     """
 
     model: Module
@@ -59,7 +62,7 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch under way, from 1."""
+        """The number of the current epoch, from 1."""
         return len(self.history) + 1
 
     @property
@@ -68,11 +71,11 @@ class TrainingState:
         return self.model if self.ema is None else self.ema.module
 
     def start_epoch(self) -> None:
-        """Begin to count anew."""
+        """Reset the tally."""
         self.tally = Tally(lr=self.schedule.get_last_lr()[0])
 
     def state_dict(self) -> tuple[dict[str, Arrays], dict[str, Any]]:
-        """The arrays of each part, and all else as JSON can store it: floats come back exactly."""
+        """The arrays of each part, and everything else as values for JSON, which keeps floats exactly."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         arrays = {"model": self.model.state_dict(), **{name: part.pop("arrays") for name, part in parts.items()}}
         notes = {
@@ -86,7 +89,7 @@ class TrainingState:
         return arrays, notes
 
     def load_state_dict(self, arrays: dict[str, Arrays], notes: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned. Raises what its parts raise for what does not fit them."""
+        """Continue from a :meth:`state_dict`. Raises the errors of the parts for a state that does not fit them."""
         self.model.load_state_dict(arrays["model"])
         for name, part in self._parts().items():
             part.load_state_dict({"arrays": arrays[name], **notes[name]})
@@ -97,16 +100,16 @@ class TrainingState:
             self.gradients.norms = notes["gradients"]
 
     def _parts(self) -> dict[str, Optimizer | EMA]:
-        """Those whose state is arrays and more."""
+        """The parts whose state holds arrays and other values."""
         return {"optimizer": self.optimizer} if self.ema is None else {"optimizer": self.optimizer, "ema": self.ema}
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
-    """Write the weights (their average, if there is one), and beside them what it takes to go on.
+    """Write the weights (or their average) to ``model.safetensors``, and the whole state to the checkpoint.
 
-    Arrays go into the body of the checkpoint, all else as JSON into its header. It comes last: a run that is killed
-    between the two files repeats the epoch and writes both again. In the middle of an epoch only the checkpoint is
-    written, and the weights remain those of the last epoch. Raises DataError if a file cannot be written.
+    The body of the checkpoint holds arrays, and its header everything else as JSON. It is written last: a run that is
+    killed between the two files repeats the epoch and writes both again. In the middle of an epoch, only the checkpoint
+    is written, and the weights remain those of the last epoch. Raises DataError if a file cannot be written.
     """
     parts, notes = state.state_dict()
     if state.tally.batches == 0:
@@ -117,14 +120,12 @@ def save_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
 
 
 def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
-    """Put everything back as it was when the checkpoint was saved.
-
-    Without a checkpoint (the run was stopped before its first) nothing changes.
+    """Restore the state from the checkpoint, if there is one.
 
     Raises
     ------
     RunError
-        If the checkpoint is damaged, or belongs to another model or to other settings. The file stays as it is.
+        If the checkpoint is damaged, or belongs to another model or other settings. The file is not changed.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -132,7 +133,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
     try:
         arrays, header = load(path), load_metadata(path)
         if header.pop("checksum") != checksum(arrays, header):
-            raise DataError(f"{CHECKPOINT} is not as it was written: its checksum is another")
+            raise DataError(f"{CHECKPOINT} has changed since it was written: its checksum differs")
         notes = {key: json.loads(value) for key, value in header.items()}
         if different := differences(Config.from_json(notes["config"]), config):
             raise DataError(f"{CHECKPOINT} is of a run with {different}")
@@ -146,7 +147,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
 
 
 def checksum(arrays: Arrays, header: dict[str, str]) -> str:
-    """SHA-256 of names, shapes, numbers and notes: a disk may give back other bits than it was given."""
+    """SHA-256 of names, shapes, values and notes, to detect bits that changed on the disk."""
     described = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
     digest = hashlib.sha256(json.dumps([described, header], sort_keys=True).encode())
     for name in sorted(arrays):
@@ -156,13 +157,85 @@ def checksum(arrays: Arrays, header: dict[str, str]) -> str:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Where a run writes to its folder: what cannot be written is a RunError that says how to go on."""
+    """A context in which a run writes to its folder; if that fails, a RunError says how to continue."""
     try:
         yield
     except DataError as error:
         reason = str(error).removeprefix("save: ").rstrip(".")
         if folder.is_dir():
-            remedy = "make room, or make the folder writable, then go on with --resume; what was saved before is whole"
+            remedy = "make room, or make the folder writable, then continue with --resume; what was saved is intact"
         else:
-            remedy = "the run folder is gone; if it was moved, go on with --resume and its new place as --out"
+            remedy = "the run folder is gone; if it was moved, continue with --resume and its new path as --out"
         raise RunError(f"training stopped: {reason}; {remedy}.") from error
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, the Ctrl-C of programs: job schedulers send it before they kill a process."""
+
+
+INTERRUPTS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+
+
+class StopSignals:
+    """Makes Ctrl-C and SIGTERM end :func:`~minires.training.train` with a checkpoint after the current batch.
+
+    A second signal stops at once, and so does a first one before training has begun, while data is being read: they
+    raise KeyboardInterrupt. Signals that the program ignores are still ignored. Outside of the main thread, where
+    Python cannot handle signals, this does nothing.
+
+    Parameters
+    ----------
+    notify : callable, optional
+        Called at the first signal, because training may take as long as a test to react.
+
+    Attributes
+    ----------
+    received : signal.Signals or None
+        The first signal.
+
+    Examples
+    --------
+    >>> from minires.training import Config, StopSignals, train
+    >>> with StopSignals() as stop:
+    ...     metrics = train(Config(), stop=stop)  # doctest: +SKIP
+    """
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.notify = notify
+        self.received: signal.Signals | None = None
+        self._asked = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in INTERRUPTS:
+                if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):  # None: not set from Python
+                    self._handlers[number] = handler
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        self._asked = True
+        return self.received is not None
+
+    def _receive(self, number: int, frame: object) -> None:
+        at_once = self.received is not None or not self._asked
+        self.received = self.received or signal.Signals(number)
+        if at_once:
+            raise INTERRUPTS[self.received]
+        if self.notify is not None:
+            self.notify()
+
+    @property
+    def name(self) -> str:
+        """The name of the signal: "Ctrl-C" or "SIGTERM"."""
+        return "SIGTERM" if self.received == signal.SIGTERM else "Ctrl-C"
+
+    def interrupt(self, sentence: str) -> KeyboardInterrupt:
+        """The exception for the received signal, with ``sentence`` as its message."""
+        return INTERRUPTS[self.received or signal.SIGINT](sentence)

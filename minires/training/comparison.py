@@ -1,4 +1,4 @@
-"""Plain against residual networks of equal budgets: the experiment of He et al., arXiv 1512.03385, section 4.2.
+"""Plain networks against residual networks, trained in the same way: He et al., arXiv 1512.03385, section 4.2.
 
 The folder of a comparison holds a run folder for each network (``plain20``, ``resnet20``, ...) and
 
@@ -8,47 +8,42 @@ The folder of a comparison holds a run folder for each network (``plain20``, ``r
 ``gradients.png``   the norm of each layer's gradient, in the first epoch and in the last
 ==================  ====================================================================================
 
-``minires compare`` adds ``responses.csv`` and ``responses.png``, of ``minires.explain.responses``.
+``minires compare`` adds ``responses.csv`` and ``responses.png`` (see ``minires.explain.responses``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .. import models
 from ..core import checks
 from ..errors import ArgumentError, RunError, listed
-from . import comparison_figures
+from .classification import evaluate
 from .config import Config
-from .evaluation import evaluate
-from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, read_json, read_table, write_table
+from .figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
+from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, load_run, read_json, read_table, write_table
 from .gradients import by_depth, read_gradients
 from .loop import Stop, train
 from .progress import Progress
 from .recipe import load_data
-from .run import load_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMPARISON, FIGURE, GRADIENTS_FIGURE = "compare.csv", "compare.png", "gradients.png"
-KINDS = ("plain", "resnet")
+KINDS = {"plain": "plain", "resnet": "residual"}  # the beginnings of names, and what they mean
 COLUMNS = (
-    "model",
-    "depth",
-    "parameters",
-    "epochs",
-    "train_loss",
-    "train_error_percent",
-    "test_loss",
-    "test_error_percent",
-    "last_epoch_train_loss",
-    "last_epoch_train_error_percent",
-    "gradient_ratio_first_epoch",
-    "gradient_ratio_last_epoch",
-    "train_seconds",
-)
-MARGIN = 0.5  # percentage points: errors that are closer are called equal, because seeds differ by as much
-SHRUNK, GROWN = 0.1, 10  # times the last block's gradient: less and more than this, we say that it shrank or grew
+    "model", "depth", "parameters", "epochs", "train_loss", "train_error_percent", "test_loss", "test_error_percent",
+    "last_epoch_train_loss", "last_epoch_train_error_percent", "gradient_ratio_first_epoch",
+    "gradient_ratio_last_epoch", "train_seconds",
+)  # fmt: skip
+MARGIN = 0.5  # percentage points: smaller differences count as equal, because seeds differ by as much
+SHRUNK, GROWN = 0.1, 10  # ratios to the last block's gradient below which it shrank, and above which it grew
 
 
 def compare(
@@ -56,37 +51,37 @@ def compare(
 ) -> list[Row]:
     """Train the plain and the residual network of each depth, on the same images in the same order.
 
-    Called again with the same arguments, it goes on where it was stopped: runs that are complete are kept as they are.
+    Called again with the same arguments, it continues where it was stopped; complete runs are kept.
 
     Parameters
     ----------
     depths : sequence of int
-        Out of :func:`twin_depths`: 8, 20, 56, ...
+        Some of :func:`twin_depths`: 8, 20, 56, ...
     config : Config
-        The settings of every run but for ``model``. ``out`` is the folder of the comparison, by default
+        The settings of all runs, except for ``model``. ``out`` is the folder of the comparison, by default
         ``runs/compare-<data>-seed<seed>``.
     progress : Progress, optional
-        Told how each run goes; not of those that were complete before.
+        Its methods are called during each run that is not complete yet.
     stop : callable, optional
-        Asked after each batch, as by :func:`~minires.training.train`.
+        Called after each batch, see :func:`~minires.training.train`.
 
     Returns
     -------
     list of dict
-        The rows of ``compare.csv``, by depth, plain before residual. ``train_...`` and ``test_...`` are of the final
-        weights in evaluation mode on images without augmentation. ``last_epoch_...`` are the last points of the
-        training curves: means over the epoch, while the weights change and images are augmented.
-        ``gradient_ratio_...`` is the norm of the gradient at the first convolution of the first block, divided by that
-        at the last convolution of the last block.
+        The rows of ``compare.csv``, by depth, plain before residual. ``train_...`` and ``test_...`` are measured with
+        the final weights in evaluation mode, without augmentation. ``last_epoch_...`` are the last points of the
+        training curves: means over an epoch in which weights change and images are augmented. ``gradient_ratio_...``
+        is the norm of the gradient at the first convolution of the first block, divided by that at the last
+        convolution of the last block.
 
     Raises
     ------
     ArgumentError
-        For a depth that is not among :func:`twin_depths`, or none at all.
+        For a depth that is not in :func:`twin_depths`, or if there are no depths.
     RunError
-        If a run in the folder was started with other settings or is damaged, or a loss stops being finite.
+        If a run in the folder was started with other settings or is damaged, or a loss is not finite.
     StoppedError
-        If ``stop`` said so.
+        If ``stop`` returned True.
     DataError
         If the data set cannot be read, or the folder not written to.
     """
@@ -97,7 +92,7 @@ def compare(
         for depth in depths
         for kind in KINDS
     ]
-    for run in settings:  # before any of them takes its time
+    for run in settings:  # before the first of them is trained
         if (Path(str(run.out)) / CONFIG).exists():
             existing_folder(run)
     rows: list[Row] = []
@@ -114,7 +109,7 @@ def compare(
 
 
 def twin_depths() -> list[int]:
-    """The depths that come both plain and residual: 6n + 2 layers for small images."""
+    """The depths of networks for small images, 6n + 2 layers, that exist both plain and residual."""
     names = models.names()
     depths = [int(name.removeprefix("plain")) for name in names if name.startswith("plain")]
     return [depth for depth in depths if depth % 6 == 2 and f"resnet{depth}" in names]
@@ -126,7 +121,7 @@ def check_depths(depths: Sequence[int]) -> list[int]:
         if not checks.is_integer(depth) or depth not in twin_depths():
             known = listed([str(known) for known in twin_depths()])
             raise ArgumentError(
-                f"compare: there are no plain and residual networks of depth {depth!r}, only of {known}."
+                f"compare: there are no plain and residual networks of depth {depth!r}; choose from {known}."
             )
     if not depths:
         raise ArgumentError("compare: there are no depths; give some, such as 8,20,56.")
@@ -134,12 +129,12 @@ def check_depths(depths: Sequence[int]) -> list[int]:
 
 
 def comparison_folder(config: Config) -> Path:
-    """Where a comparison with these settings is."""
+    """The folder of a comparison with these settings."""
     return Path(config.out if config.out is not None else f"runs/compare-{config.data_name}-seed{config.seed}")
 
 
 def _known_rows(folder: Path) -> dict[str, Row]:
-    """By model: what an earlier call found. Where that cannot be read, it is found again from the runs."""
+    """The rows of an earlier call, by model. If they cannot be read, they are computed again from the runs."""
     try:
         return {row["model"]: row for row in read_table(folder / COMPARISON) if tuple(row) == COLUMNS}
     except RunError:
@@ -147,7 +142,7 @@ def _known_rows(folder: Path) -> dict[str, Row]:
 
 
 def _row(run: Config) -> Row:
-    """What ``compare.csv`` says of a complete run."""
+    """The row of ``compare.csv`` for a complete run."""
     folder = Path(str(run.out))
     trained, metrics, last = load_run(folder, run.device), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
     images = load_data(run.data, run.size or None).train
@@ -180,14 +175,109 @@ def draw(folder: Path, rows: list[Row], title: str) -> None:
     """Write ``compare.png`` and ``gradients.png`` from the run folders of the networks in ``rows``."""
     histories = {row["model"]: read_table(folder / row["model"] / HISTORY) for row in rows}
     gradients = {row["model"]: read_gradients(folder / row["model"]) for row in rows}
-    comparison_figures.write_errors(folder / FIGURE, histories, title)
-    comparison_figures.write_gradients(folder / GRADIENTS_FIGURE, gradients, title)
+    draw_errors(folder / FIGURE, histories, title)
+    draw_gradients(folder / GRADIENTS_FIGURE, gradients, title)
+
+
+def draw_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> None:
+    """Draw training error (dashed) and test error (bold) over the epochs, like Figure 6 of arXiv 1512.03385.
+
+    As in that figure, the vertical axis ends a little above the final errors, which may cut off the first epochs.
+
+    Parameters
+    ----------
+    path : Path
+    histories : mapping of str to list of dict
+        By model (``plain8``, ``resnet8``, ...): the rows of its ``history.csv``.
+    title : str
+
+    Raises
+    ------
+    DataError
+        If ``path`` cannot be written.
+    """
+    errors = {
+        model: {part: [100 * (1 - row[f"{part}_accuracy"]) for row in history] for part in ("train", "test")}
+        for model, history in histories.items()
+    }
+    worst = max(values[-1] for of_model in errors.values() for values in of_model.values())
+    figure, panels = _panels(histories, f"{title}: error on test images (bold) and training images (dashed)")
+    for model, depth, axes, colour in panels:
+        epochs = [row["epoch"] for row in histories[model]]
+        train, test = errors[model]["train"], errors[model]["test"]
+        axes.plot(epochs, train, color=colour, **THIN)
+        axes.plot(epochs, test, color=colour, **BOLD, label=f"{depth}: {test[-1]:.1f} %")
+        axes.plot(epochs[-1:], test[-1:], color=colour, marker="o")
+        axes.set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    _finish(figure, path, "error in %", legend="layers: test error at the end")
+
+
+def draw_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -> None:
+    """Draw the norm of the gradient by depth in the first epoch (dashed) and in the last (bold).
+
+    Parameters
+    ----------
+    path : Path
+    gradients : mapping of str to list of dict
+        By model: the rows of its ``gradients.csv``.
+    title : str
+
+    Raises
+    ------
+    DataError
+        If ``path`` cannot be written.
+    """
+    figure, panels = _panels(gradients, f"{title}: gradients in the first epoch (dashed) and in the last (bold)")
+    for model, depth, axes, colour in panels:
+        last = gradients[model][-1]["epoch"]
+        for epoch, style, label in ((1, THIN, None), (last, BOLD, str(depth))):
+            norms = by_depth(gradients[model], epoch)
+            axes.plot(np.linspace(0, 1, len(norms)), norms, color=colour, label=label, **style)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("depth: 0 the first layer, 1 the last")
+    _finish(figure, path, "L2 norm of the weight's gradient", legend="layers")
+
+
+def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, int, Any, str]]]:
+    """Two panels with the same scale, and each model with its depth, its panel, and the colour of its depth."""
+    figure = new_figure(width=10, height=5.2)
+    panels = dict(zip(KINDS, figure.subplots(1, 2, sharex=True, sharey=True), strict=True))
+    for kind, axes in panels.items():
+        axes.set_title(KINDS[kind], loc="left", fontsize=14)
+        style_axes(axes)
+    figure.suptitle(title)
+    named = [(model, model.rstrip("0123456789")) for model in models]
+    depths = sorted({int(model.removeprefix(kind)) for model, kind in named})
+    colours = dict(zip(depths, COLOURS, strict=False))
+    found = [(model, int(model.removeprefix(kind)), panels[kind]) for model, kind in named]
+    return figure, [(model, depth, axes, colours[depth]) for model, depth, axes in found]
+
+
+def _finish(figure: Figure, path: Path, quantity: str, legend: str) -> None:
+    left, _ = figure.axes
+    left.set_ylabel(quantity, fontsize=12)
+    for axes in figure.axes:
+        if axes.lines:
+            axes.legend(
+                title=legend,
+                frameon=False,
+                fontsize=12,
+                ncols=3,
+                handlelength=1.2,
+                columnspacing=1.2,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.13),  # below the panel, where it hides no curve
+            )
+    save_figure(figure, path)
 
 
 def findings(rows: list[Row]) -> list[str]:
-    """What the rows of ``compare.csv`` show, in sentences that follow from the numbers, whatever these are.
+    """Sentences that say what the rows of ``compare.csv`` show.
 
-    Errors within half a percentage point of each other count as equal.
+    Errors that differ by less than half a percentage point count as equal.
     """
     models_by_name = {row["model"]: row for row in rows}
     shallow, deep = rows[0]["depth"], rows[-1]["depth"]
@@ -215,7 +305,7 @@ def findings(rows: list[Row]) -> list[str]:
 
 
 def two_digits(number: float) -> str:
-    """Two significant digits, without an exponent as long as that is short: ``0.19``, ``3.6``, ``510``."""
+    """Two significant digits, such as ``0.19``, ``3.6``, ``510``."""
     return f"{float(f'{number:.2g}'):,g}"
 
 

@@ -1,186 +1,227 @@
-"""The settings of a run, and what they may be."""
+"""The settings of a run. Each is one field of :class:`Config`, with its default, its help and the values it may have.
+
+The options of ``minires train`` are made from these fields; their names are the keys of TOML files and ``config.json``.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from .. import data, models
+from .. import data, models, optim
 from ..core import checks
 from ..core.backend import DEVICES
 from ..errors import ArgumentError
+from ..interop.files import PathLike, brief, opened
 
-SCHEDULES = ("cosine", "onecycle", "step", "multistep", "constant")
-#: What is meant where no learning rate or weight decay is given. Those of Adam and AdamW are PyTorch's.
-OPTIMIZERS = {
-    "sgd": {"lr": 0.1, "weight_decay": 5e-4},
-    "adam": {"lr": 1e-3, "weight_decay": 0.0},
-    "adamw": {"lr": 1e-3, "weight_decay": 1e-2},
-}
-BY_OPTIMIZER: Any = None  # no number yet: one of those takes its place
+PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in this order
+NOTES = ("model_options", "classes", "image_shape", "mean", "std", "minires")  # in config.json, beside the settings
+LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
+
+Check = Callable[[str, Any, str], Any]
+
+
+def setting(panel: str, default: Any, help: str, check: Check | None = None, **more: Any) -> Any:
+    """A field of :class:`Config`.
+
+    Parameters
+    ----------
+    panel : str
+        The group of options that it belongs to in ``minires train --help``.
+    default : object
+        None if the setting need not be given.
+    help : str
+        What the setting means.
+    check : callable, optional
+        ``check(where, value, name)`` returns the value to store, or raises ArgumentError. Not needed for a boolean, or
+        with ``choices``. A default of None is not checked.
+    **more
+        ``choices``: the names that it may be. ``metavar``: the word for its value in the help. ``unset``: what None
+        means, in words. ``option``: the option, if it is not named like the field. ``of_model``: whether it is passed
+        to ``models.build``. ``harmless``: whether it cannot change the result of a run.
+    """
+    if choices := more.get("choices"):
+        check = partial(checks.choice, choices=choices)
+        help = f"{help} One of {', '.join(choices)}.".lstrip()
+    if isinstance(default, bool):
+        check = _boolean
+    return field(default=default, metadata={"panel": panel, "help": help, "check": check, **more})
+
+
+def _boolean(where: str, value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{where}: {name} is {value!r}; it must be True or False.")
+    return value
+
+
+def _text(what: str) -> Check:
+    def check(where: str, value: Any, name: str) -> str:
+        if not isinstance(value, str) or not value:
+            raise ArgumentError(f"{where}: {name} is {value!r}; it must be a string, {what}.")
+        return value
+
+    return check
+
+
+def _data_set_or_folder(where: str, value: Any, name: str) -> str:
+    """The name of a data set, or the path of a folder, which gets a separator to tell it from a name."""
+    if isinstance(value, str) and (value in data.names() or _is_path(value)):
+        return value
+    if isinstance(value, str) and value and os.path.isdir(value):
+        return os.path.join(os.curdir, value)
+    raise ArgumentError(
+        f"{where}: there is no data {value!r}, neither a data set nor a folder; choose one of "
+        f"{', '.join(data.names())}, or the path of a folder of images."
+    )
+
+
+def _is_path(name: str) -> bool:
+    return name in (os.curdir, os.pardir) or "/" in name or os.sep in name
+
+
+def _by_optimizer(name: str) -> str:
+    """E.g. ``sgd 0.1, adam 0.001, adamw 0.001``."""
+    return ", ".join(f"{kind} {optimizer.training_defaults[name]:g}" for kind, optimizer in optim.OPTIMIZERS.items())
+
+
+_at_least_0, _at_least_1 = partial(checks.integer, minimum=0), partial(checks.integer, minimum=1)
+_below_one = partial(checks.fraction, below_one=True)
+_data, _network, _variant, _optimisation, _augmentation, _run = (partial(setting, panel) for panel in PANELS)
+_variant = partial(_variant, of_model=True)
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that decides how a run turns out. The defaults train a small ResNet on digits in under a minute.
 
-    Parameters
-    ----------
-    model : str
-        One of ``minires.models.names()``.
-    data : str
-        One of ``minires.data.names()``, or the path of a folder that :func:`minires.data.folder` reads: one with a
-        separator (``./pets``), or the name of a folder that is there, which is stored as such a path.
-    epochs, batch_size : int
-        Passes over the training images, and images a step.
-    optimizer : {"sgd", "adam", "adamw"}
-        SGD is with Nesterov's momentum.
-    lr : float, optional
-        The highest learning rate of the schedule; by default 0.1 for "sgd", and 0.001 for the others.
-    schedule : {"cosine", "onecycle", "step", "multistep", "constant"}
-        How the learning rate changes, batch by batch: see :func:`minires.training.recipe.make_schedule`.
-    warmup : float
-        Epochs in which the learning rate rises from a tenth. "onecycle" has its own rise, and needs none.
-    momentum : float
-        Of SGD, which is plain for a momentum of 0; of Adam, the first beta.
-    weight_decay : float, optional
-        By default 5e-4 for "sgd", 0 for "adam", and 0.01 for "adamw".
-    clip : float
-        The largest L2 norm of all gradients together, see :func:`minires.optim.clip_grad_norm`; 0 for any.
-    ema : float
-        The decay of a moving average of the weights, see :class:`minires.optim.EMA`; 0 for none. With it, the averaged
-        network is the one that is tested and saved as ``model.safetensors``.
-    label_smoothing : float
-        The part of each target that all classes share.
-    augment : bool
-        Whether training images are changed at random, as their data set allows. Test images never are.
-    color_jitter : float
-        How much brightness, contrast and saturation of each training image are changed: times up to 1 - color_jitter
-        and 1 + color_jitter, see :class:`minires.data.transforms.ColorJitter`; 0 for not at all.
-    cutout : int
-        The side of the square that is cut out of each training image, in pixels; 0 for none.
-    mixup : float
-        Training images are mixed in pairs, by shares from Beta(mixup, mixup); 0 for none. The training accuracy then
-        counts the first class of each pair only.
-    flip_test : bool
-        Whether a test, and later a prediction, takes the mean of an image's and its mirror image's logits. It takes
-        twice the time, and is for images whose mirror image is of the same class.
-    device : {"cpu", "cuda"}
-    seed : int
-        Decides the initial weights, the order of the images and their augmentation.
-    out : str, optional
-        The run folder; by default a new one, ``runs/<model>-<data>-seed<seed>``.
-    save_every : int
-        Epochs between checkpoints.
-    workers : int
-        Threads that prepare batches in advance. They change the time that a run takes, and nothing else.
-    log_gradients : bool
-        Whether the run folder gets the norm of each layer's gradient, see :class:`minires.training.GradientLog`.
-    tensorboard : bool
-        Whether the run folder gets event files for TensorBoard, too, which takes the package tensorboardX.
-    size : int
-        Height and width to which the images of a folder are resized; 0 for their own, if all have the same.
-    weights : str, optional
-        Where the weights come from that training starts with: a run folder, or a file of published weights, see
-        :func:`minires.training.pretrained.load_pretrained`. By default they are random.
-    freeze : str, optional
-        The last part of the network that keeps those weights as they are, with all parts before it: e.g. "layer2", or
-        "backbone" for all but the head.
-
     Raises
     ------
     ArgumentError
-        For a value out of range, with the option's name.
+        For a value out of range, with the name of the setting.
     """
 
-    model: str = "resnet8"
-    data: str = "digits"
-    epochs: int = 20
-    batch_size: int = 64
-    optimizer: str = "sgd"
-    lr: float = BY_OPTIMIZER
-    schedule: str = "cosine"
-    warmup: float = 2.0
-    momentum: float = 0.9
-    weight_decay: float = BY_OPTIMIZER
-    clip: float = 0.0
-    ema: float = 0.0
-    label_smoothing: float = 0.0
-    augment: bool = True
-    color_jitter: float = 0.0
-    cutout: int = 0
-    mixup: float = 0.0
-    flip_test: bool = False
-    device: str = "cpu"
-    seed: int = 0
-    out: str | None = None
-    save_every: int = 1
-    workers: int = 0
-    log_gradients: bool = False
-    tensorboard: bool = False
-    size: int = 0
-    weights: str | None = None
-    freeze: str | None = None
+    model: str = _network("resnet8", "", choices=models.MODELS)
+    data: str = _data(
+        "digits",
+        f"One of {', '.join(data.DATASETS)}, or the path of a folder of images with a folder for each class.",
+        _data_set_or_folder,
+        metavar="NAME_OR_FOLDER",
+    )
+    epochs: int = _optimisation(20, "Passes over the training images.", _at_least_1)
+    batch_size: int = _optimisation(64, "Images per step.", _at_least_1)
+    optimizer: str = _optimisation("sgd", "sgd has Nesterov momentum.", choices=optim.OPTIMIZERS)
+    lr: float = _optimisation(
+        None, "The highest learning rate of the schedule.", checks.positive, unset=_by_optimizer("lr")
+    )
+    schedule: str = _optimisation(
+        "cosine", "How the learning rate changes from batch to batch.", choices=optim.SCHEDULES
+    )
+    warmup: float = _optimisation(
+        2.0, "Epochs in which the learning rate rises; onecycle has a rise of its own.", checks.not_negative
+    )
+    momentum: float = _optimisation(0.9, "The momentum of sgd; the first beta of adam and adamw.", _below_one)
+    weight_decay: float = _optimisation(
+        None, "How strongly weights are drawn to zero.", checks.not_negative, unset=_by_optimizer("weight_decay")
+    )
+    clip: float = _optimisation(0.0, "The largest norm of all gradients together; 0 for no limit.", checks.not_negative)
+    ema: float = _optimisation(
+        0.0, "Test and save a moving average of the weights with this decay; 0 for no average.", _below_one
+    )
+    label_smoothing: float = _optimisation(0.0, "The part of each target that all classes share.", _below_one)
+    augment: bool = _augmentation(True, "Change training images at random, as their data set allows.")
+    color_jitter: float = _augmentation(
+        0.0, "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.", checks.not_negative
+    )
+    cutout: int = _augmentation(0, "Cut a square of N x N pixels out of training images; 0 for none.", _at_least_0)
+    mixup: float = _augmentation(
+        0.0, "Mix training images in pairs, in proportions from Beta(X, X); 0 for no mixing.", checks.not_negative
+    )
+    flip_test: bool = _augmentation(
+        False, "Test and predict with the mean of the logits of each image and of its mirror image."
+    )
+    device: str = _run("cpu", "Where the network computes.", choices=DEVICES)
+    seed: int = _run(0, "Decides the initial weights, the order of the images and their augmentation.", _at_least_0)
+    out: str | None = _run(
+        None,
+        "The run folder.",
+        _text("the path of a folder"),
+        metavar="FOLDER",
+        unset="runs/MODEL-DATA-seedN",
+        harmless=True,
+    )
+    save_every: int = _run(1, "Epochs between checkpoints.", _at_least_1, harmless=True)
+    workers: int = _run(0, "Threads that prepare batches in advance.", _at_least_0, harmless=True)
+    log_gradients: bool = _run(False, "Write the norm of each layer's gradient for each epoch.", harmless=True)
+    tensorboard: bool = _run(False, "Also write event files for TensorBoard.", harmless=True)
+    size: int = _data(0, "Resize the images of a folder to N x N pixels; 0 to keep their own size.", _at_least_0)
+    weights: str | None = _network(
+        None,
+        "Start from the weights of a run, or of a file (safetensors, npz), with a new head for new classes.",
+        _text("the path of a run folder or of a file of weights"),
+        metavar="RUN_OR_WEIGHTS",
+        unset="random weights",
+        option="--from",
+    )
+    freeze: str | None = _network(
+        None,
+        "Do not train the network up to this part: layer1, layer2, ..., or backbone for all but the head.",
+        _text("the name of a part of the network"),
+        metavar="PART",
+        unset="train all of it",
+    )
+    shortcut: str | None = _variant(
+        None,
+        "How shortcuts change the size: A pads with zeros, B projects with a 1x1 convolution; C projects everywhere.",
+        choices=("A", "B", "C"),
+        unset="A for small images, B for large ones",
+    )
+    preactivation: bool = _variant(False, "Put BN and ReLU before each convolution instead of after it.")
+    zero_init_residual: bool = _variant(False, "Start with gamma = 0 in the last BN of each block.")
+    deep_stem: bool = _variant(False, "Begin with three 3x3 convolutions instead of one of 7x7.")
+    avg_down: bool = _variant(False, "Let projections average 2x2 pixels instead of skipping three of four.")
+    stochastic_depth_prob: float = _variant(
+        0.0, "How likely training leaves out the last block for an image; earlier blocks are less likely.", _below_one
+    )
+    width: int | None = _variant(
+        None, "Filters of the first convolution of resnet9.", _at_least_1, unset="the network's own"
+    )
 
     def __post_init__(self) -> None:
-        for name, choices in {
-            "model": models.names(),
-            "optimizer": tuple(OPTIMIZERS),
-            "schedule": SCHEDULES,
-            "device": DEVICES,
-        }.items():
-            if getattr(self, name) not in choices:
-                among = ", ".join(map(str, choices))
-                raise ArgumentError(f"train: there is no {name} {getattr(self, name)!r}; choose one of {among}.")
-        self._check_data()
-        for name, default in OPTIMIZERS[self.optimizer].items():
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None or each.default is not None:
+                object.__setattr__(self, each.name, each.metadata["check"]("train", value, each.name))
+        for name, default in optim.OPTIMIZERS[self.optimizer].training_defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        for name in ("augment", "flip_test", "log_gradients", "tensorboard"):
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentError(f"train: {name} is {getattr(self, name)!r}; it must be True or False.")
-        minima = {"epochs": 1, "batch_size": 1, "cutout": 0, "seed": 0, "save_every": 1, "workers": 0, "size": 0}
-        for name, minimum in minima.items():
-            checks.integer("train", getattr(self, name), name, minimum)
-        checks.positive("train", self.lr, "lr")
-        for name in ("warmup", "weight_decay", "clip", "color_jitter", "mixup"):
-            checks.not_negative("train", getattr(self, name), name)
-        for name in ("momentum", "ema", "label_smoothing"):
-            checks.fraction("train", getattr(self, name), name, below_one=True)
-        for name, what in {
-            "out": "the path of a folder",
-            "weights": "the path of a run folder or of a file of weights",
-            "freeze": "the name of a part of the network",
-        }.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or not value):
-                raise ArgumentError(f"train: {name} is {value!r}; it must be a string, {what}.")
+        taken = models.options(self.model)
+        for name, value in self.model_options.items():
+            if name not in taken:
+                known = f"its options are {', '.join(taken)}" if taken else "it has no options"
+                raise ArgumentError(f"train: {name} is {value!r}, but {self.model} does not take it; {known}.")
+        if self.size and self.data in data.names():
+            raise ArgumentError(
+                f"train: size is {self.size}, but it is for the images of a folder; those of {self.data} have their "
+                "own size."
+            )
         if self.freeze is not None and self.weights is None:
             raise ArgumentError(
-                f"train: freeze is {self.freeze!r}, but frozen layers would keep random weights; say from where they "
-                "have better ones (weights, or --from)."
+                f"train: freeze is {self.freeze!r}, but frozen layers would keep random weights; say which weights to "
+                "start from (weights, or --from)."
             )
 
-    def _check_data(self) -> None:
-        """A data set by its name, or a folder by its path, which is then stored with a separator."""
-        given = self.data
-        if isinstance(given, str) and given:
-            if given in data.names() or _is_path(given):
-                if self.size and given in data.names():
-                    raise ArgumentError(
-                        f"train: size is {self.size}, but the images of {given} have their own; it is for the "
-                        "images of a folder."
-                    )
-                return
-            if os.path.isdir(given):
-                object.__setattr__(self, "data", os.path.join(os.curdir, given))
-                return
-        raise ArgumentError(
-            f"train: there is no data {given!r}, neither a data set nor a folder; choose one of "
-            f"{', '.join(data.names())}, or the path of a folder of images."
-        )
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The options of the model that differ from their defaults."""
+        names = [each.name for each in fields(self) if each.metadata.get("of_model")]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(Config, name)}
 
     @property
     def data_name(self) -> str:
@@ -194,17 +235,76 @@ class Config:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Config:
         """The settings in ``stored``, which may hold more. Raises ArgumentError for values out of range."""
-        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+        return cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
 
     def differences(self, other: Config) -> list[str]:
         """The names of the settings that would make the two runs turn out differently."""
-        return [
-            field.name
-            for field in fields(self)
-            if field.name not in ("out", "save_every", "workers", "log_gradients", "tensorboard")
-            and getattr(self, field.name) != getattr(other, field.name)
-        ]
+        names = [each.name for each in fields(self) if not each.metadata.get("harmless")]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
-def _is_path(name: str) -> bool:
-    return name in (os.curdir, os.pardir) or "/" in name or os.sep in name
+def option(name: str) -> str:
+    """The option of ``minires train`` for a setting, e.g. ``--batch-size``."""
+    return Config.__dataclass_fields__[name].metadata.get("option", f"--{name.replace('_', '-')}")
+
+
+def no_option(name: str) -> str:
+    """The option that makes a setting False, e.g. ``--no-augment``."""
+    return f"--no-{option(name).removeprefix('--')}"
+
+
+def read_settings(path: PathLike) -> dict[str, Any]:
+    """Read settings from a file, and check them. What the file leaves out is not in the result.
+
+    Parameters
+    ----------
+    path : str or path
+        A file named ``.json`` is read as the ``config.json`` of a run. Its notes about the run's images are ignored,
+        and so is its ``out``: the new run gets a folder of its own. Any other file is TOML, with the names of
+        settings at its top level.
+
+    Returns
+    -------
+    dict
+        ``Config(**read_settings(path))`` are all settings.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is not TOML or JSON.
+    ArgumentError
+        For a setting that does not exist, or a value that it does not take.
+    """
+    is_json = Path(path).suffix == ".json"
+    stored = _read(path, "JSON" if is_json else "TOML")
+    if is_json:
+        stored = {name: value for name, value in stored.items() if name not in (*NOTES, "out")}
+    names = [each.name for each in fields(Config)]
+    for name in stored:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else "."
+            raise ArgumentError(
+                f"train: {path}: there is no setting '{brief(name)}'{meant} The settings are {', '.join(names)}."
+            )
+    try:
+        Config(**stored)
+    except ArgumentError as error:
+        raise ArgumentError(f"train: {path}: {str(error).removeprefix('train: ')}") from error
+    return stored
+
+
+def _read(path: PathLike, kind: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with opened("train", path, kind) as file:
+        content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise ValueError("it is too long")
+        text = content.decode("utf-8-sig")
+        stored = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        if not isinstance(stored, dict):
+            raise ValueError(f"it holds {type(stored).__name__}, not an object")
+    return stored

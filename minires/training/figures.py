@@ -1,6 +1,6 @@
 """The figures of a run folder.
 
-They are drawn on a Figure of their own and never through pyplot, whose global state belongs to the user.
+They are drawn without pyplot, whose global state belongs to the user.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ import numpy as np
 
 from ..data.dataset import Source
 from ..interop.files import write_atomically
-from .evaluation import Evaluation
 from .folder import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAIN, TEST = "#888888", "#1f5fa8"  # grey for what was practised, blue for what counts
-MOST_COUNTS = 30  # with more classes, neither numbers in the cells nor names beside them can be read
+    from .classification import Evaluation
+
+TRAIN, TEST = "#888888", "#1f5fa8"  # grey and blue
+# For networks of several depths, told apart by readers with any kind of colour vision (Okabe and Ito, 2008).
+COLOURS = ("#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
+BOLD: dict[str, Any] = {"linewidth": 2.4}
+THIN: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
+MOST_COUNTS = 30  # with more classes, numbers in the cells and names beside them would be too small to read
 MOST_MISTAKES = 25
 LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above an image
 
@@ -32,22 +37,22 @@ LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above an image
 def write_curves(path: Path, history: list[Row], title: str) -> None:
     """Draw loss and error of training and test images over the epochs.
 
-    Training curves are means over each epoch, while the network changes and its images are augmented: so they may
-    lie above the test curves. Raises DataError if ``path`` cannot be written.
+    Training curves are means over each epoch, in which the network changes and images are augmented, so they may lie
+    above the test curves. Raises DataError if ``path`` cannot be written.
     """
     figure = new_figure(width=9, height=3.8)
     loss, error = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     all_losses = []
     for split, colour in (("train", TRAIN), ("test", TEST)):
-        losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # a logarithm has no place for 0
+        losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # 0 has no place on a logarithmic axis
         all_losses += losses
         _curve(loss, epochs, losses, f"{split} {{:.4f}}", colour)
         percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
         _curve(error, epochs, percent, f"{split} {{:.2f}} %", colour)
     loss.set_yscale("log")
     loss.set_ylim(10 ** math.floor(math.log10(min(all_losses))), 10 ** (math.floor(math.log10(max(all_losses))) + 1))
-    error.set_yscale("symlog", linthresh=1)  # a logarithm down to 1 %, and a place for 0 below
+    error.set_yscale("symlog", linthresh=1)  # logarithmic down to 1 %, linear below
     error.set_ylim(0, 100)
     for axes, name in ((loss, "loss"), (error, "error in %")):
         axes.set_title(name, loc="left")
@@ -63,12 +68,12 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
 
 
 def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
-    """A line whose label, with ``{}`` for it, tells its last value."""
+    """A line; ``{}`` in its label stands for its last value."""
     axes.plot(epochs, values, color=colour, label=label.format(values[-1]), marker="o", markevery=[-1], markersize=4)
 
 
 def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> None:
-    """Draw how many images of each class (row) were taken for which (column): blue for right, orange for wrong.
+    """Draw the number of images of each class (row) by predicted class (column): right in blue, wrong in orange.
 
     Parameters
     ----------
@@ -99,7 +104,7 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
         axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#e6e6e6")
         axes.tick_params(which="both", length=0)
-    axes.set_xlabel("taken for")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     total = int(confusion.sum())
     axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test images wrong")
@@ -107,16 +112,16 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
 
 
 def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequence[str]) -> None:
-    """Draw the images that were taken for a wrong class with the highest probability, most confident first.
+    """Draw the wrongly classified images with the highest probabilities, in descending order.
 
     Parameters
     ----------
     path : Path
-        Without a mistake there is no figure, and an earlier one is removed.
+        If there are no mistakes, no figure is written, and an existing one is removed.
     test : Evaluation
         Of ``split``.
     split : Split, or another source
-        It is asked for the images that are drawn, and no others.
+        Only the images that are drawn are read from it.
     classes : sequence of K str
 
     Raises
@@ -149,42 +154,42 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
         title = _mistake(classes[label], classes[predicted], test.probabilities[number, predicted])
         axes.set_title(title, fontsize=8, parse_math=False)
     most = "the most confident of " if len(chosen) < test.errors else ""
-    figure.suptitle(f"{most}{test.errors:,} mistake{'s' if test.errors > 1 else ''} (true → taken for)", fontsize=10)
+    figure.suptitle(f"{most}{test.errors:,} mistake{'s' if test.errors > 1 else ''} (true → predicted)", fontsize=10)
     save_figure(figure, path)
 
 
-def _mistake(true: str, taken_for: str, probability: float) -> str:
-    """E.g. ``8 → 1, 97 %``; in two lines if it is long."""
-    true, taken_for = f"{_short(true)} →", f"{_short(taken_for)}, {100 * probability:.0f} %"
-    return f"{true} {taken_for}" if len(true) + len(taken_for) < LONGEST_TITLE else f"{true}\n{taken_for}"
+def _mistake(true: str, predicted: str, probability: float) -> str:
+    """E.g. ``8 → 1, 97 %``, in two lines if it is long."""
+    true, predicted = f"{_short(true)} →", f"{_short(predicted)}, {100 * probability:.0f} %"
+    return f"{true} {predicted}" if len(true) + len(predicted) < LONGEST_TITLE else f"{true}\n{predicted}"
 
 
 def _short(name: str) -> str:
-    """A class name, which may come from a folder's name, as text that can be drawn."""
+    """A class name, which may be the name of a folder, as short text that can be drawn."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(K, K, 3): the diagonal in blue by the share of its class, the rest in orange by the share of the worst."""
+    """(K, K, 3): the diagonal in blue relative to its row, the rest in orange relative to the largest mistake."""
     right = np.eye(len(confusion), dtype=bool)
     wrong = np.where(right, 0, confusion)
     share = np.where(
         right, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1), wrong / max(wrong.max(), 1)
     )
     full = np.where(right[..., None], [0.12, 0.37, 0.66], [0.90, 0.45, 0.10])  # (K, K, 3)
-    return 1 + (full - 1) * np.sqrt(share)[..., None]  # the root keeps a few mistakes visible beside many
+    return 1 + (full - 1) * np.sqrt(share)[..., None]  # with the root, small numbers stay visible
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """An empty figure; sizes are in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def style_axes(axes: Axes) -> None:
-    """A faint grid, and no frame at the top and right."""
+    """Add a faint grid, and remove the frame at the top and right."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -198,6 +203,12 @@ def figure_bytes(figure: Figure) -> bytes:
     """``figure`` as PNG."""
     png = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(png, format="png")  # without pyplot, this draws with Agg whatever the user's backend is
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # for class names in scripts that the font lacks
+        figure.savefig(png, format="png")  # without pyplot, this uses Agg, whatever backend the user has
     return png.getvalue()
+
+
+def blue(lightness: float) -> tuple[float, float, float]:
+    """A blue from dark (0) to white (1)."""
+    red, green, blue = (full + (1 - full) * lightness for full in (0.05, 0.19, 0.42))
+    return red, green, blue

@@ -1,21 +1,21 @@
-"""The run folder: which one a run writes to, and its files.
+"""The run folder: its files, how they are written, and how a run is read back.
 
 ============================  ==========================================================================
-``config.json``               the settings, and what it takes to use the model without its data set
+``config.json``               the settings, and what is needed to use the model without its data set
 ``model.safetensors``         the weights after the last epoch, or with ``ema`` their average
-``history.csv``               a row an epoch: learning rate at its start, losses, accuracies, seconds
+``history.csv``               a row for each epoch: learning rate at its start, losses, accuracies, seconds
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
-``confusion.png``             which test images were taken for what
+``confusion.png``             the predicted classes of the test images of each class
 ``gradients.csv``             with ``log_gradients``: a row for each epoch and layer, the norm of its gradient
 ``gradients.png``             that norm by depth
-``classes.csv``               how it does on each class: recall, precision, F1, what it is taken for
-``mistakes.png``              the test images that it is most confidently wrong about, if there are any
-``tensorboard``               a folder of event files for TensorBoard, if asked for
+``classes.csv``               the results for each class: recall, precision, F1, the most frequent mistake
+``mistakes.png``              the mistakes with the highest probabilities, if there are any
+``tensorboard``               a folder of event files, with the setting ``tensorboard``
 ``checkpoint.safetensors``    what ``--resume`` continues from
 ============================  ==========================================================================
 
-Every file is written atomically: a run that is killed leaves whole files only, and perhaps a temporary one that the
+Every file is written atomically: a run that is killed leaves complete files, and perhaps a temporary one, which the
 resumed run removes.
 """
 
@@ -26,13 +26,22 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, RunError
-from ..interop.files import write_atomically
-from .config import Config
+from .. import models
+from ..core.backend import check_device
+from ..core.checks import is_integer
+from ..data import Dataset
+from ..data.transforms import Normalize
+from ..errors import ArgumentError, MiniresError, RunError
+from ..interop.files import PathLike, brief, write_atomically
+from ..interop.safetensors_file import load
+from ..nn import Module
+from ..version import __version__
+from .config import LARGEST_JSON, Config
+from .recipe import model_options
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -45,7 +54,7 @@ CLASSES = "classes.csv"
 MISTAKES = "mistakes.png"
 TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
-LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
+LARGEST_IMAGE = 1 << 24  # values
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
 
@@ -53,14 +62,14 @@ Row = dict[str, Any]  # of the history, with the keys COLUMNS
 
 
 def new_folder(config: Config) -> Config:
-    """``config`` with ``out`` set to a folder for a new run, which is made; no earlier run is ever overwritten.
+    """Make the folder of a new run, and return ``config`` with ``out`` set to it. Earlier runs are never overwritten.
 
-    Without ``out`` it is ``runs/<model>-<data>-seed<seed>``, with a number added if there is one already.
+    By default it is ``runs/<model>-<data>-seed<seed>``, with a number added if that exists.
 
     Raises
     ------
     RunError
-        If ``out`` was given and holds a run, or the folder cannot be made.
+        If ``out`` was given and already holds a run, or if the folder cannot be made.
     """
     try:
         if config.out is not None:
@@ -81,12 +90,12 @@ def new_folder(config: Config) -> Config:
 
 
 def existing_folder(config: Config) -> Config:
-    """``config`` with ``out`` set to the folder of the run to be resumed: by default the latest of that name.
+    """``config`` with ``out`` set to the folder of the run to resume, by default the latest with that name.
 
     Raises
     ------
     RunError
-        If there is no run, or it was started with other settings.
+        If there is no such run, or it was started with other settings.
     """
     number = 1
     while _default_folder(config, number + 1).exists():
@@ -105,7 +114,7 @@ def existing_folder(config: Config) -> Config:
 
 
 def differences(found: Config, wanted: Config) -> str:
-    """E.g. ``epochs 2, not 5, lr 0.1, not 0.2``; empty if the two runs would turn out the same."""
+    """E.g. ``epochs 2, not 5, lr 0.1, not 0.2``; empty if both give the same result."""
     names = found.differences(wanted)
     return ", ".join(f"{name} {getattr(found, name)}, not {getattr(wanted, name)}" for name in names)
 
@@ -124,13 +133,13 @@ def load_config(folder: Path) -> Config:
 
 
 def damaged(folder: Path, error: Exception) -> RunError:
-    """The error for a folder whose files are not what a run wrote."""
+    """The error for a folder whose files were changed after the run."""
     reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
     return RunError(f"the run in {folder} is damaged ({reason}); train it again in another folder.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of at most a megabyte. Raises RunError if it holds no such thing."""
+    """Read an object from a JSON file of at most a megabyte. Raises RunError if that fails."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(LARGEST_JSON + 1)
@@ -145,7 +154,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object as JSON that people can read. Raises DataError if that fails."""
+    """Write an object as indented JSON. Raises DataError if that fails."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -155,7 +164,7 @@ def write_history(folder: Path, history: list[Row]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the named columns of rows as CSV: floats with six digits, None as an empty cell.
+    """Write the columns of rows as CSV: floats with six digits, None as an empty cell.
 
     Raises DataError if that fails.
     """
@@ -164,16 +173,16 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     writer.writerow(columns)
     for row in rows:
         writer.writerow(f"{row[name]:.6g}" if isinstance(row[name], float) else row[name] for name in columns)
-    write_atomically(path, text.getvalue().encode(errors="replace"))  # a class may be named after a folder
+    write_atomically(path, text.getvalue().encode(errors="replace"))  # class names may come from folder names
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows, one at least, that :func:`write_table` wrote, numbers as numbers. Raises RunError if there are none."""
+    """Read the rows that :func:`write_table` wrote, at least one. Raises RunError if that fails."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         if not rows or any(None in row or None in row.values() for row in rows):
-            raise ValueError("it has no rows, or one with not as many cells as there are columns")
+            raise ValueError("it has no rows, or a row with too few or too many cells")
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path.parent, ValueError(f"{path.name} cannot be read as a table ({error})")) from error
     return [{name: _as_number(cell) for name, cell in row.items()} for row in rows]
@@ -184,3 +193,82 @@ def _as_number(cell: str) -> int | float | str:
         with suppress(ValueError):
             return kind(cell)
     return cell
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained network, and what is needed to use it without its data set.
+
+    Attributes
+    ----------
+    path : Path
+        The run folder.
+    config : Config
+        The settings of the run.
+    model : Module
+        In evaluation mode.
+    classes : tuple of str
+        The name of each class number.
+    normalize : Normalize
+        Converts images to the input of the network: ``normalize(uint8 (N, C, H, W))``.
+    image_shape : (int, int, int)
+        (C, H, W) of the images.
+    """
+
+    path: Path
+    config: Config
+    model: Module
+    classes: tuple[str, ...]
+    normalize: Normalize
+    image_shape: tuple[int, int, int]
+
+
+def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
+    """The content of ``config.json``: the settings, and what :func:`load_run` needs besides the weights."""
+    return {
+        **config.to_json(),
+        "model_options": model_options(config, len(dataset.classes), dataset.image_shape[0]),
+        "classes": list(dataset.classes),
+        "image_shape": list(dataset.image_shape),
+        "mean": normalize.mean,
+        "std": normalize.std,
+        "minires": __version__,
+    }
+
+
+def load_run(path: PathLike, device: str = "cpu") -> Run:
+    """Read the run in the folder ``path``, and put its network on ``device``, no matter where it was trained.
+
+    Raises
+    ------
+    DeviceError
+        If the device is not available.
+    RunError
+        If there is no run in the folder, it has not saved a checkpoint yet, or its files are damaged.
+    """
+    check_device(device)
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"{folder} is not a run folder: it has no {CONFIG}; is it the --out of a `minires train`?")
+    if not (folder / MODEL).exists():
+        raise RunError(f"the run in {folder} has saved no model yet; continue it with `minires train --resume`.")
+    stored = read_json(folder / CONFIG)
+    try:
+        config = Config.from_json(stored)
+        classes, image_shape = tuple(stored["classes"]), _image_shape(stored["image_shape"])
+        options = {**stored["model_options"], **model_options(config, len(classes), image_shape[0])}
+        if options != stored["model_options"]:  # checked first: wrong numbers could make a huge model
+            raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must be {options}")
+        model = models.build(config.model, **options)
+        model.load_state_dict(load(folder / MODEL))
+        normalize = Normalize(stored["mean"], stored["std"])
+        return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape)
+    except (MiniresError, KeyError, ValueError, TypeError) as error:
+        raise damaged(folder, error) from error
+
+
+def _image_shape(stored: list[int]) -> tuple[int, int, int]:
+    channels, height, width = stored
+    if not all(is_integer(size, 1) for size in stored) or channels * height * width > LARGEST_IMAGE:
+        raise ArgumentError("image_shape is not three integers >= 1, or is too large")
+    return channels, height, width

@@ -1,7 +1,7 @@
 """The norm of each layer's gradient over the epochs: ``gradients.csv`` and ``gradients.png``.
 
-It shows whether a gradient reaches the first layers: one that vanishes falls from the last layer to the first. With
-batch norm it does not, says He et al. (arXiv 1512.03385, section 4.1) of plain networks that are too deep to learn.
+A gradient that vanishes gets smaller from the last layer to the first. With batch norm it does not vanish, even in
+plain networks that are too deep to learn (He et al., arXiv 1512.03385, section 4.1).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from ..nn import Module
 from ..optim import l2_norm
-from .figures import new_figure, save_figure, style_axes
+from .figures import blue, new_figure, save_figure, style_axes
 from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
 
-EVERY = 10  # batches; to measure each one would cost a pass over all weights, and change the means little
+EVERY = 10  # batches; measuring each one would cost a pass over all weights, and hardly change the means
 COLUMNS = ("epoch", "layer", "gradient_norm", "weight_norm")
 MOST_LINES = 6  # of a figure
-SMALLEST = 1e-12  # a logarithm has no place for 0
+SMALLEST = 1e-12  # 0 has no place on a logarithmic axis
 
 
 class GradientLog:
@@ -34,7 +34,7 @@ class GradientLog:
     Attributes
     ----------
     norms : dict of str to list of [float, float]
-        Of each layer, in the epoch under way: the norms of the gradient and of the weight, at each batch that counts.
+        For each layer, the norms of its gradient and of its weight at each measured batch of the current epoch.
     """
 
     def __init__(self, model: Module, folder: Path) -> None:
@@ -43,7 +43,7 @@ class GradientLog:
         self.norms: dict[str, list[list[float]]] = {}
 
     def batch(self, number: int) -> None:
-        """Measure, after ``backward`` of the epoch's batch ``number`` (from 1), if it is one of those that count."""
+        """Measure every tenth batch, after its ``backward``; ``number`` counts from 1 in each epoch."""
         if number % EVERY != 1:
             return
         for name, weight in self.weights.items():
@@ -51,7 +51,7 @@ class GradientLog:
                 self.norms.setdefault(name, []).append([l2_norm(weight.grad.data), l2_norm(weight.data)])
 
     def epoch(self, number: int) -> None:
-        """Add the means of epoch ``number`` to the rows of those before it, and begin anew.
+        """Add the means of epoch ``number`` to ``gradients.csv``, and start the next epoch.
 
         Raises
         ------
@@ -90,13 +90,13 @@ def by_depth(rows: list[Row], epoch: int) -> list[float]:
 
 
 def write_gradients(path: Path, rows: list[Row], title: str) -> None:
-    """Draw the norm of the gradient by depth, a line for each of some epochs, the later the darker.
+    """Draw the norm of the gradient by depth: a line for each of some epochs, later ones darker.
 
     Parameters
     ----------
     path : Path
     rows : list of dict
-        Those of ``gradients.csv``, at least one.
+        The rows of ``gradients.csv``, at least one.
     title : str
 
     Raises
@@ -120,9 +120,3 @@ def write_gradients(path: Path, rows: list[Row], title: str) -> None:
     axes.legend(title="epoch", frameon=False)
     figure.suptitle(title)
     save_figure(figure, path)
-
-
-def blue(lightness: float) -> tuple[float, float, float]:
-    """A blue from dark (0) to white (1)."""
-    red, green, blue = (full + (1 - full) * lightness for full in (0.05, 0.19, 0.42))
-    return red, green, blue

@@ -1,4 +1,4 @@
-"""The training loop, from settings to a run folder."""
+"""The training loop: from settings to a run folder."""
 
 from __future__ import annotations
 
@@ -15,62 +15,58 @@ from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
 from ..interop.files import remove_temporary_files
 from ..nn import Module
-from ..optim import clip_grad_norm
+from ..optim import EMA, clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
+from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .evaluation import Evaluation, evaluate
-from .folder import CONFIG, METRICS, existing_folder, new_folder, write_history, write_json
+from .folder import CONFIG, METRICS, description, existing_folder, new_folder, write_history, write_json
 from .gradients import GradientLog
 from .pretrained import freeze, load_pretrained, training_mode
-from .progress import Progress, Several
-from .recipe import forward, load_data, make_ema, make_model, make_optimizer, make_schedule, make_transform
-from .report import write_report
-from .run import description
-from .tally import history_row, result
-from .tensorboard import TensorBoard
+from .progress import Progress, Several, TensorBoard
+from .recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
 
 Stop = Callable[[], bool]
 
 
-# Numbers that overflow would also print NumPy's warnings; the first loss that is not finite says it in a sentence.
+# Without NumPy's warnings of an overflow: the first loss that is not finite raises an error.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def train(
     config: Config, resume: bool = False, progress: Progress | None = None, stop: Stop = lambda: False
 ) -> dict[str, Any]:
-    """Train a model as ``config`` says, and leave a run folder behind.
+    """Train a model with the settings of ``config``, and write a run folder.
 
-    The result is that of the last epoch: choosing the epoch that tests best would be fitting the test images.
-    The same settings on the same machine give the same weights, bit for bit, in one go or resumed: ``config.seed``
-    restarts the random generator, as ``manual_seed`` does.
+    The result is that of the last epoch: choosing the epoch with the best test result would fit the test images. The
+    same settings on the same machine give the same weights, bit for bit, even if the run is stopped and resumed:
+    ``config.seed`` seeds the random generator, as ``manual_seed`` does.
 
     Parameters
     ----------
     config : Config
     resume : bool
-        Continue the run in ``config.out`` from its last checkpoint. A complete run stays as it is.
+        Continue the run in ``config.out`` from its last checkpoint. A complete run is not changed.
     progress : Progress, optional
-        Told how it goes.
+        Its methods are called during the run.
     stop : callable, optional
-        Asked after each batch (the last of an epoch is tested and recorded first): if it returns True, the run is
-        saved as it is, and ends with StoppedError. :class:`StopSignals` answers for Ctrl-C.
+        Called after each batch, and after the test at the end of an epoch. If it returns True, the run is saved and
+        ends with StoppedError. :class:`StopSignals` makes Ctrl-C do so.
 
     Returns
     -------
     dict
-        What ``metrics.json`` holds: the settings' names, ``test_accuracy`` (0 to 1), ``test_error_percent``,
+        The content of ``metrics.json``: the main settings, ``test_accuracy`` (0 to 1), ``test_error_percent``,
         ``train_seconds`` (without evaluation), ``images_per_second``, ...
 
     Raises
     ------
     RunError
-        If the folder holds a run already (or none, to be resumed), the loss stops being finite, or the folder cannot be
-        written to any more: what was saved before is whole.
+        If the folder already holds a run (or no run to resume), the loss is not finite, or the folder cannot be written
+        to. What was saved before stays intact.
     StoppedError
-        If ``stop`` said so; ``resume`` continues with the next batch.
+        If ``stop`` returned True; ``resume`` continues with the next batch.
     DataError
-        If the data set cannot be read, or the first file not written.
+        If the data set cannot be read, or the first file cannot be written.
     DeviceError
-        If ``config.device`` is not there.
+        If ``config.device`` is not available.
     """
     progress = progress or Progress()
     if config.tensorboard:
@@ -100,7 +96,8 @@ def train(
     config = existing_folder(config) if resume else new_folder(config)
     folder = Path(str(config.out))
     gradients = GradientLog(model, folder) if config.log_gradients else None
-    state = TrainingState(model, optimizer, schedule, make_ema(config, model), gradients)
+    ema = EMA(model, config.ema) if config.ema else None
+    state = TrainingState(model, optimizer, schedule, ema, gradients)
     if resume:
         load_checkpoint(folder, config, state)
     remove_temporary_files(folder)
@@ -143,14 +140,14 @@ def train(
 
 
 def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
-    """How good ``model`` is on the test images, tested as ``config`` says."""
+    """Test ``model`` on the test images, as ``config`` says."""
     return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
 
 
 def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:
-    """What is left of an epoch's pass over the training images: forward, loss, backward, step, for each batch.
+    """Train on the remaining batches of an epoch: forward, loss, backward and step for each.
 
-    False if ``stop`` ended it early.
+    Returns False if ``stop`` ended it early.
     """
     training_mode(state.model)
     epoch, tally = state.epoch, state.tally
@@ -181,6 +178,6 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: 
 
 
 def require_finite(value: float, where: str, config: Config, what: str = "the loss") -> None:
-    """Raise RunError if ``value`` is NaN or infinite: no later step could mend the weights."""
+    """Raise RunError if ``value`` is NaN or infinite: later steps could not repair the weights."""
     if not math.isfinite(value):
         raise RunError(f"training stopped at {where}: {what} is {value}; lower --lr (it is {config.lr:g}).")

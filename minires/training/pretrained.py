@@ -1,4 +1,4 @@
-"""Fine-tuning: weights to start with, a head that is new for new classes, and layers that stay as they are."""
+"""Fine-tuning: initial weights, a new head for new classes, and frozen layers."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from ..errors import ArgumentError, RunError, listed, sizes
 from ..interop.published import HEAD, load_weights
 from ..nn import Module
 from .config import Config
-from .run import load_run
+from .folder import load_run
 
 BACKBONE = "backbone"  # all but the head
 
 
 def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[Normalize, str]:
-    """Copy the weights at ``config.weights`` into ``model``; the head stays random for new classes.
+    """Copy the weights at ``config.weights`` into ``model``. For new classes, the head stays random.
 
-    - Of a run folder, the network must be the same, and so must the channels of its images. Its head keeps what it
-      knows of classes of the same name; the rows of new classes stay random. Images are normalised as the run's were:
-      those are the numbers that its layers know.
-    - A file of published weights, as :func:`minires.interop.load_weights` reads it, tells neither classes nor
+    - A run folder must hold the same network, for images with as many channels. Rows of the head are copied for classes
+      with the same name, and stay random for new classes. Images are normalised like those of the run, which its layers
+      were trained on.
+    - A file of published weights, see :func:`minires.interop.load_weights`, contains neither classes nor a
       normalisation: the head is always new, and images are normalised by their own mean and standard deviation.
 
     Returns
     -------
     normalize : Normalize
     origin : str
-        What was taken, in words.
+        What was copied, in words.
 
     Raises
     ------
     RunError
-        If the run cannot be read, or is of another network or other images.
+        If the run cannot be read, or has another network or other images.
     StateDictError, DataError
-        If the file cannot be read, or does not fit the model; it says what does not.
+        If the file cannot be read, or does not fit the model.
     """
     path = str(config.weights)
     new_head = f"with a new head for {len(dataset.classes)} classes"
@@ -44,19 +44,20 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
         return Normalize.of(dataset.train), f"weights of {path}, {new_head}"
 
     run = load_run(path)
-    if run.config.model != config.model:
-        raise RunError(f"train: the run in {path} is a {run.config.model}; a {config.model} cannot start from it.")
+    ours, theirs = (_described(each) for each in (config, run.config))
+    if theirs != ours:
+        raise RunError(f"train: the run in {path} is a {theirs}; a {ours} cannot start from it.")
     if run.image_shape[0] != dataset.image_shape[0]:
         raise RunError(
             f"train: the run in {path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "
             f"{sizes(dataset.image_shape)}; the first, the number of channels, must be the same."
         )
     known = [name for name in dataset.classes if name in run.classes]
-    ours, theirs = ([classes.index(name) for name in known] for classes in (dataset.classes, run.classes))
+    our_rows, their_rows = ([classes.index(name) for name in known] for classes in (dataset.classes, run.classes))
     state = run.model.state_dict()
     for name, head in model.state_dict().items():
         if name.startswith(HEAD):
-            head[ours] = state[name][theirs]  # (classes, features) or (classes,)
+            head[our_rows] = state[name][their_rows]  # (classes, features) or (classes,)
             state[name] = head
     model.load_state_dict(state)
     if len(known) < len(dataset.classes):
@@ -66,15 +67,22 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
     return run.normalize, f"weights and normalisation of {path} ({run.config.data_name}), {what}"
 
 
-def freeze(model: Module, last: str) -> None:
-    """Stop ``last`` and all parts before it from learning: their parameters require no gradient.
+def _described(config: Config) -> str:
+    """E.g. ``resnet20`` or ``resnet20 with shortcut='B'``."""
+    options = ", ".join(f"{name}={value!r}" for name, value in config.model_options.items())
+    return f"{config.model} with {options}" if options else config.model
 
-    Backward ends where they end, optimisers do not get them, and :func:`training_mode` leaves them in evaluation mode.
+
+def freeze(model: Module, last: str) -> None:
+    """Freeze ``last`` and all parts before it: their parameters do not require gradients.
+
+    Backward stops there, optimisers do not get these parameters, and :func:`training_mode` leaves the parts in
+    evaluation mode.
 
     Parameters
     ----------
     model : Module
-        With its parts in the order in which images pass them, the head ``fc`` last.
+        Its parts are in the order of the forward pass, the head ``fc`` last.
     last : str
         The name of a part, or "backbone" for all but the head.
 
@@ -92,7 +100,7 @@ def freeze(model: Module, last: str) -> None:
 
 
 def training_mode(model: Module) -> None:
-    """Training mode, but for frozen parts: their batch norm keeps the statistics that its weights were learned with."""
+    """Set the training mode, except for frozen parts: their batch norm keeps its running statistics."""
     model.train()
     for part in model.children():
         learned = [parameter.requires_grad for parameter in part.parameters()]

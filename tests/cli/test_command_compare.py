@@ -19,7 +19,7 @@ def test_a_comparison_stopped_by_ctrl_c_goes_on_with_the_same_command(minires, t
         patch.setattr(TrainingProgress, "epoch", stop)
         result = minires(*command)
     assert result.status == 130
-    assert result.err == "minires compare: stopped by Ctrl-C; the same command goes on from there.\n"
+    assert result.err == "minires compare: stopped by Ctrl-C; the same command continues from there.\n"
 
     result = minires(*command)
     assert result.status == 0 and result.err == ""
@@ -63,7 +63,7 @@ def test_the_options_are_those_of_a_run(minires, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--depths 9", "there are no plain and residual networks of depth 9, only of 8, 14, 20, 32, 44, 56, 110."),
+        ("--depths 9", "there are no plain and residual networks of depth 9; choose from 8, 14, 20, 32, 44, 56, 110."),
         ("--depths 8,x", "--depths has 'x'; it must be whole numbers with commas, such as 8,20,56."),
         ("--depths 8,", "--depths has ''"),
         ("--epochs 0", "--epochs is 0; it must be an integer >= 1."),

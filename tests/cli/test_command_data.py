@@ -52,8 +52,8 @@ def test_list_fetch_list_check(minires, server, tmp_path):
     assert result.status == 0 and result.err == ""
     assert result.out.splitlines() == [
         f"mnist in {small}",
-        "60 images to train, 30 to test, all labels are classes",
-        "all check sums are right",
+        "60 images to train, 30 to test, all labels valid",
+        "all checksums match",
     ]
 
     (small / "images.gz").write_bytes(gzip.compress(CONTENT[1:]))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.bench import machine as bench_machine
 from minires.bench.machine import Peak
-from minires.cli import diagnose
+from minires.cli import doctor
 
 PEAK = Peak(200e9, 40e9)
 
@@ -24,14 +25,14 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 
 def facts_and_advice():
-    report = diagnose.examine()
+    report = doctor.examine()
     return dict(report.facts), " ".join(report.advice)
 
 
 def test_the_report(minires, capsys):
     result = minires("doctor")
     assert result.status == 0 and result.err == ""
-    for text in (mr.__version__, np.__version__, "python", "CPU", "BLAS", "GFLOP/s", "GPU", "digits", "to mend"):
+    for text in (mr.__version__, np.__version__, "python", "CPU", "BLAS", "GFLOP/s", "GPU", "digits", "to improve"):
         assert text in result.out
     mr.show_config()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:11]] == [
@@ -40,8 +41,8 @@ def test_the_report(minires, capsys):
 
 
 def test_the_speed_and_the_cpu_are_plausible():
-    assert 1e8 < diagnose.matrix_product_speed(256) < 1e14
-    assert diagnose.vector_bits() in (128, 256, 512) and diagnose.usable_cores() >= 1 and diagnose.cpu_name()
+    assert 1e8 < doctor.matrix_product_speed(256) < 1e14
+    assert bench_machine.vector_bits() in (128, 256, 512) and doctor.usable_cores() >= 1 and bench_machine.cpu_name()
 
 
 @pytest.mark.parametrize(
@@ -50,14 +51,14 @@ def test_the_speed_and_the_cpu_are_plausible():
 )
 def test_vector_width(monkeypatch, found, bits):
     config = {"SIMD Extensions": {"baseline": ["SSE", "SSE2"], "found": found}}
-    monkeypatch.setattr(diagnose, "_numpy_config", lambda: config)
-    assert diagnose.vector_bits() == bits
+    monkeypatch.setattr(bench_machine, "_numpy_config", lambda: config)
+    assert bench_machine.vector_bits() == bits
 
 
 def test_a_blas_that_takes_the_cpu_for_a_lesser_one(monkeypatch):
-    monkeypatch.setattr(diagnose, "vector_bits", lambda: 512)
-    monkeypatch.setattr(diagnose, "usable_cores", lambda: 4)
-    monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", "Haswell", 1))
+    monkeypatch.setattr(doctor, "vector_bits", lambda: 512)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 4)
+    monkeypatch.setattr(doctor, "blas_in_use", lambda: bench_machine.Blas("openblas", "0.3", "Haswell", 1))
     facts, advice = facts_and_advice()
     assert facts["BLAS"] == "openblas 0.3, kernels for Haswell, 1 thread"
     assert "OPENBLAS_CORETYPE=SkylakeX" in advice and "BLAS uses 1 of 4 cores" in advice
@@ -68,16 +69,16 @@ def machine(monkeypatch):
     """Two cores of 256 bits that reach 200 GFLOP/s, and NumPy 180 of them; the function changes what is given."""
 
     def become(bits=256, product=180e9, core="Haswell", peak=PEAK, processor="x86_64"):
-        monkeypatch.setattr(diagnose, "vector_bits", lambda: bits)
-        monkeypatch.setattr(diagnose, "usable_cores", lambda: 2)
-        monkeypatch.setattr(diagnose, "get_num_threads", lambda: 2)
-        monkeypatch.setattr(diagnose, "blas_in_use", lambda: diagnose.Blas("openblas", "0.3", core, 2))
-        monkeypatch.setattr(diagnose, "matrix_product_speed", lambda: product)
-        monkeypatch.setattr(diagnose, "measure_peak", lambda threads: peak)
-        monkeypatch.setattr(diagnose, "load_kernels", lambda device: peak is not None)
-        monkeypatch.setattr(diagnose.platform, "machine", lambda: processor)
-        monkeypatch.setattr(diagnose.shutil, "which", lambda program: None)
-        monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: None)
+        monkeypatch.setattr(doctor, "vector_bits", lambda: bits)
+        monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
+        monkeypatch.setattr(doctor, "get_num_threads", lambda: 2)
+        monkeypatch.setattr(doctor, "blas_in_use", lambda: bench_machine.Blas("openblas", "0.3", core, 2))
+        monkeypatch.setattr(doctor, "matrix_product_speed", lambda: product)
+        monkeypatch.setattr(doctor, "measure_peak", lambda threads: peak)
+        monkeypatch.setattr(doctor, "load_kernels", lambda device: peak is not None)
+        monkeypatch.setattr(doctor.platform, "machine", lambda: processor)
+        monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
+        monkeypatch.setattr(doctor.importlib, "import_module", lambda name: None)
 
     return become
 
@@ -85,8 +86,8 @@ def machine(monkeypatch):
 @pytest.mark.parametrize("found", [{}, {"bits": 512, "core": "SkylakeX"}, {"product": 121e9}])
 def test_nothing_to_mend(machine, found):
     machine(**found)
-    report = diagnose.examine()
-    assert not report.advice and str(report).endswith("\nnothing to mend")
+    report = doctor.examine()
+    assert not report.advice and str(report).endswith("\nnothing to improve")
 
 
 def test_both_peaks_and_what_the_matrix_product_reaches(machine):
@@ -132,12 +133,12 @@ def test_the_blas_of_numpy_is_found_among_others(monkeypatch):
     libraries = [library("/v/scipy.libs/lib.so", "1"), library("/v/numpy.libs/lib.so", "2")]
     for order in (libraries, libraries[::-1]):
         monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda order=order: order)
-        assert str(diagnose.blas_in_use()) == "openblas 2, kernels for Zen, 3 threads"
+        assert str(bench_machine.blas_in_use()) == "openblas 2, kernels for Zen, 3 threads"
 
 
 def test_without_threadpoolctl_numpy_says_what_it_was_built_with(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    blas = diagnose.blas_in_use()
+    blas = bench_machine.blas_in_use()
     assert blas.name and blas.threads == 0 and str(blas) == f"{blas.name} {blas.version}"
 
 
@@ -146,9 +147,9 @@ def test_without_numba(monkeypatch, version, said):
     def fail(name):
         raise ImportError("too old")
 
-    monkeypatch.setattr(diagnose.importlib, "import_module", fail)
-    monkeypatch.setattr(diagnose, "version_of", lambda package: version if package == "numba" else None)
-    monkeypatch.setattr(diagnose, "measure_peak", lambda threads: None)
+    monkeypatch.setattr(doctor.importlib, "import_module", fail)
+    monkeypatch.setattr(doctor, "version_of", lambda package: version if package == "numba" else None)
+    monkeypatch.setattr(doctor, "measure_peak", lambda threads: None)
     facts, advice = facts_and_advice()
     assert facts["engine"] == "the textbook only" and f"Numba {said}" in advice
 
@@ -156,8 +157,8 @@ def test_without_numba(monkeypatch, version, said):
 def fake_cupy(monkeypatch, **runtime):
     installed = {"cupy-cuda13x": "13.6.0"}
     cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(**runtime)))
-    monkeypatch.setattr(diagnose, "version_of", installed.get)
-    monkeypatch.setattr(diagnose.importlib, "import_module", lambda name: cupy)
+    monkeypatch.setattr(doctor, "version_of", installed.get)
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: cupy)
 
 
 def test_a_gpu(monkeypatch):
@@ -172,14 +173,14 @@ def test_a_gpu_that_cannot_be_used(monkeypatch):
         raise RuntimeError("driver\n is too old")
 
     fake_cupy(monkeypatch, getDeviceProperties=fail)
-    monkeypatch.setattr(diagnose.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     facts, advice = facts_and_advice()
     assert facts["GPU"].startswith("not used") and "CuPy cannot use it (driver is too old)" in advice
 
 
 def test_a_driver_without_cupy(monkeypatch):
-    monkeypatch.setattr(diagnose, "version_of", lambda package: None)
-    monkeypatch.setattr(diagnose.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(doctor, "version_of", lambda package: None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     facts, advice = facts_and_advice()
     assert facts["GPU"] == "not used: CuPy is not installed" and "minires[cuda13]" in advice
 
@@ -200,4 +201,4 @@ def test_the_data_folder(monkeypatch, tmp_path):
     assert facts_and_advice()[0]["MINIRES_DATA"] == f"{tmp_path}: cifar-10-batches-bin"
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "missing"))
     facts, advice = facts_and_advice()
-    assert "there is no such folder" in facts["MINIRES_DATA"] and "which is no folder" in advice
+    assert "there is no such folder" in facts["MINIRES_DATA"] and "which is not a folder" in advice

@@ -7,10 +7,10 @@ import pytest
 from stripes import CLASSES, stripes
 
 from minires import data
-from minires.cli.evaluate import cells
-from minires.cli.summary import most_confused
+from minires.cli.progress import most_confused
+from minires.cli.runs import cells
 from minires.training import Evaluation, evaluate, load_run
-from minires.training.classes import class_table
+from minires.training.classification import class_table
 
 CONFUSION = np.array([[8, 0, 2], [1, 9, 0], [0, 0, 0]])
 
@@ -44,8 +44,8 @@ def test_a_row_of_the_table():
 
 
 def test_the_most_confused_classes_come_first(evaluation):
-    assert most_confused(evaluation, CLASSES) == "left taken for right (2 times), middle taken for left (once)"
-    assert most_confused(evaluation, CLASSES, pairs=1) == "left taken for right (2 times)"
+    assert most_confused(evaluation, CLASSES) == "left as right (2 times), middle as left (once)"
+    assert most_confused(evaluation, CLASSES, pairs=1) == "left as right (2 times)"
     evaluation.confusion[:] = np.diag([8, 9, 0])
     assert most_confused(evaluation, CLASSES) == ""
 
@@ -64,6 +64,6 @@ def test_another_data_set_must_fit(minires, run_folder, monkeypatch):
     result = minires("evaluate", run_folder, "--data", "wide")
     assert result.status == 1 and "takes images of 1x6x9, but those of wide are 1x6x10" in result.err
     result = minires("evaluate", run_folder, "--data", "renamed")
-    assert result.status == 1 and "has other classes" in result.err
+    assert result.status == 1 and "has 3 others" in result.err
     result = minires("evaluate", run_folder, "--data", "nothing")
     assert result.status == 2 and "there is no data set 'nothing'" in result.err

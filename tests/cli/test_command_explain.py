@@ -8,7 +8,7 @@ def test_it_writes_a_page_of_the_first_block(minires, tmp_path, monkeypatch):
     result = minires("explain", "step")
     size = (tmp_path / "step.html").stat().st_size
     assert result.status == 0 and result.err == ""
-    assert result.out.startswith("step.html: 24 nodes forward, and backward again, ") and 30_000 < size < 300_000
+    assert result.out.startswith("step.html: 24 nodes forward and backward, ") and 30_000 < size < 300_000
     text = (tmp_path / "step.html").read_text(encoding="utf-8")
     assert "layer1.0.conv1.weight" in text and "layer1.1" not in text and "layer2" not in text
 

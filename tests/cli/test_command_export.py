@@ -61,7 +61,7 @@ def test_something_must_be_asked_for(minires, run_folder, words):
 
 def test_what_fails_leaves_no_file(minires, run_folder, tmp_path, monkeypatch):
     result = minires("export", tmp_path, "--safetensors", tmp_path / "net.safetensors")
-    assert result.status == 1 and "is no run folder" in result.err
+    assert result.status == 1 and "is not a run folder" in result.err
     result = minires("export", run_folder, "--safetensors", tmp_path / "no" / "net.safetensors")
     assert result.status == 1 and "cannot be written" in result.err
     monkeypatch.setitem(sys.modules, "onnx", None)

@@ -91,7 +91,7 @@ def test_swap(minires, deep_run, run_folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        ("nothing", 1, "nothing is no run folder"),
+        ("nothing", 1, "nothing is not a run folder"),
         (
             "RUN --out no/such/figure.png",
             2,

@@ -8,8 +8,7 @@ import pytest
 
 import minires as mr
 from minires.cli import main as main_module
-from minires.cli.failures import status_and_sentence
-from minires.cli.main import main
+from minires.cli.main import main, status_and_sentence
 
 WRONG = {
     "no-such-command": "no such command",
@@ -35,6 +34,9 @@ WRONG = {
     "train --label-smoothing 2": "--label-smoothing is 2.0; it must lie in [0, 1).",
     "train --ema 1": "--ema is 1.0; it must lie in [0, 1).",
     "train --clip -1": "--clip is -1.0; it must be a number >= 0.",
+    "train --model resnet9 --shortcut B": "--shortcut is 'B', but resnet9 does not take it; its options are width.",
+    "train --model plain8 --preactivation": "--preactivation is True, but plain8 does not take it; it has no options.",
+    "train --shortcut D": "there is no shortcut 'D'; choose one of A, B, C.",
     "train --device tpu": "there is no device 'tpu'; choose one of cpu, cuda.",
     "train --augment=yes": "--augment",
     "train --no-such-option": "--no-such-option",
@@ -60,8 +62,8 @@ WRONG = {
     "course check a b": "b",
     "data": "missing command",
     "data fetch": "NAME is missing.",
-    "data fetch digits": "'digits' is no data set to download; choose one of mnist, fashion_mnist, cifar10, cifar100.",
-    "data check cifar": "'cifar' is no data set",
+    "data fetch digits": "'digits' is not a data set to download; choose one of mnist, fashion_mnist, cifar10,",
+    "data check cifar": "'cifar' is not a data set",
     "data remove mnist": "no such command",
 }
 
@@ -152,7 +154,7 @@ def test_an_unexpected_error_of_a_command_is_a_sentence(minires, monkeypatch):
     def fail():
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr("minires.cli.diagnose.show_config", fail)
+    monkeypatch.setattr("minires.cli.doctor.examine", fail)
     result = minires("doctor")
     assert result.status == 1 and result.out == ""
     assert result.err == "minires doctor: unexpected error, RuntimeError: no idea. Run it with --debug to see where.\n"
@@ -164,7 +166,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, capsys):
 
     discarded = []
     monkeypatch.setattr(main_module, "_discard_stdout", lambda: discarded.append(True))
-    monkeypatch.setattr("minires.cli.diagnose.show_config", fail)
+    monkeypatch.setattr("minires.cli.doctor.examine", fail)
     assert main(["doctor"]) == 1 and discarded
     assert capsys.readouterr().err == ""
 

@@ -108,7 +108,7 @@ def test_a_file_name_cannot_confuse_the_terminal(minires, run_folder, folder, tm
 def test_top_is_at_most_the_number_of_classes(minires, run_folder, folder):
     assert len(minires("predict", run_folder, folder, "--top", "3").out.splitlines()[0].split()) == 7
     result = minires("predict", run_folder, folder, "--top", "4")
-    assert result == (2, "", f"minires predict: --top is 4; {run_folder} knows 3 classes.\n")
+    assert result == (2, "", f"minires predict: --top is 4, but {run_folder} has only 3 classes.\n")
 
 
 def test_an_output_that_cannot_be_written(minires, run_folder, folder, tmp_path):

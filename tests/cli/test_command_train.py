@@ -12,10 +12,11 @@ from rich.console import Console
 from stripes import CLASSES
 
 from minires import data
-from minires.cli import output, progress, summary
+from minires.cli import progress
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
 from minires.training import Config, evaluate, loop
+from minires.training.config import no_option, option
 
 FILES = (
     "model.safetensors",
@@ -65,7 +66,7 @@ def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     assert result.status == 0 and loads == ["digits"] and len(tests) == 2
     last = tests[-1]
     assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 images wrong" in result.out
-    assert f"confused most  {summary.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
+    assert f"confused most  {progress.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
 
 
 def test_a_run_watched_in_tensorboard_stays_so_when_it_is_resumed(minires, tmp_path):
@@ -113,37 +114,40 @@ def test_the_defaults_are_those_of_the_settings(settings):
     assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
 
 
-# A value other than the default for every setting, but for the network and the folder.
+# A value other than the default for every setting, but for the network, the folder, and what resnet9 alone takes.
 OTHERS = {
     "data": "./images", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
     "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "flip_test": True, "device": "cuda", "seed": 7,
     "save_every": 5, "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run",
-    "freeze": "layer1",
+    "freeze": "layer1", "shortcut": "C", "preactivation": True, "zero_init_residual": True, "deep_stem": True,
+    "avg_down": True, "stochastic_depth_prob": 0.2,
 }  # fmt: skip
 
 
 def test_every_setting_is_an_option(settings, monkeypatch):
     """And the next command that is suggested has all of those that change the outcome."""
-    assert {*OTHERS, "model", "out"} == {field.name for field in fields(Config)}
+    assert {*OTHERS, "model", "out", "width"} == {field.name for field in fields(Config)}
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
     for name, value in OTHERS.items():
-        option = output.option(name)
-        words += [option if value else f"--no-{option[2:]}"] if isinstance(value, bool) else [option, value]
-    assert settings(*words, "--model", "plain8", "--out", "x") == Config(model="plain8", out="x", **OTHERS)
+        flag = option(name) if value is not False else no_option(name)
+        words += [flag] if isinstance(value, bool) else [flag, value]
+    model = {"model": "resnet18"}
+    assert settings(*words, "--model", "resnet18", "--out", "x") == Config(**model, out="x", **OTHERS)
+    assert settings("--model", "resnet9", "--width", 8) == Config(model="resnet9", width=8)
 
-    suggested = shlex.split(summary.options(Config(**OTHERS)))
+    suggested = shlex.split(progress.options(Config(**model, **OTHERS)))
     quiet = {"save_every": 1, "workers": 0, "log_gradients": False, "tensorboard": False}
-    assert settings(*suggested) == Config(**{**OTHERS, **quiet})
-    assert summary.options(Config()) == ""
+    assert settings("--model", "resnet18", *suggested) == Config(**{**model, **OTHERS, **quiet})
+    assert progress.options(Config()) == ""
 
 
 def test_help_sorts_the_options(minires):
     shown = minires("train", "--help").out
     places = [shown.index(f"─ {panel} ─") for panel in ("Data", "Network", "Optimisation", "Augmentation", "Run")]
     assert places == sorted(places)
-    assert all(f"{output.option(field.name)} " in shown for field in fields(Config))
+    assert all(f"{option(field.name)} " in shown for field in fields(Config))
 
 
 def test_the_command_line_comes_before_the_file(settings, run_folder, tmp_path):
@@ -157,6 +161,18 @@ def test_the_command_line_comes_before_the_file(settings, run_folder, tmp_path):
     assert repeated == Config(epochs=4, batch_size=10, seed=1), "in a folder of its own"
     resumed = settings("--config", file, "--resume", "--out", run_folder)
     assert (resumed.lr, resumed.batch_size, resumed.out) == (0.3, 10, str(run_folder)), "train refuses another lr"
+
+
+def test_weights_of_a_run_bring_its_network_and_its_options(settings, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model": "resnet14", "shortcut": "B", "lr": 0.3}))
+    expected = Config(model="resnet14", shortcut="B", weights=str(tmp_path))
+    assert settings("--from", tmp_path) == expected
+    assert settings("--from", tmp_path, "--model", "resnet8") == Config(model="resnet8", weights=str(tmp_path))
+
+
+def test_the_plain_twin_is_suggested_without_options_that_it_does_not_take(run_folder):
+    *_, (command, _) = progress.next_commands(Config(out=str(run_folder), shortcut="B", lr=0.2))
+    assert command == "minires train --model plain8 --lr 0.2"
 
 
 def test_what_is_wrong_in_a_file_is_one_sentence(minires, tmp_path):
@@ -200,7 +216,7 @@ def test_ctrl_c_says_how_to_go_on_and_a_resumed_run_keeps_its_settings(minires, 
         patch.setattr(progress.TrainingProgress, "epoch", stop_after_first_epoch)
         result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", out)
     assert result.status == 130
-    assert result.err == f"minires train: stopped by Ctrl-C; go on with: minires train --resume --out {out}.\n"
+    assert result.err == f"minires train: stopped by Ctrl-C; continue with: minires train --resume --out {out}.\n"
 
     result = minires("train", "--resume", "--out", out)
     assert result.status == 0 and "resumed: 1 epoch of 2 are done" in result.out
@@ -240,7 +256,8 @@ def test_signals_save_within_an_epoch(minires, tmp_path, monkeypatch, foreground
         result = minires("train", *options, "--out", out)
     assert result.status == status
     assert (
-        result.err == f"minires train: stopped by {name} and saved; go on with: minires train --resume --out {out}.\n"
+        result.err
+        == f"minires train: stopped by {name} and saved; continue with: minires train --resume --out {out}.\n"
     )
     assert {path.name for path in out.iterdir()} == {"config.json", "checkpoint.safetensors"}
 
@@ -255,7 +272,7 @@ def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monke
     """A second Ctrl-C out of impatience would lose the epoch."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, highlight=False)
-    monkeypatch.setattr(output, "make_console", lambda: console)
+    monkeypatch.setattr(train_module, "make_console", lambda: console)
 
     def press_in_test(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
@@ -273,7 +290,7 @@ def test_a_second_ctrl_c_stops_at_once(minires, tmp_path, monkeypatch, foregroun
     press(monkeypatch, signal.SIGINT, signal.SIGINT)
     result = minires("train", "--epochs", 2, "--batch-size", 10, "--out", out)
     assert result.status == 130
-    assert result.err == f"minires train: stopped by Ctrl-C; go on with: minires train --resume --out {out}.\n"
+    assert result.err == f"minires train: stopped by Ctrl-C; continue with: minires train --resume --out {out}.\n"
     assert [path.name for path in out.iterdir()] == ["config.json"]
 
 
@@ -314,7 +331,7 @@ def test_damaged_settings_cannot_be_resumed(minires, tmp_path):
 def test_a_terminal_gets_a_bar_with_loss_accuracy_speed_and_time_left(minires, tmp_path, monkeypatch):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, color_system="standard", highlight=False)
-    monkeypatch.setattr(output, "make_console", lambda: console)
+    monkeypatch.setattr(train_module, "make_console", lambda: console)
     assert minires("train", "--epochs", "1", "--out", tmp_path / "run").status == 0
     shown = screen.getvalue()
     assert "\x1b[" in shown and "━" in shown
@@ -324,7 +341,7 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_speed_and_time_left(minires, t
 
 def test_the_summary_of_a_network_without_mistakes(run_folder):
     config = Config(model="resnet1202", out=str(run_folder))
-    commands = [command for command, _ in summary.next_commands(config)]
+    commands = [command for command, _ in progress.next_commands(config)]
     assert len(commands) == 2, "there is no plain net of 1202 layers"
 
 
@@ -333,7 +350,7 @@ def test_the_summary_of_a_network_without_mistakes(run_folder):
     [({}, ""), ({"lr": 0.2, "batch_size": 128, "augment": False}, " --batch-size 128 --lr 0.2 --no-augment")],
 )
 def test_the_plain_twin_is_suggested_with_the_settings_of_the_run(settings, options, run_folder):
-    *_, (command, _) = summary.next_commands(Config(out=str(run_folder), **settings))
+    *_, (command, _) = progress.next_commands(Config(out=str(run_folder), **settings))
     assert command == f"minires train --model plain8{options}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from minires.cli import summary
+from minires.cli import progress
 from minires.training import Config, load_run
 
 pytestmark = pytest.mark.usefixtures("pets")
@@ -64,5 +64,5 @@ def test_fine_tuning(minires):
 
 
 def test_no_plain_twin_is_suggested_for_weights_that_it_cannot_have():
-    commands = [command for command, _ in summary.next_commands(Config(weights="source", out="tuned"))]
+    commands = [command for command, _ in progress.next_commands(Config(weights="source", out="tuned"))]
     assert [command.split()[1] for command in commands] == ["evaluate", "predict"]

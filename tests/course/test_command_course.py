@@ -49,7 +49,7 @@ def test_from_start_to_the_first_point(run, here, solution):
     (here / "TOY" / "toy.py").write_text(stub.replace('raise NotImplementedError("double is not', 'return 2 * x  #("'))
     status, out, err = run("check", "double", "--folder", "TOY")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1].startswith("5 of 5 points in the public tests; the hidden ones try the same")
+    assert out.splitlines()[-1].startswith("5 of 5 points in the public tests; the hidden tests check the same")
     status, out, err = run("start", "TOY")
     assert status == 1 and "TOY exists already" in err
 
@@ -129,7 +129,7 @@ def test_verify_tells_what_is_at_fault(run, here, installed, monkeypatch):
     bugs = [Bug("nothing", "double", "2 * x", "x + x", "a function that is right", "values")]
     monkeypatch.setitem(installed.__dict__, "bugs", bugs)
     status, out, err = run("verify")
-    assert status == 1 and err == "minires course: 5 faults in what should be handed out.\n"
+    assert status == 1 and err == "minires course: 5 faults in the assignments.\n"
     assert out.splitlines()[-5:-3] == [
         "double, nothing: 'values' does not notice it; no property does.",
         "double: 'values' does not notice any wrong answer of the bank.",

@@ -10,7 +10,8 @@ import minires as mr
 from minires.core.backend import generator
 from minires.data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
 from minires.training import Config, Progress, evaluate, load_run, train
-from minires.training.recipe import forward, make_transform
+from minires.training.classification import forward
+from minires.training.recipe import make_transform
 
 EVERYTHING = {"color_jitter": 0.2, "cutout": 3, "mixup": 0.4}
 

@@ -121,7 +121,7 @@ def test_a_stop_in_the_last_batch_comes_too_late(config):
 def test_the_clock_goes_on_where_it_was(config, monkeypatch):
     """A second for each batch, whatever happens between them."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("minires.training.tally.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("minires.training.classification.time.perf_counter", lambda: next(clock))
     stop_after(config, 2)
     next(clock)
     train(config, resume=True)
@@ -229,7 +229,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(config, monkeypatch, number
             train(stopped, resume=True)
     assert str(caught.value) == (
         f"training stopped: {Path('stopped', name)} cannot be written: No space left on device; make room, or make the "
-        "folder writable, then go on with --resume; what was saved before is whole."
+        "folder writable, then continue with --resume; what was saved is intact."
     )
     after = {path.name: path.read_bytes() for path in Path("stopped").iterdir()}
     assert set(after) == set(before), "no temporary file"
@@ -268,7 +268,7 @@ def test_a_folder_that_disappears(config):
     with pytest.raises(RunError) as caught:
         train(config, progress=Move())
     assert str(caught.value).endswith(
-        "the run folder is gone; if it was moved, go on with --resume and its new place as --out."
+        "the run folder is gone; if it was moved, continue with --resume and its new path as --out."
     )
     assert not Path("run").exists()
     train(replace(config, out="moved"), resume=True)
@@ -373,5 +373,5 @@ def test_a_checkpoint_of_an_earlier_format_is_an_error(config, fewer):
     notes = load_metadata(CHECKPOINT)
     for missing in ("checksum", "config"):
         mr.save(CHECKPOINT, mr.load(CHECKPOINT), {key: note for key, note in notes.items() if key != missing})
-        with pytest.raises(RunError, match=r"damaged \((it lacks 'checksum'|.*its checksum is another)\)"):
+        with pytest.raises(RunError, match=r"damaged \((it lacks 'checksum'|.*its checksum differs)\)"):
             load_checkpoint(Path(), config, fresh_state(config, fewer))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minires.errors import DataError
-from minires.training.classes import ClassRow, class_table, write_classes
+from minires.training.classification import ClassRow, class_table, write_classes
 
 # The third class has no images, and nothing is taken for the fourth; the fifth has neither.
 CONFUSION = np.array([[8, 1, 1, 0, 0], [3, 7, 0, 0, 0], [0, 0, 0, 0, 0], [2, 2, 0, 0, 0], [0, 0, 0, 0, 0]])

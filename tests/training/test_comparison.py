@@ -12,7 +12,7 @@ from PIL import Image
 
 import minires as mr
 from minires.errors import ArgumentError, RunError
-from minires.training import Config, Progress, compare, comparison_figures, load_run
+from minires.training import Config, Progress, compare, comparison, load_run
 from minires.training.comparison import COLUMNS, findings, twin_depths
 
 
@@ -174,7 +174,7 @@ def test_figures_of_any_comparison(depths, epochs, accuracy):
     history = [{"epoch": e, "train_accuracy": accuracy, "test_accuracy": accuracy} for e in range(1, epochs + 1)]
     layers = [{"epoch": e, "gradient_norm": norm} for e in range(1, epochs + 1) for norm in (0.0, 2.0, 3.0)]
     names = [f"{kind}{depth}" for depth in depths for kind in ("plain", "resnet")]
-    comparison_figures.write_errors(Path("errors.png"), dict.fromkeys(names, history), "few")
-    comparison_figures.write_gradients(Path("gradients.png"), dict.fromkeys(names[:1], layers), "few")
+    comparison.draw_errors(Path("errors.png"), dict.fromkeys(names, history), "few")
+    comparison.draw_gradients(Path("gradients.png"), dict.fromkeys(names[:1], layers), "few")
     with Image.open("errors.png") as image:
         assert len(set(image.convert("L").tobytes())) > 50

@@ -9,7 +9,8 @@ import pytest
 import minires as mr
 from minires.data.transforms import Compose, Normalize
 from minires.errors import ArgumentError
-from minires.training import SCHEDULES, Config
+from minires.optim import SCHEDULES
+from minires.training import Config
 from minires.training.recipe import make_model, make_optimizer, make_schedule, make_transform
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from minires.data import Split
 from minires.errors import DataError
 from minires.training import figures
-from minires.training.evaluation import assess
+from minires.training.classification import assess
 from minires.training.figures import _cell_colours, write_confusion, write_curves, write_mistakes
 
 PATH = Path("figure.png")

@@ -44,7 +44,7 @@ def test_neither_a_name_nor_a_folder():
         Config(data="cats")
     with pytest.raises(ArgumentError, match=r"no data set '\./cats', and no such folder; choose one of digits"):
         load_data("./cats")
-    with pytest.raises(ArgumentError, match="size is 32, but the images of digits have their own"):
+    with pytest.raises(ArgumentError, match="size is 32, but it is for the images of a folder; those of digits have"):
         Config(data="digits", size=32)
 
 

@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_said_before_there_is_a_folder(tuned, source, monke
         train(replace(tuned, weights="deeper.safetensors"))
     with pytest.raises(RunError, match="the run in source is a resnet8; a resnet14 cannot start from it"):
         train(replace(tuned, model="resnet14"))
-    with pytest.raises(RunError, match=r"^nowhere is no run folder: it has no config\.json"):
+    with pytest.raises(RunError, match=r"^nowhere is not a run folder: it has no config\.json"):
         Path("nowhere").mkdir()
         train(replace(tuned, weights="nowhere"))
     colour = Split(np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2)

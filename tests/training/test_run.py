@@ -33,7 +33,7 @@ def test_a_run_needs_neither_its_data_set_nor_its_place(folder, monkeypatch):
 
 
 def test_no_run_folder():
-    with pytest.raises(RunError, match=r"^nowhere is no run folder: it has no config.json; is it the --out of"):
+    with pytest.raises(RunError, match=r"^nowhere is not a run folder: it has no config.json; is it the --out of"):
         load_run("nowhere")
 
 
@@ -54,8 +54,8 @@ def test_a_run_without_a_model(folder):
         ({"model_options": {"colour": 3}}, "colour"),
         ({"model_options": 7}, "mapping"),
         ({"image_shape": [8, 8]}, "unpack"),
-        ({"image_shape": [1, 8, 10**9]}, "image_shape is not three whole numbers"),
-        ({"image_shape": [1, 8, "x"]}, "image_shape is not three whole numbers"),
+        ({"image_shape": [1, 8, 10**9]}, "image_shape is not three integers"),
+        ({"image_shape": [1, 8, "x"]}, "image_shape is not three integers"),
         ({"model_options": {"num_classes": 10**12, "in_channels": 1}}, "model_options are .*1000000000000"),
         ({"epochs": "many"}, "epochs is 'many'"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from minires.errors import StoppedError
 from minires.training import Progress, StopSignals, train
-from minires.training.stopping import Terminated
+from minires.training.checkpoint import Terminated
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from minires.errors import RunError, StoppedError
-from minires.training import Progress, tensorboard, train
+from minires.training import Progress, progress, train
 
 SCALARS = ("lr", "train/loss", "train/accuracy", "test/loss", "test/accuracy")
 BATCHES = 8  # 240 images, 32 a batch
@@ -75,7 +75,7 @@ def assert_scalars_are_the_history(values):
 
 
 def test_scalars_and_figures(config, monkeypatch):
-    monkeypatch.setattr(tensorboard, "EVERY", 3)
+    monkeypatch.setattr(progress, "EVERY", 3)
     train(config)
     values = shown("run")
     assert set(values) == {*SCALARS, "batch/loss", "batch/accuracy", "confusion", "mistakes"}
@@ -92,7 +92,7 @@ def test_scalars_and_figures(config, monkeypatch):
 
 def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
     """It is stopped after the third epoch, and its last checkpoint is that of the second."""
-    monkeypatch.setattr(tensorboard, "EVERY", 4)
+    monkeypatch.setattr(progress, "EVERY", 4)
     config = replace(config, epochs=4, save_every=2)
     with pytest.raises(KeyboardInterrupt):
         train(config, progress=StopAfter(3))
@@ -104,7 +104,7 @@ def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
 
 
 def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch):
-    monkeypatch.setattr(tensorboard, "EVERY", 2)
+    monkeypatch.setattr(progress, "EVERY", 2)
     answers = iter([False] * 4 + [True])
     with pytest.raises(StoppedError):
         train(config, stop=lambda: next(answers))  # after the fifth batch

@@ -1,0 +1,138 @@
+"""The options and arguments that commands share; those of training runs are made from the fields of ``Config``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from enum import Enum
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+import typer
+
+from ..errors import ArgumentError
+from ..training import Config
+from ..training.config import PANELS, no_option, option
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def integer(text: str | int) -> int:
+    """Parse a whole number. Typer's own parser would do, but its messages depend on its version."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"is {text!r}; it must be an integer") from None
+
+
+def count(text: str | int) -> int:
+    """Parse a whole number of at least 1."""
+    number = integer(text)
+    if number < 1:
+        raise typer.BadParameter(f"is {number}; it must be an integer >= 1")
+    return number
+
+
+def number(text: str | float) -> float:
+    """Parse a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"is {text!r}; it must be a number") from None
+
+
+def integers(option: str, text: str, example: str) -> list[int]:
+    """Parse whole numbers separated by commas, the value of ``option``. Raises ArgumentError for other words."""
+    numbers = []
+    for word in text.split(","):
+        try:
+            numbers.append(int(word))
+        except ValueError:
+            raise ArgumentError(
+                f"{option} has {word!r}; it must be whole numbers with commas, such as {example}."
+            ) from None
+    return numbers
+
+
+class Device(str, Enum):
+    """Where to compute."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="Where the network computes.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.", show_default=False
+    ),
+]
+PARSERS: dict[Any, dict[str, Any]] = {
+    int: {"metavar": "N", "parser": integer},
+    float: {"metavar": "X", "parser": number},
+    bool: {"metavar": None},
+}
+
+
+def setting_options(*names: str, **changes: dict[str, Any]) -> Callable[[Command], Command]:
+    """Give a command an option for each of the named settings, by default for all; the command takes ``**settings``.
+
+    ``changes`` are keywords of ``typer.Option`` for single settings. Options are sorted by the panels of the help.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        made = [_parameter(name, **changes.get(name, {})) for name in names or [each.name for each in fields(Config)]]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *made)]
+        command.__signature__ = signature.replace(parameters=sorted(parameters, key=_panel))  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, **changes: Any) -> inspect.Parameter:
+    """A field of ``Config`` as the parameter of a command, annotated as Typer wants it."""
+    field, annotation = Config.__dataclass_fields__[name], get_type_hints(Config)[name]
+    kind = (*get_args(annotation), annotation)[0]  # of `str | None`, str
+    keywords = {
+        "metavar": field.metadata.get("metavar", "NAME"),
+        "help": field.metadata["help"],
+        "show_default": field.metadata.get("unset", True),
+        "rich_help_panel": field.metadata["panel"],
+        **PARSERS.get(kind, {}),
+        **changes,
+    }
+    # A variant of the network has no --no-...: with it, the help would be too narrow for the names of the options.
+    has_opposite = kind is bool and not field.metadata.get("of_model")
+    flag = f"{option(name)}/{no_option(name)}" if has_opposite else option(name)
+    annotated = Annotated[annotation, typer.Option(flag, **keywords)]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotated)
+
+
+def _panel(parameter: inspect.Parameter) -> int:
+    """The place of an option's panel in the help; the context comes before all options."""
+    for each in getattr(parameter.annotation, "__metadata__", ()):
+        return PANELS.index(each.rich_help_panel)
+    return -1
+
+
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """The settings that are on the command line, be it with their default values."""
+    sources = {name: context.get_parameter_source(name) for name in Config.__dataclass_fields__}
+    return {name: context.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+@contextmanager
+def as_options(names: Iterable[str]) -> Iterator[None]:
+    """In what ``Config`` says is wrong, name options: ``train: batch_size is 0`` becomes ``--batch-size is 0``."""
+    try:
+        yield
+    except ArgumentError as error:
+        message = str(error)
+        for name in names:
+            message = message.replace(f"train: {name} is ", f"{option(name)} is ")
+        raise ArgumentError(message) from error

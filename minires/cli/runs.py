@@ -1,0 +1,246 @@
+"""``minires evaluate``, ``predict`` and ``export``: how to use a trained network."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from ..errors import ArgumentError, DataError, counted, sizes
+from .options import DataOption, Device, DeviceOption, RunArgument, count
+from .output import percent, print_table, printable, times
+
+if TYPE_CHECKING:
+    from ..core.backend import Array
+    from ..data import Dataset
+    from ..training import Run
+    from ..training.classification import ClassRow
+
+BATCH_SIZE = 256
+Prediction = tuple[Path, list[tuple[str, float]]]  # a file, and its most probable classes with their probabilities
+
+
+def evaluate(
+    run: RunArgument,
+    data: DataOption = None,
+    device: DeviceOption = Device.cpu,
+) -> None:
+    """Test a trained network: accuracy and loss on the test images, and results for each class."""
+    from .. import training
+    from ..training.classification import class_table
+
+    trained, dataset = load_with_data(run, data, device)
+    result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
+
+    print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
+    print(f"tested on {counted(len(dataset.test), 'image')} of {dataset.name}\n")
+    print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
+    print(f"loss      {result.loss:.4f}\n")
+    print_table(
+        ["class", ">images", ">right", ">recall", ">precision", ">F1", "most often mistaken for"],
+        map(cells, class_table(result.confusion, dataset.classes)),
+    )
+
+
+def load_with_data(run: str, data: str | None, device: Device) -> tuple[Run, Dataset]:
+    """A run, and its data set or another one with the same classes."""
+    from ..training import load_run
+    from ..training.recipe import load_data
+
+    trained = load_run(run, device.value)
+    channels, *size = trained.image_shape
+    dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
+    check_fits(trained, dataset)
+    return trained, dataset
+
+
+def check_fits(run: Run, dataset: Dataset) -> None:
+    """Raise DataError unless the data set has the image size and the classes of the run."""
+    if run.image_shape != dataset.image_shape:
+        raise DataError(
+            f"{run.path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "
+            f"{sizes(dataset.image_shape)}; evaluate it on {run.config.data}."
+        )
+    if run.classes != dataset.classes:
+        raise DataError(
+            f"{run.path} was trained on the {len(run.classes)} classes of {run.config.data}, but {dataset.name} has "
+            f"{len(dataset.classes)} others; evaluate it on {run.config.data}."
+        )
+
+
+def cells(row: ClassRow) -> list[str]:
+    """A row of the table of classes, for printing; an undefined ratio is a dash."""
+    ratios = ["-" if ratio is None else percent(ratio) for ratio in (row.recall, row.precision, row.f1)]
+    taken_for = f"{printable(row.taken_for)} ({times(row.times)})" if row.times else ""
+    return [printable(row.name), f"{row.images:,}", f"{row.right:,}", *ratios, taken_for]
+
+
+def predict(
+    run: RunArgument,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images of any format and size, or folders of images."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write a CSV file instead of a table.", show_default=False),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="K", parser=count, help="Predict the K most probable classes.")] = 1,
+    device: DeviceOption = Device.cpu,
+) -> int:
+    """Predict the classes of images with a trained network.
+
+    Each image is turned upright and converted to the colours and the size of
+    the training images; transparent pixels become white. Predictions are only
+    good for images that resemble the training images.
+
+    Files that cannot be read are reported and skipped. The exit status is 1 if
+    none could be read.
+    """
+    from ..interop.files import write_atomically
+    from ..training import load_run
+
+    trained = load_run(run, device.value)
+    if top > len(trained.classes):
+        raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
+    predictions = list(predict_files(trained, find_all(images), top))
+    if not predictions:
+        return 1
+    if out is None:
+        print_table(*as_table(predictions, top))
+    else:
+        write_atomically(out, as_csv(predictions, top))
+        print(f"{counted(len(predictions), 'prediction')} written to {printable(out)}")
+    return 0
+
+
+def find_all(paths: Iterable[str]) -> Iterator[Path]:
+    """The image files at ``paths`` and in the folders at ``paths``; a folder without images is reported."""
+    from ..data.images import find
+
+    for path in paths:
+        found = None
+        for found in find(path):
+            yield found
+        if found is None:
+            report(f"folder {path} holds no images.")
+
+
+def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Prediction]:
+    """A prediction for each file that can be read; other files are reported."""
+    from ..core.backend import to_device
+    from ..core.state import no_grad
+    from ..core.tensor import as_tensor
+    from ..ops import softmax
+    from ..training.classification import predict_logits
+
+    device = next(run.model.parameters()).device
+    readable = read_all(paths, run.image_shape)
+    while batch := list(islice(readable, BATCH_SIZE)):
+        images = np.stack([image for _, image in batch])  # (N, C, H, W)
+        with no_grad():
+            floats = to_device(run.normalize(images), device)
+            logits = predict_logits(run.model, floats, run.config.flip_test)  # (N, K)
+            probabilities = softmax(as_tensor(logits), axis=1).numpy()  # (N, K)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        for (path, _), classes, row in zip(batch, best, probabilities, strict=True):
+            yield path, [(run.classes[number], float(row[number])) for number in classes]
+
+
+def read_all(paths: Iterable[Path], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
+    """Files and their images (C, H, W); files that cannot be read are reported."""
+    from ..data.images import read
+
+    channels, height, width = image_shape
+    for path in paths:
+        try:
+            yield path, read(path, channels, (height, width))
+        except DataError as error:
+            report(str(error))
+
+
+def report(sentence: str) -> None:
+    """Print a warning to stderr."""
+    print(f"minires predict: {printable(sentence)}", file=sys.stderr)
+
+
+def as_table(predictions: list[Prediction], top: int) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows for ``print_table``."""
+    columns = ["file", "class", ">probability"] + ["class", ">probability"] * (top - 1)
+    rows = [
+        [printable(str(path)), *[cell for name, probability in best for cell in (name, percent(probability))]]
+        for path, best in predictions
+    ]
+    return columns, rows
+
+
+def as_csv(predictions: list[Prediction], top: int) -> bytes:
+    """The content of a CSV file: file, class, probability, class_2, probability_2, ..."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = ["", *[f"_{rank}" for rank in range(2, top + 1)]]
+    writer.writerow(["file", *[f"{column}{number}" for number in numbers for column in ("class", "probability")]])
+    for path, best in predictions:
+        writer.writerow([path, *[cell for name, probability in best for cell in (name, f"{probability:.6f}")]])
+    return os.fsencode(text.getvalue())
+
+
+def export(
+    run: RunArgument,
+    onnx: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write an ONNX file: layers and weights.", show_default=False)
+    ] = None,
+    safetensors: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the weights only, with torchvision's names.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a trained network to a file that other programs can read.
+
+    The input of the ONNX file is a batch of images of type uint8 and shape
+    (N, C, H, W), with values from 0 to 255: it normalises them itself. The
+    output is logits (N, classes).
+
+    The safetensors file holds the weights only. Normalise images with the mean
+    and std in its header: (image / 255 - mean) / std.
+
+    Both hold the names of the classes. A file that exists is replaced.
+    """
+    from ..interop import export_onnx
+    from ..interop.safetensors_file import save
+    from ..training import load_run
+
+    if onnx is None and safetensors is None:
+        raise ArgumentError("there is nothing to write; give --onnx FILE, --safetensors FILE, or both.")
+
+    trained = load_run(run)
+    notes = dict(about(trained))
+    network = f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}"
+    if onnx is not None:
+        own = {"input": "uint8 images (N, C, H, W), 0 to 255", "output": "logits (N, classes)"}
+        export_onnx(trained.model, onnx, trained.image_shape, normalize=trained.normalize, metadata={**notes, **own})
+        images = f"uint8 images of {sizes(trained.image_shape)}"
+        print(f"{network}, written to {printable(onnx)}; takes {images}, gives {len(trained.classes)} logits")
+    if safetensors is not None:
+        weights = trained.model.state_dict()
+        save(safetensors, weights, metadata=notes)
+        print(f"{network}, {counted(len(weights), 'array')} written to {printable(safetensors)}")
+
+
+def about(run: Run) -> Iterator[tuple[str, str]]:
+    """What is needed to use the file: metadata, lists as JSON."""
+    yield "classes", json.dumps(run.classes)
+    yield "image_shape", json.dumps(run.image_shape)
+    yield "mean", json.dumps(run.normalize.mean)
+    yield "std", json.dumps(run.normalize.std)
+    yield "model", run.config.model
+    yield "data", run.config.data

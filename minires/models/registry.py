@@ -1,0 +1,40 @@
+"""Models by name, with their options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..core.registry import Registry
+from ..errors import ArgumentError
+
+#: What makes each model: a function or class with the parameters ``num_classes`` and ``in_channels``, and its options.
+MODELS: Registry[Callable[..., Any]] = Registry("model")
+
+
+def names() -> list[str]:
+    """The names that :func:`build` takes."""
+    return list(MODELS)
+
+
+def options(name: str) -> list[str]:
+    """The options of the model of that name: what it takes besides ``num_classes`` and ``in_channels``."""
+    parameters = inspect.signature(MODELS.choose("models.options", name)).parameters
+    return [option for option in parameters if option not in ("num_classes", "in_channels")]
+
+
+def build(name: str, **given: Any) -> Any:
+    """The model of that name, with ``num_classes``, ``in_channels`` and the model's own options.
+
+    Raises
+    ------
+    ArgumentError
+        For a name that is not in :func:`names`, or an option that the model does not take.
+    """
+    make = MODELS.choose("models.build", name)
+    known: Collection[str] = inspect.signature(make).parameters
+    for option in given:
+        if option not in known:
+            raise ArgumentError(f"models.build: {name} does not take {option}; it takes {', '.join(known)}.")
+    return make(**given)

@@ -1,0 +1,302 @@
+"""The task of a run: image classification. Its loss, its metrics and its report.
+
+Another task would be another file like this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.backend import generator
+from ..core.state import no_grad
+from ..core.tensor import Tensor, as_tensor
+from ..data import Dataset, Loader
+from ..data.dataset import Source, Transform
+from ..data.transforms import MixUp
+from ..nn import Module
+from ..ops import cross_entropy, softmax
+from ..version import __version__
+from .config import Config
+from .figures import write_confusion, write_curves, write_mistakes
+from .folder import CLASSES, CONFUSION, CURVES, MISTAKES, Row, write_table
+
+Array = np.ndarray[Any, Any]
+
+
+def forward(config: Config, model: Module, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """The logits (B, K) of a training batch, and its loss; with ``config.mixup``, of mixed images and both classes."""
+    if not config.mixup:
+        logits = model(as_tensor(images))
+        return logits, cross_entropy(logits, labels, config.label_smoothing)
+    mixed, partners, lam = MixUp(config.mixup)(images, generator())
+    logits = model(as_tensor(mixed))
+    own, other = (cross_entropy(logits, classes, config.label_smoothing) for classes in (labels, labels[partners]))
+    return logits, lam * own + (1 - lam) * other
+
+
+@dataclass
+class Tally:
+    """Loss, accuracy and speed of an epoch so far, of augmented images in training mode.
+
+    ``lr`` is the learning rate at the beginning of the epoch. A run may be stopped and resumed within an epoch.
+    """
+
+    lr: float
+    batches: int = 0
+    images: int = 0
+    correct: int = 0
+    summed_loss: float = 0.0
+    seconds: float = 0.0
+
+    def start_clock(self) -> None:
+        """Start or continue to count seconds."""
+        self._start = time.perf_counter() - self.seconds
+
+    def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
+        """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
+        self.batches += 1
+        self.images += len(labels)
+        self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
+        self.summed_loss += loss.item() * len(labels)
+        self.seconds = time.perf_counter() - self._start
+
+    @property
+    def loss(self) -> float:
+        return self.summed_loss / self.images
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return self.images / self.seconds
+
+
+def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
+    """The row of ``history.csv`` for an epoch."""
+    return {
+        "epoch": epoch,
+        "lr": tally.lr,
+        "train_loss": tally.loss,
+        "train_accuracy": tally.accuracy,
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+        "seconds": tally.seconds,
+    }
+
+
+def result(config: Config, dataset: Dataset, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
+    """The content of ``metrics.json``. ``train_seconds`` and ``images_per_second`` do not include evaluation."""
+    train_seconds = sum(row["seconds"] for row in history)
+    return {
+        "model": config.model,
+        "data": config.data,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "device": config.device,
+        "test_accuracy": test.accuracy,
+        "test_error_percent": 100 * test.errors / len(dataset.test),
+        "test_loss": test.loss,
+        "train_seconds": train_seconds,
+        "images_per_second": config.epochs * len(dataset.train) / train_seconds,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "out": config.out,
+        "minires": __version__,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The predictions of a model for N images of K classes, and how good they are.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy, without label smoothing.
+    accuracy : float
+        0 to 1.
+    errors : int
+        The number of wrong predictions.
+    confusion : array of int64, (K, K)
+        The number of images of class i (row) that were predicted to be of class j (column).
+    predictions : array of int64, (N,)
+    probabilities : array of float32, (N, K)
+    labels : array of int64, (N,)
+        The true classes.
+    """
+
+    loss: float
+    accuracy: float
+    errors: int
+    confusion: Array
+    predictions: Array
+    probabilities: Array
+    labels: Array
+
+    def worst_mistakes(self, most: int) -> Array:
+        """The indices of the wrongly classified images with the highest probabilities, in descending order."""
+        wrong = np.flatnonzero(self.predictions != self.labels)
+        confidence = self.probabilities[wrong, self.predictions[wrong]]
+        return wrong[np.argsort(-confidence, kind="stable")[:most]]
+
+
+def evaluate(
+    model: Module,
+    split: Source,
+    transform: Transform | None = None,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    flip: bool = False,
+) -> Evaluation:
+    """Test ``model`` on ``split``, in evaluation mode; afterwards it is in the same mode as before.
+
+    Parameters
+    ----------
+    model : Module
+        Takes (N, C, H, W) and returns logits (N, K).
+    split : Split, or another source that a loader takes
+    transform : callable, optional
+        The transform of the training images without augmentation: ``Normalize.of(train)``, or
+        ``load_run(path).normalize``.
+    batch_size : int
+    num_workers : int
+        Threads that prepare batches in advance, see :class:`minires.data.Loader`.
+    flip : bool
+        Whether to use each image's mirror image as well, see :func:`predict_logits`.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, LabelError
+        If the images or labels do not fit the model.
+    """
+    device = next(parameter.device for parameter in model.parameters())
+    batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers, device=device)
+    was_training = model.training
+    model.eval()
+    logits, labels = [], []
+    try:
+        with no_grad():
+            for images, classes in batches:
+                logits.append(predict_logits(model, images, flip))
+                labels.append(classes)
+    finally:
+        model.train(was_training)
+    return assess(np.concatenate(logits), np.concatenate(labels))
+
+
+def predict_logits(model: Module, images: Array, flip: bool = False) -> Array:
+    """The logits (N, K) of a batch of floats (N, C, H, W), on the CPU.
+
+    With ``flip``, the mean of the logits of each image and of its mirror image. Krizhevsky et al. ("ImageNet
+    Classification with Deep Convolutional Neural Networks", 2012, section 4.1) average the probabilities of five crops
+    and their mirror images.
+    """
+    logits = model(as_tensor(images)).numpy()
+    if flip:
+        mirrored = images[..., ::-1].copy(order="K")  # keeps the memory layout
+        logits = (logits + model(as_tensor(mirrored)).numpy()) / 2
+    return logits
+
+
+def assess(logits: Array, labels: Array) -> Evaluation:
+    """Compare logits (N, K) with labels (N,)."""
+    classes = logits.shape[1]
+    scores = Tensor.wrap(logits)
+    loss = cross_entropy(scores, labels).item()  # also checks the labels
+    predictions = logits.argmax(axis=1)
+    errors = int((predictions != labels).sum())
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    probabilities = softmax(scores, axis=1).numpy()
+    return Evaluation(loss, 1 - errors / len(labels), errors, confusion, predictions, probabilities, labels)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The results for the test images of one class. Undefined ratios, 0 / 0, are None.
+
+    Attributes
+    ----------
+    name : str
+        The class.
+    images, right : int
+        The number of images, and the number of right predictions among them.
+    recall : float or None
+        The fraction of its images that were predicted right, also called the accuracy of the class.
+    precision : float or None
+        The fraction of the predictions of this class that were right.
+    f1 : float or None
+        The harmonic mean of recall and precision.
+    taken_for : str
+        The most frequent wrong prediction for its images; empty if all were right.
+    times : int
+        How often it was predicted.
+    """
+
+    name: str
+    images: int
+    right: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    taken_for: str
+    times: int
+
+
+def class_table(confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> list[ClassRow]:
+    """A row for each of the K classes, from the confusion matrix (K, K) of an :class:`Evaluation`.
+
+    Examples
+    --------
+    >>> cat, dog = class_table(np.array([[3, 1], [0, 4]]), ("cat", "dog"))
+    >>> cat.recall, cat.precision, cat.taken_for, cat.times
+    (0.75, 1.0, 'dog', 1)
+    >>> dog.recall, dog.precision, dog.taken_for, dog.times
+    (1.0, 0.8, '', 0)
+    """
+    rows = []
+    for number, name in enumerate(classes):
+        mistakes = confusion[number].copy()
+        mistakes[number] = 0
+        times = int(mistakes.max())
+        right = int(confusion[number, number])
+        images, predicted = int(confusion[number].sum()), int(confusion[:, number].sum())
+        rows.append(
+            ClassRow(
+                name=name,
+                images=images,
+                right=right,
+                recall=_ratio(right, images),
+                precision=_ratio(right, predicted),
+                f1=_ratio(2 * right, images + predicted),
+                taken_for=classes[mistakes.argmax()] if times else "",
+                times=times,
+            )
+        )
+    return rows
+
+
+def write_classes(path: Path, table: Sequence[ClassRow]) -> None:
+    """Write the table as CSV; None is an empty cell. Raises DataError if that fails."""
+    columns = ["class", *[field.name for field in fields(ClassRow)[1:]]]
+    write_table(path, columns, ({"class": row.name, **asdict(row)} for row in table))
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def write_report(folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Evaluation) -> None:
+    """Write the figures and the table of classes of a complete run. Raises DataError if that fails."""
+    write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
+    write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+    write_mistakes(folder / MISTAKES, test, dataset.test, dataset.classes)
+    write_classes(folder / CLASSES, class_table(test.confusion, dataset.classes))
