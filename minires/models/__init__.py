@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,66 +25,32 @@ from .summarize import Summary, summary
 Builder = Callable[..., Any]
 
 
-def _residual(depth: int) -> Builder:
-    def build(
-        num_classes: int = 10,
-        in_channels: int = 3,
-        shortcut: str = "A",
-        preactivation: bool = False,
-        zero_init_residual: bool = False,
-        stochastic_depth_prob: float = 0.0,
-    ) -> CifarResNet:
-        if shortcut is None:
-            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
-        options = preactivation, zero_init_residual, stochastic_depth_prob
-        return CifarResNet(depth, num_classes, in_channels, shortcut, *options)
-
-    build.__name__ = build.__qualname__ = f"resnet{depth}"
-    build.__doc__ = f"The residual network of {depth} layers; see :class:`CifarResNet`."
-    return MODELS.register(build.__name__)(build)
-
-
-def _plain(depth: int) -> Builder:
-    def build(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:
-        return CifarResNet(depth, num_classes, in_channels, shortcut=None)
-
-    build.__name__ = build.__qualname__ = f"plain{depth}"
-    build.__doc__ = f"The plain twin of ``resnet{depth}``: the same layers without shortcuts."
-    return MODELS.register(build.__name__)(build)
-
-
-def _imagenet(kind: str, depth: int) -> Builder:
+def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int) -> Builder:
+    """Register the function ``resnet<depth>``, with the options of ``network``, or ``plain<depth>``, without."""
     plain = kind == "plain"
+    parameters = list(inspect.signature(network).parameters.values())[1:]  # without the depth
+    signature = inspect.Signature(parameters[:2] if plain else parameters)
+    fixed: dict[str, Any] = {"shortcut": None} if plain else {}
 
-    def build(
-        num_classes: int = 1000,
-        in_channels: int = 3,
-        shortcut: str = "B",
-        zero_init_residual: bool = False,
-        preactivation: bool = False,
-        deep_stem: bool = False,
-        avg_down: bool = False,
-        stochastic_depth_prob: float = 0.0,
-    ) -> ImageNetResNet:
-        if shortcut is None:
+    def build(*values: Any, **named: Any) -> CifarResNet | ImageNetResNet:
+        given = signature.bind(*values, **named).arguments
+        if given.get("shortcut", "A") is None:
             raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
-        options = zero_init_residual, preactivation, deep_stem, avg_down, stochastic_depth_prob
-        return ImageNetResNet(depth, num_classes, in_channels, shortcut, *options)
+        return network(depth, **given, **fixed)
 
-    def build_plain(num_classes: int = 1000, in_channels: int = 3) -> ImageNetResNet:
-        return ImageNetResNet(depth, num_classes, in_channels, shortcut=None)
-
-    function: Builder = build_plain if plain else build
-    function.__name__ = function.__qualname__ = f"{kind}{depth}"
-    what = "plain twin of ``resnet{}``" if plain else "residual network of {} layers for large images"
-    function.__doc__ = f"The {what.format(depth)}; see :class:`ImageNetResNet`."
-    return MODELS.register(function.__name__)(function)
+    what = f"plain twin of ``resnet{depth}``, without shortcuts" if plain else f"residual network of {depth} layers"
+    build.__doc__ = f"The {what}; see :class:`{network.__name__}`."
+    build.__name__ = build.__qualname__ = f"{kind}{depth}"
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return MODELS.register(build.__name__)(build)
 
 
-resnet8, resnet14, resnet20, resnet32 = _residual(8), _residual(14), _residual(20), _residual(32)
-resnet44, resnet56, resnet110, resnet1202 = _residual(44), _residual(56), _residual(110), _residual(1202)
-plain8, plain14, plain20, plain32 = _plain(8), _plain(14), _plain(20), _plain(32)
-plain44, plain56, plain110 = _plain(44), _plain(56), _plain(110)
+resnet8, resnet14, resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202 = (
+    _builder(CifarResNet, "resnet", depth) for depth in (8, 14, 20, 32, 44, 56, 110, 1202)
+)
+plain8, plain14, plain20, plain32, plain44, plain56, plain110 = (
+    _builder(CifarResNet, "plain", depth) for depth in (8, 14, 20, 32, 44, 56, 110)
+)
 
 
 @MODELS.register("resnet9")
@@ -92,8 +59,10 @@ def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> Res
     return ResNet9(num_classes, in_channels, width)
 
 
-resnet18, resnet34, resnet50, resnet101, resnet152 = (_imagenet("resnet", depth) for depth in (18, 34, 50, 101, 152))
-plain18, plain34 = _imagenet("plain", 18), _imagenet("plain", 34)
+resnet18, resnet34, resnet50, resnet101, resnet152 = (
+    _builder(ImageNetResNet, "resnet", depth) for depth in (18, 34, 50, 101, 152)
+)
+plain18, plain34 = (_builder(ImageNetResNet, "plain", depth) for depth in (18, 34))
 
 __all__ = [
     "MODELS",
