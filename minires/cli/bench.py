@@ -18,7 +18,7 @@ from .output import make_console, print_table
 if TYPE_CHECKING:
     from ..bench.measure import Figures, RaceResult
     from ..bench.workloads import Workload
-    from ..gradcheck.cases import Result as Checked
+    from ..gradcheck.cases import CheckedCase
 
 
 class Kind(str, Enum):
@@ -241,13 +241,13 @@ def gradcheck(
         raise GradcheckError(f"gradcheck: the gradients of {listed(list(names))} are wrong.")
 
 
-def case_row(result: Checked) -> list[str]:
+def case_row(result: CheckedCase) -> list[str]:
     """A row for one case at one order."""
     verdict = "ok" if result.ok else "WRONG"
     return [result.op, result.case, str(result.order), _error([result]), f"{1e3 * result.seconds:.0f}", verdict]
 
 
-def op_row(op: str, results: list[Checked]) -> list[str]:
+def op_row(op: str, results: list[CheckedCase]) -> list[str]:
     """A row for all cases of an op, with the largest error of each order."""
     first, second = ([result for result in results if result.order == order] for order in (1, 2))
     verdict = "ok" if all(result.ok for result in results) else "WRONG"
@@ -255,7 +255,7 @@ def op_row(op: str, results: list[Checked]) -> list[str]:
     return [op, str(len(first)), _error(first), _error(second), f"{1e3 * seconds:.0f}", verdict]
 
 
-def _error(results: list[Checked]) -> str:
+def _error(results: list[CheckedCase]) -> str:
     """The largest relative error; it is unknown if a check failed."""
     errors = [result.error for result in results if result.error is not None]
     return f"{max(errors):.0e}" if len(errors) == len(results) and errors else "-"

@@ -39,7 +39,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckedCase:
     """The outcome of one case at one order. ``error`` is the largest relative error, or None if the check failed."""
 
     op: str
@@ -51,12 +51,12 @@ class Result:
     seconds: float
 
 
-def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: int = 0) -> Iterator[Result]:
+def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: int = 0) -> Iterator[CheckedCase]:
     """Check the cases of the named ops, by default of all ops, at every order.
 
     Returns
     -------
-    iterator of Result
+    iterator of CheckedCase
         The results, each as soon as it is computed.
 
     Raises
@@ -74,13 +74,13 @@ def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: i
     )
 
 
-def _result(name: str, case: Case, order: int, seed: int) -> Result:
+def _result(name: str, case: Case, order: int, seed: int) -> CheckedCase:
     start, error, message = time.perf_counter(), None, ""
     try:
         error = largest_error(case.function, case.inputs(seed), order=order, seed=seed)
     except GradcheckError as failure:
         message = str(failure)
-    return Result(name, case.name, order, not message, error, message, time.perf_counter() - start)
+    return CheckedCase(name, case.name, order, not message, error, message, time.perf_counter() - start)
 
 
 def normal(*shape: int) -> Draw:

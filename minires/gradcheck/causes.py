@@ -1,7 +1,7 @@
 """Why a gradient is wrong: a guess, from comparing it with what other, likely mistakes would have given.
 
-:data:`CAUSES` lists them together with those of :mod:`minires.gradcheck.diagnosis`, the most specific ones first. To
-teach gradcheck another mistake, write a function that recognises it and put it into the list.
+:data:`CAUSES` lists them together with those of :mod:`minires.gradcheck.diagnosis`: the first that speaks is the
+diagnosis. To teach gradcheck another mistake, write a function that recognises it and put it into the list.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from ..core.backend import Array, to_device
 from .diagnosis import (
     ALIKE,
+    EXACT,
+    VAGUE,
     Cause,
     Evidence,
     NumPyArray,
@@ -23,21 +25,12 @@ from .diagnosis import (
     axes_named,
     axes_sets,
     axis_sizes,
-    constant_factor,
-    flipped,
-    flipped_sign,
     flips,
-    misplaced,
     moved,
     moves,
-    nearly_right,
-    not_finite,
     orders,
     read_in_order,
-    reordered,
     shift_named,
-    shifted,
-    truncated,
 )
 from .problem import Problem
 
@@ -337,33 +330,13 @@ def lost_or_leaked(e: GradientEvidence) -> str | None:
 
 
 CAUSES: list[Cause] = [
-    not_finite,
-    missing,
-    flipped_sign,
-    swapped_inputs,
-    flipped,
-    reordered,
-    shifted,
-    upstream_unchanged,
-    upstream_ignored,
-    constant_factor,
-    truncated,
-    one_slice_only,
-    tensor_as_factor,
-    masked,
-    upstream_altered,
-    mask_of_the_output,
-    input_altered,
-    shortcut,
-    term_of_a_mean,
-    term_of_a_variance,
-    term_of_a_softmax,
-    factor_of_an_axis,
-    one_contribution_only,
-    upstream_summed,
-    misplaced,
-    lost_or_leaked,
-    nearly_right,
+    *(missing, upstream_ignored),
+    *EXACT,
+    *(swapped_inputs, upstream_unchanged, one_slice_only, tensor_as_factor),
+    *(masked, upstream_altered, mask_of_the_output, input_altered),
+    *(shortcut, term_of_a_mean, term_of_a_variance, term_of_a_softmax, factor_of_an_axis),
+    *(one_contribution_only, upstream_summed, lost_or_leaked),
+    *VAGUE,
 ]
 
 

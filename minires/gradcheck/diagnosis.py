@@ -246,19 +246,9 @@ def nearly_right(e: Evidence) -> str | None:
     return None
 
 
-PATTERNS: list[Cause] = [
-    not_finite,
-    zero,
-    flipped_sign,
-    flipped,
-    reordered,
-    shifted,
-    constant_factor,
-    truncated,
-    same_everywhere,
-    misplaced,
-    nearly_right,
-]
+EXACT: list[Cause] = [not_finite, zero, flipped_sign, flipped, reordered, shifted, constant_factor, truncated]
+VAGUE: list[Cause] = [same_everywhere, misplaced, nearly_right]
+PATTERNS = [*EXACT, *VAGUE]
 
 
 # --- what happens to arrays, and the words for it

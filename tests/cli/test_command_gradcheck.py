@@ -3,7 +3,7 @@
 import pytest
 
 from minires.gradcheck import cases
-from minires.gradcheck.cases import Result
+from minires.gradcheck.cases import CheckedCase
 
 
 def test_named_ops_are_shown_case_by_case(minires):
@@ -19,12 +19,12 @@ def test_named_ops_are_shown_case_by_case(minires):
 def results(monkeypatch):
     """What the command is told instead of checking for itself."""
     results = [
-        Result("relu", "matrix", 1, True, 2e-10, "", 0.001),
-        Result("relu", "matrix", 2, True, 3e-10, "", 0.004),
-        Result("conv2d", "plain", 1, True, 5e-11, "", 0.010),
-        Result("conv2d", "plain", 2, True, 6e-11, "", 0.020),
-        Result("conv2d", "groups", 1, True, 9e-11, "", 0.010),
-        Result("conv2d", "groups", 2, True, 1e-11, "", 0.020),
+        CheckedCase("relu", "matrix", 1, True, 2e-10, "", 0.001),
+        CheckedCase("relu", "matrix", 2, True, 3e-10, "", 0.004),
+        CheckedCase("conv2d", "plain", 1, True, 5e-11, "", 0.010),
+        CheckedCase("conv2d", "plain", 2, True, 6e-11, "", 0.020),
+        CheckedCase("conv2d", "groups", 1, True, 9e-11, "", 0.010),
+        CheckedCase("conv2d", "groups", 2, True, 1e-11, "", 0.020),
     ]
     monkeypatch.setattr(cases, "check_ops", lambda names: iter(results))
     return results
@@ -44,7 +44,7 @@ def test_all_ops_are_a_row_each(minires, results):
 
 @pytest.mark.parametrize("words", [(), ("conv2d",)])
 def test_a_wrong_gradient_is_told_and_is_a_failure(minires, results, words):
-    results[4] = Result("conv2d", "groups", 1, False, None, "gradcheck: the gradient to input 1 is wrong.", 0.01)
+    results[4] = CheckedCase("conv2d", "groups", 1, False, None, "gradcheck: the gradient to input 1 is wrong.", 0.01)
     result = minires("gradcheck", *words)
     assert result.status == 1 and result.err == "minires gradcheck: the gradients of conv2d are wrong.\n"
     assert "WRONG" in result.out and "5 checks of 6 passed" in result.out

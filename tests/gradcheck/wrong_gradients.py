@@ -935,7 +935,7 @@ class MaxPoolGivesToTheLargestMagnitude(MaxPoolGivesToTheSmallest):
 
 
 @wrong(
-    distinct(2, 3, 6, 4), says="values are right, but in the wrong places", options=(Window((3, 2), (3, 2), (0, 0)),)
+    distinct(2, 3, 6, 4), says="a mask, or the choice of a winner, is wrong", options=(Window((3, 2), (3, 2), (0, 0)),)
 )
 class MaxPoolGivesToTheFirst(MaxPoolGivesToTheSmallest):
     def backward(self, upstream):
