@@ -8,7 +8,11 @@ import pytest
 import minires as mr
 from minires.interop.translation import OPSET
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+ROOMS = ("docs", "benchmarks", "experiments", "tutorials")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for room in ROOMS for page in (ROOT / room).rglob("*.md"))])
+PATH_IN_REPOSITORY = re.compile(r"`((?:benchmarks|docs|experiments|minires|tests|tutorials)/[\w./-]+)`")
 
 
 def page(name):
@@ -90,3 +94,11 @@ def test_memory_is_shared_with_pytorch():
 
 def test_the_operator_set_is_the_one_it_names():
     assert f"operator set {OPSET}" in page("onnx.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_and_paths_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    links = [path.parent / target for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)]
+    paths = [ROOT / target for target in PATH_IN_REPOSITORY.findall(text)]
+    assert not [target for target in links + paths if not target.exists()]

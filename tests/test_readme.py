@@ -56,11 +56,6 @@ def test_the_classes_it_shows_are_those_of_the_source():
             assert method in source, method
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_every_link_leads_somewhere(target):
-    assert (ROOT / target).exists()
-
-
 def test_the_map_is_the_law_and_shows_every_room():
     """The README's table, the contract of lint-imports and the folder are one list."""
     shown = re.findall(r"^\| \[\*{0,2}[\w./]+\*{0,2}\]\(minires/([\w.]+)\) \|", README, re.MULTILINE)
