@@ -34,14 +34,14 @@ from minires.cli.progress import duration, options
 from minires.errors import MiniresError, RunError
 from minires.kernels.threads import usable_cores
 from minires.training import Config
-from minires.training.comparison import COMPARISON, findings, two_digits
-from minires.training.folder import CONFIG, METRICS, read_json, read_table, write_json
+from minires.training import folder as run_folder
+from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, findings, two_digits
+from minires.training.folder import CONFIG, CURVES, METRICS, read_json, read_table, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CURVES = "curves.png"
-FILES = ("history.csv", CURVES, "confusion.png")
-FILES_IF_THERE = ("classes.csv", "mistakes.png", "gradients.csv", "gradients.png")
-COMPARISON_FILES = (COMPARISON, "compare.png", "gradients.png")
+FILES = (run_folder.HISTORY, CURVES, run_folder.CONFUSION)
+FILES_IF_THERE = (run_folder.CLASSES, run_folder.MISTAKES, run_folder.GRADIENTS, run_folder.GRADIENTS_FIGURE)
+COMPARISON_FILES = (COMPARISON, FIGURE, GRADIENTS_FIGURE)
 PATHS = ("data", "weights")  # `data` may also be the name of a data set
 PACKAGES = ("numpy", "numba")
 ABOUT, PUBLISHED, PAGE = "about.md", "published.json", "README.md"
@@ -87,7 +87,7 @@ def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         names = {
-            key: f"./{PureWindowsPath(content[key]).name}"  # splits at / and at \\
+            key: f"./{PureWindowsPath(content[key]).name}"  # splits at slashes of both kinds
             for key in PATHS
             if re.search(r"[/\\]", content.get(key) or "")
         }
@@ -116,7 +116,7 @@ def published_in(folder: Path) -> list[Published]:
     """The runs in the folder of an experiment, sorted by name."""
     return [
         Published(
-            str(path.parent.relative_to(folder).as_posix()),
+            path.parent.relative_to(folder).as_posix(),
             Config.from_json(read_json(path.parent / CONFIG)),
             read_json(path.parent / METRICS),
             read_json(path),
@@ -203,8 +203,8 @@ def error_of(runs: list[Published]) -> str:
 def compared(folder: Path, comparison: Path) -> Iterator[str]:
     """The figures and the table of a comparison, and what they show."""
     place, rows = comparison.relative_to(folder).as_posix(), read_table(comparison / COMPARISON)
-    yield f"![Training and test error of plain and residual networks]({place}/compare.png)"
-    yield f"![Norm of the gradient by depth]({place}/gradients.png)"
+    yield f"![Training and test error of plain and residual networks]({place}/{FIGURE})"
+    yield f"![Norm of the gradient by depth]({place}/{GRADIENTS_FIGURE})"
     yield table(
         [
             {

@@ -106,7 +106,7 @@ def test_what_is_written_by_hand_stays_and_a_later_run_is_added(publish, tmp_pat
     assert "[Another title](digits/README.md)" in (tmp_path / "results" / "README.md").read_text()
 
 
-def test_a_path_of_windows_is_cut_like_any_other(publish, tmp_path):
+def test_a_windows_path_is_cut_to_its_last_part(publish, tmp_path):
     to = tmp_path / "results" / "pets"
     assert publish.main([str(write_run(tmp_path / "s0", data=r"C:\Users\ada\pets")), "--to", str(to)]) == 0
     assert json.loads((to / "s0" / "config.json").read_text())["data"] == "./pets"
