@@ -47,7 +47,7 @@ def test_fine_tuning(minires):
     assert result.status == 0, "the model is that of the run"
     assert result.out.startswith(
         "weights and normalisation of source (pets), with its head\n"
-        "resnet14: 171,986 parameters (130 of them learn, --freeze backbone), seed 0, on cpu\n"
+        "resnet14: 171,986 parameters (130 of them are trained, --freeze backbone), seed 0, on cpu\n"
     )
     stored = json.loads(Path("tuned/config.json").read_text())
     assert (stored["model"], stored["weights"], stored["freeze"]) == ("resnet14", "source", "backbone")
