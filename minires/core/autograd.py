@@ -171,7 +171,7 @@ class Op:
             self._changed.append(("the output", output.changed_from_now()))
         output.op, output.requires_grad = self, True
 
-    def _check_saved(self) -> None:
+    def check_saved(self) -> None:
         """Raise if what this op's backward reads was freed or changed."""
         if self.freed:
             raise GraphError(
@@ -373,7 +373,7 @@ def _count_consumers(root: Source) -> dict[Source, int]:
         source = stack.pop()
         if not isinstance(source, Op):
             continue
-        source._check_saved()
+        source.check_saved()
         for edge in source.edges:
             if edge is not None:
                 if edge not in counts:

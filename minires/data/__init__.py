@@ -5,8 +5,8 @@
 >>> digits.image_shape, len(digits.train), len(digits.test)
 ((1, 8, 8), 1437, 360)
 
-To add a data set, write a function that returns a :class:`Dataset` in a file of its own, register it with
-``@DATASETS.register("name")``, and import it here; ``minires train --data`` then takes its name. If its files can be
+To add a data set, write a function that returns a :class:`Dataset` in a file of its own that ends with
+``DATASETS["name"] = function``, and import it here; ``minires train --data`` then takes its name. If its files can be
 downloaded, describe them as ``PublishedFiles`` in the same file and add these to :data:`PUBLISHED`; ``minires data``
 then fetches and checks them.
 """

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..core import checks
 from ..core.backend import Array
-from ..core.registry import Registry
 from ..errors import DataError, sizes
 from ..interop.files import PathLike
 
@@ -206,7 +206,7 @@ class Dataset:
 
 
 #: The data sets that can be chosen by name: functions that return a :class:`Dataset`.
-DATASETS: Registry[Callable[[], Dataset]] = Registry("data set")
+DATASETS: dict[str, Callable[[], Dataset]] = {}
 
 
 def names() -> list[str]:
@@ -224,7 +224,7 @@ def load(name: str) -> Dataset:
     DataError
         If its files are missing or damaged.
     """
-    return DATASETS.choose("data.load", name)()
+    return DATASETS[checks.choice("data.load", name, "data set", DATASETS)]()
 
 
 def check_size(path: PathLike, image: Array, shape: tuple[int, ...]) -> None:

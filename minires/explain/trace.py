@@ -90,7 +90,7 @@ def _check_usable(op: Op) -> None:
             f"step: the graph of {op.name} was freed by backward(); call step(loss) before, or backward with "
             "retain_graph=True."
         )
-    op._check_saved()
+    op.check_saved()
 
 
 def _values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLeaf, Array | None]:

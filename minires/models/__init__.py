@@ -42,7 +42,8 @@ def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int)
     build.__doc__ = f"The {what}; see :class:`{network.__name__}`."
     build.__name__ = build.__qualname__ = f"{kind}{depth}"
     build.__signature__ = signature  # type: ignore[attr-defined]
-    return MODELS.register(build.__name__)(build)
+    MODELS[build.__name__] = build
+    return build
 
 
 resnet8, resnet14, resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202 = (
@@ -53,10 +54,12 @@ plain8, plain14, plain20, plain32, plain44, plain56, plain110 = (
 )
 
 
-@MODELS.register("resnet9")
 def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
     """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
     return ResNet9(num_classes, in_channels, width)
+
+
+MODELS["resnet9"] = resnet9
 
 
 resnet18, resnet34, resnet50, resnet101, resnet152 = (

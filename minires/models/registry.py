@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..core.registry import Registry
+from ..core import checks
 from ..errors import ArgumentError
 
 #: What makes each model: a function or class with the parameters ``num_classes`` and ``in_channels``, and its options.
-MODELS: Registry[Callable[..., Any]] = Registry("model")
+MODELS: dict[str, Callable[..., Any]] = {}
 
 
 def names() -> list[str]:
@@ -20,7 +20,7 @@ def names() -> list[str]:
 
 def options(name: str) -> list[str]:
     """The options of the model of that name: what it takes besides ``num_classes`` and ``in_channels``."""
-    parameters = inspect.signature(MODELS.choose("models.options", name)).parameters
+    parameters = inspect.signature(MODELS[checks.choice("models.options", name, "model", MODELS)]).parameters
     return [option for option in parameters if option not in ("num_classes", "in_channels")]
 
 
@@ -32,7 +32,7 @@ def build(name: str, **given: Any) -> Any:
     ArgumentError
         For a name that is not in :func:`names`, or an option that the model does not take.
     """
-    make = MODELS.choose("models.build", name)
+    make = MODELS[checks.choice("models.build", name, "model", MODELS)]
     known: Collection[str] = inspect.signature(make).parameters
     for option in given:
         if option not in known:

@@ -14,7 +14,6 @@ import numpy as np
 from ..core import checks
 from ..core.backend import Array, array_module, to_device
 from ..core.dispatch import run_kernel
-from ..core.registry import Registry
 from ..core.state import state
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, sizes
@@ -320,4 +319,4 @@ class AdamW(Adam):
 
 
 #: The optimisers that a training run can choose by name.
-OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW})
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..core import checks
-from ..core.registry import Registry
 from ..errors import ArgumentError, StateDictError
 from .optimizer import Optimizer
 
@@ -254,7 +253,10 @@ def _half_cosine(start: float, end: float, part: float) -> float:
 
 
 #: The schedules that a training run can choose by name.
-SCHEDULES: Registry[type[Schedule]] = Registry(
-    "schedule",
-    {"cosine": CosineLR, "onecycle": OneCycleLR, "step": StepLR, "multistep": MultiStepLR, "constant": ConstantLR},
-)
+SCHEDULES: dict[str, type[Schedule]] = {
+    "cosine": CosineLR,
+    "onecycle": OneCycleLR,
+    "step": StepLR,
+    "multistep": MultiStepLR,
+    "constant": ConstantLR,
+}
