@@ -35,6 +35,7 @@ def test_the_page_about_pytorch_runs(capsys):
     assert capsys.readouterr().out.endswith("1814073344\n")
 
 
+@pytest.mark.slow
 def test_training_with_a_stop(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -72,6 +73,7 @@ def test_a_loss_becomes_a_page(tmp_path, monkeypatch):
     assert names["stepper"].tape.nodes[0].name == "x" and names["x"].grad is None
 
 
+@pytest.mark.slow
 def test_the_instruments_measure_a_run(tmp_path, monkeypatch):
     from minires.training import Config, train
 

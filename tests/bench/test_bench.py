@@ -50,6 +50,7 @@ def test_on_a_gpu_there_are_other_workloads_and_a_graph():
     assert result.best_other == "torch eager" and result.as_dict()["graph_ratio"]["torch eager"] == 3.0
 
 
+@pytest.mark.slow
 def test_a_race_has_a_time_for_each_turn():
     told = []
     results = measure.race(["minires"], SMALL[:1], threads=1, turns=3, tell=told.append)
@@ -235,9 +236,9 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     ("words", "said"),
     [
         (["train", "--chart", "x.png"], "add --against torch"),
-        (["memory", "--against", "torch", "--chart", "x.png"], "and race"),
-        (["train", "--roofline", "x.png"], "ask for `minires bench profile`"),
-        (["scaling", "--threads", "1"], "but there is one"),
+        (["memory", "--against", "torch", "--chart", "x.png"], "choose a race"),
+        (["train", "--roofline", "x.png"], "run `minires bench profile`"),
+        (["scaling", "--threads", "1"], "only one thread"),
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
@@ -246,6 +247,7 @@ def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(wo
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_of_results_can_be_filled_in_parts(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(workloads, "INFER", SMALL[:1])
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
@@ -254,7 +256,7 @@ def test_a_file_of_results_can_be_filled_in_parts(tmp_path, capsys, monkeypatch)
         assert main(["bench", kind, "--turns", "1", "--threads", "1", "--json", str(file)]) == 0
     assert [result["name"] for result in json.loads(file.read_text())["results"]] == [SMALL[0].name, SMALL[1].name]
     content = json.loads(file.read_text()) | {"cpu": "another"}
-    for text, complaint in ((json.dumps(content), "holds results of another"), ("[1]", "something else than results")):
+    for text, complaint in ((json.dumps(content), "holds results of another"), ("[1]", "does not hold results")):
         file.write_text(text)
         assert main(["bench", "infer", "--turns", "1", "--threads", "1", "--json", str(file)]) == 2
         assert complaint in capsys.readouterr().err

@@ -8,6 +8,7 @@ from minires.cli.progress import TrainingProgress
 from minires.training import Config
 
 
+@pytest.mark.slow
 def test_a_comparison_stopped_by_ctrl_c_goes_on_with_the_same_command(minires, tmp_path, monkeypatch):
     out = tmp_path / "both"
     command = ["compare", "--depths", "8", "--epochs", 1, "--batch-size", 20, "--out", out]

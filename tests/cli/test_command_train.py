@@ -69,6 +69,7 @@ def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     assert f"confused most  {progress.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
 
 
+@pytest.mark.slow
 def test_a_run_watched_in_tensorboard_stays_so_when_it_is_resumed(minires, tmp_path):
     pytest.importorskip("tensorboardX")
     options = ["--epochs", 1, "--batch-size", 30, "--out", tmp_path]

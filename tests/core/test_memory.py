@@ -99,6 +99,7 @@ def test_a_graph_without_backward_disappears_with_its_last_tensor():
     assert alive(Tensor, Op) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_garbage_collector")
 @pytest.mark.parametrize("switch", [mr.enable_grad, mr.detect_anomaly, mr.profile])
 def test_training_steps_leave_nothing_behind(switch):

@@ -51,6 +51,7 @@ def test_the_bank_has_what_students_really_do():
         assert spared <= {"batch of one", "adjoint", "constant", "dweight, stride"} | {"clean"}, question.function
 
 
+@pytest.mark.slow
 def test_the_solution_gets_every_point_with_any_secret():
     for secret in ("one", "two", "three"):
         result = Result("solution", A2)
@@ -59,6 +60,7 @@ def test_the_solution_gets_every_point_with_any_secret():
         assert result.score == A2.points == 100
 
 
+@pytest.mark.slow
 def test_as_submissions_the_solution_gets_100_and_the_stub_0_with_a_clear_message():
     right, nothing = graded("solution"), graded("stub")
     assert (right.score, nothing.score) == (100, 0)

@@ -14,6 +14,8 @@ from minires.course.classroom import grade_class
 from minires.course.grading import Grader
 from minires.course.sandbox import Limits
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(minires.__file__).parent.parent
 HONEST = """
 

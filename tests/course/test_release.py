@@ -74,6 +74,7 @@ def test_what_is_there_is_not_overwritten(folders, tmp_path):
         write_student_folder(A2, tmp_path / "file" / "A2")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Gradescope runs on Linux")
 def test_the_zip_grades_as_gradescope_does(folders, tmp_path):
     """With its own minires, in the folders that Gradescope has, but below another root."""

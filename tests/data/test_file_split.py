@@ -93,6 +93,7 @@ def test_normalisation_of_many_files_is_that_of_every_kth():
     assert normalize.mean == pytest.approx([expected.mean()]) and normalize.std == pytest.approx([expected.std()])
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(tmp_path):
     """2,000 images of 64x64 are 25 MB of pixels; a pass over them never holds two of those."""
     header = b"P6 64 64 255\n"

@@ -94,6 +94,7 @@ def test_damaged_compression_is_one_sentence(tmp_path, change, reason):
         read_idx("mnist", path, (3, 2, 2))
 
 
+@pytest.mark.slow
 def test_a_file_that_inflates_without_end_costs_no_memory(tmp_path):
     """A gigabyte of zeros in a megabyte."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, 31)

@@ -49,6 +49,7 @@ def traced():
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_five_hundred_mutated_files(format, tmp_path, traced):
     write, mutate, reference = FORMATS[format]

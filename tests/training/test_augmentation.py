@@ -72,6 +72,7 @@ def test_colours_are_changed_before_normalisation(few, config):
     assert [type(transform) for transform in without.transforms] == [ColorJitter, Normalize]
 
 
+@pytest.mark.slow
 def test_a_run_with_flip_test_is_tested_on_mirror_images_too(config, few):
     """And trained on the same images as without."""
     with_flip, without = train(replace(config, flip_test=True)), train(replace(config, out="without"))
@@ -111,6 +112,7 @@ def test_without_mixup_no_random_number_is_drawn(rng):
     assert generator().bit_generator.state == before
 
 
+@pytest.mark.slow
 def test_workers_change_no_bit_of_a_network(config):
     train(replace(config, **EVERYTHING))
     train(replace(config, out="helped", workers=2, **EVERYTHING))
@@ -119,6 +121,7 @@ def test_workers_change_no_bit_of_a_network(config):
     assert weights_of("run") != weights_of("other")
 
 
+@pytest.mark.slow
 def test_mixed_training_resumes_bit_for_bit(config):
     class Stop(Progress):
         def epoch(self, epoch, row):

@@ -32,6 +32,7 @@ def assert_same(first, second):
         assert first[name].tobytes() == second[name].tobytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_resumed_is_bit_for_bit_uninterrupted(config, optimizer):
     config = replace(config, lr=0.01, optimizer=optimizer, **AVERAGED)
@@ -68,6 +69,7 @@ def test_the_average_learns_in_a_short_run(config):
     assert train(replace(config, epochs=8, ema=0.999, clip=2.0))["test_accuracy"] > 0.85
 
 
+@pytest.mark.slow
 def test_every_step_is_clipped(config, monkeypatch):
     norms = []
     step = mr.optim.SGD.step

@@ -131,6 +131,7 @@ def test_the_clock_goes_on_where_it_was(config, monkeypatch):
 # A kill leaves the folder as it is at that moment: so the folder is copied at each step of each write.
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_of_any_write(config, monkeypatch):
     config = replace(config, save_every=2, epochs=3)
     snapshots = []
@@ -158,6 +159,7 @@ def test_killed_at_any_step_of_any_write(config, monkeypatch):
         assert not list(Path(name).glob(".*")), "what the kill left is swept up"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 def test_a_run_that_is_really_killed(config):
     """Between its two files: the weights are newer than the checkpoint then."""

@@ -40,6 +40,7 @@ def settings():
     return Config(data="few", epochs=2, batch_size=60, out="both")
 
 
+@pytest.mark.slow
 def test_a_comparison_stopped_and_continued(settings, few):
     with pytest.raises(KeyboardInterrupt):
         compare([8], settings, Started(stop_in="resnet8"))

@@ -83,6 +83,7 @@ def test_a_run_has_a_row_for_each_epoch_and_layer_in_order_of_depth(config):
         assert image.width == 1200
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing(config):
     train(config)
     train(replace(config, out="logged", log_gradients=True))
@@ -91,6 +92,7 @@ def test_measuring_changes_nothing(config):
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_rows_of_an_uninterrupted_one(config, monkeypatch):
     """Stopped within an epoch of 8 batches, between two that count."""
     monkeypatch.setattr("minires.training.gradients.EVERY", 3)

@@ -103,6 +103,7 @@ def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
     assert list(values["batch/loss"]) == [4, 8, 12, 16, 20, 24, 28, 32]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 2)
     answers = iter([False] * 4 + [True])
@@ -114,6 +115,7 @@ def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch
     assert list(values["batch/loss"]) == [2, 4, 6, 8, 10, 12, 14, 16]
 
 
+@pytest.mark.slow
 def test_it_changes_nothing_else(config):
     metrics = train(replace(config, tensorboard=False))
     assert not Path("run/tensorboard").exists()

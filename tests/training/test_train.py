@@ -115,6 +115,7 @@ def test_normalisation_is_that_of_the_training_images(config, few):
     assert normalize.std == pytest.approx([(few.train.images / 255).std()])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
     train(config)
     mr.manual_seed(99)  # whatever happened before
@@ -125,6 +126,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
     assert weights_of("run")["fc.weight"].tobytes() != weights_of("other")["fc.weight"].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"schedule": "onecycle"}, {"schedule": "step", "momentum": 0.0, "warmup": 0}])
 def test_resumed_is_bit_for_bit_uninterrupted(config, options):
     config = replace(config, epochs=4, **options)
@@ -143,6 +145,7 @@ def test_resumed_is_bit_for_bit_uninterrupted(config, options):
     assert without_time[0][2:] == without_time[1]
 
 
+@pytest.mark.slow
 def test_resume_goes_back_to_the_last_checkpoint(config):
     config = replace(config, epochs=4)
     train(config)
@@ -156,6 +159,7 @@ def test_resume_goes_back_to_the_last_checkpoint(config):
     assert history_of("run") == history_of("stopped")
 
 
+@pytest.mark.slow
 def test_resume_before_the_first_checkpoint_starts_again(config):
     train(config)
     stopped = replace(config, out="stopped", save_every=2)
@@ -165,6 +169,7 @@ def test_resume_before_the_first_checkpoint_starts_again(config):
     assert_same_weights("run", "stopped")
 
 
+@pytest.mark.slow
 def test_resuming_a_complete_run_changes_nothing(config):
     metrics = train(config)
     before = weights_of("run")
@@ -190,6 +195,7 @@ def test_progress_is_told(config):
     assert (test.loss, test.accuracy) == (metrics["test_loss"], metrics["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_without_out_each_run_has_a_new_folder(config):
     config = replace(config, epochs=1, out=None)
     folders = [train(config)["out"] for _ in range(3)]
