@@ -138,7 +138,7 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
     rows = math.ceil(len(chosen) / columns)
     proportion = min(max(images.shape[2] / images.shape[3], 0.5), 2)
     figure = new_figure(width=max(1.8 * columns, 2.6), height=(1.8 * proportion + 0.3) * rows + 0.4)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"xticks": [], "yticks": []}).ravel()
     for axes in grid:
         axes.set_axis_off()
     for axes, number, image, label in zip(grid, chosen, images, labels, strict=False):

@@ -13,6 +13,8 @@ from minires.training import Config, Progress, evaluate, load_run, train
 from minires.training.classification import forward
 from minires.training.recipe import make_transform
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 EVERYTHING = {"color_jitter": 0.2, "cutout": 3, "mixup": 0.4}
 
 

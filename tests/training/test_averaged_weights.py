@@ -10,6 +10,8 @@ import minires as mr
 from minires.errors import RunError
 from minires.training import Progress, evaluate, load_run, loop, train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 AVERAGED = {"ema": 0.9, "clip": 1.0}
 
 

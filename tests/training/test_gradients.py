@@ -13,6 +13,8 @@ from minires.errors import DataError, RunError, StoppedError
 from minires.training import Config, GradientLog, train
 from minires.training.gradients import COLUMNS, EVERY, read_gradients, write_gradients
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 class StopAfter:
     """Stops a run after so many batches, with a checkpoint of that moment."""

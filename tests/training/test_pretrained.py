@@ -16,6 +16,8 @@ from minires.training import Config, Progress, load_run, train
 from minires.training.pretrained import freeze, load_pretrained, training_mode
 from minires.training.recipe import make_model, make_optimizer
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 HEAD = ("fc.weight", "fc.bias")
 
 
@@ -32,11 +34,10 @@ def some(dataset, classes):
 
 
 @pytest.fixture(autouse=True)
-def source(monkeypatch, config):
+def source(monkeypatch, trained):
     """A run that knows the ten digits."""
     monkeypatch.setitem(mr.data.DATASETS, "even", even_and_odd)
-    train(replace(config, epochs=1, out="source"))
-    return "source"
+    return shutil.copytree(trained, "source")
 
 
 @pytest.fixture

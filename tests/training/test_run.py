@@ -1,20 +1,19 @@
 """Reading run folders: whole ones, and damaged ones."""
 
 import json
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
 
 import minires as mr
 from minires.errors import RunError
-from minires.training import load_run, train
+from minires.training import load_run
 
 
 @pytest.fixture
-def folder(config):
-    train(replace(config, epochs=1))
-    return Path("run")
+def folder(trained):
+    return Path(shutil.copytree(trained, "run"))
 
 
 def rewrite(folder, **changes):
