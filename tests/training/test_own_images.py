@@ -60,7 +60,7 @@ def test_a_run_on_a_folder(config, monkeypatch):
     assert (run.config.data, run.image_shape) == (stored["data"], (3, 8, 8)), "the run needs no images"
 
 
-def test_too_many_for_memory_train_from_their_files_to_the_same_bits(config, monkeypatch):
+def test_too_many_for_memory_train_from_their_files_to_the_same_bits(config, monkeypatch, no_figures):
     assert isinstance(load_data("./pets", 8).train, Split)
     first = train(replace(config, out="memory"))
     monkeypatch.setitem(mr.data.folder.__globals__, "MOST_IN_MEMORY", 1000)

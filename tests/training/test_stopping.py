@@ -60,7 +60,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_in_another_thread_it_does_nothing(config):
+def test_in_another_thread_it_does_nothing(config, no_figures):
     """Python would raise ValueError; training there works as ever."""
     results = []
 
@@ -74,7 +74,7 @@ def test_in_another_thread_it_does_nothing(config):
     assert results == [2]
 
 
-def test_ctrl_c_in_a_notebook_saves(config, tmp_path):
+def test_ctrl_c_in_a_notebook_saves(config, tmp_path, no_figures):
     class Press(Progress):
         def batch(self, epoch, done, *told):
             if (epoch, done) == (1, 3):

@@ -90,8 +90,7 @@ def test_scalars_and_figures(config, monkeypatch):
             np.testing.assert_array_equal(np.asarray(written), np.asarray(drawn.convert("RGB")))
 
 
-@pytest.mark.usefixtures("no_figures")
-def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
+def test_a_resumed_run_shows_each_epoch_once(config, no_figures, monkeypatch):
     """It is stopped after the third epoch, and its last checkpoint is that of the second."""
     monkeypatch.setattr(progress, "EVERY", 4)
     config = replace(config, epochs=4, save_every=2)
@@ -105,8 +104,7 @@ def test_a_resumed_run_shows_each_epoch_once(config, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_figures")
-def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch):
+def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, no_figures, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 2)
     answers = iter([False] * 4 + [True])
     with pytest.raises(StoppedError):
@@ -118,8 +116,7 @@ def test_a_run_resumed_within_an_epoch_keeps_what_was_before(config, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_figures")
-def test_it_changes_nothing_else(config):
+def test_it_changes_nothing_else(config, no_figures):
     metrics = train(replace(config, tensorboard=False))
     assert not Path("run/tensorboard").exists()
     assert train(replace(config, out="watched"))["test_loss"] == metrics["test_loss"]

@@ -70,7 +70,7 @@ def stop_after(config, epoch):
         train(config, progress=Recorder(stop_after=epoch))
 
 
-def test_it_learns(config):
+def test_it_learns(config, no_figures):
     metrics = train(replace(config, epochs=8))
     assert metrics["test_accuracy"] > 0.85
     history = history_of("run")
@@ -108,7 +108,7 @@ def test_run_folder(config, few):
     assert sum(int(row["right"]) for row in rows) == len(few.test) - result.errors
 
 
-def test_normalisation_is_that_of_the_training_images(config, few):
+def test_normalisation_is_that_of_the_training_images(config, no_figures, few):
     train(config)
     normalize = load_run("run").normalize
     assert normalize.mean == pytest.approx([(few.train.images / 255).mean()])
@@ -116,7 +116,7 @@ def test_normalisation_is_that_of_the_training_images(config, few):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config, no_figures):
     train(config)
     mr.manual_seed(99)  # whatever happened before
     train(replace(config, out="again"))
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"schedule": "onecycle"}, {"schedule": "step", "momentum": 0.0, "warmup": 0}])
-def test_resumed_is_bit_for_bit_uninterrupted(config, options):
+def test_resumed_is_bit_for_bit_uninterrupted(config, no_figures, options):
     config = replace(config, epochs=4, **options)
     whole = Recorder()
     train(config, progress=whole)
@@ -146,7 +146,7 @@ def test_resumed_is_bit_for_bit_uninterrupted(config, options):
 
 
 @pytest.mark.slow
-def test_resume_goes_back_to_the_last_checkpoint(config):
+def test_resume_goes_back_to_the_last_checkpoint(config, no_figures):
     config = replace(config, epochs=4)
     train(config)
     stopped = replace(config, out="stopped", save_every=2)
@@ -160,7 +160,7 @@ def test_resume_goes_back_to_the_last_checkpoint(config):
 
 
 @pytest.mark.slow
-def test_resume_before_the_first_checkpoint_starts_again(config):
+def test_resume_before_the_first_checkpoint_starts_again(config, no_figures):
     train(config)
     stopped = replace(config, out="stopped", save_every=2)
     stop_after(stopped, 1)
@@ -177,7 +177,7 @@ def test_resuming_a_complete_run_changes_nothing(config):
     assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
 
 
-def test_progress_is_told(config):
+def test_progress_is_told(config, no_figures):
     recorder = Recorder()
     metrics = train(config, progress=recorder)
     assert recorder.started == [("run", "few", 1)]
@@ -196,7 +196,7 @@ def test_progress_is_told(config):
 
 
 @pytest.mark.slow
-def test_without_out_each_run_has_a_new_folder(config):
+def test_without_out_each_run_has_a_new_folder(config, no_figures):
     config = replace(config, epochs=1, out=None)
     folders = [train(config)["out"] for _ in range(3)]
     assert [Path(folder) for folder in folders] == [Path("runs", f"resnet8-few-seed0{n}") for n in ("", "-2", "-3")]
@@ -251,7 +251,7 @@ def test_one_weight_that_is_nan_stops_the_run(config, name, options, after, wher
     assert {path.name for path in Path("run").iterdir()} == {"config.json"}
 
 
-def test_a_run_is_never_overwritten(config):
+def test_a_run_is_never_overwritten(config, no_figures):
     train(config)
     before = weights_of("run")
     with pytest.raises(
@@ -261,7 +261,7 @@ def test_a_run_is_never_overwritten(config):
     assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
 
 
-def test_an_empty_folder_may_be_used(config):
+def test_an_empty_folder_may_be_used(config, no_figures):
     Path("run").mkdir()
     train(replace(config, epochs=1))
     assert Path("run/metrics.json").exists()
