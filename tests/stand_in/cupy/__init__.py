@@ -158,6 +158,9 @@ class ndarray:  # noqa: N801
     def transpose(self, *axes):
         return self._view(self._a.transpose(*axes))
 
+    def squeeze(self, axis=None):
+        return self._view(self._a.squeeze(axis))
+
     def fill(self, value):
         _do(lambda: self._a.fill(value))
 
@@ -315,7 +318,10 @@ def asarray(value, dtype=None):
     return ndarray._of(np.array(array, order="F" if array.flags.fnc else "C"))
 
 
-array = asarray
+def array(value, dtype=None, copy=True, order="K"):
+    if isinstance(value, ndarray):
+        return value.astype(value.dtype if dtype is None else dtype, order=order, copy=copy)
+    return asarray(value, dtype)
 
 
 def ascontiguousarray(value):
