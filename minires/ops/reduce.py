@@ -85,7 +85,7 @@ def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
         )
 
 
-class Mean(Sum, saves="shapes"):
+class Mean(Sum):
     def forward(self, x: Array) -> Array:
         return x.mean(axis=self.axes, keepdims=self.keepdims)
 
