@@ -18,8 +18,9 @@ itself be recorded and differentiated again (``create_graph=True``).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from ..errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
     Source: TypeAlias = "Op | Tensor"  # what an edge points to: the op that made an input, or a leaf
+    Visit: TypeAlias = Callable[[Source, Tensor], None]
 
 Hook = Callable[[Any], Any]
 Shape = tuple[int, ...]
@@ -108,12 +110,8 @@ class Op:
             arrays = [x._data for x in inputs]
         except AttributeError:
             raise DTypeError(f"{self.name}: ops are called with tensors; make them with mr.tensor(...).") from None
-        if not state.observers:
-            data = self._forward(arrays)
-        else:
-            with self._observed("forward", arrays) as results:
-                results.append(data := self._forward(arrays))
-        output = inputs[0].wrap(data)
+        run = partial(self._forward, arrays)
+        output = inputs[0].wrap(self._observed("forward", arrays, run) if state.observers else run())
         output.share_version(inputs)
         if state.grad_enabled and True in [x._requires_grad for x in inputs]:
             self._record(inputs, output)
@@ -146,17 +144,17 @@ class Op:
         result = run_kernel(self, "forward", *arrays)
         return self.forward(*arrays) if result is NotImplemented else result
 
-    @contextmanager
-    def _observed(self, phase: str, arrays: Sequence[Array]) -> Iterator[list[Any]]:
-        """Call the observers before the block, and after it with the result that the block puts into the list."""
+    def _observed(self, phase: str, arrays: Sequence[Array], run: Callable[[], Any]) -> Any:
+        """What ``run`` returns. The observers are called before it, and after it with the result."""
         ends = [observer(self, phase, arrays) for observer in state.observers]
-        results: list[Any] = []
+        seen = None
         try:
-            yield results
+            result = run()
+            seen = result if phase == "forward" else tuple(None if grad is None else grad.data for grad in result)
+            return result
         finally:
-            for end in reversed(ends):
-                if end is not None:
-                    end(results[0] if results else None)
+            for end in reversed([end for end in ends if end is not None]):
+                end(seen)
 
     def _record(self, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.edges = tuple([x.source if x._requires_grad else None for x in inputs])
@@ -191,13 +189,8 @@ class Op:
         ``pending`` has the gradients that other consumers have sent to this op's sources. Some kernels add them to
         their own on the way: what they add is taken out of it.
         """
-        pending = {} if pending is None else pending
-        if not state.observers:
-            return self._gradients(upstream, pending)
-        with self._observed("backward", [upstream.data]) as results:
-            grads = self._gradients(upstream, pending)
-            results.append(tuple(None if grad is None else grad.data for grad in grads))
-        return grads
+        run = partial(self._gradients, upstream, {} if pending is None else pending)
+        return self._observed("backward", [upstream.data], run) if state.observers else run()
 
     def _gradients(self, upstream: Tensor, pending: dict[Source, Tensor]) -> tuple[Tensor | None, ...]:
         grads = NotImplemented if state.grad_enabled else self._run_backward_kernel(upstream, pending)
@@ -260,10 +253,7 @@ def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: b
 
 
 def grad(
-    output: Tensor,
-    inputs: Tensor | Iterable[Tensor],
-    grad_output: Tensor | None = None,
-    create_graph: bool = False,
+    output: Tensor, inputs: Tensor | Iterable[Tensor], grad_output: Tensor | None = None, create_graph: bool = False
 ) -> tuple[Tensor, ...]:
     """The gradients of ``output`` to ``inputs``, returned instead of added to ``.grad``.
 
@@ -304,28 +294,20 @@ def grad(
     for x in (output, *given):
         if not hasattr(x, "source"):
             raise DTypeError(f"grad: it takes tensors for output and inputs, not {type(x).__name__}.")
-    wanted = [x.source for x in given]
-    found: dict[Source, Tensor] = {}
+    found: dict[Source, Any] = dict.fromkeys(x.source for x in given)
 
     def collect(source: Source, grad: Tensor) -> None:
-        if source in wanted_set:
+        if source in found:
             found[source] = grad * 1  # a copy: what an op passes on may be shared, or a view
 
-    wanted_set = set(wanted)
     _walk(output, output.upstream(grad_output), create_graph, create_graph, collect)
-    for i, source in enumerate(wanted):
-        if source not in found:
+    for i, x in enumerate(given):
+        if found[x.source] is None:
             raise GraphError(f"grad: input {i} takes no part in the output, or does not require a gradient.")
-    return tuple(found[source] for source in wanted)
+    return tuple(found[x.source] for x in given)
 
 
-def _walk(
-    root: Tensor,
-    upstream: Tensor,
-    retain_graph: bool,
-    create_graph: bool,
-    visit: Callable[[Source, Tensor], None],
-) -> None:
+def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool, visit: Visit) -> None:
     """Call ``visit(source, gradient)`` for every op and leaf below ``root``, consumers before producers.
 
     A source is ready when all of its consumers have delivered: counting them first, then counting down, gives a
@@ -367,17 +349,13 @@ def _walk(
 
 def _count_consumers(root: Source) -> dict[Source, int]:
     """How many gradients each source will receive. Also the moment to find that one cannot be computed."""
-    counts: dict[Source, int] = {root: 0}
+    counts: Counter[Source] = Counter()
     stack = [root]
     while stack:
         source = stack.pop()
-        if not isinstance(source, Op):
-            continue
-        source.check_saved()
-        for edge in source.edges:
-            if edge is not None:
-                if edge not in counts:
-                    counts[edge] = 0
-                    stack.append(edge)
-                counts[edge] += 1
+        if isinstance(source, Op):
+            source.check_saved()
+            edges = [edge for edge in source.edges if edge is not None]
+            stack += [edge for edge in dict.fromkeys(edges) if edge not in counts]
+            counts.update(edges)
     return counts

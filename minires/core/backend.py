@@ -106,7 +106,8 @@ def index_on_device(index: Any, array: Array) -> Any:
     """
     if device_of(array) == "cpu":
         return index
-    parts = [np.asarray(part) if isinstance(part, list) else part for part in _as_tuple(index)]
+    given = index if isinstance(index, tuple) else (index,)
+    parts = [np.asarray(part) if isinstance(part, list) else part for part in given]
     axis, moved = 0, []
     for position, part in enumerate(parts, start=1):
         if part is Ellipsis:
@@ -119,10 +120,6 @@ def index_on_device(index: Any, array: Array) -> Any:
             axis += _axes_of_index(part)
         moved.append(to_device(part, "cuda") if is_array(part) else part)
     return tuple(moved)
-
-
-def _as_tuple(index: Any) -> tuple[Any, ...]:
-    return index if isinstance(index, tuple) else (index,)
 
 
 def _axes_of_index(part: Any) -> int:

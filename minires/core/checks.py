@@ -7,12 +7,13 @@ a single size, axes as sorted numbers. What only one op accepts is checked in th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
+from .autograd import Shape
 from .tensor import Axis, Tensor, TensorLike, as_tensor
 
 Pair = int | tuple[int, int]
@@ -28,10 +29,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def number(where: str, value: Any, name: str) -> float:
-    """A number, as Python's: NumPy's float64 would turn float32 arrays into float64."""
-    if not is_number(value):
-        raise ArgumentError(f"{where}: {name} is {value!r}; it must be a number.")
+def number(
+    where: str, value: Any, name: str, fits: Callable[[float], bool] = lambda value: True, needed: str = "be a number"
+) -> float:
+    """A number that ``fits``, as Python's: NumPy's float64 would turn float32 arrays into float64."""
+    if not is_number(value) or not fits(value):
+        raise ArgumentError(f"{where}: {name} is {value!r}; it must {needed}.")
     return float(value)
 
 
@@ -52,23 +55,19 @@ def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
 
 def positive(where: str, value: Any, name: str) -> float:
     """A number > 0."""
-    if not is_number(value) or not 0 < value < math.inf:
-        raise ArgumentError(f"{where}: {name} is {value!r}; it must be a number > 0.")
-    return float(value)
+    return number(where, value, name, lambda value: 0 < value < math.inf, "be a number > 0")
 
 
 def not_negative(where: str, value: Any, name: str) -> float:
     """A number >= 0."""
-    if not is_number(value) or not 0 <= value < math.inf:
-        raise ArgumentError(f"{where}: {name} is {value!r}; it must be a number >= 0.")
-    return float(value)
+    return number(where, value, name, lambda value: 0 <= value < math.inf, "be a number >= 0")
 
 
 def fraction(where: str, value: Any, name: str, below_one: bool = False) -> float:
     """A number in [0, 1], or in [0, 1) with ``below_one``."""
-    if not is_number(value) or not 0 <= value <= 1 or (below_one and value == 1):
-        raise ArgumentError(f"{where}: {name} is {value!r}; it must lie in [0, 1{')' if below_one else ']'}.")
-    return float(value)
+    if below_one:
+        return number(where, value, name, lambda value: 0 <= value < 1, "lie in [0, 1)")
+    return number(where, value, name, lambda value: 0 <= value <= 1, "lie in [0, 1]")
 
 
 def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
@@ -162,12 +161,10 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     return (a.astype(b.dtype) if kinds in ("if", "uf") else a), (b.astype(a.dtype) if kinds in ("fi", "fu") else b)
 
 
-def same_shape(op: str, a: Tensor, b: Tensor, name_a: str, name_b: str, hint: str = "") -> None:
+def same_shape(op: str, a: Shape, b: Shape, name_a: str, name_b: str, hint: str = "") -> None:
     """Equal shapes: nothing is broadcast."""
-    if a.shape != b.shape:
-        raise ShapeError(
-            f"{op}: {name_a} is {sizes(a.shape)} but {name_b} is {sizes(b.shape)}; they must be equal.{hint}"
-        )
+    if a != b:
+        raise ShapeError(f"{op}: {name_a} is {sizes(a)} but {name_b} is {sizes(b)}; they must be equal.{hint}")
 
 
 def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...]:

@@ -15,20 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
-from . import autograd
+from . import autograd, backend
 from .autograd import Hook, HookHandle, Op
-from .backend import (
-    Array,
-    DTypeLike,
-    array_module,
-    as_array,
-    as_dtype,
-    check_device,
-    device_of,
-    index_on_device,
-    is_array,
-    to_device,
-)
+from .backend import Array, DTypeLike
 from .state import state
 
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
@@ -83,8 +72,8 @@ class Tensor:
     def __init__(
         self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None
     ) -> None:
-        array = as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
-        self._set(array if device is None else to_device(array, device))
+        array = backend.as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
+        self._set(array if device is None else backend.to_device(array, device))
         self.requires_grad = requires_grad
 
     def _set(self, array: Array) -> None:
@@ -100,7 +89,7 @@ class Tensor:
         """A tensor around ``array`` itself, without a copy or a check: how ops make their outputs."""
         tensor = Tensor.__new__(Tensor)
         if not isinstance(array, np.ndarray):  # CuPy's array, or one of the scalars that NumPy's reductions return
-            array = array_module(array).asarray(array)
+            array = backend.array_module(array).asarray(array)
         tensor._set(array)
         return tensor
 
@@ -110,7 +99,7 @@ class Tensor:
 
     @data.setter
     def data(self, array: Array) -> None:
-        if not is_array(array):
+        if not backend.is_array(array):
             raise DTypeError(f"tensor.data takes a raw array, not {type(array).__name__}; write t.data = u.data.")
         self._data = array
         self.mark_changed()
@@ -148,7 +137,7 @@ class Tensor:
     @property
     def device(self) -> str:
         """``"cpu"`` or ``"cuda"``."""
-        return device_of(self._data)
+        return backend.device_of(self._data)
 
     @property
     def T(self) -> Tensor:
@@ -184,7 +173,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array: the same memory on the CPU, a copy from the GPU."""
-        return to_device(self._data, "cpu")
+        return backend.to_device(self._data, "cpu")
 
     def item(self) -> float | int | bool:
         """The only element as a Python number. Raises ShapeError if there are more."""
@@ -201,9 +190,8 @@ class Tensor:
     def to(self, device_or_dtype: Any) -> Tensor:
         """This tensor on a device (``"cpu"``, ``"cuda"``) or of a dtype (``"float64"``); itself if it is already."""
         if device_or_dtype in ("cpu", "cuda"):
-            check_device(device_or_dtype)
             return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
-        return self if self.dtype == as_dtype(device_or_dtype) else self.astype(device_or_dtype)
+        return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
 
     def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``grad`` of every leaf that it was computed from.
@@ -242,7 +230,7 @@ class Tensor:
                     f"backward: the tensor is {sizes(self.shape)}, {self.size} elements; reduce it to one number "
                     "(.sum(), .mean()), or give the upstream gradient of that shape."
                 )
-            return Tensor.wrap(array_module(self._data).ones_like(self._data))
+            return Tensor.wrap(backend.array_module(self._data).ones_like(self._data))
         grad = as_tensor(grad, like=self)
         if grad.shape != self.shape:
             raise ShapeError(f"backward: grad is {sizes(grad.shape)}, but the tensor is {sizes(self.shape)}.")
@@ -453,12 +441,12 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
-    if like is None or is_array(value):
-        return Tensor.wrap(as_array(value))
-    array = as_array(value, like.dtype if like.dtype.kind == "f" else None)
+    if like is None or backend.is_array(value):
+        return Tensor.wrap(backend.as_array(value))
+    array = backend.as_array(value, like.dtype if like.dtype.kind == "f" else None)
     if like.dtype.kind in "iu" and array.dtype.kind in "iu" and (array == (cast := array.astype(like.dtype))).all():
         array = cast
-    return Tensor.wrap(to_device(array, like.device))
+    return Tensor.wrap(backend.to_device(array, like.device))
 
 
 def fingerprint(array: Array) -> int:
@@ -470,6 +458,6 @@ def as_index(index: Any, x: Tensor) -> Any:
     """An index for x, with copies of its tensors, arrays and lists as arrays on the device of x."""
 
     def part(given: Any) -> Any:
-        return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or is_array(given) else given
+        return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or backend.is_array(given) else given
 
-    return index_on_device(tuple(map(part, index)) if isinstance(index, tuple) else part(index), x._data)
+    return backend.index_on_device(tuple(map(part, index)) if isinstance(index, tuple) else part(index), x._data)

@@ -8,7 +8,7 @@ from ..core import backend, checks
 from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, ShapeError, sizes
+from ..errors import ArgumentError
 from .arithmetic import where
 
 
@@ -147,11 +147,8 @@ def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str
     if shortcut is None:
         return []
     shortcut = checks.floats(op, shortcut, "shortcut")
-    if shortcut.shape != shape:
-        raise ShapeError(
-            f"{op}: {name} is {sizes(shape)} but shortcut is {sizes(shortcut.shape)}; they must be equal. "
-            "Where a block changes the size, its shortcut needs a projection (option A, B or C)."
-        )
+    hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
+    checks.same_shape(op, shape, shortcut.shape, name, "shortcut", hint)
     return [shortcut]
 
 

@@ -48,10 +48,9 @@ class Mul(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.inputs
-        return (
-            (upstream * b).sum_to(a.shape) if self.needs(0) else None,
-            (upstream * a).sum_to(b.shape) if self.needs(1) else None,
-        )
+        to_a = (upstream * b).sum_to(a.shape) if self.needs(0) else None
+        to_b = (upstream * a).sum_to(b.shape) if self.needs(1) else None
+        return to_a, to_b
 
 
 def mul(a: TensorLike, b: TensorLike) -> Tensor:
@@ -65,10 +64,9 @@ class Div(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.inputs
-        return (
-            (upstream / b).sum_to(a.shape) if self.needs(0) else None,
-            (-upstream * a / (b * b)).sum_to(b.shape) if self.needs(1) else None,
-        )
+        to_a = (upstream / b).sum_to(a.shape) if self.needs(0) else None
+        to_b = (-upstream * a / (b * b)).sum_to(b.shape) if self.needs(1) else None
+        return to_a, to_b
 
 
 def div(a: TensorLike, b: TensorLike) -> Tensor:

@@ -20,10 +20,9 @@ class MatMul(Op, name="matmul"):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.inputs
-        return (
-            (upstream @ _swapped(b)).sum_to(a.shape) if self.needs(0) else None,  # (..., M, P) @ (..., P, K)
-            (_swapped(a) @ upstream).sum_to(b.shape) if self.needs(1) else None,  # (..., K, M) @ (..., M, P)
-        )
+        to_a = (upstream @ _swapped(b)).sum_to(a.shape) if self.needs(0) else None  # (..., M, P) @ (..., P, K)
+        to_b = (_swapped(a) @ upstream).sum_to(b.shape) if self.needs(1) else None  # (..., K, M) @ (..., M, P)
+        return to_a, to_b
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
         return math.prod(output) * inputs[0][-1]

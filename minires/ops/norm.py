@@ -1,5 +1,6 @@
 """Batch and layer normalisation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..core import checks
@@ -23,7 +24,7 @@ class BatchNorm(Op):
     and variance do: gradients flow through them, too.
     """
 
-    def __init__(self, eps: float, running: tuple[Array, Array] | None = None) -> None:
+    def __init__(self, eps: float, running: Sequence[Array] | None = None) -> None:
         self.eps, self.running = eps, running
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
@@ -59,7 +60,7 @@ class BatchNorm(Op):
 class BatchNormAct(BatchNorm, saves="both"):
     """relu(batch_norm(x) + shortcut), both optional: three ops in one, which a kernel computes in one pass."""
 
-    def __init__(self, eps: float, running: tuple[Array, Array] | None, activation: str | None) -> None:
+    def __init__(self, eps: float, running: Sequence[Array] | None, activation: str | None) -> None:
         super().__init__(eps, running)
         self.activation = activation
 
@@ -132,32 +133,27 @@ def batch_norm(
             )
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
-    inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
-    if not training:
-        if len(running) < 2:
-            raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
-        mean, var = (statistic.data.astype(x.dtype) for statistic in running.values())  # copies: training changes them
-        return _op(eps, (mean, var), activation, inputs)(*inputs)
+    if not training and len(running) < 2:
+        raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
     count = x.size // max(gamma.size, 1)
-    if count < 2:
+    if training and count < 2:
         raise ShapeError(
             f"batch_norm: in training each channel needs more than one value, but x ({sizes(x.shape)}) has {count}; "
             "use a larger batch, or eval()."
         )
-    op = _op(eps, None, activation, inputs)
+    inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
+    copies = None if training else [statistic.data.astype(x.dtype) for statistic in running.values()]
+    plain = activation is None and shortcut is None
+    op = BatchNorm(eps, copies) if plain else BatchNormAct(eps, copies, activation)
     y = op(*inputs)
-    batch_mean, batch_var = op.batch
-    for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
-        if name in running:
-            old = running[name]
-            old.data[...] = (1 - momentum) * old.data + momentum * new
-            old.mark_changed()
+    if training:
+        batch_mean, batch_var = op.batch
+        for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
+            if name in running:
+                old = running[name]
+                old.data[...] = (1 - momentum) * old.data + momentum * new
+                old.mark_changed()
     return y
-
-
-def _op(eps: float, running: Any, activation: str | None, inputs: list[Tensor]) -> BatchNorm:
-    plain = activation is None and len(inputs) == 3
-    return BatchNorm(eps, running) if plain else BatchNormAct(eps, running, activation)
 
 
 def layer_norm(

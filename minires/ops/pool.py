@@ -24,7 +24,7 @@ def pool_window(where: str, kernel_size: Pair, stride: Pair | None, padding: Pai
     return window
 
 
-def pool2d(op: "type[MaxPool2d | AvgPool2d]", x: TensorLike, window: Window) -> Tensor:
+def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window) -> Tensor:
     """Pooling with a window that has been checked."""
     x = checks.images(op.name, x)
     _, _, h, w = x.shape
@@ -32,10 +32,19 @@ def pool2d(op: "type[MaxPool2d | AvgPool2d]", x: TensorLike, window: Window) -> 
     return op(window)(x)
 
 
-class MaxPool2d(Op, saves="shapes"):
+class Pool2d(Op, saves="shapes"):
+    """One number for each window."""
+
     def __init__(self, window: Window) -> None:
         self.window = window
 
+    def spread(self, windows: Tensor) -> Tensor:
+        """Put the gradients of each window's elements back: (N, OH, OW, C, KH*KW) -> (N, C, H, W)."""
+        n, oh, ow, c, size = windows.shape
+        return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * size))
+
+
+class MaxPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
         windows = windows.reshape(*windows.shape[:4], math.prod(self.window.kernel))  # (N, OH, OW, C, KH*KW)
@@ -43,11 +52,9 @@ class MaxPool2d(Op, saves="shapes"):
         return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        n, oh, ow, c = self.winner.shape
-        kh, kw = self.window.kernel
-        one_hot = array_module(self.winner).arange(kh * kw) == self.winner[..., None]  # (N, OH, OW, C, KH*KW)
-        windows = upstream.transpose(0, 2, 3, 1).expand_dims(-1) * Tensor.wrap(one_hot)  # (N, OH, OW, C, KH*KW)
-        return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * kh * kw))  # (N, C, H, W)
+        elements = array_module(self.winner).arange(math.prod(self.window.kernel))  # (KH*KW,)
+        one_hot = Tensor.wrap(elements == self.winner[..., None])  # (N, OH, OW, C, KH*KW)
+        return self.spread(upstream.transpose(0, 2, 3, 1).expand_dims(-1) * one_hot)
 
 
 def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
@@ -72,19 +79,14 @@ def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, pad
     return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding))
 
 
-class AvgPool2d(Op, saves="shapes"):
-    def __init__(self, window: Window) -> None:
-        self.window = window
-
+class AvgPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         return unfold(x, self.window).mean(axis=(4, 5)).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        n, c, oh, ow = upstream.shape
-        kh, kw = self.window.kernel
-        share = (upstream / (kh * kw)).transpose(0, 2, 3, 1).expand_dims(-1)  # (N, OH, OW, C, 1)
-        windows = share.broadcast_to((n, oh, ow, c, kh * kw))
-        return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * kh * kw))  # (N, C, H, W)
+        size = math.prod(self.window.kernel)
+        share = (upstream / size).transpose(0, 2, 3, 1).expand_dims(-1)  # (N, OH, OW, C, 1)
+        return self.spread(share.broadcast_to((*share.shape[:4], size)))
 
 
 def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:

@@ -16,21 +16,24 @@ from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
 from ..errors import ShapeError, sizes
 
 
-def _kept(shape: Shape, axes: tuple[int, ...]) -> Shape:
-    """``shape`` with a 1 in place of each reduced axis."""
-    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+class Reduction(Op):
+    """An op that makes one number of all that lie along ``axes``."""
 
-
-class Sum(Op, saves="shapes"):
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
+    def kept(self, y: Tensor) -> Tensor:
+        """What has the output's shape, with a 1 in place of each reduced axis: it broadcasts to x."""
+        (x_shape,) = self.input_shapes
+        return y.reshape(tuple(1 if axis in self.axes else size for axis, size in enumerate(x_shape)))
+
+
+class Sum(Reduction, saves="shapes"):
     def forward(self, x: Array) -> Array:
         return x.sum(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        (x_shape,) = self.input_shapes
-        return upstream.reshape(_kept(x_shape, self.axes)).broadcast_to(x_shape)
+        return self.kept(upstream).broadcast_to(self.input_shapes[0])
 
 
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -100,9 +103,10 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return Mean(checks.filled_axes("mean", axis, x)[0], keepdims)(x)
 
 
-class Var(Op):
-    def __init__(self, axes: tuple[int, ...], divisor: float, keepdims: bool) -> None:
-        self.axes, self.divisor, self.keepdims = axes, divisor, keepdims
+class Var(Reduction):
+    def __init__(self, axes: tuple[int, ...], keepdims: bool, divisor: float) -> None:
+        super().__init__(axes, keepdims)
+        self.divisor = divisor
 
     def forward(self, x: Array) -> Array:
         deviation = x - x.mean(axis=self.axes, keepdims=True)
@@ -111,7 +115,7 @@ class Var(Op):
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
         deviation = x - x.mean(self.axes, keepdims=True)  # the mean's own gradient is the sum of deviations, 0
-        return (upstream * (2 / self.divisor)).reshape(_kept(x.shape, self.axes)) * deviation
+        return self.kept(upstream * (2 / self.divisor)) * deviation
 
 
 def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor:
@@ -124,16 +128,13 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool 
     correction = checks.number("var", correction, "correction")
     if count <= correction:
         raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction:g} leave none.")
-    return Var(axes, count - correction, keepdims)(x)
+    return Var(axes, keepdims, count - correction)(x)
 
 
-class Max(Op):
+class Max(Reduction):
     """The largest element; among equal ones the first, so that the gradient has one place to go to."""
 
     pick = "max"
-
-    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
-        self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Array) -> Array:
         return getattr(x, self.pick)(axis=self.axes, keepdims=self.keepdims)
@@ -147,7 +148,7 @@ class Max(Op):
         first = array_module(rows).arange(rows.shape[-1]) == places  # one True a row
         back = sorted(range(x.ndim), key=(others + self.axes).__getitem__)
         winners = first.reshape(moved.shape).transpose(back)
-        return upstream.reshape(_kept(x.shape, self.axes)) * Tensor.wrap(winners)
+        return self.kept(upstream) * Tensor.wrap(winners)
 
 
 class Min(Max):
@@ -173,10 +174,7 @@ def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
     return Tensor.wrap(x.data.argmax(axis=axis))
 
 
-class LogSumExp(Op, name="logsumexp", saves="both"):
-    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
-        self.axes, self.keepdims = axes, keepdims
-
+class LogSumExp(Reduction, name="logsumexp", saves="both"):
     def forward(self, x: Array) -> Array:
         xp = array_module(x)
         largest = x.max(axis=self.axes, keepdims=True)
@@ -187,8 +185,7 @@ class LogSumExp(Op, name="logsumexp", saves="both"):
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
-        kept = _kept(x.shape, self.axes)
-        return upstream.reshape(kept) * (x - self.output.reshape(kept)).exp()
+        return self.kept(upstream) * (x - self.kept(self.output)).exp()
 
 
 def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:

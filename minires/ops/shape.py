@@ -130,7 +130,7 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     parts = _tensors("stack", tensors)
     for i, part in enumerate(parts):
-        checks.same_shape("stack", part, parts[0], f"tensor {i}", "tensor 0")
+        checks.same_shape("stack", part.shape, parts[0].shape, f"tensor {i}", "tensor 0")
     place = _new_axis("stack", axis, parts[0])
     return concatenate([expand_dims(part, place) for part in parts], place)
 
@@ -242,5 +242,4 @@ def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
 def to_device(x: TensorLike, device: str) -> Tensor:
     """x on ``"cpu"`` or ``"cuda"``. Raises DeviceError if the device cannot be used."""
     x = as_tensor(x)
-    backend.check_device(device)
     return Convert(x.dtype, device)(x)
