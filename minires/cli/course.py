@@ -64,11 +64,7 @@ def check(
     source = read_submission(folder, content.file)
     with make_console().status(f"checking {content.file}"):
         result = Grader(content, show_output=True).grade(source, functions=functions)
-    _print_questions(result)
-    points = sum(each.question.points for each in result.questions)
-    if result.score < points:
-        raise CourseError(f"course: {result.score} of {points} points in the public tests.")
-    print(f"{result.score} of {points} points in the public tests; the hidden tests check the same with other numbers")
+    _show(result, result.points, " in the public tests", "; the hidden tests check the same with other numbers")
 
 
 @course.command()
@@ -127,11 +123,7 @@ def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str |
 
     with make_console().status(f"grading {printable(str(folder))}"):
         result = grade_submission(grader, folder, keep)
-    _print_questions(result)
-    total = f"{result.score} of {result.assignment.points} points"
-    if result.score < result.assignment.points:
-        raise CourseError(f"course: {total}.")
-    print(total)
+    _show(result, result.assignment.points)
 
 
 def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers: int | None) -> None:
@@ -212,15 +204,13 @@ def _read_secret(file: str) -> str:
     return secret
 
 
-def _print_questions(result: Result) -> None:
-    """Each question with its properties, and the feedback where one fails."""
-    from ..course.results import question_lines
+def _show(result: Result, points: int, where: str = "", remark: str = "") -> None:
+    """Print what a student reads, and the points. Raises CourseError if some are lost."""
+    from ..course.results import lines_of
 
-    if result.problem:
-        print(f"FAIL  {printable(result.problem)}\n")
-        return
-    for each in result.questions:
-        print(f"{each.question.function}: {each.score} of {each.question.points} points")
-        for line in question_lines(each):
-            print(f"  {printable(line)}")
-        print()
+    for line in lines_of(result):
+        print(printable(line))
+    total = f"{result.score} of {points} points{where}"
+    if result.score < points:
+        raise CourseError(f"course: {total}.")
+    print(f"{total}{remark}")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from .assignments import assignment
 from .classroom import assignment_of, read_submission
+from .content import Property
 from .grading import Grader
-from .results import question_lines
+from .results import QuestionResult, lines_of
 
 __all__ = ["check", "public_tests"]
 
@@ -29,27 +30,26 @@ def check(function: str = "", folder: str = ".") -> bool:
     content = assignment_of(folder)
     functions = [content.question(function).function] if function else []
     result = Grader(content, show_output=True).grade(read_submission(folder, content.file), functions=functions)
-    for question in result.questions:
-        print(f"{question.question.function}: {question.score} of {question.question.points} points")
-        print("\n".join(f"  {line}" for line in question_lines(question)))
-    return result.score == sum(question.question.points for question in result.questions)
+    print("\n".join(lines_of(result)))
+    return result.score == result.points
 
 
 @dataclass(frozen=True)
 class PublicTest:
-    """A property of a function as a test for pytest, with what grading that function found, property by property."""
+    """A property of a function as a test for pytest. ``graded`` grades the function, all properties at once."""
 
     function: str
-    name: str
-    outcomes: Callable[[str], dict[str, list[str]]]
+    tested: Property
+    graded: Callable[[str], QuestionResult]
 
     def __str__(self) -> str:
-        return f"{self.function}: {self.name}"
+        return f"{self.function}: {self.tested.name}"
 
     def run(self) -> None:
         """Raise AssertionError, with the feedback, if the function does not have the property."""
-        if feedback := self.outcomes(self.function)[self.name]:
-            raise AssertionError("\n".join(["", *feedback]))
+        (found,) = (each for each in self.graded(self.function).properties if each.tested is self.tested)
+        if found.feedback:
+            raise AssertionError("\n".join(["", self.tested.says, *found.feedback.lines()]))
 
 
 def public_tests(name: str, file: str) -> list[PublicTest]:
@@ -57,13 +57,8 @@ def public_tests(name: str, file: str) -> list[PublicTest]:
     content, path = assignment(name), Path(file)
 
     @cache
-    def outcomes(function: str) -> dict[str, list[str]]:
+    def graded(function: str) -> QuestionResult:
         (question,) = Grader(content).grade(read_submission(path.parent, path.name), functions=[function]).questions
-        return {
-            each.tested.name: [each.tested.says, *each.feedback.lines()] if each.feedback else []
-            for each in question.properties
-        }
+        return question
 
-    return [
-        PublicTest(each.function, tested.name, outcomes) for each in content.questions for tested in each.properties
-    ]
+    return [PublicTest(each.function, tested, graded) for each in content.questions for tested in each.properties]

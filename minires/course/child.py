@@ -4,13 +4,16 @@ It is started as a separate script, with NumPy and without minires: it cannot le
 sends the student's file and then one call after another; the child replies with what the function returned. When the
 function calls one of an earlier question, the grader answers that call. Expected values never reach this process.
 
-A message is its length in 8 bytes and an npz file: a member ``meta`` with JSON, and the arrays that it refers to.
+A message is JSON and the numbers of the arrays in it, one array after another in the order of the JSON. The lengths of
+both come first, in 8 bytes each.
 """
 
 import importlib
 import io
 import json
+import math
 import os
+import struct
 import sys
 import types
 from collections.abc import Callable
@@ -32,22 +35,27 @@ REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", 
 HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
 OPENING = {"open", "os.listdir", "os.scandir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-NUMBERS = "biuf"
+LENGTHS = struct.Struct(">QQ")
+NUMBERS = "biuf"  # kinds of dtypes
 LONGEST_TEXT = 400
 MOST_LEVELS = 16  # of nested sequences
 
 
-def pack(message: dict[str, Any]) -> bytes:
-    """A message as bytes. It may contain arrays anywhere; values unknown to JSON become an :class:`Other`."""
-    arrays: dict[str, Any] = {}
+class Other(str):
+    """Takes the place of a value that is neither numbers nor text, and describes it."""
+
+
+def send(stream: BinaryIO, message: dict[str, Any]) -> None:
+    """Write a message. It may contain arrays anywhere; values unknown to JSON become an :class:`Other`."""
+    arrays: list[bytes] = []
 
     def encode(value: Any) -> Any:
         if isinstance(value, (np.ndarray, np.generic)):
             if value.dtype.kind not in NUMBERS:
                 return {"other": f"an array of {value.dtype}"}
-            name = str(len(arrays))
-            arrays[name] = np.asarray(value)
-            return {"array": name}
+            dtype = value.dtype.newbyteorder("=")
+            arrays.append(np.asarray(value, dtype).tobytes())
+            return {"array": dtype.str, "shape": value.shape}
         if isinstance(value, (tuple, list)):
             return {"items": [encode(item) for item in value]}
         if isinstance(value, dict):
@@ -56,14 +64,24 @@ def pack(message: dict[str, Any]) -> bytes:
             return value
         return {"other": f"a {type(value).__name__}"}
 
-    meta = json.dumps(encode(message)).encode()
-    file = io.BytesIO()
-    np.savez(file, meta=np.frombuffer(meta, np.uint8), **arrays)
-    return file.getvalue()
+    text = json.dumps(encode(message)).encode()
+    stream.write(LENGTHS.pack(len(text), sum(map(len, arrays))) + text + b"".join(arrays))
+    stream.flush()
 
 
-def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
-    """A message from the members of its npz file. Sequences become tuples."""
+def receive(stream: BinaryIO, longest_text: int = sys.maxsize, most_numbers: int = sys.maxsize) -> dict[str, Any]:
+    """Read a message; sequences become tuples. The sender need not be trusted if the lengths, in bytes, are limited.
+
+    Raises EOFError at the end of the stream, and ValueError or whatever else goes wrong for what is not a message.
+    """
+    lengths = stream.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
+        raise EOFError
+    text, numbers = LENGTHS.unpack(lengths)
+    if text > longest_text or numbers > most_numbers:
+        raise ValueError("too long")
+    tree = json.loads(stream.read(text))
+    content = io.BytesIO(stream.read(numbers))
 
     def decode(tree: Any, levels: int) -> Any:
         if levels == 0:
@@ -71,33 +89,17 @@ def unpack(arrays: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(tree, dict):
             return tree
         if "array" in tree:
-            return arrays[tree["array"]]
+            dtype, shape = np.dtype(tree["array"]), tree["shape"]
+            if dtype.kind not in NUMBERS:
+                raise ValueError("not numbers")
+            return np.ndarray(shape, dtype, bytearray(content.read(math.prod(shape) * dtype.itemsize)))
         if "items" in tree:
             return tuple(decode(item, levels - 1) for item in tree["items"])
         if "entries" in tree:
             return {key: decode(item, levels - 1) for key, item in tree["entries"].items()}
         return Other(tree["other"])
 
-    return decode(json.loads(arrays["meta"].tobytes()), MOST_LEVELS)
-
-
-class Other(str):
-    """Takes the place of a value that is neither numbers nor text, and describes it."""
-
-
-def send(stream: BinaryIO, content: bytes) -> None:
-    """Write a packed message."""
-    stream.write(len(content).to_bytes(8, "big") + content)
-    stream.flush()
-
-
-def receive(stream: BinaryIO) -> dict[str, Any]:
-    """Read a message from a trusted sender, the grader. Raises EOFError at the end."""
-    length = stream.read(8)
-    if len(length) < 8:
-        raise EOFError
-    with np.load(io.BytesIO(stream.read(int.from_bytes(length, "big"))), allow_pickle=False) as file:
-        return unpack({name: file[name] for name in file.files})
+    return decode(tree, MOST_LEVELS)
 
 
 def set_limits(limits: dict[str, int]) -> None:
@@ -181,17 +183,16 @@ class Session:
         sys.path[:] = [path for path in sys.path if path != sys.argv[1]]
         set_limits(setup["limits"])
         close_doors()
-        send(self.replies, pack({"ready": True}))
+        send(self.replies, {"ready": True})
         while True:
             try:
                 request = receive(self.requests)
             except EOFError:
                 return
             try:
-                reply = pack(self.load(**request) if "source" in request else self.call(**request))
+                send(self.replies, self.load(**request) if "source" in request else self.call(**request))
             except BaseException as error:
-                reply = pack({"raised": self.describe(error)})
-            send(self.replies, reply)
+                send(self.replies, {"raised": self.describe(error)})
 
     def load(self, source: str, file: str, given: tuple[str, ...]) -> dict[str, Any]:
         """Run a file of functions, and let the grader answer calls of those that are ``given``."""
@@ -203,18 +204,18 @@ class Session:
         self.names.update({name: self.asking(name) for name in given})
         return {"loaded": True}
 
-    def call(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def call(self, function: str, positional: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
         """What a function returns, and its arguments as they are after the call."""
         if not callable(self.names.get(function)):
             return {"missing": function}
-        returned = self.names[function](**arguments)
+        returned = self.names[function](*positional, **arguments)
         return {"returned": returned, "arguments": arguments}
 
     def asking(self, name: str) -> Callable[..., Any]:
         """A function whose calls the grader answers, so that a bug in the student's version costs points only once."""
 
         def ask(*arguments: Any, **keywords: Any) -> Any:
-            send(self.replies, pack({"ask": name, "arguments": arguments, "keywords": keywords}))
+            send(self.replies, {"ask": name, "positional": arguments, "keywords": keywords})
             answer = receive(self.requests)
             if "error" in answer:
                 raise ValueError(answer["error"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -16,9 +16,8 @@ from ..interop.files import PathLike, write_atomically
 from .assignments import assignments
 from .content import Assignment
 from .grading import Grader
-from .results import Result
+from .results import Report, Result
 
-Report = Callable[[Result], None]
 LARGEST = 1 << 20  # bytes of a submission
 DEEPEST = 3  # how many folders down in a submission its file may be
 BARS = 10  # of the histogram

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from .bank import nearest
-from .content import Assignment, Property, Question
+from .content import Assignment, Question
 from .draw import Draw, seed_of
-from .results import Feedback, PropertyResult, QuestionResult, Result
+from .results import Feedback, PropertyResult, QuestionResult, Report, Result
 from .sandbox import CallError, Child, Limits, Runner
-from .trial import Call, MismatchError, Trial
+from .trial import Trial
 
 TRIALS = 2  # with different numbers in each test
 SCALES = range(4)  # of examples, the smallest first
 PATIENCE = 2  # after so many calls that take too long, the other properties of a question are not tried
 PUBLIC = "public"  # takes the place of the secret
-
-Report = Callable[[Result], None]
-
-
-class Answers:
-    """The reference's answers to calls of a submission's own functions from earlier questions.
-
-    They come from a process with limits, because the submission chooses the arguments and may ask for a huge result.
-    """
-
-    def __init__(self, assignment: Assignment, limits: Limits) -> None:
-        self.reference = assignment.reference
-        self.child = Child(assignment.read("reference.py"), "reference.py", limits=limits)
-
-    def __call__(self, name: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> Any:
-        try:
-            bound = inspect.signature(getattr(self.reference, name)).bind(*arguments, **keywords)
-        except TypeError as error:
-            raise CallError("raised", f"cannot be called like that: {error}") from None
-        return self.child.call(name, dict(bound.arguments)).value
 
 
 class Grader:
@@ -62,7 +42,7 @@ class Grader:
         self._known: dict[Any, Any] = {}  # expected values
 
     def grade(
-        self, source: str, submission: str = "", functions: Sequence[str] = (), report: Report | None = None
+        self, source: str, submission: str = "", functions: Sequence[str] = (), report: Report = lambda _: None
     ) -> Result:
         """Grade a file.
 
@@ -82,120 +62,73 @@ class Grader:
         Result
         """
         result = Result(submission, self.assignment)
-        answers = Answers(self.assignment, self.limits)
-        try:
+        with closing(Child(self.assignment.read("reference.py"), "reference.py", limits=self.limits)) as reference:
             for question in self.assignment.questions:
                 if functions and question.function not in functions:
                     continue
-                runner = Child(
-                    source, self.assignment.file, question.uses, answers, self.limits, show_output=self.show_output
-                )
-                try:
-                    if not result.problem:
-                        result.problem = self._problem(runner, source)
-                    self.grade_question(question, runner, result, report, source)
-                finally:
-                    runner.close()
-        finally:
-            answers.child.close()
+                file, given = self.assignment.file, question.uses
+                with closing(Child(source, file, given, reference, self.limits, self.show_output)) as runner:
+                    try:
+                        if not result.problem:
+                            runner.load()
+                    except CallError as error:
+                        result.problem = f"{file} {error.text}.{error.line}"
+                    self.grade_question(question, runner, result, report)
         result.complete = True
-        if report:
-            report(result)
+        report(result)
         return result
 
     def grade_question(
-        self, question: Question, runner: Runner, result: Result, report: Report | None = None, source: str = ""
+        self, question: Question, runner: Runner, result: Result, report: Report = lambda _: None
     ) -> None:
         """Try every property of a function, and add the outcome to a result."""
         found = QuestionResult(question)
         result.questions.append(found)
-        calls: list[Call] = []
-        failures: list[tuple[PropertyResult, list[Call]]] = []
+        trials: list[Trial] = []
         for each in question.properties:
             outcome = PropertyResult(each, False, None if self.secret is None else False)
-            slow = sum(call.error is not None and call.error.kind == "time" for call in calls)
             if result.problem:
                 outcome.feedback = Feedback(result.problem)
-            elif slow >= PATIENCE:
+            elif sum(trial.ended_by("time") for trial in trials) >= PATIENCE:
                 why = f"Not tried, because {question.function} has exceeded the time limit {PATIENCE} times."
                 outcome.feedback = Feedback(why)
             else:
-                failures.append((outcome, self._try(question, outcome, runner, calls, source)))
+                self._try(question, outcome, runner, trials)
             found.properties.append(outcome)
-            if report:
-                report(result)
-        for outcome, failed in failures:  # now all calls are known, and a bug of the bank has to explain each of them
-            if outcome.feedback and (bug := nearest(self.assignment, question.function, calls, failed)):
+            report(result)
+        for outcome in found.properties:  # now all calls are known, and a bug of the bank has to explain each of them
+            failed = [trial for trial in trials if trial.tested is outcome.tested and trial.mismatch]
+            if outcome.feedback and (bug := nearest(self.assignment, question.function, trials, failed)):
                 outcome.feedback = replace(outcome.feedback, known=bug.says)
 
-    def _problem(self, runner: Child, source: str) -> str:
-        """Why the file cannot be loaded, or ""."""
-        try:
-            runner.load()
-        except CallError as error:
-            return f"{self.assignment.file} {error.text}.{_at_line(error, source)}"
-        return ""
+    def _try(self, question: Question, outcome: PropertyResult, runner: Runner, trials: list[Trial]) -> None:
+        """Try a property in public and hidden tests, record the outcome, and add the trials to a list."""
+        tested = outcome.tested
 
-    def _try(
-        self, question: Question, outcome: PropertyResult, runner: Runner, calls: list[Call], source: str
-    ) -> list[Call]:
-        """Try a property in public and hidden tests, record the outcome, and return the calls that failed."""
-        failure = self._test(question, outcome.tested, runner, PUBLIC, calls)
-        outcome.public = failure is None
-        if self.secret is not None and not (failure and failure[1].error and failure[1].error.kind == "time"):
-            outcome.hidden = self._test(question, outcome.tested, runner, self.secret, calls) is None
-        if failure is None:
-            return []
-        trial, mismatch, failed = self._example(*failure, calls)
-        outcome.feedback = _feedback(trial, mismatch, source)
-        return failed
+        def first_failing(draws: Iterable[Draw]) -> Trial | None:
+            for draw in draws:
+                trials.append(Trial(question, tested, draw, runner, self.assignment.reference, self._known))
+                if not trials[-1].run():
+                    return trials[-1]
+            return None
 
-    def _test(
-        self, question: Question, each: Property, runner: Runner, secret: str, calls: list[Call]
-    ) -> tuple[Trial, MismatchError] | None:
-        """Try a property several times. Returns the first trial in which it does not hold, and why."""
-        for number in range(TRIALS):
-            seed = seed_of(secret, self.assignment.name, question.function, each.name, number)
-            trial = Trial(question, each, Draw(seed), runner, self.assignment.reference, self._known)
-            if mismatch := _outcome(trial, calls):
-                return trial, mismatch
-        return None
+        def test(secret: str) -> Trial | None:
+            words = self.assignment.name, question.function, tested.name
+            return first_failing(Draw(seed_of(secret, *words, number)) for number in range(TRIALS))
 
-    def _example(
-        self, trial: Trial, mismatch: MismatchError, calls: list[Call]
-    ) -> tuple[Trial, MismatchError, list[Call]]:
-        """The smallest example that fails, or else this trial, and the calls of both."""
-        if mismatch.error is None or mismatch.error.kind == "raised":
-            for scale in SCALES:
-                example = replace(trial, draw=Draw(scale=scale))
-                if found := _outcome(example, calls):
-                    return example, found, trial.calls + example.calls
-        return trial, mismatch, trial.calls
+        failing = test(PUBLIC)
+        outcome.public = failing is None
+        if self.secret is not None and not (failing and failing.ended_by("time")):
+            outcome.hidden = test(self.secret) is None
+        if failing:
+            no_example = failing.ended_by("time", "ended", "missing")
+            example = None if no_example else first_failing(Draw(scale=scale) for scale in SCALES)
+            outcome.feedback = _feedback(example or failing)
 
 
-def _feedback(trial: Trial, mismatch: MismatchError, source: str) -> Feedback:
-    error = mismatch.error
-    sentence, pattern = mismatch.difference.sentence, mismatch.difference.pattern
-    if error and error.text.startswith("raises NotImplementedError"):
+def _feedback(trial: Trial) -> Feedback:
+    mismatch = trial.mismatch
+    assert mismatch is not None
+    if mismatch.error and mismatch.error.text.startswith("raises NotImplementedError"):
         return Feedback(f"{trial.question.function} is not written yet.")
-    if error and error.kind == "missing":
-        return Feedback(sentence)
-    return Feedback(sentence + (_at_line(error, source) if error else ""), pattern, trial.code())
-
-
-def _outcome(trial: Trial, calls: list[Call]) -> MismatchError | None:
-    try:
-        trial.run()
-    except MismatchError as mismatch:
-        return mismatch
-    finally:
-        calls += trial.calls
-    return None
-
-
-def _at_line(error: CallError, source: str) -> str:
-    """The line of the student's file, as the end of a message."""
-    lines = source.splitlines()
-    if error.line is None or not 0 < error.line <= len(lines):
-        return ""
-    return f" Line {error.line}: {lines[error.line - 1].strip()[:100]}"
+    return Feedback(mismatch.sentence, mismatch.pattern, "" if trial.ended_by("missing") else trial.code())

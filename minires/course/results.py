@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +106,11 @@ class Result:
     def score(self) -> int:
         return sum(each.score for each in self.questions)
 
+    @property
+    def points(self) -> int:
+        """What a right answer would get for the same questions."""
+        return sum(each.question.points for each in self.questions)
+
     def as_json(self) -> dict[str, Any]:
         """For the instructor's own programs."""
         return {
@@ -119,23 +125,24 @@ class Result:
 
     def as_gradescope(self) -> dict[str, Any]:
         """Gradescope's results.json: a test for each question, with the text that the student reads."""
-        tests = []
-        for number, each in enumerate(self.questions, start=1):
-            title = f"{each.question.function}: {each.question.title}"
-            tests.append(
-                {
-                    "number": str(number),
-                    "name": title,
-                    "score": each.score,
-                    "max_score": each.question.points,
-                    "status": "passed" if each.score == each.question.points else "failed",
-                    "output": "\n".join(question_lines(each)),
-                    "output_format": "text",
-                    "visibility": "visible",
-                }
-            )
+        tests = [
+            {
+                "number": str(number),
+                "name": f"{each.question.function}: {each.question.title}",
+                "score": each.score,
+                "max_score": each.question.points,
+                "status": "passed" if each.score == each.question.points else "failed",
+                "output": "\n".join(question_lines(each)),
+                "output_format": "text",
+                "visibility": "visible",
+            }
+            for number, each in enumerate(self.questions, start=1)
+        ]
         output = self.problem or ("" if self.complete else "Grading did not finish: ask your instructor.")
         return {"score": self.score, "output": output, "visibility": "visible", "tests": tests}
+
+
+Report = Callable[[Result], None]  # gets a result that may not be complete yet
 
 
 def _question(result: QuestionResult) -> dict[str, Any]:
@@ -157,6 +164,15 @@ def _question(result: QuestionResult) -> dict[str, Any]:
             for each in result.properties
         ],
     }
+
+
+def lines_of(result: Result) -> list[str]:
+    """What a student reads about a submission."""
+    lines = [f"FAIL  {result.problem}", ""] if result.problem else []
+    for each in result.questions if not result.problem else ():
+        lines += [f"{each.question.function}: {each.score} of {each.question.points} points"]
+        lines += [*(f"  {line}" for line in question_lines(each)), ""]
+    return lines
 
 
 def question_lines(result: QuestionResult) -> list[str]:

@@ -8,7 +8,6 @@ process.
 from __future__ import annotations
 
 import copy
-import math
 import os
 import queue
 import subprocess
@@ -16,22 +15,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..interop.npz_file import read_directory
 from . import child
 
-Array = np.ndarray[Any, Any]
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # of the environment
-LONGEST_META = 1 << 20  # the most bytes of a reply beside its arrays
+LONGEST_TEXT = 1 << 20  # the most bytes of a reply beside its arrays
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -48,7 +44,7 @@ class Limits:
     cpu_seconds, memory, file_size : int
         For the process, in seconds and bytes; Windows has no such limits.
     reply : int
-        The most bytes of a reply.
+        The most bytes of the arrays in a reply.
     """
 
     seconds: float = 10.0
@@ -79,11 +75,11 @@ class CallError(Exception):
         There is no such function, it raised an exception, it took too long, or its process ended or stopped answering.
     text : str
         The rest of a sentence that begins with the function's name.
-    line : int or None
-        The line of the student's file.
+    line : str
+        The line of the student's file as a further sentence, or "".
     """
 
-    def __init__(self, kind: str, text: str, line: int | None = None) -> None:
+    def __init__(self, kind: str, text: str, line: str = "") -> None:
         super().__init__(text)
         self.kind, self.text, self.line = kind, text, line
 
@@ -93,14 +89,6 @@ class Returned(NamedTuple):
 
     value: Any
     arguments: dict[str, Any]
-
-
-class Runner(Protocol):
-    """Calls functions: in a :class:`Child`, or :class:`Here`."""
-
-    def call(self, function: str, arguments: dict[str, Any]) -> Returned:
-        """Call a function by name. Raises CallError."""
-        ...
 
 
 class Here:
@@ -116,7 +104,7 @@ class Here:
             with np.errstate(all="ignore"):
                 return Returned(copy.deepcopy(getattr(self.module, function)(**given)), given)
         except Exception as error:
-            raise CallError("raised", _raised(type(error).__name__, str(error)), None) from error
+            raise CallError("raised", _raised(type(error).__name__, str(error))) from error
 
 
 class Child:
@@ -129,10 +117,10 @@ class Child:
     file : str
         Its name, for messages.
     given : sequence of str
-        Functions that replace those of the file: ``answer`` gets their calls.
-    answer : callable, optional
-        From the name, the arguments and the keywords of such a call to what it returns. May raise CallError.
-    limits : Limits
+        Functions that replace those of the file.
+    reference : Child, optional
+        Answers calls of these functions. It has limits of its own, because the file chooses the arguments.
+    limits : Limits, optional
     show_output : bool
         Whether to show what the code prints on stderr.
     """
@@ -142,26 +130,19 @@ class Child:
         source: str,
         file: str,
         given: Sequence[str] = (),
-        answer: Callable[[str, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+        reference: Child | None = None,
         limits: Limits | None = None,
         show_output: bool = False,
     ) -> None:
-        self.source, self.file, self.given, self.answer = source, file, tuple(given), answer
-        self.limits = limits or Limits()
-        self.show_output = show_output
+        self.source, self.file, self.given, self.reference = source, file, tuple(given), reference
+        self.limits, self.show_output = limits or Limits(), show_output
         self._process: subprocess.Popen[bytes] | None = None
 
-    def call(self, function: str, arguments: dict[str, Any]) -> Returned:
-        """Call a function of the file, in the current process or a new one.
-
-        Raises
-        ------
-        CallError
-            If the call does not return.
-        """
-        if self._process is None:
-            self._start()
-        reply = self._exchange({"function": function, "arguments": arguments}, self.limits.seconds)
+    def call(self, function: str, arguments: dict[str, Any], positional: tuple[Any, ...] = ()) -> Returned:
+        """Call a function of the file, in the current process or a new one. Raises CallError if it does not return."""
+        self.load()
+        request = {"function": function, "positional": positional, "arguments": arguments}
+        reply = self._exchange(request, self.limits.seconds)
         if "missing" in reply:
             raise CallError("missing", f"is missing: {self.file} does not define it")
         if not isinstance(reply.get("arguments"), dict) or "returned" not in reply:
@@ -169,9 +150,25 @@ class Child:
         return Returned(reply["returned"], reply["arguments"])
 
     def load(self) -> None:
-        """Start the process and load the file, as the first call does. Raises CallError if that fails."""
-        if self._process is None:
-            self._start()
+        """Start the process and load the file, unless a process is there. Raises CallError if that fails."""
+        if self._process is not None:
+            return
+        self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
+        numpy_folder = str(Path(np.__file__).parent.parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", "-u", child.__file__, numpy_folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if self.show_output else subprocess.DEVNULL,
+            cwd=self._folder.name,
+            env={name: os.environ[name] for name in KEPT if name in os.environ} | ONE_THREAD,
+            start_new_session=os.name == "posix",
+        )
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._talk, args=(self._process, self._requests, self._replies), daemon=True).start()
+        self._exchange({"limits": self.limits.of_the_system()}, self.limits.start_seconds)
+        self._exchange({"source": self.source, "file": self.file, "given": self.given}, self.limits.seconds)
 
     def close(self) -> None:
         """Kill the process and all that it may have started."""
@@ -186,25 +183,6 @@ class Child:
         self._requests.put(None)
         self._folder.cleanup()
 
-    def _start(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
-        numpy_folder = str(Path(np.__file__).parent.parent)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-u", child.__file__, numpy_folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if self.show_output else subprocess.DEVNULL,
-            cwd=self._folder.name,
-            env={name: os.environ[name] for name in KEPT if name in os.environ} | ONE_THREAD,
-            start_new_session=os.name == "posix",
-        )
-        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._talk, args=(self._process, self._requests, self._replies), daemon=True).start()
-        self._exchange({"limits": self.limits.of_the_system()}, self.limits.start_seconds)
-        request = {"source": self.source, "file": self.file, "given": self.given}
-        self._exchange(request, self.limits.seconds)
-
     def _exchange(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send a request and wait for its reply; answer the child's own calls in between."""
         deadline = time.monotonic() + seconds
@@ -217,30 +195,33 @@ class Child:
                 raise CallError(
                     "time", f"did not end within {seconds:g} seconds (is there an infinite loop?)"
                 ) from None
-            if reply is None:
+            if not isinstance(reply, dict):
                 raise self._broken_off()
-            if "raised" in reply:
-                raise self._what_was_raised(reply["raised"])
+            if isinstance(error := reply.get("raised"), dict):
+                text = _raised(str(error.get("type")), str(error.get("text")))
+                raise CallError("raised", text, self._line(error.get("line")))
             if "ask" not in reply:
                 return reply
             self._requests.put(self._answer(reply))
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        name, arguments, keywords = (question.get(part) for part in ("ask", "arguments", "keywords"))
-        if name not in self.given or not isinstance(arguments, tuple) or not isinstance(keywords, dict):
+        name, positional, keywords = (question.get(part) for part in ("ask", "positional", "keywords"))
+        if not isinstance(name, str) or not isinstance(positional, tuple) or not isinstance(keywords, dict):
             raise self._broken_off()
-        assert self.answer is not None
+        if name not in self.given:
+            raise self._broken_off()
+        assert self.reference is not None
         try:
-            return {"value": self.answer(name, arguments, keywords)}
+            return {"value": self.reference.call(name, keywords, positional).value}
         except CallError as error:
             return {"error": f"{name} {error.text}"}
 
-    def _what_was_raised(self, raised: Any) -> CallError:
-        if not isinstance(raised, dict):
-            return self._broken_off()
-        line = raised.get("line")
-        text = _raised(str(raised.get("type")), str(raised.get("text")))
-        return CallError("raised", text, line if isinstance(line, int) else None)
+    def _line(self, number: Any) -> str:
+        """The line of that number, as the end of a message."""
+        lines = self.source.splitlines()
+        if not isinstance(number, int) or not 0 < number <= len(lines):
+            return ""
+        return f" Line {number}: {lines[number - 1].strip()[:100]}"
 
     def _broken_off(self) -> CallError:
         """The error for a process that has ended, or whose replies make no sense."""
@@ -263,33 +244,15 @@ class Child:
         with suppress(OSError), stdin, stdout:  # closing may write to a process that has ended
             while (request := requests.get()) is not None:
                 try:
-                    child.send(stdin, child.pack(request))
-                    replies.put(self._receive(stdout))
+                    child.send(stdin, request)
+                    replies.put(child.receive(stdout, LONGEST_TEXT, self.limits.reply))
                 except Exception:  # the child may send anything
                     replies.put(None)
                     return
 
-    def _receive(self, stream: Any) -> dict[str, Any]:
-        """Read a message from a sender that is not trusted."""
-        length = int.from_bytes(_exactly(stream, 8), "big")
-        if length > self.limits.reply:
-            raise ValueError("too long")
-        entries = read_directory(BytesIO(_exactly(stream, length)))
-        sizes = {name: math.prod(entry.shape) * entry.dtype.itemsize for name, entry in entries.items()}
-        if sum(sizes.values()) > length or sizes.get("meta", 0) > LONGEST_META:
-            raise ValueError("compressed, or no results")
-        message = child.unpack({name: entry.read() for name, entry in entries.items()})
-        if not isinstance(message, dict):
-            raise ValueError("no message")
-        return message
-
-
-def _exactly(stream: Any, length: int) -> bytes:
-    content: bytes = stream.read(length)
-    if len(content) < length:
-        raise EOFError
-    return content
-
 
 def _raised(kind: str, text: str) -> str:
     return f"raises {kind}: {text}" if text else f"raises {kind}"
+
+
+Runner = Here | Child

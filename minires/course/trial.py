@@ -27,14 +27,17 @@ class MismatchError(Exception):
 
     Attributes
     ----------
-    difference : Difference
+    sentence : str
+        What is wrong.
+    pattern : str
+        What the wrong numbers have in common, and the likely cause, or "".
     error : CallError or None
         If the function returned nothing.
     """
 
-    def __init__(self, difference: Difference, error: CallError | None = None) -> None:
-        super().__init__(difference.sentence)
-        self.difference, self.error = difference, error
+    def __init__(self, sentence: str, pattern: str = "", error: CallError | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence, self.pattern, self.error = sentence, pattern, error
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Trial:
         The arguments of the function, and what only the check needs, under names that begin with ``_``.
     calls : list of Call
         All calls that were made.
+    mismatch : MismatchError or None
+        Why the property does not hold.
     """
 
     question: Question
@@ -76,6 +81,7 @@ class Trial:
     known: dict[Any, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(init=False)
     calls: list[Call] = field(init=False, default_factory=list)
+    mismatch: MismatchError | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.inputs = self.tested.inputs(self.draw)
@@ -85,10 +91,18 @@ class Trial:
         """The arguments of the function."""
         return {name: value for name, value in self.inputs.items() if not name.startswith("_")}
 
-    def run(self) -> None:
-        """Try the property. Raises MismatchError if it does not hold."""
-        with np.errstate(all="ignore"):  # whatever was returned
-            self.tested.check(self)
+    def run(self) -> bool:
+        """Try the property. Returns whether it holds."""
+        try:
+            with np.errstate(all="ignore"):  # whatever was returned
+                self.tested.check(self)
+        except MismatchError as mismatch:
+            self.mismatch = mismatch
+        return self.mismatch is None
+
+    def ended_by(self, *kinds: str) -> bool:
+        """Whether the property does not hold because of a call that ended in one of these kinds of CallError."""
+        return bool(self.mismatch and self.mismatch.error and self.mismatch.error.kind in kinds)
 
     def call(self, **changed: Any) -> Returned:
         """Call the function with the inputs. Raises MismatchError if it returns nothing."""
@@ -98,7 +112,7 @@ class Trial:
             returned = self.runner.call(self.question.function, call.arguments)
         except CallError as error:
             call.error = error
-            raise MismatchError(Difference(f"{self.question.function} {error.text}."), error) from None
+            raise MismatchError(f"{self.question.function} {error.text}.{error.line}", error=error) from None
         call.value = returned.value
         return returned
 
@@ -131,31 +145,21 @@ def equals(output: str | None = None) -> Check:
     return lambda trial: compare(trial, trial.call().value, output)
 
 
-def has_shape() -> Check:
+def has_shape(trial: Trial) -> None:
     """The result has the shape of the reference's."""
-
-    def check(trial: Trial) -> None:
-        shaped(trial, trial.call().value)
-
-    return check
+    shaped(trial, trial.call().value)
 
 
-def clean() -> Check:
+def clean(trial: Trial) -> None:
     """The result is right, the arguments are not changed, and a second call returns the same."""
-
-    def check(trial: Trial) -> None:
-        name, first = trial.question.function, trial.call()
-        compare(trial, first.value)
-        for argument, value in trial.arguments.items():
-            if isinstance(value, np.ndarray) and not same(first.arguments.get(argument), value):
-                raise MismatchError(
-                    Difference(f"{name} changes its argument {argument}.", cause="Work on a copy of it.")
-                )
-        if not same(trial.call().value, first.value):
-            why = "Something is kept from one call to the next, or drawn at random."
-            raise MismatchError(Difference(f"{name} returns another result when it is called again.", cause=why))
-
-    return check
+    name, first = trial.question.function, trial.call()
+    compare(trial, first.value)
+    for argument, value in trial.arguments.items():
+        if isinstance(value, np.ndarray) and not same(first.arguments.get(argument), value):
+            raise MismatchError(f"{name} changes its argument {argument}.", "Work on a copy of it.")
+    if not same(trial.call().value, first.value):
+        why = "Something is kept from one call to the next, or drawn at random."
+        raise MismatchError(f"{name} returns another result when it is called again.", why)
 
 
 def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> Check:
@@ -177,7 +181,7 @@ def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> 
                 f"{trial.question.function}({argument}) is {right:.6g}: they must be equal for every {other} and "
                 f"{argument}."
             )
-            raise MismatchError(Difference(sentence, cause=found.sentence if found else ""))
+            raise MismatchError(sentence, found.sentence if found else "")
 
     return check
 
@@ -189,7 +193,7 @@ def compare(trial: Trial, value: Any, output: str | None = None) -> None:
     expected = expected if len(names) > 1 else (expected,)
     for name, got, right in zip(names, _outputs(trial, value), expected, strict=True):
         if output in (None, name) and (found := output_difference(name, got, right, trial.arguments)):
-            raise MismatchError(found)
+            raise MismatchError(found.sentence, found.pattern)
 
 
 def shaped(trial: Trial, value: Any) -> NumPyArray:
@@ -235,7 +239,7 @@ def _outputs(trial: Trial, value: Any) -> tuple[Any, ...]:
         wanted = f"{', '.join(names[:-1])} and {names[-1]}"
         found = f"{len(value)} values" if isinstance(value, tuple) else "one value"
         found = _described(value) if value is None or isinstance(value, Other) else found
-        raise MismatchError(Difference(f"{trial.question.function} should return {wanted}, but it returns {found}."))
+        raise MismatchError(f"{trial.question.function} should return {wanted}, but it returns {found}.")
     return value
 
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from minires.course.child import Other, pack, receive, send
+from minires.course.child import Other, receive, send
 from minires.course.trial import output_difference, same
 
 RIGHT = np.arange(24.0).reshape(2, 3, 4)
@@ -56,7 +56,7 @@ def test_the_same_is_the_same():
 
 def there_and_back(message):
     stream = io.BytesIO()
-    send(stream, pack(message))
+    send(stream, message)
     stream.seek(0)
     return receive(stream)
 

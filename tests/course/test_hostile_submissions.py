@@ -35,7 +35,7 @@ IN_THE_FUNCTION = {
     "stdin and stdout are closed": "import os; os.close(0); os.close(1); os.close(2)",
     "everything is closed": "import os; os.closerange(0, 64)",
     "NumPy is patched": "np.allclose = np.isclose = np.array_equal = lambda *a, **k: True; np.asarray = None; return x",
-    "NumPy saves the right thing": "np.savez = lambda *a, **k: None; return x",
+    "NumPy sends nothing": "np.asarray = lambda *a, **k: None; return x",
     "an endless output": "import sys\n    while True: sys.stderr.write('x' * 65536)",
     "an array that equals everything": "class A(np.ndarray):\n        def __eq__(self, other): return True\n"
     "        def __array__(self, *a, **k): return 2 * np.array(0)\n    return x.view(A)",
@@ -74,28 +74,28 @@ AT_THE_TOP = {
     "the function is no function": "double = 5",
     "forged answers": "import sys\n"
     "session = sys.modules['__main__']\n"
-    "double = lambda x: [session.send(stream, session.pack({'returned': x, 'arguments': {'x': x}})) or x\n"
+    "double = lambda x: [session.send(stream, {'returned': x, 'arguments': {'x': x}}) or x\n"
     "                    for stream in [open(n, 'wb', closefd=False) for n in range(3, 12) if good(n)]][0]\n"
     "def good(n):\n"
     "    import os\n"
     "    try: return os.fstat(n).st_mode & 0o170000 == 0o010000 and n % 2 == 0\n"
     "    except OSError: return False",
-    "a bomb in place of an answer": "import io, os, sys, zipfile\n"
-    "def double(x):\n"
-    "    file = io.BytesIO()\n"
-    "    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z:\n"
-    "        z.writestr('meta.npy', b'\\x93NUMPY\\x01\\x00' + (118).to_bytes(2, 'little')\n"
-    "            + b\"{'descr': '|u1', 'fortran_order': False, 'shape': (268435456,), }\".ljust(117) + b'\\n'\n"
-    "            + bytes(1 << 28))\n"
-    "    data = file.getvalue()\n"
-    "    for n in range(3, 12):\n"
-    "        try: os.write(n, len(data).to_bytes(8, 'big') + data)\n"
-    "        except OSError: pass",
-    "a claim of a large answer": "import os\n"
-    "def double(x):\n"
-    "    for n in range(3, 12):\n"
-    "        try: os.write(n, (1 << 50).to_bytes(8, 'big') + bytes(1000))\n"
-    "        except OSError: pass",
+}
+
+ANSWER = '{"entries": {"arguments": {"entries": {}}, "returned": {"array": "%s", "shape": %s}}}'
+RAW_MESSAGES = {  # the JSON, and how many bytes it has and how many follow it, if that is not true
+    "a bomb": (ANSWER % ("<f8", [1 << 40]), None, 0),
+    "an array larger than its numbers": (ANSWER % ("<f8", [3]), None, 16),
+    "an array of negative size": (ANSWER % ("<f8", [-1, 8]), None, 64),
+    "an array of Python objects": (ANSWER % ("|O", [8]), None, 64),
+    "an array of what NumPy does not know": (ANSWER % ("<f3", [1]), None, 64),
+    "a claim of a large answer": (ANSWER % ("<f8", [2]), None, 1 << 50),
+    "a claim of a long text": (ANSWER % ("<f8", [2]), 1 << 50, 0),
+    "no JSON": ("no JSON", None, 0),
+    "a list": ('{"items": []}', None, 0),
+    "a number": ("1", None, 0),
+    "brackets without end": ("[" * 100_000, None, 0),
+    "a question without a name": ('{"entries": {"ask": {"array": "<f8", "shape": [8]}}}', None, 64),
 }
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals are POSIX's")
@@ -122,6 +122,17 @@ def test_what_a_function_does_costs_its_own_points_only(grade, toy, result_file,
 @pytest.mark.parametrize("what", AT_THE_TOP)
 def test_what_a_file_defines_costs_its_own_points_only(grade, what):
     result = grade(f"{AT_THE_TOP[what]}\n{HONEST}")
+    assert [each.score for each in result.questions] == [0, 5], result.as_json()
+
+
+@posix
+@pytest.mark.parametrize("what", RAW_MESSAGES)
+def test_what_is_no_message_costs_its_own_points_only(grade, what):
+    text, length, numbers = RAW_MESSAGES[what]
+    lengths = f"({len(text) if length is None else length}).to_bytes(8, 'big') + ({numbers}).to_bytes(8, 'big')"
+    send = f"os.write(n, {lengths} + {text.encode()!r} + bytes({min(numbers, 1000)}))"
+    body = f"    for n in range(3, 12):\n        try: {send}\n        except OSError: pass\n"
+    result = grade(f"import os\n\n\ndef double(x):\n{body}{HONEST}")
     assert [each.score for each in result.questions] == [0, 5], result.as_json()
 
 
@@ -153,8 +164,8 @@ TOTAL_ASKS = "import numpy as np\n\n\ndef double(x):\n    return 2 * x\n\n\ndef 
     {
         "double(np.zeros(2**27))": "MemoryError",  # the question alone is too large
         "double('x' * 5)": "should return sums and largest, but it returns one value",
-        "double(x, x, x)": "double cannot be called like that: too many positional arguments",
-        "double(y=x)": "double cannot be called like that",
+        "double(x, x, x)": "double raises TypeError: double() takes 1 positional argument but 3 were given",
+        "double(y=x)": "double raises TypeError: double() got an unexpected keyword argument 'y'",
         "__import__('__main__').Session.asking": "should return sums and largest, but it returns a function",
     }.items(),
 )

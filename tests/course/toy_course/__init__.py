@@ -19,7 +19,7 @@ ASSIGNMENT = Assignment(
             "twice as much",
             [
                 Property("values", 3, "Every number is doubled.", any_array, equals()),
-                Property("clean", 2, "x is not changed.", any_array, clean()),
+                Property("clean", 2, "x is not changed.", any_array, clean),
             ],
             outputs=("y",),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ....gradcheck.diagnosis import Difference, NumPyArray
+from ....gradcheck.diagnosis import NumPyArray
 from ...content import Assignment, Property, Question
 from ...draw import Draw
 from ...trial import MismatchError, Trial, adjoint, clean, equals, has_shape, same, shaped
@@ -41,9 +41,9 @@ def variance(trial: Trial) -> None:
     if not abs(found / right - 1) < 5 * (2 / weight.size) ** 0.5:
         factor = f"It is {found / right:.3g} times what it should be." if math.isfinite(found) else ""
         sentence = f"The variance of weights of shape {shape} is {found:.4g}, but 2 / fan_in is {right:.4g}."
-        raise MismatchError(Difference(sentence, cause=factor))
+        raise MismatchError(sentence, factor)
     if not abs(weight.mean()) < 5 * (right / weight.size) ** 0.5:
-        raise MismatchError(Difference(f"The mean of the weights is {weight.mean():.3g}, but should be near 0."))
+        raise MismatchError(f"The mean of the weights is {weight.mean():.3g}, but should be near 0.")
 
 
 def seeded(trial: Trial) -> None:
@@ -51,15 +51,15 @@ def seeded(trial: Trial) -> None:
     variance(trial)
     first = numbers(trial)
     if not same(first, numbers(trial)):
-        raise MismatchError(Difference("A second call with the same seed gives other numbers."))
+        raise MismatchError("A second call with the same seed gives other numbers.")
     if same(first, numbers(trial, seed=trial.inputs["seed"] + 1)):
-        raise MismatchError(Difference("Another seed gives the same numbers."))
+        raise MismatchError("Another seed gives the same numbers.")
 
 
 def cleanness(points: int, inputs: Callable[[Draw], dict[str, Any]]) -> Property:
     """The property that nearly every question ends with."""
     return Property(
-        "clean", points, "The arguments are not changed, and a second call returns the same.", inputs, clean()
+        "clean", points, "The arguments are not changed, and a second call returns the same.", inputs, clean
     )
 
 
@@ -68,7 +68,7 @@ both_ways = partial(convolution, backward=True)
 QUESTIONS = [
     Question("im2col", "what each output pixel sees, as rows", outputs=("cols",), properties=[
         Property("shape", 2, "cols is (N, OH, OW, C*KH*KW), even if windows do not reach the last rows and columns.",
-                 partial(image, strides=STRIDES, paddings=PADDINGS), has_shape()),
+                 partial(image, strides=STRIDES, paddings=PADDINGS), has_shape),
         Property("windows", 4, "Each row holds a window, in the order C, KH, KW.", image, equals()),
         Property("stride", 3, "Windows are SH rows and SW columns apart; what is left over at the end is dropped.",
                  partial(image, strides=LARGE_STRIDES, leftover=True), equals()),
