@@ -21,18 +21,22 @@ def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]
     return op.groups == 1 and numbers < device.most
 
 
-@host("forward", Conv2d)
-def conv2d(device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array | None = None) -> Array:
+@host("forward", Conv2d, Conv2dAct)
+def conv2d(
+    device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array | None = None, shortcut: Array | None = None
+) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
     op.block = device.channels_last(x)  # for the gradient to the weight: images may have come in another layout
-    return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window))
+    more = None if shortcut is None else device.channels_last(shortcut)
+    options = getattr(op, "activation", None) == "relu", getattr(op, "prepared", None)
+    return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window, more, *options))
 
 
 @host("backward", Conv2d, accumulates=(0,))
 def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: Any) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
-    if not _takes(device, op, x.shape[1], x.shape[2:]) or not device.takes(x, weight):
+    if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
     dy, dx = device.channels_last(upstream), None
     if op.needs(0):
@@ -62,18 +66,6 @@ def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, up
     return device.conv.grad_weight(device.channels_last(x), device.channels_last(upstream), op.window)
 
 
-@host("forward", Conv2dAct)
-def conv2d_act(
-    device: ComputeDevice, op: Conv2dAct, x: Array, weight: Array, bias: Array, shortcut: Array | None = None
-) -> Array:
-    if not _takes(device, op, x.shape[1], x.shape[2:]):
-        return NotImplemented
-    more = None if shortcut is None else device.channels_last(shortcut)
-    weights, relu = device.contiguous(weight), op.activation == "relu"
-    y = device.conv.forward(device.channels_last(x), weights, bias, op.window, more, relu, op.prepared)
-    return as_images(y)
-
-
 def _as_column(device: ComputeDevice, rows: Array) -> Array:
     """(..., C) -> one image (1, M, 1, C)."""
     return device.contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
@@ -88,8 +80,6 @@ def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Arr
 @host("backward", Linear)
 def linear_backward(device: ComputeDevice, op: Linear, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
-    if not device.takes(x, weight):
-        return NotImplemented
     dy, dx, dweight = _as_column(device, upstream), None, None
     if op.needs(0):
         weights = device.contiguous(weight)[:, :, None, None]

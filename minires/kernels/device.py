@@ -113,8 +113,8 @@ def host(
     phase, accumulates
         As :func:`minires.register_kernel` takes them.
     takes : callable
-        Called with the device and the arrays of a forward pass, or the upstream of a backward pass. The textbook runs
-        unless it returns True.
+        Called with the device and all arrays that the function reads: those of a forward pass, or the upstream of a
+        backward pass and the saved inputs. The textbook runs unless it returns True.
     """
 
     def mark(function: Kernel) -> Kernel:
@@ -139,5 +139,6 @@ def register_kernels(device: ComputeDevice) -> None:
 def _run_host(
     device: ComputeDevice, function: Kernel, takes: Callable[..., bool], phase: str, op: Any, *arrays: Any
 ) -> Any:
-    seen = arrays if phase == "forward" else arrays[:1]  # not the gradients that have arrived
+    # a backward pass is also given the gradients that have arrived, which may be None
+    seen = arrays if phase == "forward" else (arrays[0], *(x.data for x in op.inputs))
     return function(device, op, *arrays) if takes(device, *seen) else NotImplemented

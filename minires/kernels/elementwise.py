@@ -4,6 +4,7 @@ one walk over memory each, whatever the layout.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,37 +16,33 @@ from ..ops.shape import Pad, PutItem
 from .device import ComputeDevice, as_images, host
 
 
+def _walk(device: ComputeDevice, compute: Callable[..., None], *arrays: Array, options: Iterable[Any] = ()) -> Array:
+    """What ``compute`` makes of the arrays, one number of each at a time, if all lie in memory in the same order."""
+    result = device.empty_like(arrays[-1])
+    flat = device.flat(*arrays, result)
+    if flat is None:
+        return NotImplemented
+    compute(*flat, *options)
+    return result
+
+
 @host("forward", ReLU)
 def relu(device: ComputeDevice, op: ReLU, x: Array) -> Array:
-    flat = device.flat(x, y := device.empty_like(x))
-    if flat is None:
-        return NotImplemented
-    device.elementwise.relu(*flat)
-    return y
-
-
-@host("backward", ReLU)
-def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
-    flat = device.flat(op.output.data, upstream, dx := device.empty_like(upstream))
-    if flat is None:
-        return NotImplemented
-    device.elementwise.relu_backward(*flat)
-    return (dx,)
+    return _walk(device, device.elementwise.relu, x)
 
 
 @host("forward", ResidualAdd, Add)
 def residual_add(device: ComputeDevice, op: Any, branch: Array, shortcut: Array) -> Array:
-    flat = device.flat(branch, shortcut, y := device.empty_like(branch))
-    if flat is None:
-        return NotImplemented
-    device.elementwise.add(*flat, getattr(op, "activation", None) == "relu")
-    return y
+    relu = getattr(op, "activation", None) == "relu"
+    return _walk(device, device.elementwise.add, branch, shortcut, options=(relu,))
 
 
-@host("backward", ResidualAdd)
-def residual_add_backward(device: ComputeDevice, op: ResidualAdd, upstream: Array) -> Any:
-    grads = (upstream,) if op.activation is None else relu_backward(device, op, upstream)
-    return grads if grads is NotImplemented else 2 * grads
+@host("backward", ReLU, ResidualAdd)
+def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
+    dx = upstream
+    if getattr(op, "activation", "relu") == "relu":
+        dx = _walk(device, device.elementwise.relu_backward, op.output.data, upstream)
+    return dx if dx is NotImplemented else (dx,) * len(op.input_shapes)
 
 
 # A shortcut without parameters (option A): some pixels of an image, and new channels of zeros.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import checks
 from ..core.backend import check_device, cupy_module, is_array, to_device
 from ..core.state import switched
 from ..core.tensor import Tensor
@@ -83,10 +84,8 @@ class Graph:
     def __init__(self, step: Callable[..., Any], warm_up: int = WARM_UP) -> None:
         if not callable(step):
             raise ArgumentError(f"graph: step is {step!r}; it must be a function.")
-        if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 1:
-            raise ArgumentError(f"graph: warm_up is {warm_up!r}; it must be an integer >= 1.")
+        self.step, self.warm_up = step, checks.integer("graph", warm_up, "warm_up", 1)
         self._cupy = cupy_module()
-        self.step, self.warm_up = step, warm_up
         self.before_replay: list[Callable[[], None]] = []
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._pool = self._cupy.cuda.MemoryPool()  # of its own: a replay writes where the capture's arrays were

@@ -34,8 +34,8 @@ def batch_norm(
 
 @host("backward", BatchNorm, BatchNormAct)
 def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
-    x, gamma, beta, *shortcut = (tensor.data for tensor in op.inputs)
-    if op.running is not None or not hasattr(op, "statistics") or not device.takes(x, gamma):
+    x, _, beta, *shortcut = (tensor.data for tensor in op.inputs)
+    if op.running is not None or not hasattr(op, "statistics"):
         return NotImplemented
     block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
     mask = NO_MASK if not _has_relu(op) else MASK_OF_Y if shortcut else MASK_OF_X

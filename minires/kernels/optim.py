@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.backend import Array
 from ..core.state import state
@@ -12,18 +12,11 @@ from ..optim.optimizer import SGD, Adam, AdamW, Optimizer
 from .device import ComputeDevice, host
 
 
-class _Taken(NamedTuple):
-    """A parameter that a kernel takes."""
-
-    flat: list[Array]  # the parameter, its gradient, and what the optimiser remembers of it
-    known: dict[str, Any]  # its state
-    is_new: bool  # nothing was remembered before
-
-
 def _take(
     device: ComputeDevice, op: Optimizer, group: dict[str, Any], parameters: Any, states: Any, names: tuple[str, ...]
-) -> list[_Taken] | None:
-    """The parameters that a kernel takes, with the arrays ``names`` in their states. The textbook updates the others.
+) -> list[tuple[list[Array], dict[str, Any]]] | None:
+    """Of each parameter that a kernel takes: itself, its gradient and the arrays ``names`` of its state, all flat; and
+    the state. The textbook updates the others.
 
     None, and nothing has changed, if the textbook would have to work inside a CUDA graph: each replay would repeat
     the numbers of the moment.
@@ -37,14 +30,14 @@ def _take(
         if flat is None:
             others.append((data, grad, known, group))
         else:
-            taken.append((_Taken(flat, known, any(name not in known for name in names)), arrays))
+            taken.append((flat, known, arrays))
     if others and state.capture is not None:
         return None
     for arguments in others:
         op.update(*arguments)
-    for parameter, arrays in taken:
-        parameter.known.update(zip(names, arrays, strict=True))
-    return [parameter for parameter, _ in taken]
+    for _, known, arrays in taken:
+        known.update(zip(names, arrays, strict=True))
+    return [(flat, known) for flat, known, _ in taken]
 
 
 @host("step", SGD)
@@ -55,11 +48,7 @@ def sgd(device: ComputeDevice, op: SGD, first: Array, group: dict[str, Any], par
     taken = _take(device, op, group, parameters, states, names)
     if taken is None:
         return NotImplemented
-    for starts in (True, False):
-        some = [parameter.flat for parameter in taken if parameter.is_new == starts]
-        if some:
-            numbers = partial(_sgd_numbers, group)
-            device.optim.sgd(some, numbers, bool(group["nesterov"]), starts)
+    device.optim.sgd([flat for flat, _ in taken], partial(_sgd_numbers, group), bool(group["nesterov"]))
     return None
 
 
@@ -72,10 +61,10 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
     taken = _take(device, op, group, parameters, states, Adam.arrays)
     if taken is None:
         return NotImplemented
-    for step in sorted({parameter.known.get("step", 0) for parameter in taken}):
-        some = [parameter for parameter in taken if parameter.known.get("step", 0) == step]
-        numbers = partial(_adam_numbers, isinstance(op, AdamW), group, [parameter.known for parameter in some])
-        device.optim.adam([parameter.flat for parameter in some], numbers)
+    for step in sorted({known.get("step", 0) for _, known in taken}):
+        some = [(flat, known) for flat, known in taken if known.get("step", 0) == step]
+        numbers = partial(_adam_numbers, isinstance(op, AdamW), group, [known for _, known in some])
+        device.optim.adam([flat for flat, _ in some], numbers)
     return None
 
 

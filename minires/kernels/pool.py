@@ -34,15 +34,6 @@ def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
     return as_images(y)
 
 
-@host("backward", MaxPool2d)
-def max_pool2d_backward(device: ComputeDevice, op: MaxPool2d, upstream: Array) -> Any:
-    if op.winner.dtype != device.pool.WINNER:
-        return NotImplemented
-    dx = _pixels(device, op)
-    device.pool.max_pool_backward(device.channels_last(upstream), op.winner, dx, op.window)
-    return (as_images(dx),)
-
-
 @host("forward", AvgPool2d)
 def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
     y = _pooled(device, op, x)
@@ -50,10 +41,13 @@ def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
     return as_images(y)
 
 
-@host("backward", AvgPool2d)
-def avg_pool2d_backward(device: ComputeDevice, op: AvgPool2d, upstream: Array) -> Any:
+@host("backward", MaxPool2d, AvgPool2d)
+def pool2d_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
+    winner = getattr(op, "winner", None)  # of the maximum
+    if winner is not None and winner.dtype != device.pool.WINNER:
+        return NotImplemented
     dx = _pixels(device, op)
-    device.pool.avg_pool_backward(device.channels_last(upstream), dx, op.window)
+    device.pool.backward(device.channels_last(upstream), winner, dx, op.window)
     return (as_images(dx),)
 
 

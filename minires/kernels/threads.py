@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import checks
 from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
@@ -55,9 +56,7 @@ def set_num_threads(number: int) -> None:
         If ``number`` is not an integer >= 1.
     """
     global _setting
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-        raise ArgumentError(f"set_num_threads: number is {number!r}; it must be an integer >= 1.")
-    _setting = int(number)
+    _setting = checks.integer("set_num_threads", number, "number", 1)
 
 
 def get_num_threads() -> int:

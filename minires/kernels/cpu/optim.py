@@ -14,10 +14,10 @@ from .compiler import kernel
 
 
 @kernel
-def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, starts, first, last):
+def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, first, last):
     for i in range(first, last):
         g = grad[i] + decay * parameter[i]
-        v = g if starts else momentum * velocity[i] + g
+        v = momentum * velocity[i] + g
         velocity[i] = v
         parameter[i] -= lr * (g + momentum * v if nesterov else v)
 
@@ -34,9 +34,9 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
         parameter[i] = p - lr * m / (math.sqrt(s) / root + eps)
 
 
-def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool, starts: bool) -> None:
-    """``starts``: the velocities are not filled yet."""
-    options = *map(np.float32, numbers()), nesterov, starts
+def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:
+    """The first velocities are zeros."""
+    options = *map(np.float32, numbers()), nesterov
     for flat in tensors:
         share(partial(_sgd, *flat, *options), flat[0].size, flat[0].size)
 

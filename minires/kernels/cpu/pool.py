@@ -1,8 +1,10 @@
-"""Pooling of blocks (N, H, W, C): the loop over the channels is innermost, so a vector of them is compared at once."""
+"""Pooling of blocks (N, H, W, C): the loop over the channels is innermost, so a vector of them is computed at once."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,36 +16,35 @@ from .memory import scratch
 from .simd import at, put
 
 WINNER = np.uint8
+ZERO = np.float32(0)
 
 
 @kernel
-def _max_pool(x, y, winner, best, who, sizes, kernel, stride, padding, first, last):
+def _max_pool(x, y, winner, best, who, sizes, window, first, last):
     """Images ``first`` to ``last``; ``winner`` gets the number of the largest element, the first of equal ones.
 
     The innermost loop has no branches, and all its numbers are floats, so it is compiled to vectors.
     """
     height, width, oh, ow, channels = sizes
+    kernel, stride, padding = window
     to = first * oh * ow * channels
     for n in range(first, last):
         for p in range(oh):
             for q in range(ow):
                 for c in range(channels):
                     put(best, c, np.float32(-np.inf))
-                    put(who, c, np.float32(0))
-                for i in range(kernel[0]):
-                    row = p * stride[0] + i - padding[0]
-                    if 0 <= row < height:
-                        for j in range(kernel[1]):
-                            column = q * stride[1] + j - padding[1]
-                            if 0 <= column < width:
-                                here = ((n * height + row) * width + column) * channels
-                                number = np.float32(i * kernel[1] + j)
-                                for c in range(channels):
-                                    value, top = at(x, here + c), at(best, c)
-                                    # a NaN wins against numbers, and keeps its place
-                                    wins = (value > top) | ((value != value) & (top == top))
-                                    put(best, c, value if wins else top)
-                                    put(who, c, number if wins else at(who, c))
+                    put(who, c, ZERO)
+                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+                for i in range(max(0, -top), min(kernel[0], height - top)):
+                    for j in range(max(0, -left), min(kernel[1], width - left)):
+                        here = ((n * height + top + i) * width + left + j) * channels
+                        number = np.float32(i * kernel[1] + j)
+                        for c in range(channels):
+                            value, most = at(x, here + c), at(best, c)
+                            # a NaN wins against numbers, and keeps its place
+                            wins = (value > most) | ((value != value) & (most == most))
+                            put(best, c, value if wins else most)
+                            put(who, c, number if wins else at(who, c))
                 for c in range(channels):
                     put(y, to + c, at(best, c))
                     put(winner, to + c, np.uint8(at(who, c)))
@@ -85,147 +86,103 @@ def _max_of_2x2(x, y, winner, sizes, first, last):
 
 
 @kernel
-def _side_by_side_backward(dy, winner, dx, sizes, kernel, stride, first, last):
-    """The gradient for windows that share no pixel: each pixel is written once."""
+def _avg_pool(x, y, total, part, sizes, window, first, last):
+    """Images ``first`` to ``last``: the sum of each window, in ``total``, times ``part``."""
     height, width, oh, ow, channels = sizes
-    size = height * width * channels
+    kernel, stride, padding = window
+    to = first * oh * ow * channels
     for n in range(first, last):
-        if oh * kernel[0] < height or ow * kernel[1] < width:  # some are in no window
-            for k in range(n * size, n * size + size):
-                put(dx, k, np.float32(0))
-        for p in range(oh):
-            for q in range(ow):
-                at_window = ((n * oh + p) * ow + q) * channels
-                for i in range(kernel[0]):
-                    for j in range(kernel[1]):
-                        to = ((n * height + p * stride[0] + i) * width + q * stride[1] + j) * channels
-                        number = np.float32(i * kernel[1] + j)
-                        for c in range(channels):
-                            won = np.float32(at(winner, at_window + c)) == number
-                            put(dx, to + c, at(dy, at_window + c) if won else np.float32(0))
-
-
-@kernel
-def _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last):
-    _, oh, ow, channels = dy.shape
-    for n in range(first, last):
-        dx[n] = 0.0
         for p in range(oh):
             for q in range(ow):
                 for c in range(channels):
-                    i, j = divmod(np.int64(winner[n, p, q, c]), kernel[1])
-                    row, column = p * stride[0] + i - padding[0], q * stride[1] + j - padding[1]
-                    if row >= 0 and column >= 0:  # among numbers that are all -inf, padding can be the first
-                        dx[n, row, column, c] += dy[n, p, q, c]
+                    put(total, c, 0)
+                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+                for i in range(max(0, -top), min(kernel[0], height - top)):
+                    for j in range(max(0, -left), min(kernel[1], width - left)):
+                        here = ((n * height + top + i) * width + left + j) * channels
+                        for c in range(channels):
+                            put(total, c, at(total, c) + at(x, here + c))
+                for c in range(channels):
+                    put(y, to + c, np.float32(at(total, c) * part))
+                to += channels
+
+
+@inlined
+def _gradient(dy, winner, k, number, part):
+    if winner is None:  # of a mean, of which each element has the same part
+        return at(dy, k) * part
+    return at(dy, k) if np.float32(at(winner, k)) == number else ZERO
+
+
+@kernel
+def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
+    """Images ``first`` to ``last``. Unless windows ``overlap``, each of their pixels is written once."""
+    height, width, oh, ow, channels = sizes
+    kernel, stride, padding = window
+    if overlap or oh * kernel[0] < height or ow * kernel[1] < width:  # some pixels may be in no window
+        for k in range(first * height * width * channels, last * height * width * channels):
+            put(dx, k, ZERO)
+    for n in range(first, last):
+        for p in range(oh):
+            for q in range(ow):
+                source = ((n * oh + p) * ow + q) * channels
+                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+                for i in range(max(0, -top), min(kernel[0], height - top)):
+                    for j in range(max(0, -left), min(kernel[1], width - left)):
+                        to = ((n * height + top + i) * width + left + j) * channels
+                        number = np.float32(i * kernel[1] + j)
+                        if overlap:
+                            for c in range(channels):
+                                grad = _gradient(dy, winner, source + c, number, part)
+                                put(dx, to + c, at(dx, to + c) + grad)
+                        else:
+                            for c in range(channels):
+                                put(dx, to + c, _gradient(dy, winner, source + c, number, part))
+
+
+def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:
+    """What kernels know as ``sizes`` and ``window``."""
+    return (*x.shape[1:3], *y.shape[1:]), (window.kernel, window.stride, window.padding)
 
 
 def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
-    flat, sizes = (x.reshape(-1), y.reshape(-1), winner.reshape(-1)), (*x.shape[1:3], *y.shape[1:])
-    steps = window.kernel, window.stride, window.padding
+    flat = x.reshape(-1), y.reshape(-1), winner.reshape(-1)
+    sizes, steps = _geometry(x, y, window)
 
     def work(first: int, last: int) -> None:
         if steps == ((2, 2), (2, 2), (0, 0)):
             _max_of_2x2(*flat, sizes, first, last)
         else:
             rows = scratch(x.shape[3], "best"), scratch(x.shape[3], "who")
-            _max_pool(*flat, *rows, sizes, *steps, first, last)
+            _max_pool(*flat, *rows, sizes, steps, first, last)
 
     share(work, len(x), x.size)
 
 
-def max_pool_backward(dy: Array, winner: Array, dx: Array, window: Window) -> None:
-    kernel, stride, padding = window.kernel, window.stride, window.padding
-    side_by_side = stride[0] >= kernel[0] and stride[1] >= kernel[1] and padding == (0, 0)
-
-    def work(first: int, last: int) -> None:
-        if side_by_side:
-            flat, sizes = (dy.reshape(-1), winner.reshape(-1), dx.reshape(-1)), (*dx.shape[1:3], *dy.shape[1:])
-            _side_by_side_backward(*flat, sizes, kernel, stride, first, last)
-        else:
-            _max_pool_backward(dy, winner, dx, kernel, stride, padding, first, last)
-
-    share(work, len(dx), dy.size * 2)
-
-
-@kernel
-def _avg_pool(x, y, kernel, stride, padding, first, last):
-    _, height, width, channels = x.shape
-    _, oh, ow, _ = y.shape
-    share_of_each = np.float32(1 / (kernel[0] * kernel[1]))
-    for n in range(first, last):
-        for p in range(oh):
-            for q in range(ow):
-                mean = y[n, p, q]
-                mean[:] = 0.0
-                for i in range(kernel[0]):
-                    row = p * stride[0] + i - padding[0]
-                    if 0 <= row < height:
-                        for j in range(kernel[1]):
-                            column = q * stride[1] + j - padding[1]
-                            if 0 <= column < width:
-                                for c in range(channels):
-                                    mean[c] += x[n, row, column, c]
-                for c in range(channels):
-                    mean[c] *= share_of_each
-
-
-@kernel
-def _avg_pool_backward(dy, dx, kernel, stride, padding, first, last):
-    _, height, width, channels = dx.shape
-    _, oh, ow, _ = dy.shape
-    share_of_each = np.float32(1 / (kernel[0] * kernel[1]))
-    for n in range(first, last):
-        dx[n] = 0.0
-        for p in range(oh):
-            for q in range(ow):
-                for i in range(kernel[0]):
-                    row = p * stride[0] + i - padding[0]
-                    if 0 <= row < height:
-                        for j in range(kernel[1]):
-                            column = q * stride[1] + j - padding[1]
-                            if 0 <= column < width:
-                                for c in range(channels):
-                                    dx[n, row, column, c] += dy[n, p, q, c] * share_of_each
-
-
-def avg_pool(x: Array, y: Array, window: Window) -> None:
-    steps = window.kernel, window.stride, window.padding
-    share(partial(_avg_pool, x, y, *steps), len(x), x.size)
-
-
-def avg_pool_backward(dy: Array, dx: Array, window: Window) -> None:
-    steps = window.kernel, window.stride, window.padding
-    share(partial(_avg_pool_backward, dy, dx, *steps), len(dx), dx.size)
-
-
-@kernel
-def _global_avg(x, y, total, first, last):
-    _, height, width, channels = x.shape
-    for n in range(first, last):
-        total[:] = 0.0
-        for p in range(height):
-            for q in range(width):
-                for c in range(channels):
-                    total[c] += x[n, p, q, c]
-        for c in range(channels):
-            y[n, c] = total[c] / (height * width)
-
-
-@kernel
-def _global_avg_backward(dy, dx, first, last):
-    _, height, width, channels = dx.shape
-    part = np.float32(1 / (height * width))
-    for n in range(first, last):
-        for p in range(height):
-            for q in range(width):
-                for c in range(channels):
-                    dx[n, p, q, c] = dy[n, c] * part
+def avg_pool(x: Array, y: Array, window: Window, dtype: Any = np.float32) -> None:
+    """``dtype`` is the type of the sums."""
+    numbers = dtype(1 / math.prod(window.kernel)), *_geometry(x, y, window)
+    flat = x.reshape(-1), y.reshape(-1)
+    share(lambda first, last: _avg_pool(*flat, np.empty(x.shape[3], dtype), *numbers, first, last), len(x), x.size / 2)
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
-    # sums in float64: the images may be large
-    share(lambda first, last: _global_avg(x, y, np.empty(x.shape[3]), first, last), len(x), x.size / 2)
+    avg_pool(x, y[:, None, None], _whole(x), np.float64)  # the images may be large
+
+
+def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None:
+    """Fill ``dx``: the gradient of the maximum, or of the mean if there is no ``winner``."""
+    flat = dy.reshape(-1), None if winner is None else winner.reshape(-1), dx.reshape(-1)
+    numbers = np.float32(1 / math.prod(window.kernel)), *_geometry(dx, dy, window)
+    overlap = any(s < k or p > 0 for k, s, p in zip(window.kernel, window.stride, window.padding, strict=True))
+    share(partial(_backward, *flat, *numbers, overlap), len(dx), dx.size)
 
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:
-    share(partial(_global_avg_backward, dy, dx), len(dx), dx.size / 2)
+    backward(dy[:, None, None], None, dx, _whole(dx))
+
+
+def _whole(images: Array) -> Window:
+    """The window that sees all of an image."""
+    size = images.shape[1], images.shape[2]
+    return Window(size, size, (0, 0))

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import cupy
-import numpy as np
 
 from ...core.backend import Array
 from ...core.state import state
 from ...ops.conv import Window
-from .launch import for_each, launch
+from .launch import empty, for_each, launch
 
 WORKSPACE = 1 << 26  # numbers that im2col may make at a time, 256 MB: the batch is cut into parts
 TILE = 64  # of our own matrix product
 WANTED = 512  # blocks of it, enough to keep every multiprocessor busy
-
-
-def _empty(*shape: int) -> Array:
-    return cupy.empty(shape, np.float32)
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -27,7 +22,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
     cuBLAS computes it, or a kernel of our own inside a CUDA graph, where CuPy refuses to call cuBLAS.
     """
-    out = _empty(a.shape[0], b.shape[1]) if out is None else out
+    out = empty(a.shape[0], b.shape[1]) if out is None else out
     if state.capture is None:
         a.dot(b, out=out)
     else:
@@ -42,7 +37,7 @@ def own_product(a: Array, b: Array, out: Array) -> None:
     parts = max(1, min(WANTED // (tiles[0] * tiles[1]), k // TILE, 65535))
     depth = -(-k // parts)
     parts = -(-k // depth)
-    c = out if parts == 1 else _empty(parts, m, n)
+    c = out if parts == 1 else empty(parts, m, n)
     strides = (stride // a.itemsize for stride in (*a.strides, *b.strides))
     launch("product", "product", (*tiles, parts), 256, a, b, c, m, n, k, depth, *strides)
     if parts > 1:
@@ -70,7 +65,7 @@ def _rows(x: Array, window: Window, size: tuple[int, ...]) -> Array:
     if _pixelwise(window, x.shape[1:3], size):
         return x.reshape(-1, x.shape[3])
     kh, kw = window.kernel
-    rows = _empty(len(x) * size[0] * size[1], kh * kw * x.shape[3])
+    rows = empty(len(x) * size[0] * size[1], kh * kw * x.shape[3])
     for_each("conv", "im2col", rows.size, x, rows, *_sizes(window, x, size))
     return rows
 
@@ -87,7 +82,7 @@ def forward(
     filters = weight.reshape(o, -1).T  # (C, O)
     if not _pixelwise(window, x.shape[1:3], size):
         filters = cupy.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, o)  # (KH*KW*C, O)
-    y = _empty(len(x), *size, o)
+    y = empty(len(x), *size, o)
     for part in _parts(len(x), size[0] * size[1], len(filters)):
         product(_rows(x[part], window, size), filters, out=y[part].reshape(-1, o))
     if bias is not None or shortcut is not None or relu:
@@ -104,7 +99,7 @@ def backward(
     """
     o, c = weight.shape[:2]
     filters = cupy.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(o, -1)  # (O, KH*KW*C)
-    x = _empty(len(dy), *image, c)
+    x = empty(len(dy), *image, c)
     for part in _parts(len(dy), dy.shape[1] * dy.shape[2], filters.shape[1]):
         if added is None and _pixelwise(window, x.shape[1:3], dy.shape[1:3]):
             product(dy[part].reshape(-1, o), filters, out=x[part].reshape(-1, c))

@@ -41,6 +41,11 @@ def _argument(value: Any) -> Any:
     return np.float32(value) if isinstance(value, float) else value
 
 
+def empty(*shape: int) -> Any:
+    """A float32 array that is not filled."""
+    return cupy.empty(shape, np.float32)
+
+
 def launch(name: str, kernel: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
     """Run ``kernel`` of the source ``name`` on the current stream; arrays are passed as they lie in memory."""
     _function(name, kernel)(grid, (threads,), tuple(map(_argument, arguments)))

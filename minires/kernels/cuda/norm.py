@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import cupy
-import numpy as np
-
 from ...core.backend import Array
 from ..norm import MASK_OF_X, NO_MASK
-from .launch import THREADS, for_each, launch
+from .launch import THREADS, empty, for_each, launch
 
 SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and little to merge
 PIXELS = 8  # that a thread should read at least
 
 Statistics = tuple[Array, Array, Array]  # (C,) each: mean, biased variance, gamma / sqrt(variance + eps)
-
-
-def _empty(*shape: int) -> Array:
-    return cupy.empty(shape, np.float32)
 
 
 def _grid(x: Array) -> tuple[int, int, int]:
@@ -30,7 +23,7 @@ def _grid(x: Array) -> tuple[int, int, int]:
 def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
     channels = x.shape[-1]
     slices, groups, lanes = _grid(x)
-    partial, mean, var, scale = _empty(slices, 3, channels), _empty(channels), _empty(channels), _empty(channels)
+    partial, mean, var, scale = empty(slices, 3, channels), empty(channels), empty(channels), empty(channels)
     launch("norm", "moments", (slices, groups), THREADS, x, partial, x.size // channels, channels, lanes)
     results = partial, gamma, mean, var, scale
     launch("norm", "finish_moments", (1, groups), THREADS, *results, eps, slices, channels, lanes)
@@ -50,10 +43,10 @@ def gradients(
     channels = x.shape[-1]
     pixels = x.size // channels
     slices, groups, lanes = _grid(x)
-    partial = _empty(slices, 2, channels)
+    partial = empty(slices, 2, channels)
     arguments = x, dy, y, mean, scale, beta, masked, partial, mask, pixels, channels, lanes
     launch("norm", "gradient_sums", (slices, groups), THREADS, *arguments)
-    dgamma, dbeta, slope, offset = (_empty(channels) for _ in range(4))
+    dgamma, dbeta, slope, offset = (empty(channels) for _ in range(4))
     sums = partial, var, scale, dgamma, dbeta, slope, offset
     launch("norm", "finish_sums", (1, groups), THREADS, *sums, eps, slices, pixels, channels, lanes)
     remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already

@@ -11,7 +11,7 @@ struct Tensors {
 };
 
 // A row of the grid has a tensor. options: lr, momentum, weight decay.
-extern "C" __global__ void sgd(const Tensors tensors, const float* options, int nesterov, int starts)
+extern "C" __global__ void sgd(const Tensors tensors, const float* options, int nesterov)
 {
     int t = blockIdx.y;
     float lr = options[0], momentum = options[1], decay = options[2];
@@ -19,7 +19,7 @@ extern "C" __global__ void sgd(const Tensors tensors, const float* options, int 
     const float* grad = tensors.grad[t];
     FOR_EACH(i, tensors.size[t]) {
         float g = grad[i] + decay * parameter[i];
-        float v = starts || !velocity ? g : momentum * velocity[i] + g;
+        float v = velocity ? momentum * velocity[i] + g : g;
         if (velocity) velocity[i] = v;
         parameter[i] -= lr * (nesterov ? g + momentum * v : v);
     }

@@ -20,9 +20,9 @@ ARGUMENT = np.dtype([(name, np.uint64, TENSORS) for name in POINTERS] + [("size"
 Numbers = Callable[[], list[float]]  # what a step needs to know, such as its learning rate
 
 
-def sgd(tensors: list[list[Array]], numbers: Numbers, nesterov: bool, starts: bool) -> None:
-    """``starts``: the velocities are not filled yet. Without momentum, there are none."""
-    _launch("sgd", tensors, _options(numbers, 3), nesterov, starts)
+def sgd(tensors: list[list[Array]], numbers: Numbers, nesterov: bool) -> None:
+    """The first velocities are zeros. Without momentum, there are none."""
+    _launch("sgd", tensors, _options(numbers, 3), nesterov)
 
 
 def adam(tensors: list[list[Array]], numbers: Numbers) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import cupy
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from .launch import THREADS, for_each, launch
+from .launch import THREADS, empty, for_each, launch
 
 # Augmentation of bytes (N, C, H, W)
 
@@ -60,7 +59,7 @@ def _threads(classes: int) -> int:
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
     """The mean over the rows, an array without axes."""
     rows, classes = logits.shape
-    losses, mean = cupy.empty(rows, np.float32), cupy.empty((), np.float32)
+    losses, mean = empty(rows), empty()
     launch("loss", "cross_entropy", (rows,), _threads(classes), logits, labels, losses, smoothing, classes)
     launch("loss", "mean_loss", (1,), THREADS, losses, mean, rows)
     return mean
@@ -86,16 +85,14 @@ def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
     for_each("pool", "max_pool", y.size, x, y, winner, *_sizes(x, y, window))
 
 
-def max_pool_backward(dy: Array, winner: Array | None, dx: Array, window: Window, share: float = 1.0) -> None:
-    for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_sizes(dx, dy, window))
-
-
 def avg_pool(x: Array, y: Array, window: Window) -> None:
     for_each("pool", "avg_pool", y.size, x, y, *_sizes(x, y, window))
 
 
-def avg_pool_backward(dy: Array, dx: Array, window: Window) -> None:
-    max_pool_backward(dy, None, dx, window, 1 / math.prod(window.kernel))
+def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None:
+    """Fill ``dx``, for the mean if there is no ``winner``."""
+    share = 1 / math.prod(window.kernel) if winner is None else 1.0
+    for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_sizes(dx, dy, window))
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
