@@ -13,11 +13,11 @@ then fetches and checks them.
 
 from __future__ import annotations
 
-from ..errors import ArgumentError
+from ..core import checks
 from . import transforms
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
-from .dataset import DATASETS, Dataset, FileSplit, Split, load, names
-from .folder import folder
+from .dataset import DATASETS, Dataset, Split, load, names
+from .folder import FileSplit, folder
 from .loader import Loader
 from .mnist import FASHION_MNIST, MNIST, digits, fashion_mnist, mnist
 from .places import PublishedFiles
@@ -31,28 +31,10 @@ PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFA
 
 def published(name: str) -> PublishedFiles:
     """The files of a data set that can be downloaded. Raises ArgumentError for another name."""
-    if name not in PUBLISHED:
-        raise ArgumentError(f"data: {name!r} is not a data set to download; choose one of {', '.join(PUBLISHED)}.")
-    return PUBLISHED[name]
+    return PUBLISHED[checks.choice("data", name, "downloadable data set", PUBLISHED)]
 
 
 __all__ = [
-    "DATASETS",
-    "PUBLISHED",
-    "Dataset",
-    "FileSplit",
-    "Loader",
-    "Split",
-    "cifar10",
-    "cifar100",
-    "digits",
-    "drawings",
-    "fashion_mnist",
-    "folder",
-    "load",
-    "mnist",
-    "names",
-    "published",
-    "shapes",
-    "transforms",
-]
+    "DATASETS", "PUBLISHED", "Dataset", "FileSplit", "Loader", "Split", "cifar10", "cifar100", "digits", "drawings",
+    "fashion_mnist", "folder", "load", "mnist", "names", "published", "shapes", "transforms",
+]  # fmt: skip

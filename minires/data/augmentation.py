@@ -16,7 +16,15 @@ GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the brightnes
 TRIES = 10  # random rectangles, of which the first that fits is taken
 
 
-class RandomResizedCrop:
+class Described:
+    """A transform that shows the options that it was made with."""
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({options})"
+
+
+class RandomResizedCrop(Described):
     """Cut a random rectangle out of each image and resize it (Szegedy et al., arXiv 1409.4842, section 6).
 
     As in torchvision: the rectangle's share of the image's area is uniform, and so are the logarithm of its aspect
@@ -81,9 +89,6 @@ class RandomResizedCrop:
         left = np.where(found, rng.integers(0, width - columns + 1), (width - columns) // 2)
         return top, left, rows, columns
 
-    def __repr__(self) -> str:
-        return f"RandomResizedCrop(size={self.size}, scale={self.scale}, ratio={self.ratio})"
-
 
 def _weights(first: Array, length: Array, pixels: int, outputs: int) -> Array:
     """The weight of each pixel in each output, along one axis: (N, outputs, pixels); each row sums to 1.
@@ -100,7 +105,7 @@ def _weights(first: Array, length: Array, pixels: int, outputs: int) -> Array:
     return weights / weights.sum(axis=2, keepdims=True)
 
 
-class ColorJitter:
+class ColorJitter(Described):
     """Change the brightness, contrast and saturation of each image by random factors, as torchvision defines them.
 
     Each change is a blend, factor * image + (1 - factor) * faded, clipped to black and white. The faded image is black
@@ -169,9 +174,6 @@ class ColorJitter:
             images = np.clip(factor * images + (1 - factor) * _faded(name, images), 0, white)
         return np.rint(images).astype(np.uint8) if is_bytes else images
 
-    def __repr__(self) -> str:
-        return f"ColorJitter(brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation})"
-
 
 def _faded(name: str, images: Array) -> Array | int:
     if name == "brightness":
@@ -189,7 +191,7 @@ def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
     return max(0.0, 1 - strength), 1 + strength
 
 
-class Cutout:
+class Cutout(Described):
     """Fill a square of each image with zeros (DeVries & Taylor, arXiv 1708.04552).
 
     Its centre is a random pixel, so a part of the square may be outside of the image; section 3.2 found that this
@@ -225,11 +227,8 @@ class Cutout:
             image[:, max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
         return cut
 
-    def __repr__(self) -> str:
-        return f"Cutout({self.length})"
 
-
-class MixUp:
+class MixUp(Described):
     """Mix each image with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
 
     The target is then lam times one class plus 1 - lam times the other. Cross-entropy is linear in the target, so two
@@ -281,9 +280,6 @@ class MixUp:
         lam = float(rng.beta(self.alpha, self.alpha))
         partners = rng.permutation(n)
         return lam * images + (1 - lam) * images[to_device_of(images, partners)], partners, lam
-
-    def __repr__(self) -> str:
-        return f"MixUp({self.alpha:g})"
 
 
 def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:

@@ -12,29 +12,31 @@ import io
 import math
 import os
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..core.backend import Array
 from ..interop.files import PathLike, opened
-from .dataset import Dataset, Split
-from .places import Archive, PublishedFiles, find
+from .dataset import Dataset
+from .places import Archive, PublishedDataset
 from .transforms import Compose, Flip, PadCrop
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
+AUGMENTATION = Compose([PadCrop(4), Flip()])
 LARGEST_NAME = 256  # bytes per image in the python version besides its pixels: a file name and labels
 
-# The opcodes that the pickles of CIFAR (Python 2, protocol 2) consist of.
+# The opcodes that the pickles of CIFAR (Python 2, protocol 2) consist of, and the functions that they call, to make one
+# array of bytes.
 OPCODES = (
     "PROTO STOP MARK GLOBAL REDUCE BUILD NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING "
     "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
     "BINPUT LONG_BINPUT BINGET LONG_BINGET"
 )
+FUNCTIONS = ("numpy.core.multiarray._reconstruct", "numpy.dtype", "numpy.ndarray")
 LARGEST_MEMO = 1 << 20  # Python allocates a memo as long as its highest index
 
 NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -49,18 +51,38 @@ NAMES_100 = (
 )
 
 
-@dataclass(frozen=True)
-class CifarFiles(PublishedFiles):
-    """What a data set consists of, and the number of images in each file of its two splits."""
-
-    classes: tuple[str, ...]
-    label_bytes: int  # before an image in the binary version; the last one counts
-    label_key: bytes  # in the python version
-    train: dict[str, int]
-    test: dict[str, int]
+def _read(name: str, folder: Path, part: str, count: int, label_bytes: int, label_key: bytes) -> tuple[Array, Array]:
+    """The ``count`` images (N, 3, 32, 32) and labels (N,) of one file, in either version."""
+    binary = os.path.isfile(folder / f"{part}.bin")
+    with opened(name, folder / (f"{part}.bin" if binary else part), "a batch of images") as file:
+        pixels, labels = _from_records(file, count, label_bytes) if binary else _from_pickle(file, count, label_key)
+    return pixels.reshape(count, *SHAPE), labels
 
 
-CIFAR10 = CifarFiles(
+def _from_records(file: BinaryIO, count: int, label_bytes: int) -> tuple[Array, Array]:
+    """Pixels (N, 3072) and labels (N,) in the binary version, with ``label_bytes`` before an image; the last counts."""
+    size, record = os.fstat(file.fileno()).st_size, label_bytes + PIXELS
+    if size != count * record:
+        raise ValueError(f"it has {size:,} bytes, but its {count:,} images take {count * record:,}")
+    records = np.frombuffer(file.read(), np.uint8).reshape(count, record)
+    return records[:, label_bytes:], records[:, label_bytes - 1]
+
+
+def _from_pickle(file: BinaryIO, count: int, label_key: bytes) -> tuple[Array, Array]:
+    """Pixels (N, 3072) and labels (N,) in the python version."""
+    size, most = os.fstat(file.fileno()).st_size, count * (PIXELS + LARGEST_NAME) + 4096
+    if size > most:
+        raise ValueError(f"it has {size:,} bytes, but {count:,} images take no more than {most:,}")
+    batch = read_pickle(file.read())
+    pixels, labels = batch.get(b"data"), batch.get(label_key)
+    if not isinstance(pixels, np.ndarray) or pixels.shape != (count, PIXELS):
+        raise ValueError(f"its entry 'data' is not an array of {count} x {PIXELS} bytes")
+    if not isinstance(labels, list) or len(labels) != count or not all(type(label) is int for label in labels):
+        raise ValueError(f"its entry '{label_key.decode()}' is not a list of {count} integers")
+    return pixels, np.array(labels)
+
+
+CIFAR10 = PublishedDataset(
     name="cifar10",
     licence="none stated",
     folder="cifar-10-batches-bin",
@@ -85,12 +107,12 @@ CIFAR10 = CifarFiles(
         },
     },
     classes=tuple(NAMES_10.split()),
-    label_bytes=1,
-    label_key=b"labels",
+    augmentation=AUGMENTATION,
     train={f"data_batch_{number}": 10_000 for number in range(1, 6)},
     test={"test_batch": 10_000},
+    read=partial(_read, label_bytes=1, label_key=b"labels"),
 )
-CIFAR100 = CifarFiles(
+CIFAR100 = PublishedDataset(
     name="cifar100",
     licence="none stated",
     folder="cifar-100-python",
@@ -104,10 +126,10 @@ CIFAR100 = CifarFiles(
         },
     },
     classes=tuple(NAMES_100.split()),
-    label_bytes=2,
-    label_key=b"fine_labels",
+    augmentation=AUGMENTATION,
     train={"train": 50_000},
     test={"test": 10_000},
+    read=partial(_read, label_bytes=2, label_key=b"fine_labels"),
 )
 
 
@@ -132,7 +154,7 @@ def cifar10(root: PathLike | None = None) -> Dataset:
     DataError
         If it is not there, or a file is damaged.
     """
-    return load(CIFAR10, root)
+    return CIFAR10.load(root)
 
 
 def cifar100(root: PathLike | None = None) -> Dataset:
@@ -143,70 +165,11 @@ def cifar100(root: PathLike | None = None) -> Dataset:
     DataError
         If it is not there, or a file is damaged.
     """
-    return load(CIFAR100, root)
-
-
-def load(files: CifarFiles, root: PathLike | None = None) -> Dataset:
-    """The data set that consists of ``files``. Raises DataError as :func:`cifar10` does."""
-    folder = find(files, root)
-    train, test = (_split(files, folder, batches) for batches in (files.train, files.test))
-    return Dataset(files.name, files.classes, train, test, augmentation=Compose([PadCrop(4), Flip()]))
-
-
-def _split(files: CifarFiles, folder: Path, batches: dict[str, int]) -> Split:
-    total = sum(batches.values())
-    images, labels = np.empty((total, *SHAPE), np.uint8), np.empty(total, np.int64)
-    begin = 0
-    for stem, count in batches.items():
-        if f"{stem}.bin" in files.sums[folder.name]:
-            pixels, classes = _read_binary(files, folder / f"{stem}.bin", count)
-        else:
-            pixels, classes = _read_python(files, folder / stem, count)
-        images[begin : begin + count] = pixels.reshape(count, *SHAPE)  # (N, 3072) to (N, 3, 32, 32)
-        labels[begin : begin + count] = classes
-        begin += count
-    return Split(images, labels)
-
-
-def _read_binary(files: CifarFiles, path: Path, count: int) -> tuple[Array, Array]:
-    """Pixels (N, 3072) and labels (N,) of ``count`` records."""
-    record = files.label_bytes + PIXELS
-    with opened(files.name, path, "a batch of images") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != count * record:
-            raise ValueError(f"it has {size:,} bytes, but its {count:,} images take {count * record:,}")
-        records = np.frombuffer(file.read(), np.uint8).reshape(count, record)
-        labels = records[:, files.label_bytes - 1]
-        _check_labels(files, labels)
-    return records[:, files.label_bytes :], labels
-
-
-def _read_python(files: CifarFiles, path: Path, count: int) -> tuple[Array, Array]:
-    """Pixels (N, 3072) and labels (N,) from a pickle of ``count`` images."""
-    with opened(files.name, path, "a batch of images") as file:
-        size, most = os.fstat(file.fileno()).st_size, count * (PIXELS + LARGEST_NAME) + 4096
-        if size > most:
-            raise ValueError(f"it has {size:,} bytes, but {count:,} images take no more than {most:,}")
-        batch = read_pickle(file.read())
-        pixels, labels = batch.get(b"data"), batch.get(files.label_key)
-        if not isinstance(pixels, np.ndarray) or pixels.shape != (count, PIXELS):
-            raise ValueError(f"its entry 'data' is not an array of {count} x {PIXELS} bytes")
-        if not isinstance(labels, list) or len(labels) != count or not all(type(label) is int for label in labels):
-            raise ValueError(f"its entry '{files.label_key.decode()}' is not a list of {count} integers")
-        _check_labels(files, np.array(labels))
-    return pixels, np.array(labels)
-
-
-def _check_labels(files: CifarFiles, labels: Array) -> None:
-    """Raise ValueError unless all labels are class numbers."""
-    last = len(files.classes) - 1
-    wrong = np.flatnonzero((labels < 0) | (labels > last))
-    if len(wrong):
-        raise ValueError(f"image {wrong[0]} has the label {labels[wrong[0]]}, but classes run from 0 to {last}")
+    return CIFAR100.load(root)
 
 
 class _Recorded:
-    """Stands for ``numpy.dtype`` and ``numpy.core.multiarray._reconstruct``: keeps its arguments and its state."""
+    """Stands for each function of ``FUNCTIONS``: keeps its arguments and its state."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -216,16 +179,11 @@ class _Recorded:
         self.state = state
 
 
-STAND_INS = {  # for the three functions that the pickles of CIFAR call, to make one array of bytes
-    ("numpy.core.multiarray", "_reconstruct"): _Recorded,
-    ("numpy", "dtype"): _Recorded,
-    ("numpy", "ndarray"): "ndarray",
-}
-
-
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        return STAND_INS[module, name]  # all others were refused before
+        if f"{module}.{name}" not in FUNCTIONS:
+            raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'[:60]!r}, which could run any program")
+        return _Recorded
 
 
 def read_pickle(content: bytes) -> dict[bytes, Any]:
@@ -239,36 +197,21 @@ def read_pickle(content: bytes) -> dict[bytes, Any]:
     ValueError
         With the reason, if the pickle holds anything else or is damaged.
     """
-    _check_opcodes(content)
-    try:
-        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # an unpickler raises almost anything on damaged input
-        raise ValueError(f"it is not a complete pickle ({type(error).__name__})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds {type(found).__name__}, not a dictionary")
-    return {key: _array(value) if isinstance(value, _Recorded) else value for key, value in found.items()}
-
-
-def _check_opcodes(content: bytes) -> None:
-    """Raise ValueError at the first opcode that a batch of CIFAR does not have."""
     import pickletools
 
     allowed = set(OPCODES.split())
-    opcodes: Iterator[tuple[Any, Any, Any]] = pickletools.genops(content)
     try:
-        for opcode, argument, _ in opcodes:
-            name = opcode.name
-            if name not in allowed:
-                raise ValueError(f"it is a pickle with the opcode {name}, which batches of CIFAR do not have")
-            if name == "GLOBAL" and tuple(argument.split(" ")) not in STAND_INS:
-                raise ValueError(f"it is a pickle that asks for {argument[:60]!r}, which could run any program")
-            if name == "LONG_BINPUT" and argument > LARGEST_MEMO:
-                raise ValueError(f"it is a pickle that asks for room for {argument} objects")
-    except Exception as error:  # as above
-        reason = str(error)
-        if not reason.startswith("it is a pickle"):
-            reason = f"it is not a complete pickle ({type(error).__name__})"
-        raise ValueError(reason) from error
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name not in allowed:
+                raise pickle.UnpicklingError(f"batches of CIFAR do not have the opcode {opcode.name}")
+            if opcode.name == "LONG_BINPUT" and (argument or 0) > LARGEST_MEMO:
+                raise pickle.UnpicklingError(f"it asks for room for {argument} objects")
+        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:  # an unpickler raises almost anything on damaged input
+        raise ValueError(f"its pickle is damaged or unsafe ({error or type(error).__name__})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds {type(found).__name__}, not a dictionary")
+    return {key: _array(value) if isinstance(value, _Recorded) else value for key, value in found.items()}
 
 
 def _array(recorded: _Recorded) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +11,6 @@ import numpy as np
 from ..core import checks
 from ..core.backend import Array
 from ..errors import DataError, sizes
-from ..interop.files import PathLike
 
 #: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
 Transform = Callable[[Array, np.random.Generator], Array]
@@ -107,54 +105,6 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class FileSplit:
-    """The training or test part of a data set whose images are read when they are needed; see :func:`folder`.
-
-    Parameters
-    ----------
-    files : list of N str
-    labels : array of int64, (N,)
-        Class numbers, from 0.
-    image_shape : (int, int, int)
-        (C, H, W) of every image.
-    resize : bool
-        Whether images of another size are resized to it, or refused.
-    texts : tuple of N str, optional
-        What is written about each image.
-    """
-
-    files: list[str]
-    labels: Array
-    image_shape: tuple[int, int, int]
-    resize: bool
-    texts: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
-        """Read the images (B, C, H, W) at an array of B indices, and return them with their labels (B,).
-
-        Raises
-        ------
-        DataError
-            If an image cannot be read, or has another size.
-        """
-        from .images import read
-
-        channels, height, width = self.image_shape
-        images = np.empty((len(chosen), channels, height, width), np.uint8)
-        for image, number in zip(images, chosen, strict=True):
-            found = read(self.files[number], channels, (height, width) if self.resize else None)
-            check_size(self.files[number], found, image.shape)
-            image[:] = found
-        return images, self.labels[chosen]
-
-    def __repr__(self) -> str:
-        return f"FileSplit({len(self)} images of {sizes(self.image_shape)})"
-
-
-@dataclass(frozen=True, eq=False)
 class Dataset:
     """A classification problem: training images and test images of the same classes.
 
@@ -225,15 +175,6 @@ def load(name: str) -> Dataset:
         If its files are missing or damaged.
     """
     return DATASETS[checks.choice("data.load", name, "data set", DATASETS)]()
-
-
-def check_size(path: PathLike, image: Array, shape: tuple[int, ...]) -> None:
-    """Raise DataError unless an image (C, H, W) of a folder has the shape of the first one."""
-    if image.shape != shape:
-        raise DataError(
-            f"folder: {os.fspath(path)} is {sizes(image.shape[1:])}, but the first image is {sizes(shape[1:])}; give a "
-            "size, such as size=32 or --size 32, to make them equal."
-        )
 
 
 def _described(value: object) -> str:

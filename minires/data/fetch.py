@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.client
 import os
+import shutil
 import tarfile
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..interop.files import PathLike
-from .places import Archive, PublishedFiles, file_at, find, places
+from .places import Archive, PublishedFiles, find, places, stored
 
 PIECE = 1 << 18  # bytes at a time
 TIMEOUT = 30.0  # seconds without a byte
@@ -24,10 +25,6 @@ LARGEST_MEMBER = 1 << 28  # bytes; the largest batch has 155 million
 
 #: ``progress(file, done, size)`` is called after every piece of a download, with the numbers of bytes.
 Progress = Callable[[str, int, int], None]
-
-
-class _FailedError(Exception):
-    """Why a mirror did not deliver the whole file."""
 
 
 def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Progress | None = None) -> Path:
@@ -54,13 +51,11 @@ def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Pro
     sums = published.sums[published.folder]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if all(_is_right(folder / name, md5) for name, md5 in sums.items()):
-            return folder
         for archive in published.archives:
             packed = archive.file.endswith(".tar.gz")
             target = (place if packed else folder) / archive.file
-            content = folder / target.stem  # of a single file
-            if not packed and _is_right(content, sums[content.name]):
+            wanted = sums if packed else {target.stem: sums[target.stem]}
+            if not any(_mistake(published, folder / name, md5) for name, md5 in wanted.items()):
                 continue
             if not target.is_file() or _md5(target) != archive.md5:
                 download(published, archive, target, progress)
@@ -68,7 +63,7 @@ def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Pro
                 unpack(target, folder, sums)
                 target.unlink()
             else:
-                content.unlink(missing_ok=True)  # a damaged file, which would be read instead of the new one
+                (folder / target.stem).unlink(missing_ok=True)  # damaged, and read instead of the new one
     except OSError as error:
         raise DataError(f"fetch: {error.filename or folder} cannot be written: {error.strerror or error}.") from error
     return folder
@@ -79,38 +74,37 @@ def download(published: PublishedFiles, archive: Archive, target: Path, progress
     part = target.with_name(f"{target.name}.part")
     reasons = []
     for mirror in published.mirrors:
-        try:
-            _from_mirror(mirror + archive.file, archive, part, progress)
+        failure = _from_mirror(mirror + archive.file, archive, part, progress)
+        if failure is None:
             os.replace(part, target)
             return
-        except _FailedError as failed:
-            reasons.append(f"{mirror} {failed}")
+        reasons.append(f"{mirror} {failure}")
     raise DataError(f"fetch: {archive.file} of {published.name} cannot be downloaded: {'; '.join(reasons)}.")
 
 
-def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | None) -> None:
-    """Fill ``part`` from one mirror, until it is right. Raises _FailedError if that fails."""
-    for attempt in range(1, TRIES + 1):
+def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | None) -> str | None:
+    """Fill ``part`` from one mirror, until it is right. Returns None, or why that failed."""
+    for _ in range(TRIES):
         begin = part.stat().st_size if part.exists() else 0
         try:
             _append(url, archive, part, begin, progress)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return f"answers {error.code} ({error.reason})"
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-                raise _FailedError(f"answers {error.code} ({error.reason})") from error
-            brought = part.exists() and part.stat().st_size > begin
-            if not brought or attempt == TRIES:
-                cause = getattr(error, "reason", error)
-                reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-                raise _FailedError(f"fails ({reason})") from error
-            continue
-        if _md5(part) == archive.md5:
-            return
-        part.unlink()
-        if not begin:
-            raise _FailedError("delivers another file, with a wrong md5 sum")
-        # The part that was there before may have been wrong: try again from the first byte.
-    raise _FailedError("delivers another file, with a wrong md5 sum")
+            cause = getattr(error, "reason", error)
+            failure = f"fails ({getattr(cause, 'strerror', None) or str(cause) or type(cause).__name__})"
+            if not part.exists() or part.stat().st_size <= begin:
+                break
+        else:
+            if _md5(part) == archive.md5:
+                return None
+            part.unlink()
+            failure = "delivers another file, with a wrong md5 sum"
+            if not begin:
+                break
+            # The part that was there before may have been wrong: try again from the first byte.
+    return failure
 
 
 def _append(url: str, archive: Archive, part: Path, begin: int, progress: Progress | None) -> None:
@@ -118,10 +112,7 @@ def _append(url: str, archive: Archive, part: Path, begin: int, progress: Progre
 
     Raises OSError or HTTPException if the file is not complete then.
     """
-    if begin > archive.size:
-        part.unlink()
-        begin = 0
-    if begin == archive.size:
+    if begin >= archive.size:
         return
     request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -169,9 +160,8 @@ def unpack(archive: Path, folder: Path, sums: Mapping[str, str]) -> None:
                     raise DataError(f"fetch: {member.name} in {archive} is not a file of a sensible size.")
                 part = folder / f"{name}.part"
                 with open(part, "wb") as file:
-                    while piece := content.read(PIECE):
-                        file.write(piece)
-                if sums[name] not in ("", _md5(part)):
+                    shutil.copyfileobj(content, file)
+                if _md5(part) != sums[name]:
                     part.unlink()
                     raise DataError(f"fetch: {member.name} in {archive} has a wrong md5 sum.")
                 os.replace(part, folder / name)
@@ -199,26 +189,24 @@ def check(published: PublishedFiles, root: PathLike | None = None) -> tuple[Path
     folder = find(published, root)
     sums = next(sums for name, sums in published.sums.items() if folder.as_posix().endswith(name))
     for name, md5 in sums.items():
-        path = file_at(folder / name) or folder / name
-        try:
-            found = _md5(path, unpack=True)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"check: {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-        if md5 not in ("", found):
-            raise DataError(
-                f"check: {path} differs from the published file: its content has the md5 sum {found}, not {md5}; "
-                f"remove it and fetch it again with `minires data fetch {published.name}`."
-            )
+        if mistake := _mistake(published, folder / name, md5):
+            raise DataError(f"check: {mistake}.")
     return folder, sum(not md5 for md5 in sums.values())
 
 
-def _is_right(path: Path, md5: str) -> bool:
-    """Whether the file is there, compressed or not, and its content has that sum."""
-    found = file_at(path)
+def _mistake(published: PublishedFiles, path: Path, md5: str) -> str | None:
+    """What is wrong with a file, compressed or not. None if its content has that md5 sum, or none was published."""
+    path = stored(path)
     try:
-        return found is not None and _md5(found, unpack=True) == md5
-    except (OSError, EOFError, zlib.error):
-        return False
+        found = _md5(path, unpack=True)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+    if md5 in ("", found):
+        return None
+    return (
+        f"{path} differs from the published file: its content has the md5 sum {found}, not {md5}; "
+        f"remove it and fetch it again with `minires data fetch {published.name}`"
+    )
 
 
 def _md5(path: Path, unpack: bool = False) -> str:

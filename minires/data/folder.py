@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,9 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, sizes
 from ..interop.files import PathLike
-from .dataset import Dataset, FileSplit, Split, Transform, check_size
+from .dataset import Dataset, Split
 from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
@@ -35,6 +34,62 @@ class LabelledFile:
     label: str
     split: str | None = None
     text: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FileSplit:
+    """The training or test part of a data set whose images are read when they are needed; see :func:`folder`.
+
+    Parameters
+    ----------
+    files : list of N paths
+    labels : array of int64, (N,)
+        Class numbers, from 0.
+    image_shape : (int, int, int)
+        (C, H, W) of every image.
+    resize : bool
+        Whether images of another size are resized to it, or refused.
+    texts : tuple of N str, optional
+        What is written about each image.
+    """
+
+    files: list[Path]
+    labels: Array
+    image_shape: tuple[int, int, int]
+    resize: bool
+    texts: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
+        """Read the images (B, C, H, W) at an array of B indices, and return them with their labels (B,).
+
+        Raises
+        ------
+        DataError
+            If images cannot be read, or have another size. All are tried, and the first ones named.
+        """
+        from .images import read
+
+        channels, height, width = self.image_shape
+        images = np.empty((len(chosen), channels, height, width), np.uint8)
+
+        def fill(place: int) -> None:
+            path = self.files[chosen[place]]
+            image = read(path, channels, (height, width) if self.resize else None)
+            if image.shape != self.image_shape:
+                raise DataError(
+                    f"{path} is {sizes(image.shape[1:])}, but the first image is {height}x{width}; give a size, such "
+                    "as size=32 or --size 32, to make them equal"
+                )
+            images[place] = image
+
+        _all(fill, range(len(chosen)), "images")
+        return images, self.labels[chosen]
+
+    def __repr__(self) -> str:
+        return f"FileSplit({len(self)} images of {sizes(self.image_shape)})"
 
 
 def folder(
@@ -74,10 +129,12 @@ def folder(
     ------
     DataError
         If there are fewer than two classes, a class has no training image, there is no test image, an image cannot be
-        read or is outside of the folder (all are tried, and the first ones named), or sizes differ.
+        read or is outside of the folder (all of a split are tried, and the first ones named), or sizes differ.
     ArgumentError
         For another ``size``, ``channels`` or ``in_memory``.
     """
+    from .images import read
+
     root = Path(path)
     resize = None if size is None else checks.pair("folder", size, "size", 1)
     if channels not in (1, 3):
@@ -90,33 +147,21 @@ def folder(
     _check_inside(root, files)
     files = _with_splits(files)
     classes = _classes(root, files)
-    images = None
-    if not in_memory:
-        shape = _shape(files[0], channels, resize)
-        in_memory = in_memory is None and len(files) * math.prod(shape) <= MOST_IN_MEMORY
-    if in_memory:
-        images = _read(root, files, channels, resize)
-        shape = images.shape[1:]
+    height, width = resize or read(files[0].path, channels).shape[1:]
+    if in_memory is None:
+        in_memory = len(files) * channels * height * width <= MOST_IN_MEMORY
 
-    numbers = {name: number for number, name in enumerate(classes)}
     splits: list[Split | FileSplit] = []
     for part in SPLITS:
-        chosen = [i for i, file in enumerate(files) if file.split == part]
-        labels = np.array([numbers[files[i].label] for i in chosen], np.int64)
-        texts = tuple(files[i].text for i in chosen)
+        chosen = [file for file in files if file.split == part]
+        labels = np.searchsorted(classes, [file.label for file in chosen]).astype(np.int64)
+        texts = tuple(file.text for file in chosen)
         texts = texts if any(texts) else ()
-        if images is None:
-            paths = [os.fspath(files[i].path) for i in chosen]
-            splits.append(FileSplit(paths, labels, shape, resize is not None, texts))
-        else:
-            splits.append(Split(images[chosen], labels, texts))
-    return Dataset(root.resolve().name, classes, splits[0], splits[1], _augmentation(shape))
-
-
-def _augmentation(shape: tuple[int, ...]) -> Transform:
-    """Shifted by up to an eighth of the shorter side, and mirrored: for 32x32 pixels, that of He et al."""
-    padding = min(shape[1:]) // 8
-    return Compose([PadCrop(padding), Flip()]) if padding else Flip()
+        split = FileSplit([file.path for file in chosen], labels, (channels, height, width), resize is not None, texts)
+        splits.append(Split(*split[np.arange(len(split))], texts) if in_memory else split)
+    padding = min(height, width) // 8  # for 32x32 pixels, that of He et al.
+    augmentation = Compose([PadCrop(padding), Flip()]) if padding else Flip()
+    return Dataset(root.resolve().name, classes, splits[0], splits[1], augmentation)
 
 
 def _from_table(root: Path) -> list[LabelledFile]:
@@ -222,26 +267,6 @@ def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
             "a column split say which."
         )
     return tuple(classes)
-
-
-def _shape(first: LabelledFile, channels: int, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """(C, H, W) of all images, if they have the size of the first."""
-    from .images import read
-
-    if size is not None:
-        return channels, *size
-    _, height, width = read(first.path, channels).shape
-    return channels, height, width
-
-
-def _read(root: Path, files: list[LabelledFile], channels: int, size: tuple[int, int] | None) -> Array:
-    """The images (N, C, H, W)."""
-    from .images import read
-
-    images = _all(lambda file: read(file.path, channels, size), files, f"images in {root}")
-    for file, image in zip(files, images, strict=True):
-        check_size(file.path, image, images[0].shape)
-    return np.stack(images)  # N of (C, H, W) to (N, C, H, W)
 
 
 def _all(function: Callable[[Given], Made], items: Sequence[Given], what: str) -> list[Made]:

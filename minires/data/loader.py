@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -137,26 +138,23 @@ class Loader:
         self.start_batch = start_batch
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        epoch, numbers = self.epoch, range(self.start_batch, len(self))
-        self.epoch, self.start_batch = epoch + 1, 0
-        return self._prefetched(epoch, iter(numbers)) if self.num_workers else self._batches(epoch, numbers)
+        make = partial(self._batch, self.epoch, self._order(self.epoch))
+        numbers = range(self.start_batch, len(self))
+        self.epoch, self.start_batch = self.epoch + 1, 0
+        return self._prefetched(make, iter(numbers)) if self.num_workers else map(make, numbers)
 
-    def _batches(self, epoch: int, numbers: Iterable[int]) -> Iterator[tuple[Array, Array]]:
-        order = self._order(epoch)
-        for b in numbers:
-            yield self._batch(epoch, order, b)
-
-    def _prefetched(self, epoch: int, numbers: Iterator[int]) -> Iterator[tuple[Array, Array]]:
-        """The same batches. Workers finish them in any order; the queue keeps them in theirs."""
-        order = self._order(epoch)
+    def _prefetched(
+        self, make: Callable[[int], tuple[Array, Array]], numbers: Iterator[int]
+    ) -> Iterator[tuple[Array, Array]]:
+        """``map(make, numbers)``. Workers finish the batches in any order; the queue keeps them in theirs."""
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
 
-        def make(b: int, engine_name: str) -> tuple[Array, Array]:
+        def work(b: int, engine_name: str) -> tuple[Array, Array]:
             with engine(engine_name):  # switches are per thread: use those of the thread that iterates
-                return self._batch(epoch, order, b)
+                return make(b)
 
         def start(count: int) -> list[Future[tuple[Array, Array]]]:
-            return [pool.submit(make, b, state.engine) for b in islice(numbers, count)]
+            return [pool.submit(work, b, state.engine) for b in islice(numbers, count)]
 
         try:
             ahead = deque(start(AHEAD * self.num_workers))

@@ -9,75 +9,75 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from ..core.backend import Array
 from ..errors import DataError, sizes
 from ..interop.files import PathLike, opened
-from .dataset import Dataset, Split, Transform
-from .places import Archive, PublishedFiles, file_at, find
+from .dataset import Dataset, Split
+from .places import Archive, PublishedDataset, stored
 from .transforms import Compose, Flip, PadCrop
 
 SIDE = 28
 TEST_PER_CLASS = 36  # of the digits: 360 of 1,797, a fifth
 
 
-@dataclass(frozen=True)
-class MnistFiles(PublishedFiles):
-    """What a data set consists of, and the number of images in each split, by the first word of its files."""
-
-    classes: tuple[str, ...]
-    augmentation: Transform
-    counts: tuple[tuple[str, int], tuple[str, int]] = (("train", 60_000), ("t10k", 10_000))
+def _read(name: str, folder: Path, part: str, count: int) -> tuple[Array, Array]:
+    """Images (N, 1, 28, 28) and labels (N,) of the part ``train`` or ``t10k``."""
+    images = read_idx(name, stored(folder / f"{part}-images-idx3-ubyte"), (count, SIDE, SIDE))
+    return images[:, None], read_idx(name, stored(folder / f"{part}-labels-idx1-ubyte"), (count,))
 
 
-_SUMS = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-MNIST = MnistFiles(
+def _idx_files(folders: tuple[str, str], files: dict[str, tuple[str, int, str]], **more: Any) -> PublishedDataset:
+    """A data set of 60,000 and 10,000 images in idx files.
+
+    ``folders`` are ours and torchvision's. ``files`` are the md5 sum and the size of each file as it is published, a
+    ``.gz``, and the md5 sum of its content.
+    """
+    archives = tuple(Archive(f"{file}.gz", md5, size) for file, (md5, size, _) in files.items())
+    sums = {file: md5 for file, (_, _, md5) in files.items()}
+    return PublishedDataset(
+        folder=folders[0],
+        archives=archives,
+        sums=dict.fromkeys(folders, sums),
+        train={"train": 60_000},
+        test={"t10k": 10_000},
+        read=_read,
+        **more,
+    )
+
+
+MNIST = _idx_files(
+    ("mnist", "MNIST/raw"),
+    {
+        "train-images-idx3-ubyte": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422, "6bbc9ace898e44ae57da46a324031adb"),
+        "train-labels-idx1-ubyte": ("d53e105ee54ea40749a09fcbcd1e9432", 28_881, "a25bea736e30d166cdddb491f175f624"),
+        "t10k-images-idx3-ubyte": ("9fb629c4189551a2d022fa330f9573f3", 1_648_877, "2646ac647ad5339dbf082846283269ea"),
+        "t10k-labels-idx1-ubyte": ("ec29112dd5afa0611ce80d1b7f02629c", 4_542, "27ae3e4e09519cfbb04c329615203637"),
+    },
     name="mnist",
     licence="none stated",
-    folder="mnist",
     mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-    archives=(
-        Archive("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422),
-        Archive("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28_881),
-        Archive("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1_648_877),
-        Archive("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4_542),
-    ),
-    sums={"mnist": _SUMS, "MNIST/raw": _SUMS},  # ours and torchvision's
     classes=tuple("0123456789"),
     augmentation=PadCrop(2),
 )
-
-_FASHION_SUMS = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
-FASHION_MNIST = MnistFiles(
+FASHION_MNIST = _idx_files(
+    ("fashion-mnist", "FashionMNIST/raw"),
+    {
+        "train-images-idx3-ubyte": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880, "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+        "train-labels-idx1-ubyte": ("25c81989df183df01b3e8a0aad5dffbe", 29_515, "9018921c3c673c538a1fc5bad174d6f9"),
+        "t10k-images-idx3-ubyte": ("bef4ecab320f06d8554ea6380940ec79", 4_422_102, "8181f5470baa50b63fa0f6fddb340f0a"),
+        "t10k-labels-idx1-ubyte": ("bb300cfdad3c16e7a12a480ee83cd310", 5_148, "15d484375f8d13e6eb1aabb0c3f46965"),
+    },
     name="fashion_mnist",
     licence="MIT",
-    folder="fashion-mnist",
     mirrors=(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
-    archives=(
-        Archive("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
-        Archive("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
-        Archive("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4_422_102),
-        Archive("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
-    ),
-    sums={"fashion-mnist": _FASHION_SUMS, "FashionMNIST/raw": _FASHION_SUMS},
     classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     augmentation=Compose([PadCrop(2), Flip()]),
 )
@@ -104,7 +104,7 @@ def mnist(root: PathLike | None = None) -> Dataset:
     DataError
         If it is not there, or a file is damaged.
     """
-    return load(MNIST, root)
+    return MNIST.load(root)
 
 
 def fashion_mnist(root: PathLike | None = None) -> Dataset:
@@ -112,7 +112,7 @@ def fashion_mnist(root: PathLike | None = None) -> Dataset:
 
     Training images are shifted by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
     """
-    return load(FASHION_MNIST, root)
+    return FASHION_MNIST.load(root)
 
 
 def digits() -> Dataset:
@@ -163,28 +163,6 @@ def _evenly_spaced(labels: Array) -> Array:
     return is_test
 
 
-def load(files: MnistFiles, root: PathLike | None = None) -> Dataset:
-    """The data set that consists of ``files``. Raises DataError as :func:`mnist` does."""
-    folder = find(files, root)
-    train, test = (_split(files, folder, word, count) for word, count in files.counts)
-    return Dataset(files.name, files.classes, train, test, files.augmentation)
-
-
-def _split(files: MnistFiles, folder: Path, word: str, count: int) -> Split:
-    names = f"{word}-images-idx3-ubyte", f"{word}-labels-idx1-ubyte"
-    images_file, labels_file = (file_at(folder / name) or folder / name for name in names)
-    images = read_idx(files.name, images_file, (count, SIDE, SIDE))
-    labels = read_idx(files.name, labels_file, (count,))
-    last = len(files.classes) - 1
-    wrong = np.flatnonzero(labels > last)
-    if len(wrong):
-        raise DataError(
-            f"{files.name}: {labels_file} gives image {wrong[0]} the label {labels[wrong[0]]}, but classes run from "
-            f"0 to {last}."
-        )
-    return Split(images[:, None], labels.astype(np.int64))  # (N, 28, 28) to (N, 1, 28, 28)
-
-
 def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
     """The bytes in an idx file, ``.gz`` or not, which must have this shape.
 
@@ -207,16 +185,13 @@ def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
         If the file is damaged, or of another shape.
     """
     with opened(function, path, "an idx file") as file:
-        if path.suffix != ".gz":
-            return _read(file, shape)
         try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _read(unpacked, shape)
+            return _content(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file, shape)
         except (EOFError, zlib.error) as error:
             raise ValueError("its compressed data is damaged or incomplete") from error
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
+def _content(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
     magic = bytes([0, 0, 8, len(shape)])
     header = file.read(4 + 4 * len(shape))
     if len(header) < 4 + 4 * len(shape):
@@ -230,4 +205,4 @@ def _read(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
     content = file.read(needed + 1)  # one more than needed, to see the end, and with it the checksum of a .gz
     if len(content) != needed:
         raise ValueError(f"its {sizes(shape)} bytes are {'followed by others' if len(content) > needed else 'cut off'}")
-    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # a writable copy
+    return np.frombuffer(content, np.uint8).reshape(shape)

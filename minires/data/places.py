@@ -1,14 +1,23 @@
-"""Published data sets: the files they consist of, and where these files are on this machine."""
+"""Published data sets: the files they consist of, where these are on this machine, and how they become a data set."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from ..core.backend import Array
 from ..errors import DataError, listed
 from ..interop.files import PathLike
+from .dataset import Dataset, Split, Transform
+
+#: ``read(name, folder, part, count)`` returns the ``count`` images (N, C, H, W) and labels (N,) of one part of a data
+#: set. ``name`` is the data set, for error messages.
+Reader = Callable[[str, Path, str, int], tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,49 @@ class PublishedFiles:
         return sum(archive.size for archive in self.archives)
 
 
+@dataclass(frozen=True)
+class PublishedDataset(PublishedFiles):
+    """Published files, and how they are read.
+
+    Parameters
+    ----------
+    classes : tuple of str
+    augmentation : transform
+        As in :class:`minires.data.Dataset`.
+    train, test : dict
+        The parts that each split consists of, and the number of images in each.
+    read : callable
+        Reads one part.
+    """
+
+    classes: tuple[str, ...]
+    augmentation: Transform
+    train: dict[str, int]
+    test: dict[str, int]
+    read: Reader
+
+    def load(self, root: PathLike | None = None) -> Dataset:
+        """The data set. Raises DataError if it is not there, or a file is damaged."""
+        folder = find(self, root)
+        train, test = (self.split(folder, parts) for parts in (self.train, self.test))
+        return Dataset(self.name, self.classes, train, test, self.augmentation)
+
+    def split(self, folder: Path, parts: dict[str, int]) -> Split:
+        """One split: its parts, one after the other. Raises DataError if a file is damaged."""
+        found = []
+        for part, count in parts.items():
+            images, labels = self.read(self.name, folder, part, count)
+            wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+            if len(wrong):
+                raise DataError(
+                    f"{self.name}: in {folder}, image {wrong[0]} of {part} has the label {labels[wrong[0]]}, but "
+                    f"classes run from 0 to {len(self.classes) - 1}."
+                )
+            found.append((images, labels.astype(np.int64)))
+        images, labels = map(np.concatenate, zip(*found, strict=True))
+        return Split(images, labels)
+
+
 def cache_folder() -> Path:
     """The folder ``minires`` in the user's cache folder, whose place depends on the system."""
     home = os.path.expanduser("~")
@@ -75,12 +127,11 @@ def places(root: PathLike | None = None) -> list[Path]:
     return [*([Path(named)] if named else []), cache_folder()]
 
 
-def file_at(path: Path) -> Path | None:
-    """``path``, or ``path`` with ``.gz`` appended, whichever is a file."""
-    for candidate in (path, path.with_name(f"{path.name}.gz")):
-        if os.path.isfile(candidate):  # unlike Path.is_file, it is False where permission is denied
-            return candidate
-    return None
+def stored(path: Path) -> Path:
+    """``path``, or ``path`` with ``.gz`` appended if only that is a file."""
+    packed = path.with_name(f"{path.name}.gz")
+    # Unlike Path.is_file, os.path.isfile is False where permission is denied.
+    return packed if os.path.isfile(packed) and not os.path.isfile(path) else path
 
 
 def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
@@ -94,7 +145,7 @@ def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
     incomplete = []
     for place in places(root):
         for folder, files in published.sums.items():
-            missing = [file for file in files if file_at(place / folder / file) is None]
+            missing = [file for file in files if not os.path.isfile(stored(place / folder / file))]
             if not missing:
                 return place / folder
             if len(missing) < len(files):

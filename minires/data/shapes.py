@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 
@@ -77,8 +78,8 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
     """
     endless = drawings(size, difficulty, seed)
     splits = []
-    for name, count in (("train", train), ("test", test)):
-        chosen = [next(endless) for _ in range(checks.integer("shapes", count, name, 1))]
+    for name, number in (("train", train), ("test", test)):
+        chosen = list(islice(endless, checks.integer("shapes", number, name, 1)))
         labels = np.array([drawing.label for drawing in chosen], np.int64)
         splits.append(Split(np.stack([drawing.image for drawing in chosen]), labels))
     return Dataset("shapes", CLASSES, splits[0], splits[1], augmentation=Flip())
@@ -101,14 +102,10 @@ def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator
     checks.integer("shapes", size, "size", 16)
     checks.fraction("shapes", difficulty, "difficulty")
     checks.integer("shapes", seed, "seed", 0)
-    return _endless(size, float(difficulty), seed)
-
-
-def _endless(size: int, difficulty: float, seed: int) -> Iterator[Drawing]:
-    number = 0
-    while True:
-        yield draw(number % len(CLASSES), size, difficulty, np.random.default_rng([seed, number]))
-        number += 1
+    return (
+        draw(number % len(CLASSES), size, float(difficulty), np.random.default_rng([seed, number]))
+        for number in count()
+    )
 
 
 def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> Drawing:

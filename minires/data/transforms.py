@@ -21,14 +21,14 @@ from ..core import checks
 from ..core.backend import Array, array_module
 from ..core.dispatch import run_kernel
 from ..errors import ArgumentError, ShapeError, sizes
-from .augmentation import ColorJitter, Cutout, MixUp, RandomResizedCrop, to_device_of
+from .augmentation import ColorJitter, Cutout, Described, MixUp, RandomResizedCrop, to_device_of
 from .dataset import LabelledSource, Split, Transform
 
 MEASURED_AT_ONCE = 256  # images
 ENOUGH = 4096  # images to measure, if they have to be read from files
 
 
-class Compose:
+class Compose(Described):
     """Transforms applied one after the other: ``Compose([PadCrop(4), Flip(), Normalize.of(train)])``.
 
     Raises ArgumentError if one of them cannot be called.
@@ -52,11 +52,8 @@ class Compose:
             batch = transform(batch, rng)
         return batch
 
-    def __repr__(self) -> str:
-        return f"Compose({self.transforms})"
 
-
-class Normalize:
+class Normalize(Described):
     """Convert bytes to float32 with about mean 0 and variance 1 in each channel: (x / 255 - mean) / std.
 
     Parameters
@@ -119,11 +116,8 @@ class Normalize:
         fast = run_kernel(self, "forward", batch, mean, std)
         return (batch.astype(np.float32) / 255 - mean) / std if fast is NotImplemented else fast
 
-    def __repr__(self) -> str:
-        return f"Normalize(mean={self.mean}, std={self.std})"
 
-
-class PadCrop:
+class PadCrop(Described):
     """Shift each image by up to ``padding`` pixels along both axes, filling with zeros.
 
     It pads all four sides and crops the result to the old size (He et al., arXiv 1512.03385, section 4.2, with 4 pixels
@@ -158,11 +152,8 @@ class PadCrop:
         images, channels = xp.arange(n)[:, None, None, None], xp.arange(c)[:, None, None]
         return padded[images, channels, rows[:, None, :, None], columns[:, None, None, :]]  # (N, C, H, W)
 
-    def __repr__(self) -> str:
-        return f"PadCrop({self.padding})"
 
-
-class Flip:
+class Flip(Described):
     """Mirror each image left to right with probability 1/2.
 
     For images whose mirror image has the same class: a mirrored cat is a cat, a mirrored 2 is not a digit.
@@ -177,9 +168,6 @@ class Flip:
             return fast
         return array_module(batch).where(mirrored[:, None, None, None], batch[..., ::-1], batch)
 
-    def __repr__(self) -> str:
-        return "Flip()"
-
 
 def to_float(batch: Array, rng: Any = None) -> Array:
     """Convert bytes to float32 in [0, 1], as a loader without a transform does."""
@@ -187,13 +175,5 @@ def to_float(batch: Array, rng: Any = None) -> Array:
 
 
 __all__ = [
-    "ColorJitter",
-    "Compose",
-    "Cutout",
-    "Flip",
-    "MixUp",
-    "Normalize",
-    "PadCrop",
-    "RandomResizedCrop",
-    "to_float",
-]
+    "ColorJitter", "Compose", "Cutout", "Flip", "MixUp", "Normalize", "PadCrop", "RandomResizedCrop", "to_float",
+]  # fmt: skip

@@ -62,8 +62,8 @@ WRONG = {
     "course check a b": "b",
     "data": "missing command",
     "data fetch": "NAME is missing.",
-    "data fetch digits": "'digits' is not a data set to download; choose one of mnist, fashion_mnist, cifar10,",
-    "data check cifar": "'cifar' is not a data set",
+    "data fetch digits": "there is no downloadable data set 'digits'; choose one of mnist, fashion_mnist, cifar10,",
+    "data check cifar": "no downloadable data set 'cifar'",
     "data remove mnist": "no such command",
 }
 

@@ -62,7 +62,9 @@ def test_a_damaged_image_is_named_when_its_turn_comes(noise):
     path = noise / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:60])
     dataset = folder(noise, in_memory=False)
-    with pytest.raises(DataError, match=r"^image .*3\.png cannot be read: .*\.$"):
+    with pytest.raises(
+        DataError, match=r"^folder: 1 of \d images cannot be used: image .*3\.png cannot be read: .*\.$"
+    ):
         list(Loader(dataset.train, 4, seed=0, num_workers=2))
 
 

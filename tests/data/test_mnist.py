@@ -12,10 +12,10 @@ from forbidden import forbid_opening
 from reference import needed
 
 import minires as mr
-from minires.data.mnist import FASHION_MNIST, MNIST, load, read_idx
+from minires.data.mnist import FASHION_MNIST, MNIST, read_idx
 from minires.errors import DataError
 
-COUNTS = (("train", 6), ("t10k", 4))
+COUNTS = {"train": 6, "t10k": 4}
 
 
 def idx(array):
@@ -26,7 +26,7 @@ def write(layout, folder, compress):
     """A data set of few images, and what was written, by the first word of its files."""
     rng, content = np.random.default_rng(0), {}
     folder.mkdir(parents=True)
-    for word, count in COUNTS:
+    for word, count in COUNTS.items():
         images, labels = rng.integers(0, 256, (count, 28, 28), np.uint8), rng.integers(0, 10, count, np.uint8)
         content[word] = images, labels
         for name, array in ((f"{word}-images-idx3-ubyte", images), (f"{word}-labels-idx1-ubyte", labels)):
@@ -34,7 +34,7 @@ def write(layout, folder, compress):
                 (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
             else:
                 (folder / name).write_bytes(idx(array))
-    return dataclasses.replace(layout, counts=COUNTS), content
+    return dataclasses.replace(layout, train={"train": 6}, test={"t10k": 4}), content
 
 
 @pytest.mark.parametrize("layout", [MNIST, FASHION_MNIST], ids=["mnist", "fashion_mnist"])
@@ -42,7 +42,7 @@ def write(layout, folder, compress):
 @pytest.mark.parametrize("folder", [0, 1])
 def test_what_was_written_is_read(layout, compress, folder, tmp_path):
     small, content = write(layout, tmp_path / list(layout.sums)[folder], compress)
-    dataset = load(small, tmp_path)
+    dataset = small.load(tmp_path)
     for split, word in ((dataset.train, "train"), (dataset.test, "t10k")):
         images, labels = content[word]
         np.testing.assert_array_equal(split.images[:, 0], images)
@@ -118,11 +118,11 @@ def test_a_label_that_is_no_class_and_files_that_are_missing(tmp_path):
     small, _ = write(MNIST, folder, compress=False)
     path = folder / "t10k-labels-idx1-ubyte"
     path.write_bytes(idx(np.array([1, 2, 10, 3], np.uint8)))
-    with pytest.raises(DataError, match="labels-idx1-ubyte gives image 2 the label 10, but classes run from 0 to 9"):
-        load(small, tmp_path)
+    with pytest.raises(DataError, match="mnist, image 2 of t10k has the label 10, but classes run from 0 to 9"):
+        small.load(tmp_path)
     path.unlink()
     with pytest.raises(DataError, match="mnist lacks t10k-labels-idx1-ubyte; fetch it with `minires data fetch mnist`"):
-        load(small, tmp_path)
+        small.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_whole_files_of_another_number(stem, count, tmp_path):
     sides = (28, 28) if "images" in stem else ()
     (tmp_path / "mnist" / stem).write_bytes(idx(np.zeros((count, *sides), np.uint8)))
     with pytest.raises(DataError, match=f"{stem} cannot be read as an idx file: it holds {count}(x28x28)? bytes, not"):
-        load(small, tmp_path)
+        small.load(tmp_path)
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -142,7 +142,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, compress):
     small, _ = write(MNIST, tmp_path / "mnist", compress)
     forbid_opening(monkeypatch, "t10k-images")
     with pytest.raises(DataError, match=r"t10k-images.* cannot be read as an idx file: Permission denied\.$"):
-        load(small, tmp_path)
+        small.load(tmp_path)
 
 
 @pytest.mark.parametrize(

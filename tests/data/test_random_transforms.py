@@ -283,8 +283,8 @@ def test_color_jitter_says_what_is_wrong(rng):
 
 
 def test_reprs_are_what_was_written():
-    assert repr(Cutout(16)) == "Cutout(16)"
-    assert repr(MixUp(0.2)) == "MixUp(0.2)"
+    assert repr(Cutout(16)) == "Cutout(length=16)"
+    assert repr(MixUp(0.2)) == "MixUp(alpha=0.2)"
     assert repr(ColorJitter(0.5, (0.2, 3))) == (
         "ColorJitter(brightness=(0.5, 1.5), contrast=(0.2, 3.0), saturation=(1.0, 1.0))"
     )

@@ -115,7 +115,7 @@ def test_compose_runs_in_order(batch, rng):
 
     normalize = Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(Compose([halved, normalize])(batch, rng), normalize(batch // 2))
-    assert repr(Compose([PadCrop(4), Flip()])) == "Compose([PadCrop(4), Flip()])"
+    assert repr(Compose([PadCrop(4), Flip()])) == "Compose(transforms=[PadCrop(padding=4), Flip()])"
     with pytest.raises(ArgumentError, match="'flip' is not a transform"):
         Compose(["flip"])
 

@@ -59,7 +59,7 @@ def test_cutout_comes_after_normalisation(few, config):
     """Where zero is the mean, as in the paper."""
     normalize = Normalize.of(few.train)
     first, second, third = make_transform(replace(config, cutout=3), few, normalize).transforms
-    assert (first, second, repr(third)) == (few.augmentation, normalize, "Cutout(3)")
+    assert (first, second, repr(third)) == (few.augmentation, normalize, "Cutout(length=3)")
     without = make_transform(replace(config, cutout=3, augment=False), few, normalize)
     assert isinstance(without, Compose) and isinstance(without.transforms[1], Cutout)
 

@@ -74,5 +74,7 @@ def test_too_many_for_memory_train_from_their_files_to_the_same_bits(config, mon
 def test_a_damaged_image_stops_the_run_in_one_sentence(config, monkeypatch):
     monkeypatch.setitem(mr.data.folder.__globals__, "MOST_IN_MEMORY", 1000)
     Path("pets/dog/7.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"^image pets.dog.7\.png cannot be read: it is not an image\.$"):
+    with pytest.raises(
+        DataError, match=r"of 16 images cannot be used: image pets.dog.7\.png cannot be read: it is not an"
+    ):
         train(config)
