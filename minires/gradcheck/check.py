@@ -25,7 +25,7 @@ from ..core import checks
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DTypeError, GradcheckError, sizes
 from .causes import CAUSES, GradientEvidence
-from .diagnosis import NumPyArray, common_places, explain
+from .diagnosis import NumPyArray, common_places, explain, place_named
 from .problem import Function, Problem, Slope
 
 EVERY = 512  # up to this size, every element of an input is moved
@@ -102,45 +102,25 @@ def gradcheck(
         ...
     minires.errors.GradcheckError: gradcheck: the gradient to input 0 (3) is wrong at 3 of 3 elements; ...
     """
-    largest_error(f, inputs, eps, atol, rtol, order, seed)
+    largest_error(f, inputs, Rule(eps, atol, rtol), order, seed)
     return True
-
-
-def largest_error(
-    f: Function,
-    inputs: Tensor | Sequence[Tensor],
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    order: int = 1,
-    seed: int = 0,
-) -> float:
-    """Like :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
-    for name, tolerance in (("atol", atol), ("rtol", rtol)):
-        checks.not_negative("gradcheck", tolerance, name)
-    checks.positive("gradcheck", eps, "eps")
-    checks.integer("gradcheck", seed, "seed", 0)
-    if not checks.is_integer(order) or order not in (1, 2):
-        raise ArgumentError(f"gradcheck: order is {order!r}; it must be 1 or 2.")
-    rng = np.random.default_rng([seed, STREAM])
-    check = _Check(Problem(f, _checked_inputs(inputs), rng), Rule(eps, atol, rtol), rng, "the gradient to {}")
-    error = check.run()
-    if order == 2:
-        subject = "the derivative of the gradient with respect to {}"
-        error = max(error, _Check(check.problem.derivative(rng), check.rule, rng, subject).run())
-    return error
 
 
 @dataclass(frozen=True)
 class Rule:
     """Decides whether a claimed slope agrees with a measured one; see the top of this file."""
 
-    eps: float
-    atol: float
-    rtol: float
+    eps: float = 1e-6
+    atol: float = 1e-5
+    rtol: float = 1e-3
 
-    def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> tuple[str, Slope]:
-        """("right", "wrong" or "kink", the slope that decided).
+    def __post_init__(self) -> None:
+        checks.positive("gradcheck", self.eps, "eps")
+        checks.not_negative("gradcheck", self.atol, "atol")
+        checks.not_negative("gradcheck", self.rtol, "rtol")
+
+    def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> tuple[str, Slope, float]:
+        """("right", "wrong" or "kink", the slope that decided, the error of the claimed slope).
 
         ``measure`` takes a step, and ``scale`` is the largest gradient of the input.
         """
@@ -149,15 +129,31 @@ class Rule:
             slope = measure(step)
             error, doubt, noise = abs(claimed - slope.central), abs(slope.right - slope.left) / 2, slope.noise
             if error <= SHARPER * (self.atol * min(1.0, scale) + self.rtol * abs(slope.central)):
-                return "right", slope
+                return "right", slope, error
             if error <= self.atol + self.rtol * abs(slope.central):
                 nearby = [measure(step * factor).central for factor in NEARBY]
                 noise = max(noise, *(abs(other - slope.central) for other in nearby))
                 if error <= NOISES * noise:
-                    return "right", slope
+                    return "right", slope, error
             if not error <= doubt + NOISES * noise:  # a NaN is wrong, too
-                return "wrong", slope
-        return "kink", slope
+                return "wrong", slope, error
+        return "kink", slope, error
+
+
+def largest_error(
+    f: Function, inputs: Tensor | Sequence[Tensor], rule: Rule | None = None, order: int = 1, seed: int = 0
+) -> float:
+    """Like :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
+    checks.integer("gradcheck", seed, "seed", 0)
+    if not checks.is_integer(order) or order not in (1, 2):
+        raise ArgumentError(f"gradcheck: order is {order!r}; it must be 1 or 2.")
+    rng = np.random.default_rng([seed, STREAM])
+    check = _Check(Problem(f, _checked_inputs(inputs), rng), rule or Rule(), rng, "the gradient to {}")
+    error = check.run()
+    if order == 2:
+        subject = "the derivative of the gradient with respect to {}"
+        error = max(error, _Check(check.problem.derivative(rng), check.rule, rng, subject).run())
+    return error
 
 
 class _Check:
@@ -175,7 +171,7 @@ class _Check:
         measured = np.full(claimed.shape, np.nan)
         wrong, kinks = [], []
         for place in self._places(claimed):
-            verdict, slope = self._judge_element(k, claimed, place)
+            verdict, slope, _ = self._judge_element(k, claimed, place)
             measured.flat[place] = slope.central
             if verdict == "wrong":
                 wrong.append(place)
@@ -201,36 +197,31 @@ class _Check:
         suspects = np.flatnonzero(~np.isfinite(claimed))[:SAMPLE]
         return sorted({*sample.tolist(), *suspects.tolist()})
 
-    def _judge_element(self, k: int, claimed: NumPyArray, place: int) -> tuple[str, Slope]:
-        direction = np.zeros(claimed.shape)
-        direction.flat[place] = 1.0
+    def _judge_element(self, k: int, claimed: NumPyArray, place: int) -> tuple[str, Slope, float]:
         reach = max(1.0, abs(float(self.problem.arrays[k][np.unravel_index(place, claimed.shape)])))
-        return self.rule.judge(
-            lambda step: self.problem.slope(k, direction, step * reach), float(claimed.flat[place]), _largest(claimed)
-        )
+        return self._judge(k, claimed, _only(np.ones(claimed.shape), [place]), reach)
 
-    def _judge_direction(self, k: int, claimed: NumPyArray, direction: NumPyArray) -> tuple[str, float]:
-        """The verdict on the slope along ``direction``, and its error."""
-        expected = float((claimed * direction).sum())
-        verdict, slope = self.rule.judge(
-            lambda step: self.problem.slope(k, direction, step), expected, _largest(claimed)
+    def _judge(
+        self, k: int, claimed: NumPyArray, direction: NumPyArray, reach: float = 1.0
+    ) -> tuple[str, Slope, float]:
+        """Judge the slope along ``direction``, with steps in units of ``reach``."""
+        moving = direction != 0
+        return self.rule.judge(
+            lambda step: self.problem.slope(k, direction, step * reach),
+            claimed=float(claimed[moving] @ direction[moving]),
+            scale=float(np.abs(claimed[np.isfinite(claimed)]).max(initial=0.0)),
         )
-        return verdict, abs(expected - slope.central)
 
     def _search(self, k: int, claimed: NumPyArray) -> list[int]:
         """Move all elements in random directions. If a slope is wrong, halve the set until one element is left."""
         for _ in range(DIRECTIONS):
             direction = np.asarray(self.rng.standard_normal(claimed.shape))
-            if self._judge_direction(k, claimed, direction)[0] != "wrong":
+            if self._judge(k, claimed, direction)[0] != "wrong":
                 continue
             moving = np.arange(claimed.size)
             while len(moving) > 1:
                 halves = np.array_split(moving, 2)
-                errors = []
-                for half in halves:
-                    part = np.zeros(claimed.shape)
-                    part.flat[half] = direction.flat[half]
-                    errors.append(self._judge_direction(k, claimed, part)[1])
+                errors = [self._judge(k, claimed, _only(direction, half))[2] for half in halves]
                 moving = halves[int(np.argmax(errors))]
             return moving.tolist()
         return []
@@ -259,14 +250,16 @@ class _Check:
         )
 
 
-def _largest(claimed: NumPyArray) -> float:
-    return float(np.abs(claimed[np.isfinite(claimed)]).max(initial=0.0))
+def _only(array: NumPyArray, places: Sequence[int] | NumPyArray) -> NumPyArray:
+    """The array with zeros at all but some places, which are flat indices."""
+    result = np.zeros_like(array)
+    result.flat[places] = array.flat[places]
+    return result
 
 
 def _place(place: int, shape: tuple[int, ...]) -> str:
     """``"at [2, 0] "`` for a flat index, and "" for a scalar."""
-    index = ", ".join(str(i) for i in np.unravel_index(place, shape)) if shape else ""
-    return f"at [{index}] " if index else ""
+    return f"at {place_named(place, shape)} " if shape else ""
 
 
 def _checked_inputs(inputs: Any) -> list[Tensor]:

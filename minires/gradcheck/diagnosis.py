@@ -1,9 +1,9 @@
 """What is wrong with an array of numbers: the one place where minires explains wrong numbers.
 
-It serves ``gradcheck``, the grader of the assignments and the exercises of the tutorials. A *cause* is a function of
-the evidence that returns a sentence, or None if it does not explain the numbers. :data:`PATTERNS` lists the causes
-that make sense for any array, the most specific ones first; the first that speaks is the diagnosis. What only applies
-to gradients is in :mod:`minires.gradcheck.causes`.
+It serves ``gradcheck``, the grader of the assignments and the exercises of the tutorials. A *cause* is a generator: it
+yields a sentence if it explains the evidence, and nothing otherwise. :data:`PATTERNS` lists the causes that make sense
+for any array, the most specific ones first; the first sentence is the diagnosis. What only applies to gradients is in
+:mod:`minires.gradcheck.causes`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Evidence:
     wrong : list of int
         The flat indices at which they disagree.
     sizes : mapping of str to int
-        Sizes that a factor may turn out to be, by the words for them, such as ``{"the size of axis 0 of x": 5}``.
+        Sizes above 1 that a factor may turn out to be, by the words for them, such as
+        ``{"the size of axis 0 of x": 5}``.
     """
 
     got: NumPyArray
@@ -56,7 +57,7 @@ class Evidence:
         return repaired.shape == self.got.shape and alike(repaired, self.expected)
 
 
-Cause = Callable[[Any], "str | None"]
+Cause = Callable[[Any], Iterator[str]]
 
 
 class Difference(NamedTuple):
@@ -108,17 +109,17 @@ def difference(
     wrong = np.flatnonzero(~(np.abs(got - expected) <= rounding * largest)).tolist()  # a NaN is wrong, too
     if not wrong:
         return None
-    place = ", ".join(str(i) for i in np.unravel_index(wrong[0], got.shape))
-    where = f"{name}[{place}]" if place else name
-    sentence = f"{where} is {got.flat[wrong[0]]:.6g}, but should be {expected.flat[wrong[0]]:.6g}."
+    first = wrong[0]
+    place = place_named(first, got.shape)
+    sentence = f"{name}{place} is {got.flat[first]:.6g}, but should be {expected.flat[first]:.6g}."
     count = "All numbers are wrong" if len(wrong) == got.size else f"{len(wrong)} of {got.size} numbers are wrong"
     cause = explain(Evidence(got, expected, wrong, sizes or {}), PATTERNS) if len(wrong) > 1 or got.size == 1 else ""
     return Difference(sentence, f"{count}{common_places(got.shape, wrong)}.", cause)
 
 
 def explain(evidence: Evidence, causes: Iterable[Cause]) -> str:
-    """The first cause that explains the evidence, or ""."""
-    return next((guess for cause in causes if (guess := cause(evidence))), "")
+    """The first sentence that explains the evidence, or ""."""
+    return next((sentence for cause in causes for sentence in cause(evidence)), "")
 
 
 def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
@@ -152,7 +153,7 @@ def axis_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     return {
         f"the size of {axes_named(axes)} of {name}": math.prod(shape[axis] for axis in axes)
         for name, shape in shapes.items()
-        for axes in axes_sets(len(shape), largest_first=False)
+        for axes in sorted(axes_sets(len(shape)), key=len)
         if all(shape[axis] > 1 for axis in axes)
     }
 
@@ -160,90 +161,86 @@ def axis_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 # --- causes of any wrong array
 
 
-def not_finite(e: Evidence) -> str | None:
-    count = int((~np.isfinite(e.got)).sum())
-    return f"It holds NaN or infinity at {count} of {e.got.size} places." if count else None
+def not_finite(e: Evidence) -> Iterator[str]:
+    if count := int((~np.isfinite(e.got)).sum()):
+        yield f"It holds NaN or infinity at {count} of {e.got.size} places."
 
 
-def zero(e: Evidence) -> str | None:
-    return "It is zero everywhere." if e.got.size > 1 and not e.got.any() else None
+def zero(e: Evidence) -> Iterator[str]:
+    if e.got.size > 1 and not e.got.any():
+        yield "It is zero everywhere."
 
 
-def flipped_sign(e: Evidence) -> str | None:
-    return "Its sign is flipped." if e.explains(-e.got) else None
+def flipped_sign(e: Evidence) -> Iterator[str]:
+    if e.explains(-e.got):
+        yield "Its sign is flipped."
 
 
-def flipped(e: Evidence) -> str | None:
-    return next((f"It is {how}." for how, turned in flips(e.got) if e.explains(turned)), None)
+def flipped(e: Evidence) -> Iterator[str]:
+    for how, turned in flips(e.got):
+        if e.explains(turned):
+            yield f"It is {how}."
 
 
-def reordered(e: Evidence) -> str | None:
-    shape = e.got.shape
+def reordered(e: Evidence) -> Iterator[str]:
     for order in orders(e.got.ndim):
         if e.explains(read_in_order(e.got, order)):
-            return (
+            yield (
                 f"Its values are right, but in the order of axes {order}: transposed, or reshaped where a transpose is "
                 "due."
             )
     for order in orders(e.got.ndim):
-        if e.explains(e.got.transpose(order).reshape(shape)):
-            return (
+        if e.explains(e.got.transpose(order).reshape(e.got.shape)):
+            yield (
                 f"Its values are right, but were read as if they lay in the order of axes {order}: reshaped where a "
                 "transpose is due."
             )
-    return None
 
 
-def shifted(e: Evidence) -> str | None:
+def shifted(e: Evidence) -> Iterator[str]:
     for move in moves(e.got.shape):
         back = [(axis, -distance) for axis, distance in move]
         if e.explains(moved(e.got, back, np.nan)) and not alike(moved(e.expected, back, np.nan), e.expected):
-            return f"It is {shift_named(move)}: look at the padding, and at where it is cut off."
-    return None
+            yield f"It is {shift_named(move)}: look at the padding, and at where it is cut off."
 
 
-def constant_factor(e: Evidence) -> str | None:
-    if not e.scale:
-        return None
-    factor = float((e.got * e.expected)[e.known].sum() / (e.expected[e.known] ** 2).sum())
+def constant_factor(e: Evidence) -> Iterator[str]:
+    factor = float((e.got * e.expected)[e.known].sum() / (e.expected[e.known] ** 2).sum()) if e.scale else 0.0
     if not factor or not e.explains(e.got / factor):
-        return None
+        return
     single = e.known.sum() == 1  # any two numbers have some ratio
     for words, size in e.sizes.items() if not single else ():
-        if size > 1 and math.isclose(size, factor, rel_tol=ALIKE):
-            return f"It is too large by the factor {size}, {words}: the division by it is missing."
-        if size > 1 and math.isclose(size, 1 / factor, rel_tol=ALIKE):
-            return f"It is too small by the factor {size}, {words}: a mean instead of a sum, or divided once too often."
+        if math.isclose(size, factor, rel_tol=ALIKE):
+            yield f"It is too large by the factor {size}, {words}: the division by it is missing."
+        if math.isclose(size, 1 / factor, rel_tol=ALIKE):
+            yield f"It is too small by the factor {size}, {words}: a mean instead of a sum, or divided once too often."
     if math.isclose(factor, 2, rel_tol=ALIKE):
-        return "It is twice what it should be: something is counted twice."
+        yield "It is twice what it should be: something is counted twice."
     if math.isclose(factor, 0.5, rel_tol=ALIKE):
-        return "It is half of what it should be: one of two contributions is lost."
+        yield "It is half of what it should be: one of two contributions is lost."
     ratio = max(factor, 1 / factor)
-    if single and not math.isclose(ratio, round(ratio), rel_tol=ALIKE):
-        return None
-    return f"It is off by the constant factor {factor:.6g}."
+    if not single or math.isclose(ratio, round(ratio), rel_tol=ALIKE):
+        yield f"It is off by the constant factor {factor:.6g}."
 
 
-def truncated(e: Evidence) -> str | None:
+def truncated(e: Evidence) -> Iterator[str]:
     if e.scale > 1 and np.array_equal(e.got[e.known], np.trunc(e.expected[e.known])):
-        return "It is cut off to whole numbers: an array of integers is on the way."
-    return None
+        yield "It is cut off to whole numbers: an array of integers is on the way."
 
 
-def same_everywhere(e: Evidence) -> str | None:
-    return "It is the same number everywhere." if e.got.size > 1 and np.ptp(e.got) == 0 else None
+def same_everywhere(e: Evidence) -> Iterator[str]:
+    if e.got.size > 1 and np.ptp(e.got) == 0:
+        yield "It is the same number everywhere."
 
 
-def misplaced(e: Evidence) -> str | None:
+def misplaced(e: Evidence) -> Iterator[str]:
     if e.complete and alike(np.sort(e.got, axis=None), np.sort(e.expected, axis=None)):
-        return "Its values are right, but in the wrong places."
-    return None
+        yield "Its values are right, but in the wrong places."
 
 
-def nearly_right(e: Evidence) -> str | None:
+def nearly_right(e: Evidence) -> Iterator[str]:
     if e.scale and np.abs(e.error[e.known]).max() <= NEARLY * e.scale:
-        return "It is nearly right, but off by more than rounding: was a number rounded, or an epsilon added?"
-    return None
+        yield "It is nearly right, but off by more than rounding: was a number rounded, or an epsilon added?"
 
 
 EXACT: list[Cause] = [not_finite, zero, flipped_sign, flipped, reordered, shifted, constant_factor, truncated]
@@ -268,6 +265,24 @@ def orders(ndim: int) -> Iterator[tuple[int, ...]]:
 def read_in_order(array: NumPyArray, order: tuple[int, ...]) -> NumPyArray:
     """The array whose values were laid down in another order of axes; undoes ``transpose(order).reshape(shape)``."""
     return array.reshape([array.shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+def altered(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
+    """What backward may have made of an array before it used it, with the words for it."""
+    yield from flips(array)
+    shape, swapped = array.shape, (*range(array.ndim - 2), array.ndim - 1, array.ndim - 2)
+    for order in orders(array.ndim):
+        turned = array.transpose(order)
+        if turned.shape == shape:
+            yield "transposed" if order == swapped else f"transposed to the order of axes {order}", turned
+        else:
+            yield f"reshaped as if it lay in the order of axes {order}", read_in_order(array, order)
+            yield f"transposed to the order of axes {order} and reshaped", turned.reshape(shape)
+    for move in moves(shape):
+        yield shift_named(move), moved(array, move, 0.0)
+        yield f"{shift_named(move)}, around its edges", moved(array, move, None)
+    yield "negated", -array
+    yield "taken without its sign", np.abs(array)
 
 
 def moves(shape: tuple[int, ...]) -> list[list[tuple[int, int]]]:
@@ -306,10 +321,9 @@ def alike(a: NumPyArray, b: NumPyArray) -> bool:
     return bool(largest > 0 and np.abs(a - b).max() <= ALIKE * largest)
 
 
-def axes_sets(ndim: int, smallest: int = 1, largest_first: bool = True) -> Iterator[tuple[int, ...]]:
-    """All sets of at least so many axes."""
-    counts = range(max(smallest, 1), ndim + 1)
-    for count in reversed(counts) if largest_first else counts:
+def axes_sets(ndim: int) -> Iterator[tuple[int, ...]]:
+    """All sets of axes but the empty one, the largest first."""
+    for count in range(ndim, 0, -1):
         yield from combinations(range(ndim), count)
 
 
@@ -320,6 +334,16 @@ def axes_named(axes: Iterable[int]) -> str:
     """
     numbers = [str(axis) for axis in axes]
     return f"ax{'is' if len(numbers) == 1 else 'es'} {', '.join(numbers)}"
+
+
+def place_named(place: int, shape: tuple[int, ...]) -> str:
+    """The index of an element, given by its flat index.
+
+    >>> place_named(5, (2, 3)), place_named(0, ())
+    ('[1, 2]', '')
+    """
+    index = ", ".join(map(str, np.unravel_index(place, shape)))
+    return f"[{index}]" if index else ""
 
 
 def _shapes(got: tuple[int, ...], expected: tuple[int, ...]) -> str:

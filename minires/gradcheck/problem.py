@@ -18,6 +18,7 @@ from ..core.backend import Array, array_module, device_of, to_device
 from ..core.state import enable_grad, is_grad_enabled, no_grad
 from ..core.tensor import Tensor
 from ..errors import DTypeError, GradcheckError, sizes
+from ..ops import concatenate
 from .diagnosis import NumPyArray
 
 Function = Callable[..., Any]
@@ -36,29 +37,15 @@ class Slope(NamedTuple):
         return (self.left + self.right) / 2
 
 
-class Joined(Op, saves="shapes"):
-    """The outputs of f as one tensor that depends on every checked input, if only with a gradient of zero.
+class Tied(Op, saves="shapes"):
+    """An output, tied to every checked input, if only with a gradient of zero: f may not use them all."""
 
-    A single output stays as it is; several are flattened and concatenated.
-    """
-
-    def __init__(self, outputs: int) -> None:
-        self.outputs = outputs
-
-    def forward(self, *arrays: Array) -> Array:
-        outputs = arrays[: self.outputs]
-        if len(outputs) == 1:
-            return outputs[0]
-        return array_module(outputs[0]).concatenate([y.ravel() for y in outputs])
+    def forward(self, output: Array, *inputs: Array) -> Array:
+        return output
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, ...]:
-        shapes, zeros = self.input_shapes, array_module(upstream.data).zeros
-        parts, start = [], 0
-        for shape in shapes[: self.outputs]:
-            end = start + math.prod(shape)
-            parts.append(upstream if self.outputs == 1 else upstream[start:end].reshape(shape))
-            start = end
-        return (*parts, *(Tensor.wrap(zeros(shape)) for shape in shapes[self.outputs :]))
+        zeros = array_module(upstream.data).zeros
+        return (upstream, *(Tensor.wrap(zeros(shape)) for shape in self.input_shapes[1:]))
 
 
 class Problem:
@@ -139,27 +126,24 @@ class Problem:
         The outputs are subtracted before they are summed: those that do not change cancel exactly, and only those that
         do change contribute rounding.
         """
-        x, u, y = self.arrays[k], self.upstream, self.output
-        move = step * to_device(direction, device_of(x))
-        above, below = self._moved(k, x + move, self.arrays), self._moved(k, x - move, self.arrays)
+        u, y = self.upstream, self.output
+        below, above = self._beside(k, direction, step, self.arrays)
         left, right = (u * (y - below)).sum() / step, (u * (above - y)).sum() / step
         changed = u * y * (above != below)
         noise = math.sqrt((changed * changed).sum()) * np.finfo(np.float64).eps / step
         return Slope(float(left), float(right), noise)
 
-    def jacobian(self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array] = ()) -> NumPyArray:
-        """(places, *output shape): the slope of each output from some elements of input k, given by flat indices.
+    def jacobian(self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array]) -> NumPyArray:
+        """(places, outputs): the slope of each output from some elements of input k, which are flat indices.
 
-        ``arrays`` are the values of the inputs, if not their own.
+        ``arrays`` are the values of the inputs.
         """
-        arrays = list(arrays) or self.arrays
-        rows = np.zeros((len(places), *self.output.shape))
+        rows = np.zeros((len(places), self.output.size))
         for row, place in enumerate(places):
-            step = np.zeros(arrays[k].shape)
-            step.flat[place] = eps
-            move = to_device(step, device_of(arrays[k]))
-            above, below = (self._moved(k, arrays[k] + sign * move, arrays) for sign in (1, -1))
-            rows[row] = to_device(above - below, "cpu") / (2 * eps)
+            direction = np.zeros(arrays[k].shape)
+            direction.flat[place] = 1.0
+            below, above = self._beside(k, direction, eps, arrays)
+            rows[row] = to_device(above - below, "cpu").ravel() / (2 * eps)
         return rows
 
     def derivative(self, rng: np.random.Generator) -> Problem:
@@ -174,8 +158,11 @@ class Problem:
         upstream = Tensor(self.upstream, requires_grad=True)
         return Problem(gradients, [*self.inputs, upstream], rng, [*self.names, "the upstream"])
 
-    def _moved(self, k: int, array: Array, arrays: Sequence[Array]) -> Array:
-        return self.evaluate([*arrays[:k], array, *arrays[k + 1 :]])
+    def _beside(self, k: int, direction: NumPyArray, step: float, arrays: Sequence[Array]) -> tuple[Array, Array]:
+        """The outputs with input k moved against ``direction`` and along it."""
+        move = step * to_device(direction, device_of(arrays[k]))
+        before, x, after = arrays[:k], arrays[k], arrays[k + 1 :]
+        return self.evaluate([*before, x - move, *after]), self.evaluate([*before, x + move, *after])
 
     def _backward(self) -> list[NumPyArray]:
         """The output, and the gradients to the checked inputs."""
@@ -208,7 +195,8 @@ class Problem:
                     f"gradcheck: f returns {y.dtype} ({sizes(y.shape)}), whose rounding hides the slope; "
                     "everything in it must be float64."
                 )
-        return Joined(len(outputs))(*outputs, *(inputs[k] for k in self.checked))
+        joined = outputs[0] if len(outputs) == 1 else concatenate([y.reshape(-1) for y in outputs])
+        return Tied()(joined, *(inputs[k] for k in self.checked))
 
     @contextmanager
     def _holding(self, arrays: Sequence[Array]) -> Iterator[None]:
