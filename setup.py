@@ -1,4 +1,4 @@
-"""Kept beside pyproject.toml, which holds everything, for tools that still call ``python setup.py``."""
+"""For tools that still call ``python setup.py``; everything is declared in pyproject.toml."""
 
 from setuptools import setup
 

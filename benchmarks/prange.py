@@ -43,7 +43,7 @@ from minires.kernels.cpu.norm import ROW, ROWS, _normalise
 from minires.kernels.threads import hand_out, slices
 
 LAYERS = ("workqueue", "omp")
-SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers, and those of a row
+SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers in all, and in a row
 TURNS, SECONDS = 31, 0.03
 
 
@@ -79,9 +79,9 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def time_of(way: Callable[[], None], calls: int) -> float:
-    time.sleep(0.01)  # OpenMP's threads spin for some time after their work, on the core that the other way needs
+    time.sleep(0.01)  # OpenMP's threads spin for a while after their work, on a core that the other function needs
     for _ in range(calls // 2):
-        way()  # until cores and caches are awake
+        way()  # to wake up cores and caches
     begin = time.perf_counter()
     for _ in range(calls):
         way()
@@ -99,7 +99,7 @@ def race() -> None:
 
 
 def start(which: str) -> None:
-    """Time the first call in a process, which loads code that an earlier process compiled; Numba is already loaded."""
+    """Time the first call in a process, which loads code that an earlier process compiled. Numba is loaded before."""
     mr.ops.relu(mr.tensor(np.ones(4096, np.float32)))
     x, y, row, turns = (
         np.ones(4096, np.float32),

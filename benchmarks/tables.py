@@ -1,8 +1,8 @@
 """Write the measurements into docs/performance.md: python benchmarks/tables.py [FILE.json ...] [--check]
 
 By default, all files in benchmarks/results are used. ``minires bench --json`` writes one file for each machine. Figures
-are drawn as well. Nothing between the two marks of the page is typed by hand. With ``--check``, nothing is written, and
-the exit status is 1 if the page does not agree with the files.
+are drawn as well. Everything between the two marks of the page is written by this script. With ``--check``, nothing is
+written, and the exit status is 1 if the page does not agree with the files.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def profile_table(profile: Content) -> str:
 
 
 def section(name: str, content: Content) -> str:
-    """Everything that was measured on one machine."""
+    """All the tables and figures of one machine."""
     parts = [f"### {name}", machine(content)]
     results = content["results"]
     if (IMAGES / f"{name}-chart.png").exists():

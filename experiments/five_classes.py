@@ -7,8 +7,9 @@ IMAGES is a folder that ``minires.data.folder`` can read, with 100 training imag
 and tested after its last epoch, on the folder's test images and their mirror images. The script writes ``runs.csv``,
 ``table.md`` and ``accuracy.png`` to the folder ``--out``. If it is stopped and started again, it continues.
 
-No setting was chosen with the test images. For fine-tuning, five_classes_validation.py found no clearly better
-settings. Training from scratch uses the usual settings for CIFAR, but more epochs, because an epoch is only five steps.
+The test images were not used to choose any setting. For fine-tuning, five_classes_validation.py did not find clearly
+better settings. Training from scratch uses the usual settings for CIFAR, but more epochs, because an epoch is only five
+steps.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
 
 IMAGES is the folder of five_classes.py, and ``--pretrained`` a run of ResNet-20 on CIFAR-10. Cross-validation within
 the 100 training images alone would be too optimistic: for the classes that CIFAR-10 has, these images were also used
-for pretraining, and the network remembers them. So each network is fine-tuned on four fifths of the training images, as
-in ordinary cross-validation. For a new class, it is validated on the remaining fifth; for a class of CIFAR-10, on a
-fifth of CIFAR-10's test images of that class, leaving out the test images of the folder. The score is the mean of the
-accuracies of the classes.
+for pretraining, and the network remembers them. Each network is therefore fine-tuned on four fifths of the training
+images, as in ordinary cross-validation. For a new class, it is validated on the remaining fifth; for a class of
+CIFAR-10, on a fifth of CIFAR-10's test images of that class, leaving out the test images of the folder. The score is
+the mean of the accuracies of the classes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CANDIDATES = [
 
 
 def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator[Dataset]:
-    """For each fold, the training images without a fifth, and the images for validation as ``test``."""
+    """For each fold, a data set with four fifths of the training images, and the validation images as ``test``."""
     tested = {image.tobytes() for image in five.test.images}
     unseen = np.array([image.tobytes() not in tested for image in cifar10.test.images])
     own = [rng.permutation(np.flatnonzero(five.train.labels == label)) for label in range(len(five.classes))]

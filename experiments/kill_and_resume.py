@@ -55,7 +55,7 @@ COLUMNS = ("kills", "stops", "in_write", "between_files", "within_epoch", "no_ch
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Everything that a complete run leaves, except times."""
+    """Everything that a complete run leaves behind, except times."""
     arrays, notes = load(folder / CHECKPOINT), load_metadata(folder / CHECKPOINT)
     metrics = json.loads((folder / METRICS).read_text())
     return {
@@ -98,12 +98,12 @@ def wait(child: int, until: float) -> int | None:
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """The files that are being written, or were when the run was killed."""
+    """The files that are being written, or were being written when the run was killed."""
     return [name for name in os.listdir(folder) if name.startswith(".")] if folder.is_dir() else []
 
 
 def wait_for_write(child: int, folder: Path, number: int) -> int | None:
-    """Wait until ``child`` writes weights or a checkpoint for the ``number``-th time. Returns its status if it ends."""
+    """Wait until ``child`` writes weights or a checkpoint for the ``number``-th time. Return its status if it ends."""
     seen = set(temporary_files(folder))
     while (status := exit_status(child)) is None:
         new = {name for name in temporary_files(folder) if name.startswith((f".{MODEL}", f".{CHECKPOINT}"))} - seen
@@ -115,7 +115,7 @@ def wait_for_write(child: int, folder: Path, number: int) -> int | None:
 
 
 def kill(child: int, folder: Path, kind: str, seconds: float, rng: np.random.Generator) -> int | None:
-    """Kill ``child``, which would run for ``seconds``. Returns its exit status if it ends before it is killed."""
+    """Kill ``child``, which would run for ``seconds``. Return its exit status if it ends before it is killed."""
     if kind == "write":
         status = wait_for_write(child, folder, int(rng.integers(1, 5)))
     else:

@@ -1,4 +1,4 @@
-"""Copy finished runs into docs/results and write a page about them. No number on the page is typed by hand.
+"""Copy finished runs into docs/results and write a page about them, so that no number has to be typed by hand.
 
     python experiments/publish.py RUN... --to docs/results/NAME [--commit COMMIT]
     python experiments/publish.py --to docs/results/NAME
@@ -10,8 +10,8 @@ page and the index are rewritten.
 ``about.md`` in NAME is written by hand, and the page starts with it: a title, what was done and why, and published
 results to compare with. The script never changes it.
 
-Files are copied as the run left them, except that the ``out`` folder is dropped and other paths are cut to their last
-part. ``published.json`` records when the run finished, on which machine and with which versions.
+Files are copied unchanged, except that the setting ``out`` is left out and other paths are cut to their last part.
+``published.json`` records when the run finished, on which machine and with which versions.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@
 # %% [markdown]
 # # 1. Scalars to tape
 #
-# How does a framework know the derivative of a program? It writes down what you compute, while you compute it, and
-# walks back. You will build that for plain numbers in some sixty lines. The last figure shows **a tape with the
-# gradient on each edge, yours beside minires's, with the same numbers on it**.
+# How does a framework know the derivative of a program? It records what you compute while you compute it, and then
+# walks back through the record. You will build this for plain numbers in about sixty lines. The last figure shows **a
+# tape with the gradient on each edge, yours beside minires's, with the same numbers on it**.
 #
-# Each section goes *predict, run, check*. `check` tells you what is wrong with an answer; solutions are folded away.
+# Each section follows the pattern *predict, run, check*. `check` tells you what is wrong with an answer; solutions are
+# folded away.
 
 # %%
 import math
@@ -28,8 +29,8 @@ from minires.course.tutorials import check
 # ## A number that remembers
 #
 # A `Value` holds a number, its *parents* (the numbers it was computed from), and how fast it changes with each of them:
-# the local *slopes*. An operator computes value and slopes at once. There is no plan beforehand: running the program
-# *defines* the tape, hence the name *define-by-run*.
+# the local *slopes*. An operator computes the value and the slopes at the same time. Nothing is planned beforehand:
+# running the program *defines* the tape, hence the name *define-by-run*.
 
 
 # %%
@@ -80,7 +81,8 @@ print("the first parent's parents:", y.parents[0].parents)
 # ## The chain rule, path by path
 #
 # The derivative of y with respect to x is a sum over all *paths* from y down to x; each path gives the product of the
-# slopes along it. As a program: carry the product so far, the *upstream*, and add it up wherever you arrive.
+# slopes along it. As a program: carry along the product so far, the *upstream*, and add it to the gradient of each node
+# that you reach.
 #
 # **Predict 1.2.** What is dy/dx of `y = x * x + x` at x = 3?
 
@@ -113,7 +115,7 @@ print(f"dy/dx = {x.grad:g}, visits: {dict(visits)}")
 #
 # Three paths: through the product's first factor, through its second, and straight from the sum. </details>
 #
-# A function for which Python has no operator is just another node. **Exercise 1.3.** Give `tanh` its slope. The
+# A function that is not an operator in Python is just another node. **Exercise 1.3.** Give `tanh` its slope. The
 # derivative of tanh a is 1 - tanh² a.
 
 
@@ -135,11 +137,11 @@ check("1.3", lambda number: tanh(Value(number)))
 #     slopes = (1 - result**2,)
 # ```
 #
-# The result is reused: many slopes are cheap once the value is known. </details>
+# The result is used again: many slopes are cheap once the value is known. </details>
 #
 # ## Each node once
 #
-# Start with `y = x`, and repeat `y = y + y` ten times. There are only eleven numbers.
+# Start with `y = x`, and repeat `y = y + y` ten times. This makes only eleven numbers.
 #
 # **Predict 1.4.** How often does `walk_every_path` arrive at x?
 
@@ -172,9 +174,9 @@ for rungs in (1, 2, 5, 10, 15):
 #
 # </details>
 #
-# Correct, but hopelessly slow. The cure: let a node pass on its gradient only after *all* of its consumers have
-# contributed to it. Then one visit is enough. To ensure this, take an order in which every node comes after its
-# parents, and walk it in reverse.
+# This is correct, but hopelessly slow. The remedy is to let a node pass on its gradient only after *all* of its
+# consumers have contributed to it. Then one visit is enough. To ensure this, put the nodes in an order in which each
+# comes after its parents, and go through them in reverse.
 
 
 # %%
@@ -211,8 +213,8 @@ print(f"50 rungs: dy/dx = {x.grad:g} in {len(in_order(y))} visits")
 #
 # ## Break it on purpose
 #
-# It is easy to write `=` instead of the `+=` above. Many programs would still be right: those that use every number
-# once.
+# It is easy to write `=` instead of the `+=` above. Many programs would still be right, namely those that use every
+# number only once.
 #
 # **Predict 1.5.** With `=`, what is x.grad for `y = x * x + x` at x = 3?
 
@@ -250,7 +252,7 @@ print(f"with =: {wrong:g}   with +=: {x.grad:g}   by differences: {difference:.6
 #
 # The sum contributes 1, then the product 3 and 3 again; each overwrites the one before. </details>
 #
-# The last number needs no tape: it comes from moving x a little. This is slow but reliable, so backward passes are
+# The last number needs no tape: it comes from changing x a little. This is slow but reliable, so backward passes are
 # tested against it.
 #
 # ## The same in minires
@@ -268,8 +270,8 @@ print("q was made by", q.op, "from", q.op.edges)
 
 # %% [markdown]
 # There is one difference. With n inputs and m outputs, the slopes would be a matrix of n·m numbers, of which most are
-# zero or repeated. So an op keeps no slopes: it has a function, `backward`, that takes the upstream and returns the
-# products.
+# zero or repeated. So an op does not store slopes. Instead, it has a function, `backward`, that takes the upstream and
+# returns the products.
 #
 # **Exercise 1.6.** Write the backward of a cube. It gets the upstream, a tensor of the output's shape.
 
@@ -295,7 +297,7 @@ check("1.6", Cube)
 #         return upstream * 3 * x**2
 # ```
 #
-# Leave out `upstream` and see what `check` says: the gradient is right only if the op comes last. </details>
+# Leave out `upstream` and see what `check` says: the gradient is then right only if the op comes last. </details>
 #
 # ## The tape, twice
 #
@@ -347,12 +349,12 @@ draw(right, ours, {node.name: node.gradient.item() for node in nodes}, "the grad
 plt.show()
 
 # %% [markdown]
-# You should see the same figure twice. Each circle shows the gradient of that number: the sum of what its arrows bring.
-# x has three arrows: two through the two factors of p, and one through q.
+# You should see the same figure twice. Each circle shows the gradient of a number: the sum over the arrows that end
+# there. Three arrows end at x: two from the two factors of p, and one from q.
 #
 # Below is the stepper: the arrow keys take you forward, and then backward, through the same tape. Where a second
-# gradient arrives, it shows the `+=` as a step of its own. (It needs a trusted notebook; on a page that shows no
-# frames, run `minires explain step`.)
+# gradient arrives, it shows the `+=`. (The notebook must be trusted; if your viewer does not show frames, run `minires
+# explain step`.)
 
 # %%
 stepper
@@ -360,6 +362,6 @@ stepper
 # %% [markdown]
 # ## What you have
 #
-# An op records its inputs and its derivative; backward walks the record once, consumers first, and *adds*. minires's
-# `core/autograd.py` is these sixty lines with tensors, memory management and error messages. Next, tutorial 4 takes a
-# closer look at one op.
+# An op records its inputs and its derivative; backward goes through the record once, consumers first, and *adds*.
+# minires's `core/autograd.py` is these sixty lines with tensors, memory management and error messages. Next, tutorial 4
+# takes a closer look at one op.

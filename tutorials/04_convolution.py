@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 4. Convolution is im2col and a matrix product
 #
-# A convolution looks like seven nested loops. It is a copy and one matrix product, forward and backward, and that is
-# why it is fast. The last figure shows **a ladder of speed, from Python's loops to compiled kernels, in time and in
-# memory**, for the same layer on your machine.
+# A convolution looks like seven nested loops. But it can be computed with a copy and one matrix product, forward and
+# backward, and this makes it fast. The last figure shows **the time and the memory that the same layer takes, from
+# Python's loops to compiled kernels**, on your machine.
 
 # %%
 import os
@@ -26,14 +26,14 @@ import minires as mr
 from minires.bench.machine import measure_peak
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
+FAST = bool(os.environ.get("FAST"))  # for tests: everything on a smaller scale
 rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## What is computed
 #
 # Images are (N, C, H, W), filters (O, C, KH, KW). A filter is placed on the padded image wherever it fits, `stride`
-# pixels apart. Each time, the numbers under it are multiplied by its own numbers and summed.
+# pixels apart. At each place, the numbers under it are multiplied by its own numbers and summed.
 #
 # **Predict 4.1.** The image is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
 # each side. How large is the output, as `(OH, OW)`?
@@ -68,12 +68,12 @@ print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
 # answer = ((10 + 2 * 1 - 3) // 2 + 1, (13 + 2 * 1 - 4) // 2 + 1)
 # ```
 #
-# The first window, and one more for each stride that fits into what is left. </details>
+# This is the first window, and one more for each stride that fits into what is left. </details>
 #
 # ## Windows as rows
 #
-# im2col ("image to column") writes what each output pixel sees into a row of C·KH·KW numbers. This needs no loop over
-# pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded image, with steps of
+# im2col ("image to column") copies what each output pixel sees into a row of C·KH·KW numbers. This does not need a loop
+# over pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded image, with steps of
 # `stride`.
 #
 # **Exercise 4.2.** Fill `rows[..., i, j]`, which is (N, OH, OW, C), from `padded`, which is (N, C, H + 2P, W + 2P).
@@ -102,9 +102,9 @@ check("4.2", im2col)
 #         rows[..., i, j] = seen.transpose(0, 2, 3, 1)
 # ```
 #
-# The slice is (N, C, OH, OW): its channels go last. </details>
+# The slice is (N, C, OH, OW), so its channels have to be moved to the end. </details>
 #
-# Then the convolution is one product: each row with each filter. From here on, we use minires's own im2col.
+# The convolution is then one matrix product, of each row with each filter. From here on, we use minires's own im2col.
 
 # %%
 rows = mr.ops.im2col(x, kernel_size=(3, 4), stride=2, padding=1).numpy()
@@ -142,8 +142,8 @@ figure.suptitle("how many 3x3 windows see each pixel (padding 1)")
 plt.show()
 
 # %% [markdown]
-# You should see nines inside for stride 1; for stride 2, pixels that one, two or four windows see, a checkerboard that
-# transposed convolutions leave in images; and for stride 3, no overlap.
+# You should see nines inside for stride 1. For stride 2, pixels are seen by one, two or four windows; this is the
+# checkerboard that transposed convolutions leave in images. For stride 3, windows do not overlap.
 #
 # <details><summary>Solution 4.3</summary>
 #
@@ -153,8 +153,8 @@ plt.show()
 #
 # </details>
 #
-# col2im puts the rows back, and *adds* where they overlap. Let us break that, and ask `mr.gradcheck`, which compares
-# with finite differences.
+# col2im puts the rows back, and *adds* where they overlap. Let us break this, and see what `mr.gradcheck` says, which
+# compares with finite differences.
 
 
 # %%
@@ -179,8 +179,8 @@ except mr.GradcheckError as error:
 print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), image))
 
 # %% [markdown]
-# The gradient of the step before it, y = rows · weightᵀ, takes two more products. **Exercise 4.4.** `rows` is (P, K),
-# `weight` (O, K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
+# The gradient of the other step, the product y = rows · weightᵀ, takes two more products. **Exercise 4.4.** `rows` is
+# (P, K), `weight` (O, K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
 
 
 # %%
@@ -201,12 +201,12 @@ check("4.4", gradients)
 #     drows = dy @ weight
 # ```
 #
-# A gradient has the shape of what it belongs to. That leaves one way to put the matrices together. </details>
+# A gradient has the shape of what it belongs to, which leaves only one way to combine the matrices. </details>
 #
 # ## What it costs
 #
-# Each row repeats its neighbours. Take a layer of the last stage of ResNet-20: 64 images, 64 channels, 8x8, and a 3x3
-# kernel with padding 1, in float32.
+# Each row repeats many numbers of its neighbours. Take a layer of the last stage of ResNet-20: 64 images, 64 channels,
+# 8x8, and a 3x3 kernel with padding 1, in float32.
 #
 # **Predict 4.5.** How many MB (millions of bytes) do its rows take?
 
@@ -238,10 +238,10 @@ print(f"{operations / 1e6:.0f} million multiplications and additions")
 #
 # The same layer, five times:
 #
-# 1. *loops*: seven of them in Python. Measured for one image and one filter, and scaled up.
-# 2. *im2col*: the rows, and then sums of products in NumPy's own loop (`einsum`).
-# 3. *matrix product*: the rows, and BLAS. This is minires's textbook.
-# 4. *Numba*: minires's engine, compiled. It reads the windows in place, and never writes rows.
+# 1. *loops*: seven loops in Python, measured for one image and one filter, and scaled up.
+# 2. *im2col*: the rows, then sums of products in NumPy's own loop (`einsum`).
+# 3. *matrix product*: the rows, then BLAS. This is minires's textbook.
+# 4. *Numba*: minires's engine, compiled. It reads the windows in place and does not write the rows.
 # 5. *CuPy*: the same call on a GPU, if there is one.
 #
 # **Predict:** how many times faster is each than the one before? Write it down before you go on.
@@ -259,7 +259,7 @@ def with_engine(name, x, weight):
 
 
 def fastest(function, repeats):
-    """Seconds of the fastest call; others were disturbed."""
+    """The seconds of the fastest call; slower ones were disturbed by other programs."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -269,8 +269,8 @@ def fastest(function, repeats):
 
 
 def most_memory(function):
-    """The most bytes of arrays that it holds at once, the result included, its inputs not."""
-    held = [function() for _ in range(5)]  # the engine reuses the memory of old results, unless they are held
+    """The most bytes that its arrays take at any time, including the result, but not the inputs."""
+    held = [function() for _ in range(5)]  # while these live, the engine cannot reuse their memory
     tracemalloc.start()
     function()
     _, peak = tracemalloc.get_traced_memory()
@@ -322,7 +322,7 @@ copying = fastest(lambda: mr.ops.im2col(x, kernel_size=3, padding=1), 3 if FAST 
 print(f"writing the rows alone takes {1e3 * copying:.2f} ms")
 
 # %% [markdown]
-# `mr.profile` shows how far the top is from what this machine can do at best, once that is measured:
+# `mr.profile` shows how close this comes to the peak of the machine, once that has been measured:
 
 # %%
 measure_peak()
@@ -351,10 +351,11 @@ right.set_xlim(right=1.2 * max(memory.values()) / 1e6)
 plt.show()
 
 # %% [markdown]
-# You should see the time fall by four orders of magnitude or more (the scale is logarithmic). Memory takes a detour:
-# the rows make the matrix product possible, but need many times the memory of the images. The Numba rung is faster
-# still, without any rows.
+# You should see the time fall by four orders of magnitude or more (the scale is logarithmic). Memory first goes up: the
+# rows make the matrix product possible, but take many times the memory of the images. Numba's version is faster still,
+# without any rows.
 #
-# What made it faster? Mostly the order of the same multiplications, in which the processor finds its numbers in
-# registers and caches. (Where the engine uses Winograd's algorithm, it also needs fewer of them, and the profile may
-# show more than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in `kernels/cpu`.
+# What made it faster? Mostly, the same multiplications are done in an order in which the processor finds its numbers in
+# registers and caches. (Where the engine uses Winograd's algorithm, it also needs fewer multiplications, and the
+# profile may show more than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in
+# `kernels/cpu`.

@@ -11,8 +11,8 @@
 #
 # In 2015, networks got worse as they got deeper: not only on new images, which could be overfitting, but on the very
 # images that they were trained on. He et al. called this *degradation*, and cured it with residual blocks. You will
-# repeat their experiment in a minute, and look for the cause. The last figure shows **the training loss against depth,
-# of plain and of residual networks, three seeds each**.
+# repeat their experiment in about a minute, and look for the cause. The last figure shows **the training loss of plain
+# and residual networks by depth, for three seeds each**.
 
 # %%
 import os
@@ -26,7 +26,7 @@ import minires as mr
 from minires import nn, ops
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
+FAST = bool(os.environ.get("FAST"))  # for tests: everything on a smaller scale
 DEPTHS = (2, 8) if FAST else (2, 8, 20, 54)
 SEEDS = range(3)
 STEPS = 4 if FAST else 40
@@ -34,9 +34,9 @@ STEPS = 4 if FAST else 40
 # %% [markdown]
 # ## Networks that differ in one addition
 #
-# To train three seeds in a minute, the layers are fully connected and 48 numbers wide, and the images are handwritten
-# digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to its output. The depth counts the
-# layers in blocks.
+# So that three seeds can be trained in a minute, the layers are fully connected and 48 numbers wide, and the images are
+# handwritten digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to its output. The depth
+# counts the layers in blocks.
 
 
 # %%
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 
 
 def settle(model):
-    """Take batch norm's statistics from all training images: after so few steps, the running ones lag behind."""
+    """Compute batch norm's statistics from all training images; after so few steps, running statistics lag behind."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.momentum = 1.0
@@ -161,8 +161,8 @@ table(runs)
 #
 # ## A better network is right there
 #
-# A deep network contains a better one: copy the shallow one, and let the other blocks do nothing. For plain blocks,
-# this "nothing" has to be learned. For residual blocks, it is close at hand.
+# A deep network contains a better one: copy the shallow one, and let the other blocks do nothing. Plain blocks have to
+# learn this "nothing". For residual blocks, it is easy.
 #
 # **Predict 7.2.** Which *one* parameter of a residual block makes it the identity when it is zero, whatever the
 # others are? (`"bn1.weight"`, `"bn1.bias"`, `"fc1.weight"`, `"bn2.weight"`, `"bn2.bias"` or `"fc2.weight"`; the
@@ -194,7 +194,7 @@ print("54 layers do what 8 do:", np.allclose(deep(images).numpy(), shallow(image
 #
 # </details>
 #
-# So it is not that deep networks cannot express the solution.
+# So the problem is not that deep networks cannot express the solution.
 #
 # ## Vanishing gradients?
 #
@@ -221,11 +221,11 @@ for (kind, depth), found in runs.items():
 #
 # </details>
 #
-# You should see it *explode* in plain networks, by a constant factor per layer. Nothing vanishes: "residual networks
-# cure vanishing gradients" is not what one measures in networks with batch norm.
+# You should see it *explode* in plain networks, by a constant factor per layer. Nothing vanishes: in networks with
+# batch norm, measurements do not support the claim that "residual networks cure vanishing gradients".
 #
-# Is explosion the cause, then? Remove batch norm: with He's initial weights, the gradient keeps its size. (Such
-# networks need a smaller learning rate.)
+# Is the explosion the cause, then? Remove batch norm: with He's initial weights, the gradient then keeps its size.
+# (Such networks need a smaller learning rate.)
 
 # %%
 without = {
@@ -236,8 +236,9 @@ for (kind, depth), found in without.items():
     print(f"{kind}, {depth}: gradient norm, first / last block: {np.mean([run.gradient_ratio for run in found]):.1f}")
 
 # %% [markdown]
-# You should see a healthy gradient, and a network that still does not learn. So size is not everything. (For what else
-# goes wrong, such as similar images whose gradients have nothing in common, see Balduzzi et al., arXiv 1702.08591.)
+# You should see a healthy gradient, and a network that still does not learn. So the size of the gradient is not
+# everything. (Balduzzi et al., arXiv 1702.08591, describe what else goes wrong: similar images, for example, get
+# gradients that have nothing in common.)
 #
 # ## Overfitting?
 #
@@ -281,12 +282,13 @@ for (kind, depth), found in runs.items():
 
 # %% [markdown]
 # Our errors are lower wherever a network learns at all: real digits of 8x8 pixels are easier. The plain networks fail
-# at the same depths, and the gradients grow in the same way: this depends on depth, width and batch norm, and hardly on
-# the data.
+# at the same depths, and the gradients grow in the same way: their growth depends on depth, width and batch norm, and
+# hardly on the data.
 #
 # The paper's convolutional networks degrade far more gently: plain-56 does worse than plain-20 by a few points, and
-# only plain-110 fails (above 60 %). Their gradients, the authors found, have healthy norms; in fully connected layers
-# with batch norm they grow by a fifth per layer. `minires compare` trains convolutional networks in four minutes.
+# only plain-110 fails (above 60 %). The authors found that their gradients have healthy norms; in fully connected
+# layers with batch norm, they grow by a fifth per layer. `minires compare` trains convolutional networks in four
+# minutes.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -311,5 +313,5 @@ plt.show()
 
 # %% [markdown]
 # You should see the plain curve climb to the loss of guessing, while the residual one stays low. All of this is
-# *training* loss: the deep plain network does not overfit. Its training fails, although it could become as good as the
+# *training* loss: the deep plain network does not overfit. Its training fails, although it could be as good as the
 # shallow one. Degradation is a problem of optimisation.

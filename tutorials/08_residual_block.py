@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 8. The residual block
 #
-# A block of a plain network computes F(x). A residual block computes F(x) + x: with this one addition, networks of a
+# A block of a plain network computes F(x). A residual block computes F(x) + x. With this one addition, networks of a
 # hundred layers can be trained. This tutorial is about what the addition does to gradients. The last figure shows **the
 # two streams of gradient in each block of a network, through the shortcut and through F**, at three moments.
 
@@ -23,7 +23,7 @@ import minires as mr
 from minires import nn, ops
 from minires.course.tutorials import check
 
-FAST = bool(os.environ.get("FAST"))  # for tests: the same on a smaller scale
+FAST = bool(os.environ.get("FAST"))  # for tests: everything on a smaller scale
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -31,7 +31,7 @@ rng = np.random.default_rng(0)
 #
 # Let F(x) = f·x, and put ten blocks in a row.
 #
-# **Predict 8.1.** What is dy/dx of ten *residual* blocks with f = 0.1? (Of ten plain ones, it is f to the tenth.)
+# **Predict 8.1.** What is dy/dx of ten *residual* blocks with f = 0.1? (For ten plain blocks, it is f¹⁰.)
 
 # %%
 answer = None
@@ -56,15 +56,15 @@ for f in (0.1, 0.5, 1.0):
 # answer = (1 + 0.1) ** 10
 # ```
 #
-# Expanded, it is a sum over all paths through the network; the one through shortcuts alone contributes the 1.
+# Expanded, this is a sum over all paths through the network; the path through the shortcuts alone contributes the 1.
 # </details>
 #
 # The shortcut does not cure everything: look at f = 1. Keep that in mind for later.
 #
 # ## The join
 #
-# The block of the paper ends in relu(F(x) + x). **Exercise 8.2.** Write the backward of that join: from the upstream
-# and the output y, the gradients to the branch F(x) and to the shortcut.
+# The block of the paper ends in relu(F(x) + x). **Exercise 8.2.** Write the backward of this join: compute the
+# gradients to the branch F(x) and to the shortcut from the upstream and the output y.
 
 
 # %%
@@ -111,13 +111,13 @@ for bug in ("forgotten", "counted twice", "one"):
 print("right:", mr.gradcheck(lambda x: Join(None)(ops.tanh(x), x), x))
 
 # %% [markdown]
-# The last one is nasty: a checker that calls `y.sum().backward()`, as many do, has an upstream of ones and cannot see
-# it.
+# The last one is nasty: a checker that calls `y.sum().backward()`, as many do, has an upstream of ones and cannot
+# detect it.
 #
 # ## Where the paths part
 #
 # Both gradients arrive at the block's input and are added: a `+=`, as in tutorial 1. The stepper shows a block with two
-# channels on an image of 4x4. Go to the backward step of `x`.
+# channels on an image of 4x4 pixels. Go to the backward step of `x`.
 
 
 # %%
@@ -155,7 +155,7 @@ stepper
 # %% [markdown]
 # ## Variance: why F needs batch norm
 #
-# Take F(x) = W·relu(x), with He's initial weights: then F(x) has the same variance as x.
+# Let F(x) = W·relu(x), with He's initial weights. Then F(x) has the same variance as x.
 #
 # **Predict 8.3.** x has variance 1. What is it after twenty residual blocks *without* batch norm?
 
@@ -190,10 +190,10 @@ for name, found in variances.items():
 # </details>
 #
 # You should see it double in each block, up to random fluctuations: twenty random factors, each nearly 2. Plain
-# networks keep their variance without help: it is the addition that needs batch norm.
+# networks keep their variance without batch norm; it is the addition that needs it.
 #
 # With batch norm, each block adds about as much as the first: the variance grows linearly with depth, not
-# exponentially. So F's share of a block's output shrinks with depth: later blocks *refine*.
+# exponentially. So the share of F in a block's output shrinks with depth: later blocks only *refine*.
 #
 # ## Starting from the identity
 #
@@ -277,7 +277,7 @@ for name, zero_gamma, steps in (("as initialised", False, 1), ("gamma = 0", True
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(10, 3), layout="constrained", sharey=True)
 for panel, (name, found) in zip(panels, streams.items(), strict=True):
-    scale = found[-1, 0]  # what enters the last block's shortcut
+    scale = found[-1, 0]  # the norm in the last block's shortcut
     for values, label, colour in ((found[:, 0], "shortcut", "#1f5fa8"), (found[:, 1], "through F", "#d2691e")):
         panel.plot(range(1, len(found) + 1), values / scale, "o-", color=colour, markersize=4, label=label)
     panel.set_title(name, loc="left")
@@ -293,12 +293,12 @@ plt.show()
 
 # %% [markdown]
 # You should see, on the left, both streams at work: the first blocks get more of their gradient through F, the last
-# ones most of it through the shortcut, because F's share of the signal shrinks. In the middle, the shortcut alone
-# passes the gradient of the loss to every block, unchanged at any depth. On the right, F has learned its part, which is
-# smaller the deeper the block is.
+# ones most of it through the shortcut, because F's share of the signal shrinks. In the middle, only the shortcut passes
+# the gradient of the loss to every block, unchanged at any depth. On the right, F has learned its part, which is
+# smaller in deeper blocks.
 #
 # ## What you have
 #
-# A residual block adds, so its backward splits and adds. The stream through the shortcut is not multiplied by any
+# A residual block adds, so its backward splits and adds. The gradient through the shortcut is not multiplied by any
 # weight, so depth cannot shrink it. Whether this is *the* reason why deep residual networks can be trained is a harder
 # question. Vanishing gradients are not the whole answer, as tutorial 7 shows.

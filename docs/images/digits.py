@@ -14,7 +14,7 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d2691e", "#666666"
 
 
 def draw_curves(axes, history):
-    """Errors of each epoch, in per cent, on a scale on which 1 and 90 can both be read."""
+    """The errors of each epoch in percent, on a scale on which both 1 and 90 can be read."""
     epochs = [int(row["epoch"]) for row in history]
     for name, colour in (("train", ORANGE), ("test", BLUE)):
         errors = [100 * (1 - float(row[f"{name}_accuracy"])) for row in history]
@@ -31,7 +31,7 @@ def draw_curves(axes, history):
 
 
 def draw_images(panels, test, found):
-    """The images of the test split about which the network is least sure, the wrong ones first."""
+    """The test images that the network is least sure of, the wrong ones first."""
     sure = found.probabilities[np.arange(len(test)), test.labels]
     for panel, i in zip(panels, np.argsort(sure), strict=False):
         right = found.predictions[i] == test.labels[i]

@@ -1,4 +1,4 @@
-"""Draws docs/images/lesions.png after `minires compare`: python docs/images/lesions.py runs/compare-digits-seed0"""
+"""Draw docs/images/lesions.png after `minires compare`: python docs/images/lesions.py runs/compare-digits-seed0"""
 
 import sys
 from pathlib import Path

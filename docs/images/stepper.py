@@ -1,4 +1,4 @@
-"""Draws docs/images/stepper.png: the stepper's page of one residual block, at the node where its paths part."""
+"""Draw docs/images/stepper.png: the stepper's page of one residual block, at the node where its paths part."""
 
 import shutil
 from pathlib import Path
