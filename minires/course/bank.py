@@ -17,7 +17,7 @@ def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
     """The solution with a bug, as if it had just been imported. The reference answers calls of earlier questions."""
     module = ModuleType(assignment.name)
     exec(_wrong_code(assignment.file, assignment.read(assignment.file), bug), module.__dict__)
-    for function in assignment.question(bug.function).uses:
+    for function in assignment.earlier(bug.function):
         setattr(module, function, getattr(assignment.reference, function))
     return Here(module)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import ArgumentError, listed
-from .draw import Draw
+from .trial import Check, equals
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,18 @@ class Property:
         Given if it holds in the public tests and the hidden ones.
     says : str
         What must hold, as a sentence for the student.
-    inputs : callable
-        From a :class:`Draw` to the named arguments of a call. Only the check sees those that begin with ``_``.
+    options : mapping
+        For the question's ``inputs``: what the inputs are like that show the property.
     check : callable
-        Gets a :class:`minires.course.trial.Trial`, and raises a MismatchError if the property does not hold.
+        Gets a :class:`minires.course.trial.Trial`, and raises a MismatchError if the property does not hold. By
+        default, it compares all outputs with the reference's.
     """
 
     name: str
     points: int
     says: str
-    inputs: Callable[[Draw], dict[str, Any]]
-    check: Callable[[Any], None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    check: Check = equals
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,20 @@ class Question:
         Its name, which is also the question's.
     title : str
         What it does, in a few words.
-    properties : sequence of Property
-        The points of the question are the sum of theirs.
+    inputs : callable
+        From a :class:`Draw`, and the options of a property, to the named arguments of a call. Only the check sees those
+        that begin with ``_``.
     outputs : sequence of str
         What messages call the results, in their order.
-    uses : sequence of str
-        The functions of earlier questions that it may call. The reference answers these calls.
+    properties : sequence of Property
+        The points of the question are the sum of theirs.
     """
 
     function: str
     title: str
-    properties: Sequence[Property]
+    inputs: Callable[..., dict[str, Any]]
     outputs: Sequence[str]
-    uses: Sequence[str] = ()
+    properties: Sequence[Property]
 
     @property
     def points(self) -> int:
@@ -146,6 +148,11 @@ class Assignment:
     def read(self, file: str) -> str:
         """The text of one of its files."""
         return (self.folder / file).read_text(encoding="utf-8")
+
+    def earlier(self, function: str) -> list[str]:
+        """The functions of the questions before that one, which it may call. The reference answers these calls."""
+        functions = [question.function for question in self.questions]
+        return functions[: functions.index(function)]
 
     def question(self, function: str) -> Question:
         """The question of that name. Raises ArgumentError if there is none."""

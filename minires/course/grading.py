@@ -66,7 +66,7 @@ class Grader:
             for question in self.assignment.questions:
                 if functions and question.function not in functions:
                     continue
-                file, given = self.assignment.file, question.uses
+                file, given = self.assignment.file, self.assignment.earlier(question.function)
                 with closing(Child(source, file, given, reference, self.limits, self.show_output)) as runner:
                     try:
                         if not result.problem:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..gradcheck.diagnosis import Difference, NumPyArray, axis_sizes, difference
 from .child import Other
-from .content import Property, Question
 from .draw import Draw
 from .sandbox import CallError, Here, Returned, Runner
+
+if TYPE_CHECKING:
+    from .content import Property, Question
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-11  # float64 and sums of some hundred products leave errors a thousand times smaller
 
@@ -84,7 +86,7 @@ class Trial:
     mismatch: MismatchError | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.inputs = self.tested.inputs(self.draw)
+        self.inputs = self.question.inputs(self.draw, **self.tested.options)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -140,9 +142,9 @@ class Trial:
 Check = Callable[[Trial], None]
 
 
-def equals(output: str | None = None) -> Check:
+def equals(trial: Trial, output: str | None = None) -> None:
     """The result, or one of several, is that of the reference."""
-    return lambda trial: compare(trial, trial.call().value, output)
+    compare(trial, trial.call().value, output)
 
 
 def has_shape(trial: Trial) -> None:

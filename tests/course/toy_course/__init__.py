@@ -1,5 +1,7 @@
 """An assignment of two functions: as small as one can be, and all that is needed for one."""
 
+from functools import partial
+
 from minires.course.content import Assignment, Property, Question
 from minires.course.trial import clean, equals
 
@@ -17,21 +19,22 @@ ASSIGNMENT = Assignment(
         Question(
             "double",
             "twice as much",
-            [
-                Property("values", 3, "Every number is doubled.", any_array, equals()),
-                Property("clean", 2, "x is not changed.", any_array, clean),
-            ],
+            any_array,
             outputs=("y",),
+            properties=[
+                Property("values", 3, "Every number is doubled."),
+                Property("clean", 2, "x is not changed.", check=clean),
+            ],
         ),
         Question(
             "total",
             "the sum of the doubled numbers of each row, and their largest",
-            [
-                Property("sums", 3, "The sums are right.", any_array, equals("sums")),
-                Property("largest", 2, "The largest are right.", any_array, equals("largest")),
-            ],
+            any_array,
             outputs=("sums", "largest"),
-            uses=("double",),
+            properties=[
+                Property("sums", 3, "The sums are right.", check=partial(equals, output="sums")),
+                Property("largest", 2, "The largest are right.", check=partial(equals, output="largest")),
+            ],
         ),
     ],
 )

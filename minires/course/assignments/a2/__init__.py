@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ....gradcheck.diagnosis import NumPyArray
 from ...content import Assignment, Property, Question
-from ...draw import Draw
 from ...trial import MismatchError, Trial, adjoint, clean, equals, has_shape, same, shaped
 from .inputs import (
     LARGE_STRIDES,
@@ -17,7 +15,6 @@ from .inputs import (
     POOL_PADDINGS,
     STRIDES,
     columns,
-    columns_and_image,
     convolution,
     global_upstream,
     image,
@@ -56,113 +53,96 @@ def seeded(trial: Trial) -> None:
         raise MismatchError("Another seed gives the same numbers.")
 
 
-def cleanness(points: int, inputs: Callable[[Draw], dict[str, Any]]) -> Property:
+def cleanness(points: int) -> Property:
     """The property that nearly every question ends with."""
-    return Property(
-        "clean", points, "The arguments are not changed, and a second call returns the same.", inputs, clean
-    )
+    return Property("clean", points, "The arguments are not changed, and a second call returns the same.", check=clean)
 
-
-both_ways = partial(convolution, backward=True)
 
 QUESTIONS = [
-    Question("im2col", "what each output pixel sees, as rows", outputs=("cols",), properties=[
+    Question("im2col", "what each output pixel sees, as rows", image, outputs=("cols",), properties=[
         Property("shape", 2, "cols is (N, OH, OW, C*KH*KW), even if windows do not reach the last rows and columns.",
-                 partial(image, strides=STRIDES, paddings=PADDINGS), has_shape),
-        Property("windows", 4, "Each row holds a window, in the order C, KH, KW.", image, equals()),
+                 {"strides": STRIDES, "paddings": PADDINGS}, has_shape),
+        Property("windows", 4, "Each row holds a window, in the order C, KH, KW."),
         Property("stride", 3, "Windows are SH rows and SW columns apart; what is left over at the end is dropped.",
-                 partial(image, strides=LARGE_STRIDES, leftover=True), equals()),
+                 {"strides": LARGE_STRIDES, "leftover": True}),
         Property("padding", 3, "PH rows of zeros are above and below each image, PW columns on its left and right.",
-                 partial(image, paddings=PADDINGS), equals()),
-        Property("batch of one", 1, "It works for one image.", partial(image, batch=1), equals()),
-        cleanness(2, image),
+                 {"paddings": PADDINGS}),
+        Property("batch of one", 1, "It works for one image.", {"batch": 1}),
+        cleanness(2),
     ]),
-    Question("col2im", "the way back of im2col: overlaps are added", outputs=("x",), properties=[
-        Property("apart", 3, "Where windows do not overlap, every number returns to its place.",
-                 partial(columns, apart=True), equals()),
-        Property("overlap", 4, "Where windows overlap, their numbers are added.", columns, equals()),
+    Question("col2im", "the way back of im2col: overlaps are added", columns, outputs=("x",), properties=[
+        Property("apart", 3, "Where windows do not overlap, every number returns to its place.", {"apart": True}),
+        Property("overlap", 4, "Where windows overlap, their numbers are added."),
         Property("stride", 2, "Windows are SH rows and SW columns apart; pixels that no window sees get zero.",
-                 partial(columns, strides=LARGE_STRIDES, leftover=True), equals()),
-        Property("padding", 3, "What came from the padding is cut off on all sides.",
-                 partial(columns, paddings=PADDINGS), equals()),
+                 {"strides": LARGE_STRIDES, "leftover": True}),
+        Property("padding", 3, "What came from the padding is cut off on all sides.", {"paddings": PADDINGS}),
         Property("adjoint", 2, "The sum of im2col(x) * cols equals the sum of x * col2im(cols), for every x and cols.",
-                 columns_and_image, adjoint("im2col", "cols", "x", ("kernel_size", "stride", "padding"))),
-        cleanness(1, columns),
+                 {"image": True, "strides": STRIDES, "paddings": PADDINGS},
+                 adjoint("im2col", "cols", "x", ("kernel_size", "stride", "padding"))),
+        cleanness(1),
     ]),
-    Question("conv_forward", "convolution as one matrix product", outputs=("y",), uses=("im2col",), properties=[
-        Property("filters", 4, "y is the sum of each window times each filter, which is not flipped.",
-                 partial(convolution, bias=False), equals()),
-        Property("bias", 2, "Each output channel gets its own bias.", convolution, equals()),
-        Property("stride", 3, "Windows are SH rows and SW columns apart.",
-                 partial(convolution, strides=STRIDES), equals()),
-        Property("padding", 2, "PH rows and PW columns of zeros are around each image.",
-                 partial(convolution, paddings=PADDINGS), equals()),
-        Property("batch of one", 1, "It works for one image.", partial(convolution, batch=1), equals()),
-        cleanness(1, convolution),
+    Question("conv_forward", "convolution as one matrix product", convolution, outputs=("y",), properties=[
+        Property("filters", 4, "y is the sum of each window times each filter, which is not flipped.", {"bias": False}),
+        Property("bias", 2, "Each output channel gets its own bias."),
+        Property("stride", 3, "Windows are SH rows and SW columns apart.", {"strides": STRIDES}),
+        Property("padding", 2, "PH rows and PW columns of zeros are around each image.", {"paddings": PADDINGS}),
+        Property("batch of one", 1, "It works for one image.", {"batch": 1}),
+        cleanness(1),
     ]),
-    Question("conv_backward", "the three gradients of the convolution", outputs=("dx", "dweight", "dbias"),
-             uses=("im2col", "col2im", "conv_forward"), properties=[
-        Property("dx", 4, "dx is the gradient with respect to x for any upstream.", both_ways, equals("dx")),
+    Question("conv_backward", "the three gradients of the convolution", partial(convolution, backward=True),
+             outputs=("dx", "dweight", "dbias"), properties=[
+        Property("dx", 4, "dx is the gradient with respect to x for any upstream.", {}, partial(equals, output="dx")),
         Property("dx, stride", 4, "dx is right with strides and padding; pixels that no window sees get zero.",
-                 partial(both_ways, strides=LARGE_STRIDES, paddings=PADDINGS, leftover=True), equals("dx")),
-        Property("dweight", 4, "dweight is the sum over all images and pixels.", both_ways, equals("dweight")),
+                 {"strides": LARGE_STRIDES, "paddings": PADDINGS, "leftover": True}, partial(equals, output="dx")),
+        Property("dweight", 4, "dweight is the sum over all images and pixels.", {}, partial(equals, output="dweight")),
         Property("dweight, stride", 3, "dweight is right with strides and padding.",
-                 partial(both_ways, strides=STRIDES, paddings=PADDINGS), equals("dweight")),
-        Property("dbias", 3, "dbias is the sum of dy over all images and pixels.", both_ways, equals("dbias")),
-        Property("batch of one", 1, "It works for one image.", partial(both_ways, batch=1), equals()),
-        cleanness(1, both_ways),
+                 {"strides": STRIDES, "paddings": PADDINGS}, partial(equals, output="dweight")),
+        Property("dbias", 3, "dbias is the sum of dy over all images and pixels.", {}, partial(equals, output="dbias")),
+        Property("batch of one", 1, "It works for one image.", {"batch": 1}),
+        cleanness(1),
     ]),
-    Question("kaiming_normal", "initial weights that preserve the size of signals", outputs=("weight",), properties=[
-        Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", weight_shape, variance),
-        Property("seed", 1, "The seed decides the numbers, and nothing else does.", weight_shape, seeded),
+    Question("kaiming_normal", "initial weights that preserve the size of signals", weight_shape,
+             outputs=("weight",), properties=[
+        Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", {}, variance),
+        Property("seed", 1, "The seed decides the numbers, and nothing else does.", {}, seeded),
     ]),
-    Question("max_pool_forward", "the largest number of each window", outputs=("y",), uses=("im2col",), properties=[
-        Property("windows", 3, "y is the maximum of each window of each channel.",
-                 partial(image, apart=True), equals()),
-        Property("stride", 2, "Windows are SH rows and SW columns apart, and may overlap.",
-                 partial(image, strides=STRIDES), equals()),
+    Question("max_pool_forward", "the largest number of each window", image, outputs=("y",), properties=[
+        Property("windows", 3, "y is the maximum of each window of each channel.", {"apart": True}),
+        Property("stride", 2, "Windows are SH rows and SW columns apart, and may overlap.", {"strides": STRIDES}),
         Property("padding", 2, "The padding never wins, not even over negative numbers.",
-                 partial(image, values="negative", paddings=POOL_PADDINGS), equals()),
-        cleanness(1, image),
+                 {"values": "negative", "paddings": POOL_PADDINGS}),
+        cleanness(1),
     ]),
-    Question("max_pool_backward", "the gradient goes to the winner", outputs=("dx",),
-             uses=("im2col", "col2im", "max_pool_forward"), properties=[
-        Property("winners", 2, "Each number of dy goes to the largest pixel of its window.",
-                 partial(upstream_and_image, apart=True), equals()),
+    Question("max_pool_backward", "the gradient goes to the winner", upstream_and_image, outputs=("dx",), properties=[
+        Property("winners", 2, "Each number of dy goes to the largest pixel of its window.", {"apart": True}),
         Property("overlap", 2, "A pixel that wins several windows gets the sum of their gradients.",
-                 partial(upstream_and_image, strides=STRIDES), equals()),
+                 {"strides": STRIDES}),
         Property("ties", 2, "Of equal pixels the first one, row by row, gets all of the gradient.",
-                 partial(upstream_and_image, values=("ties", "constant"), strides=STRIDES), equals()),
+                 {"values": ("ties", "constant"), "strides": STRIDES}),
         Property("padding", 2, "The padding wins nothing, and is cut off.",
-                 partial(upstream_and_image, values=("negative",), paddings=POOL_PADDINGS), equals()),
-        cleanness(1, upstream_and_image),
+                 {"values": ("negative",), "paddings": POOL_PADDINGS}),
+        cleanness(1),
     ]),
-    Question("avg_pool_forward", "the mean of each window", outputs=("y",), uses=("im2col",), properties=[
-        Property("windows", 2, "y is the mean of each window of each channel.",
-                 partial(image, strides=STRIDES), equals()),
+    Question("avg_pool_forward", "the mean of each window", image, outputs=("y",), properties=[
+        Property("windows", 2, "y is the mean of each window of each channel.", {"strides": STRIDES}),
         Property("padding", 2, "The zeros of the padding count: every window is divided by KH*KW.",
-                 partial(image, paddings=POOL_PADDINGS), equals()),
-        cleanness(1, image),
+                 {"paddings": POOL_PADDINGS}),
+        cleanness(1),
     ]),
-    Question("avg_pool_backward", "every pixel gets an equal share", outputs=("dx",),
-             uses=("im2col", "col2im", "avg_pool_forward"), properties=[
-        Property("shares", 2, "Each pixel of a window gets dy / (KH*KW).",
-                 partial(upstream_and_shape, apart=True), equals()),
+    Question("avg_pool_backward", "every pixel gets an equal share", upstream_and_shape, outputs=("dx",), properties=[
+        Property("shares", 2, "Each pixel of a window gets dy / (KH*KW).", {"apart": True}),
         Property("overlap", 2, "A pixel of several windows gets the sum of its shares; the padding is cut off.",
-                 partial(upstream_and_shape, strides=STRIDES, paddings=POOL_PADDINGS), equals()),
-        cleanness(1, upstream_and_shape),
+                 {"strides": STRIDES, "paddings": POOL_PADDINGS}),
+        cleanness(1),
     ]),
-    Question("global_avg_pool_forward", "one mean for each channel", outputs=("y",),
-             uses=("avg_pool_forward",), properties=[
-        Property("means", 1, "y is the mean of each channel of each image.", whole_image, equals()),
-        Property("constant", 1, "The mean of a constant image is the constant.",
-                 partial(whole_image, values="constant"), equals()),
-        cleanness(1, whole_image),
+    Question("global_avg_pool_forward", "one mean for each channel", whole_image, outputs=("y",), properties=[
+        Property("means", 1, "y is the mean of each channel of each image."),
+        Property("constant", 1, "The mean of a constant image is the constant.", {"values": "constant"}),
+        cleanness(1),
     ]),
-    Question("global_avg_pool_backward", "its backward pass", outputs=("dx",),
-             uses=("avg_pool_backward", "global_avg_pool_forward"), properties=[
-        Property("shares", 2, "Each pixel of a channel gets dy / (H*W).", global_upstream, equals()),
-        cleanness(1, global_upstream),
+    Question("global_avg_pool_backward", "its backward pass", global_upstream, outputs=("dx",), properties=[
+        Property("shares", 2, "Each pixel of a channel gets dy / (H*W)."),
+        cleanness(1),
     ]),
 ]  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...draw import Draw
 from .reference import output_size
@@ -15,31 +16,6 @@ PADDINGS: Sequence[Pair] = ((1, 2), (2, 1), (1, 3))
 POOL_PADDINGS: Sequence[Pair] = ((1, 0), (0, 1), (1, 1))  # at most half of the smallest kernel
 
 
-class Geometry(NamedTuple):
-    """Images, and a window that slides over them."""
-
-    n: int
-    c: int
-    h: int
-    w: int
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-
-    @property
-    def image(self) -> tuple[int, int, int, int]:
-        return self.n, self.c, self.h, self.w
-
-    @property
-    def output(self) -> Pair:
-        return output_size((self.h, self.w), self.kernel, self.stride, self.padding)
-
-    @property
-    def window(self) -> dict[str, Pair]:
-        """The arguments that describe the window."""
-        return {"kernel_size": self.kernel, "stride": self.stride, "padding": self.padding}
-
-
 def geometry(
     draw: Draw,
     strides: Sequence[Pair] = ((1, 1),),
@@ -47,8 +23,8 @@ def geometry(
     batch: int = 0,
     apart: bool = False,
     leftover: bool = False,
-) -> Geometry:
-    """Sizes that are all different.
+) -> tuple[tuple[int, ...], dict[str, Pair], tuple[int, ...]]:
+    """The shape of images, the arguments that describe a window, and how often it fits; all sizes are different.
 
     ``batch`` fixes N, ``apart`` sets the stride to the size of the kernel, and ``leftover`` leaves rows and columns at
     the end that no window reaches.
@@ -61,63 +37,60 @@ def geometry(
         w += (w + 2 * pw - kw) % sw == 0
     elif apart:  # whole windows only
         h, w = kh * max(h // kh, 2), kw * max(w // kw, 2)
-    return Geometry(batch or n, c, h, w, (kh, kw), (sh, sw), (ph, pw))
+    window = {"kernel_size": (kh, kw), "stride": (sh, sw), "padding": (ph, pw)}
+    return (batch or n, c, h, w), window, output_size((h, w), **window)
 
 
 def image(draw: Draw, values: str = "normal", **options: Any) -> dict[str, Any]:
     """For im2col and pooling. ``values`` names the method of ``draw`` that makes x."""
-    g = geometry(draw, **options)
-    return {"x": getattr(draw, values)(*g.image), **g.window}
+    shape, window, _ = geometry(draw, **options)
+    return {"x": getattr(draw, values)(*shape), **window}
 
 
-def columns(draw: Draw, **options: Any) -> dict[str, Any]:
-    """For col2im."""
-    g = geometry(draw, **options)
-    cols = draw.normal(g.n, *g.output, g.c * g.kernel[0] * g.kernel[1])
-    return {"cols": cols, "x_shape": g.image, **g.window}
-
-
-def columns_and_image(draw: Draw) -> dict[str, Any]:
-    """For col2im, and an x for im2col with the same window."""
-    arguments = columns(draw, strides=STRIDES, paddings=PADDINGS)
-    return {**arguments, "_x": draw.normal(*arguments["x_shape"])}
+def columns(draw: Draw, image: bool = False, **options: Any) -> dict[str, Any]:
+    """For col2im, and ``_x`` for im2col with the same window if ``image`` says so."""
+    shape, window, output = geometry(draw, **options)
+    n, c = shape[:2]
+    cols = draw.normal(n, *output, c * math.prod(window["kernel_size"]))
+    also = {"_x": draw.normal(*shape)} if image else {}
+    return {"cols": cols, "x_shape": shape, **window, **also}
 
 
 def convolution(draw: Draw, backward: bool = False, bias: bool = True, **options: Any) -> dict[str, Any]:
     """For a convolution, forward or backward, with another O than C."""
-    g = geometry(draw, **options)
+    shape, window, output = geometry(draw, **options)
+    n, c = shape[:2]
     (o,) = draw.sizes((2, 2, 6))
-    weight = draw.normal(o + (o == g.c), g.c, *g.kernel)
+    o += o == c
+    weight = draw.normal(o, c, *window.pop("kernel_size"))
     if backward:
-        first, last = {"dy": draw.normal(g.n, len(weight), *g.output)}, {}
-    else:
-        first, last = {}, {"bias": draw.normal(len(weight)) if bias else draw.zeros(len(weight))}
-    x = draw.normal(*g.image)
-    return {**first, "x": x, "weight": weight, **last, "stride": g.stride, "padding": g.padding}
+        return {"dy": draw.normal(n, o, *output), "x": draw.normal(*shape), "weight": weight, **window}
+    b = draw.normal(o) if bias else draw.zeros(o)
+    return {"x": draw.normal(*shape), "weight": weight, "bias": b, **window}
 
 
 def upstream_and_image(draw: Draw, values: Sequence[str] = ("normal",), **options: Any) -> dict[str, Any]:
     """For the backward pass of max pooling."""
-    g = geometry(draw, **options)
-    x = getattr(draw, draw.one_of(values))(*g.image)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x": x, **g.window}
+    shape, window, output = geometry(draw, **options)
+    x = getattr(draw, draw.one_of(values))(*shape)
+    return {"dy": draw.normal(*shape[:2], *output), "x": x, **window}
 
 
 def upstream_and_shape(draw: Draw, **options: Any) -> dict[str, Any]:
     """For the backward pass of average pooling."""
-    g = geometry(draw, **options)
-    return {"dy": draw.normal(g.n, g.c, *g.output), "x_shape": g.image, **g.window}
+    shape, window, output = geometry(draw, **options)
+    return {"dy": draw.normal(*shape[:2], *output), "x_shape": shape, **window}
 
 
 def whole_image(draw: Draw, values: str = "normal") -> dict[str, Any]:
     """For global average pooling."""
-    return {"x": getattr(draw, values)(*geometry(draw).image)}
+    return {"x": getattr(draw, values)(*geometry(draw)[0])}
 
 
 def global_upstream(draw: Draw) -> dict[str, Any]:
     """For the backward pass of global average pooling."""
-    g = geometry(draw)
-    return {"dy": draw.normal(g.n, g.c), "x_shape": g.image}
+    shape, _, _ = geometry(draw)
+    return {"dy": draw.normal(*shape[:2]), "x_shape": shape}
 
 
 def weight_shape(draw: Draw) -> dict[str, Any]:

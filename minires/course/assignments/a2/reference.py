@@ -6,6 +6,7 @@ given by single numbers, because a student's own im2col may accept more than the
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,9 @@ def pair(value: Any) -> tuple[int, int]:
 
 def output_size(image: tuple[int, int], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int]:
     """How many windows fit vertically and horizontally."""
-    counts = []
-    for size, k, s, p in zip(image, pair(kernel_size), pair(stride), pair(padding), strict=True):
-        counts.append(len(range(0, size + 2 * p - k + 1, s)))
-    return counts[0], counts[1]
+    axes = zip(image, pair(kernel_size), pair(stride), pair(padding), strict=True)
+    rows, columns = (len(range(0, size + 2 * p - k + 1, s)) for size, k, s, p in axes)
+    return rows, columns
 
 
 def reads(x_shape: Any, kernel_size: Any, stride: Any, padding: Any) -> Iterator[tuple[int, int, int, int, int, int]]:
@@ -32,13 +32,10 @@ def reads(x_shape: Any, kernel_size: Any, stride: Any, padding: Any) -> Iterator
     _, _, h, w = x_shape
     (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
     oh, ow = output_size((h, w), kernel_size, stride, padding)
-    for p in range(oh):
-        for q in range(ow):
-            for i in range(kh):
-                for j in range(kw):
-                    row, column = p * sh + i - ph, q * sw + j - pw
-                    if 0 <= row < h and 0 <= column < w:
-                        yield p, q, i, j, row, column
+    for p, q, i, j in product(range(oh), range(ow), range(kh), range(kw)):
+        row, column = p * sh + i - ph, q * sw + j - pw
+        if 0 <= row < h and 0 <= column < w:
+            yield p, q, i, j, row, column
 
 
 def im2col(x: Array, kernel_size: Any, stride: Any = 1, padding: Any = 0) -> Array:
