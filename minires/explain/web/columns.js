@@ -27,10 +27,10 @@ class Windows {
 }
 
 /**
- * The view: the image on one side, its columns on the other, each lighting the other.
+ * The image on one side, its columns on the other: pointing at one marks the matching parts of the other.
  *
- * `x` has the numbers of the images (N, C, H, W), of which the first one is shown. `lightResult` marks an output
- * pixel where the result is drawn, or none for null.
+ * `x` has the numbers of the images (N, C, H, W), of which the first is shown. `lightResult` marks an output pixel in
+ * the drawn result; for null, it marks nothing.
  */
 function columnsView(window_, x, room, lightResult) {
   const windows = new Windows(window_);
@@ -44,10 +44,10 @@ function columnsView(window_, x, room, lightResult) {
     return [0, c, ...windows.pixel(outputAt(p), [i, j])];
   };
   const first = firstOf(x);
-  const image = heatMap(first, Math.min(room, 420), "The image that the columns are taken from.");
+  const image = heatMap(first, Math.min(room, 420), "The image that the columns are copied from.");
 
   const cell = Math.max(3, Math.min(16, Math.floor(room / count), Math.floor(420 / total)));
-  const spoken = `im2col: ${count} columns, one for each output pixel, of ${total} numbers.`;
+  const spoken = `im2col: ${count} columns of ${total} numbers, one column for each output pixel.`;
   const canvas = make("canvas", { role: "img", "aria-label": spoken, width: count, height: total });
   Object.assign(canvas.style, { width: `${count * cell}px`, height: `${total * cell}px` });
   paint(canvas, first, sourceOf);
@@ -58,7 +58,7 @@ function columnsView(window_, x, room, lightResult) {
   const bringIntoView = (p) => { scroller.scrollLeft = (p + 0.5) * cell - scroller.clientWidth / 2; };
   const words = make("p", { class: "words", "aria-live": "polite" });
 
-  /** Column p; of its numbers, k is meant (null: none of them). */
+  /** Show column p, and mark its number k (null: no number). */
   const showColumn = (p, k) => {
     const from = Array.from({ length: total }, (_, other) => sourceOf(p, other));
     image.light(from.map((index, other) => [index, other === k ? "exact" : "lit"]));
@@ -81,8 +81,8 @@ function columnsView(window_, x, room, lightResult) {
     if (copies.length) bringIntoView(copies[0][0]);
     byPixel.value = (c * first.shown[2] + y) * first.shown[3] + x_;
     const copied = copies.length === 1 ? "once" : `${copies.length} times`;
-    words.textContent = `${described(first, [0, c, y, x_])} is copied ${copied}, for each window that sees it; `
-      + "its gradient is the sum of theirs.";
+    words.textContent = `${described(first, [0, c, y, x_])} is copied ${copied}, to each window that sees it; `
+      + "its gradient is the sum of the gradients of its copies.";
   };
 
   const slider = (name, last, show) => {
@@ -117,18 +117,18 @@ function columnsView(window_, x, room, lightResult) {
     words);
   const central = Math.floor(height / 2) * width + Math.floor(width / 2);
   showColumn(central, null);
-  requestAnimationFrame(() => bringIntoView(central)); // once it is on the page
+  requestAnimationFrame(() => bringIntoView(central)); // when it is on the page
   return view;
 }
 
-/** Of a batch (N, C, H, W), the first image. */
+/** The first image of a batch (N, C, H, W). */
 function firstOf(x) {
   const first = new Numbers({ ...x.encoded, shown: [1, ...x.shown.slice(1)] });
   first.flat = first.flat.slice(0, first.strides[0]);
   return first;
 }
 
-/** One dot for each number of the columns; none for those of pixels that the page does not have. */
+/** Draw one dot for each number of the columns, except for pixels that the page does not hold. */
 function paint(canvas, x, sourceOf) {
   const pen = canvas.getContext("2d");
   const image = pen.createImageData(canvas.width, canvas.height);

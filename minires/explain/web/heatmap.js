@@ -1,5 +1,5 @@
 "use strict";
-// Tensors as images. Blue is negative, orange positive, and zero has the colour of the page.
+// Tensors as heat maps. Blue is negative, orange is positive, and zero is the colour of the page.
 
 const PALETTES = {
   light: {
@@ -15,7 +15,7 @@ const NOT_FINITE = [214, 0, 108];
 const inTheDark = window.matchMedia("(prefers-color-scheme: dark)");
 
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const mixed = new Map(); // colours that were asked for before
+const mixed = new Map(); // colours that were computed before
 
 /** The colour of a number on a scale whose largest magnitude is `largest`, as [r, g, b]. */
 function colourOf(number, largest) {
@@ -28,7 +28,7 @@ function colourOf(number, largest) {
   return mixed.get(key);
 }
 
-/** The colour at `place`, 0 to 1, on the way through several. */
+/** The colour at `place`, from 0 to 1, on a scale through several colours. */
 function mix(stops, place) {
   const at = place * (stops.length - 1);
   const below = Math.min(stops.length - 2, Math.floor(at));
@@ -51,7 +51,7 @@ class Numbers {
       : Array.from(bytes, (byte) => (byte === 0 ? NaN : low + ((byte - 1) / 254) * (high - low)));
   }
 
-  /** Undefined outside of the part that is shown. */
+  /** The number at an index; undefined outside the part that is shown. */
   at(index) {
     const inside = index.every((i, axis) => i >= 0 && i < this.shown[axis]);
     return inside ? this.flat[index.reduce((sum, i, axis) => sum + i * this.strides[axis], 0)] : undefined;
@@ -69,7 +69,7 @@ function written(number, digits = 4) {
 
 const sizes = (shape) => shape.join("x") || "scalar";
 
-/** An element with attributes and children; text is always text. */
+/** An element with attributes and children; strings become text, never markup. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -84,7 +84,7 @@ function makeSvg(tag, attributes = {}, text = "") {
   return element;
 }
 
-/** Cells that can be lit, over a canvas of width x height: `light([[x, y, w, h, class], ...])`. */
+/** Cells over a canvas of width x height that can be highlighted: `light([[x, y, w, h, class], ...])`. */
 function overlay(width, height) {
   const svg = makeSvg("svg", { class: "overlay", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   svg.light = (cells) => svg.replaceChildren(...cells.map(([x, y, w, h, kind]) =>
@@ -92,11 +92,11 @@ function overlay(width, height) {
   return svg;
 }
 
-const LABEL = 48; // pixels of a cell that a number is written in
-const FEW = 12; // numbers that are written
+const LABEL = 48; // size in pixels of a cell with a written number
+const FEW = 12; // up to this many numbers are written
 
 /**
- * Where each number of a tensor is drawn. The last two axes are a tile; the axes before them lay the tiles out in rows.
+ * Where each number of a tensor is drawn. The last two axes make a tile; tiles for the other axes are laid out in rows.
  * A tensor that is a single row is wrapped like text.
  */
 class Layout {
@@ -120,7 +120,7 @@ class Layout {
     this.height = lines * (rows * this.cell + this.gap) - this.gap;
   }
 
-  /** Tiles in a row: the second axis of a weight or a batch; else about twice as wide as high, and no row half full. */
+  /** Tiles in a row: the second axis of a weight or a batch; otherwise about twice as wide as high, in full rows. */
   preferred(leading) {
     const [rows, columns] = this.tile;
     if (leading.length > 1 && leading.at(-2) > 1 && leading.at(-1) > 1) return leading.at(-1);
@@ -155,7 +155,7 @@ class Layout {
   }
 }
 
-/** A tensor drawn: a canvas with a legend, and what is under the pointer. `light(indices, kind)` marks numbers. */
+/** Draw a tensor: a canvas, a legend, and the number under the pointer. `light([[index, kind], ...])` marks numbers. */
 function heatMap(numbers, room, description) {
   const { shown, strides } = numbers;
   const labelled = numbers.flat.length <= FEW;
@@ -200,7 +200,7 @@ function drawNumbers(pen, numbers, layout, labelled) {
   });
 }
 
-/** Draw on a canvas in its own pixels, as many as the screen has. */
+/** Draw on a canvas with as many pixels as the screen has. */
 function drawSharp(canvas, width, height, draw) {
   const scale = Math.min(3, window.devicePixelRatio || 1);
   [canvas.width, canvas.height] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
@@ -210,7 +210,7 @@ function drawSharp(canvas, width, height, draw) {
   draw(pen);
 }
 
-/** The range of the colours, and beside it what is under the pointer. */
+/** The range of the colours, and beside it the number under the pointer. */
 function legend(numbers, readout) {
   const [low, high] = numbers.encoded.range;
   const stops = Array.from({ length: 13 }, (_, i) => css(colourOf(low + ((high - low) * i) / 12, numbers.largest)));

@@ -1,5 +1,5 @@
 "use strict";
-// The tape as an image: a row for each node in forward order, leaves on the left, shortcuts as arcs on the right.
+// The tape drawn as a graph: a row for each node in forward order, leaves on the left, shortcuts as arcs on the right.
 
 const ROW = 34;
 const BOX = 24;
@@ -10,13 +10,13 @@ const CHARACTER = 6.7;
 const laneOf = (node) => LANES[node.kind === "leaf" ? "leaf" : node.on_shortcut ? "shortcut" : "op"];
 const middle = (number) => number * ROW + ROW / 2 + 4;
 
-/** Text that fits into a box: the end of a path tells more than its beginning. */
+/** A name cut to fit into a box. Of a path, the end is kept, which says more than the beginning. */
 function shortened(name, characters) {
   if (name.length <= characters) return name;
   return name.includes(".") ? `…${name.slice(1 - characters)}` : `${name.slice(0, characters - 1)}…`;
 }
 
-/** A line is the wider, the larger its gradient: from 1.2 pixels to 4.5, over four powers of ten. */
+/** The width of a line grows with its gradient: from 1.2 to 4.5 pixels, over four powers of ten. */
 function widthOf(norm, largest) {
   return 1.2 + (norm > 0 && largest > 0 ? 3.3 * Math.max(0, 1 + Math.log10(norm / largest) / 4) : 0);
 }
@@ -35,7 +35,7 @@ class Overview {
     this.nodes = nodes;
     this.container = container;
     const height = nodes.length * ROW + 8;
-    const label = `${nodes.length} nodes, ${nodes[0].name} to ${nodes.at(-1).name}; the list of steps leads to each.`;
+    const label = `${nodes.length} nodes, ${nodes[0].name} to ${nodes.at(-1).name}; the list of steps goes to each.`;
     const viewBox = `0 0 ${RIGHT} ${height}`;
     const svg = makeSvg("svg", { width: RIGHT, height, viewBox, role: "img", "aria-label": label });
     svg.append(arrow());
@@ -102,7 +102,7 @@ class Overview {
     return `M${right},${start} C${bulge},${start + 10} ${bulge},${end - 10} ${to[0] + to[1]},${end}`;
   }
 
-  /** Show the state at a step: what is done is drawn in full, what comes later is faint. */
+  /** Show the state at a step: finished nodes are drawn in full, later ones are faint. */
   show(number, backward) {
     this.boxes.forEach((box, i) => {
       box.classList.toggle("present", i === number);

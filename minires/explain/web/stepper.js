@@ -1,5 +1,5 @@
 "use strict";
-// The steps in order: the tape forward, node by node, then backward from the loss. Keys, buttons and words.
+// The steps in order: the tape forward, node by node, then backward from the loss. Keys, buttons and announcements.
 
 const by = (id) => document.getElementById(id);
 const LAST = 2 * nodes.length - 1;
@@ -12,11 +12,11 @@ function go(to) {
   const reading = by("detail").contains(document.activeElement);
   step = Math.max(0, Math.min(LAST, to));
   render();
-  if (reading) by("detail").querySelector("h2").focus({ preventScroll: true }); // what had the focus is gone
+  if (reading) by("detail").querySelector("h2").focus({ preventScroll: true }); // the focused element is gone
   by("announcement").textContent = announcement();
 }
 
-/** To the step of a node in the present direction. */
+/** Go to the step of a node in the current direction. */
 function goToNode(number) {
   go(isBackward() ? LAST - number : number);
 }
@@ -31,7 +31,7 @@ function announcement() {
   const node = nodes[nodeAt()];
   const what = `${whereIs(step)}: ${node.name}, ${node.kind}, ${sizes(node.shape)}.`;
   if (!isBackward()) return what;
-  if (node.gradient === null) return `${what} No gradient arrives.`;
+  if (node.gradient === null) return `${what} It gets no gradient.`;
   const norm = `The norm of its gradient is ${written(normOf(node.gradient), 7)}.`;
   if (node.arrivals.length < 2) return `${what} ${norm}`;
   const parts = node.arrivals.map(({ consumer, input, role }) =>
@@ -48,7 +48,7 @@ function render() {
   by("next").disabled = by("last").disabled = step === LAST;
   overview.show(number, backward);
   const turn = make("button", { type: "button", class: "turn", "aria-keyshortcuts": "T" },
-    backward ? "its forward step" : "its backward step");
+    backward ? "Go to its forward step" : "Go to its backward step");
   turn.addEventListener("click", () => go(LAST - step));
   const options = Object.entries(node.options ?? {}).map(([name, value]) => `${name} ${value}`);
   by("detail").replaceChildren(
@@ -59,7 +59,7 @@ function render() {
   );
 }
 
-/** Keys step wherever they mean nothing else: a slider, a list, and what scrolls sideways keep their own. */
+/** Keys move between the steps, except in sliders, lists and areas that scroll sideways, which use them themselves. */
 function onKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (event.target.closest?.("input, select, pre, .scroll[tabindex]")) return;

@@ -1,5 +1,5 @@
 "use strict";
-// What a step shows: the value of a node and how it came about, or its gradient, and where that goes next.
+// What a step shows: the value of a node and its inputs, or its gradient and where that is sent.
 
 const { title, nodes, tensors, sources } = JSON.parse(document.getElementById("data").textContent);
 const normOf = (number) => Number(tensors[number].stats.norm);
@@ -17,29 +17,31 @@ function folded(summary, content) {
 
 function forwardStep(node) {
   const value = tensorView(node.value, `Value of ${node.name}`);
-  const heading = node.kind === "leaf" ? "A leaf: the tape begins here" : "Its value";
+  const heading = node.kind === "leaf" ? "A leaf: the tape begins here" : "Value";
   const parts = [section(heading, value ?? freed(node), ...readersOf(node)), ...joinOf(node)];
-  if (node.inputs.length) parts.push(section("It reads", cards(node.inputs.map(inputCard))));
+  if (node.inputs.length) parts.push(section("Inputs", cards(node.inputs.map(inputCard))));
   if (node.window) parts.push(columnsOf(node, value));
   return [...parts, ...textbookOf(node, "forward")];
 }
 
 function backwardStep(node, number) {
-  if (node.gradient === null) return [section("No gradient arrives", quiet("What uses this node sends nothing back."))];
+  if (node.gradient === null) {
+    return [section("No gradient", quiet("The ops that read this node send no gradient back."))];
+  }
   const norm = normOf(node.gradient);
   const parts = [section(
-    `The gradient that has arrived: ∂${nodes.at(-1).name}/∂${node.name}`,
+    `Gradient: ∂${nodes.at(-1).name}/∂${node.name}`,
     make("p", { class: "norm" }, "norm ", make("strong", { id: "gradient-norm" }, written(norm, 7))),
     arrivalsOf(node, number),
     tensorView(node.gradient, `Gradient of ${node.name}`),
   )];
-  if (node.inputs.length) parts.push(section("It sends on", cards(node.inputs.map(sentCard))));
+  if (node.inputs.length) parts.push(section("Gradients sent to the inputs", cards(node.inputs.map(sentCard))));
   const value = tensorView(node.value, `Value of ${node.name}`);
-  if (value) parts.push(folded("Its value, from the forward pass", value));
+  if (value) parts.push(folded("Value, from the forward pass", value));
   return [...parts, ...textbookOf(node, "backward")];
 }
 
-/** The ops that read a node: where there are several, its gradient will be a sum. */
+/** The ops that read a node. If there are several, its gradient is a sum. */
 function readersOf(node) {
   if (!node.arrivals.length) return [];
   const readers = node.arrivals.toReversed().flatMap(({ consumer, input }, i) =>
@@ -47,19 +49,19 @@ function readersOf(node) {
   return [make("p", { class: "quiet" }, "Read by ", ...readers, ".")];
 }
 
-/** Where the paths of a residual block meet: F against the shortcut, if both values are known. */
+/** Where the paths of a residual block meet: the norms of F and of the shortcut, if both values are known. */
 function joinOf(node) {
   const paths = ["F", "shortcut"].map((role) => node.inputs.find((input) => input.role === role));
   if (paths.some((input) => input === undefined || valueOf(input) === null)) return [];
   const norms = paths.map((input) => [input.role, normOf(valueOf(input))]);
-  const what = make("p", {}, "The join adds the residual branch F and the shortcut.");
+  const what = make("p", {}, "The residual branch F and the shortcut are added here.");
   return [section("Two paths meet", what, bars(norms))];
 }
 
-/** How the gradient of a node came together: the first one sets it, each further one is added. */
+/** How the gradient of a node was computed: the first gradient that arrives sets it, and each further one is added. */
 function arrivalsOf(node, number) {
   if (number === nodes.length - 1) {
-    return make("p", {}, "Backward begins here: a number changes as fast as itself, by 1.");
+    return make("p", {}, "Backward begins here: the derivative of a number with respect to itself is 1.");
   }
   const arrivals = node.arrivals.map(({ consumer, input, role }) => {
     const edge = nodes[consumer].inputs[input];
@@ -69,7 +71,7 @@ function arrivalsOf(node, number) {
     operator(i > 0), " from ", nodeLink(consumer), ` (its ${input})`, roleOf(role), ` norm ${written(norm)}`)));
   if (arrivals.length < 2) return list;
   const why = arrivals.some(({ role }) => role)
-    ? "Two paths parted here, so two gradients come back, and += adds them:"
+    ? "Two paths start here, so two gradients come back, and += adds them:"
     : `It was used ${arrivals.length} times, so ${arrivals.length} gradients come back, and += adds them:`;
   const norms = arrivals.map(({ consumer, role, input, norm }) => [role || `${nodes[consumer].name} (${input})`, norm]);
   return make("div", { class: "join" }, make("p", {}, why), list, bars(norms));
@@ -80,20 +82,20 @@ function inputCard(input) {
   return make("div", { class: "card" },
     make("h4", {}, input.name, roleOf(input.role)),
     make("p", {}, constant ? input.label || "a constant" : nodeLink(input.node),
-      ` ${sizes(input.shape)}${constant ? ", no gradient wanted" : ""}`),
-    tensorView(valueOf(input), `Value of ${input.name}`, true) ?? quiet("Not kept: no backward reads it."));
+      ` ${sizes(input.shape)}${constant ? ", needs no gradient" : ""}`),
+    tensorView(valueOf(input), `Value of ${input.name}`, true) ?? quiet("Not kept, because no backward reads it."));
 }
 
 function sentCard(input) {
   const heading = make("h4", {}, `to ${input.name}`, roleOf(input.role));
   if (input.node === null) {
-    return make("div", { class: "card" }, heading, quiet(`${input.label || "A constant"}: no gradient is wanted.`));
+    return make("div", { class: "card" }, heading, quiet(`${input.label || "A constant"}: needs no gradient.`));
   }
-  if (input.gradient === null) return make("div", { class: "card" }, heading, quiet("Nothing."));
+  if (input.gradient === null) return make("div", { class: "card" }, heading, quiet("No gradient."));
   const does = input.adds ? " is added to the gradient of " : " sets the gradient of ";
   const unbroadcast = input.summed_from === null ? null : make("p", { class: "unbroadcast" },
     `Un-broadcast: ${sizes(input.summed_from)} summed to ${sizes(input.shape)}. `,
-    "Forward used each number in several places, so their gradients add up.");
+    "The forward pass used each number in several places, so their gradients are added.");
   return make("div", { class: "card" }, heading,
     make("p", {}, operator(input.adds), does, nodeLink(input.node), ` ${sizes(input.shape)}`),
     unbroadcast, tensorView(input.gradient, `Gradient to ${input.name}`, true));
@@ -112,19 +114,19 @@ function freed(node) {
 
 function columnsOf(node, value) {
   const number = valueOf(node.inputs[0]);
-  if (number === null) return section("im2col", quiet("The image was not kept."));
+  if (number === null) return section("im2col", quiet("The numbers of the image were not kept."));
   const filters = Array.from({ length: node.shape[1] }, (_, o) => o);
   const lightResult = value?.map && node.kind === "conv2d"
     ? (place) => value.map.light(place === null ? [] : filters.map((o) => [[0, o, ...place], "exact"]))
     : () => {};
   const about = node.kind === "conv2d"
     ? "The convolution is the product of the weight, a row for each filter, with these columns."
-    : "In the array it is a row, along the last axis.";
+    : "In the array, each of them is a row along the last axis.";
   return section("im2col", make("p", {}, `Each column is the window that one output pixel sees. ${about}`),
     columnsView(node.window, numbersOf(number), roomFor(560), lightResult));
 }
 
-/** The source of a node's op: the direction of the step is open, the other one folded. */
+/** The source of a node's op: the part for this direction is open, the other one is folded. */
 function textbookOf(node, direction) {
   if (node.source === undefined) return [];
   const order = direction === "forward" ? ["forward", "backward"] : ["backward", "forward"];
@@ -146,7 +148,8 @@ function tensorView(number, description, small = false) {
   if (shape.includes(0)) return element;
   if (shown.some((size, axis) => size < shape[axis])) {
     const part = shown.map((size) => `:${size}`).join(", ");
-    element.append(make("p", { class: "cut" }, `Too large for a page: shown is [${part}]; statistics are of all.`));
+    const words = `Too large to show in full: this is [${part}]. The statistics are of the whole tensor.`;
+    element.append(make("p", { class: "cut" }, words));
   }
   if (shape.length === 0) {
     element.append(make("p", { class: "scalar" }, written(exact[0], 7)));
@@ -158,14 +161,14 @@ function tensorView(number, description, small = false) {
   return element;
 }
 
-const unpacked = new Map(); // the numbers of tensors that were looked at before
+const unpacked = new Map(); // the numbers of tensors that were shown before
 
 function numbersOf(number) {
   if (!unpacked.has(number)) unpacked.set(number, new Numbers(tensors[number]));
   return unpacked.get(number);
 }
 
-/** How many pixels wide something may be. A frame that is not visible yet has no width at all. */
+/** How many pixels wide something may be. A frame that is not visible yet has width 0. */
 const roomFor = (wanted) => Math.min(wanted, Math.max(200, document.documentElement.clientWidth - 60));
 
 function statisticsOf(stats, shape) {
