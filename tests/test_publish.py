@@ -147,7 +147,10 @@ def test_a_comparison(publish, tmp_path):
     assert publish.main([str(both), "--to", str(to)]) == 0
     page = (to / "README.md").read_text()
     assert "| plain8 | 1.25 | 2.50 | 6.00 | 1.5 |" in page and "| resnet8 | 1.25 | 2.50 | 4.00 | 1.5 |" in page
-    assert "- With 8 layers, shortcuts gave a lower test error: 4.0 %, and 6.0 % without." in page
+    assert (
+        "- With 8 layers, the network with shortcuts has a lower test error: 4.0 %, compared with 6.0 % without."
+        in page
+    )
     assert "```sh\nminires compare --depths 8 --epochs 3 --lr 0.2\n```" in page
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (to / link).exists(), link

@@ -129,12 +129,12 @@ def page(found: Verification) -> str:
     """The kill matrix in Markdown: a table for each question, a row for each bug, and a column for each property."""
     name, bugs = found.assignment.name, len(found.kills)
     lines = [
-        f"# {name}: which property notices which wrong answer",
+        f"# {name}: which property detects which wrong answer",
         "",
         f"Written by `minires course verify {name} --out FILE`. Of {found.assignment.points} points, the stub gets "
         f"{found.stub.score} and the solution {found.solution.score}.",
-        f"Of {bugs} wrong answers, {found.killed} are noticed by the property that is meant for them (bold), and "
-        f"{found.named} are named.",
+        f"Of {bugs} wrong answers, {found.killed} are detected by the property that should detect them (bold), and the "
+        f"feedback names {found.named}.",
         "",
     ]
     for question in found.assignment.questions:

@@ -287,19 +287,21 @@ def findings(rows: list[Row]) -> list[str]:
             few, many = (models_by_name[f"{kind}{depth}"]["train_error_percent"] for depth in (shallow, deep))
             outcome = _compared(many, few, ("better than", "as well as", "worse than"))
             sentences.append(
-                f"{how} shortcuts, {deep} layers learned the training images {outcome} {shallow}: "
-                f"{many:.1f} % and {few:.1f} % of them are wrong."
+                f"{how} shortcuts, {deep} layers fit the training images {outcome} {shallow}: "
+                f"the training error is {many:.1f} %, compared with {few:.1f} %."
             )
     plain, residual = (models_by_name[f"{kind}{deep}"] for kind in KINDS)
     without, with_shortcuts = plain["test_error_percent"], residual["test_error_percent"]
     outcome = _compared(with_shortcuts, without, ("a lower", "the same", "a higher"))
     sentences.append(
-        f"With {deep} layers, shortcuts gave {outcome} test error: {with_shortcuts:.1f} %, and {without:.1f} % without."
+        f"With {deep} layers, the network with shortcuts has {outcome} test error: {with_shortcuts:.1f} %, "
+        f"compared with {without:.1f} % without."
     )
     ratio = plain["gradient_ratio_first_epoch"]
     sentences.append(
-        f"In {plain['model']}'s first epoch, the gradient at the first block was {two_digits(ratio)} times that at the "
-        f"last one: it {'shrank' if ratio < SHRUNK else 'grew' if ratio > GROWN else 'kept its size'} on its way back."
+        f"In {plain['model']}'s first epoch, the gradient at the first block was {two_digits(ratio)} times as large "
+        "as at the last one: "
+        f"it {'shrank' if ratio < SHRUNK else 'grew' if ratio > GROWN else 'kept its size'} on its way back."
     )
     return sentences
 

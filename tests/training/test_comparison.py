@@ -141,10 +141,10 @@ def row(model, train, test, ratio=2.0):
 @pytest.mark.parametrize(
     ("plain", "residual", "words"),
     [
-        (24.0, 0.1, ("worse than 8: 24.0 % and 1.0 %", "better than 8: 0.1 % and 1.0 %", "a lower test error: 0.1 %")),
-        (1.4, 0.6, ("as well as 8: 1.4 %", "as well as 8: 0.6 %", "a lower test error")),
-        (0.2, 5.0, ("better than 8: 0.2 %", "worse than 8: 5.0 %", "a higher test error: 5.0 %, and 0.2 % without")),
-        (3.0, 2.9, ("worse", "worse", "the same test error")),
+        (24.0, 0.1, ("worse than", "better than", "a lower test error: 0.1 %, compared with 24.0 % without.")),
+        (1.4, 0.6, ("as well as", "as well as", "a lower test error")),
+        (0.2, 5.0, ("better than", "worse than", "a higher test error: 5.0 %, compared with 0.2 % without.")),
+        (3.0, 2.9, ("worse than", "worse than", "the same test error")),
     ],
 )
 def test_findings_follow_from_the_numbers(plain, residual, words):
@@ -153,10 +153,11 @@ def test_findings_follow_from_the_numbers(plain, residual, words):
         row("plain56", plain, plain), row("resnet56", residual, residual),
     ]  # fmt: skip
     without, with_shortcuts, test, gradients = findings(rows)
-    assert without.startswith("Without shortcuts, 56 layers") and words[0] in without
-    assert with_shortcuts.startswith("With shortcuts, 56 layers") and words[1] in with_shortcuts
+    errors = "8: the training error is {:.1f} %, compared with 1.0 %."
+    assert without == f"Without shortcuts, 56 layers fit the training images {words[0]} {errors.format(plain)}"
+    assert with_shortcuts == f"With shortcuts, 56 layers fit the training images {words[1]} {errors.format(residual)}"
     assert test.startswith("With 56 layers") and words[2] in test
-    assert gradients.endswith("2 times that at the last one: it kept its size on its way back.")
+    assert gradients.endswith("2 times as large as at the last one: it kept its size on its way back.")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_findings_follow_from_the_numbers(plain, residual, words):
 )
 def test_findings_of_one_depth_say_nothing_about_depth(ratio, times, said):
     test, gradients = findings([row("plain8", 3, 4, ratio), row("resnet8", 1, 1)])
-    assert "a lower test error: 1.0 %, and 4.0 % without" in test
-    assert gradients.endswith(f"was {times} times that at the last one: it {said} on its way back.")
+    assert "a lower test error: 1.0 %, compared with 4.0 % without" in test
+    assert gradients.endswith(f"was {times} times as large as at the last one: it {said} on its way back.")
 
 
 @pytest.mark.parametrize("depths", [[8], twin_depths()])
