@@ -15,11 +15,11 @@ import numpy as np
 
 from ..core.checks import is_integer
 from ..core.tensor import Tensor
-from ..errors import ArgumentError, DataError, MiniresError, sizes
+from ..errors import ArgumentError, DataError, sizes
 from ..nn import Module
 from ..version import __version__
 from .files import PathLike, write_atomically
-from .graph import INPUT, OnnxGraph, fold_batch_norms, merge
+from .graph import OnnxGraph, fold_batch_norms, merge, type_of
 from .tracing import trace
 from .translation import OPSET, translate
 
@@ -82,7 +82,12 @@ def export_onnx(
     >>> model = mr.models.resnet20()
     >>> mr.interop.export_onnx(model, "resnet20.onnx", (3, 32, 32))  # doctest: +SKIP
     """
-    _check_onnx_is_installed()
+    try:
+        import_module("onnx")
+    except ImportError as error:
+        raise DataError(
+            "export_onnx: the package onnx is not installed: pip install 'minires[onnx]', or pip install onnx."
+        ) from error
     if not isinstance(model, Module):
         raise ArgumentError(f"export_onnx: model is {type(model).__name__}; it must be a module.")
     shape = _example_shape(input_shape)
@@ -115,16 +120,8 @@ def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | Non
     for batch in BATCHES:
         x = rng.random((batch, *shape))
         x = x.astype(dtype) if normalize is None else (x * 256).astype(np.uint8)
-        try:
-            traced = trace(model if normalize is None else lambda x: model(_normalized(x, normalize)), x)
-        except MiniresError as error:
-            if str(error).startswith("export_onnx"):
-                raise
-            raise ArgumentError(
-                f"export_onnx: input_shape is {sizes(shape)} for one example, but the model does not take such a batch "
-                f"({sizes(x.shape)}): {error}"
-            ) from error
-        graphs.append(translate(traced, state))
+        traced = trace(model if normalize is None else lambda x: model(_normalized(x, normalize)), x)
+        graphs.append(translate(*traced, state))
     return merge(*graphs)
 
 
@@ -134,33 +131,17 @@ def _normalized(x: Tensor, normalize: Statistics) -> Tensor:
     return (x.astype("float32") / 255 - mean) / std  # (N, C, H, W), (C, 1, 1)
 
 
-def _check_onnx_is_installed() -> None:
-    try:
-        import_module("onnx")
-    except ImportError as error:
-        raise DataError(
-            "export_onnx: the package onnx is not installed: pip install 'minires[onnx]', or pip install onnx."
-        ) from error
-
-
 def _encode(graph: OnnxGraph, metadata: dict[str, str]) -> bytes:
     """The content of the file, checked by ONNX's own checker."""
     from onnx import checker, helper, numpy_helper
 
-    def type_of(dtype: Any) -> int:
-        return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-    nodes = []
-    for node in graph.nodes:
-        options: dict[str, Any] = {k: type_of(v) if isinstance(v, np.dtype) else v for k, v in node.attributes.items()}
-        nodes.append(helper.make_node(node.kind, node.inputs, [node.output], name=node.output, **options))
-    used = dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
+    used = dict.fromkeys(name for node in graph.nodes for name in node.input if name in graph.constants)
     arrays = [numpy_helper.from_array(np.array(graph.constants[name], order="C"), name) for name in used]
     ends = [
         helper.make_tensor_value_info(name, type_of(array.dtype), graph.shapes[name])
-        for name, array in ((INPUT, graph.x), *graph.outputs.items())
+        for name, array in graph.ends.items()
     ]
-    body = helper.make_graph(nodes, "minires", ends[:1], ends[1:], arrays)
+    body = helper.make_graph(graph.nodes, "minires", ends[:1], ends[1:], arrays)
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
     model.producer_name, model.producer_version = "minires", __version__

@@ -16,7 +16,7 @@ from ..core.backend import Array
 from ..core.dispatch import engine
 from ..core.state import enable_grad, observed
 from ..core.tensor import Tensor, fingerprint
-from ..errors import ArgumentError, sizes
+from ..errors import ArgumentError, MiniresError, sizes
 
 
 @dataclass
@@ -29,22 +29,21 @@ class TracedCall:
     fingerprint: int  # of the output, right after the call
 
 
-@dataclass
-class Trace:
-    """The calls that lead from ``x`` to ``outputs``, in order; all other arrays in them are constants."""
+def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedCall], list[Array]]:
+    """Run ``model`` on ``x`` and record what it does.
 
-    x: Array
-    calls: list[TracedCall]
-    outputs: list[Array]
-
-
-def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
-    """Run ``model`` on ``x`` and record what it does. Errors that the model raises are passed on.
+    Returns
+    -------
+    x : array
+        The input as the calls have it.
+    calls : list of TracedCall
+        Those that lead from ``x`` to the outputs, in order; all other arrays in them are constants.
+    outputs : list of array
 
     Raises
     ------
     ArgumentError
-        If it returns anything but tensors computed from ``x``, or changes an array in place.
+        If the model does not take ``x``, returns anything but tensors computed from it, or changes an array in place.
     """
     calls: list[TracedCall] = []
 
@@ -58,8 +57,14 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
             entry = entry * 1
         array = entry.data
         before = fingerprint(array)
-        with observed(record):
-            returned = model(entry)
+        try:
+            with observed(record):
+                returned = model(entry)
+        except MiniresError as error:
+            raise ArgumentError(
+                f"export_onnx: input_shape is {sizes(x.shape[1:])} for one example, but the model does not take such a "
+                f"batch ({sizes(x.shape)}): {error}"
+            ) from error
         if fingerprint(array) != before:
             raise _changed_in_place("the input", array)
     outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
@@ -69,7 +74,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> Trace:
                 f"export_onnx: the model returns {type(output).__name__}; it must be a tensor, or a tuple of tensors."
             )
     arrays = [output.data for output in outputs]
-    return Trace(array, _leading_from(array, calls, arrays), arrays)
+    return array, _leading_from(array, calls, arrays), arrays
 
 
 def _leading_from(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array]) -> list[TracedCall]:

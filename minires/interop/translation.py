@@ -5,17 +5,18 @@ ONNX's operators are described at https://onnx.ai/onnx/operators/; these are tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.backend import Array
 from ..errors import ArgumentError
 from ..nn.folding import Conv2dAct
 from ..ops import activation, arithmetic, conv, linalg, norm, pool, reduce, shape
 from ..ops.conv import Window
 from .graph import OnnxGraph
-from .tracing import Trace, TracedCall
+from .tracing import TracedCall
 
 OPSET = 18
 LAST = np.iinfo(np.int64).max  # the end of a slice that has none
@@ -24,22 +25,21 @@ Translator = Callable[[OnnxGraph, TracedCall], str]  # adds nodes, and returns t
 Options = Callable[[Any], dict[str, Any]]  # the attributes of a node, from those of an op
 
 
-def translate(trace: Trace, state: dict[str, Any]) -> OnnxGraph:
-    """The graph of ``trace``, for the size of its batch; ``state`` names parameters and buffers.
+def translate(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array], state: Mapping[str, Array]) -> OnnxGraph:
+    """The graph of a trace, for the size of its batch; ``state`` names parameters and buffers.
 
     Raises
     ------
     ArgumentError
         For an op that cannot be expressed in ONNX.
     """
-    graph = OnnxGraph.start(trace, state)
-    for call in trace.calls:
+    graph = OnnxGraph(x, state)
+    for call in calls:
         translator = _TRANSLATORS.get(type(call.op))
         if translator is None:
             raise ArgumentError(f"export_onnx: op {call.op.name} cannot be exported; use other ops in the model.")
-        graph.source = call.op.name
-        graph.names[id(call.output)] = translator(graph, call)
-    graph.finish(trace.outputs)
+        graph.computed[id(call.output)] = translator(graph, call)
+    graph.finish(outputs)
     return graph
 
 
@@ -52,7 +52,9 @@ def _node(kind: str, options: Options = lambda op: {}) -> Translator:
     return translator
 
 
-def _reduction(kind: str) -> Translator:
+def _reduction(op: type) -> Translator:
+    kind = f"Reduce{op.__name__}"
+
     def translator(graph: OnnxGraph, call: TracedCall) -> str:
         return graph.add(kind, *graph.values(call), graph.constant(call.op.axes), keepdims=int(call.op.keepdims))
 
@@ -108,20 +110,20 @@ def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
     """Slices first, then integers and lists of integers from the last axis on, then new axes."""
     x, index = call.inputs[0], call.op.index
     index = index if isinstance(index, tuple) else (index,)
+    index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
-    integers = [part for part in index if isinstance(part, (int, np.integer))]
-    if any(isinstance(part, bool) for part in index) or any(part.dtype.kind == "b" for part in arrays):
+    if any(part.dtype.kind == "b" for part in arrays):
         raise ArgumentError("export_onnx: getitem by a mask cannot be exported; where(mask, x, 0) can.")
-    if len(arrays) + bool(arrays and integers) > 1:
+    if len(arrays) > 1 and any(part.ndim for part in arrays):
         raise ArgumentError("export_onnx: getitem by an array beside integers or other arrays cannot be exported.")
-    if Ellipsis not in [part for part in index if not isinstance(part, np.ndarray)]:
+    if not any(part is Ellipsis for part in index):
         index = (*index, Ellipsis)
     place = next(i for i, part in enumerate(index) if part is Ellipsis)
     named = sum(part is not None for part in index) - 1
     index = (*index[:place], *(slice(None),) * (x.ndim - named), *index[place + 1 :])
 
     slices: list[tuple[int, int, int, int]] = []  # start, end, axis, step
-    picked: list[tuple[int, Any]] = []  # axis, integer or integers
+    picked: list[tuple[int, Array]] = []  # axis, integer or integers
     new_axes: list[int] = []  # of the result
     axis = axis_of_result = 0
     for part in index:
@@ -136,7 +138,7 @@ def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
         else:
             picked.append((axis, part))
         axis += part is not None
-        axis_of_result += np.ndim(part) if isinstance(part, (int, np.integer, np.ndarray)) else 1
+        axis_of_result += part.ndim if isinstance(part, np.ndarray) else 1
     name = graph.value(x)
     if slices:
         name = graph.add("Slice", name, *(graph.constant(numbers) for numbers in zip(*slices, strict=True)))
@@ -210,14 +212,12 @@ def _global_avg_pool(graph: OnnxGraph, call: TracedCall) -> str:
 
 
 _TRANSLATORS: dict[type, Translator] = {
-    arithmetic.Add: _node("Add"),
-    arithmetic.Sub: _node("Sub"),
-    arithmetic.Mul: _node("Mul"),
-    arithmetic.Div: _node("Div"),
-    arithmetic.Neg: _node("Neg"),
-    arithmetic.Abs: _node("Abs"),
-    arithmetic.Exp: _node("Exp"),
-    arithmetic.Log: _node("Log"),
+    # Ops of the same name
+    **{op: _node(op.__name__) for op in (arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Div)},
+    **{op: _node(op.__name__) for op in (arithmetic.Abs, arithmetic.Neg, arithmetic.Exp, arithmetic.Log)},
+    **{op: _node(op.__name__) for op in (activation.Tanh, activation.Sigmoid, activation.Erf, linalg.MatMul)},
+    **{op: _reduction(op) for op in (reduce.Sum, reduce.Mean, reduce.Max, reduce.Min, reduce.LogSumExp)},
+    # All others
     arithmetic.Maximum: _node("Max"),
     arithmetic.Minimum: _node("Min"),
     arithmetic.Pow: _pow,
@@ -225,18 +225,10 @@ _TRANSLATORS: dict[type, Translator] = {
     arithmetic.Where: _where,
     activation.ReLU: _node("Relu"),
     activation.LeakyReLU: _node("LeakyRelu", lambda op: {"alpha": op.negative_slope}),
-    activation.Tanh: _node("Tanh"),
-    activation.Sigmoid: _node("Sigmoid"),
-    activation.Erf: _node("Erf"),
     activation.Softmax: _node("Softmax", lambda op: {"axis": op.axis}),
     activation.LogSoftmax: _node("LogSoftmax", lambda op: {"axis": op.axis}),
     activation.ResidualAdd: _residual_add,
-    reduce.Sum: _reduction("ReduceSum"),
-    reduce.Mean: _reduction("ReduceMean"),
     reduce.Var: _var,
-    reduce.Max: _reduction("ReduceMax"),
-    reduce.Min: _reduction("ReduceMin"),
-    reduce.LogSumExp: _reduction("ReduceLogSumExp"),
     reduce.BroadcastTo: _broadcast_to,
     shape.Reshape: _reshape,
     shape.Transpose: _node("Transpose", lambda op: {"perm": list(op.axes)}),
@@ -244,7 +236,6 @@ _TRANSLATORS: dict[type, Translator] = {
     shape.Pad: _pad,
     shape.GetItem: _getitem,
     shape.Convert: _convert,
-    linalg.MatMul: _node("MatMul"),
     linalg.Linear: _linear,
     conv.Conv2d: _node("Conv", _conv),
     conv.ConvTranspose2d: _conv_transpose,
