@@ -184,40 +184,29 @@ def _dezero(workload: Workload) -> Step:
     if not hasattr(np, "int"):
         np.int = int  # type: ignore[attr-defined]
     import dezero.functions as f
-    import dezero.layers as layers
-    from dezero.models import Model
+    from dezero.layers import BatchNorm, Conv2d, Linear
+    from dezero.models import Model, Sequential
     from dezero.optimizers import MomentumSGD
 
-    class DezeroBlock(Model):
+    def conv(channels: int, stride: int = 1) -> list[Any]:
+        return [Conv2d(channels, 3, stride, 1, nobias=True), BatchNorm()]
+
+    class Block(Model):
         def __init__(self, channels: int, stride: int) -> None:
             super().__init__()
-            self.conv1, self.bn1 = layers.Conv2d(channels, 3, stride, 1, nobias=True), layers.BatchNorm()
-            self.conv2, self.bn2 = layers.Conv2d(channels, 3, 1, 1, nobias=True), layers.BatchNorm()
-            self.project = layers.Conv2d(channels, 1, stride, 0, nobias=True) if stride > 1 else None
+            self.branch = Sequential(*conv(channels, stride), f.relu, *conv(channels))
+            self.project = Conv2d(channels, 1, stride, 0, nobias=True) if stride > 1 else None
 
         def forward(self, x: Any) -> Any:  # DeZero has no padding op: its shortcut of option A is a 1x1 convolution
-            y = self.bn2(self.conv2(f.relu(self.bn1(self.conv1(x)))))
-            return f.relu(y + (x if self.project is None else self.project(x)))
+            return f.relu(self.branch(x) + (x if self.project is None else self.project(x)))
 
-    class ResNet20(Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.bn, self.fc = layers.Conv2d(16, 3, 1, 1, nobias=True), layers.BatchNorm(), layers.Linear(10)
-            self.blocks = []
-            for stage, channels in enumerate((16, 32, 64)):
-                for i in range(3):
-                    block = DezeroBlock(channels, 2 if stage and not i else 1)
-                    setattr(self, f"block{stage}{i}", block)
-                    self.blocks.append(block)
+    def pool(x: Any) -> Any:
+        return f.reshape(f.average_pooling(x, x.shape[2], 1, 0), x.shape[:2])
 
-        def forward(self, x: Any) -> Any:
-            x = f.relu(self.bn(self.conv(x)))
-            for block in self.blocks:
-                x = block(x)
-            return self.fc(f.reshape(f.average_pooling(x, x.shape[2], 1, 0), x.shape[:2]))
-
+    strides = {16: (1, 1, 1), 32: (2, 1, 1), 64: (2, 1, 1)}
+    blocks = [Block(channels, stride) for channels in strides for stride in strides[channels]]
     x, labels = _images(workload)
-    model = ResNet20()
+    model = Sequential(*conv(16), f.relu, *blocks, pool, Linear(10))
     optimizer = MomentumSGD(LR, MOMENTUM).setup(model)
 
     def step() -> None:

@@ -7,15 +7,12 @@ the ratio of two numbers that were measured at different times.
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -63,25 +60,9 @@ class RaceResult:
         """The contender that the table compares with: PyTorch's fastest variant if it ran, otherwise another one."""
         return self.best_torch or next((name for name in self.times if name not in ("minires", GRAPH)), None)
 
-    def speed(self, contender: str) -> float:
-        """Floating-point operations of a convolution a second, as if it were computed directly."""
-        return self.workload.operations / self.median(contender)
-
-    def share_of_peak(self, contender: str) -> float | None:
-        """That speed as a share of the machine's peak; None if the peak could not be measured."""
-        return self.speed(contender) / self.peak.operations if self.peak else None
-
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
-        speeds: dict[str, Any] = {}
-        if self.workload.kind == "ops":
-            speeds["gflops"] = {name: self.speed(name) / 1e9 for name in self.times}
-        if self.peak:
-            speeds["share_of_peak"] = {name: self.share_of_peak(name) for name in self.times}
-            speeds["peak_gflops"] = self.peak.operations / 1e9
-        if GRAPH in self.times:
-            speeds["graph_ratio"] = {name: self.ratio(name, to=GRAPH) for name in self.times if name != GRAPH}
-        return {
+        """For a JSON file. The operations of a convolution are counted as if it were computed directly."""
+        content: dict[str, Any] = {
             "name": self.workload.name,
             "workload": asdict(self.workload),
             "milliseconds": {name: 1e3 * self.median(name) for name in self.times},
@@ -89,31 +70,33 @@ class RaceResult:
             "best_torch": self.best_torch,
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,
-            **speeds,
         }
+        if self.workload.kind == "ops":
+            content["gflops"] = {name: self.workload.operations / self.median(name) / 1e9 for name in self.times}
+            if self.peak:
+                peak = content["peak_gflops"] = self.peak.operations / 1e9
+                content["share_of_peak"] = {name: speed / peak for name, speed in content["gflops"].items()}
+        if GRAPH in self.times:
+            content["graph_ratio"] = {name: self.ratio(name, to=GRAPH) for name in self.times if name != GRAPH}
+        return content
 
 
-def race(
-    contenders: Sequence[str], chosen: Sequence[Workload], threads: int, turns: int, tell: Callable[[RaceResult], None]
-) -> list[RaceResult]:
-    """Run every workload, and call ``tell`` with each result as soon as it is known."""
-    results = []
-    for workload in chosen:
-        result = RaceResult(workload)
-        with ExitStack() as stack:
-            processes = {name: stack.enter_context(Process(name, threads)) for name in contenders}
-            take_turns(result, processes, turns)
-            if workload.kind == "ops" and workload.device == "cpu":  # at once, because clock rates change
-                result.peak = peak_from(processes["minires"], threads)
-        results.append(result)
-        tell(result)
-    return results
+def race(contenders: Sequence[str], workload: Workload, threads: int, turns: int) -> RaceResult:
+    """Let the contenders do a workload in turn."""
+    result = RaceResult(workload)
+    with ExitStack() as stack:
+        processes = {name: stack.enter_context(Process(name, threads)) for name in contenders}
+        take_turns(result, processes, turns)
+        if workload.kind == "ops" and workload.device == "cpu" and "minires" in result.times:
+            peak = processes["minires"].ask("peak")  # at once, because clock rates change
+            result.peak = peak and Peak(**peak)
+    return result
 
 
 def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
     """CPU, versions and measured peaks (of one thread and of ``threads``), for a JSON file; the GPU if it is used."""
     with Process("minires", threads) as process:
-        peaks = {str(number): peak_from(process, number) for number in sorted({1, threads})}
+        peaks = {str(number): process.ask("peak", threads=number) for number in sorted({1, threads})}
     return {
         **({"gpu": gpu_name()} if device == "cuda" else {}),
         "cpu": cpu_name(),
@@ -127,123 +110,99 @@ def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
         },
         "blas": str(blas_in_use()),
         "threads": threads,
-        "peak": {number: asdict(peak) for number, peak in peaks.items() if peak is not None},
+        "peak": {number: peak for number, peak in peaks.items() if peak is not None},
     }
 
 
-def peak_from(process: Process, threads: int) -> Peak | None:
-    """The peak as a process of minires measures it; None if it has no kernels."""
-    answer = process.ask(peak=threads).get("peak")
-    return None if answer is None else Peak(**answer)
+@contextmanager
+def noting(failed: dict[str, str], contender: str) -> Iterator[None]:
+    """Note in ``failed`` why a contender fails. One that cannot do the workload is passed over."""
+    try:
+        yield
+    except NotImplementedError:
+        pass
+    except MiniresError as error:
+        failed[contender] = str(error)
 
 
 def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) -> None:
     """Let the processes do the workload in turn, and add their times under their names."""
     calls: dict[str, int] = {}  # in each turn, of those that can do the workload
     for name, process in processes.items():
-        answer = process.ask(prepare=asdict(result.workload))
-        if "seconds" in answer:
-            answer = process.ask(run=1)
-        if "times" in answer:
-            seconds = answer["times"][0]
+        with noting(result.failed, name):
+            process.ask("prepare", workload=asdict(result.workload))
+            (seconds,) = process.ask("run", steps=1)
             calls[name] = max(3 if seconds < QUICK else 1, min(1000, int(SECONDS_OF_A_TURN / seconds)))
-        elif "error" in answer:
-            result.failed[name] = answer["error"]
     for _ in range(turns):
-        for name in list(calls):
+        for name in [name for name in calls if name not in result.failed]:
             time.sleep(PAUSE)
-            answer = processes[name].ask(run=calls[name])
-            if "times" in answer:
-                result.times.setdefault(name, []).append(statistics.median(answer["times"]))
-            else:  # its earlier turns can no longer be compared
-                result.failed[name] = answer["error"]
-                result.times.pop(name, None)
-                del calls[name]
+            with noting(result.failed, name):
+                times = processes[name].ask("run", steps=calls[name])
+                result.times.setdefault(name, []).append(statistics.median(times))
+    for name in result.failed:  # earlier turns can no longer be compared
+        result.times.pop(name, None)
 
 
-@dataclass
-class Figures:
-    """Some figures of each contender, by name, and why some contenders have none."""
+def each(
+    measure: Callable[[str, Workload, int], dict[str, float]],
+    contenders: Sequence[str],
+    workload: Workload,
+    threads: int,
+) -> dict[str, Any]:
+    """What ``measure`` finds for each contender, and why some failed, for a JSON file."""
+    found: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    for name in contenders:
+        with noting(failed, name):
+            found[name] = measure(name, workload, threads)
+    return {"name": workload.name, "workload": asdict(workload), "of": found, "failed": failed}
 
-    workload: Workload
-    of: dict[str, dict[str, float]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
-        return {"name": self.workload.name, "workload": asdict(self.workload), "of": self.of, "failed": self.failed}
-
-
-def memory(contenders: Sequence[str], workload: Workload, threads: int) -> Figures:
+def memory(contender: str, workload: Workload, threads: int) -> dict[str, float]:
     """The peak memory of a training process in MB: in all, and beyond what it held after a batch of one image.
 
     The second figure is what the images take, without libraries and compiled code.
     """
-    found = Figures(workload)
-    one = asdict(replace(workload, batch=1))
-    for name in contenders:
-        if name in COMPILED:  # in a process of its own, because compilers need memory as well
-            with Process(name, threads) as process:
-                process.ask(prepare=one)
-                process.ask(prepare=asdict(workload))
-        with Process(name, threads) as process:
-            answers = [process.ask(prepare=one), before := process.ask(memory="reset")]
-            answers += [process.ask(prepare=asdict(workload)), process.ask(run=2)]
-            most = process.ask(memory="most")
-        if (error := _error(answers)) is not None:
-            found.failed[name] = error
-        elif not any("skip" in answer for answer in answers):
-            megabytes = most["bytes"] / 1e6
-            found.of[name] = {"peak": megabytes, "images": megabytes - before["bytes"] / 1e6}
-    return found
+    one, all_images = asdict(replace(workload, batch=1)), asdict(workload)
+    if contender in COMPILED:  # in a process of its own, because compilers need memory as well
+        with Process(contender, threads) as process:
+            process.ask("prepare", workload=one)
+            process.ask("prepare", workload=all_images)
+    with Process(contender, threads) as process:
+        process.ask("prepare", workload=one)
+        before = process.ask("memory", reset=True) / 1e6
+        process.ask("prepare", workload=all_images)
+        process.ask("run", steps=2)
+        peak = process.ask("memory", reset=False) / 1e6
+    return {"peak": peak, "images": peak - before}
 
 
-def _error(answers: Sequence[dict[str, Any]]) -> str | None:
-    return next((answer["error"] for answer in answers if "error" in answer), None)
-
-
-def start(contenders: Sequence[str], workload: Workload, threads: int) -> Figures:
+def start(contender: str, workload: Workload, threads: int) -> dict[str, float]:
     """Seconds from the start of a process to the end of its first step.
 
     ``first`` is that of a fresh installation, without compiled code on disk; ``later`` is the best of two after that.
     """
-    found = Figures(workload)
-    for name in contenders:
-        code = (
-            "from minires.bench.contenders import prepare; from minires.bench.workloads import Workload; "
-            f"prepare({name!r}, Workload(**{asdict(workload)!r}), {threads})()"
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            caches = {"NUMBA_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder, "OMP_NUM_THREADS": str(threads)}
-            seconds: list[float] = []
-            for _ in range(3):
-                begin = time.perf_counter()
-                done = subprocess.run(
-                    [sys.executable, "-c", code], env={**os.environ, **caches}, text=True, capture_output=True
-                )
+    seconds = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # compilers may still be writing
+        for _ in range(3):
+            begin = time.perf_counter()
+            with Process(contender, threads, NUMBA_CACHE_DIR=folder, TORCHINDUCTOR_CACHE_DIR=folder) as process:
+                process.ask("prepare", workload=asdict(workload), steps=1)
                 seconds.append(time.perf_counter() - begin)
-                if done.returncode:
-                    break
-        if not done.returncode:
-            found.of[name] = {"first": seconds[0], "later": min(seconds[1:])}
-        elif "NotImplementedError" not in done.stderr:
-            found.failed[name] = done.stderr.strip().rpartition("\n")[2]
-    return found
+    return {"first": seconds[0], "later": min(seconds[1:])}
 
 
-def scaling(contenders: Sequence[str], workload: Workload, threads: int, turns: int) -> Figures:
+def scaling(contender: str, workload: Workload, threads: int, turns: int) -> dict[str, float]:
     """Milliseconds with one thread (``one``) and with all (``all``), taken in turn, and the speed-up."""
-    found = Figures(workload)
-    for name in contenders:
-        result = RaceResult(workload)
-        with Process(name, 1) as alone, Process(name, threads) as together:
-            take_turns(result, {"one": alone, "all": together}, turns)
-        if result.failed:
-            found.failed[name] = next(iter(result.failed.values()))
-        elif result.times:
-            one, every = (1e3 * result.median(which) for which in ("one", "all"))
-            found.of[name] = {"one": one, "all": every, "speedup": result.ratio("one", to="all")}
-    return found
+    result = RaceResult(workload)
+    with Process(contender, 1) as alone, Process(contender, threads) as together:
+        take_turns(result, {"one": alone, "all": together}, turns)
+    if result.failed:
+        raise MiniresError(next(iter(result.failed.values())))
+    if not result.times:
+        raise NotImplementedError
+    one, every = (1e3 * result.median(which) for which in ("one", "all"))
+    return {"one": one, "all": every, "speedup": result.ratio("one", to="all")}
 
 
 def profile(workload: Workload, threads: int) -> dict[str, Any]:
@@ -255,7 +214,9 @@ def profile(workload: Workload, threads: int) -> dict[str, Any]:
         If the process fails.
     """
     with Process("minires", threads) as process:
-        answers = [process.ask(prepare=asdict(workload)), process.ask(profile=PROFILED_STEPS)]
-    if (error := _error(answers)) is not None:
-        raise MiniresError(f"bench: {workload.name}: {error}")
-    return {"name": workload.name, "workload": asdict(workload), "steps": PROFILED_STEPS, **answers[1]}
+        try:
+            process.ask("prepare", workload=asdict(workload))
+            found = process.ask("profile", steps=PROFILED_STEPS)
+        except MiniresError as error:
+            raise MiniresError(f"bench: {workload.name}: {error}") from None
+    return {"name": workload.name, "workload": asdict(workload), "steps": PROFILED_STEPS, **found}

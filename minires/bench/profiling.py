@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.autograd import Op
 from ..core.backend import Array, array_module, device_of
 from ..core.state import observed
+from ..errors import counted
 from ..kernels.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -74,12 +75,6 @@ class Row:
         return max(((rate / limit, name) for rate, limit, name in (compute, memory) if rate is not None), default=None)
 
 
-@dataclass
-class _RunningOp:
-    seconds_of_callees: float = 0.0
-    has_callees: bool = False
-
-
 class Profile:
     """The table that ``minires.profile()`` fills; ``print`` it.
 
@@ -99,32 +94,31 @@ class Profile:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = defaultdict(Row)
-        self._running: list[_RunningOp] = []
+        self._callees: list[list[float]] = []  # for each running op, the seconds of the ops that it has called
 
     def __call__(self, op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Any], None]:
         """Start the clock of one call: an observer of ops. Nested calls subtract their time from the outer one's."""
-        call = _RunningOp()
-        self._running.append(call)
+        callees: list[float] = []
+        self._callees.append(callees)
         _synchronize()
         start = time.perf_counter()
 
         def stop(result: Any) -> None:
             _synchronize()
             elapsed = time.perf_counter() - start
-            self._running.pop()
-            if self._running:
-                self._running[-1].seconds_of_callees += elapsed
-                self._running[-1].has_callees = True
+            self._callees.pop()
+            if self._callees:
+                self._callees[-1].append(elapsed)
             row = self.rows[op.name, phase]
             row.calls += 1
-            row.seconds += elapsed - call.seconds_of_callees
+            row.seconds += elapsed - sum(callees)
             row.device = device_of(arrays[0])
             if result is None:  # the op raised an error
                 return
             results = [result] if phase == "forward" else [grad for grad in result if grad is not None]
             row.bytes += sum(array.nbytes for array in (*arrays, *results))
-            row.moves &= not call.has_callees and not _share_memory(arrays, results)
-            row.operations += 0 if call.has_callees else _operations(op, phase, arrays, results)
+            row.moves &= not callees and not _share_memory(arrays, results)
+            row.operations += 0 if callees else _operations(op, phase, arrays, results)
 
         return stop
 
@@ -142,22 +136,21 @@ class Profile:
 
     def __str__(self) -> str:
         peak, total = self.peak, self.seconds or 1.0
-        last = f"{'of peak':>15}" if peak else ""
-        lines = [f"{'op':<24}{'phase':<10}{'calls':>7}{'ms':>11}{'share':>8}{'MB':>11}{'GFLOP/s':>10}{'GB/s':>8}{last}"]
+        table: list[tuple[Any, ...]] = [("op", "phase", "calls", "ms", "share", "MB", "GFLOP/s", "GB/s", "of peak")]
         for (op, phase), row in sorted(self.rows.items(), key=lambda item: -item[1].seconds):
             reached = row.share_of(peak) if peak and row.device == "cpu" else None
-            share = f"{reached[0]:.0%} {reached[1]}" if reached else "-"
-            lines.append(
-                f"{op:<24}{phase:<10}{row.calls:>7}{1e3 * row.seconds:>11.3f}{row.seconds / total:>8.1%}"
-                f"{row.bytes / 1e6:>11.3f}{_giga(row.operations_per_second):>10}{_giga(row.bytes_per_second):>8}"
-                + (f"{share:>15}" if peak else "")
-            )
+            table.append((
+                op, phase, row.calls, f"{1e3 * row.seconds:.3f}", f"{row.seconds / total:.1%}",
+                f"{row.bytes / 1e6:.3f}", _giga(row.operations_per_second), _giga(row.bytes_per_second),
+                f"{reached[0]:.0%} {reached[1]}" if reached else "-",
+            ))  # fmt: skip
         calls, operations = (sum(getattr(row, name) for row in self.rows.values()) for name in ("calls", "operations"))
-        rate = operations / total if operations else None
-        lines.append(f"{'total':<34}{calls:>7}{1e3 * self.seconds:>11.3f}{'':>19}{_giga(rate):>10}".rstrip(" -"))
+        speed = _giga(operations / total) if operations else ""
+        table.append(("total", "", calls, f"{1e3 * self.seconds:.3f}", "", "", speed, "", ""))
+        form = "{:<24}{:<10}{:>7}{:>11}{:>8}{:>11}{:>10}{:>8}" + ("{:>15}" if peak else "")
+        lines = [form.format(*cells).rstrip() for cells in table]
         if peak:
-            threads = get_num_threads()
-            lines.append(f"peak, {threads} thread{'s' if threads > 1 else ''}: {peak}")
+            lines.append(f"peak, {counted(get_num_threads(), 'thread')}: {peak}")
         elif any(row.device == "cpu" for row in self.rows.values()):
             lines.append(
                 "run `minires doctor` to measure the peak of this CPU, and see what share of it each op reaches"

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import data as datasets
 from .. import models
+from ..data import Dataset
 from ..errors import ArgumentError, counted
-from .options import DataOption, Device, DeviceOption, RunArgument, count, integer, integers
-from .output import print_table, printable
+from ..training import Run
+from .options import (
+    DataOption,
+    DeviceOption,
+    RunArgument,
+    count,
+    file_option,
+    integer,
+    integers,
+    parameters_of,
+    with_parameters,
+)
+from .output import print_rows, printable
 from .runs import load_with_data
 
 if TYPE_CHECKING:
-    from ..data.dataset import LabelledSource
     from ..explain import Measurement
-    from ..training import Run
-    from ..training.folder import Row
+
+# What was measured, the columns of its table (as print_rows takes them), and the line below the table.
+Shown = tuple["Measurement", dict[str, str], str]
 
 explain = typer.Typer(help="Look inside: pages and figures of what a network does.")
 
@@ -28,11 +41,10 @@ MostImagesOption = Annotated[
     typer.Option(metavar="N", parser=count, help="Test on this many images, chosen at random.", show_default="all"),
 ]
 OutOption = Annotated[str, typer.Option(metavar="FILE", help="The figure, a PNG. A file that exists is replaced.")]
-CsvOption = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Also write the numbers as CSV.", show_default=False)
-]
+CsvOption = Annotated[str | None, file_option("Also write the numbers as CSV.")]
 TrialsOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How often each of --counts is tried.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides what is chosen.")]
+ERROR_AND_LOSS = {">error": "{error_percent:.2f} %", ">loss": "{loss:.4f}"}
 
 
 @explain.command()
@@ -63,15 +75,39 @@ def step(
     print(f"{printable(str(path))}: {nodes} forward and backward, {len(stepper.html) / 1000:.0f} kB")
 
 
-@explain.command()
-def flow(
-    run: RunArgument,
-    data: DataOption = None,
-    images: ImagesOption = 256,
-    out: OutOption = "flow.png",
-    csv: CsvOption = None,
-    device: DeviceOption = Device.cpu,
-) -> None:
+def instrument(measure: Callable[..., Shown]) -> Callable[..., Shown]:
+    """Make ``measure``, a function of a run and its data set, a command that shows and writes what it returns.
+
+    Its other parameters become options of the command, beside those that all instruments have.
+    """
+
+    def command(
+        run: RunArgument,
+        data: DataOption = None,
+        out: OutOption = f"{measure.__name__}.png",
+        csv: CsvOption = None,
+        device: DeviceOption = "cpu",
+        **own: Any,
+    ) -> None:
+        check_files(out, csv)
+        trained, dataset = load_with_data(run, data, device)
+        result, columns, note = measure(trained, dataset, **own)
+        print_rows(columns, result.rows)
+        print(note)
+        result.save(out, f"{trained.config.model} on {trained.config.data_name}: {result.subject}")
+        print(f"\nfigure   {printable(out)}")
+        if csv is not None:
+            result.save_csv(csv)
+            print(f"numbers  {printable(csv)}")
+
+    run, data, *others, _ = parameters_of(command)
+    own = parameters_of(measure)[2:]
+    explain.command(measure.__name__, help=measure.__doc__)(with_parameters(command, [run, data, *own, *others]))
+    return measure
+
+
+@instrument
+def flow(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Shown:
     """Draw the norms of activations and gradients along depth.
 
     They are measured in one training step, on training images without
@@ -79,53 +115,39 @@ def flow(
     """
     from .. import explain
 
-    check_files(out, csv)
-    trained, dataset = load_with_data(run, data, device)
     batch = explain.sample(dataset.train, images)
     result = explain.flow(trained.model, trained.normalize(batch.images), batch.labels)
-    norms = ("activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
-    print_table(
-        ["layer", ">activation", ">its gradient", ">weights", ">their gradient"],
-        ([row["layer"], *(_three_digits(row[name]) for name in norms)] for row in result.rows),
-    )
-    print(f"L2 norms over {counted(len(batch), 'training image')}; an activation is the input of the layer")
-    write(result, trained, out, csv)
+    columns = {
+        "layer": "{layer}",
+        ">activation": "{activation_norm:.3g}",
+        ">its gradient": "{gradient_norm:.3g}",
+        ">weights": "{weight_norm:.3g}",
+        ">their gradient": "{weight_gradient_norm:.3g}",
+    }
+    images_used = counted(len(batch), "training image")
+    return result, columns, f"L2 norms over {images_used}; an activation is the input of the layer"
 
 
-@explain.command()
-def responses(
-    run: RunArgument,
-    data: DataOption = None,
-    images: ImagesOption = 256,
-    out: OutOption = "responses.png",
-    csv: CsvOption = None,
-    device: DeviceOption = Device.cpu,
-) -> None:
+@instrument
+def responses(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Shown:
     """Draw the standard deviation of each layer's response, after batch norm.
 
     Where the response is added to a shortcut, that of the shortcut is drawn too.
     """
     from .. import explain
 
-    check_files(out, csv)
-    trained, dataset = load_with_data(run, data, device)
     batch = explain.sample(dataset.test, images)
     result = explain.responses(trained.model, trained.normalize(batch.images))
-    print_table(
-        ["layer", "after", ">response", ">shortcut"],
-        (
-            [row["layer"], row["norm"] or "", _three_digits(row["std"]), _three_digits(row["shortcut_std"])]
-            for row in result.rows
-        ),
-    )
-    print(f"standard deviations over {counted(len(batch), 'test image')}")
-    write(result, trained, out, csv)
+    columns = {
+        "layer": "{layer}", "after": "{norm}", ">response": "{std:.3g}", ">shortcut": "{shortcut_std:.3g}"
+    }  # fmt: skip
+    return result, columns, f"standard deviations over {counted(len(batch), 'test image')}"
 
 
-@explain.command()
+@instrument
 def lesion(
-    run: RunArgument,
-    data: DataOption = None,
+    trained: Run,
+    dataset: Dataset,
     images: MostImagesOption = None,
     counts: Annotated[
         str | None,
@@ -135,10 +157,7 @@ def lesion(
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
-    out: OutOption = "lesion.png",
-    csv: CsvOption = None,
-    device: DeviceOption = Device.cpu,
-) -> None:
+) -> Shown:
     """Take each block out in turn, and draw the error of the network without it.
 
     The shortcut of the block remains; a plain block is replaced by the shortcut
@@ -146,32 +165,24 @@ def lesion(
     """
     from .. import explain
 
-    check_files(out, csv)
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else []
-    trained, test = _with_test_images(run, data, images, device)
+    test = dataset.test if images is None else explain.sample(dataset.test, images)
     result = explain.lesion(trained.model, test, trained.normalize, None, numbers, trials, seed)
-    print_table(
-        [">blocks", "taken out", ">error", ">loss"],
-        ([str(row["count"]), row["removed"], *_error_and_loss(row)] for row in result.rows),
-    )
-    print(f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %")
-    write(result, trained, out, csv)
+    columns = {">blocks": "{count}", "taken out": "{removed}", **ERROR_AND_LOSS}
+    return result, columns, f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %"
 
 
-@explain.command()
+@instrument
 def swap(
-    run: RunArgument,
-    data: DataOption = None,
+    trained: Run,
+    dataset: Dataset,
     images: MostImagesOption = None,
     counts: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="How many pairs are swapped.", show_default="1,2,3,4,5")
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
-    out: OutOption = "swap.png",
-    csv: CsvOption = None,
-    device: DeviceOption = Device.cpu,
-) -> None:
+) -> Shown:
     """Swap random pairs of blocks, and draw the error.
 
     Only blocks that keep the size of their input are swapped. Nothing is
@@ -179,16 +190,11 @@ def swap(
     """
     from .. import explain
 
-    check_files(out, csv)
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else None
-    trained, test = _with_test_images(run, data, images, device)
+    test = dataset.test if images is None else explain.sample(dataset.test, images)
     result = explain.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
-    print_table(
-        [">pairs", ">Kendall's tau", ">error", ">loss"],
-        ([str(row["count"]), f"{row['kendall_tau']:.3f}", *_error_and_loss(row)] for row in result.rows),
-    )
-    print(f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %")
-    write(result, trained, out, csv)
+    columns = {">pairs": "{count}", ">Kendall's tau": "{kendall_tau:.3f}", **ERROR_AND_LOSS}
+    return result, columns, f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %"
 
 
 def check_files(out: str, csv: str | None) -> None:
@@ -198,28 +204,3 @@ def check_files(out: str, csv: str | None) -> None:
             raise ArgumentError(f"{option} is {printable(name)!r}; it must be a file in a folder that exists.")
     if Path(out).suffix.lower() != ".png":
         raise ArgumentError(f"--out is {printable(out)!r}; the figure is a PNG, so its name must end in .png.")
-
-
-def write(result: Measurement, run: Run, out: str, csv: str | None) -> None:
-    """Write the figure and the table, and say where they are."""
-    result.save(out, f"{run.config.model} on {run.config.data_name}: {result.subject}")
-    print(f"\nfigure   {printable(out)}")
-    if csv is not None:
-        result.save_csv(csv)
-        print(f"numbers  {printable(csv)}")
-
-
-def _with_test_images(run: str, data: str | None, images: int | None, device: Device) -> tuple[Run, LabelledSource]:
-
-    from ..explain import sample
-
-    trained, dataset = load_with_data(run, data, device)
-    return trained, dataset.test if images is None else sample(dataset.test, images)
-
-
-def _three_digits(number: float | None) -> str:
-    return "-" if number is None else f"{number:.3g}"
-
-
-def _error_and_loss(row: Row) -> list[str]:
-    return [f"{row['error_percent']:.2f} %", f"{row['loss']:.4f}"]

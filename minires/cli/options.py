@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from enum import Enum
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
@@ -18,51 +17,43 @@ from ..training.config import PANELS, no_option, option
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def integer(text: str | int) -> int:
-    """Parse a whole number. Typer's own parser would do, but its messages depend on its version."""
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"is {text!r}; it must be an integer") from None
+def _parser(kind: type[Any], what: str) -> Callable[[Any], Any]:
+    """A parser of words. Typer's own parsers would do, but their messages depend on its version."""
+
+    def parse(word: Any) -> Any:
+        try:
+            return kind(word)
+        except ValueError:
+            raise typer.BadParameter(f"is {word!r}; it must be {what}") from None
+
+    return parse
 
 
-def count(text: str | int) -> int:
+integer, number = _parser(int, "an integer"), _parser(float, "a number")
+
+
+def count(word: str | int) -> int:
     """Parse a whole number of at least 1."""
-    number = integer(text)
-    if number < 1:
-        raise typer.BadParameter(f"is {number}; it must be an integer >= 1")
-    return number
-
-
-def number(text: str | float) -> float:
-    """Parse a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"is {text!r}; it must be a number") from None
+    found: int = integer(word)
+    if found < 1:
+        raise typer.BadParameter(f"is {found}; it must be an integer >= 1")
+    return found
 
 
 def integers(option: str, text: str, example: str) -> list[int]:
     """Parse whole numbers separated by commas, the value of ``option``. Raises ArgumentError for other words."""
-    numbers = []
-    for word in text.split(","):
-        try:
-            numbers.append(int(word))
-        except ValueError:
-            raise ArgumentError(
-                f"{option} has {word!r}; it must be whole numbers with commas, such as {example}."
-            ) from None
-    return numbers
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ArgumentError(f"{option} is {text!r}; it must be whole numbers with commas, such as {example}.") from None
 
 
-class Device(str, Enum):
-    """Where to compute."""
-
-    cpu = "cpu"
-    cuda = "cuda"
+def file_option(help: str, *names: str, **more: Any) -> Any:
+    """An option that names a file and has no default."""
+    return typer.Option(*names, metavar="FILE", help=help, show_default=False, **more)
 
 
-DeviceOption = Annotated[Device, typer.Option(help="Where the network computes.")]
+DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where the network computes.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")]
 DataOption = Annotated[
     str | None,
@@ -84,14 +75,23 @@ def setting_options(*names: str, **changes: dict[str, Any]) -> Callable[[Command
     """
 
     def decorate(command: Command) -> Command:
-        signature = inspect.signature(command, eval_str=True)
-        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        *own, _ = parameters_of(command)
         made = [_parameter(name, **changes.get(name, {})) for name in names or [each.name for each in fields(Config)]]
-        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *made)]
-        command.__signature__ = signature.replace(parameters=sorted(parameters, key=_panel))  # type: ignore[attr-defined]
-        return command
+        return with_parameters(command, sorted([*own, *made], key=_panel))
 
     return decorate
+
+
+def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a command, with evaluated annotations."""
+    return list(inspect.signature(command, eval_str=True).parameters.values())
+
+
+def with_parameters(command: Command, parameters: Iterable[inspect.Parameter]) -> Command:
+    """Let Typer see ``parameters`` as those of a command, which takes some of them as ``**keywords``."""
+    keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    command.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    return command
 
 
 def _parameter(name: str, **changes: Any) -> inspect.Parameter:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         console.print(table)
     for line in capture.get().splitlines():
         print(line.rstrip())  # Rich pads the last column with spaces
+
+
+class _Missing:
+    """A value that is not known: a dash in every format."""
+
+    def __format__(self, form: str) -> str:
+        return "-"
+
+
+def print_rows(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print a table of rows with named values: each column has a format, such as ``{loss:.4f}``; None is a dash."""
+    known = [{name: _Missing() if value is None else value for name, value in row.items()} for row in rows]
+    print_table(list(columns), [[form.format_map(row) for form in columns.values()] for row in known])
 
 
 def percent(part: float) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -16,7 +13,7 @@ import numpy as np
 import typer
 
 from ..errors import ArgumentError, DataError, counted, sizes
-from .options import DataOption, Device, DeviceOption, RunArgument, count
+from .options import DataOption, DeviceOption, RunArgument, count, file_option
 from .output import percent, print_table, printable, times
 
 if TYPE_CHECKING:
@@ -26,13 +23,13 @@ if TYPE_CHECKING:
     from ..training.classification import ClassRow
 
 BATCH_SIZE = 256
-Prediction = tuple[Path, list[tuple[str, float]]]  # a file, and its most probable classes with their probabilities
+Prediction = dict[str, str | float]
 
 
 def evaluate(
     run: RunArgument,
     data: DataOption = None,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Test a trained network: accuracy and loss on the test images, and results for each class."""
     from .. import training
@@ -51,12 +48,12 @@ def evaluate(
     )
 
 
-def load_with_data(run: str, data: str | None, device: Device) -> tuple[Run, Dataset]:
+def load_with_data(run: str, data: str | None, device: str) -> tuple[Run, Dataset]:
     """A run, and its data set or another one with the same classes."""
     from ..training import load_run
     from ..training.recipe import load_data
 
-    trained = load_run(run, device.value)
+    trained = load_run(run, device)
     channels, *size = trained.image_shape
     dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
     check_fits(trained, dataset)
@@ -90,12 +87,9 @@ def predict(
         list[str],
         typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images of any format and size, or folders of images."),
     ],
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write a CSV file instead of a table.", show_default=False),
-    ] = None,
+    out: Annotated[str | None, file_option("Write a CSV file instead of a table.")] = None,
     top: Annotated[int, typer.Option(metavar="K", parser=count, help="Predict the K most probable classes.")] = 1,
-    device: DeviceOption = Device.cpu,
+    device: DeviceOption = "cpu",
 ) -> int:
     """Predict the classes of images with a trained network.
 
@@ -106,21 +100,26 @@ def predict(
     Files that cannot be read are reported and skipped. The exit status is 1 if
     none could be read.
     """
-    from ..interop.files import write_atomically
     from ..training import load_run
+    from ..training.folder import write_table
 
-    trained = load_run(run, device.value)
+    trained = load_run(run, device)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
     predictions = list(predict_files(trained, find_all(images), top))
     if not predictions:
         return 1
-    if out is None:
-        print_table(*as_table(predictions, top))
-    else:
-        write_atomically(out, as_csv(predictions, top))
+    if out is not None:
+        write_table(Path(out), list(predictions[0]), predictions, sys.getfilesystemencodeerrors())  # the true names
         print(f"{counted(len(predictions), 'prediction')} written to {printable(out)}")
+        return 0
+    columns = [f">{name}" if name.startswith("probability") else name for name in predictions[0]]
+    print_table(columns, [[_cell(value) for value in row.values()] for row in predictions])
     return 0
+
+
+def _cell(value: str | float) -> str:
+    return percent(value) if isinstance(value, float) else printable(value)
 
 
 def find_all(paths: Iterable[str]) -> Iterator[Path]:
@@ -136,7 +135,10 @@ def find_all(paths: Iterable[str]) -> Iterator[Path]:
 
 
 def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Prediction]:
-    """A prediction for each file that can be read; other files are reported."""
+    """A row for each file that can be read: file, class, probability, class_2, probability_2, ...
+
+    Other files are reported.
+    """
     from ..core.backend import to_device
     from ..core.state import no_grad
     from ..core.tensor import as_tensor
@@ -144,6 +146,7 @@ def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Predict
     from ..training.classification import predict_logits
 
     device = next(run.model.parameters()).device
+    suffixes = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     readable = read_all(paths, run.image_shape)
     while batch := list(islice(readable, BATCH_SIZE)):
         images = np.stack([image for _, image in batch])  # (N, C, H, W)
@@ -153,7 +156,11 @@ def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Predict
             probabilities = softmax(as_tensor(logits), axis=1).numpy()  # (N, K)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for (path, _), classes, row in zip(batch, best, probabilities, strict=True):
-            yield path, [(run.classes[number], float(row[number])) for number in classes]
+            prediction: Prediction = {"file": str(path)}
+            for suffix, number in zip(suffixes, classes, strict=True):
+                prediction[f"class{suffix}"] = run.classes[number]
+                prediction[f"probability{suffix}"] = float(row[number])
+            yield prediction
 
 
 def read_all(paths: Iterable[Path], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
@@ -173,36 +180,10 @@ def report(sentence: str) -> None:
     print(f"minires predict: {printable(sentence)}", file=sys.stderr)
 
 
-def as_table(predictions: list[Prediction], top: int) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for ``print_table``."""
-    columns = ["file", "class", ">probability"] + ["class", ">probability"] * (top - 1)
-    rows = [
-        [printable(str(path)), *[cell for name, probability in best for cell in (name, percent(probability))]]
-        for path, best in predictions
-    ]
-    return columns, rows
-
-
-def as_csv(predictions: list[Prediction], top: int) -> bytes:
-    """The content of a CSV file: file, class, probability, class_2, probability_2, ..."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    numbers = ["", *[f"_{rank}" for rank in range(2, top + 1)]]
-    writer.writerow(["file", *[f"{column}{number}" for number in numbers for column in ("class", "probability")]])
-    for path, best in predictions:
-        writer.writerow([path, *[cell for name, probability in best for cell in (name, f"{probability:.6f}")]])
-    return os.fsencode(text.getvalue())
-
-
 def export(
     run: RunArgument,
-    onnx: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write an ONNX file: layers and weights.", show_default=False)
-    ] = None,
-    safetensors: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the weights only, with torchvision's names.", show_default=False),
-    ] = None,
+    onnx: Annotated[str | None, file_option("Write an ONNX file: layers and weights.")] = None,
+    safetensors: Annotated[str | None, file_option("Write the weights only, with torchvision's names.")] = None,
 ) -> None:
     """Write a trained network to a file that other programs can read.
 

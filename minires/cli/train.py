@@ -12,7 +12,7 @@ from ..core.backend import check_device
 from ..errors import StoppedError, counted
 from ..training import Config, StopSignals, read_settings
 from ..training.folder import CONFIG, load_config
-from .options import as_options, given_settings, integers, setting_options
+from .options import as_options, file_option, given_settings, integers, setting_options
 from .output import make_console, print_table, printable
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ def train(
     context: typer.Context,
     config_file: Annotated[
         str | None,
-        typer.Option(
+        file_option(
+            "Settings from a TOML file, or the config.json of a run. Options on the command line win.",
             "--config",
-            metavar="FILE",
-            help="Settings from a TOML file, or the config.json of a run. Options on the command line win.",
             rich_help_panel="Run",
         ),
     ] = None,

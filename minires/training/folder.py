@@ -163,17 +163,18 @@ def write_history(folder: Path, history: list[Row]) -> None:
     write_table(folder / HISTORY, COLUMNS, history)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], errors: str = "replace") -> None:
     """Write the columns of rows as CSV: floats with six digits, None as an empty cell.
 
-    Raises DataError if that fails.
+    Names of files and folders may hold bytes that are not UTF-8; ``errors`` says what becomes of them, as in
+    ``str.encode``. Raises DataError if the file cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow(f"{row[name]:.6g}" if isinstance(row[name], float) else row[name] for name in columns)
-    write_atomically(path, text.getvalue().encode(errors="replace"))  # class names may come from folder names
+    write_atomically(path, text.getvalue().encode(errors=errors))
 
 
 def read_table(path: Path) -> list[Row]:

@@ -2,8 +2,8 @@
 
 import gc
 import json
-from dataclasses import replace
-from types import SimpleNamespace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from minires.bench import contenders, measure, worker, workloads
 from minires.bench.machine import Peak
 from minires.bench.workloads import Workload
 from minires.cli.main import main
-from minires.errors import ArgumentError
+from minires.errors import ArgumentError, MiniresError
 
 SMALL = [
     Workload("infer", "resnet8", 2, 16),
@@ -52,17 +52,18 @@ def test_on_a_gpu_there_are_other_workloads_and_a_graph():
 
 @pytest.mark.slow
 def test_a_race_has_a_time_for_each_turn():
-    told = []
-    results = measure.race(["minires"], SMALL[:1], threads=1, turns=3, tell=told.append)
-    assert told == results and len(results[0].times["minires"]) == 3 and not results[0].failed
-    assert results[0].as_dict()["milliseconds"]["minires"] > 0
+    result = measure.race(["minires"], SMALL[0], threads=1, turns=3)
+    assert len(result.times["minires"]) == 3 and not result.failed
+    assert result.as_dict()["milliseconds"]["minires"] > 0
 
 
 def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
-    answers = [{"seconds": 1}, {"times": [1.0]}, {"times": [1.0]}, {"error": "the process ended"}]
+    answers = [None, [1.0], [1.0]]
 
     class Dies:
-        def ask(self, **request):
+        def ask(self, method, **arguments):
+            if not answers:
+                raise MiniresError("the process ended")
             return answers.pop(0)
 
     result = measure.RaceResult(SMALL[0])
@@ -76,8 +77,18 @@ def test_ratios_are_taken_within_a_turn():
 
 
 def test_a_contender_that_fails_is_reported():
-    results = measure.race(["minires"], [Workload("infer", "no such model", 1)], 1, 1, lambda result: None)
-    assert "there is no model" in results[0].failed["minires"]
+    result = measure.race(["minires"], Workload("infer", "no such model", 1), threads=1, turns=1)
+    assert "ArgumentError: " in result.failed["minires"] and "there is no model" in result.failed["minires"]
+
+
+def test_a_process_that_ends_is_an_error_and_what_it_cannot_do_is_another():
+    with worker.Process("dezero", 1) as process:
+        with pytest.raises(NotImplementedError):
+            process.ask("prepare", workload=asdict(SMALL[0]))
+        process._process.kill()
+        process._process.wait()
+        with pytest.raises(MiniresError, match="the process ended"):
+            process.ask("run", steps=1)
 
 
 def test_the_operations_of_a_convolution():
@@ -107,8 +118,8 @@ class Fake:
 
     asked: ClassVar[list] = []  # of all of them
 
-    def __init__(self, contender, threads):
-        self.contender, self.threads = contender, threads
+    def __init__(self, contender, threads, **environment):
+        self.contender, self.threads, self.environment = contender, threads, environment
 
     def __enter__(self):
         return self
@@ -116,15 +127,15 @@ class Fake:
     def __exit__(self, *error):
         pass
 
-    def ask(self, **request):
-        Fake.asked.append((self.contender, self.threads, *request))
+    def ask(self, method, **arguments):
+        Fake.asked.append((self.contender, self.threads, method, self.environment))
         if self.contender == "broken":
-            return {"error": "no"}
+            raise MiniresError("no")
         if self.contender == "dezero":
-            return {"skip": True}
-        if "memory" in request:
-            return {"bytes": {"reset": 100_000_000, "most": 350_000_000}[request["memory"]]}
-        return {"times": [0.9 / self.threads] * request["run"]} if "run" in request else {"seconds": 1}
+            raise NotImplementedError
+        if method == "memory":
+            return 100_000_000 if arguments["reset"] else 350_000_000
+        return [0.9 / self.threads] * arguments["steps"] if method == "run" else None
 
 
 @pytest.fixture
@@ -134,42 +145,38 @@ def fake(monkeypatch):
     monkeypatch.setattr(Fake, "asked", [])
 
 
+CONTENDERS = ["minires", "dezero", "broken"]
+
+
 def test_memory_in_all_and_beyond_a_batch_of_one(fake):
-    found = measure.memory(["minires", "dezero", "broken"], SMALL[1], 2)
-    assert found.of == {"minires": {"peak": 350.0, "images": 250.0}} and found.failed == {"broken": "no"}
-    requests = [request for name, _, request in Fake.asked if name == "minires"]
-    assert requests == ["prepare"] * 2 + ["prepare", "memory", "prepare", "run", "memory"]  # the first two compile
+    found = measure.each(measure.memory, CONTENDERS, SMALL[1], 2)
+    assert found["of"] == {"minires": {"peak": 350.0, "images": 250.0}} and found["failed"] == {"broken": "no"}
+    methods = [method for name, _, method, _ in Fake.asked if name == "minires"]
+    assert methods == ["prepare"] * 2 + ["prepare", "memory", "prepare", "run", "memory"]  # the first two compile
 
 
 def test_scaling_is_one_thread_by_all(fake):
-    found = measure.scaling(["minires", "dezero", "broken"], SMALL[1], 3, turns=2)
-    assert found.of == {"minires": {"one": 900.0, "all": pytest.approx(300.0), "speedup": pytest.approx(3.0)}}
-    assert found.failed == {"broken": "no"}
+    found = measure.each(partial(measure.scaling, turns=2), CONTENDERS, SMALL[1], 3)
+    assert found["of"] == {"minires": {"one": 900.0, "all": pytest.approx(300.0), "speedup": pytest.approx(3.0)}}
+    assert found["failed"] == {"broken": "no"}
 
 
-def test_the_first_start_and_a_later_one(monkeypatch):
-    clock, folders = iter([0.0, 9.0, 10.0, 13.0, 20.0, 22.0]), set()
-
-    def run(command, env, **options):
-        folders.add(env["NUMBA_CACHE_DIR"])
-        reason = {"broken": "Traceback\nValueError: no", "dezero": "NotImplementedError"}
-        error = next((reason[name] for name in reason if f"prepare({name!r}" in command[2]), "")
-        return SimpleNamespace(returncode=bool(error), stderr=error)
-
-    monkeypatch.setattr(measure.subprocess, "run", run)
+def test_the_first_start_and_a_later_one(monkeypatch, fake):
+    clock = iter([0.0, 9.0, 10.0, 13.0, 20.0, 22.0])
     monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock, 0.0))
-    found = measure.start(["minires", "dezero", "broken"], SMALL[1], 1)
-    assert found.of == {"minires": {"first": 9.0, "later": 2.0}} and found.failed == {"broken": "ValueError: no"}
-    assert len(folders) == 3  # a new and empty one for each contender, the same for all of its starts
+    found = measure.each(measure.start, CONTENDERS, SMALL[1], 1)
+    assert found["of"] == {"minires": {"first": 9.0, "later": 2.0}} and found["failed"] == {"broken": "no"}
+    folders = [(name, environment["NUMBA_CACHE_DIR"]) for name, _, _, environment in Fake.asked]
+    assert len(folders) == 5 and len(set(folders)) == 3  # an empty one for each contender, the same for all its starts
 
 
-@pytest.mark.skipif(not worker.memory(reset=False), reason="the system does not tell")
+@pytest.mark.skipif(not worker.Worker.memory(reset=False), reason="the system does not tell")
 def test_memory_is_the_most_since_the_reset():
     gc.collect()  # or what other tests left behind may go meanwhile
-    before = worker.memory(reset=True)
+    before = worker.Worker.memory(reset=True)
     ones = np.ones(16 << 20)  # 128 MB
     del ones
-    assert worker.memory(reset=False) - before > 100_000_000
+    assert worker.Worker.memory(reset=False) - before > 100_000_000
 
 
 @pytest.fixture
