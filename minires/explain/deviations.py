@@ -7,11 +7,9 @@ deeper ones: each block changes its input only a little.
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,10 @@ from ..core.state import no_grad
 from ..core.tensor import Tensor, TensorLike
 from ..nn import BatchNorm1d, Module
 from ..nn.module import undisturbed
-from ..optim import l2_norm
 from ..training.figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
 from ..training.folder import Row, load_run, write_table
 from ..training.recipe import load_data
-from .measurement import BLUE, ORANGE, Measurement, batch_for, name_depths, no_layers, sample, watch_layers
+from .measurement import Measurement, batch_for, depth_figure, layers_of, no_layers, sample, watch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,22 +49,8 @@ class Responses(Measurement):
 
     def _draw(self) -> Figure:
         """The standard deviations along depth, and those of the shortcuts that responses are added to."""
-        deviations = [row["std"] for row in self.rows]
-        added = [(number, row["shortcut_std"]) for number, row in enumerate(self.rows, 1)]
-        added = [(number, std) for number, std in added if std is not None]
-        figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=4.6)
-        axes = figure.subplots()
-        axes.plot(range(1, len(deviations) + 1), deviations, color=BLUE, marker="o", markersize=4, label="response")
-        if added:
-            label = "shortcut that it is added to"
-            axes.plot(*zip(*added, strict=True), color=ORANGE, linestyle=":", marker="s", markersize=4, label=label)
-            axes.legend(frameon=False)
-        name_depths(axes, [row["layer"] for row in self.rows])
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("standard deviation")
-        axes.set_xlabel("layer, from the input to the output")
-        style_axes(axes)
-        return figure
+        lines = {"std": "response", "shortcut_std": "shortcut that it is added to"}
+        return depth_figure(self.rows, {"standard deviation": lines})
 
 
 def responses(model: Module, x: TensorLike) -> Responses:
@@ -111,20 +94,19 @@ def responses(model: Module, x: TensorLike) -> Responses:
         output, row = row_of.get(id(tensor), (None, None))
         return row if output is not None and output() is tensor else None
 
-    def respond(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
+    def respond(name: str, layer: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         rows.append({"layer": name, "norm": None, "std": _std(output), "shortcut_std": None})
         row_of[id(output)] = weakref.ref(output), rows[-1]
 
-    def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if inputs and (row := find(inputs[0])) is not None:
+    def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if (row := find(inputs[0])) is not None:
             row.update(norm=name, std=_std(norm.forward(inputs[0])))  # once more, without its addition and ReLU
             row["shortcut_std"] = _std(inputs[1]) if len(inputs) > 1 and isinstance(inputs[1], Tensor) else None
 
     with undisturbed(model), no_grad():
-        watch_layers(model.eval(), respond)
-        for name, module in list(model.named_modules()):
-            if isinstance(module, BatchNorm1d):  # BatchNorm2d is one, too
-                module.register_forward_hook(partial(normalise, name))
+        watch(layers_of(model.eval()), respond)
+        norms = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm1d)}
+        watch(norms, normalise)  # BatchNorm2d is a BatchNorm1d, too
         last = find(model(batch))
     rows = [row for row in rows if row is not last]
     if not rows:
@@ -133,8 +115,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
 
 
 def _std(tensor: Tensor) -> float:
-    mean = float(tensor.data.mean(dtype=np.float64))
-    return l2_norm(tensor.data - mean) / math.sqrt(tensor.size)
+    return float(tensor.data.std(dtype=np.float64))
 
 
 def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:

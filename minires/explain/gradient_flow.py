@@ -17,23 +17,12 @@ from ..core.autograd import grad
 from ..core.state import enable_grad
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError
-from ..nn import Module, Parameter
+from ..nn import Module
 from ..nn.module import undisturbed
 from ..ops import cross_entropy
 from ..optim import l2_norm
-from ..training.figures import new_figure, style_axes
 from ..training.folder import Row
-from .measurement import (
-    BLUE,
-    ORANGE,
-    Measurement,
-    batch_for,
-    log_scale,
-    name_depths,
-    no_layers,
-    own_weights,
-    watch_layers,
-)
+from .measurement import Measurement, batch_for, depth_figure, layers_of, no_layers, own_weights, watch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,24 +49,13 @@ class Flow(Measurement):
 
     def _draw(self) -> Figure:
         """Activations above, gradients below, both on a logarithmic scale, from the input to the output."""
-        figure = new_figure(width=max(7, min(2 + 0.22 * len(self.rows), 12)), height=6.4)
-        above, below = figure.subplots(2, 1, sharex=True)
-        self._line(above, "activation_norm", BLUE, "o", "input of the layer")
-        above.set_ylabel("L2 norm of an image's activation")
-        self._line(below, "gradient_norm", BLUE, "o", "to the layer's input (for an image)")
-        self._line(below, "weight_gradient_norm", ORANGE, "s", "to the layer's weights (for the batch)")
-        below.set_ylabel("L2 norm of the gradient")
-        below.set_xlabel("layer, from the input to the output")
-        below.legend(frameon=False, fontsize=9)
-        for axes in (above, below):
-            log_scale(axes)
-            style_axes(axes)
-        name_depths(below, [row["layer"] for row in self.rows])
-        return figure
-
-    def _line(self, axes: Any, column: str, colour: str, marker: str, label: str) -> None:
-        values = [row[column] or math.nan for row in self.rows]  # a logarithm has no place for 0
-        axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=3.5, label=label)
+        activations = {"activation_norm": "input of the layer"}
+        gradients = {
+            "gradient_norm": "to the layer's input (for an image)",
+            "weight_gradient_norm": "to the layer's weights (for the batch)",
+        }
+        panels = {"L2 norm of an image's activation": activations, "L2 norm of the gradient": gradients}
+        return depth_figure(self.rows, panels, log=True)
 
 
 def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, Any], Tensor] = cross_entropy) -> Flow:
@@ -120,11 +98,11 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     """
     batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy, so that nobody else has its gradient
     rows: list[Row] = []
-    weights: dict[str, list[Parameter]] = {}
+    weights = {name: own_weights(layer) for name, layer in layers_of(model).items()}
     norms: dict[Tensor, float] = {}  # of the gradients
 
-    def watch(name: str, layer: Module, read: Tensor, output: Tensor) -> None:
-        weights[name] = own_weights(layer)
+    def measure(name: str, layer: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        read = inputs[0]
         row: Row = {
             "layer": name,
             "activation_norm": l2_norm(read.data) / math.sqrt(len(batch)),
@@ -136,7 +114,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
             read.register_hook(lambda grad: row.update(gradient_norm=l2_norm(grad.data) * math.sqrt(len(batch))))
 
     with undisturbed(model), enable_grad(), ExitStack() as hooks:
-        watch_layers(model.train(), watch)
+        watch(layers_of(model.train()), measure)
         loss = loss_fn(model(batch), labels)
         if not rows:
             raise no_layers("flow", model)

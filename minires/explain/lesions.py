@@ -9,20 +9,19 @@ first swap.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import checks
 from ..data.dataset import Source, Transform
 from ..errors import sizes
 from ..nn import Module
 from ..training.figures import blue, new_figure, style_axes
 from ..training.folder import Row
 from .measurement import BLUE, GREY, ORANGE, Measurement, name_depths
-from .surgery import Study, check_counts
+from .surgery import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,15 +84,13 @@ class Lesion(_ErrorMeasurement):
 
 def _draw_single(axes: Any, rows: list[Row]) -> None:
     """A bar for each block that was taken out alone."""
-    for colour, label, wanted in (
-        (BLUE, "block that keeps the size", True),
-        (ORANGE, "block that changes the size", False),
-    ):
-        numbers = [number for number, row in enumerate(rows, 1) if (row["reads"] == row["gives"]) == wanted]
-        errors = [rows[number - 1]["error_percent"] for number in numbers]
-        bars = axes.bar(numbers, errors, color=colour, label=label) if numbers else ()
-        if len(rows) <= MOST_NUMBERS:
-            axes.bar_label(bars, fmt="{:.1f}", fontsize=8, padding=2) if numbers else None
+    for colour, verb, keeps in ((BLUE, "keeps", True), (ORANGE, "changes", False)):
+        wanted = [(number, row) for number, row in enumerate(rows, 1) if (row["reads"] == row["gives"]) == keeps]
+        errors = {number: row["error_percent"] for number, row in wanted}
+        if errors:
+            bars = axes.bar(list(errors), list(errors.values()), color=colour, label=f"block that {verb} the size")
+            if len(rows) <= MOST_NUMBERS:
+                axes.bar_label(bars, fmt="{:.1f}", fontsize=8, padding=2)
     name_depths(axes, [row["removed"] for row in rows])
     axes.set_xlabel("the block that is taken out")
 
@@ -160,20 +157,18 @@ def lesion(
     [(0, '', '', ''), (1, 'layer1.0', '16x8x8', '16x8x8'), (1, 'layer2.0', '16x8x8', '32x4x4'),
      (1, 'layer3.0', '32x4x4', '64x2x2')]
     """
-    trials, seed = checks.integer("lesion", trials, "trials", 1), checks.integer("lesion", seed, "seed", 0)
-    study = Study("lesion", model, split, transform, blocks, batch_size)
-    several = check_counts("lesion", counts, len(study.places), "blocks")
-    rng = np.random.default_rng(seed)
+    study = Study("lesion", model, split, transform, blocks, trials, seed, batch_size)
+    several = study.draws(counts, len(study.places), "blocks")
     rows: list[Row] = [{"count": 0, "removed": "", "reads": "", "gives": "", **study.intact}]
     for place in study.places:
         with study.without([place]):
             shapes = {"reads": sizes(place.reads), "gives": sizes(place.gives)}
             rows.append({"count": 1, "removed": place.name, **shapes, **study.result()})
-    for count in several:
-        draws = [np.sort(rng.choice(len(study.places), count, replace=False)) for _ in range(trials)]
-        for numbers in sorted({tuple(draw) for draw in draws}) if count > 1 else ():  # single blocks are done
-            with study.without(study.places[number] for number in numbers):
-                names = " ".join(study.places[number].name for number in numbers)
+    for count, draws in several:
+        for numbers in sorted({tuple(sorted(draw)) for draw in draws}) if count > 1 else ():  # single blocks are done
+            places = [study.places[number] for number in numbers]
+            with study.without(places):
+                names = " ".join(place.name for place in places)
                 rows.append({"count": count, "removed": names, "reads": "", "gives": "", **study.result()})
     return Lesion(type(model).__name__, rows, study.guessing)
 
@@ -263,26 +258,28 @@ def swap(
     >>> [(row["count"], round(row["kendall_tau"], 2)) for row in swap.rows]
     [(0, 1.0), (1, 0.87)]
     """
-    trials, seed = checks.integer("swap", trials, "trials", 1), checks.integer("swap", seed, "seed", 0)
-    study = Study("swap", model, split, transform, blocks, batch_size)
+    study = Study("swap", model, split, transform, blocks, trials, seed, batch_size)
     pairs = study.interchangeable()
     if counts is None:
         counts = range(1, min(len(pairs), MOST_SWAPS) + 1)
-    rng = np.random.default_rng(seed)
-    as_trained = list(range(len(study.places)))
+    as_trained = range(len(study.places))
     rows: list[Row] = [_swap_row(study, 0, as_trained, study.intact)]
-    for count in check_counts("swap", counts, len(pairs), "pairs"):
-        orders = []
-        for _ in range(trials):
-            order = as_trained.copy()
-            for pair in rng.choice(len(pairs), count, replace=False):
-                i, j = pairs[pair]
-                order[i], order[j] = order[j], order[i]
-            orders.append(order)
-        for different in sorted({tuple(order) for order in orders}):
-            with study.reordered(different):
-                rows.append(_swap_row(study, count, different, study.result()))
+    for count, draws in study.draws(counts, len(pairs), "pairs"):
+        for order in sorted({_swapped(as_trained, [pairs[number] for number in draw]) for draw in draws}):
+            with study.reordered(order):
+                rows.append(_swap_row(study, count, order, study.result()))
     return Swap(type(model).__name__, rows, study.guessing)
+
+
+def _swapped(order: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """
+    >>> _swapped(range(4), [(0, 1), (1, 3)])
+    (1, 3, 2, 0)
+    """
+    swapped = list(order)
+    for i, j in pairs:
+        swapped[i], swapped[j] = swapped[j], swapped[i]
+    return tuple(swapped)
 
 
 def _swap_row(study: Study, count: int, order: Sequence[int], result: Row) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,17 @@ from ..data.dataset import LabelledSource
 from ..errors import ArgumentError, sizes
 from ..interop.files import PathLike
 from ..nn import LayerNorm, Module, Parameter
-from ..training.figures import figure_bytes, save_figure
+from ..training.figures import figure_bytes, new_figure, save_figure, style_axes
 from ..training.folder import Row, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # distinct with any kind of colour vision (Okabe and Ito, 2008)
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o"},
+    {"color": ORANGE, "marker": "s", "linestyle": ":"},
+)
 MOST_NAMES = 40  # along an axis, before they overlap
 FEW_POWERS = 1000
 
@@ -106,19 +110,23 @@ def own_weights(module: Module) -> list[Parameter]:
     return [value for value in vars(module).values() if isinstance(value, Parameter) and value.ndim > 1]
 
 
-def watch_layers(model: Module, watcher: Callable[[str, Module, Tensor, Tensor], None]) -> None:
-    """Call ``watcher(name, layer, its input, its output)`` after each call of a layer with weights.
+def layers_of(model: Module) -> dict[str, Module]:
+    """The layers with weights, by their paths."""
+    return {name or "(itself)": module for name, module in model.named_modules() if own_weights(module)}
+
+
+def watch(modules: Mapping[str, Module], watcher: Callable[[str, Module, tuple[Any, ...], Tensor], None]) -> None:
+    """Call ``watcher(name, module, inputs, output)`` after each call of a module from a tensor to a tensor.
 
     The hooks are not removed: call it inside ``with undisturbed(model):``.
     """
 
-    def watch(name: str, layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def look(name: str, module: Module, inputs: tuple[Any, ...], output: Any) -> None:
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
-            watcher(name or "(itself)", layer, inputs[0], output)
+            watcher(name, module, inputs, output)
 
-    for name, layer in list(model.named_modules()):
-        if own_weights(layer):
-            layer.register_forward_hook(partial(watch, name))
+    for name, module in modules.items():
+        module.register_forward_hook(partial(look, name))
 
 
 def no_layers(where: str, model: Module) -> ArgumentError:
@@ -127,6 +135,39 @@ def no_layers(where: str, model: Module) -> ArgumentError:
         f"{where}: {type(model).__name__} called no layer with weights; of a network made by nn.fold, take the "
         "original."
     )
+
+
+def depth_figure(rows: list[Row], panels: Mapping[str, Mapping[str, str]], log: bool = False) -> Figure:
+    """Lines along the layers, from the input to the output; what was not measured is left out.
+
+    Parameters
+    ----------
+    rows : list of dict
+        A row for each layer.
+    panels : mapping of str to mapping
+        The label of each panel's y axis, and its lines: the columns of the rows, and the labels of the lines.
+    log : bool
+        Draw the y axes on a logarithmic scale, without zeros.
+    """
+    figure = new_figure(width=max(7, min(2 + 0.22 * len(rows), 12)), height=2.8 + 1.8 * len(panels))
+    figure.subplots(len(panels), sharex=True)
+    for axes, (ylabel, lines) in zip(figure.axes, panels.items(), strict=True):
+        for (column, label), style in zip(lines.items(), STYLES, strict=False):
+            values = [(number, row[column]) for number, row in enumerate(rows, 1)]
+            points = [(number, value) for number, value in values if value is not None and (value or not log)]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=label, markersize=4, **style)
+        axes.set_ylabel(ylabel)
+        if log:
+            log_scale(axes)
+        else:
+            axes.set_ylim(bottom=0)
+        if len(axes.lines) > 1:
+            axes.legend(frameon=False)
+        style_axes(axes)
+    name_depths(figure.axes[-1], [row["layer"] for row in rows])
+    figure.axes[-1].set_xlabel("layer, from the input to the output")
+    return figure
 
 
 def name_depths(axes: Any, names: list[str]) -> None:

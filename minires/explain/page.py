@@ -10,8 +10,10 @@ import html
 import inspect
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from textwrap import dedent, indent
@@ -23,10 +25,10 @@ from ..core.autograd import Op
 from ..core.backend import Array
 from ..ops.conv import Conv2d, Im2Col
 from ..optim import l2_norm
-from .tape import Tape, TapeInput, TapeNode
+from .tape import Tape, TapeNode
 
 NUMBERS = 130_000  # shown by all heat maps together: in base64 they take 175 of a page's 300 kB
-LARGEST = 16_384  # numbers of one heat map
+SMALLEST, LARGEST = 16, 16_384  # numbers of one heat map
 SCRIPTS = ("heatmap.js", "overview.js", "columns.js", "steps.js", "stepper.js")
 EXACT = 64  # up to this many numbers are shown exactly
 LEVELS = 254  # of the bytes 1 to 255; byte 0 stands for NaN and infinity
@@ -43,11 +45,7 @@ def page(tape: Tape, title: str) -> str:
         "data": _as_script(page_data(tape, title)),
     }
     text = (web / "stepper.html").read_text(encoding="utf-8")
-    before, *sections = text.split("{{")
-    for section in sections:  # the parts that are filled in are not searched for placeholders
-        name, after = section.split("}}", 1)
-        before += parts[name] + after
-    return before
+    return re.sub(r"\{\{(\w+)\}\}", lambda placeholder: parts[placeholder[1]], text)
 
 
 def _as_script(data: Any) -> str:
@@ -57,26 +55,35 @@ def _as_script(data: Any) -> str:
 
 def page_data(tape: Tape, title: str) -> dict[str, Any]:
     """The data for the page's script. Tensors and the classes of ops are listed once and referred to by number."""
-    tensors = _TensorList()
+    arrays: dict[int, tuple[int, Array]] = {}  # by identity, with their numbers
+
+    def number(array: Array | None) -> int | None:
+        return None if array is None else arrays.setdefault(id(array), (len(arrays), array))[0]
+
     classes = list(dict.fromkeys(type(node.op) for node in tape.nodes if node.op is not None))
-    nodes = [_node(node, tensors, classes) for node in tape.nodes]
+    nodes = [_node(node, number, classes) for node in tape.nodes]
+    limit = common_limit([array.size for _, array in arrays.values()], NUMBERS)
     return {
         "title": title,
         "nodes": nodes,
-        "tensors": tensors.encoded(),
-        "sources": [asdict(source_of(op)) for op in classes],
+        "tensors": [encode(array, limit) for _, array in arrays.values()],
+        "sources": [{method: source_of(op, method) for method in ("forward", "backward")} for op in classes],
     }
 
 
-def _node(node: TapeNode, tensors: _TensorList, classes: list[type]) -> dict[str, Any]:
+def _node(node: TapeNode, number: Callable[[Array | None], int | None], classes: list[type]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "name": node.name,
         "kind": node.kind,
         "shape": node.shape,
         "dtype": str(node.dtype),
-        "value": tensors.number(node.value),
-        "gradient": tensors.number(node.gradient),
-        "inputs": [_input(edge, tensors) for edge in node.inputs],
+        "value": number(node.value),
+        "gradient": number(node.gradient),
+        "inputs": [
+            # the value of an input that is a node is there already
+            {**vars(x), "value": number(x.value) if x.node is None else None, "gradient": number(x.gradient)}
+            for x in node.inputs
+        ],
         "arrivals": [asdict(arrival) for arrival in node.arrivals],
         "on_shortcut": node.on_shortcut,
     }
@@ -84,42 +91,9 @@ def _node(node: TapeNode, tensors: _TensorList, classes: list[type]) -> dict[str
         data["source"] = classes.index(type(node.op))
         data["options"] = options_of(node.op)
     if isinstance(node.op, (Conv2d, Im2Col)):
-        window = asdict(node.op.window)
-        data["window"] = {**window, "image": node.inputs[0].shape, "output": _windows(node)}
+        windows = node.shape[2:] if isinstance(node.op, Conv2d) else node.shape[1:3]  # (OH, OW)
+        data["window"] = {**asdict(node.op.window), "image": node.inputs[0].shape, "output": windows}
     return data
-
-
-def _windows(node: TapeNode) -> tuple[int, ...]:
-    """(OH, OW), the numbers of windows of a convolution (N, O, OH, OW) or an im2col (N, OH, OW, C*KH*KW)."""
-    return node.shape[2:] if isinstance(node.op, Conv2d) else node.shape[1:3]
-
-
-def _input(edge: TapeInput, tensors: _TensorList) -> dict[str, Any]:
-    return {
-        **vars(edge),
-        "value": tensors.number(edge.value) if edge.node is None else None,  # otherwise the node has it
-        "gradient": tensors.number(edge.gradient),
-    }
-
-
-class _TensorList:
-    """Arrays, numbered in the order in which they are first used."""
-
-    def __init__(self) -> None:
-        self.arrays: list[Array] = []
-        self.numbers: dict[int, int] = {}
-
-    def number(self, array: Array | None) -> int | None:
-        if array is None:
-            return None
-        if id(array) not in self.numbers:
-            self.numbers[id(array)] = len(self.arrays)
-            self.arrays.append(array)
-        return self.numbers[id(array)]
-
-    def encoded(self) -> list[dict[str, Any]]:
-        limit = min(LARGEST, common_limit((array.size for array in self.arrays), NUMBERS))
-        return [encode(array, limit) for array in self.arrays]
 
 
 def frame(page: str, title: str, height: int = 760) -> str:
@@ -151,20 +125,14 @@ def shown_part(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
     return tuple(shown[len(shown) - len(shape) :])
 
 
-def common_limit(counts: Iterable[int], budget: int) -> int:
-    """The largest limit for which ``sum(min(count, limit))`` stays within ``budget``; at least 16.
+def common_limit(counts: Sequence[int], budget: int) -> int:
+    """The largest limit for which ``sum(min(count, limit))`` stays within ``budget``, from SMALLEST to LARGEST.
 
     >>> common_limit([10, 100, 1000], 250)
     140
     """
-    ordered = sorted(counts)
-    left = budget
-    for position, count in enumerate(ordered):
-        share = left // (len(ordered) - position)
-        if count > share:
-            return max(share, 16)
-        left -= count
-    return max(ordered[-1], 16) if ordered else 16
+    limits = range(SMALLEST + 1, LARGEST + 1)
+    return SMALLEST + bisect_right(limits, budget, key=lambda limit: sum(min(count, limit) for count in counts))
 
 
 def encode(array: Array, limit: int) -> dict[str, Any]:
@@ -199,41 +167,17 @@ def _quantised(numbers: Array, low: float, high: float) -> Array:
 
 def _statistics(numbers: Array, finite: Array) -> dict[str, Any]:
     """Of the whole array. Minimum, maximum, mean and standard deviation are those of its finite numbers."""
-    stats: dict[str, Any] = {"min": None, "max": None, "mean": None, "std": None}
     with np.errstate(over="ignore", invalid="ignore"):
-        if finite.size:
-            found = {"min": finite.min(), "max": finite.max(), "mean": finite.mean(), "std": finite.std()}
-            stats = {name: _json(number) for name, number in found.items()}
-        stats["norm"] = _json(l2_norm(numbers))
-    return {**stats, "zeros": int((numbers == 0).sum()), "not_finite": numbers.size - finite.size}
+        of_finite = {
+            name: _json(getattr(finite, name)()) if finite.size else None for name in ("min", "max", "mean", "std")
+        }
+        norm = _json(l2_norm(numbers))
+    return {**of_finite, "norm": norm, "zeros": int((numbers == 0).sum()), "not_finite": numbers.size - finite.size}
 
 
 def _json(number: float) -> float | str:
     """A number for JSON, which lacks NaN and infinity: they become strings that JavaScript's Number() takes."""
-    if math.isnan(number):
-        return "NaN"
-    return float(f"{number:.9g}") if math.isfinite(number) else ("Infinity" if number > 0 else "-Infinity")
-
-
-@dataclass(frozen=True)
-class MethodSource:
-    """The source of a method of an op."""
-
-    place: str  # "minires/ops/conv.py, line 143"
-    text: str
-
-
-@dataclass(frozen=True)
-class OpSource:
-    """The source of an op's forward and backward."""
-
-    forward: MethodSource
-    backward: MethodSource
-
-
-def source_of(op: type[Op]) -> OpSource:
-    """The source of an op's class, or a comment if Python does not have it (a class typed at the prompt)."""
-    return OpSource(_method(op, "forward"), _method(op, "backward"))
+    return float(f"{number:.9g}") if math.isfinite(number) else json.dumps(float(number))
 
 
 def options_of(op: Op) -> dict[str, str]:
@@ -248,8 +192,11 @@ def options_of(op: Op) -> dict[str, str]:
     return options
 
 
-def _method(op: type[Op], name: str) -> MethodSource:
-    """A method of the class or one that it inherits, followed by its base class's where it calls ``super()``."""
+def source_of(op: type[Op], name: str) -> dict[str, str]:
+    """The source of a method, or a comment if Python does not have it (a class typed at the prompt).
+
+    It is followed by the base class's where it calls ``super()``. ``place`` is ``"minires/ops/conv.py, line 143"``.
+    """
     places, texts = [], []
     for owner in (cls for cls in op.__mro__ if name in vars(cls)):
         place, text = _place_and_text(vars(owner)[name])
@@ -257,7 +204,7 @@ def _method(op: type[Op], name: str) -> MethodSource:
         texts.append(f"class {owner.__name__}:\n{text}")
         if "super()" not in text:
             break
-    return MethodSource(places[0], "\n\n".join(texts))
+    return {"place": places[0], "text": "\n\n".join(texts)}
 
 
 def _place_and_text(method: Any) -> tuple[str, str]:

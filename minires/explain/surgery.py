@@ -28,7 +28,7 @@ from ..nn.module import undisturbed
 from ..ops import relu
 from ..training.classification import Evaluation, evaluate
 from ..training.folder import Row
-from .measurement import check_model
+from .measurement import check_model, watch
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Study:
     ----------
     where : str
         The name of the instrument, for error messages.
-    model, split, transform, blocks, batch_size
+    model, split, transform, blocks, trials, seed, batch_size
         The arguments of the instrument.
 
     Attributes
@@ -68,30 +68,49 @@ class Study:
         split: Source,
         transform: Transform | None,
         blocks: Sequence[str] | None,
+        trials: int,
+        seed: int,
         batch_size: int,
     ) -> None:
         self.where, self.model = where, check_model(where, model)
+        self.trials = checks.integer(where, trials, "trials", 1)
+        self.rng = np.random.default_rng(checks.integer(where, seed, "seed", 0))
         self.evaluate = partial(evaluate, model, split, transform, batch_size)
-        shapes: dict[str, tuple[Shape, Shape]] = {}
+        places: dict[str, Place] = {}
         chosen = _chosen(where, model, blocks)
 
-        def look(name: str, block: Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
-                shapes[name] = inputs[0].shape[1:], output.shape[1:]
+        def look(name: str, block: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            places[name] = Place(name, block, inputs[0].shape[1:], output.shape[1:])
 
         with undisturbed(model):
-            for name, block in chosen.items():
-                block.register_forward_hook(partial(look, name))
+            watch(chosen, look)
             test = self.evaluate()
-        if uncalled := [name for name in chosen if name not in shapes]:
+        if uncalled := [name for name in chosen if name not in places]:
             raise ArgumentError(f"{where}: {listed(uncalled)} was not called with a tensor, or did not return one.")
-        self.places = [Place(name, chosen[name], *shape) for name, shape in shapes.items()]
+        self.places = list(places.values())
         self.intact = _error_and_loss(test)
         self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
 
     def result(self) -> Row:
         """``error_percent`` and ``loss`` of the model in its current state."""
         return _error_and_loss(self.evaluate())
+
+    def draws(self, counts: Iterable[int], most: int, what: str) -> list[tuple[int, list[list[int]]]]:
+        """For each of ``counts``, in ascending order: so many numbers below ``most``, drawn once for each trial.
+
+        Raises ArgumentError unless all counts are from 1 to ``most``, the number of ``what``.
+        """
+        given = list(counts)
+        for count in given:
+            if not checks.is_integer(count, 1) or count > most:
+                raise ArgumentError(
+                    f"{self.where}: counts holds {count!r}; it must hold integers from 1 to {most}, the number of "
+                    f"{what}."
+                )
+        return [
+            (count, [self.rng.choice(most, count, replace=False).tolist() for _ in range(self.trials)])
+            for count in sorted(set(given))
+        ]
 
     @contextmanager
     def without(self, places: Iterable[Place]) -> Iterator[None]:
@@ -176,14 +195,3 @@ def _shortcut_of_twin(reads: Shape, gives: Shape) -> Module:
     shortcut = make_shortcut("A", reads[0], gives[0], stride)
     assert shortcut is not None
     return shortcut
-
-
-def check_counts(where: str, counts: Iterable[int], most: int, what: str) -> list[int]:
-    """``counts`` in ascending order, each once. Raises ArgumentError unless all are from 1 to ``most``."""
-    given = list(counts)
-    for count in given:
-        if not checks.is_integer(count, 1) or count > most:
-            raise ArgumentError(
-                f"{where}: counts holds {count!r}; it must hold integers from 1 to {most}, the number of {what}."
-            )
-    return sorted(set(given))

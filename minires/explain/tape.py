@@ -162,9 +162,8 @@ def _join(nodes: Sequence[TapeNode], node: TapeNode) -> tuple[int, int] | None:
 
 def _ancestors(nodes: Sequence[TapeNode], number: int) -> set[int]:
     """The node and everything that it is computed from."""
-    found, stack = {number}, [number]
-    while stack:
-        below = {edge.node for edge in nodes[stack.pop()].inputs if edge.node is not None} - found
-        found |= below
-        stack.extend(below)
+    found = {number}
+    for below in range(number, -1, -1):  # in the order of backward, in which nodes come after all that uses them
+        if below in found:
+            found.update(edge.node for edge in nodes[below].inputs if edge.node is not None)
     return found

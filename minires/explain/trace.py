@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -107,49 +107,40 @@ def _values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLea
                 values[edge] = kept.data
     for source in sources:
         if isinstance(source, Op) and source not in values:
-            given = [values[edge] if edge is not None else kept for edge, kept in _with_constants(source)]
-            values[source] = _computed_again(source, given) if all(array is not None for array in given) else None
+            given = _given(source, values)
+            with np.errstate(all="ignore"):  # of a copy, for forward may keep something on its op
+                values[source] = copy.copy(source).forward(*given) if all(x is not None for x in given) else None
     return values
 
 
-def _with_constants(op: Op) -> list[tuple[OpOrLeaf | None, Array | None]]:
-    """Each edge of ``op``, with its array if the op has kept it."""
+def _given(op: Op, values: Mapping[OpOrLeaf, Array | None]) -> list[Array | None]:
+    """The arrays that ``op`` was called with, None where they are not known."""
     kept = [x.data for x in op.inputs] or [None] * len(op.edges)
-    return list(zip(op.edges, kept, strict=True))
-
-
-def _computed_again(op: Op, arrays: Sequence[Array]) -> Array:
-    with np.errstate(all="ignore"):
-        return copy.copy(op).forward(*arrays)  # a copy, for forward may keep something on its op
+    return [constant if edge is None else values[edge] for edge, constant in zip(op.edges, kept, strict=True)]
 
 
 def _inputs(
     op: Op, numbers: Mapping[OpOrLeaf, int], values: Mapping[OpOrLeaf, Array | None], names: Mapping[OpOrLeaf, str]
 ) -> list[TapeInput]:
     inputs = []
-    for i, (edge, kept) in enumerate(_with_constants(op)):
-        name, shape = _parameter_name(op, i), op.input_shapes[i]
-        if edge is not None:
-            inputs.append(TapeInput(name, shape, numbers[edge], _on_cpu(values[edge])))
-        else:
-            label = names.get(op.inputs[i], "") if op.inputs else ""
-            inputs.append(TapeInput(name, shape, None, _on_cpu(kept), label))
+    for i, (name, edge, array) in enumerate(zip(_input_names(op), op.edges, _given(op, values), strict=True)):
+        number = None if edge is None else numbers[edge]
+        label = names.get(op.inputs[i], "") if edge is None and op.inputs else ""
+        inputs.append(TapeInput(name, op.input_shapes[i], number, _on_cpu(array), label))
     return inputs
 
 
-def _parameter_name(op: Op, index: int) -> str:
-    """The name of input ``index`` in ``forward``; ``arrays[2]`` if it takes any number of them."""
+def _input_names(op: Op) -> Iterator[str]:
+    """The names of the inputs in ``forward``; ``arrays[2]`` and so on if it takes any number of them."""
     try:
-        parameters = list(inspect.signature(op.forward).parameters.values())
+        given = inspect.signature(op.forward).bind(*op.edges).arguments
     except ValueError:  # a C function may not tell
-        parameters = []
-    for place, parameter in enumerate(parameters):
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            alone = len(op.edges) == place + 1
-            return parameter.name if alone else f"{parameter.name}[{index - place}]"
-        if place == index:
-            return parameter.name
-    return f"input {index}"
+        given = {f"input {i}": edge for i, edge in enumerate(op.edges)}
+    for name, edges in given.items():
+        if isinstance(edges, tuple) and len(edges) > 1:
+            yield from (f"{name}[{i}]" for i in range(len(edges)))
+        else:
+            yield name
 
 
 def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:

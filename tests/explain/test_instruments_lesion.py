@@ -129,7 +129,7 @@ def test_a_plain_block_is_replaced_by_the_shortcut_of_its_twin(block, channels, 
             return mr.ops.global_avg_pool2d(self.block(self.conv1(x)))
 
     net = Net()
-    study = Study("lesion", net, Split(digits().images, np.zeros(40, np.int64)), scaled, None, 256)
+    study = Study("lesion", net, Split(digits().images, np.zeros(40, np.int64)), scaled, None, 1, 0, 256)
     x = np.random.default_rng(0).standard_normal((2, channels, 5, 7)).astype(np.float32)
     with study.without(study.places):
         found = block(mr.tensor(x)).numpy()
