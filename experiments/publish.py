@@ -32,11 +32,12 @@ from typing import Any
 from minires.bench.machine import cpu_name, vector_bits, version_of
 from minires.cli.progress import duration, options
 from minires.errors import MiniresError, RunError
+from minires.interop.files import write_json
 from minires.kernels.threads import usable_cores
 from minires.training import Config
 from minires.training import folder as run_folder
 from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, findings, two_digits
-from minires.training.folder import CONFIG, CURVES, METRICS, read_json, read_table, write_json
+from minires.training.folder import CONFIG, CURVES, METRICS, read_json, read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (run_folder.HISTORY, CURVES, run_folder.CONFUSION)

@@ -113,7 +113,8 @@ def grade(
 
 
 def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str | None) -> None:
-    from ..course.classroom import grade_submission, write_json
+    from ..course.classroom import grade_submission
+    from ..interop.files import write_json
 
     def keep(result: Result) -> None:
         if json:
@@ -177,9 +178,9 @@ def verify(
     The exit status is 1 if one of them gets the wrong number of points.
     """
     from ..course.assignments import assignment, assignments
-    from ..course.classroom import write_text
     from ..course.verify import page
     from ..course.verify import verify as verify_assignment
+    from ..interop.files import write_atomically
 
     pages, faults = [], []
     for content in [assignment(name)] if name else assignments().values():
@@ -189,7 +190,7 @@ def verify(
         faults += found.faults()
         print(pages[-1])
     if out:
-        write_text(Path(out), "\n\n".join(pages))
+        write_atomically(out, ("\n\n".join(pages) + "\n").encode())
     for fault in faults:
         print(fault)
     if faults:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any
+
+import numpy as np
 
 from ..errors import ArgumentError, DataError
-from ..interop.files import PathLike, write_atomically
+from ..interop.files import PathLike, write_atomically, write_json
 from .assignments import assignments
 from .content import Assignment
 from .grading import Grader
@@ -144,18 +144,8 @@ def grade_class(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(grade, folders))
     if out:
-        write_text(out / "summary.csv", _summary_csv(results))
+        write_atomically(out / "summary.csv", _summary_csv(results).encode())
     return results
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file; a crash leaves the last one or the new one. Raises DataError."""
-    write_text(path, json.dumps(content, indent=2))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; a crash leaves the last one or the new one. Raises DataError."""
-    write_atomically(path, f"{text}\n".encode())
 
 
 def summary_rows(results: Sequence[Result]) -> list[list[str]]:
@@ -177,15 +167,16 @@ def histogram(scores: Sequence[int], most: int) -> list[str]:
      50-59       0
      10-19       0
     """
-    bars = []
-    for bar in reversed(range(BARS)):
-        low, above = -(-most * bar // BARS), -(-most * (bar + 1) // BARS)
-        high = above - 1 if bar < BARS - 1 else most
-        bars.append((f"{low}-{high}", sum(low <= score <= high for score in scores)))
-    for_each = max(1, -(-max(count for _, count in bars) // WIDEST))  # submissions per character
-    signs = ["#" * -(-count // for_each) for _, count in bars]
-    width = max(map(len, signs))
-    return [f"{title:>7}  {bar:<{width}}  {count}" for (title, count), bar in zip(bars, signs, strict=True)]
+    edges = [-(-most * bar // BARS) for bar in range(BARS)] + [most + 1]
+    counts = np.histogram(scores, edges)[0].tolist()
+    for_each = max(1, -(-max(counts) // WIDEST))  # submissions per character
+    bars = ["#" * -(-count // for_each) for count in counts]
+    width = max(map(len, bars))
+    lines = [
+        f"{f'{low}-{above - 1}':>7}  {bar:<{width}}  {count}"
+        for low, above, bar, count in zip(edges[:-1], edges[1:], bars, counts, strict=True)
+    ]
+    return lines[::-1]
 
 
 def _summary_csv(results: Sequence[Result]) -> str:
@@ -194,7 +185,7 @@ def _summary_csv(results: Sequence[Result]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     for row in summary_rows(results):
         writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in row])
-    return file.getvalue().rstrip("\n")
+    return file.getvalue()
 
 
 def _folders(place: Path) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import DataError, MiniresError
 
@@ -83,6 +84,11 @@ def write_atomically(path: PathLike, content: bytes) -> None:
         if temporary:  # also after Ctrl-C; after the rename there is nothing to remove
             with suppress(OSError):
                 Path(temporary).unlink()
+
+
+def write_json(path: PathLike, content: dict[str, Any]) -> None:
+    """Write an object as indented JSON; a crash leaves the old file or the new one. Raises DataError if that fails."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def remove_temporary_files(folder: PathLike) -> None:

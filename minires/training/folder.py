@@ -153,11 +153,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object as indented JSON. Raises DataError if that fails."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
 def write_history(folder: Path, history: list[Row]) -> None:
     """Write ``history.csv``. Raises DataError if that fails."""
     write_table(folder / HISTORY, COLUMNS, history)

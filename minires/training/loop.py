@@ -13,13 +13,13 @@ from ..core.backend import manual_seed
 from ..data import Dataset, Loader
 from ..data.transforms import Normalize
 from ..errors import RunError, StoppedError
-from ..interop.files import remove_temporary_files
+from ..interop.files import remove_temporary_files, write_json
 from ..nn import Module
 from ..optim import EMA, clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .folder import CONFIG, METRICS, description, existing_folder, new_folder, write_history, write_json
+from .folder import CONFIG, METRICS, description, existing_folder, new_folder, write_history
 from .gradients import GradientLog
 from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, Several, TensorBoard
