@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckError
-from .exercise import Exercises, OpenError, call, compare
+from .exercise import Exercises, call, compare
 
 EXERCISES = Exercises()
 
@@ -36,14 +36,10 @@ def backward_of_the_join(answer: Any) -> None:
     got = call(answer, upstream, y)
     if not isinstance(got, tuple) or len(got) != 2:
         raise CheckError("join_backward should return two gradients: to the branch, and to the shortcut.")
-    expected = np.where(branch + shortcut > 0, upstream, 0)
     step = 1e-6
-    for direction in (np.ones_like(branch), rng.standard_normal(branch.shape)):  # finite differences agree
-        moved = np.maximum(branch + step * direction + shortcut, 0)
-        assert np.isclose(((moved - y) * upstream).sum() / step, (expected * direction).sum(), rtol=1e-3)
+    slope = (np.maximum(branch + step + shortcut, 0) - y) / step
+    expected = upstream * slope
     for name, gradient in zip(("the gradient to the branch", "the gradient to the shortcut"), got, strict=True):
-        if gradient is None:
-            raise OpenError
         mistakes = {
             f"{name} passes where the ReLU let nothing through: where y is 0, no gradient passes.": upstream,
             f"{name} is 1 where it should be the upstream: whatever comes after the block is lost.": 1.0 * (y > 0),

@@ -44,16 +44,14 @@ def rows_of_windows(answer: Any) -> None:
         raise OpenError
     if not np.array_equal(x, before):
         raise CheckError("im2col changed its x: write only to rows.")
+    adjacent = _windows(x, (2, 3), 1, 1)[:, :oh, :ow]
+    channels_last = right.transpose(0, 1, 2, 4, 5, 3)
     wrong = {
         "the padding is forgotten: take the windows from padded, not from x.": _windows(x, (2, 3), 2, 0),
         "the kernel is flipped: rows[..., i, j] belongs to the pixel i rows below and j columns to the right of the "
         "corner.": right[..., ::-1, ::-1],
-        "the last axis is in the order (KH, KW, C); the weight has its channels first.": right.transpose(
-            0, 1, 2, 4, 5, 3
-        ),
-        "it is right for stride 1 only: the windows lie next to each other, but should be two pixels apart.": _windows(
-            x, (2, 3), 1, 1
-        )[:, :oh, :ow],
+        "the last axis is in the order (KH, KW, C); the weight has its channels first.": channels_last,
+        "it is right for stride 1 only: the windows lie next to each other, but should be two pixels apart.": adjacent,
         "all kernel elements get the same pixels: are i and j used?": np.broadcast_to(right[..., :1, :1], right.shape),
     }
     mistakes = {sentence: rows.reshape(*rows.shape[:3], -1) for sentence, rows in wrong.items()}
@@ -84,11 +82,10 @@ def gradients_of_a_product(answer: Any) -> None:
     if not isinstance(got, tuple) or len(got) != 2:
         raise CheckError("gradients should return two arrays, dweight and drows.")
     dweight = np.sum([np.outer(upstream, row) for upstream, row in zip(dy, rows, strict=True)], axis=0)
+    of_one_row = np.outer(dy[0], rows[0])
     mistakes = {
         "dweight is transposed: the weight is (O, K), so its gradient is, too.": dweight.T,
-        "dweight is that of the first row; every row has used the weight, so their contributions add up.": np.outer(
-            dy[0], rows[0]
-        ),
+        "dweight is that of the first row; every row has used the weight, so their contributions add up.": of_one_row,
         "dweight ignores the upstream: it would be right if every dy were 1.": np.tile(rows.sum(axis=0), (filters, 1)),
     }
     compare("dweight", got[0], dweight, mistakes, {"the number of rows": pixels})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,21 +18,14 @@ class OpenError(Exception):
     """There is no answer yet."""
 
 
-class Exercise(NamedTuple):
-    """How an answer is judged, and what is said about a right one."""
-
-    judge: Judge
-    moral: str
-
-
-class Exercises(dict[str, Exercise]):
-    """The exercises of a tutorial by their numbers. ``moral`` is what a reader is told about a right answer."""
+class Exercises(dict[str, tuple[Judge, str]]):
+    """The exercises of a tutorial by their numbers: how an answer is judged, and the moral for those who are right."""
 
     def judged(self, number: str, moral: str) -> Callable[[Judge], Judge]:
         """Add an exercise by its judge, which raises CheckError for a wrong answer, and OpenError for none."""
 
         def add(judge: Judge) -> Judge:
-            self[number] = Exercise(judge, moral)
+            self[number] = judge, moral
             return judge
 
         return add
@@ -49,19 +42,17 @@ class Exercises(dict[str, Exercise]):
             if not (nearly and isinstance(answer, float) and abs(answer - right) < nearly):
                 compare(name, answer, right, {sentence: wrong for wrong, sentence in mistakes.items()})
 
-        self[number] = Exercise(judge, moral)
+        self[number] = judge, moral
 
     def chosen(self, number: str, moral: str, right: str, others: Mapping[str, str]) -> None:
         """Add an exercise that asks for one of several words. ``others`` says why each of the others is wrong."""
 
         def judge(answer: Any) -> None:
-            if answer is None or answer is ...:
-                raise OpenError
             choice = ", ".join(sorted([right, *others]))
             if answer != right:
                 raise CheckError(others.get(answer, f"{answer!r} is not one of the words to choose from: {choice}."))
 
-        self[number] = Exercise(judge, moral)
+        self[number] = judge, moral
 
 
 def compare(
@@ -117,8 +108,6 @@ def compare(
 
 def call(function: Any, *arguments: Any) -> Any:
     """What the reader's function returns. Raises OpenError if that is None, CheckError if it fails."""
-    if function is None:
-        raise OpenError
     if not callable(function):
         raise CheckError(f"this exercise asks for a function, not {type(function).__name__}.")
     name = getattr(function, "__name__", "your function")

@@ -43,9 +43,8 @@ EXERCISES.predicted(
 def a_node_for_tanh(answer: Any) -> None:
     for a in (0.3, -1.2):
         node = call(answer, a)
-        for attribute in ("data", "slopes"):
-            if not hasattr(node, attribute):
-                raise CheckError(f"tanh should return a Value, but it returns {type(node).__name__}.")
+        if not (hasattr(node, "data") and hasattr(node, "slopes")):
+            raise CheckError(f"tanh should return a Value, but it returns {type(node).__name__}.")
         compare(f"the value of tanh({a})", node.data, math.tanh(a))
         if not node.slopes:
             raise OpenError
@@ -87,8 +86,6 @@ EXERCISES.predicted(
 
 @EXERCISES.judged("1.6", "It passed for random numbers and a random upstream: the chain rule needs no more from an op.")
 def an_op_of_minires(answer: Any) -> None:
-    if answer is None:
-        raise OpenError
     x = tensor([0.5, -1.5, 2.0], requires_grad=True, dtype="float64")
     compare("the result of your op for 0.5, -1.5 and 2", call(lambda x: answer()(x), x), [0.125, -3.375, 8.0])
     if not answer.backward.__code__.co_names:  # it reads nothing: not written yet
