@@ -18,6 +18,7 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
@@ -225,17 +226,13 @@ class Session:
 
     def describe(self, error: BaseException) -> dict[str, Any]:
         """An error, and the last line of the student's file in its traceback."""
-        line = error.lineno if isinstance(error, SyntaxError) else None
-        trace = error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename == self.file:
-                line = trace.tb_lineno
-            trace = trace.tb_next
+        lines = [error.lineno if isinstance(error, SyntaxError) else None]
+        lines += [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == self.file]
         try:
             text = str(error.msg if isinstance(error, SyntaxError) else error)
         except BaseException:  # the student's exception may do anything here
             text = ""
-        return {"type": type(error).__name__, "text": text[:LONGEST_TEXT], "line": line}
+        return {"type": type(error).__name__, "text": text[:LONGEST_TEXT], "line": lines[-1]}
 
 
 def main() -> None:

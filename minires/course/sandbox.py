@@ -225,12 +225,11 @@ class Child:
 
     def _broken_off(self) -> CallError:
         """The error for a process that has ended, or whose replies make no sense."""
+        assert self._process is not None
         process = self._process
-        assert process is not None
-        try:
-            status: int | None = process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            status = None
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        status = process.returncode
         self.close()
         if status is None:
             return CallError("ended", "stopped answering the grader")

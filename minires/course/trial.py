@@ -6,8 +6,9 @@ assignment may bring its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -164,28 +165,24 @@ def clean(trial: Trial) -> None:
         raise MismatchError(f"{name} returns another result when it is called again.", why)
 
 
-def adjoint(function: str, argument: str, other: str, shared: Sequence[str]) -> Check:
+def adjoint(trial: Trial, function: str) -> None:
     """<f(x), y> = <x, g(y)> for a linear function f of the reference and the one that is graded, g.
 
-    ``argument`` is what g calls y; f calls x ``other``, and it is the input ``_x``. Both functions get the arguments in
-    ``shared``.
+    y is the first argument of g. f gets x, which is the input ``_x``, and its other arguments are among g's.
     """
-
-    def check(trial: Trial) -> None:
-        y, x = trial.inputs[argument], trial.inputs["_x"]
-        got = shaped(trial, trial.call().value)
-        fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
-        left, right = float(np.sum(fx * y)), float(np.sum(x * got))
-        if not np.isclose(left, right, RELATIVE, ABSOLUTE * x.size):
-            found = output_difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
-            sentence = (
-                f"The sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * "
-                f"{trial.question.function}({argument}) is {right:.6g}: they must be equal for every {other} and "
-                f"{argument}."
-            )
-            raise MismatchError(sentence, found.sentence if found else "")
-
-    return check
+    other, *shared = signature(getattr(trial.reference, function)).parameters
+    argument, y = next(iter(trial.inputs.items()))
+    x = trial.inputs["_x"]
+    got = shaped(trial, trial.call().value)
+    fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
+    left, right = float(np.sum(fx * y)), float(np.sum(x * got))
+    if not np.isclose(left, right, RELATIVE, ABSOLUTE * x.size):
+        found = output_difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
+        sentence = (
+            f"The sum of {function}({other}) * {argument} is {left:.6g}, but that of {other} * "
+            f"{trial.question.function}({argument}) is {right:.6g}: they must be equal for all {other} and {argument}."
+        )
+        raise MismatchError(sentence, found.sentence if found else "")
 
 
 def compare(trial: Trial, value: Any, output: str | None = None) -> None:
@@ -239,9 +236,7 @@ def _outputs(trial: Trial, value: Any) -> tuple[Any, ...]:
         return (value,)
     if not isinstance(value, tuple) or len(value) != len(names):
         wanted = f"{', '.join(names[:-1])} and {names[-1]}"
-        found = f"{len(value)} values" if isinstance(value, tuple) else "one value"
-        found = _described(value) if value is None or isinstance(value, Other) else found
-        raise MismatchError(f"{trial.question.function} should return {wanted}, but it returns {found}.")
+        raise MismatchError(f"{trial.question.function} should return {wanted}, but it returns {_described(value)}.")
     return value
 
 
@@ -250,4 +245,6 @@ def _described(value: Any) -> str:
         return "None: is there a return?"
     if isinstance(value, tuple):
         return f"a sequence of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return "one array"
     return str(value) if isinstance(value, Other) else f"a {type(value).__name__}"

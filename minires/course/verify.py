@@ -45,8 +45,8 @@ class Kill:
     @property
     def named(self) -> bool:
         """Whether the feedback on that property says what the bug is."""
-        found = [each.feedback for each in self.result.properties if each.tested.name == self.bug.loses]
-        return any(feedback is not None and feedback.known == self.bug.says for feedback in found)
+        feedback = (each.feedback for each in self.result.properties if each.tested.name == self.bug.loses)
+        return any(each is not None and each.known == self.bug.says for each in feedback)
 
 
 @dataclass
@@ -91,14 +91,6 @@ class Verification:
             faults += [f"{question.function}: '{name}' does not notice any wrong answer of the bank." for name in idle]
         return faults
 
-    @property
-    def killed(self) -> int:
-        return sum(kill.killed for kill in self.kills)
-
-    @property
-    def named(self) -> int:
-        return sum(kill.named for kill in self.kills)
-
 
 def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: None) -> Verification:
     """Grade the stub and the solution as submissions, and each wrong answer in this process, which is faster.
@@ -127,19 +119,19 @@ def kill(grader: Grader, bug: Bug) -> Kill:
 
 def page(found: Verification) -> str:
     """The kill matrix in Markdown: a table for each question, a row for each bug, and a column for each property."""
-    name, bugs = found.assignment.name, len(found.kills)
+    name, kills = found.assignment.name, found.kills
     lines = [
         f"# {name}: which property detects which wrong answer",
         "",
         f"Written by `minires course verify {name} --out FILE`. Of {found.assignment.points} points, the stub gets "
         f"{found.stub.score} and the solution {found.solution.score}.",
-        f"Of {bugs} wrong answers, {found.killed} are detected by the property that should detect them (bold), and the "
-        f"feedback names {found.named}.",
+        f"Of {len(kills)} wrong answers, {sum(each.killed for each in kills)} are detected by the property that should "
+        f"detect them (bold), and the feedback names {sum(each.named for each in kills)}.",
         "",
     ]
     for question in found.assignment.questions:
-        kills = [each for each in found.kills if each.bug.function == question.function]
-        lines += _table(question, kills) if kills else []
+        own = [kill for kill in kills if kill.bug.function == question.function]
+        lines += _table(question, own) if own else []
     return "\n".join(lines).rstrip("\n")
 
 

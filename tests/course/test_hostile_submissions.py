@@ -163,7 +163,7 @@ TOTAL_ASKS = "import numpy as np\n\n\ndef double(x):\n    return 2 * x\n\n\ndef 
     ("asks", "says"),
     {
         "double(np.zeros(2**27))": "MemoryError",  # the question alone is too large
-        "double('x' * 5)": "should return sums and largest, but it returns one value",
+        "double('x' * 5)": "should return sums and largest, but it returns a str",
         "double(x, x, x)": "double raises TypeError: double() takes 1 positional argument but 3 were given",
         "double(y=x)": "double raises TypeError: double() got an unexpected keyword argument 'y'",
         "__import__('__main__').Session.asking": "should return sums and largest, but it returns a function",

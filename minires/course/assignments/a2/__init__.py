@@ -77,8 +77,7 @@ QUESTIONS = [
                  {"strides": LARGE_STRIDES, "leftover": True}),
         Property("padding", 3, "What came from the padding is cut off on all sides.", {"paddings": PADDINGS}),
         Property("adjoint", 2, "The sum of im2col(x) * cols equals the sum of x * col2im(cols), for every x and cols.",
-                 {"image": True, "strides": STRIDES, "paddings": PADDINGS},
-                 adjoint("im2col", "cols", "x", ("kernel_size", "stride", "padding"))),
+                 {"image": True, "strides": STRIDES, "paddings": PADDINGS}, partial(adjoint, function="im2col")),
         cleanness(1),
     ]),
     Question("conv_forward", "convolution as one matrix product", convolution, outputs=("y",), properties=[
