@@ -1,4 +1,4 @@
-"""What every test gets: a seed, a check that no switch is left on, and the devices of this machine."""
+"""Fixtures for all tests: a seed, a check that no switch is left on, and the devices of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server in this process that answers as badly as it is told to."""
+"""A web server in this process that fails in the ways that a test asks for."""
 
 import threading
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What is not an op works on every device, too."""
+"""Everything that is not an op also works on every device."""
 
 from __future__ import annotations
 

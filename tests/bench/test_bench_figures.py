@@ -1,4 +1,4 @@
-"""The images show what the file says; whether they are pretty, somebody has to look."""
+"""The figures show the numbers of the file. How they look is not tested."""
 
 from dataclasses import asdict
 

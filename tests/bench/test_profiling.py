@@ -1,4 +1,4 @@
-"""The profile: what was called how often, and time that is counted once."""
+"""The profile: what was called and how often, and that no time is counted twice."""
 
 from __future__ import annotations
 

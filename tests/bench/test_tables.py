@@ -1,4 +1,4 @@
-"""The page of results says what the files say, and has room for them."""
+"""The page of results agrees with the files, and can be filled from them."""
 
 import importlib.util
 import json

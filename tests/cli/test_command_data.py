@@ -1,4 +1,4 @@
-"""``minires data``: list, check and fetch, with a data set of our own in the place of MNIST."""
+"""``minires data``: list, check and fetch, with a small data set in place of MNIST."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Every command that computes does so on the device that it is told."""
+"""Every command that computes uses the device that it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``minires doctor`` and ``show_config()``: facts about this machine, and advice when something is amiss."""
+"""``minires doctor`` and ``show_config()``: facts about this machine, and advice if something is wrong."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""``minires explain step``: a page on disk, or one sentence."""
+"""``minires explain step``: a page on disk, or an error message of one sentence."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The commands on a folder of one's own images: train, fine-tune, evaluate and predict."""
+"""The commands on a folder of the user's images: train, fine-tune, evaluate and predict."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tape: who receives which gradient, how often, and what is left in memory afterwards."""
+"""The tape: which gradients are computed, how often, and what is left in memory afterwards."""
 
 from __future__ import annotations
 

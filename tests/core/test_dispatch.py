@@ -1,4 +1,4 @@
-"""Engines: a registered kernel takes the place of the textbook, exactly when it may."""
+"""Engines: when a registered kernel runs instead of the textbook, and when it does not."""
 
 from __future__ import annotations
 

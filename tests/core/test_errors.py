@@ -1,4 +1,4 @@
-"""Wrong calls: each raises the named error in one sentence that holds the op and the sizes."""
+"""Wrong calls: each raises the named error, with a message of one sentence that names the op and the sizes."""
 
 from __future__ import annotations
 

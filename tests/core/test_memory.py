@@ -1,4 +1,4 @@
-"""What the tape holds on to: no cycle, nothing after backward, and nobody's memory but its own."""
+"""What the tape keeps in memory: no reference cycles, nothing after backward, and no arrays that it does not need."""
 
 from __future__ import annotations
 

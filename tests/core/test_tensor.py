@@ -1,4 +1,4 @@
-"""Tensor: what it is made of, how it looks, and how it gets along with NumPy and Python."""
+"""Tensor: how it is created and printed, and how it works together with NumPy and Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest assignment, and what it takes to grade submissions to it quickly."""
+"""A tiny assignment, and fixtures that grade submissions to it quickly."""
 
 import pytest
 from toy_course import ASSIGNMENT

@@ -1,4 +1,4 @@
-"""What an assignment is made of: marks around solutions, the bank of wrong answers, the notebook."""
+"""The parts of an assignment: marks around solutions, the bank of wrong answers, the notebook."""
 
 import json
 

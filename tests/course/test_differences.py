@@ -1,4 +1,4 @@
-"""How a result differs from the right one is told, and results cross between processes as they are."""
+"""Messages say how a result differs from the right one, and results pass between processes unchanged."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Points are given for properties, a bug costs once, and what students read teaches."""
+"""Points are given for properties, a bug costs points only once, and the feedback is useful."""
 
 import json
 

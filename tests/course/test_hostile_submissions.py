@@ -1,6 +1,6 @@
-"""No submission gains a point that it has not earned, or harms anything but the tests of its own function.
+"""No submission gains points that it has not earned, or affects more than the tests of its own function.
 
-Each piece of code here stands in `double`, which is worth 5 points; `total`, worth 5, is answered honestly.
+Each piece of code here replaces `double`, which is worth 5 points; `total`, also worth 5, is written correctly.
 """
 
 import os

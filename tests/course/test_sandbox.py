@@ -1,4 +1,4 @@
-"""The process of a submission: what it may take, what it sees, and what it answers."""
+"""The process of a submission: its limits, what it can see, and what it returns."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph takes the same steps as the code that was recorded."""
+"""A training step that runs as a CUDA graph gives the same results as the recorded code."""
 
 from __future__ import annotations
 

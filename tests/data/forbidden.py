@@ -1,4 +1,4 @@
-"""Files without read permission, simulated, because the tests may run as root, who can read everything."""
+"""Simulated files without read permission, because the tests may run as root, who can read everything."""
 
 import builtins
 import os

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in both versions: files are read as written; damaged or hostile ones raise one sentence."""
+"""CIFAR-10 and CIFAR-100 in both versions: files are read as written; damaged or malicious ones raise an error."""
 
 import contextlib
 import dataclasses

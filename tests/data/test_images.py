@@ -1,4 +1,4 @@
-"""Image files: every kind that Pillow reads becomes bytes (C, H, W); anything else raises one sentence."""
+"""Image files: every format that Pillow reads becomes bytes (C, H, W); other files raise an error."""
 
 import os
 import struct

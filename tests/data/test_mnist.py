@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: idx files, plain and compressed; damaged ones raise one sentence."""
+"""MNIST and Fashion-MNIST: idx files, plain and compressed; damaged ones raise an error."""
 
 import dataclasses
 import gzip

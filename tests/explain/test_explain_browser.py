@@ -1,4 +1,4 @@
-"""The stepper in a real browser: every step, the keys, what hovering lights, and where it has little room."""
+"""The stepper in a real browser: every step, the keys, what hovering highlights, and narrow windows."""
 
 import html
 import shutil

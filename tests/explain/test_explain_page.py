@@ -1,4 +1,4 @@
-"""The page: all of it is in one file, whatever comes from outside is text, and it stays small."""
+"""The page: it is one file, names and sources are escaped, and it stays small."""
 
 import base64
 import html

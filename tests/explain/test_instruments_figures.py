@@ -1,4 +1,4 @@
-"""The figures are drawn whatever the numbers, with all that is written inside of them, and without pyplot."""
+"""The figures are drawn for any numbers, with all text inside the figure, and without pyplot."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Norms along depth: numbers worked out by hand, and a model that is afterwards as it was."""
+"""Norms by depth: numbers computed by hand, and a model that is unchanged afterwards."""
 
 import numpy as np
 import pytest

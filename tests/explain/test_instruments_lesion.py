@@ -1,4 +1,4 @@
-"""Lesions and swaps: errors that are known beforehand, and models that get all their blocks back."""
+"""Lesions and swaps: errors that are known in advance, and models that have all their blocks afterwards."""
 
 import numpy as np
 import pytest

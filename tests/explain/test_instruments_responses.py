@@ -1,4 +1,4 @@
-"""Deviations of responses: after batch norm, before addition and ReLU, whatever the model's own ops do at once."""
+"""Standard deviations of responses: after batch norm and before addition and ReLU, even if one op does all three."""
 
 import numpy as np
 import pytest

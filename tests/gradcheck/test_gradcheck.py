@@ -1,4 +1,4 @@
-"""The checker itself: what it accepts, what it leaves alone, how sharp it is, and what it says at kinks."""
+"""The checker itself: what it accepts, what it leaves unchanged, how sensitive it is, and what it says at kinks."""
 
 import subprocess
 import sys

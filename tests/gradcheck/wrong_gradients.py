@@ -1,4 +1,4 @@
-"""A bank of wrong gradients, as students write them: right forwards, and backwards that a checker must not pass.
+"""A bank of wrong gradients as students write them: the forward is right, and the checker must reject the backward.
 
 Each class is an op whose name says what is wrong. The decorator says on which inputs it is checked, and which words
 the diagnosis must contain; None where no guess is expected.

@@ -1,4 +1,4 @@
-"""State dicts on disk: they are read as written, damaged files raise one sentence, and writing is atomic."""
+"""State dicts on disk: they are read as written, damaged files raise an error, and writing is atomic."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Names of other code are translated, and what does not fit is reported before anything changes."""
+"""Parameter names of other code are translated, and what does not fit is reported before anything changes."""
 
 import os
 

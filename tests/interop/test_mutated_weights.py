@@ -1,4 +1,4 @@
-"""A thousand damaged files: each raises the named error or is loaded as it is, in little time and memory."""
+"""A thousand damaged files: each either raises the named error or is loaded, in little time and memory."""
 
 import time
 import tracemalloc

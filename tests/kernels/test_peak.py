@@ -1,4 +1,4 @@
-"""The loops that measure the peaks do what they are said to do; how fast they are is nobody's business here."""
+"""The loops that measure the peaks compute what they should. Their speed is not tested."""
 
 import numpy as np
 import pytest

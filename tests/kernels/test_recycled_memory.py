@@ -1,4 +1,4 @@
-"""Memory that is used again is never used twice at once, and is let go before more is asked for."""
+"""Reused memory is never used twice at the same time, and is freed before more is requested."""
 
 import gc
 import sys

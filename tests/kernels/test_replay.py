@@ -1,4 +1,4 @@
-"""A replayed network computes what the folded one computes: any batch, layout, number of threads and of callers."""
+"""A replayed network computes the same as the folded one, for any batch, layout, number of threads and callers."""
 
 import os
 import signal

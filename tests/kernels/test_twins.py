@@ -1,4 +1,4 @@
-"""Every registered kernel against its textbook twin. A kernel without a random problem here fails."""
+"""Every registered kernel against its textbook twin. A kernel without a random problem fails the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same kernels on other vectors than this CPU's widest: AVX2, and the 128 bits that every CPU has."""
+"""The same kernels with narrower vectors than this CPU's widest: AVX2, and the 128 bits that every CPU has."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The ImageNet family: torchvision's sizes, and the options that make other networks of it."""
+"""The ImageNet family: torchvision's sizes, and the options that change the networks."""
 
 import numpy as np
 import pytest

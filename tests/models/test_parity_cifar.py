@@ -1,4 +1,4 @@
-"""The CIFAR family against PyTorch: one training step, number for number, and weights carried both ways."""
+"""The CIFAR family against PyTorch: one training step, number for number, and weights copied in both directions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""models.summary: the papers' numbers, any module, and a model that is left as it was."""
+"""models.summary: the papers' numbers, any module, and a model that stays unchanged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Module: what belongs to it, its state dict, modes, hooks."""
+"""Module: its parameters and sub-modules, state dict, modes, hooks."""
 
 import gc
 import weakref

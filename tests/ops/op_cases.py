@@ -1,7 +1,7 @@
 """Every op, called by minires and by PyTorch, with inputs whose sizes all differ.
 
-The tests of this folder run over this table: the numbers agree with PyTorch's, float32 stays float32, nothing that
-was handed in is changed. Where elements compete (a maximum, a bound), whole numbers are drawn so that ties occur.
+The tests of this folder run over this table: the numbers agree with PyTorch's, float32 stays float32, and inputs are
+not changed. Where elements compete (a maximum, a bound), whole numbers are drawn so that ties occur.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clipping of gradients by their norm: against numbers worked out by hand, and PyTorch."""
+"""Clipping of gradients by their norm, against numbers computed by hand, and PyTorch."""
 
 import math
 

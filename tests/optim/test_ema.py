@@ -1,4 +1,4 @@
-"""The moving average of the weights: its closed form, PyTorch's, and its housekeeping."""
+"""The moving average of the weights: its closed form, PyTorch's result, and its state."""
 
 import numpy as np
 import pytest

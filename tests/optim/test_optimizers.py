@@ -1,4 +1,4 @@
-"""Optimisers against their formulas, worked out by hand, and their housekeeping."""
+"""Optimisers against their formulas, computed by hand, and the handling of their state."""
 
 import math
 

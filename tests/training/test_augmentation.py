@@ -1,4 +1,4 @@
-"""What happens to images on their way into the network: to those that train, and never to those that test."""
+"""Augmentation changes training images, and never test images."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plain against residual: what is trained, what is kept, what the table says, and what is said of it."""
+"""Plain against residual networks: what is trained, which files are kept, the table, and the sentences about it."""
 
 import csv
 import json

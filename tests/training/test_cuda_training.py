@@ -1,4 +1,4 @@
-"""Training on the GPU: the CPU's numbers, and runs that stop and go on."""
+"""Training on the GPU: the same numbers as on the CPU, and runs that are stopped and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures: that they are drawn, whatever the numbers, without touching the user's Matplotlib."""
+"""The figures are drawn for any numbers, without changing the user's Matplotlib settings."""
 
 import subprocess
 import sys

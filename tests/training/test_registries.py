@@ -1,4 +1,4 @@
-"""A model, a data set, an optimiser and a schedule of one's own, added in a file as CONTRIBUTING shows."""
+"""A user's model, data set, optimiser and schedule, added in a file as CONTRIBUTING.md shows."""
 
 import importlib
 import json

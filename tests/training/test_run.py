@@ -1,4 +1,4 @@
-"""Reading run folders: whole ones, and damaged ones."""
+"""Reading run folders, complete and damaged ones."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Signals as a question, and what they do when nobody asks."""
+"""StopSignals: a signal stops a run after the current batch; a second one, or one before training, stops at once."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Those of a program in the foreground, back in place after each test."""
+    """The handlers of a program in the foreground, which are restored after each test."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Event files, read back record by record and held against ``history.csv``."""
+"""Event files, read back record by record and compared with ``history.csv``."""
 
 import csv
 import struct

@@ -1,4 +1,4 @@
-"""Training: that it learns, repeats itself bit for bit, resumes, stops, and what it leaves behind."""
+"""Training learns, is reproducible bit for bit, resumes and stops; and which files it leaves behind."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What ``check`` says of right, open and wrong answers."""
+"""What ``check`` says about right, missing and wrong answers."""
 
 import numpy as np
 import pytest

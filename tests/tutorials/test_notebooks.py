@@ -1,4 +1,4 @@
-"""The tutorials keep their budgets, their notebooks are those of their sources, and their solutions are right."""
+"""The tutorials keep within their limits, the notebooks match their sources, and the solutions are right."""
 
 from __future__ import annotations
 

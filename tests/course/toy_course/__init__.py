@@ -1,4 +1,4 @@
-"""An assignment of two functions: as small as one can be, and all that is needed for one."""
+"""An assignment of two functions: a minimal but complete one."""
 
 from functools import partial
 

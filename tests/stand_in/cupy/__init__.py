@@ -1,15 +1,13 @@
-"""A stand-in for CuPy on machines without a GPU: it behaves as CuPy does in what minires must mind.
+"""A stand-in for CuPy on machines without a GPU. It behaves like CuPy where minires depends on it.
 
-- Arrays are of a type of their own. NumPy's do not mix with them, and nothing is converted unless ``get``, ``set`` or
-  ``asarray`` is asked to.
+- Arrays have a type of their own, which does not mix with NumPy's. Only ``get``, ``set`` and ``asarray`` convert.
 - Elementwise results are in C order, whatever the order of the operands (unless all are in Fortran order).
-- Reductions give arrays of no axes, not numbers.
+- Reductions return arrays without axes, not numbers.
 - Integer arrays as indices wrap around silently.
-- While a stream is being captured, nothing runs, nothing can be read or brought, and there is no cuBLAS.
+- While a stream is being captured, nothing runs, arrays cannot be copied to or from the CPU, and cuBLAS cannot be used.
 - ``RawModule`` runs the CUDA source itself, compiled for the CPU.
 
-``PYTHONPATH=tests/stand_in pytest -k cuda`` runs the tests of the device "cuda" on it. It knows what minires uses, and
-nothing else.
+``PYTHONPATH=tests/stand_in pytest -k cuda`` runs the tests of the device "cuda" on it. It has only what minires uses.
 """
 
 from __future__ import annotations

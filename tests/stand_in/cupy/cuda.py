@@ -1,4 +1,4 @@
-"""Streams, graphs and memory of the stand-in. There is one GPU, which has done everything at once."""
+"""Streams, graphs and memory of the stand-in. It has one GPU, which finishes all work immediately."""
 
 from __future__ import annotations
 
