@@ -25,7 +25,7 @@ def list_() -> None:
         if name in PUBLISHED:
             files = PUBLISHED[name]
             where = printable(str(find(files))) if is_here(files) else "not here"
-            rows.append([name, megabytes(files.size), files.licence, where])
+            rows.append([name, f"{files.size / 1e6:.0f} MB", files.licence, where])
         else:
             rows.append([name, "-", *INCLUDED.get(name, ("-", "made when needed"))])
     print_table(["name", ">download", "licence", "where"], rows)
@@ -64,8 +64,3 @@ def fetch(name: Name) -> None:
         tasks = {archive.file: bars.add_task(archive.file, total=archive.size) for archive in source.archives}
         folder = fetch_files(source, progress=lambda file, done, _: bars.update(tasks[file], completed=done))
     print(f"{name} is in {printable(str(folder))}")
-
-
-def megabytes(size: int) -> str:
-    """E.g. ``170 MB``."""
-    return f"{size / 1e6:.0f} MB"

@@ -13,6 +13,7 @@ from ..core.checks import Pair
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 
 GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the brightness (ITU-R BT.601)
+Factor = float | Sequence[float]  # a strength, or the smallest and the largest factor
 TRIES = 10  # random rectangles, of which the first that fits is taken
 
 
@@ -133,12 +134,7 @@ class ColorJitter(Described):
     array([  0, 100, 255], dtype=uint8)
     """
 
-    def __init__(
-        self,
-        brightness: float | Sequence[float] = 0,
-        contrast: float | Sequence[float] = 0,
-        saturation: float | Sequence[float] = 0,
-    ) -> None:
+    def __init__(self, brightness: Factor = 0, contrast: Factor = 0, saturation: Factor = 0) -> None:
         self.brightness = _factors("brightness", brightness)
         self.contrast = _factors("contrast", contrast)
         self.saturation = _factors("saturation", saturation)
@@ -183,7 +179,7 @@ def _faded(name: str, images: Array) -> Array | int:
     return grey if name == "saturation" else grey.mean(axis=(1, 2, 3), keepdims=True)  # (N, 1, H, W) or (N, 1, 1, 1)
 
 
-def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+def _factors(name: str, value: Factor) -> tuple[float, float]:
     """The smallest and the largest factor."""
     if isinstance(value, (tuple, list)):
         return _range("ColorJitter", name, value, zero=True)
@@ -291,8 +287,7 @@ def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
         raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), and none of them 0.")
     if batch.dtype != np.uint8 and batch.dtype.kind != "f":
         raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
-    n, channels, height, width = batch.shape
-    return n, channels, height, width
+    return batch.shape
 
 
 def to_device_of(batch: Array, numbers: Array) -> Array:

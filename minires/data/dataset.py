@@ -97,8 +97,7 @@ class Split:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+        return self.images.shape[1:]
 
     def __repr__(self) -> str:
         return f"Split({len(self)} images of {sizes(self.image_shape)})"

@@ -202,10 +202,7 @@ def _from_table(root: Path) -> list[LabelledFile]:
 
 def _leaves(file: str) -> bool:
     """Whether it is an absolute path or has a ``..``, on any system: the folder may come from another one."""
-    return any(
-        kind(file).is_absolute() or kind(file).anchor or ".." in kind(file).parts
-        for kind in (PurePosixPath, PureWindowsPath)
-    )
+    return any(kind(file).anchor or ".." in kind(file).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
 def _from_folders(root: Path) -> list[LabelledFile]:

@@ -18,6 +18,7 @@ from ..errors import ArgumentError, DataError
 from .dataset import Source, Split, Transform
 from .transforms import to_float
 
+Batch = tuple[Array, Array]  # images and labels
 AHEAD = 2  # batches per worker, like PyTorch's prefetch_factor
 
 
@@ -137,23 +138,21 @@ class Loader:
         self.epoch = checks.integer("Loader", epoch, "epoch", 0)
         self.start_batch = start_batch
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[Batch]:
         make = partial(self._batch, self.epoch, self._order(self.epoch))
         numbers = range(self.start_batch, len(self))
         self.epoch, self.start_batch = self.epoch + 1, 0
         return self._prefetched(make, iter(numbers)) if self.num_workers else map(make, numbers)
 
-    def _prefetched(
-        self, make: Callable[[int], tuple[Array, Array]], numbers: Iterator[int]
-    ) -> Iterator[tuple[Array, Array]]:
+    def _prefetched(self, make: Callable[[int], Batch], numbers: Iterator[int]) -> Iterator[Batch]:
         """``map(make, numbers)``. Workers finish the batches in any order; the queue keeps them in theirs."""
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
 
-        def work(b: int, engine_name: str) -> tuple[Array, Array]:
+        def work(b: int, engine_name: str) -> Batch:
             with engine(engine_name):  # switches are per thread: use those of the thread that iterates
                 return make(b)
 
-        def start(count: int) -> list[Future[tuple[Array, Array]]]:
+        def start(count: int) -> list[Future[Batch]]:
             return [pool.submit(work, b, state.engine) for b in islice(numbers, count)]
 
         try:
@@ -173,7 +172,7 @@ class Loader:
             np.random.default_rng([self.seed, epoch, 0]).shuffle(order)
         return order
 
-    def _batch(self, epoch: int, order: Array, b: int) -> tuple[Array, Array]:
+    def _batch(self, epoch: int, order: Array, b: int) -> Batch:
         chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
         images, labels = self._read(chosen)
         if getattr(self.transform, "on_any_device", False):
@@ -181,7 +180,7 @@ class Loader:
         images = self.transform(images, np.random.default_rng([self.seed, epoch, b + 1]))
         return to_device(images, self.device), labels
 
-    def _read(self, chosen: Array) -> tuple[Array, Array]:
+    def _read(self, chosen: Array) -> Batch:
         found = self.split[chosen]
         if not isinstance(found, tuple) or len(found) != 2:
             raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")

@@ -214,10 +214,9 @@ Parts = list[tuple[Inside, float]]  # with the brightness of each, relative to t
 def person(rng: np.random.Generator) -> Parts:
     """Head, trunk, two arms and two legs in varying positions."""
     hands, feet = rng.uniform(-0.3, 0.35, 2), rng.uniform(0.1, 0.35, 2)
-    arms = [line((0, -0.35), (side * 0.5, y), 0.08) for side, y in zip((-1, 1), hands, strict=True)]
-    legs = [line((0, 0.15), (side * x, 0.88), 0.1) for side, x in zip((-1, 1), feet, strict=True)]
     return [
-        *[(limb, 0.7) for limb in arms + legs],
+        *[(line((0, -0.35), (side * 0.5, y), 0.08), 0.7) for side, y in zip((-1, 1), hands, strict=True)],
+        *[(line((0, 0.15), (side * x, 0.88), 0.1), 0.7) for side, x in zip((-1, 1), feet, strict=True)],
         (line((0, -0.3), (0, 0.15), 0.2), 1),
         (ellipse((0, -0.74), 0.19, 0.22), 1.1),
     ]
@@ -226,19 +225,19 @@ def person(rng: np.random.Generator) -> Parts:
 def car(rng: np.random.Generator) -> Parts:
     """A body, a cabin with a window, and two wheels."""
     roof = rng.uniform(-0.5, -0.25)
-    cabin = polygon((-0.35, roof), (0.3, roof), (0.6, 0.05), (-0.6, 0.05))
-    window = polygon((-0.28, roof + 0.08), (0.22, roof + 0.08), (0.42, 0.02), (-0.42, 0.02))
-    body = polygon((-0.95, 0), (0.85, 0), (0.95, 0.15), (0.95, 0.4), (-0.95, 0.4))
-    wheels = [ellipse((x, 0.4), 0.2, 0.2) for x in (-0.52, 0.52)]
-    return [(cabin, 1), (window, 0.5), (body, 1), *[(wheel, 0.2) for wheel in wheels]]
+    return [
+        (polygon((-0.35, roof), (0.3, roof), (0.6, 0.05), (-0.6, 0.05)), 1),
+        (polygon((-0.28, roof + 0.08), (0.22, roof + 0.08), (0.42, 0.02), (-0.42, 0.02)), 0.5),
+        (polygon((-0.95, 0), (0.85, 0), (0.95, 0.15), (0.95, 0.4), (-0.95, 0.4)), 1),
+        *[(ellipse((x, 0.4), 0.2, 0.2), 0.2) for x in (-0.52, 0.52)],
+    ]
 
 
 def bird(rng: np.random.Generator) -> Parts:
     """A slanting body with a wing and a tail, a beak, and two thin legs."""
     wing = rng.uniform(-0.2, 0.15)
-    legs = [line((x, 0.3), (x + 0.05, 0.75), 0.035) for x in (-0.05, 0.12)]
     return [
-        *[(leg, 0.5) for leg in legs],
+        *[(line((x, 0.3), (x + 0.05, 0.75), 0.035), 0.5) for x in (-0.05, 0.12)],
         (polygon((-0.95, -0.12), (-0.4, -0.05), (-0.3, 0.22), (-0.95, 0.12)), 0.8),
         (ellipse((0, 0.08), 0.5, 0.28), 1),
         (ellipse((0.45, -0.28), 0.2, 0.19), 1),
@@ -250,9 +249,8 @@ def bird(rng: np.random.Generator) -> Parts:
 def cat(rng: np.random.Generator) -> Parts:
     """A round head with two pointed ears, and a long upright tail."""
     tip = rng.uniform(-0.75, -0.45)
-    legs = [line((x, 0.3), (x, 0.75), 0.08) for x in (-0.38, -0.2, 0.2, 0.36)]
     return [
-        *[(leg, 0.8) for leg in legs],
+        *[(line((x, 0.3), (x, 0.75), 0.08), 0.8) for x in (-0.38, -0.2, 0.2, 0.36)],
         (line((-0.45, 0.1), (-0.75, -0.2), 0.06), 0.8),
         (line((-0.75, -0.2), (tip, -0.75), 0.06), 0.8),
         (ellipse((0, 0.2), 0.52, 0.25), 1),
@@ -265,9 +263,8 @@ def cat(rng: np.random.Generator) -> Parts:
 def dog(rng: np.random.Generator) -> Parts:
     """A long snout, a drooping ear, and a short tail."""
     tail = rng.uniform(-0.35, 0.1)
-    legs = [line((x, 0.2), (x + 0.02, 0.85), 0.09) for x in (-0.48, -0.3, 0.18, 0.34)]
     return [
-        *[(leg, 0.8) for leg in legs],
+        *[(line((x, 0.2), (x + 0.02, 0.85), 0.09), 0.8) for x in (-0.48, -0.3, 0.18, 0.34)],
         (line((-0.5, 0), (-0.85, tail), 0.06), 0.8),
         (ellipse((-0.08, 0.12), 0.55, 0.22), 1),
         (line((0.3, 0.05), (0.48, -0.3), 0.14), 1),

@@ -59,21 +59,16 @@ def from_dlpack(x: Any) -> Tensor:
     what += f" ({x.dtype})" if hasattr(x, "dtype") else ""
     try:
         kind = int(x.__dlpack_device__()[0])
-        array = _cupy_array(x) if kind in (CUDA, CUDA_MANAGED) else np.from_dlpack(x) if kind == CPU else None
+        if kind not in (CPU, CUDA, CUDA_MANAGED):
+            raise DeviceError(
+                f"from_dlpack: {what} is on DLPack's device {kind}; move it to the CPU or a CUDA GPU first."
+            )
+        array = (np if kind == CPU else backend.cupy_module()).from_dlpack(x)
+    except DeviceError:
+        raise
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, DeviceError):
-            raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise DTypeError(f"from_dlpack: {what} cannot be shared: {reason}.") from error
-    if array is None:
-        raise DeviceError(f"from_dlpack: {what} is on DLPack's device {kind}; move it to the CPU or a CUDA GPU first.")
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"from_dlpack: {what} cannot be shared: a tensor holds floats, integers or booleans.")
     return Tensor.wrap(array)
-
-
-def _cupy_array(x: Any) -> Any:
-    backend.check_device("cuda")
-    import cupy
-
-    return cupy.from_dlpack(x)

@@ -71,8 +71,6 @@ def _open_zip(file: BinaryIO) -> ZipFile:
 
 def _stored(archive: ZipFile, member: ZipInfo) -> StoredArray:
     name = f"'{brief(member.filename)}'"
-    if member.flag_bits & 1:
-        raise ValueError(f"member {name} is encrypted")
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         raise ValueError(f"member {name} is compressed in a way that NumPy does not write")
     with _unpacking(archive, member) as stream:
@@ -96,9 +94,8 @@ def _unpacking(archive: ZipFile, member: ZipInfo) -> Iterator[IO[bytes]]:
         with archive.open(member) as stream:
             yield stream
     except (BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
-        raise ValueError(
-            f"member '{brief(member.filename)}' is damaged ({str(error) or 'it ends too soon'})"
-        ) from error
+        reason = brief(str(error)) or "it ends too soon"
+        raise ValueError(f"member '{brief(member.filename)}' cannot be unpacked ({reason})") from error
 
 
 def _read_header(name: str, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -138,10 +138,8 @@ def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], miss
     for names, there in ((missing, "without"), (left, "with")):
         if names and all(".downsample." in torchvision_name(name) for name in names):
             hints.append(f" The file holds a network {there} projections: another shortcut option ('A', 'B' or 'C').")
-    depths = [
-        name for name in (*missing, *map(torchvision_name, left)) if re.match(r"layer\d\.\d+\.(?!downsample)", name)
-    ]
-    if depths:
+    blocks = re.compile(r"layer\d\.\d+\.(?!downsample)")
+    if any(map(blocks.match, (*missing, *map(torchvision_name, left)))):
         hints.append(" Is it a network of another depth?")
     return "".join(hints)
 

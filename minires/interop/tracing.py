@@ -45,10 +45,16 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
     ArgumentError
         If the model does not take ``x``, returns anything but tensors computed from it, or changes an array in place.
     """
-    calls: list[TracedCall] = []
+    calls: list[TracedCall] = []  # those whose output depends on x
+    depends = set()  # the ids of x and of these outputs
 
     def record(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
-        return lambda result: calls.append(TracedCall(op, arrays, result, fingerprint(result)))
+        def finished(result: Array) -> None:
+            if id(result) not in depends and any(id(array) in depends for array in arrays):
+                depends.add(id(result))
+                calls.append(TracedCall(op, arrays, result, fingerprint(result)))
+
+        return finished
 
     with enable_grad(), engine("textbook"), np.errstate(all="ignore"):
         entry = Tensor.wrap(x)
@@ -56,6 +62,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
             entry.requires_grad = True
             entry = entry * 1
         array = entry.data
+        depends.add(id(array))
         before = fingerprint(array)
         try:
             with observed(record):
@@ -73,33 +80,21 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
             raise ArgumentError(
                 f"export_onnx: the model returns {type(output).__name__}; it must be a tensor, or a tuple of tensors."
             )
-    arrays = [output.data for output in outputs]
-    return array, _leading_from(array, calls, arrays), arrays
-
-
-def _leading_from(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array]) -> list[TracedCall]:
-    """The calls that depend on ``x`` and that ``outputs`` depend on."""
-    depends = {id(x)}
-    forward = []
-    for call in calls:
-        if id(call.output) not in depends and any(id(array) in depends for array in call.inputs):
-            depends.add(id(call.output))
-            forward.append(call)
-    for output in outputs:
-        if id(output) not in depends:
+        if id(output.data) not in depends:
             raise ArgumentError(
                 f"export_onnx: an output ({sizes(output.shape)}) is not computed from the input by ops of minires; "
                 "argmax, comparisons, sums to one number and changes of .data are not recorded."
             )
-    wanted = set(map(id, outputs))
+    arrays = [output.data for output in outputs]
+    wanted = set(map(id, arrays))
     leading = []
-    for call in reversed(forward):
+    for call in reversed(calls):
         if id(call.output) in wanted:
             wanted.update(map(id, call.inputs))
             leading.append(call)
             if fingerprint(call.output) != call.fingerprint:
                 raise _changed_in_place(f"the result of {call.op.name}", call.output)
-    return leading[::-1]
+    return array, leading[::-1], arrays
 
 
 def _changed_in_place(what: str, array: Array) -> ArgumentError:
