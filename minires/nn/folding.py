@@ -12,7 +12,6 @@ model's own ``forward`` decides what follows what, and nothing has to be guessed
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 from ..core import checks
@@ -71,7 +70,7 @@ class _Replayed(Module):
 class _Waiting(Tensor):
     """The output of a folded convolution, which is only computed if anything but a batch norm reads it."""
 
-    def __init__(self, x: Tensor, conv: _FoldedConv2d) -> None:
+    def __init__(self, x: Tensor, conv: Conv2d) -> None:
         self._computed: Array | None = None
         self._set(None)
         self.x, self.conv = x, conv
@@ -79,7 +78,8 @@ class _Waiting(Tensor):
     @property
     def _data(self) -> Array:  # type: ignore[override]
         if self._computed is None:
-            self._computed = self.conv.convolve(self.x).data
+            with no_grad():
+                self._computed = self.conv(self.x).data
         return self._computed
 
     @_data.setter
@@ -90,44 +90,30 @@ class _Waiting(Tensor):
 class _FoldedConv2d(Module):
     def __init__(self, conv: Conv2d) -> None:
         self.conv = conv
-        self.window = conv.window
-        self.prepared: dict[Any, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Waiting(x, self)
-
-    def convolve(self, x: Tensor) -> Tensor:
-        with no_grad():
-            return self.conv(x)
-
-
-@dataclass(frozen=True)
-class _Merged:
-    """A convolution, and the weight and bias with which it includes the batch norm after it."""
-
-    conv: _FoldedConv2d
-    weight: Tensor
-    bias: Tensor
+        return _Waiting(x, self.conv)
 
 
 class _FoldedBatchNorm2d(Module):
     def __init__(self, norm: BatchNorm2d) -> None:
         self.norm = norm
-        self.merged: _Merged | None = None
+        # For each convolution before it: the weight and bias that include the batch norm, and what a kernel prepared.
+        self.merged: dict[Conv2d, tuple[Tensor, Tensor, dict[Any, Any]]] = {}
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
         if not isinstance(x, _Waiting):
             with no_grad():
                 return self.norm(x, shortcut, activation)
-        merged = self.merged
-        if merged is None or merged.conv is not x.conv:
-            self.merged = merged = _Merged(x.conv, *_merge(x.conv.conv, self.norm))
-        conv, weight, bias = merged.conv, merged.weight, merged.bias
-        source = conv_inputs("conv2d", x.x, weight, bias, conv.conv.groups)
+        conv = x.conv
+        if conv not in self.merged:
+            self.merged[conv] = (*_merge(conv, self.norm), {})
+        weight, bias, prepared = self.merged[conv]
+        source = conv_inputs("conv2d", x.x, weight, bias, conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
         source += join_inputs("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
         with no_grad():
-            return Conv2dAct(conv.window, conv.conv.groups, activation, conv.prepared)(*source)
+            return Conv2dAct(conv.window, conv.groups, activation, prepared)(*source)
 
 
 def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..core import backend, checks
 from ..core.backend import Array
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, ShapeError, sizes
-
-_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
@@ -44,25 +44,20 @@ def gain(nonlinearity: str, a: float = 0.0) -> float:
 
     ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError for an unknown nonlinearity.
     """
-    if nonlinearity == "leaky_relu":
-        return math.sqrt(2 / (1 + a**2))
-    if nonlinearity not in _GAINS:
-        known = ", ".join([*_GAINS, "leaky_relu"])
-        raise ArgumentError(f"init: nonlinearity is {nonlinearity!r}; it must be one of {known}.")
-    return _GAINS[nonlinearity]
+    leaky = math.sqrt(2 / (1 + a**2))
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": leaky}
+    return gains[checks.choice("init", nonlinearity, "nonlinearity", gains)]
 
 
-def _fill(tensor: Tensor, values: Array) -> Tensor:
-    tensor.data[...] = backend.to_device(values.astype(tensor.dtype), tensor.device)
+def _fill(tensor: Tensor, values: Array | float) -> Tensor:
+    tensor.data[...] = backend.to_device(np.asarray(values, tensor.dtype), tensor.device)
     tensor.mark_changed()
     return tensor
 
 
 def constant(tensor: Tensor, value: float) -> Tensor:
     """Set every element to ``value``."""
-    tensor.data[...] = value
-    tensor.mark_changed()
-    return tensor
+    return _fill(tensor, value)
 
 
 def zeros(tensor: Tensor) -> Tensor:
@@ -89,9 +84,8 @@ def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
-    if mode not in ("fan_in", "fan_out"):
-        raise ArgumentError(f"init: mode is {mode!r}; it must be 'fan_in' or 'fan_out'.")
-    return fans(tensor)[mode == "fan_out"]
+    modes = ("fan_in", "fan_out")
+    return fans(tensor)[modes.index(checks.choice("init", mode, "mode", modes))]
 
 
 def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:

@@ -55,34 +55,29 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-class _Conv(Module):
+class _Windowed(Module):
+    """A layer with a window, which is built and checked once: its sizes are read-only."""
+
+    window: Window
+
+    kernel_size = property(lambda self: self.window.kernel)
+    stride = property(lambda self: self.window.stride)
+    padding = property(lambda self: self.window.padding)
+    dilation = property(lambda self: self.window.dilation)
+
+
+class _Conv(_Windowed):
     """What Conv2d and ConvTranspose2d share: their options, and the checks of them."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-    ) -> None:
-        layer = type(self).__name__
+    def __init__(self, layer: str, in_channels: int, out_channels: int, window: Window, groups: int) -> None:
         self.in_channels = checks.integer(layer, in_channels, "in_channels", 1)
         self.out_channels = checks.integer(layer, out_channels, "out_channels", 1)
-        self.window = Window.of(layer, kernel_size, stride, padding, dilation)
+        self.window = window
         self.groups = checks.integer(layer, groups, "groups", 1)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"{layer}: in_channels {in_channels}, out_channels {out_channels} must be divisible by groups {groups}."
             )
-
-    # Read-only: the window is built and checked once.
-    kernel_size = property(lambda self: self.window.kernel)
-    stride = property(lambda self: self.window.stride)
-    padding = property(lambda self: self.window.padding)
-    dilation = property(lambda self: self.window.dilation)
 
     def extra_repr(self) -> str:
         defaults: dict[str, Any] = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
@@ -120,7 +115,8 @@ class Conv2d(_Conv):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        window = Window.of("Conv2d", kernel_size, stride, padding, dilation)
+        super().__init__("Conv2d", in_channels, out_channels, window, groups)
         shape = out_channels, in_channels // groups, *self.kernel_size
         self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
@@ -156,7 +152,8 @@ class ConvTranspose2d(_Conv):
         bias: bool = True,
         dilation: Pair = 1,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        window = Window.of("ConvTranspose2d", kernel_size, stride, padding, dilation)
+        super().__init__("ConvTranspose2d", in_channels, out_channels, window, groups)
         self.output_padding = output_padding_pair(output_padding, self.window)
         shape = in_channels, out_channels // groups, *self.kernel_size
         self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
@@ -192,9 +189,8 @@ class BatchNorm1d(Module):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         layer = type(self).__name__
         self.num_features = checks.integer(layer, num_features, "num_features", 1)
-        checks.positive(layer, eps, "eps")
-        checks.fraction(layer, momentum, "momentum")
-        self.eps, self.momentum = eps, momentum
+        self.eps = checks.positive(layer, eps, "eps")
+        self.momentum = checks.fraction(layer, momentum, "momentum")
         self.weight = Parameter(np.ones(num_features, np.float32))  # gamma
         self.bias = Parameter(np.zeros(num_features, np.float32))  # beta
         self.running_mean = Buffer(np.zeros(num_features, np.float32))
@@ -239,8 +235,7 @@ class LayerNorm(Module):
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5) -> None:
         shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         self.normalized_shape = checks.shape_tuple("LayerNorm", tuple(shape), 1)
-        checks.positive("LayerNorm", eps, "eps")
-        self.eps = eps
+        self.eps = checks.positive("LayerNorm", eps, "eps")
         self.weight = Parameter(np.ones(self.normalized_shape, np.float32))
         self.bias = Parameter(np.zeros(self.normalized_shape, np.float32))
 
@@ -262,8 +257,7 @@ class Dropout(Module):
     """Zeroes elements with probability ``p`` in training; see ``ops.dropout``. ArgumentError unless 0 <= p < 1."""
 
     def __init__(self, p: float = 0.5) -> None:
-        checks.fraction("Dropout", p, "p", below_one=True)
-        self.p = p
+        self.p = checks.fraction("Dropout", p, "p", below_one=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p, self.training)
@@ -272,16 +266,11 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class MaxPool2d(Module):
+class MaxPool2d(_Windowed):
     """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for invalid sizes."""
 
     def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
         self.window = pool_window(type(self).__name__, kernel_size, stride, padding)
-
-    # Read-only: the window is built and checked once.
-    kernel_size = property(lambda self: self.window.kernel)
-    stride = property(lambda self: self.window.stride)
-    padding = property(lambda self: self.window.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return pool2d(MaxPool2dOp, x, self.window)

@@ -110,11 +110,12 @@ class Module:
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _named_tensors(self, kind: type[Tensor]) -> Iterator[tuple[str, Any]]:
+    def _named_tensors(self, *kinds: type[Tensor]) -> Iterator[tuple[str, Any]]:
+        """Every tensor of these kinds once, in the order of the attributes: weight, bias, running_mean, ..."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, kind) and id(value) not in seen:
+                if isinstance(value, kinds) and id(value) not in seen:
                     seen.add(id(value))
                     yield f"{path}.{name}" if path else name, value
 
@@ -159,18 +160,14 @@ class Module:
 
     def to(self: Self, device_or_dtype: Any) -> Self:
         """Move parameters and buffers to a device, or convert them to a dtype, in place. Gradients become None."""
-        for _, tensor in self._named_tensors(Tensor):
-            if isinstance(tensor, (Parameter, Buffer)):
-                tensor.data = tensor.detach().to(device_or_dtype).data
-                tensor.grad = None
+        for _, tensor in self._named_tensors(Parameter, Buffer):
+            tensor.data = tensor.detach().to(device_or_dtype).data
+            tensor.grad = None
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """A copy of every parameter and buffer on the CPU, by name."""
-        tensors = [*self.named_parameters(), *self.named_buffers()]
-        order = {name: i for i, name in enumerate(_declared_order(self))}
-        tensors.sort(key=lambda item: order[item[0]])
-        return {name: np.array(tensor.numpy(), order="C") for name, tensor in tensors}
+        return {name: np.array(tensor.numpy(), order="C") for name, tensor in self._named_tensors(Parameter, Buffer)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Copy the arrays of ``state_dict`` into the parameters and buffers. If one does not fit, nothing is changed.
@@ -187,7 +184,7 @@ class Module:
         StateDictError
             With the names that are missing, left over or of another shape.
         """
-        own: dict[str, Tensor] = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        own = dict(self._named_tensors(Parameter, Buffer))
         arrays = {name: np.asarray(value) for name, value in state_dict.items()}
         missing = [name for name in own if name not in arrays]
         left_over = [name for name in arrays if name not in own]
@@ -213,11 +210,6 @@ class Module:
         children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "\n" + "\n".join(children) + "\n" if children else ""
         return f"{type(self).__name__}({self.extra_repr()}{inside})"
-
-
-def _declared_order(root: Module) -> Iterator[str]:
-    """Names of parameters and buffers in the order of the attributes: weight, bias, running_mean, ..."""
-    return (name for name, tensor in root._named_tensors(Tensor) if isinstance(tensor, (Parameter, Buffer)))
 
 
 @contextmanager
@@ -249,7 +241,7 @@ def undisturbed(model: Module) -> Iterator[None]:
 class _Numbered(Module):
     """Modules in a fixed order. Their names are their numbers."""
 
-    def __init__(self, modules: Iterable[Any]) -> None:
+    def __init__(self, modules: Iterable[Any] = ()) -> None:
         for number, module in enumerate(modules):
             if not isinstance(module, Module):
                 raise ArgumentError(
@@ -281,9 +273,6 @@ class Sequential(_Numbered):
 
 class ModuleList(_Numbered):
     """A list of modules, which belong to the module that holds the list."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__(modules)
 
     def append(self, module: Module) -> None:
         """Add a module at the end."""

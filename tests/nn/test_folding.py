@@ -102,6 +102,28 @@ def test_a_convolution_that_something_else_reads_is_computed(rng):
     assert np.allclose(nn.fold(model)(x).data, model(x).data, atol=1e-5)
 
 
+class Shared(nn.Module):
+    """A convolution with a batch norm for each of two images, as in the heads of detectors."""
+
+    def __init__(self):
+        self.conv = nn.Conv2d(16, 16, 3, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(16) for _ in range(2))
+
+    def forward(self, x):
+        first, second = (norm(self.conv(x), activation="relu") for norm in self.norms)
+        return first - second
+
+
+@pytest.mark.parametrize("engine", ["fast", "textbook"])
+def test_each_batch_norm_after_a_shared_convolution_keeps_its_own_weights(engine, rng):
+    model = with_statistics(Shared(), rng).eval()
+    x = mr.tensor(rng.standard_normal((2, 16, 16, 16)).astype("f"))
+    folded = nn.fold(model)
+    with mr.engine(engine):
+        for _ in range(2):
+            assert np.allclose(folded(x).data, model(x).data, atol=1e-4)
+
+
 def test_grouped_and_float64_models_fold_as_well(rng):
     model = with_statistics(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)), rng).eval()
     x = mr.tensor(rng.standard_normal((2, 4, 7, 7)).astype("f"))
@@ -121,4 +143,4 @@ def test_wrong_uses_say_so(rng):
     with pytest.raises(mr.errors.ArgumentError, match="activation is 'tanh'"):
         block.bn1(block.conv1(x), activation="tanh")
     with pytest.raises(NotImplementedError):
-        Conv2dAct(block.conv1.window, 1, None, {}).backward(x)
+        Conv2dAct(block.conv1.conv.window, 1, None, {}).backward(x)
