@@ -63,7 +63,7 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
         return NotImplemented
     for step in sorted({known.get("step", 0) for _, known in taken}):
         some = [(flat, known) for flat, known in taken if known.get("step", 0) == step]
-        numbers = partial(_adam_numbers, isinstance(op, AdamW), group, [known for _, known in some])
+        numbers = partial(_adam_numbers, op.decoupled, group, [known for _, known in some])
         device.optim.adam([flat for flat, _ in some], numbers)
     return None
 

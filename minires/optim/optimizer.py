@@ -247,6 +247,7 @@ class Adam(Optimizer):
     """
 
     arrays = ("exp_avg", "exp_avg_sq")
+    decoupled: ClassVar[bool] = False  # whether weight decay shrinks the parameter directly
 
     def __init__(
         self,
@@ -273,16 +274,14 @@ class Adam(Optimizer):
         checks.not_negative(name, group["eps"], "eps")
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if group["weight_decay"]:
+        if self.decoupled:
+            parameter *= 1 - group["lr"] * group["weight_decay"]
+        elif group["weight_decay"]:
             grad = grad + group["weight_decay"] * parameter
-        self._adapt(parameter, grad, state, group)
-
-    @staticmethod
-    def _adapt(parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         xp = array_module(parameter)
         beta1, beta2 = group["betas"]
         step = state["step"] = state.get("step", 0) + 1
-        for name in Adam.arrays:
+        for name in self.arrays:
             if name not in state:
                 state[name] = xp.zeros_like(parameter)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
@@ -302,6 +301,7 @@ class AdamW(Adam):
     """
 
     training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 1e-2}
+    decoupled = True
 
     def __init__(
         self,
@@ -312,10 +312,6 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        parameter *= 1 - group["lr"] * group["weight_decay"]
-        self._adapt(parameter, grad, state, group)
 
 
 #: The optimisers that a training run can choose by name.

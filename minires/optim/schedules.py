@@ -46,15 +46,18 @@ class Schedule:
         """What the base learning rate is multiplied by after ``t`` steps."""
         raise NotImplementedError(f"{type(self).__name__} has no factor.")
 
+    def rate(self, base: float, t: int) -> float:
+        """The learning rate after ``t`` steps of a group with the base learning rate ``base``."""
+        return base * self.factor(t)
+
     def step(self) -> None:
         """Add 1 to ``t``, and set the learning rates."""
         self.t += 1
         self._set()
 
     def _set(self) -> None:
-        factor = self.factor(self.t)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * factor
+            group["lr"] = self.rate(base, self.t)
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each parameter group."""
@@ -86,8 +89,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = checks.integer("StepLR", step_size, "step_size", 1)
-        checks.positive("StepLR", gamma, "gamma")
-        self.gamma = gamma
+        self.gamma = checks.positive("StepLR", gamma, "gamma")
         super().__init__(optimizer)
 
     @classmethod
@@ -109,8 +111,7 @@ class MultiStepLR(Schedule):
         self.milestones = [checks.integer("MultiStepLR", m, "milestones", 0) for m in milestones]
         if self.milestones != sorted(self.milestones):
             raise ArgumentError(f"MultiStepLR: milestones are {list(milestones)}; they must be in ascending order.")
-        checks.positive("MultiStepLR", gamma, "gamma")
-        self.gamma = gamma
+        self.gamma = checks.positive("MultiStepLR", gamma, "gamma")
         super().__init__(optimizer)
 
     @classmethod
@@ -129,8 +130,7 @@ class CosineLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         self.T_max = checks.integer("CosineLR", T_max, "T_max", 1)
-        checks.not_negative("CosineLR", eta_min, "eta_min")
-        self.eta_min = eta_min
+        self.eta_min = checks.not_negative("CosineLR", eta_min, "eta_min")
         super().__init__(optimizer)
 
     @classmethod
@@ -140,10 +140,8 @@ class CosineLR(Schedule):
     def factor(self, t: int) -> float:
         return (1 + math.cos(math.pi * min(t, self.T_max) / self.T_max)) / 2
 
-    def _set(self) -> None:
-        factor = self.factor(self.t)
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.eta_min + (base - self.eta_min) * factor
+    def rate(self, base: float, t: int) -> float:
+        return self.eta_min + (base - self.eta_min) * self.factor(t)
 
 
 class OneCycleLR(Schedule):
@@ -187,9 +185,9 @@ class OneCycleLR(Schedule):
         self.start = 1 / div_factor
         self.end = self.start / final_div_factor
         self.peak = pct_start * total_steps - 1
-        for group in optimizer.param_groups if isinstance(optimizer, Optimizer) else ():
-            group["lr"] = max_lr
         super().__init__(optimizer)
+        self.base_lrs = [max_lr] * len(self.base_lrs)
+        self._set()
 
     @classmethod
     def for_run(cls, optimizer: Optimizer, steps: int) -> OneCycleLR:
@@ -228,24 +226,16 @@ class Warmup(Schedule):
             )
         self.schedule = schedule
         self.steps = checks.integer("Warmup", steps, "steps", 1)
-        checks.fraction("Warmup", start_factor, "start_factor")
-        self.start_factor = start_factor
+        self.start_factor = checks.fraction("Warmup", start_factor, "start_factor")
         super().__init__(schedule.optimizer)
-        self.base_lrs = schedule.base_lrs
+        self.base_lrs = schedule.base_lrs  # those before it set its first learning rates
+        self._set()
 
     def factor(self, t: int) -> float:
         return self.start_factor + (1 - self.start_factor) * min(t / self.steps, 1.0)
 
-    def _set(self) -> None:
-        self.schedule.t = self.t
-        self.schedule._set()
-        for group in self.optimizer.param_groups:
-            group["lr"] *= self.factor(self.t)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.schedule.base_lrs = self.base_lrs
-        self._set()
+    def rate(self, base: float, t: int) -> float:
+        return self.schedule.rate(base, t) * self.factor(t)
 
 
 def _half_cosine(start: float, end: float, part: float) -> float:
