@@ -23,7 +23,7 @@ from five_classes import ARMS
 from minires import data
 from minires.core.backend import manual_seed
 from minires.data import Dataset, Loader, Split
-from minires.training import Config, Progress
+from minires.training import Config
 from minires.training.checkpoint import TrainingState
 from minires.training.classification import evaluate
 from minires.training.folder import write_table
@@ -81,7 +81,7 @@ def confusion(config: Config, dataset: Dataset) -> np.ndarray:
     optimizer = make_optimizer(config, model)
     state = TrainingState(model, optimizer, make_schedule(config, optimizer, len(loader)))
     for _ in range(config.epochs):
-        train_epoch(config, state, loader, Progress(), stop=lambda: False)
+        train_epoch(config, state, loader, [], stop=lambda: False)
         state.history.append({})
         state.start_epoch()
     return evaluate(model, dataset.test, normalize, flip=config.flip_test).confusion

@@ -30,7 +30,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from minires.bench.machine import cpu_name, vector_bits, version_of
-from minires.cli.progress import duration, options
+from minires.cli.progress import options
 from minires.errors import MiniresError, RunError
 from minires.interop.files import write_json
 from minires.kernels.threads import usable_cores
@@ -281,6 +281,13 @@ def index(results_folder: Path) -> str:
 def current_commit() -> str:
     git = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
     return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def duration(seconds: float) -> str:
+    """E.g. ``0:07``, ``12:30``, ``1:02:03``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def main(words: Sequence[str] | None = None) -> int:

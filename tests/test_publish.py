@@ -171,6 +171,11 @@ def test_what_cannot_be_published(publish, tmp_path, capsys):
     assert (tmp_path / "README.md").read_text() == "# A project\n"
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")])
+def test_duration(publish, seconds, text):
+    assert publish.duration(seconds) == text
+
+
 def test_the_pages_of_this_repository(publish):
     folders = {RESULTS / path.relative_to(RESULTS).parts[0] for path in RESULTS.rglob("published.json")}
     for folder in folders:

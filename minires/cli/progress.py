@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from .. import models
 from ..data import Dataset, Split
 from ..errors import counted, sizes
-from ..nn import Module
 from ..training import Config, Evaluation, Progress
+from ..training.checkpoint import TrainingState
+from ..training.classification import Tally
 from ..training.config import no_option, option
+from ..training.folder import Row
 from .output import percent, printable, times
 
 HEADER = "epoch      train loss  accuracy   test loss  accuracy        lr   seconds"
@@ -44,6 +46,7 @@ class TrainingProgress(Progress):
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             expand=True,
@@ -60,13 +63,15 @@ class TrainingProgress(Progress):
         if not self._bar.disable:  # older versions of Rich would print an empty line
             self._bar.stop()
 
-    def start(self, config: Config, model: Module, dataset: Dataset, start_epoch: int) -> None:
+    def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         self.config, self.classes = config, dataset.classes
-        parameters = sum(parameter.size for parameter in model.parameters())
-        learned = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
+        parameters = sum(parameter.size for parameter in state.model.parameters())
+        learned = sum(parameter.size for parameter in state.model.parameters() if parameter.requires_grad)
         frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
         kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "as they are"
+        if origin:
+            self._print(origin)
         self._print(
             f"{config.model}: {counted(parameters, 'parameter')}{frozen}, seed {config.seed}, on {config.device}"
         )
@@ -74,39 +79,23 @@ class TrainingProgress(Progress):
             f"{dataset.name}: {counted(len(dataset.train), 'image')} to train ({augmented}), {len(dataset.test):,} "
             f"to test, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
-        if start_epoch > 1:
-            self._print(f"resumed: {counted(start_epoch - 1, 'epoch')} of {config.epochs} are done")
-        if start_epoch <= config.epochs:
+        if state.epoch > 1:
+            self._print(f"resumed: {counted(state.epoch - 1, 'epoch')} of {config.epochs} are done")
+        if state.epoch <= config.epochs:
             self._print(f"\n{HEADER}")
 
-    def note(self, text: str) -> None:
-        self._print(text)
-
-    def batch(
-        self,
-        epoch: int,
-        done: int,
-        total: int,
-        loss: float,
-        accuracy: float,
-        images_per_second: float,
-        seconds_left: float,
-    ) -> None:
+    def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
         assert self.config is not None
         epochs = self.config.epochs
-        numbers = (
-            f"loss {loss:.3f}  accuracy {percent(accuracy):>7}  {images_per_second:,.0f} images/s  "
-            f"{duration(seconds_left)} left"
-        )
         self._bar.update(
             self._task,
             description=f"{epoch}/{epochs}",
             completed=(epoch - 1) * total + done,
             total=epochs * total,
-            numbers=numbers,
+            numbers=f"loss {tally.loss:.3f}  accuracy {percent(tally.accuracy):>7}  {tally.speed:,.0f} images/s  left",
         )
 
-    def epoch(self, epoch: int, row: dict[str, Any]) -> None:
+    def epoch(self, epoch: int, row: Row) -> None:
         assert self.config is not None
         self._print(
             f"{epoch:>4}/{self.config.epochs:<4}{row['train_loss']:>12.4f}{percent(row['train_accuracy']):>10}"
@@ -122,13 +111,6 @@ class TrainingProgress(Progress):
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """E.g. ``0:07``, ``12:30``, ``1:02:03``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:

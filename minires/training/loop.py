@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .config import Config
 from .folder import CONFIG, METRICS, description, existing_folder, new_folder, write_history
 from .gradients import GradientLog
 from .pretrained import freeze, load_pretrained, training_mode
-from .progress import Progress, Several, TensorBoard
+from .progress import Progress, TensorBoard
 from .recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
 
 Stop = Callable[[], bool]
@@ -68,9 +68,7 @@ def train(
     DeviceError
         If ``config.device`` is not available.
     """
-    progress = progress or Progress()
-    if config.tensorboard:
-        progress = Several([TensorBoard(), progress])
+    watchers = [*([TensorBoard()] if config.tensorboard else []), *([progress] if progress is not None else [])]
     dataset = load_data(config.data, config.size or None)
     manual_seed(config.seed)
     model = make_model(config, dataset)
@@ -103,13 +101,12 @@ def train(
     remove_temporary_files(folder)
     write_json(folder / CONFIG, description(config, dataset, normalize))
 
-    if origin:
-        progress.note(origin)
-    progress.start(config, model, dataset, start_epoch=state.epoch)
+    for watcher in watchers:
+        watcher.start(config, dataset, state, origin)
     test: Evaluation | None = None
     while state.epoch <= config.epochs:
         epoch = state.epoch
-        complete = train_epoch(config, state, loader, progress, stop)
+        complete = train_epoch(config, state, loader, watchers, stop)
         if complete:
             test = evaluate_test_images(config, state.result, dataset, normalize)
             require_finite(test.loss, f"the test after epoch {epoch}", config)
@@ -121,7 +118,8 @@ def train(
                     gradients.epoch(epoch)
                 if epoch % config.save_every == 0 or epoch == config.epochs:
                     save_checkpoint(folder, config, state)
-            progress.epoch(epoch, state.history[-1])
+            for watcher in watchers:
+                watcher.epoch(epoch, state.history[-1])
         if not complete or (epoch < config.epochs and stop()):
             with saving(folder):
                 save_checkpoint(folder, config, state)
@@ -135,7 +133,8 @@ def train(
         if gradients is not None:
             gradients.draw(f"gradients of {config.model} on {config.data_name}")
         write_json(folder / METRICS, metrics)
-    progress.end(metrics, test)
+    for watcher in watchers:
+        watcher.end(metrics, test)
     return metrics
 
 
@@ -144,7 +143,7 @@ def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normal
     return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
 
 
-def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: Progress, stop: Stop) -> bool:
+def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: Iterable[Progress], stop: Stop) -> bool:
     """Train on the remaining batches of an epoch: forward, loss, backward and step for each.
 
     Returns False if ``stop`` ended it early.
@@ -170,8 +169,8 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, progress: 
             state.ema.update()
 
         tally.add(loss, logits, labels)
-        images_left = (config.epochs - epoch + 1) * len(loader.split) - tally.images
-        progress.batch(epoch, batch, len(loader), tally.loss, tally.accuracy, tally.speed, images_left / tally.speed)
+        for watcher in watchers:
+            watcher.batch(epoch, batch, len(loader), tally)
         if batch < len(loader) and stop():
             return False
     return True

@@ -353,8 +353,3 @@ def test_the_summary_of_a_network_without_mistakes(run_folder):
 def test_the_plain_twin_is_suggested_with_the_settings_of_the_run(settings, options, run_folder):
     *_, (command, _) = progress.next_commands(Config(out=str(run_folder), **settings))
     assert command == f"minires train --model plain8{options}"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(7.4, "0:07"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")])
-def test_duration(seconds, text):
-    assert progress.duration(seconds) == text
