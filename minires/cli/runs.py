@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..core.backend import Array
     from ..data import Dataset
     from ..training import Run
-    from ..training.classification import ClassRow
+    from ..training.folder import Row
 
 BATCH_SIZE = 256
 Prediction = dict[str, str | float]
@@ -74,11 +74,11 @@ def check_fits(run: Run, dataset: Dataset) -> None:
         )
 
 
-def cells(row: ClassRow) -> list[str]:
+def cells(row: Row) -> list[str]:
     """A row of the table of classes, for printing; an undefined ratio is a dash."""
-    ratios = ["-" if ratio is None else percent(ratio) for ratio in (row.recall, row.precision, row.f1)]
-    taken_for = f"{printable(row.taken_for)} ({times(row.times)})" if row.times else ""
-    return [printable(row.name), f"{row.images:,}", f"{row.right:,}", *ratios, taken_for]
+    ratios = ["-" if row[name] is None else percent(row[name]) for name in ("recall", "precision", "f1")]
+    taken_for = f"{printable(row['taken_for'])} ({times(row['times'])})" if row["times"] else ""
+    return [printable(row["class"]), f"{row['images']:,}", f"{row['right']:,}", *ratios, taken_for]
 
 
 def predict(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -219,75 +219,51 @@ def assess(logits: Array, labels: Array) -> Evaluation:
     return Evaluation(loss, 1 - errors / len(labels), errors, confusion, predictions, probabilities, labels)
 
 
-@dataclass(frozen=True)
-class ClassRow:
-    """The results for the test images of one class. Undefined ratios, 0 / 0, are None.
+def class_table(confusion: Array, classes: Sequence[str]) -> list[Row]:
+    """The results for the test images of each class: the rows of ``classes.csv``.
 
-    Attributes
+    Parameters
     ----------
-    name : str
-        The class.
-    images, right : int
-        The number of images, and the number of right predictions among them.
-    recall : float or None
-        The fraction of its images that were predicted right, also called the accuracy of the class.
-    precision : float or None
-        The fraction of the predictions of this class that were right.
-    f1 : float or None
-        The harmonic mean of recall and precision.
-    taken_for : str
-        The most frequent wrong prediction for its images; empty if all were right.
-    times : int
-        How often it was predicted.
-    """
+    confusion : array of int, (K, K)
+        That of an :class:`Evaluation`.
+    classes : sequence of K str
 
-    name: str
-    images: int
-    right: int
-    recall: float | None
-    precision: float | None
-    f1: float | None
-    taken_for: str
-    times: int
-
-
-def class_table(confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> list[ClassRow]:
-    """A row for each of the K classes, from the confusion matrix (K, K) of an :class:`Evaluation`.
+    Returns
+    -------
+    list of dict
+        ``class``, its name; ``images``, their number, and ``right``, how many of them were predicted right; ``recall``,
+        that as a fraction of its images, also called the accuracy of the class; ``precision``, as a fraction of the
+        predictions of this class; ``f1``, the harmonic mean of both; ``taken_for``, the most frequent wrong prediction
+        for its images, empty if all were right, and ``times``, how often it was predicted. Undefined ratios, 0 / 0, are
+        None.
 
     Examples
     --------
     >>> cat, dog = class_table(np.array([[3, 1], [0, 4]]), ("cat", "dog"))
-    >>> cat.recall, cat.precision, cat.taken_for, cat.times
+    >>> cat["recall"], cat["precision"], cat["taken_for"], cat["times"]
     (0.75, 1.0, 'dog', 1)
-    >>> dog.recall, dog.precision, dog.taken_for, dog.times
+    >>> dog["recall"], dog["precision"], dog["taken_for"], dog["times"]
     (1.0, 0.8, '', 0)
     """
+    mistakes = confusion.copy()
+    np.fill_diagonal(mistakes, 0)
+    counts = (confusion.sum(axis=1), confusion.diagonal(), confusion.sum(axis=0), mistakes.max(axis=1))  # (K,) each
     rows = []
-    for number, name in enumerate(classes):
-        mistakes = confusion[number].copy()
-        mistakes[number] = 0
-        times = int(mistakes.max())
-        right = int(confusion[number, number])
-        images, predicted = int(confusion[number].sum()), int(confusion[:, number].sum())
+    for name, wrong, *of_class in zip(classes, mistakes, *counts, strict=True):
+        images, right, predicted, times = map(int, of_class)
         rows.append(
-            ClassRow(
-                name=name,
-                images=images,
-                right=right,
-                recall=_ratio(right, images),
-                precision=_ratio(right, predicted),
-                f1=_ratio(2 * right, images + predicted),
-                taken_for=classes[mistakes.argmax()] if times else "",
-                times=times,
-            )
+            {
+                "class": name,
+                "images": images,
+                "right": right,
+                "recall": _ratio(right, images),
+                "precision": _ratio(right, predicted),
+                "f1": _ratio(2 * right, images + predicted),
+                "taken_for": classes[wrong.argmax()] if times else "",
+                "times": times,
+            }
         )
     return rows
-
-
-def write_classes(path: Path, table: Sequence[ClassRow]) -> None:
-    """Write the table as CSV; None is an empty cell. Raises DataError if that fails."""
-    columns = ["class", *[field.name for field in fields(ClassRow)[1:]]]
-    write_table(path, columns, ({"class": row.name, **asdict(row)} for row in table))
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -299,4 +275,5 @@ def write_report(folder: Path, config: Config, dataset: Dataset, history: list[R
     write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
     write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
     write_mistakes(folder / MISTAKES, test, dataset.test, dataset.classes)
-    write_classes(folder / CLASSES, class_table(test.confusion, dataset.classes))
+    classes = class_table(test.confusion, dataset.classes)
+    write_table(folder / CLASSES, list(classes[0]), classes)

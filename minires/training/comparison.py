@@ -150,7 +150,7 @@ def _row(run: Config) -> Row:
     gradients = read_gradients(folder)
     return {
         "model": run.model,
-        "depth": _depth(run.model),
+        "depth": _kind_and_depth(run.model)[1],
         "train_loss": train_result.loss,
         "train_error_percent": 100 * train_result.errors / len(images),
         **{name: metrics[name] for name in ("parameters", "epochs", "test_loss", "test_error_percent")},
@@ -162,8 +162,10 @@ def _row(run: Config) -> Row:
     }
 
 
-def _depth(model: str) -> int:
-    return int(model.removeprefix("plain").removeprefix("resnet"))
+def _kind_and_depth(model: str) -> tuple[str, int]:
+    """E.g. ("plain", 20) for ``plain20``."""
+    kind = model.rstrip("0123456789")
+    return kind, int(model.removeprefix(kind))
 
 
 def _gradient_ratio(gradients: list[Row], epoch: int) -> float:
@@ -249,11 +251,9 @@ def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, 
         axes.set_title(KINDS[kind], loc="left", fontsize=14)
         style_axes(axes)
     figure.suptitle(title)
-    named = [(model, model.rstrip("0123456789")) for model in models]
-    depths = sorted({int(model.removeprefix(kind)) for model, kind in named})
-    colours = dict(zip(depths, COLOURS, strict=False))
-    found = [(model, int(model.removeprefix(kind)), panels[kind]) for model, kind in named]
-    return figure, [(model, depth, axes, colours[depth]) for model, depth, axes in found]
+    named = {model: _kind_and_depth(model) for model in models}
+    colours = dict(zip(sorted({depth for _, depth in named.values()}), COLOURS, strict=False))
+    return figure, [(model, depth, panels[kind], colours[depth]) for model, (kind, depth) in named.items()]
 
 
 def _finish(figure: Figure, path: Path, quantity: str, legend: str) -> None:

@@ -276,7 +276,7 @@ def read_settings(path: PathLike) -> dict[str, Any]:
         For a setting that does not exist, or a value that it does not take.
     """
     is_json = Path(path).suffix == ".json"
-    stored = _read(path, "JSON" if is_json else "TOML")
+    stored = read_object(path, "JSON" if is_json else "TOML")
     if is_json:
         stored = {name: value for name, value in stored.items() if name not in (*NOTES, "out")}
     names = [each.name for each in fields(Config)]
@@ -294,7 +294,8 @@ def read_settings(path: PathLike) -> dict[str, Any]:
     return stored
 
 
-def _read(path: PathLike, kind: str) -> dict[str, Any]:
+def read_object(path: PathLike, kind: str) -> dict[str, Any]:
+    """Read an object from a JSON or TOML file of at most a megabyte. Raises DataError if that fails."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

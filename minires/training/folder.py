@@ -35,12 +35,12 @@ from ..core.backend import check_device
 from ..core.checks import is_integer
 from ..data import Dataset
 from ..data.transforms import Normalize
-from ..errors import ArgumentError, MiniresError, RunError
+from ..errors import ArgumentError, DataError, MiniresError, RunError
 from ..interop.files import PathLike, brief, write_atomically
 from ..interop.safetensors_file import load
 from ..nn import Module
 from ..version import __version__
-from .config import LARGEST_JSON, Config
+from .config import Config, read_object
 from .recipe import model_options
 
 CONFIG = "config.json"
@@ -71,19 +71,11 @@ def new_folder(config: Config) -> Config:
     RunError
         If ``out`` was given and already holds a run, or if the folder cannot be made.
     """
+    folder = Path(config.out) if config.out is not None else _default_folders(config)[-1]
     try:
-        if config.out is not None:
-            folder = Path(config.out)
-            folder.mkdir(parents=True, exist_ok=True)
-            if any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
-                raise RunError(
-                    f"train: {folder} already holds a run; continue it with --resume, or choose another --out."
-                )
-            return config
-        number = 1
-        while (folder := _default_folder(config, number)).exists():
-            number += 1
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=config.out is not None)
+        if any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
+            raise RunError(f"train: {folder} already holds a run; continue it with --resume, or choose another --out.")
     except OSError as error:
         raise RunError(f"train: the run folder {folder} cannot be made: {error.strerror or error}.") from error
     return replace(config, out=str(folder))
@@ -97,10 +89,7 @@ def existing_folder(config: Config) -> Config:
     RunError
         If there is no such run, or it was started with other settings.
     """
-    number = 1
-    while _default_folder(config, number + 1).exists():
-        number += 1
-    folder = Path(config.out) if config.out is not None else _default_folder(config, number)
+    folder = Path(config.out) if config.out is not None else _default_folders(config)[-2:][0]
     if not (folder / CONFIG).is_file():
         raise RunError(
             f"train: there is no run to resume in {folder}: it has no {CONFIG}; leave --resume out to start one."
@@ -119,9 +108,13 @@ def differences(found: Config, wanted: Config) -> str:
     return ", ".join(f"{name} {getattr(found, name)}, not {getattr(wanted, name)}" for name in names)
 
 
-def _default_folder(config: Config, number: int) -> Path:
+def _default_folders(config: Config) -> list[Path]:
+    """The folders of earlier runs with these settings, and the next one, which does not exist yet."""
     name = f"{config.model}-{config.data_name}-seed{config.seed}"
-    return Path("runs") / (name if number == 1 else f"{name}-{number}")
+    folders = [Path("runs", name)]
+    while folders[-1].exists():
+        folders.append(Path("runs", f"{name}-{len(folders) + 1}"))
+    return folders
 
 
 def load_config(folder: Path) -> Config:
@@ -134,23 +127,16 @@ def load_config(folder: Path) -> Config:
 
 def damaged(folder: Path, error: Exception) -> RunError:
     """The error for a folder whose files were changed after the run."""
-    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).removeprefix("train: ").rstrip(".")
     return RunError(f"the run in {folder} is damaged ({reason}); train it again in another folder.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file of at most a megabyte. Raises RunError if that fails."""
+    """Read an object from a JSON file of a run. Raises RunError if that fails."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(LARGEST_JSON + 1)
-        if len(text) > LARGEST_JSON:
-            raise ValueError("it is too long")
-        content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(path.parent, ValueError(f"{path.name} cannot be read as JSON ({error})")) from error
-    if not isinstance(content, dict):
-        raise damaged(path.parent, ValueError(f"{path.name} holds {type(content).__name__}, not an object"))
-    return content
+        return read_object(path, "JSON")
+    except DataError as error:
+        raise damaged(path.parent, error) from error
 
 
 def write_history(folder: Path, history: list[Row]) -> None:

@@ -70,7 +70,7 @@ def test_a_config_that_no_run_wrote(folder, changes, reason):
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 10**5, b"{" + b" " * 2**20 + b"}"])
 def test_a_config_that_is_no_json_object(folder, content):
     (folder / "config.json").write_bytes(content)
-    with pytest.raises(RunError, match=r"damaged \(config.json (cannot be read as JSON|holds list)"):
+    with pytest.raises(RunError, match=r"damaged \(.*config.json cannot be read as JSON: "):
         load_run(folder)
 
 
