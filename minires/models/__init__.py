@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from ..errors import ArgumentError
@@ -19,10 +18,8 @@ from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBot
 from .cifar import CifarResNet
 from .imagenet import ImageNetResNet
 from .myrtle import ResNet9
-from .registry import MODELS, build, names, options
+from .registry import MODELS, Builder, build, names, options
 from .summarize import Summary, summary
-
-Builder = Callable[..., Any]
 
 
 def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int) -> Builder:
@@ -68,18 +65,6 @@ resnet18, resnet34, resnet50, resnet101, resnet152 = (
 plain18, plain34 = (_builder(ImageNetResNet, "plain", depth) for depth in (18, 34))
 
 __all__ = [
-    "MODELS",
-    "BasicBlock",
-    "Bottleneck",
-    "CifarResNet",
-    "ImageNetResNet",
-    "PreActivationBlock",
-    "PreActivationBottleneck",
-    "ResNet9",
-    "Summary",
-    "build",
-    "names",
-    "options",
-    "summary",
-    *MODELS,
-]
+    "MODELS", "BasicBlock", "Bottleneck", "CifarResNet", "ImageNetResNet", "PreActivationBlock",
+    "PreActivationBottleneck", "ResNet9", "Summary", "build", "names", "options", "summary", *MODELS,
+]  # fmt: skip

@@ -14,7 +14,7 @@ pass over memory (see ``minires.ops.batch_norm``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from .. import nn, ops
@@ -170,31 +170,32 @@ class PreActivationBottleneck(PreActivation):
         return self.conv3(self.bn3(branch, activation="relu"))
 
 
-def make_stage(
+def make_stages(
     block: type[ResidualBlock],
-    count: int,
-    in_channels: int,
-    out_channels: int,
-    stride: int,
+    counts: Sequence[int],
+    widths: Sequence[int],
     shortcut: str | None,
-    drop_probabilities: Iterator[float],
+    last_drop: float,
     avg_down: bool = False,
-) -> nn.Sequential:
-    """Blocks of one resolution, which the first one may change. Each takes the next of ``drop_probabilities``."""
-    first = block(in_channels, out_channels, stride, shortcut, next(drop_probabilities), avg_down)
-    others = (
-        block(out_channels, out_channels, 1, shortcut, next(drop_probabilities), avg_down) for _ in range(count - 1)
-    )
-    return nn.Sequential(first, *others)
+) -> Iterator[nn.Sequential]:
+    """Stages of ``counts`` blocks with ``widths`` inner channels. Each stage but the first halves the image.
 
+    Block l of L is dropped with l/L times the probability of the last one (arXiv 1603.09382, equation 4).
 
-def linear_decay(last: float, blocks: int) -> Iterator[float]:
-    """Stochastic depth's probability to drop block l of L, l/L of the last one's (arXiv 1603.09382, equation 4).
-
-    >>> list(linear_decay(0.5, 4))
+    >>> first, second = make_stages(BasicBlock, counts=(2, 2), widths=(16, 32), shortcut="A", last_drop=0.5)
+    >>> [layer.drop.p for stage in (first, second) for layer in stage]
     [0.125, 0.25, 0.375, 0.5]
     """
-    return (last * number / blocks for number in range(1, blocks + 1))
+    channels, made = widths[0], 0
+    for count, width in zip(counts, widths, strict=True):
+        blocks: list[ResidualBlock] = []
+        for _ in range(count):
+            stride = 2 if made and not blocks else 1
+            made += 1
+            drop = last_drop * made / sum(counts)
+            blocks.append(block(channels, width * block.expansion, stride, shortcut, drop, avg_down))
+            channels = width * block.expansion
+        yield nn.Sequential(*blocks)
 
 
 def finish(network: nn.Module, mode: str, zero_init_residual: bool) -> None:

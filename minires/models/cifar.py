@@ -12,7 +12,7 @@ from .. import nn, ops
 from ..core import checks
 from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from .blocks import BasicBlock, PreActivationBlock, finish, linear_decay, make_stage
+from .blocks import BasicBlock, PreActivationBlock, finish, make_stages
 from .shortcuts import check_options
 
 WIDTHS = (16, 32, 64)
@@ -60,13 +60,10 @@ class CifarResNet(nn.Module):
         if not checks.is_integer(depth, 8) or (depth - 2) % 6:
             raise ArgumentError(f"CifarResNet: depth is {depth!r}; it must be 6n + 2, such as 8, 20 or 56.")
         block = PreActivationBlock if preactivation else BasicBlock
-        blocks = (depth - 2) // 6
-        drop = linear_decay(stochastic_depth_prob, 3 * blocks)
+        counts = [(depth - 2) // 6] * 3
         self.conv1 = nn.Conv2d(in_channels, WIDTHS[0], kernel_size=3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[-1 if preactivation else 0])
-        self.layer1 = make_stage(block, blocks, WIDTHS[0], WIDTHS[0], 1, shortcut, drop)
-        self.layer2 = make_stage(block, blocks, WIDTHS[0], WIDTHS[1], 2, shortcut, drop)
-        self.layer3 = make_stage(block, blocks, WIDTHS[1], WIDTHS[2], 2, shortcut, drop)
+        self.layer1, self.layer2, self.layer3 = make_stages(block, counts, WIDTHS, shortcut, stochastic_depth_prob)
         self.fc = nn.Linear(WIDTHS[2], num_classes)
         self.preactivation = preactivation
         finish(self, "fan_in", zero_init_residual)

@@ -12,15 +12,7 @@ from .. import nn, ops
 from ..core import checks
 from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from .blocks import (
-    BasicBlock,
-    Bottleneck,
-    PreActivationBlock,
-    PreActivationBottleneck,
-    finish,
-    linear_decay,
-    make_stage,
-)
+from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck, finish, make_stages
 from .shortcuts import check_options
 
 WIDTHS = (64, 128, 256, 512)
@@ -82,16 +74,14 @@ class ImageNetResNet(nn.Module):
             )
         blocks, bottlenecks = (BasicBlock, PreActivationBlock), (Bottleneck, PreActivationBottleneck)
         block = (blocks if depth < 50 else bottlenecks)[preactivation]
-        counts, outputs = COUNTS[depth], [width * block.expansion for width in WIDTHS]
-        drop = linear_decay(stochastic_depth_prob, sum(counts))
+        outputs = WIDTHS[-1] * block.expansion
         self.conv1 = three_convolutions(in_channels) if deep_stem else nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs[3] if preactivation else 64)
+        self.bn1 = nn.BatchNorm2d(outputs if preactivation else WIDTHS[0])
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = make_stage(block, counts[0], 64, outputs[0], 1, shortcut, drop, avg_down)
-        self.layer2 = make_stage(block, counts[1], outputs[0], outputs[1], 2, shortcut, drop, avg_down)
-        self.layer3 = make_stage(block, counts[2], outputs[1], outputs[2], 2, shortcut, drop, avg_down)
-        self.layer4 = make_stage(block, counts[3], outputs[2], outputs[3], 2, shortcut, drop, avg_down)
-        self.fc = nn.Linear(outputs[3], num_classes)
+        self.layer1, self.layer2, self.layer3, self.layer4 = make_stages(
+            block, COUNTS[depth], WIDTHS, shortcut, stochastic_depth_prob, avg_down
+        )
+        self.fc = nn.Linear(outputs, num_classes)
         self.preactivation = preactivation
         finish(self, "fan_out", zero_init_residual)
 

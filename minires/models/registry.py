@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from ..core import checks
 from ..errors import ArgumentError
 
+Builder = Callable[..., Any]
+
 #: What makes each model: a function or class with the parameters ``num_classes`` and ``in_channels``, and its options.
-MODELS: dict[str, Callable[..., Any]] = {}
+MODELS: dict[str, Builder] = {}
 
 
 def names() -> list[str]:
@@ -20,8 +22,7 @@ def names() -> list[str]:
 
 def options(name: str) -> list[str]:
     """The options of the model of that name: what it takes besides ``num_classes`` and ``in_channels``."""
-    parameters = inspect.signature(MODELS[checks.choice("models.options", name, "model", MODELS)]).parameters
-    return [option for option in parameters if option not in ("num_classes", "in_channels")]
+    return [option for option in _parameters("options", name) if option not in ("num_classes", "in_channels")]
 
 
 def build(name: str, **given: Any) -> Any:
@@ -32,9 +33,12 @@ def build(name: str, **given: Any) -> Any:
     ArgumentError
         For a name that is not in :func:`names`, or an option that the model does not take.
     """
-    make = MODELS[checks.choice("models.build", name, "model", MODELS)]
-    known: Collection[str] = inspect.signature(make).parameters
+    known = _parameters("build", name)
     for option in given:
         if option not in known:
             raise ArgumentError(f"models.build: {name} does not take {option}; it takes {', '.join(known)}.")
-    return make(**given)
+    return MODELS[name](**given)
+
+
+def _parameters(function: str, name: str) -> list[str]:
+    return list(inspect.signature(MODELS[checks.choice(f"models.{function}", name, "model", MODELS)]).parameters)
