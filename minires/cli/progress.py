@@ -65,6 +65,7 @@ class TrainingProgress(Progress):
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         self.config, self.classes = config, dataset.classes
+        self._bar.reset(self._task)  # from an earlier run
         parameters = sum(parameter.size for parameter in state.model.parameters())
         learned = sum(parameter.size for parameter in state.model.parameters() if parameter.requires_grad)
         frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
@@ -104,6 +105,7 @@ class TrainingProgress(Progress):
 
     def stopping(self) -> None:
         """Show that Ctrl-C was received."""
+        self._bar.columns = self._bar.columns[:-1]  # without the time that is left
         self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once and saves nothing")
 
     def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
