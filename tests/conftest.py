@@ -45,7 +45,7 @@ def nothing_leaks():
 
 @pytest.fixture
 def rng():
-    """Random numbers of the test's own, the same in each run."""
+    """A random generator for the test, with the same numbers in each run."""
     return np.random.default_rng(20160627)
 
 
@@ -64,13 +64,13 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU is not No
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Each device in turn: a test that takes it runs on the CPU and, where there is one, on the GPU."""
+    """Each device in turn: a test with this fixture runs on the CPU and, if there is one, on the GPU."""
     return request.param
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what runs on a GPU, whatever its name: ``pytest -k cuda`` or ``-m cuda`` is all of it."""
+    """Mark all tests that run on a GPU, so that ``pytest -k cuda`` and ``-m cuda`` select them."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "cuda" in getattr(item, "fixturenames", ()) or parameters.get("device") == "cuda":
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def cuda():
-    """For a test of the GPU alone: skipped where there is none."""
+    """For a test that needs a GPU; it is skipped without one."""
     if NO_GPU is not None:
         pytest.skip(NO_GPU)
 

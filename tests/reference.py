@@ -7,7 +7,7 @@ import pytest
 
 
 def needed(name):
-    """A file or folder of the reference data; without it the test is skipped."""
+    """A file or folder of the reference data; without it, the test is skipped."""
     root = os.environ.get("MINIRES_DATA")
     if root is None:
         pytest.skip("MINIRES_DATA does not say where the reference data is")

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Served:
-    """What is served at every address, how the next requests are answered (then: well), and which ones came."""
+    """What is served at each address, how the next requests are answered (later ones: well), and which requests came."""
 
     def __init__(self, files):
         self.files, self.manners, self.requests = files, [], []

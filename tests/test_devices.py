@@ -66,7 +66,7 @@ def test_clipping_and_averaging(model, images):
 
 
 def test_a_layer_that_the_kernels_do_not_know(device, rng):
-    """Groups, transposed convolutions, other normalisations: the textbook computes them."""
+    """Groups, transposed convolutions and other normalisations run in the textbook."""
     net = mr.nn.Sequential(
         mr.nn.Conv2d(4, 6, 3, padding=1, groups=2), mr.nn.ReLU(), mr.nn.ConvTranspose2d(6, 2, 2, stride=2),
         mr.nn.AvgPool2d(2), mr.nn.Flatten(), mr.nn.LayerNorm(32), mr.nn.Dropout(0.5), mr.nn.Linear(32, 3),

@@ -46,7 +46,7 @@ def test_the_settings_it_shows_are_those_of_the_file(tmp_path):
 
 
 def test_the_classes_it_shows_are_those_of_the_source():
-    """Without type hints and docstrings, which a slide has no room for."""
+    """Without type hints and docstrings, for which a slide has no room."""
     shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
     source = (ROOT / "minires" / "ops" / "activation.py").read_text(encoding="utf-8")
     source = re.sub(r"(: Array|: Tensor)(?=[,)])", "", re.sub(r"\) -> .*:", "):", source))

@@ -114,7 +114,7 @@ def test_what_a_convolution_reaches():
 
 
 class Fake:
-    """A process with answers of its own."""
+    """A process that returns prepared answers."""
 
     asked: ClassVar[list] = []  # of all of them
 
@@ -181,7 +181,7 @@ def test_memory_is_the_most_since_the_reset():
 
 @pytest.fixture
 def own_cache(monkeypatch, tmp_path):
-    """Processes that measure the peak do not write it to the user's cache."""
+    """Processes that measure the peak do not write to the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 

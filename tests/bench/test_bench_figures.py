@@ -52,7 +52,7 @@ def row(op, seconds, operations=0, moved=10**9, **more):
 
 
 def test_where_a_dot_stands():
-    """Two operations a byte, in half a second; and where nobody has counted, one for each number of four bytes."""
+    """Two operations per byte in half a second; if operations are not counted, one for each number of four bytes."""
     assert figures._place(row("conv2d", 0.5, 2 * 10**9)) == (2.0, 4e9)
     assert figures._place(row("add", 0.5)) == (0.25, 0.5e9)
 

@@ -16,7 +16,7 @@ from minires.core.state import observed, state
 
 
 class Slow(mr.Op):
-    """A forward of 30 ms of its own; a backward of 20 ms, and another slow op's forward inside of it."""
+    """The forward takes 30 ms; the backward takes 20 ms and calls the forward of another slow op."""
 
     def forward(self, x):
         time.sleep(0.03)
@@ -89,7 +89,7 @@ def test_printing_measures_nothing_and_says_who_does(cache, monkeypatch):
 
 @pytest.fixture
 def measure(monkeypatch):
-    """Stands in for the measurement; which numbers of threads were measured."""
+    """Replaces the measurement, and records the numbers of threads that are measured."""
     if not dispatch.load_kernels("cpu"):
         pytest.skip("no kernels")
     measured = []

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
-    """The script, which writes to a page and a folder of its own."""
+    """The script, set to write to a page and a folder of the test."""
     spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -105,7 +105,7 @@ def test_numbers_have_three_digits(tables, value, text):
 
 
 def test_the_real_page_is_what_the_results_say():
-    """Somebody who measures again, or edits a number, has to run the script."""
+    """After a new measurement, the script has to be run."""
     spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

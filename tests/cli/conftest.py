@@ -37,7 +37,7 @@ def minires(capsys):
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """A run that knows the stripes apart."""
+    """A run that has learned to tell the stripes apart."""
     folder = tmp_path_factory.mktemp("runs") / "stripes"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, "digits", stripes)

@@ -17,7 +17,7 @@ def test_named_ops_are_shown_case_by_case(minires):
 
 @pytest.fixture
 def results(monkeypatch):
-    """What the command is told instead of checking for itself."""
+    """The results that the command gets instead of checking."""
     results = [
         CheckedCase("relu", "matrix", 1, True, 2e-10, "", 0.001),
         CheckedCase("relu", "matrix", 2, True, 3e-10, "", 0.004),

@@ -13,7 +13,7 @@ from minires.training import load_run
 
 @pytest.fixture(scope="module")
 def deep_run(tmp_path_factory):
-    """A run of a network with blocks that can change places."""
+    """A run of a network with blocks that can be swapped."""
     from minires import data
     from minires.cli.main import main
 

@@ -15,7 +15,7 @@ from minires.training import evaluate, load_run
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three images of the test split, of other sizes and modes, in folders; and files that are none."""
+    """Three images of the test split, of other sizes and modes, in folders; and files that are not images."""
     folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for i, (name, mode, size) in enumerate(
@@ -47,7 +47,7 @@ def test_a_folder_as_a_table(minires, run_folder, folder):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_csv_file_has_the_numbers_of_evaluate(minires, run_folder, tmp_path, flip):
-    """Those of a run that was tested on mirror images as well, too."""
+    """Also for a run that was tested on mirror images as well."""
     run_folder = shutil.copytree(run_folder, tmp_path / "run")
     settings = json.loads((run_folder / "config.json").read_text())
     (run_folder / "config.json").write_text(json.dumps({**settings, "flip_test": flip}))

@@ -52,7 +52,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
 
 
 def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
-    """Neither is the data set read, nor the network tested, once more for it."""
+    """The data set is not read again for it, and the network is not tested again."""
     loads, tests = [], []
     load, evaluate = data.load, loop.evaluate
     monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
@@ -127,7 +127,7 @@ OTHERS = {
 
 
 def test_every_setting_is_an_option(settings, monkeypatch):
-    """And the next command that is suggested has all of those that change the outcome."""
+    """And the suggested next command has all of those that change the result."""
     assert {*OTHERS, "model", "out", "width"} == {field.name for field in fields(Config)}
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
@@ -270,7 +270,7 @@ def test_signals_save_within_an_epoch(minires, tmp_path, monkeypatch, foreground
 
 
 def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monkeypatch, foreground):
-    """A second Ctrl-C out of impatience would lose the epoch."""
+    """An impatient second Ctrl-C would lose the epoch."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, highlight=False)
     monkeypatch.setattr(train_module, "make_console", lambda: console)

@@ -20,7 +20,7 @@ def leaf(values, dtype="float64"):
 
 
 def grads_of(output, *inputs, upstream=None):
-    """Gradients through ``.backward``, as arrays."""
+    """The gradients computed by ``.backward``, as arrays."""
     output.backward(upstream)
     return [x.grad.numpy() for x in inputs]
 

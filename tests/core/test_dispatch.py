@@ -113,7 +113,7 @@ def test_a_kernel_that_would_never_run_is_refused(phase, device):
 
 
 def test_threads_wait_while_another_one_imports_the_kernels(monkeypatch):
-    """Or the first steps of a run would now and then be those of the textbook."""
+    """Otherwise, the textbook would sometimes compute the first steps of a run."""
     importing, others_came = threading.Event(), threading.Event()
 
     def slow_import(room):

@@ -391,7 +391,7 @@ def test_a_device_that_is_not_there(monkeypatch):
 )
 @pytest.mark.parametrize("name", sorted(set(ops.__all__) - {"concatenate", "stack"}))
 def test_no_op_answers_nonsense_with_an_error_of_numpys(name, odd):
-    """Every op with something odd in each place: a named error or a result, never an error that nobody wrote."""
+    """Every op with an odd value for each argument: the outcome is a named error or a result, never another error."""
     plain = {
         "conv2d": [IMAGE, WEIGHT], "conv_transpose2d": [t(2, 4, 3, 2), WEIGHT], "im2col": [IMAGE, 2],
         "col2im": [t(2, 7, 6, 12), (2, 3, 8, 7), 2], "max_pool2d": [IMAGE, 2], "avg_pool2d": [IMAGE, 2],

@@ -22,14 +22,14 @@ def solution():
 
 @pytest.fixture
 def grade(toy):
-    """Grade the text of a submission, with hidden tests, and short patience."""
+    """Grade the text of a submission, with hidden tests and a short time limit."""
     grader = Grader(toy, "secret", Limits(seconds=3, memory=1 << 30))
     return lambda source, **options: grader.grade(source, "somebody", **options)
 
 
 @pytest.fixture
 def installed(toy, monkeypatch):
-    """The toy is the only assignment there is."""
+    """Make the toy the only assignment."""
     monkeypatch.setattr(assignments, "assignments", lambda: {toy.name: toy})
     monkeypatch.setattr("minires.course.classroom.assignments", lambda: {toy.name: toy})
     return toy

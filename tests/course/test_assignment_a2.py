@@ -31,7 +31,7 @@ def kill_of(bug):
 
 @cache
 def graded(what):
-    """As a submission."""
+    """Grade a text as a submission."""
     return GRADER.grade({"solution": SOURCE, "stub": student_version(SOURCE)}[what])
 
 

@@ -15,7 +15,7 @@ TOTAL = "def total(x):\n    y = double(x)\n    return {}\n"
 
 
 class Listener:
-    """Doubles, and remembers what it was asked."""
+    """Doubles its argument, and records the calls."""
 
     def __init__(self):
         self.seen = []
@@ -26,7 +26,7 @@ class Listener:
 
 
 def listen(grader):
-    """What `double` is asked."""
+    """The calls of `double`."""
     listener = Listener()
     grader.grade_question(grader.assignment.questions[0], listener, Result("", grader.assignment))
     return listener.seen
@@ -64,7 +64,7 @@ def test_each_property_has_its_points_and_each_bug_costs_once(grade, double, tot
 
 
 def test_what_is_right_for_the_public_numbers_only_gets_nothing(toy, grade):
-    """A submission that knows the public answers by heart; the hidden tests draw others."""
+    """A submission that has memorised the public answers; the hidden tests draw other numbers."""
     answers = {}
     for x in listen(Grader(toy)):
         answers[str(x.tolist())] = (2 * x).tolist()
@@ -92,7 +92,7 @@ def test_the_feedback_shows_a_small_input_the_first_wrong_number_the_pattern_and
 
 
 def test_the_input_it_shows_shows_the_bug(grade):
-    """It can be pasted; nothing but the function's name is needed."""
+    """It can be pasted and needs only the function's name."""
     lines = question_lines(grade(DOUBLE.format("x + x * (x < 2)"), functions=["double"]).questions[0])
     code = [line.strip() for line in lines if line.startswith(" " * 10)][:2]
     names = {"np": np, "double": lambda x: x + x * (x < 2)}

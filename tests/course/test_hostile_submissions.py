@@ -177,7 +177,7 @@ def test_a_question_to_the_grader_costs_the_one_who_asks(grade, asks, says):
 
 @posix
 def test_only_functions_of_earlier_questions_are_answered(grade):
-    """The conversation can be found by those who look for it, but not talked into more than it is for."""
+    """A submission can find the connection to the grader, but can only use it for what it is meant for."""
     find = "import gc, sys\n    session = sys._getframe(1).f_locals['self']\n    return session.asking('total')(x)"
     result = grade(f"{TOTAL_ASKS[: TOTAL_ASKS.index('    return 2')]}    return 2 * x\n\n\ndef total(x):\n    {find}")
     assert [each.score for each in result.questions] == [5, 0]

@@ -17,7 +17,7 @@ A2 = assignment("A2")
 
 
 def solution_lines():
-    """The lines between the marks, less those that could stand anywhere."""
+    """The lines between the marks, without those that could be anywhere."""
     inside, lines = False, set()
     for line in map(str.strip, A2.read(A2.file).splitlines()):
         inside = line == BEGIN or (inside and line != END)

@@ -55,7 +55,7 @@ def trained(kind, graph, steps=6):
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_graph_takes_the_same_steps(kind):
-    """Over warm-up, recording and replays; the learning rate changes all the while."""
+    """During warm-up, recording and replays, with a changing learning rate."""
     losses, weights, state = trained(kind, graph=True)
     right_losses, right_weights, right_state = trained(kind, graph=False)
     np.testing.assert_allclose(losses, right_losses, rtol=1e-5)
@@ -66,7 +66,7 @@ def test_a_graph_takes_the_same_steps(kind):
 
 
 def test_a_step_that_would_keep_its_learning_rate_is_refused():
-    """The textbook's step is launched with the learning rate of the moment as a number."""
+    """The textbook's step would be recorded with the current learning rate as a constant."""
     weight = mr.nn.Parameter(mr.tensor([1.0, 2.0], dtype="float64", device="cuda").data)
     optimizer = mr.optim.SGD([weight], lr=0.1)
 
@@ -82,7 +82,7 @@ def test_a_step_that_would_keep_its_learning_rate_is_refused():
 
 
 def test_a_second_recording_forgets_the_first():
-    """Else Adam would count each of its steps twice."""
+    """Otherwise Adam would count each of its steps twice."""
     weight = mr.nn.Parameter(mr.tensor([1.0, 2.0], device="cuda").data)
     optimizer = mr.optim.Adam([weight], lr=0.1)
     reads = iter([False, True, False])

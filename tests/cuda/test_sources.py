@@ -48,7 +48,7 @@ def test_all_sources_are_listed():
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_kernel_of_a_source_is_launched(name):
-    """And none is launched that is not there."""
+    """And every kernel that is launched exists."""
     code = "".join(path.read_text() for path in FOLDER.glob("*.py"))
     launched = {kernel for where, kernel in re.findall(r'(?:launch|for_each)\("(\w+)", "(\w+)"', code) if where == name}
     if name == "optim":

@@ -138,7 +138,7 @@ def test_a_flipped_bit_that_only_the_check_sum_shows(tmp_path, position, what):
 
 @given(position=st.integers(0, 5 * 3073 - 1), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_read_or_refused(tmp_path_factory, position, bit):
-    """The result is another label, another pixel, or one sentence; never a label that is not a class."""
+    """The result is another label, another pixel, or an error; never a label that is not a class."""
     path = tmp_path_factory.mktemp("flipped") / "batch.bin"
     pixels, labels = content(SMALL10)["data_batch_1"]
     path.write_bytes(flipped(np.hstack([labels[:, None], pixels]).astype(np.uint8).tobytes(), position, bit))

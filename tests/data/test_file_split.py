@@ -97,7 +97,7 @@ def test_normalisation_of_many_files_is_that_of_every_kth():
 
 @pytest.mark.slow
 def test_memory_stays_flat(tmp_path):
-    """2,000 images of 64x64 are 25 MB of pixels; a pass over them never holds two of those."""
+    """2,000 images of 64x64 are 25 MB of pixels; a pass over them never holds 5 MB at once."""
     header = b"P6 64 64 255\n"
     pixels = np.random.default_rng(0).integers(0, 256, (2_000, 64 * 64 * 3), dtype=np.uint8)
     for number, row in enumerate(pixels):

@@ -195,7 +195,7 @@ def test_floats_of_other_ranges(tmp_path):
 
 
 def test_made_smaller_an_image_is_averaged(tmp_path):
-    """A chessboard of pixels is grey from afar; every 20th pixel of it would be black or white."""
+    """A chessboard of pixels becomes grey when it is averaged; every 20th pixel alone would be black or white."""
     Image.fromarray(((np.indices((640, 320)).sum(axis=0) % 2) * 255).astype("u1")).save(tmp_path / "a.png")
     np.testing.assert_allclose(read(tmp_path / "a.png", 1, (32, 32)), 127.5, atol=1)
 

@@ -23,7 +23,7 @@ def idx(array):
 
 
 def write(layout, folder, compress):
-    """A data set of few images, and what was written, by the first word of its files."""
+    """Write a data set of few images; return what was written, by the first word of the file names."""
     rng, content = np.random.default_rng(0), {}
     folder.mkdir(parents=True)
     for word, count in COUNTS.items():

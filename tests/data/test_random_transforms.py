@@ -21,7 +21,7 @@ ALL = [Cutout(3), ColorJitter(0.5, 0.5, 0.5), RandomResizedCrop((4, 5)), MixUp(1
 
 
 def changed(transform, batch, seed):
-    """Only the new images: MixUp returns more."""
+    """Only the new images; MixUp returns more."""
     result = transform(batch, np.random.default_rng(seed))
     return result[0] if isinstance(transform, MixUp) else result
 
@@ -188,7 +188,7 @@ def test_color_jitter_of_nothing_changes_nothing():
 
 @given(**SIZES, rows=st.integers(1, 12), columns=st.integers(1, 12), channels=st.sampled_from([1, 3]))
 def test_resized_crop_as_pillow_cuts_and_resizes(n, height, width, rows, columns, channels):
-    """Of images with numbers for pixels, which Pillow keeps as float32."""
+    """For images of floats, which Pillow keeps as float32."""
     batch = np.random.default_rng(n).uniform(0, 255, (n, channels, height, width)).astype(np.float32)
     crop = RandomResizedCrop((rows, columns), scale=(0.1, 1.0))
     result = crop(batch, np.random.default_rng(5))

@@ -17,7 +17,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, as the system has it."""
+    """The system's Chromium."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"there is no Chromium (none of {', '.join(BROWSERS)}): apt-get install chromium")
@@ -133,7 +133,7 @@ def test_unbroadcast_shows_both_shapes(show, stepper):
 
 
 def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
-    """The pixels are numbered, so that im2col itself says what came from where; its zeros are the padding."""
+    """The pixels are numbered, so im2col shows where each number came from; zeros are the padding."""
     x = mr.tensor(np.arange(1.0, 145.0).reshape(1, 2, 8, 9), requires_grad=True)
     cols = mr.ops.im2col(x, (3, 2), stride=(2, 3), padding=(1, 0), dilation=(2, 3))
     columns = cols.numpy().reshape(6, 12).T  # (C*KH*KW, OH*OW), as the page draws them
@@ -145,7 +145,7 @@ def test_a_column_lights_its_pixels_and_a_pixel_its_columns(show):
     pixel = (image.evaluate("element => element.offsetWidth") - 4) / 18  # two channels side by side, and a gap
 
     def lit(where, kind, size):
-        """The places of marks, as [row, column]."""
+        """The positions of the marks, as [row, column]."""
         places = "marks => marks.map(mark => [mark.y.baseVal.value, mark.x.baseVal.value])"
         marks = where.locator(f".overlay .{kind}").evaluate_all(places)
         return (np.reshape(marks, (-1, 2)) / size).round().tolist()

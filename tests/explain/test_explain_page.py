@@ -15,7 +15,7 @@ from minires.explain.page import encode, shown_part
 
 
 class Reader(HTMLParser):
-    """What a browser makes of a page: its elements, their attributes, and the text of each <script>."""
+    """Parse a page as a browser does: its elements, their attributes, and the text of each <script>."""
 
     def __init__(self, page):
         super().__init__()
@@ -41,7 +41,7 @@ def data_of(page):
 
 
 def decoded(encoded):
-    """As the page's script does it."""
+    """Decode a tensor as the page's script does."""
     low, high = encoded["range"]
     levels = np.frombuffer(base64.b64decode(encoded["bytes"]), np.uint8).astype(float)
     numbers = np.where(levels == 0, np.nan, low + (levels - 1) / 254 * (high - low))
@@ -92,7 +92,7 @@ def test_numbers_of_the_page_are_those_of_the_tape(example):
 
 
 def test_an_array_is_there_once(example):
-    """What one op sends to a node that nobody else sends to is that node's gradient."""
+    """If only one op sends a gradient to a node, this is the node's gradient."""
     data = data_of(example.html)
     node = next(node for node in data["nodes"] if node["kind"] == "relu")
     sender = data["nodes"][node["arrivals"][-1]["consumer"]]

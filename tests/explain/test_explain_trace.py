@@ -149,7 +149,7 @@ def test_unbroadcast_shows_the_shape_before_the_sum(rng):
 
 
 def test_only_sums_are_unbroadcast(rng):
-    """A 1x1 filter of one channel has as many weights as there are biases, but is no sum over a broadcast."""
+    """A 1x1 filter of one channel has as many weights as biases, but its gradient is not a sum over a broadcast."""
     x, weight, bias = random(rng, 2, 1, 4, 3), random(rng, 5, 1, 1, 1), random(rng, 5)
     conv = nodes_of(step((mr.ops.conv2d(x, weight, bias) ** 2).sum()))["conv2d_1"]
     assert [edge.summed_from for edge in conv.inputs] == [None, None, (2, 5, 4, 3)]

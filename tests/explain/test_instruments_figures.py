@@ -53,7 +53,7 @@ def lesion_of(count, several=False):
 
 
 def written_inside(figure):
-    """That no title, label or legend is cut off."""
+    """Check that no title, label or legend is cut off."""
     figure.draw_without_rendering()
     boxes = [axes.get_tightbbox() for axes in figure.axes] + [figure._suptitle.get_window_extent()]
     boxes += [legend.get_window_extent() for legend in figure.legends]

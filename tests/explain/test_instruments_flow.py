@@ -72,7 +72,7 @@ def test_the_engine_and_the_textbook_measure_the_same():
 
 
 def test_the_gradient_to_what_a_block_reads_has_come_by_both_paths():
-    """Nudged along its gradient, it changes the loss as the norm says: shortcut and branch together."""
+    """A small change along the gradient changes the loss as the norm says, for shortcut and branch together."""
     model, (images, labels) = mr.models.resnet8(in_channels=1).to("float64"), batch()
     images = images.astype(np.float64)
     rows = {row["layer"]: row for row in mr.explain.flow(model, images, labels).rows}
@@ -122,7 +122,7 @@ def test_frozen_weights_have_no_gradient_but_what_they_read_has():
 
 
 def disturbed_model():
-    """With everything that an instrument might forget to put back."""
+    """A model with everything that an instrument might forget to restore."""
     model = mr.models.resnet8(in_channels=1, stochastic_depth_prob=0.5)
     model.eval().layer2.train()
     calls = []
@@ -141,7 +141,7 @@ def everything(model):
 
 
 def same(before, after):
-    """As ``==``, but tensors are equal only to themselves."""
+    """Like ``==``, but tensors are equal only to themselves."""
     assert before[0] == after[0] and before[3] == after[3]
     for (module, attributes, hooks), (other, attributes_now, hooks_now) in zip(before[1], after[1], strict=True):
         assert module is other and hooks == hooks_now and list(attributes) == list(attributes_now)

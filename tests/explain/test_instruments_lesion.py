@@ -64,7 +64,7 @@ def scaled(images, rng=None):
 
 
 def randomised(model):
-    """Scales and statistics that differ from channel to channel, so that no error is there by symmetry."""
+    """Scales and statistics that differ between channels, so that symmetry cannot hide an error."""
     rng = np.random.default_rng(3)
     for module in model.modules():
         if isinstance(module, mr.nn.BatchNorm2d):
@@ -95,7 +95,7 @@ RESIDUAL = {
 
 @pytest.mark.parametrize("make", RESIDUAL.values(), ids=RESIDUAL)
 def test_a_block_without_its_branch_is_one_whose_last_layer_gives_zero(make):
-    """The other way to take F out: the weights of its last layer become 0. Then there is nothing left to take out."""
+    """Another way to remove F is to set the weights of its last layer to 0. Removing the block then changes nothing."""
     model = randomised(make())
     result = mr.explain.lesion(model, digits(), scaled)
     found = {row["removed"]: row for row in result.rows}

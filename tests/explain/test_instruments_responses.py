@@ -27,7 +27,7 @@ def test_numbers_worked_out_by_hand(device):
 
 
 def normalised(norm, x):
-    """Batch norm in evaluation, as its definition says."""
+    """Batch norm in evaluation, by its definition."""
     mean, var, gamma, beta = (
         t.numpy().reshape(1, -1, 1, 1) for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
@@ -35,7 +35,7 @@ def normalised(norm, x):
 
 
 def settled(model):
-    """A model whose batch norms do something: random scales and shifts, and statistics of some batches."""
+    """A model with nontrivial batch norms: random scales and shifts, and statistics of some batches."""
     for module in model.modules():
         if isinstance(module, mr.nn.BatchNorm2d):
             module.weight.data = RNG.uniform(0.5, 2, module.num_features).astype(np.float32)
@@ -46,7 +46,7 @@ def settled(model):
 
 
 def test_a_block_that_adds_and_rectifies_in_one_op():
-    """F and the shortcut are taken apart, and neither has passed the ReLU after the addition."""
+    """F and the shortcut are measured separately, before the ReLU after the addition."""
     model = settled(mr.models.resnet8(in_channels=1))
     rows = {row["layer"]: row for row in mr.explain.responses(model, IMAGES).rows}
     block = model.layer1[0]

@@ -37,7 +37,7 @@ def test_a_nan_in_a_single_number_is_reported_too():
 
 
 def test_backward_reports_the_op_and_the_line_of_its_forward():
-    """The infinity is born in an op that the backward calls; what helps is whose backward that is."""
+    """The infinity is produced by an op that a backward calls; the message must name the op of that backward."""
     x = mr.tensor([4.0, 0.0], requires_grad=True)
     with mr.detect_anomaly(), np.errstate(divide="ignore"):
         y = mr.ops.sqrt(x)  # fine, but its slope at 0 is infinite

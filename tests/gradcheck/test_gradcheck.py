@@ -307,7 +307,7 @@ def test_strong_curvature_is_no_kink(eps):
 
 
 class Constant(mr.Op):
-    """Zero, with a gradient that is none."""
+    """Zero, with a wrong gradient."""
 
     def forward(self, x):
         return 0 * x

@@ -40,7 +40,7 @@ def test_no_other_seed_lets_it_pass_or_hides_its_cause(entry):
 
 
 def test_the_upstream_has_nothing_in_common_with_inputs_of_the_same_seed():
-    """Or else a mask by the sign of the upstream would pass for one by the sign of the input."""
+    """Otherwise a mask by the sign of the upstream would look like one by the sign of the input."""
     (entry,) = (e for e in BANK if e.name == "ReLUMasksByItsUpstream")
     for seed in range(5):
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], (4, 5))

@@ -28,7 +28,7 @@ from minires.ops.shape import Concatenate, GetItem, Pad, Transpose
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong gradient, the inputs that show it, and the order from which on it is wrong."""
+    """A wrong gradient, inputs that reveal it, and the lowest order at which it is wrong."""
 
     name: str
     function: Callable[..., Tensor]
@@ -45,7 +45,7 @@ BANK: list[Wrong] = []
 
 
 def wrong(*draws: Draw, says: str | None = None, order: int = 1, options: tuple[Any, ...] = ()):
-    """Put an op, called with ``options``, into the bank."""
+    """Add an op, called with ``options``, to the bank."""
 
     def register(op: type[mr.Op]) -> type[mr.Op]:
         BANK.append(Wrong(op.__name__, lambda *inputs: op(*options)(*inputs), draws, says, order))
@@ -813,7 +813,7 @@ class LargerComparesWithZero(_Larger):
 
 
 class _WhereNotNegative(mr.Op):
-    """x where the second input is at least 0; -0.7, 0 and 0.7 are what it holds."""
+    """x where the second input, which holds -0.7, 0 and 0.7, is at least 0."""
 
     def forward(self, x, condition):
         return np.where(condition > -0.35, x, 0)

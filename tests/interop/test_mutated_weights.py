@@ -82,7 +82,7 @@ def test_five_hundred_mutated_files(format, tmp_path, traced):
 
 
 def test_the_measure_finds_a_reader_that_trusts_the_file(tmp_path, traced):
-    """NumPy's own reader, and an array of 16 bytes that claims to have 400 MB."""
+    """NumPy's own reader, with an array of 16 bytes that claims to have 400 MB."""
     path = tmp_path / "bomb.npz"
     path.write_bytes(zipped([("fc.weight.npy", npy(np.zeros(4, "f"), shape=f"({10**8},)"))]))
 

@@ -31,7 +31,7 @@ def test_every_number_is_scaled_once():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_measurement(threads, monkeypatch):
-    """Each thread does its part of both loops, and the rates are what was done by the time it took."""
+    """Each thread does its part of both loops, and the rates are the work divided by the time."""
     monkeypatch.setattr("minires.kernels.threads._setting", 2)
     monkeypatch.setattr(peak, "_best_time", lambda run: run() or 0.5)
     monkeypatch.setattr(peak, "REPEATS", 2)

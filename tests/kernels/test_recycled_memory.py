@@ -46,14 +46,14 @@ def test_small_arrays_are_numpys():
 
 
 def block_of(array):
-    """The floats of the block that an array lies in."""
+    """The floats of the block that holds an array."""
     while isinstance(array, np.ndarray):
         array = array.base
     return array.memory.size
 
 
 def wait(*sizes):
-    """Let blocks of these sizes wait."""
+    """Keep free blocks of these sizes for reuse."""
     arrays = [memory.empty((size,)) for size in sizes]
     assert [block_of(array) for array in arrays] == list(sizes)
 
@@ -80,7 +80,7 @@ def test_of_blocks_that_fit_the_smallest_is_taken():
 
 
 def test_threads_at_once_never_share_memory():
-    """Each writes a number of its own into what it gets, and finds it there until it lets go."""
+    """Each thread fills its array with its own number, and still finds it there before it frees the array."""
     wrong, live = [], [[] for _ in range(4)]
 
     def work(me):

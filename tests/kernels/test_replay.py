@@ -52,7 +52,7 @@ def assert_close(got, expected, tolerance=2e-6):
 
 
 def finish(callers):
-    """Start them and wait, but not for ever; threads that wait for each other in vain end with the process."""
+    """Start the threads and wait, up to a limit; threads in a deadlock end with the process."""
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -103,7 +103,7 @@ def test_every_layout_gives_the_same_and_is_left_as_it_was(n, number, small, rng
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_shortcut_of_the_images_themselves(number, rng, monkeypatch):
-    """The first op walks through the images in steps, however these lie in memory when it is watched."""
+    """The first op takes every second pixel of the images, whatever their memory layout during the recording."""
     set_threads(monkeypatch, number)
     layers = mr.models.shortcuts.SubsampleAndPad(3, 7, 2), nn.GlobalAvgPool2d(), nn.Linear(7, 4)
     x = images(rng, 2, side=17)
@@ -158,7 +158,7 @@ def test_the_textbook_engine_and_float64_run_the_model(small, rng):
 
 
 def test_later_changes_are_not_seen_by_the_copy(small, rng):
-    """As fold says: neither those of the model, nor those of the copy's own parameters."""
+    """As the docstring of fold says: neither changes of the model, nor of the copy's own parameters."""
     replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 3))
     before = replayed(x).data.copy()
     for parameter in (*small.parameters(), *replayed.parameters()):
@@ -231,7 +231,7 @@ def test_models_that_are_left_as_they_are(options, rng, monkeypatch):
 
 
 class TwoHeads(nn.Module):
-    """The output is not what was computed last."""
+    """The output is not the last result that was computed."""
 
     def __init__(self):
         self.first, self.fc, self.other = conv_norm(), nn.Linear(16, 5), nn.Linear(16, 5)
@@ -244,7 +244,7 @@ class TwoHeads(nn.Module):
 
 
 class FirstHalf(nn.Module):
-    """It depends on how many images there are."""
+    """The computation depends on the number of images."""
 
     def __init__(self):
         self.first, self.fc = conv_norm(), nn.Linear(16, 5)
@@ -323,7 +323,7 @@ def test_an_error_of_one_member_ends_the_call_of_all(broken, small, rng, monkeyp
 
 
 def test_an_error_while_pieces_are_handed_out_sends_the_members_home(small, rng, monkeypatch):
-    """As of a user who interrupts: the calling thread never takes part, and the others must not wait for it."""
+    """As when a user interrupts: the calling thread never takes part, and the others must not wait for it."""
     set_threads(monkeypatch, 2)
     replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
     expected = replayed(x).data.copy()

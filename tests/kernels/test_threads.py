@@ -50,7 +50,7 @@ def test_an_error_in_a_slice_is_raised_after_all_have_ended(unit):
 
 
 class SlowQueue(SimpleQueue):
-    """Putting something into it takes a while, now longer, now shorter, so that other threads come between."""
+    """A queue whose put takes a varying time, so that other threads get in between."""
 
     delays = itertools.cycle([0, 0.003, 0.001, 0, 0.002])
 

@@ -22,7 +22,7 @@ TOLERANCE = 1e-5  # of the largest number of the result, against the float64 tex
 
 @pytest.fixture(autouse=True)
 def kernels_of_any_size(monkeypatch):
-    """Let kernels take the small arrays of a test as well."""
+    """Let kernels take the small arrays of a test, too."""
     kernels = {key: kernel._replace(smallest=0) for key, kernel in dispatch._kernels.items()}
     monkeypatch.setattr(dispatch, "_kernels", kernels)
     monkeypatch.setattr(cpu.DEVICE, "smallest", 0)
@@ -39,7 +39,7 @@ def to_host(array):
 
 
 def moved(array, device):
-    """On the device, and lying in memory in the same order, as far as images are concerned."""
+    """A copy on the device; images keep their memory order."""
     if array.ndim < 3 or array.flags.c_contiguous:
         return to_device(np.array(array, order="C"), device)
     block = np.ascontiguousarray(array.transpose(0, *range(2, array.ndim), 1))
@@ -47,7 +47,7 @@ def moved(array, device):
 
 
 def made(make, device):
-    """The op, with what it was made with on the device."""
+    """The op, with its arrays on the device."""
     op = make()
     if hasattr(op, "labels"):
         op.labels = to_device(op.labels, device)
@@ -147,7 +147,7 @@ def test_an_optimizers_kernel_takes_the_same_steps(op, device, rng, monkeypatch)
 
 
 def test_one_parameter_that_a_kernel_does_not_take_leaves_it_the_others(device, rng):
-    """The first is float64, the second started to move later than the third; the textbook sees them all."""
+    """The first is float64, and the second was first updated later than the third; the textbook takes all of them."""
     steps = []
     for engine in ("textbook", "fast"):
         dtypes = "float64", "float32", "float32"
@@ -203,7 +203,7 @@ def test_empty_batches_are_the_textbooks(shape):
 
 
 def test_read_only_and_strided_inputs(rng):
-    """Numba would compile anew for each; they are copied instead."""
+    """Numba would compile a new kernel for each of them; they are copied instead."""
     x = rng.standard_normal((4, 8, 12, 12)).astype("f")
     weight = rng.standard_normal((5, 8, 3, 3)).astype("f")
     expected = mr.ops.conv2d(x, weight, padding=1).data
@@ -215,7 +215,7 @@ def test_read_only_and_strided_inputs(rng):
 
 
 def test_nan_goes_through_relu_pooling_and_norm():
-    """A NaN that a kernel hides is a training run that never says why it fails."""
+    """If a kernel hid a NaN, a training run would never say why it fails."""
     x = np.ones((2, 16, 8, 8), "f")
     x[0, 3, 2, 2] = np.nan
     assert np.isnan(mr.ops.relu(mr.tensor(x)).data[0, 3, 2, 2])
@@ -245,7 +245,7 @@ def test_where_the_largest_of_a_window_is_nan_or_one_of_several_both_engines_cho
 
 
 def test_a_training_step_copies_no_layout(rng):
-    """After the first convolution has brought the images into order, all ops keep to it."""
+    """After the first convolution has changed the layout of the images, all ops keep it."""
     model = mr.models.resnet20()
     x = mr.tensor(rng.standard_normal((4, 3, 32, 32)).astype("f"))
     copies = cpu.DEVICE.copies

@@ -21,7 +21,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]))
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The twin test once for each CPU, at the same time: nearly all that they do is compile."""
+    """Run the twin test once for each CPU, all at the same time: they spend most of their time compiling."""
     found = {}
     for cpu in TILES:
         folder = tmp_path_factory.mktemp(cpu)

@@ -58,14 +58,14 @@ def function(compiled):
 
 
 def matrix(compiled, inputs, packed=True):
-    """The matrix of a linear map: what it does to each unit vector."""
+    """The matrix of a linear map, from its values for the unit vectors."""
     unit = [[Fraction(i == j) for i in range(inputs)] for j in range(inputs)]
     return np.array([function(compiled)(row) if packed else function(compiled)(*row) for row in unit]).T
 
 
 @pytest.fixture
 def in_fractions(monkeypatch):
-    """The constants of the kernels as the fractions that they were rounded from."""
+    """The constants of the kernels as exact fractions."""
     a, b = Fraction(3, 4), Fraction(3, 2)
     exact = {
         "A": a, "B": b, "A2": a**2, "B2": b**2, "A3": a**3, "B3": b**3, "A2B2": a**2 * b**2, "A2_B2": a**2 + b**2,
@@ -81,7 +81,7 @@ def in_fractions(monkeypatch):
 
 
 def test_the_construction_convolves():
-    """Four outputs and a filter of three, in one and in two dimensions: fractions leave no doubt."""
+    """Four outputs and a filter of three, in one and in two dimensions, exactly, in fractions."""
     rng = np.random.default_rng(0)
     d, g = (np.array([Fraction(int(i), 7) for i in rng.integers(-9, 10, n)]) for n in (36, 9))
     y = COLLECT @ ((VALUES @ g[:3]) * (SPREAD @ d[:6]))

@@ -41,7 +41,7 @@ def image_size(rng, w):
 
 
 def conv_sizes(rng):
-    """Odd channel counts with all windows, and counts of whole vectors with the window that has a kernel of its own."""
+    """Odd channel counts with all windows; multiples of the vector length with the window that has its own kernel."""
     n = int(rng.integers(1, 6))
     if rng.random() < 0.4:
         w = window(rng, three=True)
@@ -145,7 +145,7 @@ def global_avg_pool2d(rng):
 
 
 def pad(rng):
-    """New channels, of whole images and of every second or third pixel."""
+    """Pad the channels of whole images, and of every second or third pixel."""
     sizes = map(int, rng.integers(1, 12, 4))
     x = images(rng, *sizes, last=rng.random() < 0.7)
     channels = tuple(map(int, rng.integers(0, 5, 2)))
@@ -182,7 +182,7 @@ class EitherPrecision(nn.Module):
 
 
 def with_statistics(model, rng):
-    """Batch norms that do something: running statistics and parameters away from 0 and 1."""
+    """Nontrivial batch norms: running statistics and parameters other than 0 and 1."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             c = module.num_features
@@ -209,7 +209,7 @@ class ConvNorm(nn.Module):
 
 
 def replay(rng):
-    """Small residual networks; with whole vectors of channels, they have 3x3 convolutions of the kernel's own."""
+    """Small residual networks; if the channels fill whole vectors, their 3x3 convolutions have their own kernel."""
     whole = rng.random() < 0.5
     n, c = int(rng.integers(1, 8)), int(rng.integers(1, 6))
     size = tuple(map(int, rng.integers(6, 20, 2)))

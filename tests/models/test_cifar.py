@@ -52,7 +52,7 @@ def test_every_stage_halves_the_image_and_doubles_the_channels(rng):
 
 
 def test_a_block_is_relu_of_branch_plus_shortcut(rng):
-    """The ReLU comes after the addition, the stride is on the first convolution only, and x is left as it was."""
+    """The ReLU comes after the addition, only the first convolution has the stride, and x is unchanged."""
     block = BasicBlock(4, 6, 2, "A").eval()
     x = rng.standard_normal((2, 4, 5, 7)).astype("f")
     before = x.copy()
@@ -203,7 +203,7 @@ def test_resnet1202_has_the_papers_parameters_and_is_not_too_deep_for_python(rng
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_the_first_activation_of_a_preactivation_block_is_shared_where_the_paper_says(shortcut, rng):
-    """By the projections, and by the shortcut of the network's first block."""
+    """The projections share it, and so does the shortcut of the network's first block."""
     model = mr.models.resnet14(preactivation=True, shortcut=shortcut).eval()
     x = mr.tensor(rng.standard_normal((2, 16, 6, 5)).astype("f"))
     first, second, third = model.layer1[0], model.layer1[1], model.layer2[0]

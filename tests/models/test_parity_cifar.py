@@ -39,7 +39,7 @@ def test_a_training_step_equals_pytorchs(depth, options, batch):
 
 @pytest.mark.parametrize("options", [{}, {"shortcut": "B", "preactivation": True}], ids=str)
 def test_pytorch_takes_our_weights(options, batch):
-    """Those of a network that has trained, by name, and gives the same logits in evaluation."""
+    """PyTorch loads the weights of a trained network by name, and computes the same logits in evaluation."""
     x, labels = batch[0].astype("f"), batch[1]
     ours = mr.models.resnet20(**options)
     optimizer = mr.optim.SGD(ours.parameters(), lr=0.1)

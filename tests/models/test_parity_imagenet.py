@@ -19,7 +19,7 @@ def same(name):
 
 
 def of_resnetv2(name):
-    """timm's name of a pre-activation network's part, as ours."""
+    """minires's name for a part of timm's pre-activation network."""
     name = re.sub(r"stages\.(\d)\.blocks\.", lambda match: f"layer{int(match[1]) + 1}.", name)
     name = re.sub(r"\.norm(\d)", r".bn\1", name).replace("downsample.conv", "downsample.0")
     return name.replace("stem.conv", "conv1").replace("head.fc", "fc").removeprefix("stem.").replace("norm.", "bn1.")

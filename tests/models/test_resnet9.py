@@ -9,7 +9,7 @@ from minires.models.myrtle import PooledConv
 
 
 def test_parameters_of_pages_width_are_pages():
-    """6,573,120 with a head without biases; ours has 10 of them."""
+    """6,573,120 with a head without biases; ours has 10 biases."""
     assert sum(parameter.size for parameter in mr.models.resnet9(width=64).parameters()) == 6_573_130
 
 

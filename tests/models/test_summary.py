@@ -31,7 +31,7 @@ def test_multiply_adds_of_the_cifar_family_are_the_sum_over_its_layers():
 
 
 class Net(nn.Module):
-    """A parameter of its own, ops of its own, a layer that is used twice, one that is never used, dropout."""
+    """It has its own parameter and ops, a layer that is used twice, one that is never used, and dropout."""
 
     def __init__(self):
         self.scale = nn.Parameter(np.ones(4, "f"))
@@ -88,7 +88,7 @@ def test_the_model_is_left_as_it_was(rng):
 
 
 class Careless(nn.Module):
-    """It counts its calls, changes a buffer and draws, whatever the mode."""
+    """It counts its calls, changes a buffer and draws random numbers, in every mode."""
 
     def __init__(self):
         self.calls = nn.Buffer(np.zeros(1, "f"))

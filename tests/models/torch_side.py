@@ -71,7 +71,7 @@ class Block(torch.nn.Module):
 
 
 class CifarResNet(torch.nn.Module):
-    """6n + 2 layers, as PyTorch's users write them."""
+    """6n + 2 layers, as PyTorch users write them."""
 
     def __init__(self, depth: int, shortcut: str = "A", preactivation: bool = False) -> None:
         super().__init__()
@@ -154,19 +154,19 @@ def keep_off_kinks(model: Any, x: Any) -> None:
 
 
 def arrays(tensors: Any) -> dict[str, Any]:
-    """PyTorch's named tensors as arrays, without the counter that minires does not keep."""
+    """PyTorch's named tensors as arrays, without the batch counters, which minires does not have."""
     found = {n: t.detach().numpy().copy() for n, t in tensors if not n.endswith("num_batches_tracked")}
     return {n: a.reshape(a.shape[:2]) if n == "head.fc.weight" else a for n, a in found.items()}  # a 1x1 convolution
 
 
 def tensors(state: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Our state dict as PyTorch's ``load_state_dict`` takes it: tensors, and its counter of batches."""
+    """Our state dict as PyTorch's ``load_state_dict`` takes it: as tensors, with batch counters."""
     counters = {n: t for n, t in model.state_dict().items() if n.endswith("num_batches_tracked")}
     return {name: torch.tensor(array) for name, array in state.items()} | counters
 
 
 def relative(got: Any, expected: Any) -> float:
-    """The largest difference, over the largest number."""
+    """The largest difference, divided by the largest number."""
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 

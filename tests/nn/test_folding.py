@@ -10,7 +10,7 @@ from minires.nn.folding import Conv2dAct
 
 
 def with_statistics(model, rng):
-    """Batch norms that do something: running statistics and parameters away from 0 and 1."""
+    """Nontrivial batch norms: running statistics and parameters other than 0 and 1."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             c = module.num_features
@@ -84,7 +84,7 @@ def test_nothing_is_recorded(rng):
 
 
 class Odd(nn.Module):
-    """A convolution whose output is used twice, and not by a batch norm alone; one with a bias."""
+    """One convolution whose output is used twice, not only by a batch norm, and one with a bias."""
 
     def __init__(self):
         self.conv = nn.Conv2d(3, 4, 3)

@@ -58,12 +58,12 @@ def as_torch(array: np.ndarray) -> Any:
 
 
 def ours(array: np.ndarray, x: mr.Tensor) -> mr.Tensor:
-    """An array for minires, where x is."""
+    """An array for minires, on the device of x."""
     return mr.tensor(array, device=x.device)
 
 
 def running(make: Callable[[np.ndarray], Any], x: Any) -> tuple[Any, Any]:
-    """Running statistics, of the dtype of x."""
+    """Running statistics, with the dtype of x."""
     return make(MEAN.astype(str(x.dtype).removeprefix("torch."))), make(VAR.astype(str(x.dtype).removeprefix("torch.")))
 
 

@@ -12,7 +12,7 @@ ULPS = 1e-12  # in float64: sums may be taken in another order
 
 
 def results(case, arrays, device):
-    """The output of an op, the gradients to its inputs, and where those can be differentiated, theirs."""
+    """The output of an op, the gradients to its inputs, and their gradients if they can be differentiated."""
     inputs = [mr.tensor(array, requires_grad=True, device=device) for array in arrays]
     y = case.ours(*inputs)
     upstream = np.random.default_rng(1).standard_normal(y.shape)
@@ -25,7 +25,7 @@ def results(case, arrays, device):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_an_op_gives_on_the_gpu_what_it_gives_on_the_cpu(case, cuda, rng):
-    """In float64, which is the textbook's; kernels are held to it in tests/kernels."""
+    """In float64, for which the textbook runs; tests/kernels compares the kernels with it."""
     arrays = case.inputs(rng)
     for got, right in zip(results(case, arrays, "cuda"), results(case, arrays, "cpu"), strict=True):
         np.testing.assert_allclose(got, right, rtol=ULPS, atol=ULPS * np.abs(right).max(initial=1))
@@ -41,7 +41,7 @@ def test_devices_do_not_mix(device):
 
 
 def test_random_numbers_are_the_same_on_each_device(device):
-    """Weights, dropout masks and everything else is drawn on the CPU."""
+    """Weights, dropout masks and everything else are drawn on the CPU."""
     mr.manual_seed(3)
     weight = mr.nn.Linear(5, 4).to(device).weight.numpy()
     mask = mr.ops.dropout(mr.tensor(np.ones((6, 7)), device=device), 0.5).numpy()

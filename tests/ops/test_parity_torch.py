@@ -16,7 +16,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
 def pair(arrays):
-    """The same numbers as leaves of both."""
+    """The same numbers as leaves of both frameworks."""
     ours = [mr.tensor(a, requires_grad=True) for a in arrays]
     theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
     return ours, theirs
@@ -39,7 +39,7 @@ SMOOTH = [case for case in CASES if case.draw != "ties" or case.op in ("max_pool
 
 @pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.id)
 def test_second_derivatives(case, rng):
-    """The gradient of <v, gradient> for a random v, to the inputs and to the upstream."""
+    """The gradient of <v, gradient> with respect to the inputs and the upstream, for a random v."""
     ours, theirs = pair(case.inputs(rng))
     y, expected = case.ours(*ours), case.theirs(*theirs)
     (u,), (u_theirs,) = pair([rng.standard_normal(y.shape)])

@@ -163,7 +163,7 @@ def test_logsumexp_of_huge_and_of_impossible_numbers():
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
 def test_sum_and_broadcast_are_each_others_adjoint(small, data):
-    """<broadcast x, y> = <x, sum y> for every shape that broadcasts to another."""
+    """<broadcast x, y> = <x, sum y> for all shapes that broadcast to another."""
     target = [data.draw(st.integers(1, 4)) for _ in range(data.draw(st.integers(0, 2)))]
     target += [data.draw(st.integers(1, 5)) if size == 1 else size for size in small]
     rng = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def pairs(low, high):
 
 @st.composite
 def windows(draw, pool=False):
-    """Kernel, stride, padding and dilation, one for height and one for width, and an image that they fit in."""
+    """Kernel, stride, padding and dilation for height and width, and an image that they fit into."""
     kernel, stride, spare = draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(0, 6))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel) if pool else draw(pairs(0, 2))
     dilation = (1, 1) if pool else draw(pairs(1, 2))
@@ -343,7 +343,7 @@ def test_global_average_pooling_is_the_mean_of_each_image(rng):
 
 
 def channel_statistics(x):
-    """Mean, biased and unbiased variance of each channel, by Python's sums."""
+    """Mean, biased and unbiased variance of each channel, computed with Python's sums."""
     out = []
     for c in range(x.shape[1]):
         values = [float(v) for v in x[:, c].ravel()]

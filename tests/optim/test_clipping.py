@@ -54,7 +54,7 @@ def test_one_array_of_two_parameters_shrinks_once_and_its_other_owners_keep_it()
 
 
 def test_float32_is_added_up_in_float64_and_stays_float32():
-    """A float32 sum would overflow in the first case, and stand still at 2**24 in the second."""
+    """A float32 sum would overflow in the first case, and stop growing at 2**24 in the second."""
     parameters = with_grads(np.full(4, 1e30, np.float32))
     assert clip_grad_norm(parameters, max_norm=1.0) == pytest.approx(2e30)
     assert parameters[0].grad.dtype == np.float32

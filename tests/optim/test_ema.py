@@ -21,7 +21,7 @@ class Net(mr.nn.Module):
 
 
 def set_all(model, rng):
-    """Other weights, as a step would leave them, in place."""
+    """Change the weights in place, as a step does."""
     for tensor in [*model.parameters(), *(buffer for _, buffer in model.named_buffers())]:
         if tensor.dtype.kind == "f":
             tensor.data += rng.random(tensor.shape).astype("f")  # a variance stays positive
@@ -52,7 +52,7 @@ def test_it_is_the_weighted_sum_of_all_weights_since_the_beginning(rng):
 
 
 def test_the_first_weights_are_forgotten_soon(rng):
-    """With a fixed decay, 0.999**50, 95 %, of what they were would be left."""
+    """With a fixed decay, their weight would still be 0.999**50, or 95 %."""
     model = mr.nn.Linear(3, 2)
     ema = EMA(model, 0.999)
     model.weight.data += 1000
@@ -158,7 +158,7 @@ def test_a_state_of_another_model_changes_nothing(state, words):
 @pytest.mark.parity
 @pytest.mark.parametrize("decay", [0.1, 0.5, 0.99])
 def test_averages_equal_pytorch(rng, decay):
-    """PyTorch's first update is a copy: so it is given the weights of the beginning, where ours starts."""
+    """PyTorch's first update is a copy, so it gets the initial weights, with which ours starts."""
     torch = pytest.importorskip("torch")
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 

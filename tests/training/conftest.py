@@ -38,7 +38,7 @@ def draw_nothing(patch):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """For tests that look at no figure of a run: drawing them takes longer than the training."""
+    """For tests that do not need a run's figures: drawing them takes longer than the training."""
     draw_nothing(monkeypatch)
 
 

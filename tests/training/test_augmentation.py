@@ -24,7 +24,7 @@ def weights_of(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_images_are_never_changed(config, few, monkeypatch, workers):
-    """Augmentation sees training images only; in evaluation the model sees the test split, normalised and whole."""
+    """Only training images are augmented; evaluation uses the whole test split, normalised."""
     augmented, tested, build = [], [], mr.models.build
 
     def augmentation(batch, rng):
@@ -65,7 +65,7 @@ def test_cutout_comes_after_normalisation(few, config):
 
 
 def test_colours_are_changed_before_normalisation(few, config):
-    """Where they are colours; brightness, contrast and saturation each by the same strength."""
+    """Before normalisation, they are colours; brightness, contrast and saturation change by the same strength."""
     normalize = Normalize.of(few.train)
     first, second, third = make_transform(replace(config, color_jitter=0.3), few, normalize).transforms
     assert (first, third) == (few.augmentation, normalize)
@@ -76,7 +76,7 @@ def test_colours_are_changed_before_normalisation(few, config):
 
 @pytest.mark.slow
 def test_a_run_with_flip_test_is_tested_on_mirror_images_too(config, few):
-    """And trained on the same images as without."""
+    """It is trained on the same images as without."""
     with_flip, without = train(replace(config, flip_test=True)), train(replace(config, out="without"))
     assert weights_of("run") == weights_of("without")
     run = load_run("run")
@@ -107,7 +107,7 @@ def test_the_loss_of_mixed_images_is_that_of_soft_labels(rng, smoothing):
 
 
 def test_without_mixup_no_random_number_is_drawn(rng):
-    """A run of an earlier release gives the same network."""
+    """A run with the settings of an earlier release gives the same network."""
     before = generator().bit_generator.state
     _, loss = forward(Config(), Table(), np.log([[0.2, 0.8]]).reshape(1, 2, 1, 1), np.array([1]))
     assert loss.item() == pytest.approx(-np.log(0.8))

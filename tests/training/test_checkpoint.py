@@ -29,7 +29,7 @@ BATCHES, EPOCHS = 3, 2  # 70 images in batches of 32, the last of them smaller
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
-    """Fewer images yet, and no report, which is not what is tested here."""
+    """Even fewer images, and no report, which is not tested here."""
     digits = mr.data.digits()
     train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
@@ -39,7 +39,7 @@ def fewer(monkeypatch):
 
 
 class StopAfter:
-    """A ``stop`` that says so after ``batches`` batches in all."""
+    """A ``stop`` that returns True after ``batches`` batches in total."""
 
     def __init__(self, batches):
         self.left = batches
@@ -64,7 +64,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_wherever_it_stops_it_ends_the_same(config, options):
-    """Once stopped after each batch of the run, and once stopped after every single one."""
+    """Runs that stop once, after each batch in turn, and a run that stops after every batch."""
     config = replace(config, **options)
     train(config)
     expected = outcome(Path("run"))
@@ -85,7 +85,7 @@ def test_wherever_it_stops_it_ends_the_same(config, options):
 
 
 def test_dropout_goes_on_within_an_epoch(config, monkeypatch):
-    """Layers draw from the one generator: its state is part of the checkpoint."""
+    """Layers draw from the global generator, whose state is part of the checkpoint."""
 
     def build(name, **options):
         model = cifar_resnet(name, **options)
@@ -162,7 +162,7 @@ def test_killed_at_any_step_of_any_write(config, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 def test_a_run_that_is_really_killed(config):
-    """Between its two files: the weights are newer than the checkpoint then."""
+    """It is killed between its two files, so the weights are newer than the checkpoint."""
     config = replace(config, data="digits", batch_size=256)
     program = f"""
         import os, signal
@@ -308,7 +308,7 @@ def test_a_state_comes_back_exactly(config, fewer, rng, tmp_path):
 
 
 def test_a_flipped_bit_is_found(config, fewer, rng):
-    """Anywhere: in the numbers, the names, the notes. Only a space of the header may become another."""
+    """Anywhere: in the numbers, the names and the metadata. Only the white space of the header may change."""
     stop_after(config, 4)
     path = Path("run", CHECKPOINT)
     good = path.read_bytes()
@@ -355,7 +355,7 @@ def test_a_file_of_another_kind_is_an_error(config, fewer):
 
 
 def test_a_checkpoint_of_another_network_is_an_error(config, fewer):
-    """Even if the settings are the same: a later release may build it in another way."""
+    """Even if the settings are the same, because a later release may build the network differently."""
     other = replace(config, model="resnet14")
     save_checkpoint(Path(), config, fresh_state(other, fewer))
     with pytest.raises(RunError, match=r"damaged \(load_state_dict: .*left over"):

@@ -17,7 +17,7 @@ from minires.training.comparison import COLUMNS, findings, twin_depths
 
 
 class Started(Progress):
-    """Which models it is told of; stops the comparison in the first epoch of one of them if asked to."""
+    """Records the models that are started; can stop the comparison in the first epoch of one of them."""
 
     def __init__(self, stop_in=None):
         self.models, self.stop_in = [], stop_in

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("cuda")
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
-    """Fewer images yet: three batches, the last of them smaller."""
+    """Even fewer images: three batches, of which the last is smaller."""
     digits = mr.data.digits()
     train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
@@ -58,7 +58,7 @@ def test_ten_steps_of_a_resnet20_agree_with_the_cpu():
 
 
 def test_a_training_step_copies_no_layout():
-    """After the first convolution has brought the images into order, all ops keep to it."""
+    """After the first convolution has changed the layout of the images, all ops keep it."""
     from minires.kernels.cuda import DEVICE
 
     net = mr.models.resnet8().to("cuda")
@@ -101,7 +101,7 @@ def test_a_run_on_the_gpu_is_a_run(config, fewer, options):
 
 
 def test_a_run_is_the_same_as_on_the_cpu(config):
-    """Shuffling, augmentation and first weights are drawn alike."""
+    """Shuffling, augmentation and initial weights are drawn in the same way."""
     histories = []
     for device in ("cpu", "cuda"):
         train(replace(config, epochs=1, device=device, out=device))

@@ -15,7 +15,7 @@ SCORES = np.log(
 
 
 class Table(mr.nn.Module):
-    """Looks its logits up: the first pixel is the number of the row."""
+    """Looks up its logits in a table; the first pixel is the row number."""
 
     def __init__(self, logits):
         self.logits = mr.nn.Parameter(logits.astype(np.float32))
@@ -43,7 +43,7 @@ def test_evaluation_counts(split):
 
 
 def test_the_worst_mistakes_are_the_most_confident_ones(split):
-    """Images 1 and 3 are taken for other classes, with probabilities of 0.6 and 0.5."""
+    """Images 1 and 3 are misclassified, with probabilities of 0.6 and 0.5."""
     assert evaluate(Table(SCORES), split).worst_mistakes(5).tolist() == [1, 3]
     assert evaluate(Table(SCORES), split).worst_mistakes(1).tolist() == [1]
     sure = SCORES.copy()

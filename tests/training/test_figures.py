@@ -44,14 +44,14 @@ def test_confusion_of_any_size(classes, rng):
 
 
 def evaluation(labels, predictions, probabilities):
-    """Of 10 classes, with these predictions and their probabilities."""
+    """An evaluation of 10 classes, with these predictions and probabilities."""
     logits = np.zeros((len(labels), 10))
     logits[range(len(labels)), predictions] = np.log(9 * np.array(probabilities) / (1 - np.array(probabilities)))
     return assess(logits.astype(np.float32), np.array(labels))
 
 
 def colours_in(path):
-    """The colours of the figure's pixels, in the order in which they first come."""
+    """The colours of the figure's pixels, in order of appearance."""
     with Image.open(path) as figure:
         pixels = np.asarray(figure.convert("RGB")).reshape(-1, 3)
     return list(dict.fromkeys(map(tuple, pixels.tolist())))
@@ -80,7 +80,7 @@ def test_pixels_are_squares_with_sharp_edges(channels):
 
 
 class Streamed:
-    """A source that has no images until it is asked for them, and writes down for which."""
+    """A source that makes images only when they are requested, and records which."""
 
     def __init__(self, n, shape=(3, 8, 8)):
         self.n, self.shape, self.asked = n, shape, []
@@ -132,7 +132,7 @@ def test_without_a_mistake_there_is_no_figure_and_no_old_one():
 
 
 def test_names_that_cannot_be_drawn_as_they_are():
-    """Formulas that are none, a script that the font lacks, a byte that is no text, and a line end."""
+    """Names that look like formulas, a script that the font lacks, an invalid byte, and a line end."""
     names = ["$\\frac$", "$", "猫の写真", "\udcff", "two\nlines", "x" * 300, "", "_", "%", "\x1b[31m"]
     write_mistakes(PATH, all_wrong(10), Streamed(10), names)
     write_confusion(PATH, np.eye(10, dtype=int), names)

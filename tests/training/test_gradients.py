@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 class StopAfter:
-    """Stops a run after so many batches, with a checkpoint of that moment."""
+    """Stops a run after a number of batches, with a checkpoint."""
 
     def __init__(self, batches):
         self.batches = batches

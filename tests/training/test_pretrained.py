@@ -29,13 +29,13 @@ def even_and_odd():
 
 
 def some(dataset, classes):
-    """The splits, with labels of so many classes."""
+    """The splits, with labels of this many classes."""
     return (Split(split.images, split.labels % classes) for split in (dataset.train, dataset.test))
 
 
 @pytest.fixture(autouse=True)
 def source(monkeypatch, trained):
-    """A run that knows the ten digits."""
+    """A run that was trained on the ten digits."""
     monkeypatch.setitem(mr.data.DATASETS, "even", even_and_odd)
     return shutil.copytree(trained, "source")
 
@@ -50,7 +50,7 @@ def weights_of(folder):
 
 
 def as_published(state):
-    """The names that the well-known CIFAR code gives, behind DataParallel."""
+    """The names that the well-known CIFAR code uses, with DataParallel's prefix."""
     return {"module." + name.replace("fc.", "linear."): array for name, array in state.items()}
 
 

@@ -61,7 +61,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
 
 
 def test_in_another_thread_it_does_nothing(config, no_figures):
-    """Python would raise ValueError; training there works as ever."""
+    """Python would raise ValueError; training there works as usual."""
     results = []
 
     def run():

@@ -33,7 +33,7 @@ def config(config):
 
 
 def events(folder):
-    """Those of all files, in the order in which TensorBoard reads them."""
+    """The events of all files, in the order in which TensorBoard reads them."""
     from tensorboardX.proto.event_pb2 import Event
 
     for path in sorted(Path(folder, "tensorboard").iterdir()):
@@ -62,7 +62,7 @@ def shown(folder):
 
 
 def history():
-    """``history.csv`` as it would be shown: an epoch stands at its last batch."""
+    """``history.csv`` as TensorBoard would show it: an epoch is shown at its last batch."""
     with open("run/history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: {int(row["epoch"]) * BATCHES: float(row[name.replace("/", "_")]) for row in rows} for name in SCALARS}

@@ -27,7 +27,7 @@ FILES = {
 
 
 class Recorder(Progress):
-    """Writes down what it is told; stops the run after an epoch if asked to."""
+    """Records what it is told; can stop the run after an epoch."""
 
     def __init__(self, stop_after=None):
         self.stop_after = stop_after
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(config):
 
 
 def test_weights_that_break_in_the_last_batch_stop_the_run(config):
-    """No later batch would notice; the test does."""
+    """No later batch would detect it; the test after the epoch does."""
     with pytest.raises(RunError, match="the test after epoch 1: the loss is nan"):
         train(replace(config, lr=1e38, warmup=0, epochs=1, batch_size=240))
     assert not Path("run/model.safetensors").exists()
@@ -244,7 +244,7 @@ class Poison(Progress):
     ("after", "where"), [(3, "epoch 1, batch 4 of 8"), (8, "the test after epoch 1")], ids=["within", "last batch"]
 )
 def test_one_weight_that_is_nan_stops_the_run(config, name, options, after, where):
-    """At the next batch, or at the test if there is none; and nothing of it is saved."""
+    """The run stops at the next batch, or else at the test, and does not save these weights."""
     with pytest.raises(RunError, match=f"^training stopped at {where}: the loss is nan; lower --lr"):
         train(replace(config, **options), progress=Poison(name, after))
     assert {path.name for path in Path("run").iterdir()} == {"config.json"}

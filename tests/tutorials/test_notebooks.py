@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("source", SOURCES, ids=lambda source: sourc
 
 
 def cells(source, kind=None):
-    """The cells of the notebook beside it."""
+    """The cells of the notebook next to a source."""
     notebook = json.loads(source.with_suffix(".ipynb").read_text(encoding="utf-8"))
     return [cell for cell in notebook["cells"] if kind in (None, cell["cell_type"])]
 
@@ -40,7 +40,7 @@ def outputs(source):
 
 
 def solutions(source):
-    """By number: the code that is folded away."""
+    """The code of the folded solutions, by number."""
     found = re.findall(
         r"<details><summary>Solution (\d\.\d)</summary>\n\n```python\n(.*?)```.*?</details>", prose(source), re.DOTALL
     )
@@ -48,7 +48,7 @@ def solutions(source):
 
 
 def exercises(source):
-    """By number: the code cell that asks."""
+    """The code cells of the exercises, by number."""
     return {number: cell for cell in cells(source, "code") for number in re.findall(r'check\("(.*?)"', text(cell))}
 
 

@@ -39,7 +39,7 @@ class _Memory:
 
 
 def _unwrap(value):
-    """What NumPy is to compute with. CuPy takes its own arrays and plain numbers."""
+    """The arguments for NumPy. CuPy takes only its own arrays and plain numbers."""
     if isinstance(value, ndarray):
         return value._a
     if isinstance(value, PLAIN):
@@ -55,7 +55,7 @@ def _ordered(result, operands):
 
 
 def _computed(function, *operands, **options):
-    """A new array of what a NumPy function gives. A GPU says nothing of a division by zero."""
+    """A new array with the result of a NumPy function. Divisions by zero do not warn, as on a GPU."""
 
     def compute():
         with np.errstate(all="ignore"):
@@ -163,7 +163,7 @@ class ndarray:  # noqa: N801
         _do(lambda: self._a.fill(value))
 
     def _key(self, key):
-        """An index of NumPy's, of which integer arrays wrap around."""
+        """An index for NumPy, with integer arrays wrapped around."""
         key = key if isinstance(key, tuple) else (key,)
         real = [k for k in key if k is not None and k is not Ellipsis]
         used = sum(k.ndim if isinstance(k, ndarray) and k.dtype == bool else 1 for k in real)
@@ -219,7 +219,7 @@ class ndarray:  # noqa: N801
 
 
 def _foreign(value):
-    """Something that wants to be asked itself, as a Tensor."""
+    """Whether the operand handles the operator itself, like a Tensor."""
     return getattr(value, "__array_ufunc__", ndarray) is None
 
 
@@ -393,7 +393,7 @@ def get_default_memory_pool():
 
 
 class _Linalg:
-    """How cuBLAS computes: remembered, and of no effect."""
+    """The settings of cuBLAS: stored, without any effect."""
 
     COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32 = 1, 4
     _types: ClassVar = {}

@@ -25,7 +25,7 @@ extern "C" int run_{0}(unsigned x, unsigned y, unsigned z, unsigned threads, int
 
 
 def compiled(code: str) -> ctypes.PyDLL:
-    """The library of a source, from an earlier run if it was compiled before."""
+    """The compiled library of a source; it is reused if an earlier run compiled it."""
     kernels = [name for name, _ in SIGNATURE.findall(code)]
     text = "\n".join([HEADER.read_text(), code, *map(RUN.format, kernels)])
     path = Path(tempfile.gettempdir(), f"minires-cuda-on-cpu-{hashlib.sha256(text.encode()).hexdigest()[:24]}.so")
@@ -42,7 +42,7 @@ def compiled(code: str) -> ctypes.PyDLL:
 
 
 class RawModule:
-    """Compiled when the first kernel is asked for, as CuPy's."""
+    """It is compiled when its first kernel is requested, like CuPy's."""
 
     def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
         self._code, self._library = code, None
@@ -93,7 +93,7 @@ TYPES = {
 
 
 def check_kind(kernel: str, kind: str, dtype: np.dtype, pointer: bool) -> None:
-    """A number of another type would be read as garbage: on a GPU nobody complains."""
+    """Raise an error for a number of another type, which a GPU would silently misread."""
     bare = kind.replace("const", "").strip()
     if bare.endswith("*"):
         wanted = TYPES[bare.rstrip("* ")]

@@ -21,7 +21,7 @@ def _refuse_in_capture(what):
 
 
 def _do(change):
-    """Run what changes memory; while a stream is being captured, remember it instead."""
+    """Run a function that changes memory; while a stream is being captured, record it instead."""
     stream = _capturing()
     if stream is None:
         change()
@@ -30,7 +30,7 @@ def _do(change):
 
 
 def _pure(function):
-    """A new array. In a capture it is made too (somebody wants its shape), and filled at each replay."""
+    """A new array. During a capture, it is created, too, because its shape is needed, and filled at each replay."""
     result = function()
     stream = _capturing()
     if stream is not None:
