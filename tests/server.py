@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Served:
-    """What is served at each address, how the next requests are answered (later ones: well), and which requests came."""
+    """What is served at each address, how the next requests are answered (later ones: well), and which ones came."""
 
     def __init__(self, files):
         self.files, self.manners, self.requests = files, [], []
