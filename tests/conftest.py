@@ -14,11 +14,11 @@ from minires.core.backend import check_device
 from minires.core.dispatch import _kernels
 from minires.core.state import state
 
-# The same examples in every run, and no files left behind: a failure here is a failure everywhere.
+# The same examples in every run, and no files left behind, so that failures can be reproduced everywhere.
 settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("minires")
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*"]  # of doctest: several files of one name
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*"]  # doctest needs unique file names
 
 THREADS = mr.get_num_threads()
 SWITCHES = ("grad_enabled", "engine", "anomaly", "observers")

@@ -167,12 +167,12 @@ def test_the_first_start_and_a_later_one(monkeypatch, fake):
     found = measure.each(measure.start, CONTENDERS, SMALL[1], 1)
     assert found["of"] == {"minires": {"first": 9.0, "later": 2.0}} and found["failed"] == {"broken": "no"}
     folders = [(name, environment["NUMBA_CACHE_DIR"]) for name, _, _, environment in Fake.asked]
-    assert len(folders) == 5 and len(set(folders)) == 3  # an empty one for each contender, the same for all its starts
+    assert len(folders) == 5 and len(set(folders)) == 3  # empty for each contender, the same for all its starts
 
 
 @pytest.mark.skipif(not worker.Worker.memory(reset=False), reason="the system does not tell")
 def test_memory_is_the_most_since_the_reset():
-    gc.collect()  # or what other tests left behind may go meanwhile
+    gc.collect()  # otherwise, objects left by other tests may be freed meanwhile
     before = worker.Worker.memory(reset=True)
     ones = np.ones(16 << 20)  # 128 MB
     del ones

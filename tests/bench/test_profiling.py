@@ -32,7 +32,7 @@ def test_rows_count_calls_and_bytes_of_both_directions():
     with mr.profile() as p:
         y = x * mr.tensor(np.ones(3, "float32"))
         (y + y).sum().backward()
-    assert p.rows["mul", "forward"].calls == 2  # the user's, and one in its own backward
+    assert p.rows["mul", "forward"].calls == 2  # the user's call, and one in its own backward
     assert p.rows["mul", "backward"].calls == p.rows["add", "backward"].calls == p.rows["sum", "backward"].calls == 1
     assert p.rows["sum", "forward"].calls == 1
     assert p.rows["sum", "forward"].bytes == 4 * (2 * 3 + 1)

@@ -115,7 +115,7 @@ def test_the_defaults_are_those_of_the_settings(settings):
     assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
 
 
-# A value other than the default for every setting, but for the network, the folder, and what resnet9 alone takes.
+# A value other than the default for every setting, except the network, the folder, and options only for resnet9.
 OTHERS = {
     "data": "./images", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
     "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,

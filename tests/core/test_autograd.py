@@ -137,7 +137,7 @@ def test_a_broadcast_input_receives_the_sum_over_its_copies(shapes, rng):
     grads = grads_of(a * b, a, b, upstream=upstream)
     for dx, x, other in zip(grads, (a, b), (b, a), strict=True):
         copies = upstream * other.numpy()
-        expected = np.zeros(x.shape)  # every element of the product goes to the one element that it was made of
+        expected = np.zeros(x.shape)  # each element of the product belongs to one element of x
         for index in np.ndindex(copies.shape):
             home = tuple(0 if size == 1 else i for i, size in zip(index[len(index) - x.ndim :], x.shape, strict=True))
             expected[home] += copies[index]

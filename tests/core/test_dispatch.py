@@ -118,7 +118,7 @@ def test_threads_wait_while_another_one_imports_the_kernels(monkeypatch):
 
     def slow_import(room):
         importing.set()
-        others_came.wait(0.2)  # it never comes: they wait for the end of this
+        others_came.wait(0.2)  # they do not come: they wait until this import ends
         kernel = dispatch.Registered(lambda op, x: "fast", 0, ())
         monkeypatch.setitem(dispatch._kernels, (Double, "forward", "cpu"), kernel)
 
@@ -187,7 +187,7 @@ def test_a_kernel_may_add_what_has_arrived_from_other_consumers(hands_back):
 
     a, b = mr.tensor([1.0], requires_grad=True) * 1, mr.tensor([1.0], requires_grad=True) * 1
     y = Twice()(a, b)
-    grads = mr.grad(y + (3 * a + 5 * b), [a, b], [1.0])  # a and b are consumed by the products, too, and those first
+    grads = mr.grad(y + (3 * a + 5 * b), [a, b], [1.0])  # the products use a and b, too, and send first
     assert [grad.item() for grad in grads] == [5.0, 6.0]
     assert seen == [[[3.0], None]]
     del _kernels[Twice, "backward", "cpu"]

@@ -95,7 +95,7 @@ def test_a_change_of_what_backward_does_not_need_is_not(f, change):
     x = leaf(np.ones((2, 3)))
     y = f(x)
     expected = np.zeros((2, 3))
-    for i in np.ndindex(2, 3):  # these are linear: the gradient of the sum is the image of each unit vector
+    for i in np.ndindex(2, 3):  # f is linear, so unit vectors give the gradient of the sum
         unit = np.zeros((2, 3))
         unit[i] = 1
         expected[i] = f(mr.tensor(unit)).sum().item() - f(mr.tensor(np.zeros((2, 3)))).sum().item()

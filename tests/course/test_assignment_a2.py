@@ -47,7 +47,7 @@ def test_the_bank_has_what_students_really_do():
     assert len(A2.bugs) >= 100
     assert len({(bug.function, bug.name) for bug in A2.bugs}) == len({(bug.function, bug.says) for bug in A2.bugs})
     assert {bug.function for bug in A2.bugs} == {question.function for question in A2.questions}
-    for question in A2.questions:  # no property is there for nothing, but those of a batch of one
+    for question in A2.questions:  # each property is named by some wrong answer, except those below
         meant = {bug.loses for bug in A2.bugs if bug.function == question.function}
         spared = {each.name for each in question.properties} - meant
         assert spared <= {"batch of one", "adjoint", "constant", "dweight, stride"} | {"clean"}, question.function

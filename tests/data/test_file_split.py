@@ -106,7 +106,7 @@ def test_memory_stays_flat(tmp_path):
         path.write_bytes(header + row.tobytes())
     total = int(pixels[:, ::64].astype(np.int64).sum())
     del pixels
-    folder(tmp_path, in_memory=False).train[np.arange(2)]  # Pillow's modules are not what is measured
+    folder(tmp_path, in_memory=False).train[np.arange(2)]  # so that importing Pillow's modules is not measured
     tracemalloc.start()
     try:
         dataset = folder(tmp_path, in_memory=False)

@@ -133,7 +133,7 @@ def test_a_source_of_100_000_images_streams_with_flat_memory(num_workers):
         seen += len(labels)
     assert seen == 100_000
     assert source.asked == 1000
-    # Two for each worker, the one that is waited for, and the last that the caller still holds.
+    # Two for each worker, the batch that is waited for, and the last one, which the caller still holds.
     assert source.most <= 100 * (2 * num_workers + 2)
 
 

@@ -227,7 +227,7 @@ def test_rectangles_have_the_scale_and_ratio_of_torchvision():
     [
         (4, 100, (0, 47, 4, 5)),  # 4/3 of 4 columns
         (100, 4, (47, 0, 5, 4)),
-        (30, 30, (0, 0, 30, 30)),  # where only more than all of it is asked for
+        (30, 30, (0, 0, 30, 30)),  # where the wanted area is larger than the image
     ],
 )
 def test_what_never_fits_becomes_the_largest_central_rectangle(height, width, expected):

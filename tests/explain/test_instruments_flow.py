@@ -32,7 +32,7 @@ def test_norms_worked_out_by_hand(device):
     assert column(result, "activation_norm") == pytest.approx([1, np.sqrt((1 + 9 + 4 + 16) / 2)])
     assert column(result, "gradient_norm") == pytest.approx([np.hypot(5 + 18, 10 + 24), np.hypot(5, 6)])
     assert column(result, "weight_norm") == pytest.approx([np.sqrt(1 + 4 + 9 + 16), np.hypot(5, 6)])
-    # (5, 6) times the mean image (1/2, 1/2); and the mean of what the second layer reads
+    # (5, 6) times the mean image (1/2, 1/2); and the mean input of the second layer
     assert column(result, "weight_gradient_norm") == pytest.approx([np.sqrt(2 * (2.5**2 + 3**2)), np.hypot(1.5, 3.5)])
 
 

@@ -163,7 +163,7 @@ def test_nothing_is_left_behind(rng):
     assert x.grad is None and weight.grad is None and y.grad is kept
     for t, array, copy in zip((x, y, weight), arrays, copies, strict=True):
         assert t.data is array and (array == copy).all() and t.version == 0
-    pending.backward()  # the checks did not count as changes of x
+    pending.backward()  # the checks are not counted as changes of x
 
 
 def test_random_generators_are_not_touched(rng):

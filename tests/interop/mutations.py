@@ -85,7 +85,7 @@ def mutated_safetensors(rng, content):
     if kind == 7:  # two overlap, or a gap
         entries[first]["data_offsets"] = [int(n) + int(rng.integers(-8, 9)) for n in entries[second]["data_offsets"]]
         return with_header(json.dumps(entries), body)
-    if kind == 8:  # a file in order, of another network
+    if kind == 8:  # a valid file of another network
         entries[first]["shape"].reverse()
         return with_header(json.dumps(entries), body)
     junk = ["[" * 100_000, '{"a":' * 50_000, "", "[]", "null", '{"__metadata__": 3}', "\ud800",
@@ -140,7 +140,7 @@ def mutated_npz(rng, content):
         np.save(file, array, allow_pickle=True)
         files[name] = file.getvalue()
     packed = zipped([*files.items(), *([(name, files[name])] if kind == 9 else [])], rng.choice([0, 8, 12]))
-    if rng.integers(4) == 0:  # encrypted, says the flag of a member
+    if rng.integers(4) == 0:  # the flag of a member says that it is encrypted
         packed = bytearray(packed)
         packed[packed.index(b"PK\1\2") + 8] |= 1
     return bytes(packed)

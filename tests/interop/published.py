@@ -3,7 +3,7 @@
 import numpy as np
 from reference import needed
 
-# Of the publisher: x / 255, less the mean, over the standard deviation of ImageNet.
+# As the publisher normalises: x / 255, minus the mean and divided by the standard deviation of ImageNet.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ERRORS = {"resnet20": 827, "resnet56": 661}  # of the 10,000 test images, counted in PyTorch
 

@@ -9,7 +9,7 @@ import pytest
 import minires as mr
 from minires.errors import DeviceError, DTypeError, GraphError, ShapeError
 
-WRITABLE = np.lib.NumpyVersion(np.__version__) >= "2.1.0"  # before, what from_dlpack gives can only be read
+WRITABLE = np.lib.NumpyVersion(np.__version__) >= "2.1.0"  # in older versions, the result of from_dlpack is read-only
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_what_the_package_writes_is_read(tmp_path, rng, dtype):
         np.testing.assert_array_equal(array, reference[name])
 
 
-HOSTILE = {  # what is wrong: the file, and words of the message where the package does not choose them
+HOSTILE = {  # what is wrong: the file, and words of the message, or None if the package words it
     "the header ends after the file": (file({"a": F32}, length=2**20), None),
     "a header of 4 exabytes": (file({"a": F32}, length=2**62), "its header is 4611686018427387904 bytes long"),
     "five bytes": (file({"a": F32})[:5], None),

@@ -19,7 +19,7 @@ if not load_kernels("cpu"):
 
 from minires.kernels.cpu import program
 
-LONG = 60  # seconds; whoever needs so long waits for something that never comes
+LONG = 60  # seconds; a thread that takes this long is in a deadlock
 BATCHES = (1, 2, 3, 5, 17)
 
 
@@ -92,7 +92,7 @@ def test_every_layout_gives_the_same_and_is_left_as_it_was(n, number, small, rng
     backwards = x[:, :, ::-1].copy()[:, :, ::-1]
     every = [x, last, frozen, frozen_last, strided, cut, backwards]
     expected = nn.fold(small, replay=True)(mr.Tensor.wrap(x)).data
-    for first in every:  # it is also the one that the ops are watched with
+    for first in every:  # the ops are also recorded with this one
         replayed = nn.fold(small, replay=True)
         for y in (first, *every):
             before = y.copy()

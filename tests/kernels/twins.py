@@ -121,7 +121,7 @@ def add(rng):
 
 
 def pool_window(rng):
-    if rng.random() < 0.3:  # the commonest, which has a kernel of its own
+    if rng.random() < 0.3:  # the most common one, which has its own kernel
         return Window((2, 2), (2, 2), (0, 0))
     kernel = tuple(map(int, rng.integers(1, 4, 2)))
     padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)

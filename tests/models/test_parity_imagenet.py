@@ -48,7 +48,7 @@ def create(library, name):
 @pytest.mark.parametrize(("name", "options", "library", "theirs", "rename"), FAMILY, ids=IDS)
 def test_a_training_step_equals_theirs(name, options, library, theirs, rename, rng):
     """Outputs, every gradient, running statistics: in float64, and in float32 with either engine."""
-    size = 63 if options is RESNET_D else 64  # of an odd size, the average pooling of ResNet-D has a rim
+    size = 63 if options is RESNET_D else 64  # with an odd size, the average pooling of ResNet-D has incomplete windows
     x, labels = rng.standard_normal((4, 3, size, 64)), rng.integers(0, 1000, 4)
     theirs = torch_side.randomize(create(library, theirs))
     torch_side.keep_off_kinks(theirs, x)
@@ -66,7 +66,7 @@ def test_a_training_step_equals_theirs(name, options, library, theirs, rename, r
 def test_they_take_our_weights(name, options, library, theirs, rng):
     x = rng.standard_normal((2, 3, 64, 64)).astype("f")
     ours, theirs = mr.models.build(name, **options), create(library, theirs).eval()
-    ours(mr.tensor(x))  # running statistics away from 0 and 1
+    ours(mr.tensor(x))  # running statistics other than 0 and 1
     theirs.load_state_dict(torch_side.tensors(ours.state_dict(), theirs))
     with torch.no_grad(), mr.no_grad():
         expected, logits = theirs(torch.tensor(x)).numpy(), ours.eval()(mr.tensor(x)).numpy()

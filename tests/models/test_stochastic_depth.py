@@ -35,7 +35,7 @@ def test_a_dropped_image_takes_the_shortcut_and_a_kept_one_a_scaled_branch(block
     x = np.abs(rng.standard_normal((40, 8, 3, 5))).astype("f")
     relu = (lambda a: np.maximum(a, 0)) if block in BLOCKS[:2] else (lambda a: a)
     last = twin.bn3 if block is Bottleneck else twin.bn2 if block is BasicBlock else None
-    if last is None:  # without an activation behind it, the branch is what the block adds
+    if last is None:  # without an activation after the addition, the difference is the branch
         branch = twin(mr.tensor(x)).numpy() - x
     else:
         (seen := []) or last.register_forward_hook(lambda m, inputs, output: seen.append(inputs[0]))

@@ -54,7 +54,7 @@ def test_a_module_of_ones_own_is_counted_to_the_last_number():
     assert [layer.name for layer in found.layers] == ["", "norm", "twice", "twice", "drop"]
     assert [layer.parameters for layer in found.layers] == [4, 8, linear, 0, 0]
     assert [layer.multiply_adds for layer in found.layers] == [3 * 4 * 4, 0, 3 * 4 * 4, 3 * 4 * 4, 0]
-    assert rows[0, ""].activation_bytes == 4 * 2 * 3 * 4  # the product with scale, and that of the matrices
+    assert rows[0, ""].activation_bytes == 4 * 2 * 3 * 4  # the multiplication by scale, and the matrix product
     assert [layer.activation_bytes for layer in found.layers[1:]] == [48, 48, 48, 0]
     assert found.parameters == 4 + 8 + linear + 7 * 7 + 7
     assert found.parameter_bytes == 4 * (found.parameters + 8)  # a mean and a variance for each of 4

@@ -169,7 +169,7 @@ def test_averages_equal_pytorch(rng, decay):
     else:
 
         def averaged(average, latest, number):
-            d = min(decay, float(number) / (9 + float(number)))  # counted from 1, where ours is from 0
+            d = min(decay, float(number) / (9 + float(number)))  # counted from 1; ours counts from 0
             return d * average + (1 - d) * latest
 
         average = AveragedModel(theirs, avg_fn=averaged)

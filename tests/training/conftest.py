@@ -10,7 +10,7 @@ from minires.data import Dataset, Split
 from minires.training import Config, classification, train
 
 
-@cache  # to read the file takes longer than to train on it
+@cache  # reading the file takes longer than training on it
 def part_of_the_digits():
     digits = mr.data.digits()
     train = Split(digits.train.images[:240], digits.train.labels[:240])

@@ -128,7 +128,7 @@ def test_the_clock_goes_on_where_it_was(config, monkeypatch):
     assert [line.rpartition(",")[2] for line in Path("run", HISTORY).read_text().splitlines()] == ["seconds", "3", "3"]
 
 
-# A kill leaves the folder as it is at that moment: so the folder is copied at each step of each write.
+# A killed run leaves the folder as it is at that moment, so the folder is copied at each step of each write.
 
 
 @pytest.mark.slow

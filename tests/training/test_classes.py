@@ -10,7 +10,7 @@ from minires.errors import DataError
 from minires.training.classification import class_table
 from minires.training.folder import write_table
 
-# The third class has no images, and nothing is taken for the fourth; the fifth has neither.
+# The third class has no images, the fourth is never predicted, and the fifth has neither.
 CONFUSION = np.array([[8, 1, 1, 0, 0], [3, 7, 0, 0, 0], [0, 0, 0, 0, 0], [2, 2, 0, 0, 0], [0, 0, 0, 0, 0]])
 NAMES = ("cat", "dog, large", "bird", "fish", "ant")
 
@@ -51,7 +51,7 @@ def test_written_and_read():
 
 
 def test_a_name_that_is_no_text_and_a_folder_that_is_not_there():
-    table = class_table(np.eye(2, dtype=int), ("猫", "\udcff"))  # the second is a byte that is no UTF-8
+    table = class_table(np.eye(2, dtype=int), ("猫", "\udcff"))  # the second is a byte that is not valid UTF-8
     write_table(Path("classes.csv"), list(table[0]), table)
     lines = Path("classes.csv").read_text(encoding="utf-8").splitlines()
     assert lines[1:] == ["猫,1,1,1,1,1,,0", "?,1,1,1,1,1,,0"]

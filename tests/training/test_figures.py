@@ -75,7 +75,7 @@ def test_pixels_are_squares_with_sharp_edges(channels):
     write_mistakes(PATH, evaluation([1], [2], [0.9]), Split(board, np.array([1])), "0123456789")
     brightest = {1: (100, 100, 100), 2: (50, 50, 50), 3: (100, 0, 0)}[channels]
     with Image.open(PATH) as figure:
-        pixels = np.asarray(figure.convert("RGB"))[75:, 60:-60]  # what is below the title, and within the image
+        pixels = np.asarray(figure.convert("RGB"))[75:, 60:-60]  # the part below the title, inside the image
     assert set(map(tuple, pixels.reshape(-1, 3).tolist())) - {(255, 255, 255)} == {(0, 0, 0), brightest}
 
 

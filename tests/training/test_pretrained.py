@@ -92,7 +92,7 @@ def test_known_classes_keep_their_rows_of_the_head(tuned, source, monkeypatch):
 def test_a_published_file_gets_a_new_head_and_the_normalisation_of_the_images(tuned, source):
     theirs = weights_of(source)
     mr.save("published.safetensors", as_published(theirs))
-    for data in ("even", "few"):  # ten classes, too, may be other ones
+    for data in ("even", "few"):  # ten classes also get a new head: they may be others
         first, state, normalize, origin = loaded(replace(tuned, data=data, weights="published.safetensors"))
         for name, array in state.items():
             assert np.array_equal(array, first[name] if name in HEAD else theirs[name]), name

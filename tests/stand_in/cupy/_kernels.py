@@ -38,7 +38,7 @@ def compiled(code: str) -> ctypes.PyDLL:
             options = ["-std=c++17", "-O2", "-shared", "-fPIC"]
             subprocess.run([COMPILER, *options, str(source), "-o", str(library)], check=True)
             os.replace(shutil.copy(library, f"{path}.{os.getpid()}"), path)
-    return ctypes.PyDLL(str(path))  # which keeps the GIL: fibers are not for two threads
+    return ctypes.PyDLL(str(path))  # it keeps the GIL, because fibers must stay in one thread
 
 
 class RawModule:
@@ -86,7 +86,7 @@ class Kernel:
         _do(run)
 
 
-STRIDED = ("arrange", "product")  # kernels that are told strides; all others read memory as it lies
+STRIDED = ("arrange", "product")  # kernels that get strides; all others need contiguous memory
 TYPES = {
     "float": np.float32, "int": np.int32, "unsigned char": np.uint8, "long long": np.int64, "bool": np.bool_,
 }  # fmt: skip
