@@ -16,7 +16,6 @@ import numpy as np
 from ..core.backend import Array
 from ..errors import ArgumentError, sizes
 from ..nn.folding import merged
-from .tracing import TracedCall
 
 INPUT = "input"
 RESERVED = (INPUT, "output")  # all other names that are not parameters' begin with a slash
@@ -62,16 +61,11 @@ class OnnxGraph:
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    def value(self, array: Array, dtype: Any = None) -> str:
+    def value(self, array: Array, dtype: np.dtype[Any]) -> str:
         """The name of a traced array, or of a new constant; converted to ``dtype``."""
-        wanted = array.dtype if dtype is None else np.dtype(dtype)
         if name := self.computed.get(id(array)):
-            return name if array.dtype == wanted else self.add("Cast", name, to=type_of(wanted))
-        return self.constant(array, wanted, self.parameters.get(id(array)) if array.dtype == wanted else None)
-
-    def values(self, call: TracedCall) -> list[str]:
-        """The names of the inputs of a call, converted to the dtype of its output."""
-        return [self.value(array, call.output.dtype) for array in call.inputs]
+            return name if array.dtype == dtype else self.add("Cast", name, to=type_of(dtype))
+        return self.constant(array, dtype, self.parameters.get(id(array)) if array.dtype == dtype else None)
 
     def finish(self, outputs: Sequence[Array]) -> None:
         """Name the outputs: ``output``, or ``/output_0``, ``/output_1``, ... if there are several."""
@@ -86,11 +80,11 @@ class OnnxGraph:
             self.ends[new] = array
 
 
-def type_of(dtype: Any) -> int:
+def type_of(dtype: np.dtype[Any]) -> int:
     """ONNX's number for a dtype."""
     from onnx import helper
 
-    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    return int(helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def merge(small: OnnxGraph, large: OnnxGraph) -> OnnxGraph:
@@ -138,14 +132,13 @@ def fold_batch_norms(graph: OnnxGraph) -> None:
     from onnx.helper import get_node_attr_value
 
     uses = Counter(name for node in graph.nodes for name in node.input) + Counter(graph.ends.keys())
-    producers = {node.output[0]: node for node in graph.nodes}
+    convs = {node.output[0]: node for node in graph.nodes if node.op_type == "Conv"}
     kept = []
     for node in graph.nodes:
-        conv = producers.get(node.input[0])
+        conv = convs.get(node.input[0])
         if (
             node.op_type != "BatchNormalization"
             or conv is None
-            or conv.op_type != "Conv"
             or uses[conv.output[0]] > 1
             or not {*conv.input[1:], *node.input[1:]} <= graph.constants.keys()
         ):
@@ -160,5 +153,5 @@ def fold_batch_norms(graph: OnnxGraph) -> None:
             names = [f"{conv.output[0]}.weight", f"{conv.output[0]}.bias"]
         conv.input[1:] = [graph.constant(array, weight.dtype, name) for array, name in zip(new, names, strict=True)]
         conv.output[:] = node.output
-        producers[conv.output[0]] = conv
+        convs[conv.output[0]] = conv
     graph.nodes = kept

@@ -32,7 +32,6 @@ HEADER = re.compile(  # of an array of numbers; groups: its dtype, and its shape
     r"*'shape': *\((|[0-9]{1,18},|(?:[0-9]{1,18}, *)+[0-9]{1,18}) *\) *,? *\} *\n?",
     re.ASCII,
 )
-END = struct.Struct("<4s4HIIH")  # the last record of a zip file; the sixth number is the length of its directory
 
 
 def read_directory(file: BinaryIO) -> dict[str, StoredArray]:
@@ -61,7 +60,7 @@ def _open_zip(file: BinaryIO) -> ZipFile:
         raise ValueError("it is not a zip file, or its end is missing")
     if tail[:4] == b"PK\6\7":  # a longer record, which overrides the last one
         raise ValueError("its directory is of the kind for files beyond 4 GB; write it as safetensors")
-    if END.unpack(tail[-22:])[5] > LARGEST_HEADER:
+    if int.from_bytes(tail[-10:-6], "little") > LARGEST_HEADER:
         raise ValueError(f"its directory is longer than {LARGEST_HEADER} bytes")
     try:
         return ZipFile(file)

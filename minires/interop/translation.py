@@ -21,7 +21,9 @@ from .tracing import TracedCall
 OPSET = 18
 LAST = np.iinfo(np.int64).max  # the end of a slice that has none
 
-Translator = Callable[[OnnxGraph, TracedCall], str]  # adds nodes, and returns the name of what they compute
+# translator(graph, call, *inputs) adds nodes, and returns the name of what they compute. ``inputs`` are the names of
+# the call's inputs, converted to the dtype of its output, as most of ONNX's operators require.
+Translator = Callable[..., str]
 Options = Callable[[Any], dict[str, Any]]  # the attributes of a node, from those of an op
 
 
@@ -38,16 +40,17 @@ def translate(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array], s
         translator = _TRANSLATORS.get(type(call.op))
         if translator is None:
             raise ArgumentError(f"export_onnx: op {call.op.name} cannot be exported; use other ops in the model.")
-        graph.computed[id(call.output)] = translator(graph, call)
+        inputs = [graph.value(array, call.output.dtype) for array in call.inputs]
+        graph.computed[id(call.output)] = translator(graph, call, *inputs)
     graph.finish(outputs)
     return graph
 
 
 def _node(kind: str, options: Options = lambda op: {}) -> Translator:
-    """One node. Its inputs have the dtype of the result, as ONNX requires."""
+    """One node."""
 
-    def translator(graph: OnnxGraph, call: TracedCall) -> str:
-        return graph.add(kind, *graph.values(call), **options(call.op))
+    def translator(graph: OnnxGraph, call: TracedCall, *inputs: str) -> str:
+        return graph.add(kind, *inputs, **options(call.op))
 
     return translator
 
@@ -55,61 +58,59 @@ def _node(kind: str, options: Options = lambda op: {}) -> Translator:
 def _reduction(op: type) -> Translator:
     kind = f"Reduce{op.__name__}"
 
-    def translator(graph: OnnxGraph, call: TracedCall) -> str:
-        return graph.add(kind, *graph.values(call), graph.constant(call.op.axes), keepdims=int(call.op.keepdims))
+    def translator(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+        return graph.add(kind, x, graph.constant(call.op.axes), keepdims=int(call.op.keepdims))
 
     return translator
 
 
-def _var(graph: OnnxGraph, call: TracedCall) -> str:
-    (x,), axes = graph.values(call), graph.constant(call.op.axes)
+def _var(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    axes = graph.constant(call.op.axes)
     deviation = graph.add("Sub", x, graph.add("ReduceMean", x, axes, keepdims=1))
     squares = graph.add("ReduceSumSquare", deviation, axes, keepdims=int(call.op.keepdims))
     return graph.add("Div", squares, graph.constant(call.op.divisor, call.output.dtype))
 
 
-def _pow(graph: OnnxGraph, call: TracedCall) -> str:
-    return graph.add("Pow", *graph.values(call), graph.constant(call.op.exponent, call.output.dtype))
+def _pow(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    return graph.add("Pow", x, graph.constant(call.op.exponent, call.output.dtype))
 
 
-def _clip(graph: OnnxGraph, call: TracedCall) -> str:
+def _clip(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     bounds = ("" if b is None else graph.constant(b, call.output.dtype) for b in (call.op.low, call.op.high))
-    return graph.add("Clip", *graph.values(call), *bounds)
+    return graph.add("Clip", x, *bounds)
 
 
-def _where(graph: OnnxGraph, call: TracedCall) -> str:
-    return graph.add("Where", graph.constant(call.op.condition, bool), *graph.values(call))
+def _where(graph: OnnxGraph, call: TracedCall, a: str, b: str) -> str:
+    return graph.add("Where", graph.constant(call.op.condition, bool), a, b)
 
 
-def _convert(graph: OnnxGraph, call: TracedCall) -> str:
-    (x,) = graph.values(call)
-    return x
+def _convert(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    return x  # has the dtype already
 
 
 # Shapes
 
 
-def _reshape(graph: OnnxGraph, call: TracedCall) -> str:
-    return graph.add("Reshape", *graph.values(call), graph.constant(call.output.shape))
+def _reshape(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    return graph.add("Reshape", x, graph.constant(call.output.shape))
 
 
-def _broadcast_to(graph: OnnxGraph, call: TracedCall) -> str:
-    (x,), target = call.inputs, call.output.shape
-    missing = len(target) - x.ndim
-    new = [size if a < missing or x.shape[a - missing] != size else 1 for a, size in enumerate(target)]
-    return graph.add("Expand", *graph.values(call), graph.constant(new))  # 1 keeps the size of x
+def _broadcast_to(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    old, target = call.inputs[0].shape, call.output.shape
+    missing = len(target) - len(old)
+    new = [size if a < missing or old[a - missing] != size else 1 for a, size in enumerate(target)]
+    return graph.add("Expand", x, graph.constant(new))  # 1 keeps the size of x
 
 
-def _pad(graph: OnnxGraph, call: TracedCall) -> str:
+def _pad(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     before, after = zip(*call.op.widths, strict=True)
     value = graph.constant(call.op.value, call.output.dtype)
-    return graph.add("Pad", *graph.values(call), graph.constant(before + after), value, mode="constant")
+    return graph.add("Pad", x, graph.constant(before + after), value, mode="constant")
 
 
-def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
+def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
     """Slices first, then integers and lists of integers from the last axis on, then new axes."""
-    x, index = call.inputs[0], call.op.index
-    index = index if isinstance(index, tuple) else (index,)
+    index = call.op.index if isinstance(call.op.index, tuple) else (call.op.index,)
     index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
     if any(part.dtype.kind == "b" for part in arrays):
@@ -120,7 +121,7 @@ def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
         index = (*index, Ellipsis)
     place = next(i for i, part in enumerate(index) if part is Ellipsis)
     named = sum(part is not None for part in index) - 1
-    index = (*index[:place], *(slice(None),) * (x.ndim - named), *index[place + 1 :])
+    index = (*index[:place], *(slice(None),) * (call.inputs[0].ndim - named), *index[place + 1 :])
 
     slices: list[tuple[int, int, int, int]] = []  # start, end, axis, step
     picked: list[tuple[int, Array]] = []  # axis, integer or integers
@@ -139,7 +140,6 @@ def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
             picked.append((axis, part))
         axis += part is not None
         axis_of_result += part.ndim if isinstance(part, np.ndarray) else 1
-    name = graph.value(x)
     if slices:
         name = graph.add("Slice", name, *(graph.constant(numbers) for numbers in zip(*slices, strict=True)))
     for axis, part in reversed(picked):
@@ -150,14 +150,13 @@ def _getitem(graph: OnnxGraph, call: TracedCall) -> str:
 # Layers
 
 
-def _join(graph: OnnxGraph, name: str, shortcut: list[str], activation: str | None) -> str:
+def _join(graph: OnnxGraph, name: str, shortcut: Sequence[str], activation: str | None) -> str:
     """Add a shortcut, if there is one, and apply a ReLU, if it is the activation."""
     name = graph.add("Add", name, *shortcut) if shortcut else name
     return graph.add("Relu", name) if activation == "relu" else name
 
 
-def _residual_add(graph: OnnxGraph, call: TracedCall) -> str:
-    branch, *shortcut = graph.values(call)
+def _residual_add(graph: OnnxGraph, call: TracedCall, branch: str, *shortcut: str) -> str:
     return _join(graph, branch, shortcut, call.op.activation)
 
 
@@ -169,35 +168,32 @@ def _conv(op: Any) -> dict[str, Any]:
     return {**_window(op.window), "dilations": list(op.window.dilation), "group": op.groups}
 
 
-def _conv_transpose(graph: OnnxGraph, call: TracedCall) -> str:
+def _conv_transpose(graph: OnnxGraph, call: TracedCall, *inputs: str) -> str:
     w = call.op.window
     axes = zip(call.inputs[0].shape[2:], call.op.image, w.kernel, w.stride, w.padding, w.dilation, strict=True)
     extra = [made - ((size - 1) * s - 2 * p + d * (k - 1) + 1) for size, made, k, s, p, d in axes]
-    return graph.add("ConvTranspose", *graph.values(call), **_conv(call.op), output_padding=extra)
+    return graph.add("ConvTranspose", *inputs, **_conv(call.op), output_padding=extra)
 
 
-def _conv_act(graph: OnnxGraph, call: TracedCall) -> str:
+def _conv_act(graph: OnnxGraph, call: TracedCall, x: str, weight: str, bias: str, *shortcut: str) -> str:
     """What ``nn.fold`` makes of a convolution and a batch norm."""
-    x, weight, bias, *shortcut = graph.values(call)
     return _join(graph, graph.add("Conv", x, weight, bias, **_conv(call.op)), shortcut, call.op.activation)
 
 
-def _linear(graph: OnnxGraph, call: TracedCall) -> str:
-    x, weight, *bias = graph.values(call)
+def _linear(graph: OnnxGraph, call: TracedCall, x: str, weight: str, *bias: str) -> str:
     if call.inputs[0].ndim == 2:
         return graph.add("Gemm", x, weight, *bias, transB=1)
     product = graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
     return graph.add("Add", product, *bias) if bias else product
 
 
-def _batch_norm(graph: OnnxGraph, call: TracedCall) -> str:
+def _batch_norm(graph: OnnxGraph, call: TracedCall, x: str, gamma: str, beta: str, *shortcut: str) -> str:
     op, dtype = call.op, call.output.dtype
     if op.running is None:
         raise ArgumentError(
             "export_onnx: the model normalises with the statistics of the batch, as in training; "
             "give batch_norm running statistics."
         )
-    x, gamma, beta, *shortcut = graph.values(call)
     running = []
     for kind, statistic in zip(("running_mean", "running_var"), op.running, strict=True):  # copies of the buffers
         buffer = f"{gamma.removesuffix('weight')}{kind}"
@@ -207,8 +203,8 @@ def _batch_norm(graph: OnnxGraph, call: TracedCall) -> str:
     return _join(graph, y, shortcut, getattr(op, "activation", None))
 
 
-def _global_avg_pool(graph: OnnxGraph, call: TracedCall) -> str:
-    return graph.add("Flatten", graph.add("GlobalAveragePool", *graph.values(call)), axis=1)
+def _global_avg_pool(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    return graph.add("Flatten", graph.add("GlobalAveragePool", x), axis=1)
 
 
 _TRANSLATORS: dict[type, Translator] = {
