@@ -97,11 +97,7 @@ def result(config: Config, dataset: Dataset, model: Module, history: list[Row], 
     """The content of ``metrics.json``. ``train_seconds`` and ``images_per_second`` do not include evaluation."""
     train_seconds = sum(row["seconds"] for row in history)
     return {
-        "model": config.model,
-        "data": config.data,
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "device": config.device,
+        **{name: getattr(config, name) for name in ("model", "data", "epochs", "seed", "device")},
         "test_accuracy": test.accuracy,
         "test_error_percent": 100 * test.errors / len(dataset.test),
         "test_loss": test.loss,

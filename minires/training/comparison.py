@@ -198,21 +198,18 @@ def draw_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> N
     DataError
         If ``path`` cannot be written.
     """
-    errors = {
-        model: {part: [100 * (1 - row[f"{part}_accuracy"]) for row in history] for part in ("train", "test")}
-        for model, history in histories.items()
-    }
-    worst = max(values[-1] for of_model in errors.values() for values in of_model.values())
     figure, panels = _panels(histories, f"{title}: error on test images (bold) and training images (dashed)")
     for model, depth, axes, colour in panels:
-        epochs = [row["epoch"] for row in histories[model]]
-        train, test = errors[model]["train"], errors[model]["test"]
+        history = histories[model]
+        epochs = [row["epoch"] for row in history]
+        train, test = ([100 * (1 - row[f"{part}_accuracy"]) for row in history] for part in ("train", "test"))
         axes.plot(epochs, train, color=colour, **THIN)
         axes.plot(epochs, test, color=colour, **BOLD, label=f"{depth}: {test[-1]:.1f} %")
         axes.plot(epochs[-1:], test[-1:], color=colour, marker="o")
-        axes.set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
+    worst = max(line.get_ydata()[-1] for axes in figure.axes for line in axes.lines)
+    figure.axes[0].set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))  # of both panels
     _finish(figure, path, "error in %", legend="layers: test error at the end")
 
 
@@ -237,9 +234,8 @@ def draw_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -
         for epoch, style, label in ((1, THIN, None), (last, BOLD, str(depth))):
             norms = by_depth(gradients[model], epoch)
             axes.plot(np.linspace(0, 1, len(norms)), norms, color=colour, label=label, **style)
-        axes.set_yscale("log")
+        axes.set(yscale="log", xlabel="depth: 0 the first layer, 1 the last")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("depth: 0 the first layer, 1 the last")
     _finish(figure, path, "L2 norm of the weight's gradient", legend="layers")
 
 

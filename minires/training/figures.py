@@ -50,14 +50,13 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
         _curve(loss, epochs, losses, f"{split} {{:.4f}}", colour)
         percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
         _curve(error, epochs, percent, f"{split} {{:.2f}} %", colour)
-    loss.set_yscale("log")
-    loss.set_ylim(10 ** math.floor(math.log10(min(all_losses))), 10 ** (math.floor(math.log10(max(all_losses))) + 1))
+    lowest, highest = (math.floor(math.log10(extreme)) for extreme in (min(all_losses), max(all_losses)))
+    loss.set(yscale="log", ylim=(10**lowest, 10 ** (highest + 1)))
     error.set_yscale("symlog", linthresh=1)  # logarithmic down to 1 %, linear below
     error.set_ylim(0, 100)
     for axes, name in ((loss, "loss"), (error, "error in %")):
         axes.set_title(name, loc="left")
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0, epochs[-1] + 1)
+        axes.set(xlabel="epoch", xlim=(0, epochs[-1] + 1))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
@@ -104,10 +103,9 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
         axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="#e6e6e6")
         axes.tick_params(which="both", length=0)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
     total = int(confusion.sum())
-    axes.set_title(f"{total - int(np.trace(confusion)):,} of {total:,} test images wrong")
+    title = f"{total - int(np.trace(confusion)):,} of {total:,} test images wrong"
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
     save_figure(figure, path)
 
 

@@ -138,11 +138,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise damaged(path.parent, error) from error
 
 
-def write_history(folder: Path, history: list[Row]) -> None:
-    """Write ``history.csv``. Raises DataError if that fails."""
-    write_table(folder / HISTORY, COLUMNS, history)
-
-
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], errors: str = "replace") -> None:
     """Write the columns of rows as CSV: floats with six digits, None as an empty cell.
 

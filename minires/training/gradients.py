@@ -111,10 +111,8 @@ def write_gradients(path: Path, rows: list[Row], title: str) -> None:
     for epoch, shade in zip(chosen, np.linspace(0.75, 0.0, len(chosen)), strict=True):
         norms = by_depth(rows, epoch)
         axes.plot(range(1, len(norms) + 1), norms, color=blue(shade), marker="o", markersize=3, label=str(epoch))
-    axes.set_yscale("log")
+    axes.set(yscale="log", xlabel="layer, from the input to the output", ylabel="L2 norm of the weight's gradient")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_ylabel("L2 norm of the weight's gradient")
-    axes.set_xlabel("layer, from the input to the output")
     axes.xaxis.get_major_locator().set_params(integer=True)
     style_axes(axes)
     axes.legend(title="epoch", frameon=False)

@@ -19,7 +19,7 @@ from ..optim import EMA, clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .folder import CONFIG, METRICS, description, existing_folder, new_folder, write_history
+from .folder import COLUMNS, CONFIG, HISTORY, METRICS, description, existing_folder, new_folder, write_table
 from .gradients import GradientLog
 from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, TensorBoard
@@ -113,7 +113,7 @@ def train(
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
             with saving(folder):
-                write_history(folder, state.history)
+                write_table(folder / HISTORY, COLUMNS, state.history)
                 if gradients is not None:
                     gradients.epoch(epoch)
                 if epoch % config.save_every == 0 or epoch == config.epochs:

@@ -9,13 +9,16 @@ from dataclasses import fields
 
 import pytest
 from rich.console import Console
-from stripes import CLASSES
+from stripes import CLASSES, stripes
 
+import minires as mr
 from minires import data
 from minires.cli import progress
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
 from minires.training import Config, evaluate, loop
+from minires.training.checkpoint import TrainingState
+from minires.training.classification import Tally
 from minires.training.config import no_option, option
 
 FILES = (
@@ -307,7 +310,7 @@ def test_a_full_disk_is_one_sentence(minires, tmp_path, monkeypatch):
     def full_disk(*arguments):
         raise DataError("save: run/history.csv cannot be written: No space left on device.")
 
-    monkeypatch.setattr("minires.training.loop.write_history", full_disk)
+    monkeypatch.setattr("minires.training.loop.write_table", full_disk)
     result = minires("train", "--out", tmp_path / "run")
     assert result.status == 1 and result.err.count("\n") == 1
     assert result.err.startswith("minires train: training stopped: run/history.csv cannot be written: No space left")
@@ -338,6 +341,31 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_speed_and_time_left(minires, t
     assert "\x1b[" in shown and "━" in shown
     assert all(text in shown for text in ("loss ", "accuracy ", "images/s", " left"))
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor is shown again"
+
+
+def test_the_time_left_starts_anew_in_each_run_and_gives_way_when_it_stops():
+    """A comparison has several runs with as many batches each."""
+    screen = io.StringIO()
+    shown = progress.TrainingProgress(Console(file=screen, force_terminal=True, width=80))
+    config, dataset = Config(data="digits", epochs=1), stripes()
+    model = mr.models.resnet8(num_classes=3, in_channels=1)
+    optimizer = mr.optim.SGD(model.parameters(), lr=0.1)
+    state = TrainingState(model, optimizer, mr.optim.ConstantLR(optimizer))
+    state.tally = Tally(lr=0.1, batches=1, images=10, seconds=1.0)
+    for _ in range(2):
+        shown.start(config, dataset, state, origin="")
+        for done in (1, 2, 3):
+            shown.batch(1, done, 3, state.tally)
+            assert shown._bar.finished == (done == 3)
+    assert "left" in screen_of(shown, screen)
+    shown.stopping()
+    assert "Ctrl-C again" in (last := screen_of(shown, screen)) and "left" not in last and "0:0" not in last
+
+
+def screen_of(shown, screen):
+    screen.truncate(screen.seek(0))
+    shown._bar.console.print(shown._bar.get_renderable())
+    return screen.getvalue()
 
 
 def test_the_summary_of_a_network_without_mistakes(run_folder):
