@@ -50,20 +50,15 @@ def start(name: Name) -> None:
 @course.command()
 def check(
     function: Annotated[
-        str | None,
-        typer.Argument(metavar="FUNCTION", help="The function to check; by default all.", show_default=False),
-    ] = None,
+        str, typer.Argument(metavar="FUNCTION", help="The function to check; by default all.", show_default=False)
+    ] = "",
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="The folder of the assignment.")] = ".",
 ) -> None:
     """Run the public tests on the file in this folder. The exit status is 1 if a test fails."""
-    from ..course.classroom import assignment_of, read_submission
-    from ..course.grading import Grader
+    from ..course.classroom import check_folder
 
-    content = assignment_of(folder)
-    functions = [content.question(function).function] if function else []
-    source = read_submission(folder, content.file)
-    with make_console().status(f"checking {content.file}"):
-        result = Grader(content, show_output=True).grade(source, functions=functions)
+    with make_console().status(f"checking {printable(folder)}"):
+        result = check_folder(folder, function)
     _show(result, result.points, " in the public tests", "; the hidden tests check the same with other numbers")
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from .assignments import assignment
-from .classroom import assignment_of, read_submission
+from .classroom import check_folder, read_submission
 from .content import Property
 from .grading import Grader
 from .results import QuestionResult, lines_of
@@ -27,9 +27,7 @@ def check(function: str = "", folder: str = ".") -> bool:
     bool
         Whether all tests passed.
     """
-    content = assignment_of(folder)
-    functions = [content.question(function).function] if function else []
-    result = Grader(content, show_output=True).grade(read_submission(folder, content.file), functions=functions)
+    result = check_folder(folder, function)
     print("\n".join(lines_of(result)))
     return result.score == result.points
 

@@ -84,6 +84,13 @@ def assignment_of(folder: PathLike) -> Assignment:
     raise ArgumentError(f"course: {folder} holds no file of an assignment: {files}.")
 
 
+def check_folder(folder: PathLike, function: str = "") -> Result:
+    """Run the public tests of one function, or of all, on the file in a folder. What it prints appears on stderr."""
+    content = assignment_of(folder)
+    functions = [content.question(function).function] if function else []
+    return Grader(content, show_output=True).grade(read_submission(folder, content.file), functions=functions)
+
+
 def grade_submission(grader: Grader, folder: Path, report: Report = lambda _: None) -> Result:
     """Grade the submission in a folder. If it cannot be read, its result says why and has no points.
 

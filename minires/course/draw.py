@@ -27,9 +27,8 @@ class Draw:
     def __init__(self, seed: int | None = None, scale: int = 0) -> None:
         self.rng = None if seed is None else np.random.default_rng(seed)
         self.seed, self.scale = seed, scale
-        self._code: dict[
-            int, tuple[Array, str]
-        ] = {}  # by identity; the array is kept, so that no other takes its place
+        # By identity. The arrays are kept, so that no other takes the place of one.
+        self._code: dict[int, tuple[Array, str]] = {}
 
     def sizes(self, *ranges: tuple[int, int, int]) -> tuple[int, ...]:
         """A size for each (smallest of an example, smallest, largest).
@@ -79,11 +78,9 @@ class Draw:
         return self._code[id(array)][1]
 
     def _array(self, random: str, plain: str) -> Array:
-        code = (
-            plain
-            if self.rng is None or not random
-            else f"np.random.default_rng({int(self.rng.integers(2**31))}).{random}"
-        )
+        code = plain
+        if self.rng is not None and random:
+            code = f"np.random.default_rng({int(self.rng.integers(2**31))}).{random}"
         array: Array = eval(code, {"np": np})  # what is shown is what was used
         self._code[id(array)] = (array, code)
         return array

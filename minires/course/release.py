@@ -83,27 +83,25 @@ def as_notebook(source: str) -> str:
 
 def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
     """Make the folder that a student works in. Raises DataError if it exists."""
-    target = _new_folder(folder)
     files = {
         "README.md": assignment.read("README.md"),
         assignment.file: student_version(assignment.read(assignment.file)),
         f"{assignment.name}.ipynb": as_notebook(assignment.read("walk.py")),
         "test_public.py": _handout("test_public.txt", assignment),
     }
-    for name, text in files.items():
-        (target / name).write_text(text, encoding="utf-8")
-    return target
+    return _new_folder(folder, files)
 
 
 def write_instructor_folder(assignment: Assignment, folder: PathLike) -> Path:
     """Make the folder with the solution, a new secret and the autograder. Raises DataError if it exists."""
-    target = _new_folder(folder)
     secret = secrets.token_hex(16)
-    (target / assignment.file).write_text(assignment.read(assignment.file), encoding="utf-8")
-    (target / SECRET).touch(mode=0o600)
-    (target / SECRET).write_text(secret + "\n", encoding="utf-8")
+    files = {
+        "README.md": _handout("instructor.md", assignment),
+        assignment.file: assignment.read(assignment.file),
+        SECRET: secret + "\n",
+    }
+    target = _new_folder(folder, files)
     (target / ZIP).write_bytes(gradescope_zip(assignment, secret))
-    (target / "README.md").write_text(_handout("instructor.md", assignment), encoding="utf-8")
     return target
 
 
@@ -131,7 +129,7 @@ def _handout(file: str, assignment: Assignment) -> str:
     return (HANDOUT / file).read_text(encoding="utf-8").format(**words)
 
 
-def _new_folder(folder: PathLike) -> Path:
+def _new_folder(folder: PathLike, files: dict[str, str]) -> Path:
     target = Path(folder)
     if target.exists():
         raise DataError(f"course: {target} exists already, and may hold somebody's work; choose another folder.")
@@ -139,4 +137,7 @@ def _new_folder(folder: PathLike) -> Path:
         target.mkdir(parents=True)
     except OSError as error:
         raise DataError(f"course: {target} cannot be made: {error.strerror or error}.") from error
+    for name, text in files.items():
+        (target / name).touch(mode=0o600 if name == SECRET else 0o666)
+        (target / name).write_text(text, encoding="utf-8")
     return target

@@ -168,8 +168,10 @@ def _question(result: QuestionResult) -> dict[str, Any]:
 
 def lines_of(result: Result) -> list[str]:
     """What a student reads about a submission."""
-    lines = [f"FAIL  {result.problem}", ""] if result.problem else []
-    for each in result.questions if not result.problem else ():
+    if result.problem:
+        return [f"FAIL  {result.problem}", ""]
+    lines: list[str] = []
+    for each in result.questions:
         lines += [f"{each.question.function}: {each.score} of {each.question.points} points"]
         lines += [*(f"  {line}" for line in question_lines(each)), ""]
     return lines
@@ -177,17 +179,16 @@ def lines_of(result: Result) -> list[str]:
 
 def question_lines(result: QuestionResult) -> list[str]:
     """What a student reads about a question: each property, why it fails, and how many hidden tests passed."""
-    lines: list[str] = []
-    common, shown = result.common_feedback(), set()
+    common = result.common_feedback()
+    lines = ["FAIL  all properties", *_indented(common.lines())] if common else []
+    shown: list[list[str]] = []
     for each in result.properties if common is None else ():
         title = f"{each.tested.name}, {each.score} of {each.tested.points}: {each.tested.says}"
         lines.append(f"{'ok  ' if each.passed else 'FAIL'}  {title}")
         if not each.passed:
             reason = each.feedback.lines() if each.feedback else [HIDDEN_FAILED]
-            lines += _indented(["For the reason above."] if tuple(reason) in shown else reason)
-            shown.add(tuple(reason))
-    if common:
-        lines += ["FAIL  all properties", *_indented(common.lines())]
+            lines += _indented(["For the reason above."] if reason in shown else reason)
+            shown.append(reason)
     if result.hidden:
         lines.append("hidden: {}/{} passed".format(*result.hidden))
     return lines
