@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .bank import nearest
 from .content import Assignment, Question
 from .draw import Draw, seed_of
 from .results import Feedback, PropertyResult, QuestionResult, Report, Result
-from .sandbox import CallError, Child, Limits, Runner
+from .sandbox import CallError, Child, Here, Limits, Runner
 from .trial import Trial
 
 TRIALS = 2  # with different numbers in each test
@@ -20,6 +20,7 @@ PATIENCE = 2  # after so many calls that take too long, the other properties of 
 PUBLIC = "public"  # takes the place of the secret
 
 
+@dataclass
 class Grader:
     """Grades submissions to an assignment.
 
@@ -34,12 +35,11 @@ class Grader:
         Whether what the submission prints appears on stderr.
     """
 
-    def __init__(
-        self, assignment: Assignment, secret: str | None = None, limits: Limits | None = None, show_output: bool = False
-    ) -> None:
-        self.assignment, self.secret, self.limits = assignment, secret, limits or Limits()
-        self.show_output = show_output
-        self._known: dict[Any, Any] = {}  # expected values
+    assignment: Assignment
+    secret: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    show_output: bool = False
+    _known: dict[Any, Any] = field(init=False, default_factory=dict)  # expected values
 
     def grade(
         self, source: str, submission: str = "", functions: Sequence[str] = (), report: Report = lambda _: None
@@ -103,11 +103,11 @@ class Grader:
 
     def _try(self, question: Question, outcome: PropertyResult, runner: Runner, trials: list[Trial]) -> None:
         """Try a property in public and hidden tests, record the outcome, and add the trials to a list."""
-        tested = outcome.tested
+        tested, reference = outcome.tested, Here(self.assignment.reference)
 
         def first_failing(draws: Iterable[Draw]) -> Trial | None:
             for draw in draws:
-                trials.append(Trial(question, tested, draw, runner, self.assignment.reference, self._known))
+                trials.append(Trial(question, tested, draw, runner, reference, self._known))
                 if not trials[-1].run():
                     return trials[-1]
             return None

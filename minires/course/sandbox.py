@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -107,6 +107,7 @@ class Here:
             raise CallError("raised", _raised(type(error).__name__, str(error))) from error
 
 
+@dataclass(eq=False)
 class Child:
     """A process with a file of functions.
 
@@ -116,7 +117,7 @@ class Child:
         The file's text.
     file : str
         Its name, for messages.
-    given : sequence of str
+    given : sequence of str, optional
         Functions that replace those of the file.
     reference : Child, optional
         Answers calls of these functions. It has limits of its own, because the file chooses the arguments.
@@ -125,18 +126,13 @@ class Child:
         Whether to show what the code prints on stderr.
     """
 
-    def __init__(
-        self,
-        source: str,
-        file: str,
-        given: Sequence[str] = (),
-        reference: Child | None = None,
-        limits: Limits | None = None,
-        show_output: bool = False,
-    ) -> None:
-        self.source, self.file, self.given, self.reference = source, file, tuple(given), reference
-        self.limits, self.show_output = limits or Limits(), show_output
-        self._process: subprocess.Popen[bytes] | None = None
+    source: str
+    file: str
+    given: Sequence[str] = ()
+    reference: Child | None = None
+    limits: Limits = field(default_factory=Limits)
+    show_output: bool = False
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def call(self, function: str, arguments: dict[str, Any], positional: tuple[Any, ...] = ()) -> Returned:
         """Call a function of the file, in the current process or a new one. Raises CallError if it does not return."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import signature
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +63,7 @@ class Trial:
         Where the inputs come from.
     runner : Runner
         Where the function is.
-    reference : module
+    reference : Here
         Where expected values come from.
     known : dict
         Expected values from earlier trials: all submissions of a class get the same trials.
@@ -80,7 +79,7 @@ class Trial:
     tested: Property
     draw: Draw
     runner: Runner
-    reference: ModuleType
+    reference: Here
     known: dict[Any, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(init=False)
     calls: list[Call] = field(init=False, default_factory=list)
@@ -123,12 +122,8 @@ class Trial:
         """What the reference returns for the inputs."""
         key = (self.question.function, self.tested.name, self.draw.seed, self.draw.scale)
         if key not in self.known:
-            self.known[key] = self.other(self.question.function, self.arguments)
+            self.known[key] = self.reference.call(self.question.function, self.arguments).value
         return self.known[key]
-
-    def other(self, function: str, arguments: dict[str, Any]) -> Any:
-        """What any function of the reference returns."""
-        return Here(self.reference).call(function, arguments).value
 
     def code(self) -> str:
         """The call as a student can type it."""
@@ -150,7 +145,7 @@ def equals(trial: Trial, output: str | None = None) -> None:
 
 def has_shape(trial: Trial) -> None:
     """The result has the shape of the reference's."""
-    shaped(trial, trial.call().value)
+    shaped(trial)
 
 
 def clean(trial: Trial) -> None:
@@ -170,11 +165,11 @@ def adjoint(trial: Trial, function: str) -> None:
 
     y is the first argument of g. f gets x, which is the input ``_x``, and its other arguments are among g's.
     """
-    other, *shared = signature(getattr(trial.reference, function)).parameters
+    other, *shared = signature(getattr(trial.reference.module, function)).parameters
     argument, y = next(iter(trial.inputs.items()))
     x = trial.inputs["_x"]
-    got = shaped(trial, trial.call().value)
-    fx = trial.other(function, {other: x} | {name: trial.inputs[name] for name in shared})
+    got = shaped(trial)
+    fx = trial.reference.call(function, {other: x} | {name: trial.inputs[name] for name in shared}).value
     left, right = float(np.sum(fx * y)), float(np.sum(x * got))
     if not np.isclose(left, right, RELATIVE, ABSOLUTE * x.size):
         found = output_difference(trial.question.outputs[0], got, trial.expected(), trial.arguments)
@@ -187,20 +182,18 @@ def adjoint(trial: Trial, function: str) -> None:
 
 def compare(trial: Trial, value: Any, output: str | None = None) -> None:
     """Compare what was returned, or one output of it, with what the reference returns. Raises MismatchError."""
-    names = trial.question.outputs
-    expected = trial.expected()
-    expected = expected if len(names) > 1 else (expected,)
-    for name, got, right in zip(names, _outputs(trial, value), expected, strict=True):
-        if output in (None, name) and (found := output_difference(name, got, right, trial.arguments)):
+    got, expected = _outputs(trial, value), _outputs(trial, trial.expected())
+    for name, one, right in zip(trial.question.outputs, got, expected, strict=True):
+        if output in (None, name) and (found := output_difference(name, one, right, trial.arguments)):
             raise MismatchError(found.sentence, found.pattern)
 
 
-def shaped(trial: Trial, value: Any) -> NumPyArray:
-    """What was returned, if it is an array of the reference's shape, whatever its numbers. Raises MismatchError."""
-    (value,) = _outputs(trial, value)
+def shaped(trial: Trial, **changed: Any) -> NumPyArray:
+    """What is returned, if it is an array of the reference's shape, whatever its numbers. Raises MismatchError."""
+    value = trial.call(**changed).value
     if not isinstance(value, np.ndarray) or value.shape != trial.expected().shape:
         compare(trial, value)
-    return np.asarray(value)
+    return np.asarray(value, float)
 
 
 def output_difference(name: str, got: Any, expected: Any, arguments: dict[str, Any]) -> Difference | None:

@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
-from ....gradcheck.diagnosis import NumPyArray
 from ...content import Assignment, Property, Question
 from ...trial import MismatchError, Trial, adjoint, clean, equals, has_shape, same, shaped
-from .inputs import (
-    LARGE_STRIDES,
-    PADDINGS,
-    POOL_PADDINGS,
-    STRIDES,
-    columns,
-    convolution,
-    global_upstream,
-    image,
-    upstream_and_image,
-    upstream_and_shape,
-    weight_shape,
-    whole_image,
-)
-
-
-def numbers(trial: Trial, **changed: Any) -> NumPyArray:
-    """The weights that are returned. Raises MismatchError if they do not even have the right shape."""
-    return shaped(trial, trial.call(**changed).value).astype(float)
+from . import inputs
+from .inputs import LARGE_STRIDES, PADDINGS, POOL_PADDINGS, STRIDES
 
 
 def variance(trial: Trial) -> None:
     """Mean and variance are right, within five standard errors for so many numbers."""
-    weight = numbers(trial)
+    weight = shaped(trial)
     shape = trial.inputs["weight_shape"]
     found, right = float(weight.var()), 2 / math.prod(shape[1:])
     if not abs(found / right - 1) < 5 * (2 / weight.size) ** 0.5:
@@ -46,10 +27,10 @@ def variance(trial: Trial) -> None:
 def seeded(trial: Trial) -> None:
     """The seed decides the numbers, and nothing else does."""
     variance(trial)
-    first = numbers(trial)
-    if not same(first, numbers(trial)):
+    first = shaped(trial)
+    if not same(first, shaped(trial)):
         raise MismatchError("A second call with the same seed gives other numbers.")
-    if same(first, numbers(trial, seed=trial.inputs["seed"] + 1)):
+    if same(first, shaped(trial, seed=trial.inputs["seed"] + 1)):
         raise MismatchError("Another seed gives the same numbers.")
 
 
@@ -59,7 +40,7 @@ def cleanness(points: int) -> Property:
 
 
 QUESTIONS = [
-    Question("im2col", "what each output pixel sees, as rows", image, outputs=("cols",), properties=[
+    Question("im2col", "what each output pixel sees, as rows", inputs.image, outputs=("cols",), properties=[
         Property("shape", 2, "cols is (N, OH, OW, C*KH*KW), even if windows do not reach the last rows and columns.",
                  {"strides": STRIDES, "paddings": PADDINGS}, has_shape),
         Property("windows", 4, "Each row holds a window, in the order C, KH, KW."),
@@ -70,7 +51,7 @@ QUESTIONS = [
         Property("batch of one", 1, "It works for one image.", {"batch": 1}),
         cleanness(2),
     ]),
-    Question("col2im", "the way back of im2col: overlaps are added", columns, outputs=("x",), properties=[
+    Question("col2im", "the way back of im2col: overlaps are added", inputs.columns, outputs=("x",), properties=[
         Property("apart", 3, "Where windows do not overlap, every number returns to its place.", {"apart": True}),
         Property("overlap", 4, "Where windows overlap, their numbers are added."),
         Property("stride", 2, "Windows are SH rows and SW columns apart; pixels that no window sees get zero.",
@@ -80,7 +61,7 @@ QUESTIONS = [
                  {"image": True, "strides": STRIDES, "paddings": PADDINGS}, partial(adjoint, function="im2col")),
         cleanness(1),
     ]),
-    Question("conv_forward", "convolution as one matrix product", convolution, outputs=("y",), properties=[
+    Question("conv_forward", "convolution as one matrix product", inputs.convolution, outputs=("y",), properties=[
         Property("filters", 4, "y is the sum of each window times each filter, which is not flipped.", {"bias": False}),
         Property("bias", 2, "Each output channel gets its own bias."),
         Property("stride", 3, "Windows are SH rows and SW columns apart.", {"strides": STRIDES}),
@@ -88,7 +69,7 @@ QUESTIONS = [
         Property("batch of one", 1, "It works for one image.", {"batch": 1}),
         cleanness(1),
     ]),
-    Question("conv_backward", "the three gradients of the convolution", partial(convolution, backward=True),
+    Question("conv_backward", "the three gradients of the convolution", partial(inputs.convolution, backward=True),
              outputs=("dx", "dweight", "dbias"), properties=[
         Property("dx", 4, "dx is the gradient with respect to x for any upstream.", {}, partial(equals, output="dx")),
         Property("dx, stride", 4, "dx is right with strides and padding; pixels that no window sees get zero.",
@@ -100,19 +81,20 @@ QUESTIONS = [
         Property("batch of one", 1, "It works for one image.", {"batch": 1}),
         cleanness(1),
     ]),
-    Question("kaiming_normal", "initial weights that preserve the size of signals", weight_shape,
+    Question("kaiming_normal", "initial weights that preserve the size of signals", inputs.weight_shape,
              outputs=("weight",), properties=[
         Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", {}, variance),
         Property("seed", 1, "The seed decides the numbers, and nothing else does.", {}, seeded),
     ]),
-    Question("max_pool_forward", "the largest number of each window", image, outputs=("y",), properties=[
+    Question("max_pool_forward", "the largest number of each window", inputs.image, outputs=("y",), properties=[
         Property("windows", 3, "y is the maximum of each window of each channel.", {"apart": True}),
         Property("stride", 2, "Windows are SH rows and SW columns apart, and may overlap.", {"strides": STRIDES}),
         Property("padding", 2, "The padding never wins, not even over negative numbers.",
                  {"values": "negative", "paddings": POOL_PADDINGS}),
         cleanness(1),
     ]),
-    Question("max_pool_backward", "the gradient goes to the winner", upstream_and_image, outputs=("dx",), properties=[
+    Question("max_pool_backward", "the gradient goes to the winner", inputs.upstream_and_image,
+             outputs=("dx",), properties=[
         Property("winners", 2, "Each number of dy goes to the largest pixel of its window.", {"apart": True}),
         Property("overlap", 2, "A pixel that wins several windows gets the sum of their gradients.",
                  {"strides": STRIDES}),
@@ -122,24 +104,25 @@ QUESTIONS = [
                  {"values": ("negative",), "paddings": POOL_PADDINGS}),
         cleanness(1),
     ]),
-    Question("avg_pool_forward", "the mean of each window", image, outputs=("y",), properties=[
+    Question("avg_pool_forward", "the mean of each window", inputs.image, outputs=("y",), properties=[
         Property("windows", 2, "y is the mean of each window of each channel.", {"strides": STRIDES}),
         Property("padding", 2, "The zeros of the padding count: every window is divided by KH*KW.",
                  {"paddings": POOL_PADDINGS}),
         cleanness(1),
     ]),
-    Question("avg_pool_backward", "every pixel gets an equal share", upstream_and_shape, outputs=("dx",), properties=[
+    Question("avg_pool_backward", "every pixel gets an equal share", inputs.upstream_and_shape,
+             outputs=("dx",), properties=[
         Property("shares", 2, "Each pixel of a window gets dy / (KH*KW).", {"apart": True}),
         Property("overlap", 2, "A pixel of several windows gets the sum of its shares; the padding is cut off.",
                  {"strides": STRIDES, "paddings": POOL_PADDINGS}),
         cleanness(1),
     ]),
-    Question("global_avg_pool_forward", "one mean for each channel", whole_image, outputs=("y",), properties=[
+    Question("global_avg_pool_forward", "one mean for each channel", inputs.whole_image, outputs=("y",), properties=[
         Property("means", 1, "y is the mean of each channel of each image."),
         Property("constant", 1, "The mean of a constant image is the constant.", {"values": "constant"}),
         cleanness(1),
     ]),
-    Question("global_avg_pool_backward", "its backward pass", global_upstream, outputs=("dx",), properties=[
+    Question("global_avg_pool_backward", "its backward pass", inputs.global_upstream, outputs=("dx",), properties=[
         Property("shares", 2, "Each pixel of a channel gets dy / (H*W)."),
         cleanness(1),
     ]),
