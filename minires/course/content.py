@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import ArgumentError, listed
+from ..core.checks import choice
 from .trial import Check, equals
 
 
@@ -156,11 +156,8 @@ class Assignment:
 
     def question(self, function: str) -> Question:
         """The question of that name. Raises ArgumentError if there is none."""
-        for question in self.questions:
-            if question.function == function:
-                return question
-        names = [question.function for question in self.questions]
-        raise ArgumentError(f"course: {self.name} has no question '{function}'; choose one of {listed(names, 20)}.")
+        questions = {question.function: question for question in self.questions}
+        return questions[choice("course", function, f"{self.name} question", questions)]
 
 
 def read_bugs(function: str, text: str) -> list[Bug]:

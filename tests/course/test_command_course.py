@@ -145,7 +145,7 @@ def test_verify_tells_what_is_at_fault(run, here, installed, monkeypatch):
         ("grade . --assignment TOY --secret none", "none: No such file or directory"),
         ("start A9", "there is no assignment 'A9'; choose one of TOY."),
         ("verify A9", "there is no assignment 'A9'"),
-        ("check --folder TOY treble", "TOY has no question 'treble'; choose one of double, total."),
+        ("check --folder TOY treble", "there is no TOY question 'treble'; choose one of double, total."),
         ("grade TOY --workers 0", "--workers is 0; it must be an integer >= 1."),
     ],
 )

@@ -58,5 +58,5 @@ def test_assignments_are_found_by_name():
     assert "A2" in assignments() and assignment("a2") is assignments()["A2"]
     with pytest.raises(ArgumentError, match="there is no assignment 'A9'; choose one of A2"):
         assignment("A9")
-    with pytest.raises(ArgumentError, match="A2 has no question 'conv'; choose one of im2col, col2im"):
+    with pytest.raises(ArgumentError, match="there is no A2 question 'conv'; choose one of im2col, col2im"):
         assignment("A2").question("conv")

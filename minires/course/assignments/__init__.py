@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from ...errors import ArgumentError, listed
+from ...core.checks import choice
 from ..content import Assignment
 
 
@@ -18,6 +18,4 @@ def assignments() -> dict[str, Assignment]:
 def assignment(name: str) -> Assignment:
     """The assignment of that name, in upper or lower case. Raises ArgumentError for an unknown name."""
     known = assignments()
-    if name.upper() not in known:
-        raise ArgumentError(f"course: there is no assignment '{name}'; choose one of {listed(list(known))}.")
-    return known[name.upper()]
+    return known[choice("course", name.upper(), "assignment", known)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ArgumentError, CheckError, listed
+from ...core.checks import choice
+from ...errors import CheckError
 from . import block, convolution, degradation, scalars
 from .exercise import OpenError
 
@@ -47,9 +48,7 @@ def check(number: str, answer: Any = None, *given: Any) -> None:
         ...
     minires.errors.CheckError: 1.2: 6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1.
     """
-    if number not in EXERCISES:
-        raise ArgumentError(f"check: there is no exercise {number!r}; choose one of {listed(sorted(EXERCISES), 40)}.")
-    judge, moral = EXERCISES[number]
+    judge, moral = EXERCISES[choice("check", number, "exercise", sorted(EXERCISES))]
     try:
         if answer is None or answer is ...:
             raise OpenError
