@@ -16,12 +16,10 @@ EXERCISES.predicted(
     "Each block multiplies by 1 + f, and the 1 is the shortcut's.",
     "the slope",
     1.1**10,
-    {
-        0.1**10: "that is the plain network: ten factors of 0.1. A block adds x, so its slope is 0.1 + 1.",
-        1.1: "that is one block; there are ten, and their slopes multiply.",
-        11.0: "the slopes of consecutive blocks multiply; they do not add up.",
-        1.0: "the shortcut does not close the other path: each block's slope is 1 + 0.1, not 1.",
-    },
+    (0.1**10, "that is the plain network: ten factors of 0.1. A block adds x, so its slope is 0.1 + 1."),
+    (1.1, "that is one block; there are ten, and their slopes multiply."),
+    (11.0, "the slopes of consecutive blocks multiply; they do not add up."),
+    (1.0, "the shortcut does not close the other path: each block's slope is 1 + 0.1, not 1."),
     nearly=0.01,
 )
 
@@ -56,16 +54,13 @@ EXERCISES.predicted(
     "The variances of independent numbers add up, and F(x) has as much as x: each block doubles it.",
     "the variance",
     2**20,
-    {
-        40: "one block doubles the variance; the next one doubles it again.",
-        1: "that would be F(x) alone, which keeps the variance; but x is added to it.",
-        21: "that would be the case if each block added the variance of the network's input: 1 + 20.",
-        2**10: "that is for the standard deviation, the square root of the variance.",
-        4**20: "if F(x) and x were the same, their sum would have 4 times the variance; but they are nearly "
-        "independent.",
-        2**19: "that is nineteen blocks.",
-        2**21: "that is twenty-one blocks.",
-    },
+    (40, "one block doubles the variance; the next one doubles it again."),
+    (1, "that would be F(x) alone, which keeps the variance; but x is added to it."),
+    (21, "that would be the case if each block added the variance of the network's input: 1 + 20."),
+    (2**10, "that is for the standard deviation, the square root of the variance."),
+    (4**20, "if F(x) and x were the same, their sum would have 4 times the variance; but they are nearly independent."),
+    (2**19, "that is nineteen blocks."),
+    (2**21, "that is twenty-one blocks."),
 )
 
 EXERCISES.predicted(
@@ -73,11 +68,9 @@ EXERCISES.predicted(
     "Only what comes after the zero: the last gamma and the last beta. From the second step on, all of them.",
     "the number of parameters with a gradient",
     2,
-    {
-        6: "all six would be right for any other gamma; but what goes back through the last BN is multiplied by it.",
-        0: "none? The last gamma's gradient does not contain gamma itself, and beta's is the sum of the upstream.",
-        1: "the last gamma, and one more: the last beta, which is added after gamma.",
-        3: "the last convolution comes before gamma: its gradient passes through the last BN, and is multiplied by 0.",
-        4: "everything before the last BN gets its gradient through it, multiplied by gamma = 0.",
-    },
+    (6, "all six would be right for any other gamma; but what goes back through the last BN is multiplied by it."),
+    (0, "none? The last gamma's gradient does not contain gamma itself, and beta's is the sum of the upstream."),
+    (1, "the last gamma, and one more: the last beta, which is added after gamma."),
+    (3, "the last convolution comes before gamma: its gradient passes through the last BN, and is multiplied by 0."),
+    (4, "everything before the last BN gets its gradient through it, multiplied by gamma = 0."),
 )

@@ -16,13 +16,11 @@ EXERCISES.predicted(
     "Windows that do not fit are dropped: that is the floor in the formula.",
     "(OH, OW)",
     (5, 6),
-    {
-        (6, 7): "rounded up: the last window would reach over the edge. Windows that do not fit are dropped.",
-        (4, 5): "one too few: did you forget the padding, or the + 1 for the first window?",
-        (5, 5): "the padding is on two sides: 2 * padding, not once.",
-        (10, 12): "the stride is forgotten: the window moves by two pixels at a time.",
-        (6, 5): "height and width are swapped.",
-    },
+    ((6, 7), "rounded up: the last window would reach over the edge. Windows that do not fit are dropped."),
+    ((4, 5), "one too few: did you forget the padding, or the + 1 for the first window?"),
+    ((5, 5), "the padding is on two sides: 2 * padding, not once."),
+    ((10, 12), "the stride is forgotten: the window moves by two pixels at a time."),
+    ((6, 5), "height and width are swapped."),
 )
 
 
@@ -63,12 +61,10 @@ EXERCISES.predicted(
     "A pixel in the middle is read nine times, so nine gradients come back to it and have to be added.",
     "(corner, edge, middle)",
     (4, 6, 9),
-    {
-        (1, 1, 1): "each pixel is counted once. But windows overlap, and each window that sees a pixel reads it.",
-        (1, 3, 9): "the padding is forgotten: without it, the windows could not be centred on the border.",
-        (9, 6, 4): "the three are right, but in another order: corner, then edge, then middle.",
-        (4, 5, 9): "a pixel at the edge is seen by the windows centred on it and on its neighbours: two rows of three.",
-    },
+    ((1, 1, 1), "each pixel is counted once. But windows overlap, and each window that sees a pixel reads it."),
+    ((1, 3, 9), "the padding is forgotten: without it, the windows could not be centred on the border."),
+    ((9, 6, 4), "the three are right, but in another order: corner, then edge, then middle."),
+    ((4, 5, 9), "a pixel at the edge is seen by the windows centred on it and on its neighbours: two rows of three."),
 )
 
 
@@ -101,13 +97,11 @@ EXERCISES.predicted(
     "Nine times the images: each pixel is written once for each window that sees it.",
     "the size in MB",
     9 * NUMBERS * 4 / 1e6,
-    {
-        NUMBERS * 4 / 1e6: "that is the images alone; a row has 3 * 3 numbers of each channel.",
-        9 * NUMBERS * 8 / 1e6: "float32 takes 4 bytes; float64 would take 8.",
-        9 * NUMBERS / 1e6: "that is how many millions of numbers; each takes 4 bytes.",
-        9 * NUMBERS * 4: "that is in bytes; the question asks for MB, of a million bytes.",
-        9 * NUMBERS * 4 / 2**20: "that is in MiB, of 1024 * 1024 bytes; the question asks for MB, of a million.",
-        9 * NUMBERS * 4 / 64e6: "64 appears twice: for the images, and for the channels of each.",
-    },
+    (NUMBERS * 4 / 1e6, "that is the images alone; a row has 3 * 3 numbers of each channel."),
+    (9 * NUMBERS * 8 / 1e6, "float32 takes 4 bytes; float64 would take 8."),
+    (9 * NUMBERS / 1e6, "that is how many millions of numbers; each takes 4 bytes."),
+    (9 * NUMBERS * 4, "that is in bytes; the question asks for MB, of a million bytes."),
+    (9 * NUMBERS * 4 / 2**20, "that is in MiB, of 1024 * 1024 bytes; the question asks for MB, of a million."),
+    (9 * NUMBERS * 4 / 64e6, "64 appears twice: for the images, and for the channels of each."),
     nearly=0.1,
 )

@@ -14,10 +14,8 @@ EXERCISES.chosen(
     "7.1",
     "And that is strange, for a deeper network could do whatever a shallower one does.",
     "higher",
-    {
-        "lower": "more layers can express more, so the loss ought to be lower; but training does not find it.",
-        "equal": "it would be equal if the extra layers did nothing; but nothing makes them do so.",
-    },
+    ("lower", "more layers can express more, so the loss ought to be lower; but training does not find it."),
+    ("equal", "it would be equal if the extra layers did nothing; but nothing makes them do so."),
 )
 
 BEFORE_THE_LAST = "F is 0 only if the second beta, bn2.bias, is 0 as well; another parameter is enough by itself."
@@ -28,23 +26,19 @@ EXERCISES.chosen(
     "7.2",
     "F ends in it, so F(x) = 0 and F(x) + x = x, whatever the other parameters are.",
     "fc2.weight",
-    {
-        "bn1.weight": BEFORE_THE_LAST,
-        "fc1.weight": BEFORE_THE_LAST,
-        "bn2.weight": LAST_GAMMA,
-        "bn1.bias": BETA,
-        "bn2.bias": BETA,
-    },
+    ("bn1.weight", BEFORE_THE_LAST),
+    ("fc1.weight", BEFORE_THE_LAST),
+    ("bn2.weight", LAST_GAMMA),
+    ("bn1.bias", BETA),
+    ("bn2.bias", BETA),
 )
 
 EXERCISES.chosen(
     "7.3",
     "Batch norm's backward pass makes it a little larger in each layer, and fifty such factors make it huge.",
     "larger",
-    {
-        "smaller": "that is what most texts say: vanishing gradients. Measure it.",
-        "equal": "nothing keeps it constant: each layer multiplies it by some factor.",
-    },
+    ("smaller", "that is what most texts say: vanishing gradients. Measure it."),
+    ("equal", "nothing keeps it constant: each layer multiplies it by some factor."),
 )
 
 

@@ -31,26 +31,28 @@ class Exercises(dict[str, tuple[Judge, str]]):
         return add
 
     def predicted(
-        self, number: str, moral: str, name: str, right: Any, mistakes: Mapping[Any, str], nearly: float = 0.0
+        self, number: str, moral: str, name: str, right: Any, *mistakes: tuple[Any, str], nearly: float = 0.0
     ) -> None:
         """Add an exercise that asks for numbers.
 
-        ``mistakes`` explains likely wrong answers. A float that is off by less than ``nearly`` is right.
+        ``mistakes`` are likely wrong answers, each with its explanation. A float that is off by less than ``nearly`` is
+        right.
         """
 
         def judge(answer: Any) -> None:
             if not (nearly and isinstance(answer, float) and abs(answer - right) < nearly):
-                compare(name, answer, right, {sentence: wrong for wrong, sentence in mistakes.items()})
+                compare(name, answer, right, {sentence: wrong for wrong, sentence in mistakes})
 
         self[number] = judge, moral
 
-    def chosen(self, number: str, moral: str, right: str, others: Mapping[str, str]) -> None:
-        """Add an exercise that asks for one of several words. ``others`` says why each of the others is wrong."""
+    def chosen(self, number: str, moral: str, right: str, *others: tuple[str, str]) -> None:
+        """Add an exercise that asks for one of several words; each of the ``others`` comes with why it is wrong."""
 
         def judge(answer: Any) -> None:
-            choice = ", ".join(sorted([right, *others]))
             if answer != right:
-                raise CheckError(others.get(answer, f"{answer!r} is not one of the words to choose from: {choice}."))
+                reasons = dict(others)
+                words = ", ".join(sorted([right, *reasons]))
+                raise CheckError(reasons.get(answer, f"{answer!r} is not one of the words to choose from: {words}."))
 
         self[number] = judge, moral
 

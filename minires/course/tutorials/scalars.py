@@ -17,11 +17,9 @@ EXERCISES.predicted(
     "Two numbers were computed, and x is the third. That it is used three times makes edges, not nodes.",
     "the number of nodes",
     3,
-    {
-        5: "five counts x once for each use. It is one node, and three edges lead to it.",
-        2: "two counts what was computed. x itself is a node, too: a leaf, which no operation made.",
-        4: "three uses of x and one multiplication make four edges, but the question is about nodes.",
-    },
+    (5, "five counts x once for each use. It is one node, and three edges lead to it."),
+    (2, "two counts what was computed. x itself is a node, too: a leaf, which no operation made."),
+    (4, "three uses of x and one multiplication make four edges, but the question is about nodes."),
 )
 
 EXERCISES.predicted(
@@ -29,13 +27,11 @@ EXERCISES.predicted(
     "Each of the three uses of x contributes: x, x and 1.",
     "the slope",
     7,
-    {
-        6: "6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1.",
-        4: "4 treats x * x as a product of two different numbers. x is both factors, and each use counts.",
-        3: "3 is what a single use of x contributes. There are three uses, and their contributions add up.",
-        12: "12 is the value of y; the question is how fast y changes with x.",
-        9: "9 multiplies where it should add: factors multiply along one path, and paths add up.",
-    },
+    (6, "6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1."),
+    (4, "4 treats x * x as a product of two different numbers. x is both factors, and each use counts."),
+    (3, "3 is what a single use of x contributes. There are three uses, and their contributions add up."),
+    (12, "12 is the value of y; the question is how fast y changes with x."),
+    (9, "9 multiplies where it should add: factors multiply along one path, and paths add up."),
 )
 
 
@@ -63,12 +59,10 @@ EXERCISES.predicted(
     "Each doubling doubles the number of paths: after fifty doublings, no computer would ever finish.",
     "the number of visits to x",
     1024,
-    {
-        20: "20 counts two visits per doubling. But each visit starts a walk of its own, so the counts multiply.",
-        10: "10 would be one visit per doubling. y + y passes its gradient to y twice, and the walk goes on each time.",
-        512: "512 is for nine doublings.",
-        2048: "2048 counts the visits to all numbers, x included.",
-    },
+    (20, "20 counts two visits per doubling. But each visit starts a walk of its own, so the counts multiply."),
+    (10, "10 would be one visit per doubling. y + y passes its gradient to y twice, and the walk goes on each time."),
+    (512, "512 is for nine doublings."),
+    (2048, "2048 counts the visits to all numbers, x included."),
 )
 
 EXERCISES.predicted(
@@ -76,11 +70,9 @@ EXERCISES.predicted(
     "The last contribution wins and the others are lost; with += none is.",
     "x.grad",
     3,
-    {
-        7: "7 is right for +=. With =, each contribution overwrites the one before.",
-        1: "1 is what the + contributes first, but the * comes later and overwrites it.",
-        6: "6 would be the sum of what the * contributes. The second of its two edges overwrites the first.",
-    },
+    (7, "7 is right for +=. With =, each contribution overwrites the one before."),
+    (1, "1 is what the + contributes first, but the * comes later and overwrites it."),
+    (6, "6 would be the sum of what the * contributes. The second of its two edges overwrites the first."),
 )
 
 
