@@ -17,7 +17,6 @@ Files are copied unchanged, except that the setting ``out`` is left out and othe
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import shutil
 import statistics
@@ -29,11 +28,10 @@ from datetime import datetime, timezone
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from minires.bench.machine import cpu_name, vector_bits, version_of
+from minires.bench.machine import describe_machine
 from minires.cli.progress import options
 from minires.errors import MiniresError, RunError
 from minires.interop.files import write_json
-from minires.kernels.threads import usable_cores
 from minires.training import Config
 from minires.training import folder as run_folder
 from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, findings, two_digits
@@ -104,11 +102,7 @@ def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
             "finished": datetime.fromtimestamp(finished, timezone.utc).date().isoformat(),
             "wall_seconds": finished - begun if in_one_go else None,
             "commit": commit,
-            "cpu": cpu_name(),
-            "cores": usable_cores(),
-            "vector_bits": vector_bits(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "versions": {"python": platform.python_version(), **{name: version_of(name) for name in PACKAGES}},
+            **describe_machine(PACKAGES),
         },
     )
 

@@ -48,19 +48,17 @@ def prepare(contender: str, workload: Workload, threads: int) -> Step:
 
     Raises NotImplementedError if the contender cannot do the workload.
     """
-    if contender in ("minires", GRAPH):
-        return _minires(workload, threads, graph=contender == GRAPH)
     if contender == "dezero":
         return _dezero(workload)
-    return _torch(workload, threads, contender)
+    step, synchronize = (_minires if contender in ("minires", GRAPH) else _torch)(workload, threads, contender)
+    if workload.device == "cpu":
+        return step
 
-
-def _waiting(step: Step, synchronize: Step) -> Step:
-    def run() -> None:
+    def step_and_wait() -> None:
         step()
         synchronize()
 
-    return run
+    return step_and_wait
 
 
 def _images(workload: Workload) -> tuple[Array, Array]:
@@ -70,35 +68,38 @@ def _images(workload: Workload) -> tuple[Array, Array]:
     return x, rng.integers(0, max(workload.classes, 1), workload.batch)
 
 
-def _minires(workload: Workload, threads: int, graph: bool) -> Step:
-    set_num_threads(threads)
-    images, labels = _images(workload)
-    x = tensor(images, device=workload.device)
-    step = _minires_conv(workload, x) if workload.kind == "ops" else _minires_model(workload, x, labels, graph)
-    if workload.device == "cpu":
-        return step
-    gpu.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
-    return _waiting(step, gpu.synchronize)
-
-
-def _minires_model(workload: Workload, x: Tensor, labels: Array, graph: bool) -> Step:
-    model = models.build(workload.model, num_classes=workload.classes).to(workload.device)
-    if workload.kind == "infer":
-        folded = nn.fold(model, replay=workload.device == "cpu")
-        infer = gpu.graph(folded) if graph else folded
-        return lambda: infer(x)
-    optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-    y = tensor(labels, device=workload.device)
+def _training_step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """The step that users write, in minires as in PyTorch."""
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = ops.cross_entropy(model(x), y)
+        loss = cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         return loss
 
-    train = gpu.graph(step) if graph else step
-    return lambda: train(x, y)
+    return step
+
+
+def _minires(workload: Workload, threads: int, contender: str) -> tuple[Step, Step]:
+    set_num_threads(threads)
+    images, labels = _images(workload)
+    x, y = (tensor(array, device=workload.device) for array in (images, labels))
+    if workload.device == "cuda":
+        gpu.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
+    if workload.kind == "ops":
+        return _minires_conv(workload, x), gpu.synchronize
+    model = models.build(workload.model, num_classes=workload.classes).to(workload.device)
+    work: Callable[..., Any]
+    inputs: tuple[Tensor, ...]
+    if workload.kind == "infer":
+        work, inputs = nn.fold(model, replay=workload.device == "cpu"), (x,)
+    else:
+        optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+        work, inputs = _training_step(model, optimizer, ops.cross_entropy), (x, y)
+    if contender == GRAPH:
+        work = gpu.graph(work)
+    return lambda: work(*inputs), gpu.synchronize
 
 
 def _minires_conv(workload: Workload, x: Tensor) -> Step:
@@ -117,33 +118,26 @@ def _minires_conv(workload: Workload, x: Tensor) -> Step:
     return lambda: Conv2dGradWeight(window, 1)(x, y)
 
 
-def _torch(workload: Workload, threads: int, variant: str) -> Step:
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
-    images, labels = _images(workload)
-    layout = torch.contiguous_format if variant == "torch eager" else torch.channels_last
-    x = torch.from_numpy(images).contiguous(memory_format=layout).to(workload.device)
-    if workload.kind == "ops":
-        if variant == "torch compile":
-            raise NotImplementedError
-        step = _torch_conv(workload, x, layout)
-    else:
-        step = _torch_model(workload, x, torch.from_numpy(labels).to(workload.device), variant, layout)
-    return step if workload.device == "cpu" else _waiting(step, torch.cuda.synchronize)
-
-
-def _torch_model(workload: Workload, x: Any, y: Any, variant: str, layout: Any) -> Step:
+def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step]:
     import torch
 
     from .torch_models import build
 
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
+    images, labels = (torch.from_numpy(array) for array in _images(workload))
+    layout = torch.contiguous_format if contender == "torch eager" else torch.channels_last
+    x, y = images.contiguous(memory_format=layout).to(workload.device), labels.to(workload.device)
+    if workload.kind == "ops":
+        if contender == "torch compile":
+            raise NotImplementedError
+        return _torch_conv(workload, x, layout), torch.cuda.synchronize
     model = build(workload.model, workload.classes).to(workload.device, memory_format=layout)
-    if variant == "torch compile":
+    run = model
+    if contender == "torch compile":
         torch.compiler.reset()  # after another batch size, it would compile for any size
-    run = torch.compile(model) if variant == "torch compile" else model
+        run = torch.compile(model)
     if workload.kind == "infer":
         model.eval()
 
@@ -151,16 +145,10 @@ def _torch_model(workload: Workload, x: Any, y: Any, variant: str, layout: Any) 
             with torch.inference_mode():
                 run(x)
 
-        return infer
+        return infer, torch.cuda.synchronize
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss: Any = torch.nn.functional.cross_entropy(run(x), y)
-        loss.backward()
-        optimizer.step()
-
-    return step
+    step = _training_step(run, optimizer, torch.nn.functional.cross_entropy)
+    return lambda: step(x, y), torch.cuda.synchronize
 
 
 def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:

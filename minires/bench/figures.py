@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, counted
 from ..training.figures import new_figure
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ def chart(content: Content, path: Path) -> None:
     convs = _by_shape([result for result in raced if result["workload"]["kind"] == "ops"])
     if not raced:
         raise ArgumentError("chart: there is no race beside PyTorch to draw; run minires bench --against torch.")
-    rows = [len(models), len(convs)]
-    shown = [count for count in rows if count]
-    figure = new_figure(width=9.5, height=1.6 + 0.36 * sum(rows) + 0.5 * (len(shown) - 1))
-    panels = list(figure.subplots(len(shown), 1, height_ratios=shown, squeeze=False, sharex=True)[:, 0])
+    rows = [len(part) for part in (models, convs) if part]
+    figure = new_figure(width=9.5, height=1.1 + 0.36 * sum(rows) + 0.5 * len(rows))
+    panels = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False, sharex=True)[:, 0]
     right = 1.08 * max(1.0, *(result["ratio"][result["best_torch"]] for result in raced))
     if models:
         _bars(panels[0], models)
@@ -56,9 +55,7 @@ def chart(content: Content, path: Path) -> None:
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
     panels[-1].set_xlabel("times as fast as PyTorch's best variant (1: equally fast)")
-    versions = content["versions"]
-    threads = f"{content['threads']} thread{'s' if content['threads'] > 1 else ''}"
-    figure.suptitle(f"minires beside PyTorch {versions['torch']}, {content['cpu']}, {threads}", x=0.02, ha="left")
+    figure.suptitle(f"minires beside PyTorch {content['versions']['torch']}, {_machine(content)}", x=0.02, ha="left")
     figure.savefig(path)
 
 
@@ -97,6 +94,10 @@ def _by_shape(results: Sequence[Content]) -> dict[str, list[Content]]:
     return shapes
 
 
+def _machine(content: Content) -> str:
+    return f"{content['cpu']}, {counted(content['threads'], 'thread')}"
+
+
 def _name(workload: Content) -> str:
     what = {"train": "training step", "infer": "inference"}[workload["kind"]]
     return f"{what}, {workload['model']}, {workload['batch']}x{workload['size']}x{workload['size']}"
@@ -133,16 +134,12 @@ def roofline(content: Content, path: Path) -> None:
     x = np.array([left, ridge, right])
     axes.plot(x, np.minimum(top, slope * x), color="black", linewidth=1.6)
     axes.fill_between(x, np.minimum(top, slope * x), ceiling, color="#f0f0f0", linewidth=0)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, ceiling)
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, ceiling))
     for across, up, row in sorted(dots, key=lambda dot: -dot[2]["seconds"]):  # small ones on top
         colour = BLUE if row["phase"] == "forward" else ORANGE
         face = colour if row["operations"] else "white"
         axes.scatter(across, up, _area(row, total), facecolor=face, edgecolor=colour, alpha=0.8, zorder=3)
-    axes.set_xlabel("operations for each byte in and out (FLOP/byte)")
-    axes.set_ylabel("GFLOP/s")
+    axes.set(xlabel="operations for each byte in and out (FLOP/byte)", ylabel="GFLOP/s")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter(lambda rate, _: f"{rate / 1e9:g}")
     axes.grid(alpha=0.2)
@@ -151,8 +148,7 @@ def roofline(content: Content, path: Path) -> None:
         axes.scatter([], [], s=60, color=colour, alpha=0.75, label=name)
     axes.scatter([], [], s=60, facecolor="white", edgecolor=GREY, label="not counted: one operation a number")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    threads = f"{content['threads']} thread{'s' if content['threads'] > 1 else ''}"
-    figure.suptitle(f"{_name(profile['workload'])}: {content['cpu']}, {threads}; areas are times", x=0.02, ha="left")
+    figure.suptitle(f"{_name(profile['workload'])}: {_machine(content)}; areas are times", x=0.02, ha="left")
     figure.draw_without_rendering()  # now the axes have their place, which texts depend on
     _label_dots(axes, dots, total, ridge)
     _label_roofs(axes, top, slope)

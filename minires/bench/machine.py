@@ -6,8 +6,9 @@ import hashlib
 import json
 import math
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..core.dispatch import load_kernels
 from ..data.places import cache_folder
 from ..errors import MiniresError, counted
 from ..interop.files import write_atomically
-from ..kernels.threads import get_num_threads
+from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
 
 KERNELS = Path(__file__).parents[1] / "kernels"
@@ -53,6 +54,17 @@ def vector_bits() -> int:
     return next(
         bits for start, bits in VECTOR_BITS.items() if not start or any(name.startswith(start) for name in used)
     )
+
+
+def describe_machine(packages: Iterable[str]) -> dict[str, Any]:
+    """The CPU, the system, and the versions of Python and of packages, for a JSON file."""
+    return {
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "vector_bits": vector_bits(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in packages}},
+    }
 
 
 def _numpy_config() -> Any:
@@ -119,37 +131,27 @@ def measure_peak(threads: int | None = None) -> Peak | None:
     if threads not in _measured and load_kernels("cpu"):
         from ..kernels.cpu.peak import measure
 
-        _measured[threads] = Peak(*measure(threads))
-        _store(_key(threads), _measured[threads])
+        peak = _measured[threads] = Peak(*measure(threads))
+        with suppress(OSError, MiniresError):  # if it cannot be written, only this process knows the peak
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            write_atomically(_file(threads), json.dumps(asdict(peak)).encode())
     return _measured.get(threads)
 
 
 def cached_peak(threads: int | None = None) -> Peak | None:
-    """The peak that was measured before on this machine, with these kernels; None if there is none in the cache."""
+    """The peak that was measured before on this machine, with these kernels; None if it is not in the cache."""
     threads = threads or get_num_threads()
-    return _measured.get(threads) or _stored().get(_key(threads))
-
-
-def _key(threads: int) -> str:
-    """What a peak depends on."""
-    sources = b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py")))
-    kernels = f"minires {__version__} {hashlib.sha256(sources).hexdigest()[:16]}, numba {version_of('numba')}"
-    return f"{cpu_name()}, {vector_bits()}-bit vectors, {threads} threads, {kernels}"
-
-
-def _stored() -> dict[str, Peak]:
-    """All peaks in the cache; none if it is missing or damaged."""
+    if threads in _measured:
+        return _measured[threads]
     try:
-        content = json.loads((cache_folder() / "peaks.json").read_text(encoding="utf-8"))
-        peaks = {key: Peak(float(operations), float(rate)) for key, (operations, rate) in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-    return {key: peak for key, peak in peaks.items() if all(0 < rate < math.inf for rate in vars(peak).values())}
+        peak = Peak(**json.loads(_file(threads).read_text(encoding="utf-8")))
+        return peak if all(0 < rate < math.inf for rate in astuple(peak)) else None
+    except (OSError, ValueError, TypeError):  # it is missing or damaged
+        return None
 
 
-def _store(key: str, peak: Peak) -> None:
-    peaks = {**_stored(), key: peak}
-    content = {name: [peak.operations, peak.bytes] for name, peak in peaks.items()}
-    with suppress(OSError, MiniresError):  # if it cannot be written, only this process knows the peak
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        write_atomically(cache_folder() / "peaks.json", json.dumps(content, indent=1).encode())
+def _file(threads: int) -> Path:
+    """Where the cache keeps a peak; the name depends on all that the peak depends on."""
+    sources = b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py")))
+    setting = f"{cpu_name()}, {vector_bits()}, {threads}, {__version__}, {version_of('numba')}".encode()
+    return cache_folder() / f"peak-{hashlib.sha256(setting + sources).hexdigest()[:16]}.json"

@@ -7,7 +7,6 @@ the ratio of two numbers that were measured at different times.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import tempfile
 import time
@@ -17,10 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import MiniresError
-from ..kernels.threads import usable_cores
 from ..version import __version__
 from .contenders import GRAPH, TORCH
-from .machine import Peak, blas_in_use, cpu_name, gpu_name, vector_bits, version_of
+from .machine import Peak, blas_in_use, describe_machine, gpu_name
 from .worker import Process
 from .workloads import Workload
 
@@ -97,17 +95,11 @@ def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
     """CPU, versions and measured peaks (of one thread and of ``threads``), for a JSON file; the GPU if it is used."""
     with Process("minires", threads) as process:
         peaks = {str(number): process.ask("peak", threads=number) for number in sorted({1, threads})}
+    found = describe_machine(PACKAGES)
     return {
         **({"gpu": gpu_name()} if device == "cuda" else {}),
-        "cpu": cpu_name(),
-        "cores": usable_cores(),
-        "vector_bits": vector_bits(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "minires": __version__,
-            "python": platform.python_version(),
-            **{package: version_of(package) for package in PACKAGES},
-        },
+        **found,
+        "versions": {"minires": __version__, **found["versions"]},
         "blas": str(blas_in_use()),
         "threads": threads,
         "peak": {number: peak for number, peak in peaks.items() if peak is not None},

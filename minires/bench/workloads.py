@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import ArgumentError
 
 KINDS = ("train", "infer", "ops")
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
+LARGE: dict[str, Any] = {"size": 224, "classes": 1000}  # of images in ImageNet
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,6 @@ class Workload:
         return 2 * self.batch * out**2 * self.channels * self.out_channels * self.kernel**2
 
 
-def _large(kind: str, model: str, batch: int) -> Workload:
-    return Workload(kind, model, batch, size=224, classes=1000)
-
-
 def _conv(batch: int, size: int, channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> list[Workload]:
     return [
         Workload("ops", "", batch, size, 0, channels, out_channels, kernel, stride, direction)
@@ -57,16 +55,16 @@ TRAIN = [
     Workload("train", "resnet20", 128),
     Workload("train", "resnet56", 128),
     Workload("train", "resnet110", 128),
-    _large("train", "resnet18", 16),
+    Workload("train", "resnet18", 16, **LARGE),
 ]
 # A GPU takes larger batches of large images.
-TRAIN_ON_CUDA = [*TRAIN[:3], _large("train", "resnet18", 128), _large("train", "resnet50", 64)]
+TRAIN_ON_CUDA = [*TRAIN[:3], Workload("train", "resnet18", 128, **LARGE), Workload("train", "resnet50", 64, **LARGE)]
 INFER = [
     Workload("infer", "resnet20", 128),
     Workload("infer", "resnet20", 1),
     Workload("infer", "resnet56", 128),
-    _large("infer", "resnet18", 8),
-    _large("infer", "resnet50", 8),
+    Workload("infer", "resnet18", 8, **LARGE),
+    Workload("infer", "resnet50", 8, **LARGE),
 ]
 # The 3x3 convolutions of ResNet-20 and of ResNet-18, and a few others of ResNet-50
 OPS = [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..bench.workloads import KINDS as RACES
 from ..core import checks
 from ..core.backend import check_device
 from ..errors import ArgumentError, GradcheckError, counted, listed
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..bench.workloads import Workload
     from ..gradcheck.cases import CheckedCase
 
-RACES = ("train", "infer", "ops")
 EXTRAS = {  # of a training step: what is measured, and the columns of the table
     "scaling": (
         "A training step with one thread and with all",

@@ -6,14 +6,14 @@ import importlib
 import os
 import platform
 import shutil
-import textwrap
 import timeit
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import TextWrapper
 
 import numpy as np
 
-from ..bench.machine import Peak, blas_in_use, cpu_name, measure_peak, vector_bits, version_of
+from ..bench.machine import blas_in_use, cpu_name, measure_peak, vector_bits, version_of
 from ..core.dispatch import load_kernels
 from ..errors import counted
 from ..kernels.threads import get_num_threads, usable_cores
@@ -37,97 +37,95 @@ class Report:
     facts: list[tuple[str, str]] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
 
+    def add(self, name: str, value: str, advice: str = "") -> None:
+        """Add a fact, and advice if there is something to improve."""
+        self.facts.append((name, value))
+        if advice:
+            self.advice.append(advice)
+
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.facts)
         lines = [f"{name:<{width}}  {value}" for name, value in self.facts]
         lines += ["", "to improve" if self.advice else "nothing to improve"]
+        wrapper = TextWrapper(100, subsequent_indent="     ", break_long_words=False, break_on_hyphens=False)
         for number, advice in enumerate(self.advice, start=1):
-            lines += textwrap.wrap(
-                advice,
-                width=100,
-                initial_indent=f"  {number}. ",
-                subsequent_indent="     ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += wrapper.wrap(f"  {number}. {advice}")
         return "\n".join(lines)
 
 
 def examine() -> Report:
     """Examine the machine. This takes about two seconds, for importing Numba and measuring; the first time, longer."""
     report = Report()
-    _software(report)
-    report.facts.append(("CPU", f"{cpu_name()}, {counted(usable_cores(), 'core')}, {vector_bits()}-bit vectors"))
-    for part in (_engine, _peak, _blas, _gpu, _data):
+    for part in (_software, _engine, _peak, _blas, _gpu, _data):
         part(report)
     return report
 
 
 def _software(report: Report) -> None:
-    report.facts.append(("minires", f"{__version__}, in {Path(__file__).parents[1]}"))
-    report.facts.append(("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"))
-    report.facts += [(package, version_of(package) or "not installed") for package in PACKAGES]
+    report.add("minires", f"{__version__}, in {Path(__file__).parents[1]}")
+    report.add("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+    for package in PACKAGES:
+        report.add(package, version_of(package) or "not installed")
+    report.add("CPU", f"{cpu_name()}, {counted(usable_cores(), 'core')}, {vector_bits()}-bit vectors")
 
 
 def _engine(report: Report) -> None:
+    problem, then = "", ""
     try:
         importlib.import_module("numba")
     except ImportError as error:
-        why = f"cannot be imported ({error})" if version_of("numba") else "is not installed"
-        report.facts.append(("engine", "the textbook only"))
-        report.advice.append(f"Numba {why}, so every op runs in the textbook, slowly: pip install -U numba.")
-        return
-    if load_kernels("cpu"):
-        report.facts.append(("engine", f"fast, through Numba, {counted(get_num_threads(), 'thread')}"))
+        problem = f"Numba cannot be imported ({error})" if version_of("numba") else "Numba is not installed"
+        then = "pip install -U numba"
     else:
-        report.facts.append(("engine", "the textbook only"))
-        report.advice.append(
-            "The kernels could not be loaded, so every op runs in the textbook, slowly: unset "
-            "NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says."
-        )
+        if not load_kernels("cpu"):
+            problem = "The kernels could not be loaded"
+            then = "unset NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says"
+    if problem:
+        report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, slowly: {then}.")
+    else:
+        report.add("engine", f"fast, through Numba, {counted(get_num_threads(), 'thread')}")
 
 
 def _peak(report: Report) -> None:
     """The speed that kernels can reach, with one thread and with all."""
     for threads in sorted({1, get_num_threads()}):
         if (peak := measure_peak(threads)) is not None:
-            report.facts.append((f"peak, {counted(threads, 'thread')}", str(peak)))
+            report.add(f"peak, {counted(threads, 'thread')}", str(peak))
 
 
 def _blas(report: Report) -> None:
     cores, bits, blas = usable_cores(), vector_bits(), blas_in_use()
     speed, peak = matrix_product_speed(), measure_peak(blas.threads or None)
-    of_peak = f", {speed / peak.operations:.0%} of the peak" if peak else ""
-    report.facts.append(("BLAS", str(blas)))
-    report.facts.append(("matrix product", f"{speed / 1e9:.0f} GFLOP/s, 1024x1024, float32{of_peak}"))
-    if blas.threads and blas.threads < cores:
-        report.advice.append(
-            f"BLAS uses {blas.threads} of {cores} cores: unset OMP_NUM_THREADS and OPENBLAS_NUM_THREADS, unless other "
-            "programs need the rest."
-        )
+    of_peak = f"{speed / peak.operations:.0%} of the peak" if peak else ""
+    few_threads = (
+        f"BLAS uses {blas.threads} of {cores} cores: unset OMP_NUM_THREADS and OPENBLAS_NUM_THREADS, unless other "
+        "programs need the rest."
+    )
+    report.add("BLAS", str(blas), few_threads if 0 < blas.threads < cores else "")
+    report.add("matrix product", f"{speed / 1e9:.0f} GFLOP/s, 1024x1024, float32{of_peak and f', {of_peak}'}")
     if blas.name != "openblas":
         return
     core = blas.core or "an unknown CPU"
     if bits == 512 and blas.core not in OPENBLAS_CORES[512]:
         report.advice.append(
-            f"OpenBLAS runs its kernels for {core}, which leave half of this CPU's 512-bit "
-            "vectors unused: set OPENBLAS_CORETYPE=SkylakeX before Python starts, and compare the matrix product."
+            f"OpenBLAS runs its kernels for {core}, which leave half of this CPU's 512-bit vectors unused: set "
+            "OPENBLAS_CORETYPE=SkylakeX before Python starts, and compare the matrix product."
         )
     elif peak and speed < SLOW * peak.operations:
-        report.advice.append(_advice_on_slow_blas(core, bits, speed, peak))
+        report.advice.append(
+            f"NumPy's matrix product reaches {of_peak} with OpenBLAS's kernels for {core}: run this again "
+            f"when nothing else runs{_other_kernels(core, bits)}"
+        )
 
 
-def _advice_on_slow_blas(core: str, bits: int, speed: float, peak: Peak) -> str:
-    slow = (
-        f"NumPy's matrix product reaches {speed / peak.operations:.0%} of the peak with OpenBLAS's kernels for {core}"
-    )
+def _other_kernels(core: str, bits: int) -> str:
+    """How to try OpenBLAS's other kernels for vectors of that width, if it has some."""
     others = [name for name in OPENBLAS_CORES[bits] if name.lower() != core.lower()]
     if platform.machine().lower() not in ("x86_64", "amd64") or not others:
-        return f"{slow}: run this again when nothing else runs, and try a newer NumPy."
+        return ", and try a newer NumPy."
+    more = f" (or {', '.join(others[1:])})" if others[1:] else ""
     return (
-        f"{slow}: run this again when nothing else runs; then set OPENBLAS_CORETYPE={others[0]} before Python starts"
-        + (f" (or {', '.join(others[1:])})" if others[1:] else "")
-        + ", and compare. Only the textbook uses it."
+        f"; then set OPENBLAS_CORETYPE={others[0]} before Python starts{more}, and compare. Only the textbook uses it."
     )
 
 
@@ -141,23 +139,21 @@ def _gpu(report: Report) -> None:
     wheel = next((wheel for wheel in CUPY_WHEELS if version_of(wheel)), None)
     has_driver = shutil.which("nvidia-smi") is not None
     if wheel is None:
-        report.facts.append(("GPU", "not used: CuPy is not installed"))
-        if has_driver:
-            report.advice.append(
-                "There is an NVIDIA driver but no CuPy, which training on the GPU needs: "
-                "pip install 'minires[cuda13]' (or [cuda12])."
-            )
+        advice = (
+            "There is an NVIDIA driver but no CuPy, which training on the GPU needs: pip install 'minires[cuda13]' (or "
+            "[cuda12])."
+        )
+        report.add("GPU", "not used: CuPy is not installed", advice if has_driver else "")
         return
     try:
         runtime = importlib.import_module("cupy").cuda.runtime
         gpu, version = runtime.getDeviceProperties(0), runtime.runtimeGetVersion()
     except Exception as error:  # CuPy has no common base class for a missing driver and a missing library
-        report.facts.append(("GPU", f"not used: {wheel} {version_of(wheel)} finds no GPU"))
-        if has_driver:
-            report.advice.append(f"There is an NVIDIA driver, but CuPy cannot use it ({' '.join(str(error).split())}).")
+        advice = f"There is an NVIDIA driver, but CuPy cannot use it ({' '.join(str(error).split())})."
+        report.add("GPU", f"not used: {wheel} {version_of(wheel)} finds no GPU", advice if has_driver else "")
         return
     memory, cuda = gpu["totalGlobalMem"] / 2**30, f"{version // 1000}.{version % 1000 // 10}"
-    report.facts.append(("GPU", f"{gpu['name'].decode()}, {memory:.0f} GiB, CUDA {cuda}, {wheel} {version_of(wheel)}"))
+    report.add("GPU", f"{gpu['name'].decode()}, {memory:.0f} GiB, CUDA {cuda}, {wheel} {version_of(wheel)}")
 
 
 def _data(report: Report) -> None:
@@ -166,18 +162,16 @@ def _data(report: Report) -> None:
 
     absent = [name for name, files in data.PUBLISHED.items() if not is_here(files)]
     here = [name for name in data.names() if name not in absent]
-    report.facts.append(("data sets", ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")))
+    report.add("data sets", ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else ""))
     folder = os.environ.get("MINIRES_DATA")
     if not folder:
-        report.facts.append(("MINIRES_DATA", "not set"))
+        report.add("MINIRES_DATA", "not set")
     elif os.path.isdir(folder):
         inside = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        report.facts.append(("MINIRES_DATA", f"{folder}: {', '.join(inside) or 'empty'}"))
+        report.add("MINIRES_DATA", f"{folder}: {', '.join(inside) or 'empty'}")
     else:
-        report.facts.append(("MINIRES_DATA", f"{folder}: there is no such folder"))
-        report.advice.append(
-            f"MINIRES_DATA is {folder}, which is not a folder: unset it, or set it to the data folder."
-        )
+        advice = f"MINIRES_DATA is {folder}, which is not a folder: unset it, or set it to the data folder."
+        report.add("MINIRES_DATA", f"{folder}: there is no such folder", advice)
 
 
 def doctor() -> None:

@@ -13,7 +13,7 @@ from ..errors import StoppedError, counted
 from ..training import Config, StopSignals, read_settings
 from ..training.folder import CONFIG, load_config
 from .options import as_options, file_option, given_settings, integers, setting_options
-from .output import make_console, print_table, printable
+from .output import make_console, print_rows, printable
 
 if TYPE_CHECKING:
     from ..training.folder import Row
@@ -108,21 +108,17 @@ def print_comparison(rows: list[Row]) -> None:
     """Print the rows of ``compare.csv`` and what they show."""
     from ..training.comparison import MARGIN, findings, two_digits
 
-    cells = [
-        {
-            "network": row["model"],
-            ">parameters": f"{row['parameters']:,}",
-            ">train error": f"{row['train_error_percent']:.2f} %",
-            ">test error": f"{row['test_error_percent']:.2f} %",
-            ">train loss": f"{row['train_loss']:.4f}",
-            ">gradient, first/last block": (
-                f"{two_digits(row['gradient_ratio_first_epoch'])}, then {two_digits(row['gradient_ratio_last_epoch'])}"
-            ),
-            ">time": f"{row['train_seconds']:,.0f} s",
-        }
-        for row in rows
-    ]
-    print_table(list(cells[0]), [list(row.values()) for row in cells])
+    columns = {
+        "network": "{model}",
+        ">parameters": "{parameters:,}",
+        ">train error": "{train_error_percent:.2f} %",
+        ">test error": "{test_error_percent:.2f} %",
+        ">train loss": "{train_loss:.4f}",
+        ">gradient, first/last block": "{first}, then {last}",
+        ">time": "{train_seconds:,.0f} s",
+    }
+    ratios = {"first": "gradient_ratio_first_epoch", "last": "gradient_ratio_last_epoch"}
+    print_rows(columns, [{**row, **{name: two_digits(row[ratio]) for name, ratio in ratios.items()}} for row in rows])
     epochs = counted(rows[0]["epochs"], "epoch")
     print(f"after {epochs}, on images without augmentation; gradients: first epoch, then last\n")
     for sentence in findings(rows):

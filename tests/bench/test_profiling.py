@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def cache(tmp_path, monkeypatch):
     """An empty cache folder, and a process that has measured nothing yet."""
     monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(machine, "_measured", {})
-    return tmp_path / "cache" / "peaks.json"
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -111,18 +113,23 @@ def test_a_peak_is_measured_once_and_found_by_later_processes(cache, measure, mo
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"a": 1}', '{"a": [1]}', '{"%s": [0, NaN]}', '{"%s": [-1, 1]}', '{"%s": ["x", null]}']
-)
-def test_a_damaged_cache_is_measured_again(cache, measure, content):
-    cache.parent.mkdir()
-    cache.write_text(content % machine._key(2) if "%" in content else content)
+    "content",
+    [
+        "", "[]", "{", "{}", '{"a": 1}', '{"operations": 0, "bytes": NaN}', '{"operations": -1, "bytes": 1}',
+        '{"operations": "x", "bytes": null}',
+    ],
+)  # fmt: skip
+def test_a_damaged_cache_is_measured_again(cache, measure, content, monkeypatch):
+    machine.measure_peak()
+    (file,) = cache.iterdir()
+    monkeypatch.setattr(machine, "_measured", {})  # as in another process
+    file.write_text(content)
     assert machine.cached_peak() is None
-    assert machine.measure_peak() == Peak(4e9, 1e9)
-    assert machine._stored()[machine._key(2)] == Peak(4e9, 1e9)
+    assert machine.measure_peak() == Peak(4e9, 1e9) and json.loads(file.read_text()) == asdict(Peak(4e9, 1e9))
 
 
 def test_a_cache_that_cannot_be_written_or_read_is_no_error(cache, measure):
-    cache.parent.write_text("a file, where a folder is expected")
+    cache.write_text("a file, where a folder is expected")
     assert machine.measure_peak() == machine.cached_peak() == Peak(4e9, 1e9)  # in this process
 
 

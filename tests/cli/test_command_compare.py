@@ -31,7 +31,7 @@ def test_a_comparison_stopped_by_ctrl_c_goes_on_with_the_same_command(minires, t
         line = next(line for line in result.out.splitlines() if line.startswith(row["model"] + " "))
         for name in ("train_error_percent", "test_error_percent"):
             assert f" {float(row[name]):.2f} %" in line
-    assert "With 8 layers, shortcuts gave " in result.out
+    assert "With 8 layers, the network with shortcuts has " in result.out
     assert result.out.endswith(f"figures and runs  {out}\n")
     for name in ("compare.png", "gradients.png", "responses.png"):
         assert (out / name).stat().st_size
