@@ -198,17 +198,18 @@ def draw_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> N
     DataError
         If ``path`` cannot be written.
     """
+    worst = 0.0
     figure, panels = _panels(histories, f"{title}: error on test images (bold) and training images (dashed)")
     for model, depth, axes, colour in panels:
         history = histories[model]
         epochs = [row["epoch"] for row in history]
         train, test = ([100 * (1 - row[f"{part}_accuracy"]) for row in history] for part in ("train", "test"))
+        worst = max(worst, train[-1], test[-1])
         axes.plot(epochs, train, color=colour, **THIN)
         axes.plot(epochs, test, color=colour, **BOLD, label=f"{depth}: {test[-1]:.1f} %")
         axes.plot(epochs[-1:], test[-1:], color=colour, marker="o")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    worst = max(line.get_ydata()[-1] for axes in figure.axes for line in axes.lines)
     figure.axes[0].set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))  # of both panels
     _finish(figure, path, "error in %", legend="layers: test error at the end")
 
