@@ -52,7 +52,7 @@ def _by_prange(x, scale, shift, y, turns, blocks):  # type: ignore[no-untyped-de
     pieces = len(turns)
     for piece in prange(pieces):
         turns[piece, 0] = blocks * piece // pieces
-        _normalise(x, scale, shift, x, y, False, True, turns[piece], blocks * (piece + 1) // pieces)
+        _normalise(x, scale, shift, None, y, True, turns[piece], blocks * (piece + 1) // pieces)
 
 
 def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -63,7 +63,7 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
     turns = np.zeros((2, 8), np.int64)  # each in a cache line of its own
 
     def work(first: int, last: int) -> None:
-        _normalise(x, scale, shift, x, y, False, True, np.array([first]), last)
+        _normalise(x, scale, shift, None, y, True, np.array([first]), last)
 
     def by_pool() -> None:
         hand_out(work, slices(blocks))
@@ -109,7 +109,7 @@ def start(which: str) -> None:
     )
     begin = time.perf_counter()
     if which == "a":
-        hand_out(lambda first, last: _normalise(x, row, row, x, y, False, True, turns[first], last), [(0, 1), (1, 2)])
+        hand_out(lambda first, last: _normalise(x, row, row, None, y, True, turns[first], last), [(0, 1), (1, 2)])
     else:
         _by_prange(x, row, row, y, turns, 2)
     print(1e3 * (time.perf_counter() - begin))

@@ -8,8 +8,7 @@ from ..core.backend import Array
 from ..ops.norm import BatchNorm, BatchNormAct
 from .device import ComputeDevice, as_images, host
 
-# How the gradient of the ReLU is masked: not at all, by the sign of x, or with a shortcut by y. norm.cu has the same.
-NO_MASK, MASK_OF_X, MASK_OF_Y = range(3)
+Statistics = tuple[Array, Array, Array]  # (C,) each: mean, biased variance, gamma / sqrt(variance + eps)
 
 
 def _has_relu(op: Any) -> bool:
@@ -38,10 +37,9 @@ def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     if op.running is not None or not hasattr(op, "statistics"):
         return NotImplemented
     block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
-    mask = NO_MASK if not _has_relu(op) else MASK_OF_Y if shortcut else MASK_OF_X
-    # The gradient before the ReLU; with a shortcut, it is also the gradient to that.
-    y, masked = (device.channels_last(op.output.data), device.block_like(x)) if mask == MASK_OF_Y else (None, dy)
-    dgamma, dbeta = device.norm.gradients(
-        block, dy, y, op.statistics, device.contiguous(beta), op.eps, mask, masked, dx
-    )
+    # Where the ReLU let through: y tells with a shortcut, and x without one.
+    y = device.channels_last(op.output.data) if _has_relu(op) and shortcut else None
+    shift = device.contiguous(beta) if _has_relu(op) and not shortcut else None
+    masked = dy if y is None else device.block_like(x)  # the gradient before the ReLU, also that to the shortcut
+    dgamma, dbeta = device.norm.gradients(block, dy, y, op.statistics, shift, op.eps, masked, dx)
     return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ..core import checks
+from ..core.backend import Array
 from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
@@ -89,19 +90,25 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
         work(0, units)
 
 
-def share_pieces(
-    work: Callable[[int, int, int], Any], pieces: Sequence[tuple[int, int]], nanoseconds: float = math.inf
-) -> None:
-    """Call ``work(i, *pieces[i])`` for every i, shared like units: for sums that are added up piece by piece."""
+def share_sums(
+    work: Callable[[Array, int, int], Any], units: int, empty: Callable[[int], Array], nanoseconds: float = math.inf
+) -> Array:
+    """Call ``work(sums, first, last)`` for each slice of ``range(units)``, shared like units, and return all ``sums``.
+
+    They are the rows of ``empty(slices)``, to be added up in order.
+    """
+    pieces = slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)]
+    sums = empty(len(pieces))
 
     def several(first: int, last: int) -> None:
         for piece in range(first, last):
-            work(piece, *pieces[piece])
+            work(sums[piece], *pieces[piece])
 
-    share(several, len(pieces), nanoseconds)
+    share(several, len(pieces))
+    return sums
 
 
-def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
+def hand_out(work: Callable[..., Any], pieces: Sequence[tuple[int, ...]]) -> None:
     """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
 
     Pieces may wait for each other. An exception in one of them is raised here, after all have ended.
@@ -124,7 +131,7 @@ def hand_out(work: Work, pieces: Sequence[tuple[int, int]]) -> None:
             raise error
 
 
-def take_turns(work: Callable[[np.ndarray[Any, Any], int], Any], units: int, nanoseconds: float = math.inf) -> None:
+def take_turns(work: Callable[[Array, int], Any], units: int, nanoseconds: float = math.inf) -> None:
     """Call ``work(turn, units)`` on each thread, for work whose result does not depend on who does what.
 
     ``turn`` holds a counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until none is left. A

@@ -10,7 +10,8 @@ if not load_kernels("cpu"):
 
 from minires.kernels.cpu import peak
 from minires.kernels.cpu.memory import aligned
-from minires.kernels.cpu.simd import BLOCK, PIXELS
+from minires.kernels.cpu.simd import PIXELS
+from minires.kernels.cpu.tile import BLOCK
 
 
 def test_every_multiply_add_is_done(rng):

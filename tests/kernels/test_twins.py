@@ -68,7 +68,6 @@ def ids(keys):
 def test_a_kernel_computes_what_the_textbook_computes(op, phase, threads, rng, monkeypatch):
     monkeypatch.setattr("minires.kernels.threads._setting", threads)
     monkeypatch.setattr("minires.kernels.threads.WORTH_A_THREAD", 0)
-    monkeypatch.setattr("minires.kernels.cpu.correlate.WORTH_A_THREAD", 0)
     compare_with_the_textbook(op, phase, "cpu", rng)
 
 

@@ -57,10 +57,10 @@ def function(compiled):
     return getattr(compiled, "py_func", compiled)
 
 
-def matrix(compiled, inputs, packed=True):
+def matrix(compiled, inputs):
     """The matrix of a linear map, from its values for the unit vectors."""
     unit = [[Fraction(i == j) for i in range(inputs)] for j in range(inputs)]
-    return np.array([function(compiled)(row) if packed else function(compiled)(*row) for row in unit]).T
+    return np.array([function(compiled)(row) for row in unit]).T
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_the_construction_convolves():
 def test_the_maps_of_the_kernels_are_those_of_the_construction(in_fractions):
     assert (matrix(winograd._spread, 6) == SPREAD).all()
     assert (matrix(winograd._collect, 6) == COLLECT).all()
-    assert (matrix(winograd._values, 3, packed=False) == VALUES).all()
+    assert (matrix(winograd._values, 3) == VALUES).all()
     assert (matrix(winograd_weight._spread_upstream, 4) == COLLECT.T).all()
     assert (matrix(winograd_weight._filter, 6) == VALUES.T).all()
 

@@ -18,9 +18,9 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "boundscheck": False,
 }
-_FOLDER = Path(__file__).parent
-_FILES = [*sorted(_FOLDER.glob("*.py")), _FOLDER.parent / "norm.py"]  # the latter for its constants
-_SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES)).hexdigest()
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
 
 
 def inlined(function: Callable[..., Any]) -> Any:

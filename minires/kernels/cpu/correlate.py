@@ -23,11 +23,12 @@ import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import WORTH_A_THREAD, share, share_pieces, slices
+from ..threads import share, share_sums
 from .compiler import inlined, kernel
 from .memory import scratch
-from .simd import BLOCK, PIXELS, add_from, at, outer_add, places, put, start, store
-from .units import ZERO, ConvSizes, copy_strips, copy_unit, cut, each_unit
+from .simd import PIXELS, at
+from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
+from .units import ConvSizes, copy, copy_strips, copy_unit, cut, each_unit
 
 STRIP = 16  # channels; fewer if there are not so many
 PIXELS_AT_ONCE = 128
@@ -77,25 +78,18 @@ def correlation_plan(
 
 
 @inlined
-def _copy_blocks(dy, copy, first, pixels, channels):
+def _copy_blocks(dy, blocks, first, pixels, channels):
     """Copy pixels of the upstream, block by block of output channels; channels that do not exist are zeros."""
     for c0 in range(0, channels, BLOCK):
         width = min(BLOCK, channels - c0)
         for p in range(pixels):
             to, source = (c0 // BLOCK * pixels + p) * BLOCK, (first + p) * channels + c0
-            for c in range(width):
-                put(copy, to + c, at(dy, source + c))
-            for c in range(width, BLOCK):
-                put(copy, to + c, ZERO)
-
-
-_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+            copy(dy, source, 1, blocks, to, width, BLOCK)
 
 
 @kernel
-def _correlate(x, dy, panel, x_copy, dy_copy, zeros, plan, n, turn, last):
+def _correlate(x, dy, panel, x_copy, dy_copy, plan, n, turn, last):
     g, where = plan.sizes, plan.where
-    rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     panel[:] = 0.0
     strip_size = g.images * g.padded_height * g.padded_width * plan.strip
     for image, images, row0, row1 in each_unit(g, n, turn, last):
@@ -118,12 +112,12 @@ def _correlate(x, dy, panel, x_copy, dy_copy, zeros, plan, n, turn, last):
                     for t in range(len(plan.taps)):
                         for number in range(0, plan.run, PIXELS):
                             origin = strip * strip_size + plan.taps[t] + number
-                            tile = start(zeros, 0)
+                            tile = zeros()
                             k = upstream + (block * pixels + p) * BLOCK
                             for pixel in range(p, chunk):
                                 tile = outer_add(tile, x_copy, origin + at(where, pixel), blocks, k)
                                 k += BLOCK
-                            store(panel, rows, here, add_from(tile, panel, rows, here))
+                            store(panel, rows_of_tile(), here, add_from(tile, panel, rows_of_tile(), here))
                             here += PIXELS * BLOCK
 
 
@@ -154,18 +148,16 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)
     g, blocks = plan.sizes, -(-outputs // BLOCK)
     cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
-    pieces = slices(g.units(n)) if cost > WORTH_A_THREAD else [(0, g.units(n))]
-    panels = np.empty((len(pieces), blocks * plan.strips * len(plan.taps) * plan.tiles * PIXELS * BLOCK), np.float32)
+    sums = blocks * plan.strips * len(plan.taps) * plan.tiles * PIXELS * BLOCK
     x_floats = g.images * g.padded_height * g.padded_width * plan.strip * plan.strips + PIXELS
     dy_floats = g.images * g.band_rows * ow * blocks * BLOCK
-    zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
-    def work(piece: int, first: int, last: int) -> None:
+    def work(panel: Array, first: int, last: int) -> None:
         copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
-        _correlate(flat_x, flat_dy, panels[piece], *copies, zeros, plan, n, np.array([first]), last)
+        _correlate(flat_x, flat_dy, panel, *copies, plan, n, np.array([first]), last)
 
-    share_pieces(work, pieces)
+    panels = share_sums(work, g.units(n), lambda slices: np.empty((slices, sums), np.float32), cost)
     dweight = np.empty((outputs, channels, *window.kernel), np.float32)
     share(partial(_unpack, panels, dweight, plan, window.kernel[1]), blocks, dweight.size * 2)
     return dweight

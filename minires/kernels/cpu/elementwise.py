@@ -12,9 +12,9 @@ from ..threads import take_turns
 from .compiler import kernel
 from .simd import at, put
 from .team import turns
+from .units import ZERO, clear, copy
 
 PART = 16384  # numbers of a turn
-ZERO = np.float32(0)
 
 
 @kernel
@@ -56,12 +56,12 @@ def _arrange(source, strides, sizes, block, block_sizes, before, row_step, colum
         to = n * rows * columns * block_channels
         for i in range(rows):
             for j in range(columns):
-                for c in range(block_channels):
-                    put(block, to + c, ZERO)
                 if i % row_step == 0 and j % column_step == 0 and i // row_step < height and j // column_step < width:
                     here = n * strides[0] + i // row_step * strides[1] + j // column_step * strides[2]
-                    for c in range(channels):
-                        put(block, to + before + c, at(source, here + c * strides[3]))
+                    clear(block, to, before)
+                    copy(source, here, strides[3], block, to + before, channels, block_channels - before)
+                else:
+                    clear(block, to, block_channels)
                 to += block_channels
 
 

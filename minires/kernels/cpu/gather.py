@@ -24,16 +24,15 @@ from ..threads import share, take_turns
 from .compiler import inlined, kernel
 from .memory import empty, scratch
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, GatherPlan
-from .simd import BLOCK, LINE, PIXELS, add_from, at, multiply_add, places, prefetch, put, rectify, start, store
-from .units import ZERO, copy_unit, each_unit
-
-_ROWS_OF_CORNER = np.arange(PIXELS) * BLOCK
+from .simd import LINE, PIXELS, at, prefetch
+from .tile import BLOCK, add_from, multiply_add, places, rectify, rows_of_tile, start, store
+from .units import copy, copy_unit, each_unit
 
 
 @inlined
 def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
     """Store a tile with fewer than BLOCK channels: all of it goes to ``corner``, and these channels from there to y."""
-    store(corner, places(_ROWS_OF_CORNER, 0, PIXELS - 1), 0, tile)
+    store(corner, rows_of_tile(), 0, tile)
     for p in range(PIXELS):
         for i in range(width):
             number = corner[p * BLOCK + i]
@@ -65,9 +64,7 @@ def gather_units(
                     + phases[phase, ELEMENTS] * c
                 ) * g.channels
                 for p in range(begin, end, PIXELS):
-                    if (
-                        len(phases) > 1
-                    ):  # outputs do not follow each other, so the CPU cannot predict which lines come next
+                    if len(phases) > 1:  # outputs do not follow each other: the CPU cannot predict what comes next
                         for q in range(p, min(p + PIXELS, end)):
                             for o in range(c, min(c + BLOCK, g.out_channels), LINE):
                                 prefetch(y, target + at(into, q) + o)
@@ -102,10 +99,7 @@ def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases,
             for e in range(e0, e0 + count):
                 here = elements[e, 0] * kw + elements[e, 1] + block * BLOCK * o_step
                 for _ in range(inputs):
-                    for o in range(width):
-                        put(packed, to + o, at(weight, here + o * o_step))
-                    for o in range(width, BLOCK):
-                        put(packed, to + o, ZERO)
+                    copy(weight, here, o_step, packed, to, width, BLOCK)
                     here += c_step
                     to += BLOCK
 
@@ -139,8 +133,8 @@ def gather(
 
     def work(turn: Array, last: int) -> None:
         gather_units(
-            flat, packed, padded_bias, more, flat_y, scratch(size, "padded"), scratch(PIXELS * BLOCK, "corner"), g,
-            plan.direct, plan.where, plan.into, plan.taps, plan.phases, n, shortcut is not None, relu, turn, last,
+            flat, packed, padded_bias, more, flat_y, scratch(size, "padded"), scratch(PIXELS * BLOCK, "corner"),
+            *plan[:-1], n, shortcut is not None, relu, turn, last,
         )  # fmt: skip
 
     take_turns(work, g.units(n), y.size * packed.size / (-(-g.out_channels // BLOCK) * BLOCK) / 40)

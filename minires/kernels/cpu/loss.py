@@ -11,12 +11,16 @@ from .compiler import inlined, kernel
 
 
 @inlined
-def _peak(logits, n):
+def _softmax(logits, n):
+    """The largest logit of a row, and the sum of exp(logit - largest)."""
     peak = logits[n, 0]
     for k in range(1, logits.shape[1]):
         if not logits[n, k] <= peak:  # so a NaN is kept
             peak = logits[n, k]
-    return peak
+    exponentials = 0.0
+    for k in range(logits.shape[1]):
+        exponentials += math.exp(np.float64(logits[n, k] - peak))
+    return peak, exponentials
 
 
 @kernel
@@ -25,14 +29,11 @@ def _cross_entropy(logits, labels, smoothing):
     total = 0.0
     rows, classes = logits.shape
     for n in range(rows):
-        peak = _peak(logits, n)
-        exponentials = others = 0.0
-        for k in range(classes):
-            exponentials += math.exp(np.float64(logits[n, k] - peak))
-            others += logits[n, k] - peak
+        peak, exponentials = _softmax(logits, n)
         loss = math.log(exponentials) - (1 - smoothing) * (logits[n, labels[n]] - peak)
         if smoothing > 0:  # a logit of -inf costs nothing otherwise
-            loss -= smoothing / classes * others
+            for k in range(classes):
+                loss -= smoothing / classes * (logits[n, k] - peak)
         total += loss
     return total / rows
 
@@ -41,10 +42,7 @@ def _cross_entropy(logits, labels, smoothing):
 def _cross_entropy_backward(logits, labels, smoothing, upstream, dlogits):
     rows, classes = logits.shape
     for n in range(rows):
-        peak = _peak(logits, n)
-        exponentials = 0.0
-        for k in range(classes):
-            exponentials += math.exp(np.float64(logits[n, k] - peak))
+        peak, exponentials = _softmax(logits, n)
         for k in range(classes):
             probability = math.exp(np.float64(logits[n, k] - peak)) / exponentials
             target = smoothing / classes + (1 - smoothing if k == labels[n] else 0.0)

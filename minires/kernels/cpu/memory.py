@@ -51,11 +51,6 @@ def empty(shape: tuple[int, ...]) -> Array:
     return np.asarray(_Block(memory))[:floats].reshape(shape)
 
 
-def waiting() -> int:
-    """How many bytes wait to be used again."""
-    return 4 * sum(floats * len(blocks) for floats, blocks in list(_waiting.items()))
-
-
 def _take(size: int) -> Array | None:
     """A waiting block of this size, or None. Several threads may ask at once."""
     blocks = _waiting.pop(size, [])

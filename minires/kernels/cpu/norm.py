@@ -18,8 +18,8 @@ from functools import partial
 import numpy as np
 
 from ...core.backend import Array
-from ..norm import MASK_OF_X, MASK_OF_Y, NO_MASK
-from ..threads import share_pieces, slices, take_turns
+from ..norm import Statistics
+from ..threads import share_sums, take_turns
 from .compiler import inlined, kernel
 from .memory import scratch
 from .simd import at, put
@@ -28,8 +28,6 @@ from .team import turns
 ROW = 512
 ROWS = 32  # of a block: 64 KB
 ZERO = np.float32(0)
-
-Statistics = tuple[Array, Array, Array]  # (C,) each, float64: mean, biased variance, gamma / sqrt(variance + eps)
 
 
 def _row_length(channels: int) -> int:
@@ -63,9 +61,8 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
     total[:] = 0.0
     for block in range(first, last):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        for j in range(length):
-            row[j] = 0.0
-            row2[j] = 0.0
+        row[:] = 0.0
+        row2[:] = 0.0
         for i in range(begin, end, length):
             for j in range(min(length, end - i)):
                 row[j] += at(x, i + j)
@@ -91,14 +88,13 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
 def moments(x: Array) -> tuple[Array, Array]:
     """The mean and the biased variance of each channel of a block (..., C), in float64."""
     channels = x.shape[-1]
-    length, flat, pieces = _row_length(channels), x.reshape(-1), slices(_blocks(x))
-    totals = np.empty((len(pieces), 3, channels))
+    length, flat = _row_length(channels), x.reshape(-1)
 
-    def work(piece: int, first: int, last: int) -> None:
+    def work(total: Array, first: int, last: int) -> None:
         rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares", "centre"))
-        _moments(flat, channels, *rows, np.empty(channels), totals[piece], first, last)
+        _moments(flat, channels, *rows, np.empty(channels), total, first, last)
 
-    share_pieces(work, pieces, x.size / 2)
+    totals = share_sums(work, _blocks(x), lambda slices: np.empty((slices, 3, channels)), x.size / 2)
     count, mean, squares = totals[0]
     for other_count, other_mean, other_squares in totals[1:]:
         step, both = other_mean - mean, count + other_count
@@ -108,63 +104,46 @@ def moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-@inlined
-def _normalise_row(x, scale, shift, shortcut, y, i, count, adds, relu):
-    for j in range(count):
-        v = at(x, i + j) * scale[j] + shift[j]
-        if adds:
-            v += at(shortcut, i + j)
-        if relu:
-            v = v if not v <= 0 else ZERO  # NaN stays NaN
-        put(y, i + j, v)
+# In the loops below, an array that may be None, or a ReLU, is known when a kernel is compiled: nothing branches.
 
 
 @kernel
-def _normalise(x, scale, shift, shortcut, y, adds, relu, turn, blocks):
+def _normalise(x, scale, shift, shortcut, y, relu, turn, blocks):
     length = len(scale)
     for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
         for i in range(begin, end, length):
-            count = min(length, end - i)
-            if adds and relu:  # a loop for each case: nothing branches in it, and it is compiled to vectors
-                _normalise_row(x, scale, shift, shortcut, y, i, count, True, True)
-            elif adds:
-                _normalise_row(x, scale, shift, shortcut, y, i, count, True, False)
-            else:
-                _normalise_row(x, scale, shift, shortcut, y, i, count, False, relu)
-
-
-@inlined
-def _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, mask):
-    for j in range(count):
-        g = at(dy, i + j)
-        if mask == MASK_OF_X:
-            g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
-        elif mask == MASK_OF_Y:
-            g = g if at(y, i + j) > 0 else ZERO
-            put(masked, i + j, g)
-        sums[j] += g
-        sums2[j] += g * (at(x, i + j) - centre[j])
+            for j in range(min(length, end - i)):
+                v = at(x, i + j) * scale[j] + shift[j]
+                if shortcut is not None:
+                    v += at(shortcut, i + j)
+                if relu is not None:
+                    v = v if not v <= 0 else ZERO  # NaN stays NaN
+                put(y, i + j, v)
 
 
 @kernel
-def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, mask, first, last):
-    """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``."""
+def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, first, last):
+    """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``.
+
+    It let through what is positive in ``y``, or else in x * scale + shift; without these, there was no ReLU.
+    """
     length, channels = len(centre), total.shape[1]
     total[:] = 0.0
     for block in range(first, last):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        for j in range(length):
-            sums[j] = 0.0
-            sums2[j] = 0.0
+        sums[:] = 0.0
+        sums2[:] = 0.0
         for i in range(begin, end, length):
-            count = min(length, end - i)
-            if mask == NO_MASK:
-                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, NO_MASK)
-            elif mask == MASK_OF_X:
-                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, MASK_OF_X)
-            else:
-                _sum_row(x, dy, y, centre, scale, shift, masked, sums, sums2, i, count, MASK_OF_Y)
+            for j in range(min(length, end - i)):
+                g = at(dy, i + j)
+                if y is not None:
+                    g = g if at(y, i + j) > 0 else ZERO
+                    put(masked, i + j, g)
+                elif scale is not None:
+                    g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+                sums[j] += g
+                sums2[j] += g * (at(x, i + j) - centre[j])
         _fold(sums, channels, folded)
         for c in range(channels):
             total[0, c] += folded[c]
@@ -173,25 +152,18 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, ma
             total[1, c] += folded[c]
 
 
-@inlined
-def _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, count):
-    if mask == MASK_OF_X:
-        for j in range(count):
-            g = at(dy, i + j) if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
-            put(dx, i + j, a[j] * g + b[j] * (at(x, i + j) - centre[j]) + d[j])
-    else:
-        for j in range(count):
-            put(dx, i + j, a[j] * at(dy, i + j) + b[j] * (at(x, i + j) - centre[j]) + d[j])
-
-
 @kernel
-def _gradient(x, dy, centre, scale, shift, a, b, d, dx, mask, turn, blocks):
-    """dx = a * g + b * (x - centre) + d, row by row."""
+def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
+    """dx = a * g + b * (x - centre) + d, where g is dy, or where the ReLU let through as in ``_sums``."""
     length = len(a)
     for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
         for i in range(begin, end, length):
-            _gradient_row(x, dy, centre, scale, shift, a, b, d, dx, mask, i, min(length, end - i))
+            for j in range(min(length, end - i)):
+                g = at(dy, i + j)
+                if scale is not None:
+                    g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+                put(dx, i + j, a[j] * g + b[j] * (at(x, i + j) - centre[j]) + d[j])
 
 
 def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
@@ -202,38 +174,40 @@ def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
 def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array | None, y: Array, relu: bool) -> None:
     length = _row_length(x.shape[-1])
     scales, shifts = _repeated(scale, length), _repeated(beta - mean * scale, length)
-    flat_y = y.reshape(-1)
-    numbers = x.reshape(-1), scales, shifts, flat_y if shortcut is None else shortcut.reshape(-1), flat_y
-    adds = shortcut is not None
-    take_turns(partial(_normalise, *numbers, adds, relu), _blocks(x), x.size / 2)
+    more = None if shortcut is None else shortcut.reshape(-1)
+    numbers = x.reshape(-1), scales, shifts, more, y.reshape(-1), True if relu else None
+    take_turns(partial(_normalise, *numbers), _blocks(x), x.size / 2)
 
 
 def gradients(
-    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array, eps: float, mask: int, masked: Array,
+    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``masked`` (with MASK_OF_Y) and ``dx``; the gradients to gamma and beta."""
+    """Fill ``dx``, and ``masked`` if there is y; the gradients to gamma and beta.
+
+    There was a ReLU if y or beta is given. It let through what is positive in y, or else what x is normalised to.
+    """
     mean, var, scale = statistics
     channels, count = x.shape[-1], x.size // x.shape[-1]
     length = _row_length(channels)
-    rows = [_repeated(v, length) for v in (mean, scale, beta - mean * scale)]
+    centre, scales, shifts = _repeated(mean, length), None, None
+    if beta is not None:
+        scales, shifts = _repeated(scale, length), _repeated(beta - mean * scale, length)
     flat, flat_dy, flat_masked = x.reshape(-1), dy.reshape(-1), masked.reshape(-1)
-    flat_y = flat_dy if y is None else y.reshape(-1)
-    pieces = slices(_blocks(x))
-    totals = np.empty((len(pieces), 2, channels))
+    flat_y = None if y is None else y.reshape(-1)
 
-    def work(piece: int, first: int, last: int) -> None:
+    def work(total: Array, first: int, last: int) -> None:
         sums = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
-        _sums(flat, flat_dy, flat_y, *rows, flat_masked, *sums, np.empty(channels), totals[piece], mask, first, last)
+        numbers = flat, flat_dy, flat_y, centre, scales, shifts, flat_masked, *sums, np.empty(channels), total
+        _sums(*numbers, first, last)
 
-    share_pieces(work, pieces, x.size / 2)
+    totals = share_sums(work, _blocks(x), lambda slices: np.empty((slices, 2, channels)), x.size / 2)
     dbeta, about_mean = totals.sum(axis=0)
     inverse_std = 1 / np.sqrt(var + eps)
     dgamma = about_mean * inverse_std
     factors = scale, -scale * inverse_std * dgamma / count, -scale * dbeta / count
-    numbers = flat, flat_masked, *rows, *(_repeated(v, length) for v in factors), dx.reshape(-1)
-    remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
-    take_turns(partial(_gradient, *numbers, remaining), _blocks(x), x.size / 2)
+    rows = centre, scales, shifts, *(_repeated(v, length) for v in factors)
+    take_turns(partial(_gradient, flat, flat_masked, *rows, dx.reshape(-1)), _blocks(x), x.size / 2)
     return dgamma.astype(np.float32), dbeta.astype(np.float32)
 
 

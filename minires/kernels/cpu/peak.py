@@ -18,25 +18,23 @@ from ...core.backend import Array
 from ..threads import get_num_threads, share
 from .compiler import kernel
 from .memory import aligned
-from .simd import BLOCK, PIXELS, at, outer_add, places, put, start, store
+from .simd import PIXELS, at, put
+from .tile import BLOCK, outer_add, rows_of_tile, start, store
 
 STEPS = 64  # of a tile before the same factors come again: 4 to 12 KB of them
 REPEATS = 40_000  # some milliseconds: much more than waking a thread takes
 BUDGET = 0.15  # seconds for each of the two
 LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
-_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
-
 
 @kernel
 def _multiply_add(x, w, y, repeats):
     """``y += repeats * sum of outer products``, for a tile. It is stored, or the compiler would leave out the loop."""
-    rows = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     tile = start(y, 0)
     for _ in range(repeats):
         for k in range(STEPS):
             tile = outer_add(tile, x, k * PIXELS, w, k * BLOCK)
-    store(y, rows, 0, tile)
+    store(y, rows_of_tile(), 0, tile)
 
 
 @kernel

@@ -17,7 +17,6 @@ a stride of 2, pixels at even and at odd positions are seen through different el
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,8 +27,7 @@ from ...ops.conv import Window
 from .units import ConvSizes, cut
 
 
-@dataclass(frozen=True)
-class GatherPlan:
+class GatherPlan(NamedTuple):
     """What a convolution of one size needs besides its numbers."""
 
     sizes: ConvSizes

@@ -34,15 +34,15 @@ from ...ops.shape import GetItem, Pad
 from ..conv import ONE_PIXEL
 from ..device import ComputeDevice
 from ..elementwise import pads_channels
-from ..threads import get_num_threads, hand_out, share
+from ..threads import get_num_threads, hand_out, slices
 from . import winograd
 from .gather import pack
 from .memory import CACHE_LINE, aligned, empty, scratch
-from .plan import forward_plan
-from .simd import BLOCK, PIXELS
-from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, WINOGRAD, run
+from .plan import GatherPlan, forward_plan
+from .simd import PIXELS
+from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, TABLES, WINOGRAD, run
 from .team import GIVEN_UP
-from .units import ConvSizes
+from .tile import BLOCK
 
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
 MOST_PROGRAMS = 16  # of a model: each holds the weights
@@ -55,6 +55,10 @@ class UnsuitableError(Exception):
     """The network does something that steps cannot do. It never reaches users."""
 
 
+def _address(array: Array) -> int:
+    return array.__array_interface__["data"][0]
+
+
 class Program:
     """The steps of a network for images of one size, written down while it ran."""
 
@@ -65,17 +69,19 @@ class Program:
         self._tables: list[Array] = []
         self._weights: list[Array] = []
         self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
-        self._places: dict[int, tuple[int, int]] = {}  # of each array: its place in memory and its floats, an image
-        self._seen: dict[int, Array] = {}  # by id: the array that it is a view of
-        self._last_use = self._find_last_uses(watched, output)
+        self._arrays: dict[int, Array] = {}  # by address: an array, of which others may be views
+        self._places: dict[int, tuple[int, int]] = {}  # by address: where it is in memory, and its floats, an image
         self._free: list[tuple[int, int]] = []
         self._end = 0
-        n, channels, height, width = x.shape
-        self._add(LOAD, target=self._place(x), channels=channels, height=height, width=width)
+        last_use = {_address(array): time for time, (_, arrays, _) in enumerate(watched) for array in arrays}
+        last_use[_address(output)] = len(watched)
+        n, c, h, w = x.shape
+        self._add(LOAD, target=self._place(x), channels=c, out_channels=c, out_height=h, out_width=w)
         for time, (op, arrays, result) in enumerate(watched):
             self._write_down(op, arrays, result)
-            for array in arrays:
-                self._release(self._source(array), time)
+            for address in {*map(_address, arrays)} & self._places.keys():
+                if last_use[address] == time:
+                    self._free.append(self._places[address])
         if output.ndim != 2 or len(output) != n or self._steps[-1]["target"] != self._where(output):
             raise UnsuitableError  # the output is what the last step computes
         self.outputs = output.shape[1]
@@ -99,8 +105,8 @@ class Program:
             _, c, h, w = arrays[0].shape
             source, target = self._where(arrays[0]), self._place(result)
             self._add(AVERAGE, source=source, target=target, channels=c, height=h, width=w)
-        elif isinstance(op, GetItem) and result.base is not None and id(arrays[0]) in self._places:
-            self._seen[id(result)] = arrays[0]
+        elif isinstance(op, GetItem):
+            pass  # what reads a view finds its array by the address, and no place for a copy
         elif isinstance(op, Pad) and pads_channels(op):
             self._padding(arrays[0], result, op.widths[1][0])
         else:
@@ -117,76 +123,55 @@ class Program:
             "adds": bool(shortcut), "relu": relu, "target": self._place(result),
         }  # fmt: skip
         block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as images in a batch may be
+        plan: winograd.PatchPlan | GatherPlan
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
             patches = winograd.patches_at_once(channels)
-            plan = winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
+            kind, plan = WINOGRAD, winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
             packed = winograd.transform(self._device.contiguous(weight), flipped=False)
             self._need(**winograd.scratch_floats(plan))
-            kind, sizes, tables = WINOGRAD, plan.sizes, dict(zip(plan._fields[1:], plan[1:], strict=True))
         else:
-            p = forward_plan(size, channels, outputs, window, self.members)
-            packed = pack(self._device.contiguous(weight), p, channels_first=False)
-            self._need(padded=p.sizes.padded_floats, products=PIXELS * BLOCK)
-            kind, sizes, more["direct"] = GATHER, p.sizes, p.direct
-            tables = {"where": p.where, "into": p.into, "taps": p.taps, "phases": p.phases.ravel()}
+            kind, plan = GATHER, forward_plan(size, channels, outputs, window, self.members)
+            packed = pack(self._device.contiguous(weight), plan, channels_first=False)
+            self._need(padded=plan.sizes.padded_floats, products=PIXELS * BLOCK)
+            more["direct"] = plan.direct
         shift = np.pad(bias, (0, -outputs % BLOCK))
-        self._add(kind, sizes, tables, weights=self._keep(packed), bias=self._keep(shift), **more)
+        self._add(kind, plan, weights=self._keep(packed), bias=self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int) -> None:
-        source = self._source(x)
-        if source.ndim != 4 or not source.transpose(0, 2, 3, 1).flags.c_contiguous:
+        """``x`` is an array, or some rows and columns of it."""
+        source = self._arrays.get(_address(x), np.empty(0))
+        if x.ndim != 4 or source.ndim != 4 or (x.shape[:2], x.strides[:2]) != (source.shape[:2], source.strides[:2]):
             raise UnsuitableError
-        _, channels, rows, columns = source.shape
-        offset = x.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        pixel = 4 * channels  # bytes
-        (_, _, row, column), (_, outputs, oh, ow) = x.strides, result.shape
-        if x.shape[1] != channels or offset != 0 or row % pixel or column % pixel:
+        (sh, between_rows), (sw, between_columns) = map(divmod, x.strides[2:], source.strides[2:])
+        if between_rows or between_columns:
             raise UnsuitableError
+        _, channels, height, width = source.shape
+        _, outputs, oh, ow = result.shape
         self._add(
-            PAD, source=self._where(source), target=self._place(result), size=rows * columns * channels,
-            row=row // 4, column=column // 4, before=before, channels=channels, out_channels=outputs, out_height=oh,
-            out_width=ow,
+            PAD, source=self._where(source), target=self._place(result), size=height * width * channels,
+            row=sh * width * channels, column=sw * channels, before=before, channels=channels, out_channels=outputs,
+            out_height=oh, out_width=ow,
         )  # fmt: skip
 
     # Memory: an array's place is free again after the last step that reads it
 
-    def _find_last_uses(self, watched: Watched, output: Array) -> dict[int, int]:
-        last = {id(output): len(watched)}
-        seen_through: dict[int, Array] = {}
-        for time, (op, arrays, result) in enumerate(watched):
-            if isinstance(op, GetItem):
-                seen_through[id(result)] = arrays[0]
-            for x in arrays:
-                for array in (x, seen_through.get(id(x), x)):
-                    last[id(array)] = max(time, last.get(id(array), 0))
-        return last
-
-    def _source(self, x: Array) -> Array:
-        """The array whose memory x looks at."""
-        return self._seen.get(id(x), x)
-
     def _where(self, x: Array) -> int:
-        if id(x) not in self._places:
+        address = _address(x)
+        if address not in self._places or self._arrays[address].shape != x.shape:
             raise UnsuitableError
-        return self._places[id(x)][0]
+        return self._places[address][0]
 
     def _place(self, x: Array) -> int:
         size = x.size // len(x)
-        fitting = [place for place in self._free if place[1] >= size]
-        if fitting:
-            place = min(fitting, key=lambda place: place[1])
-            self._free.remove(place)
-        else:
+        place = min((place for place in self._free if place[1] >= size), key=lambda place: place[1], default=None)
+        if place is None:
             place = (self._end, size)
             self._end += size
-        self._places[id(x)] = place
+        else:
+            self._free.remove(place)
+        self._arrays[_address(x)], self._places[_address(x)] = x, place
         return place[0]
-
-    def _release(self, x: Array, time: int) -> None:
-        place = self._places.get(id(x))
-        if place is not None and self._last_use.get(id(x), 0) == time and place not in self._free:
-            self._free.append(place)
 
     # Tables, weights and steps
 
@@ -200,14 +185,14 @@ class Program:
         self._weights.append(np.pad(numbers.reshape(-1), (0, -numbers.size % CACHE_LINE)))
         return begin
 
-    def _add(
-        self, kind: int, sizes: ConvSizes | None = None, tables: dict[str, Array] | None = None, **fields: int
-    ) -> None:
-        step = {"kind": kind, **fields, **(sizes._asdict() if sizes else {})}
-        for name, table in (tables or {}).items():
-            step[name] = sum(map(len, self._tables))
-            step[name + "_end"] = step[name] + len(table)
-            self._tables.append(table.astype(np.int64))
+    def _add(self, kind: int, plan: winograd.PatchPlan | GatherPlan | None = None, **fields: int) -> None:
+        step = {"kind": kind, **fields, **(plan.sizes._asdict() if plan else {})}
+        for name in TABLES:
+            if hasattr(plan, name):
+                table = getattr(plan, name).ravel()
+                step[name] = sum(map(len, self._tables))
+                step[name + "_end"] = step[name] + len(table)
+                self._tables.append(table)
         self._steps.append(step)
 
     def _close(self) -> None:
@@ -221,7 +206,7 @@ class Program:
         self.weights = aligned(sum(map(len, weights)))
         np.concatenate(weights, out=self.weights)
         self.floats = self._end * self.together + BLOCK
-        del self._tables, self._weights, self._steps, self._places, self._seen, self._free
+        del self._tables, self._weights, self._steps, self._arrays, self._places, self._free
 
     def __call__(self, x: Array) -> Array:
         """Logits (N, K) of images (N, C, H, W)."""
@@ -232,36 +217,28 @@ class Program:
         strides = np.array(x.strides, np.int64) // x.itemsize
         flat = flat.reshape(-1)
         y = np.empty((n, self.outputs), np.float32)
-        sync, zeros = np.zeros(2, np.int64), np.zeros(BLOCK, np.float32)
+        sync = np.zeros(2, np.int64)
         common = empty((self.floats,)) if self.members > 1 else None
+        pieces = [(rank, 0, n) for rank in range(self.members)] if self.members > 1 else [(0, *s) for s in slices(n)]
         flat_y = y.reshape(-1)
 
-        def run_as(first: int, last: int, rank: int) -> None:
+        def work(rank: int, first: int, last: int) -> None:
             memory = scratch(self.floats, "activations") if common is None else common
             areas = (scratch(floats, name) for name, floats in self._scratch.items())
-            run(
-                self.steps, self.tables, self.weights, memory, *areas, zeros, flat, strides, flat_y, self.outputs,
-                self.together, np.zeros(1, np.int64), first, last, rank, self.members, sync,
-            )  # fmt: skip
-
-        def alone(first: int, last: int) -> None:
-            run_as(first, last, 0)
-
-        def as_member(rank: int, _: int) -> None:
             try:
-                run_as(0, n, rank)
+                run(
+                    self.steps, self.tables, self.weights, memory, *areas, flat, strides, flat_y, self.outputs,
+                    self.together, np.zeros(1, np.int64), first, last, rank, self.members, sync,
+                )  # fmt: skip
             except BaseException:
                 sync[GIVEN_UP] = 1  # the others must not wait for this thread
                 raise
 
-        if common is None:
-            share(alone, n)
-        else:
-            try:
-                hand_out(as_member, [(rank, rank + 1) for rank in range(self.members)])
-            except BaseException:
-                sync[GIVEN_UP] = 1  # interrupted between handing out and taking part
-                raise
+        try:
+            hand_out(work, pieces)
+        except BaseException:
+            sync[GIVEN_UP] = 1  # interrupted between handing out and taking part
+            raise
         return y
 
 

@@ -7,17 +7,6 @@ instruction multiplies two vectors and adds a third, lane by lane, and a core fi
      +=  [ s   s   s   s   s   s   s   s  ]   one number of the image, repeated in every lane (a *broadcast*)
      *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights towards eight output channels
 
-For two instructions in each cycle, sums must stay in registers, since going to memory and back takes several times as
-long, and each number that is loaded must be used more than once. So convolution computes a *tile*: PIXELS output pixels
-by VECTORS vectors of output channels, with all sums in registers. One step of it loads VECTORS vectors of weights,
-broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
-
-                  w[k, 0:8]      w[k, 8:16]
-    x[pixel 0, k]  acc 0          acc 1         AVX2 has 16 registers: 6 * 2 sums, 2 weights, 1 broadcast
-    x[pixel 1, k]  acc 2          acc 3         AVX-512 has 32 of twice the length, NEON 32 of half
-       ...          ...            ...
-    x[pixel 5, k]  acc 10         acc 11
-
 Numba has no vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file teaches Numba one
 type, and functions that write the LLVM instructions themselves. Their Python loops run while a kernel is compiled, and
 leave straight code behind. Arrays are flat float32, and indices are not checked.
@@ -26,7 +15,7 @@ leave straight code behind. Arrays are flat float32, and indices are not checked
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
@@ -54,11 +43,10 @@ def _shape_of_tile() -> tuple[int, int, int]:
 
 
 LANES, PIXELS, VECTORS = _shape_of_tile()
-BLOCK = VECTORS * LANES  # the output channels of a tile
 LINE = 16  # floats that come from memory together
 
-_FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
+# What follows writes LLVM's instructions for these types.
+INDEX, VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
 
 
 class VectorType(types.Type):  # type: ignore[misc]
@@ -69,13 +57,12 @@ class VectorType(types.Type):  # type: ignore[misc]
 
 
 vector = VectorType()
-_TILE, _PLACES = types.UniTuple(vector, PIXELS * VECTORS), types.UniTuple(types.int64, PIXELS)
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, front_end_type: Any) -> None:
-        super().__init__(manager, front_end_type, _VECTOR)
+        super().__init__(manager, front_end_type, VECTOR)
 
 
 Address = Callable[[Any], Any]  # what an instruction gets for an array: the address of the number at an index
@@ -88,62 +75,49 @@ def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any
     the arguments, arrays as an :data:`Address` each, and returns a value, or None.
     """
 
-    def decorate(write: Callable[..., Any]) -> Any:
+    def decorate(compute: Callable[..., Any]) -> Any:
         def define(typing_context: Any, *kinds: Any) -> Any:
             def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
                 pairs = zip(signature.args, arguments, strict=True)
-                found = [
-                    _address(context, builder, kind, v) if isinstance(kind, types.Array) else v for kind, v in pairs
-                ]
-                value = write(builder, *found)
+                value = compute(builder, *(_argument(context, builder, kind, given) for kind, given in pairs))
                 return context.get_dummy_value() if value is None else value
 
             return typed(*kinds), generate
 
-        return intrinsic(update_wrapper(define, write, ("__name__", "__doc__"), ()))
+        return intrinsic(update_wrapper(define, compute, ("__name__", "__doc__"), ()))
 
     return decorate
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any) -> Address:
-    data = context.make_array(kind)(context, builder, array).data
+def _argument(context: Any, builder: Any, kind: Any, given: Any) -> Any:
+    """What an instruction gets: an address for an array, and other arguments as they are."""
+    if not isinstance(kind, types.Array):
+        return given
+    data = context.make_array(kind)(context, builder, given).data
     return lambda index: builder.gep(data, [index])
 
 
-def _load(builder: Any, address: Any) -> Any:
-    value = builder.load(builder.bitcast(address, _VECTOR.as_pointer()))
+def read(builder: Any, address: Any) -> Any:
+    """The vector at an address."""
+    value = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
     value.align = 4  # a vector may begin at any float
     return value
 
 
-def _store(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, builder.bitcast(address, _VECTOR.as_pointer())).align = 4
+def write(builder: Any, value: Any, address: Any) -> None:
+    """Store a vector at an address."""
+    builder.store(value, builder.bitcast(address, VECTOR.as_pointer())).align = 4
 
 
-def _repeat(builder: Any, number: Any) -> Any:
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+def repeat(builder: Any, number: Any) -> Any:
+    """A vector that has the number in every lane."""
+    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
     first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), first)
+    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), first)
 
 
-def _row(builder: Any, address: Any) -> list[Any]:
-    """BLOCK numbers from ``address`` on, as VECTORS vectors."""
-    return [_load(builder, builder.gep(address, [ir.Constant(_INDEX, v * LANES)])) for v in range(VECTORS)]
-
-
-def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any]) -> Any:
-    """The tile with ``number * row`` added to each of its pixels, from the addresses of PIXELS numbers."""
-    sums = iter(cgutils.unpack_tuple(builder, tile))
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-    result = []
-    for address in numbers:
-        number = _repeat(builder, builder.load(address))
-        result += [builder.call(fused, [number, weights, next(sums)]) for weights in row]
-    return cgutils.pack_array(builder, result)
-
-
-def _maximum(builder: Any, numbers: Any, floor: Any) -> Any:
+def maximum(builder: Any, numbers: Any, floor: Any) -> Any:
+    """The larger of two vectors, lane by lane; NaN of the first stays NaN."""
     return builder.select(builder.fcmp_ordered("<", numbers, floor), floor, numbers)
 
 
@@ -162,13 +136,38 @@ def put(builder: Any, array: Address, index: Any, number: Any) -> None:
 @instruction(lambda array, index: vector(array, types.int64))
 def load(builder: Any, array: Address, index: Any) -> Any:
     """``array[index : index + LANES]`` as one vector."""
-    return _load(builder, array(index))
+    return read(builder, array(index))
 
 
 @instruction(lambda array, index, numbers: types.void(array, types.int64, numbers))
 def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
     """``array[index : index + LANES] = numbers``, one vector."""
-    _store(builder, numbers, array(index))
+    write(builder, numbers, array(index))
+
+
+def _loader(count: int) -> Any:
+    @instruction(lambda array, index, step: types.UniTuple(vector, count)(array, types.int64, types.int64))
+    def load_several(builder: Any, array: Address, index: Any, step: Any) -> Any:
+        """As many vectors, which begin ``step`` numbers apart."""
+        return cgutils.pack_array(builder, [read(builder, array(i)) for i in _indices(builder, index, step, count)])
+
+    return load_several
+
+
+load3, load4, load6 = _loader(3), _loader(4), _loader(6)
+
+
+@instruction(lambda array, index, step, several: types.void(array, types.int64, types.int64, several))
+def save_all(builder: Any, array: Address, index: Any, step: Any, several: Any) -> None:
+    """Save each of several vectors, ``step`` numbers apart."""
+    vectors = cgutils.unpack_tuple(builder, several)
+    for i, numbers in zip(_indices(builder, index, step, len(vectors)), vectors, strict=True):
+        write(builder, numbers, array(i))
+
+
+def _indices(builder: Any, index: Any, step: Any, count: int) -> list[Any]:
+    rows = (builder.mul(step, ir.Constant(INDEX, i), flags=["nsw"]) for i in range(count))
+    return [builder.add(index, row, flags=["nsw"]) for row in rows]
 
 
 @instruction(lambda array, index: types.void(array, types.int64))
@@ -182,94 +181,25 @@ def prefetch(builder: Any, array: Address, index: Any) -> None:
     builder.call(function, [builder.bitcast(array(index), pointer), to_write, keep, data])
 
 
-@instruction(lambda table, first, last: _PLACES(table, types.int64, types.int64))
-def places(builder: Any, table: Address, first: Any, last: Any) -> Any:
-    """``table[first : first + PIXELS]`` as PIXELS numbers; beyond ``last``, the last one again."""
-    found = []
-    for pixel in range(PIXELS):
-        index = builder.add(first, ir.Constant(_INDEX, pixel))
-        found.append(builder.load(table(builder.select(builder.icmp_signed("<", index, last), index, last))))
-    return cgutils.pack_array(builder, found)
-
-
-@instruction(lambda array, index: _TILE(array, types.int64))
-def start(builder: Any, array: Address, index: Any) -> Any:
-    """A tile whose every pixel begins with ``array[index : index + BLOCK]``."""
-    return cgutils.pack_array(builder, _row(builder, array(index)) * PIXELS)
-
-
-@instruction(lambda tile, x, pixels, j, w, k: tile(tile, x, pixels, types.int64, w, types.int64))
-def multiply_add(builder: Any, tile: Any, x: Address, pixels: Any, j: Any, w: Address, k: Any) -> Any:
-    """``tile[p, :] + x[pixels[p] + j] * w[k : k + BLOCK]`` for every pixel p."""
-    row = _row(builder, w(k))
-    numbers = (builder.gep(x(pixel), [j]) for pixel in cgutils.unpack_tuple(builder, pixels))
-    return _multiply_add(builder, tile, numbers, row)
-
-
-@instruction(lambda tile, x, j, y, k: tile(tile, x, types.int64, y, types.int64))
-def outer_add(builder: Any, tile: Any, x: Address, j: Any, y: Address, k: Any) -> Any:
-    """``tile[p, :] + x[j + p] * y[k : k + BLOCK]`` for every row p of the tile."""
-    row, first = _row(builder, y(k)), x(j)
-    numbers = (builder.gep(first, [ir.Constant(_INDEX, p)]) for p in range(PIXELS))
-    return _multiply_add(builder, tile, numbers, row)
-
-
-@instruction(lambda tile, array, pixels, c: tile(tile, array, pixels, types.int64))
-def add_from(builder: Any, tile: Any, array: Address, pixels: Any, c: Any) -> Any:
-    """``tile[p, :] + array[pixels[p] + c : ... + BLOCK]`` for every pixel p."""
-    sums = iter(cgutils.unpack_tuple(builder, tile))
-    rows = (_row(builder, array(builder.add(pixel, c))) for pixel in cgutils.unpack_tuple(builder, pixels))
-    return cgutils.pack_array(builder, [builder.fadd(next(sums), numbers) for row in rows for numbers in row])
-
-
-@instruction(lambda array, pixels, c, tile: types.void(array, pixels, types.int64, tile))
-def store(builder: Any, array: Address, pixels: Any, c: Any, tile: Any) -> None:
-    """``array[pixels[p] + c : ... + BLOCK] = tile[p, :]`` for every pixel p."""
-    sums = iter(cgutils.unpack_tuple(builder, tile))
-    for pixel in cgutils.unpack_tuple(builder, pixels):
-        address = array(builder.add(pixel, c))
-        for v in range(VECTORS):
-            _store(builder, next(sums), builder.gep(address, [ir.Constant(_INDEX, v * LANES)]))
-
-
-@instruction(lambda tile: tile(tile))
-def rectify(builder: Any, tile: Any) -> Any:
-    """``max(tile, 0)``; NaN stays NaN."""
-    zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    return cgutils.pack_array(builder, [_maximum(builder, item, zero) for item in cgutils.unpack_tuple(builder, tile)])
-
-
 @instruction(lambda a, floor: a(a, types.float32))
 def at_least(builder: Any, a: Any, floor: Any) -> Any:
     """``max(a, floor)`` of one vector and one number; NaN stays NaN."""
-    return _maximum(builder, a, _repeat(builder, floor))
+    return maximum(builder, a, repeat(builder, floor))
 
 
-def _arithmetic(instruction: str) -> Any:
-    """An instruction of LLVM on two vectors, or on a number, which is repeated, and a vector."""
+def _teach(operation: Callable[[Any, Any], Any], name: str) -> None:
+    """Let kernels write an operation of two vectors, or of a number, which is repeated, and a vector."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pairs = zip(signature.args, arguments, strict=True)
-        a, b = (value if kind is vector else _repeat(builder, value) for kind, value in pairs)
+    @instruction(lambda a, b: vector(a, b))
+    def compute(builder: Any, a: Any, b: Any) -> Any:
+        a = a if a.type == VECTOR else repeat(builder, a)
         # "contract": a product that is added becomes one multiply-add
-        return getattr(builder, instruction)(a, b, flags=("contract",))
+        return getattr(builder, name)(a, b, flags=("contract",))
 
-    return intrinsic(lambda typing_context, a, b: (vector(a, b), generate))
-
-
-_plus, _minus, _times = _arithmetic("fadd"), _arithmetic("fsub"), _arithmetic("fmul")
-
-
-@overload(operator.add)
-def _add(a, b):
-    return (lambda a, b: _plus(a, b)) if a is vector and b is vector else None
+    @overload(operation)
+    def on_vectors(a, b):
+        return (lambda a, b: compute(a, b)) if a in (vector, types.float32) and b is vector else None
 
 
-@overload(operator.sub)
-def _subtract(a, b):
-    return (lambda a, b: _minus(a, b)) if a is vector and b is vector else None
-
-
-@overload(operator.mul)
-def _multiply(a, b):
-    return (lambda a, b: _times(a, b)) if a == types.float32 and b is vector else None
+for _operation, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _teach(_operation, _name)

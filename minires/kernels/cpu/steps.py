@@ -7,16 +7,17 @@ import numpy as np
 from .compiler import inlined, kernel
 from .gather import gather_units
 from .plan import PHASE_FIELDS
-from .simd import BLOCK, at, put
+from .simd import at, put
 from .team import meet
-from .units import ConvSizes
-from .winograd import convolve_units
+from .tile import BLOCK
+from .units import ConvSizes, clear, copy
+from .winograd import PatchPlan, convolve_units
 
 LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)  # the kinds of steps
 TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
 STEP = np.dtype(
     [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
-    + [(name, np.int64) for name in ("row", "column", "size", "before")]  # of PAD: steps in the source, new channels
+    + [(name, np.int64) for name in ("size", "row", "column", "before")]  # of PAD: strides in the source, new channels
     + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # where in all tables
     + [(name, np.int64) for name in (*ConvSizes._fields, "direct")]
 )
@@ -28,32 +29,16 @@ def _part(units, rank, members):
 
 
 @inlined
-def _load(x, memory, step, strides, image, n, rank, members):
-    """Copy images to memory with the channels last, however the user's array lies there."""
-    first, last = _part(step.height, rank, members)
-    for i in range(n):
-        for row in range(first, last):
-            to = step.target + ((i * step.height + row) * step.width) * step.channels
-            begin = (image + i) * strides[0] + row * strides[2]
-            for column in range(step.width):
-                for c in range(step.channels):
-                    put(memory, to, at(x, begin + column * strides[3] + c * strides[1]))
-                    to += 1
-
-
-@inlined
-def _pad(memory, step, n, rank, members):
-    """Some pixels of each image, and channels of zeros before and behind theirs."""
+def _arrange(source, begin, strides, memory, step, n, rank, members):
+    """Copy images of any ``strides`` (N, C, H, W) to memory: channels last, with zeros before and behind theirs."""
     first, last = _part(step.out_height, rank, members)
     for i in range(n):
         for row in range(first, last):
             to = step.target + ((i * step.out_height + row) * step.out_width) * step.out_channels
             for column in range(step.out_width):
-                begin = step.source + i * step.size + row * step.row + column * step.column
-                for c in range(step.out_channels):
-                    put(memory, to + c, np.float32(0))
-                for c in range(step.channels):
-                    put(memory, to + step.before + c, at(memory, begin + c))
+                here = begin + i * strides[0] + row * strides[2] + column * strides[3]
+                clear(memory, to, step.before)
+                copy(source, here, strides[1], memory, to + step.before, step.channels, step.out_channels - step.before)
                 to += step.out_channels
 
 
@@ -79,7 +64,7 @@ def _sizes(s):
 
 @kernel
 def run(
-    steps, tables, weights, memory, padded, patches, products, table, zeros, x, strides, y, outputs, together,
+    steps, tables, weights, memory, padded, patches, products, table, x, strides, y, outputs, together,
     turn, first, last, rank, members, sync,
 ):  # fmt: skip
     """Images ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
@@ -94,9 +79,10 @@ def run(
             if s > 0 and members > 1 and not meet(sync, members):
                 return
             if step.kind == LOAD:
-                _load(x, memory, step, strides, image, n, rank, members)
+                _arrange(x, image * strides[0], strides, memory, step, n, rank, members)
             elif step.kind == PAD:
-                _pad(memory, step, n, rank, members)
+                inner = step.size, 1, step.row, step.column
+                _arrange(memory, step.source, inner, memory, step, n, rank, members)
             elif step.kind == AVERAGE:
                 _average(memory, step, n, rank, members)
             else:
@@ -111,11 +97,13 @@ def run(
                     if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
                         begin, end = _part((step.out_channels + BLOCK - 1) // BLOCK, rank, members)
                         begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
-                    convolve_units(
-                        source, w, bias, shortcut, target, padded, patches, products, table, zeros,
+                    plan = PatchPlan(
                         sizes, where, into, tables[step.some_rows : step.some_rows_end],
                         tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
-                        n, step.adds != 0, step.relu != 0, begin, end, turn, behind,
+                    )  # fmt: skip
+                    convolve_units(
+                        source, w, bias, shortcut, target, padded, patches, products, table, plan, n, step.adds != 0,
+                        step.relu != 0, begin, end, turn, behind,
                     )  # fmt: skip
                 else:
                     turn[0], behind = _part(units, rank, members)

@@ -80,33 +80,38 @@ def each_unit(g, n, turn, last):
 
 
 @inlined
-def copy_unit(x, padded, g, image, images, row0, row1):
-    """Copy the input of a unit, with its border; the offset of the places in the copy."""
-    top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
-    length, right = g.width * g.channels, (g.padded_width - g.left - g.width) * g.channels
-    for i in range(images):
-        to = i * g.padded_height * g.padded_width * g.channels
-        for row in range(top - g.top, bottom - g.top):
-            if 0 <= row < g.height:
-                for k in range(g.left * g.channels):
-                    put(padded, to + k, ZERO)
-                to += g.left * g.channels
-                begin = ((image + i) * g.height + row) * length
-                for k in range(length):
-                    put(padded, to + k, at(x, begin + k))
-                to += length
-                for k in range(right):
-                    put(padded, to + k, ZERO)
-                to += right
-            else:
-                for k in range(g.padded_width * g.channels):
-                    put(padded, to + k, ZERO)
-                to += g.padded_width * g.channels
-    return -top * g.padded_width * g.channels
+def clear(target, to, count):
+    for k in range(to, to + count):
+        put(target, k, ZERO)
 
 
 @inlined
-def copy_strips(x, copy, g, image, images, row0, row1, strip):
+def copy(source, begin, step, target, to, count, width):
+    """Copy ``count`` numbers, which lie ``step`` apart, and put zeros behind them up to ``width``."""
+    for k in range(count):
+        put(target, to + k, at(source, begin + k * step))
+    clear(target, to + count, width - count)
+
+
+@inlined
+def copy_unit(x, padded, g, image, images, row0, row1):
+    """Copy the input of a unit, with its border; the offset of the places in the copy."""
+    top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
+    left, length, width = g.left * g.channels, g.width * g.channels, g.padded_width * g.channels
+    for i in range(images):
+        to = i * g.padded_height * width
+        for row in range(top - g.top, bottom - g.top):
+            if 0 <= row < g.height:
+                clear(padded, to, left)
+                copy(x, ((image + i) * g.height + row) * length, 1, padded, to + left, length, width - left)
+            else:
+                clear(padded, to, width)
+            to += width
+    return -top * width
+
+
+@inlined
+def copy_strips(x, strips, g, image, images, row0, row1, strip):
     """The same, ``strip`` channels after the other; channels that do not exist are zeros."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
     size = g.padded_height * g.padded_width * strip
@@ -118,11 +123,7 @@ def copy_strips(x, copy, g, image, images, row0, row1, strip):
                 for column in range(-g.left, g.padded_width - g.left):
                     if 0 <= row < g.height and 0 <= column < g.width:
                         source = (((image + i) * g.height + row) * g.width + column) * g.channels + c0
-                        for c in range(channels):
-                            put(copy, here + c, at(x, source + c))
-                        for c in range(channels, strip):
-                            put(copy, here + c, ZERO)
+                        copy(x, source, 1, strips, here, channels, strip)
                     else:
-                        for c in range(strip):
-                            put(copy, here + c, ZERO)
+                        clear(strips, here, strip)
                     here += strip

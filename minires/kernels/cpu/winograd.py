@@ -34,7 +34,8 @@ from ...ops.conv import Window
 from ..threads import get_num_threads, share, take_turns
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import BLOCK, LANES, LINE, PIXELS, at, at_least, load, multiply_add, places, prefetch, save, start, store
+from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, prefetch, save, save_all
+from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
 from .units import ConvSizes, copy_unit, each_unit
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
@@ -135,56 +136,24 @@ def _collect(m):
 
 
 @inlined
-def load4(array, k, step):
-    return load(array, k), load(array, k + step), load(array, k + 2 * step), load(array, k + 3 * step)
-
-
-@inlined
-def load6(array, k, step):
-    return (*load4(array, k, step), load(array, k + 4 * step), load(array, k + 5 * step))
-
-
-@inlined
-def save3(array, k, step, s):
-    save(array, k, s[0])
-    save(array, k + step, s[1])
-    save(array, k + 2 * step, s[2])
-
-
-@inlined
-def save4(array, k, step, s):
-    save3(array, k, step, s)
-    save(array, k + 3 * step, s[3])
-
-
-@inlined
-def save6(array, k, step, s):
-    save4(array, k, step, s)
-    save(array, k + 4 * step, s[4])
-    save(array, k + 5 * step, s[5])
-
-
-@inlined
 def spread_patch(image, i, row, channels, table, patches, k, step):
     """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
     for r in range(6):
-        save6(table, 6 * r * LANES, LANES, _spread(load6(image, i + r * row, channels)))
+        save_all(table, 6 * r * LANES, LANES, _spread(load6(image, i + r * row, channels)))
     for c in range(6):
-        save6(patches, k + c * step, 6 * step, _spread(load6(table, c * LANES, 6 * LANES)))
-
-
-_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+        save_all(patches, k + c * step, 6 * step, _spread(load6(table, c * LANES, 6 * LANES)))
 
 
 @kernel
 def convolve_units(
-    x, w, bias, shortcut, y, padded, patches, products, table, zeros, g, where, into, some_rows, some_columns,
-    of_patch, n, adds, relu, first_output, last_output, turn, last,
+    x, w, bias, shortcut, y, padded, patches, products, table, plan, n, adds, relu, first_output, last_output, turn,
+    last,
 ):  # fmt: skip
     """Some output channels of each unit in turn: a chunk of patches is spread, multiplied and collected."""
+    g = plan.sizes
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
-    at_once, columns = len(of_patch), (g.out_width + 3) // 4
+    at_once, columns = len(plan.of_patch), (g.out_width + 3) // 4
     step, product_step = at_once * g.channels + LANES, at_once * BLOCK + LANES
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
@@ -193,9 +162,9 @@ def convolve_units(
         for chunk in range(begin, end, at_once):
             count = min(at_once, end - chunk)
             for p in range(count):
-                corner = origin + at(where, chunk + p)
+                corner = origin + at(plan.where, chunk + p)
                 for q in range(16):  # where the outputs will go
-                    pixel = target + at(into, chunk + p) + q // 4 * out_row + q % 4 * g.out_channels
+                    pixel = target + at(plan.into, chunk + p) + q // 4 * out_row + q % 4 * g.out_channels
                     for o in range(first_output, last_output, LINE):
                         prefetch(y, pixel + o)
                 for c in range(0, g.channels, LANES):
@@ -204,21 +173,21 @@ def convolve_units(
             for block in range(first_output, last_output, BLOCK):
                 for e in range(36):
                     for p in range(0, count, PIXELS):
-                        here = places(of_patch, p, count - 1)
-                        tile = start(zeros, 0)
+                        here = places(plan.of_patch, p, count - 1)
+                        tile = zeros()
                         for j in range(g.channels):
                             tile = multiply_add(tile, patches, here, e * step + j, w, k + j * BLOCK)
-                        store(products, places(_ROWS_OF_TILE, 0, PIXELS - 1), e * product_step + p * BLOCK, tile)
+                        store(products, rows_of_tile(), e * product_step + p * BLOCK, tile)
                     k += g.channels * BLOCK + LANES
                 for p in range(count):
                     for v in range(0, min(BLOCK, g.out_channels - block), LANES):
                         for c in range(6):
                             column = load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
-                            save4(table, c * LANES, 6 * LANES, _collect(column))
-                        shift, to = load(bias, block + v), target + at(into, chunk + p) + block + v
-                        for r in range(at(some_rows, chunk + p)):
-                            save4(table, 24 * LANES, LANES, _collect(load6(table, 6 * r * LANES, LANES)))
-                            for q in range(at(some_columns, chunk + p)):
+                            save_all(table, c * LANES, 6 * LANES, _collect(column))
+                        shift, to = load(bias, block + v), target + at(plan.into, chunk + p) + block + v
+                        for r in range(at(plan.some_rows, chunk + p)):
+                            save_all(table, 24 * LANES, LANES, _collect(load6(table, 6 * r * LANES, LANES)))
+                            for q in range(at(plan.some_columns, chunk + p)):
                                 i = to + q * g.out_channels
                                 number = load(table, (24 + q) * LANES) + shift
                                 if adds:
@@ -228,14 +197,14 @@ def convolve_units(
 
 
 @inlined
-def _values(g0, g1, g2):
+def _values(g):
     """A filter's values at the six points, divided as they have to be."""
-    even_a, odd_a, even_b, odd_b = g0 + A2 * g2, A * g1, g0 + B2 * g2, B * g1
+    even_a, odd_a, even_b, odd_b = g[0] + A2 * g[2], A * g[1], g[0] + B2 * g[2], B * g[1]
     return (
-        AT_0 * g0,
+        AT_0 * g[0],
         AT_A * (even_a + odd_a), AT_A * (even_a - odd_a),
         AT_B * (even_b + odd_b), AT_B * (even_b - odd_b),
-        g2,
+        g[2],
     )  # fmt: skip
 
 
@@ -255,13 +224,10 @@ def _transform_weights(weight, packed, g, table, flipped, outputs, first, last):
                             g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
             for v in range(0, BLOCK, LANES):  # what channels that do not exist get is never read
                 for j in range(3):
-                    k = j * BLOCK + v
-                    s = _values(load(g, k), load(g, k + 3 * BLOCK), load(g, k + 6 * BLOCK))
-                    save6(table, j * LANES, 3 * LANES, s)
+                    save_all(table, j * LANES, 3 * LANES, _values(load3(g, j * BLOCK + v, 3 * BLOCK)))
                 for i in range(6):
-                    k = 3 * i * LANES
-                    s = _values(load(table, k), load(table, k + LANES), load(table, k + 2 * LANES))
-                    save6(packed, (block * 36 + 6 * i) * step + c * BLOCK + v, step, s)
+                    k = (block * 36 + 6 * i) * step + c * BLOCK + v
+                    save_all(packed, k, step, _values(load3(table, 3 * i * LANES, LANES)))
 
 
 def transform(weight: Array, flipped: bool) -> Array:
@@ -297,12 +263,11 @@ def convolve(
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
-    zeros = np.zeros(BLOCK, np.float32)
 
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
         areas = (scratch(floats, name) for name, floats in scratch_floats(plan).items())
         convolve_units(
-            flat, transformed, shift, more, flat_y, *areas, zeros, *plan, n, shortcut is not None, relu, first_output,
+            flat, transformed, shift, more, flat_y, *areas, plan, n, shortcut is not None, relu, first_output,
             last_output, turn, last,
         )  # fmt: skip
 

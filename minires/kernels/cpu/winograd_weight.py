@@ -15,11 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import share, share_pieces, slices
+from ..threads import share, share_sums
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import BLOCK, LANES, PIXELS, add_from, at, load, outer_add, places, put, save, start, store
-from .units import ZERO, copy_unit, each_unit
+from .simd import LANES, PIXELS, at, load, load4, load6, save, save_all
+from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
+from .units import clear, copy_unit, each_unit
 from .winograd import (
     A2,
     A3,
@@ -32,11 +33,7 @@ from .winograd import (
     PATCHES,
     A,
     B,
-    load4,
-    load6,
     patch_plan,
-    save3,
-    save6,
     spread_patch,
 )
 
@@ -64,20 +61,16 @@ def _filter(m):
 def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
     """Spread 4x4 numbers of LANES channels to 36, ``step`` places apart."""
     for r in range(4):
-        save6(table, 6 * r * LANES, LANES, _spread_upstream(load4(dy, i + r * row, channels)))
+        save_all(table, 6 * r * LANES, LANES, _spread_upstream(load4(dy, i + r * row, channels)))
     for c in range(6):
-        save6(upstreams, k + c * step, 6 * step, _spread_upstream(load4(table, c * LANES, 6 * LANES)))
-
-
-_ROWS_OF_TILE = np.arange(PIXELS) * BLOCK
+        save_all(upstreams, k + c * step, 6 * step, _spread_upstream(load4(table, c * LANES, 6 * LANES)))
 
 
 @kernel
-def _correlate(x, dy, panel, padded, patches, upstreams, table, zeros, plan, n, first_output, last_output, turn, last):
+def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
     g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = at_once * g.channels + LANES, at_once * g.out_channels + LANES
-    rows_of_tile = places(_ROWS_OF_TILE, 0, PIXELS - 1)
     tiles, outputs = (g.channels + PIXELS - 1) // PIXELS, (g.out_channels + BLOCK - 1) // BLOCK * BLOCK
     starts = True
     for image, images, row0, row1 in each_unit(g, n, turn, last):
@@ -96,8 +89,7 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, zeros, plan, n, 
                     if some_rows == 4 and some_columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
                     else:  # beyond the image there is no upstream
-                        for i in range(16 * LANES):
-                            put(table, 36 * LANES + i, ZERO)
+                        clear(table, 36 * LANES, 16 * LANES)
                         for r in range(some_rows):
                             for q in range(some_columns):
                                 number = load(dy, source + r * out_row + q * g.out_channels)
@@ -107,16 +99,15 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, zeros, plan, n, 
                 for block in range(first_output, last_output, BLOCK):
                     here = (e * outputs + block) * tiles * PIXELS
                     for c in range(0, g.channels, PIXELS):
-                        tile = start(zeros, 0)
+                        tile = zeros()
                         j, k = e * step + c, e * out_step + block
                         for _ in range(count):
                             tile = outer_add(tile, patches, j, upstreams, k)
                             j += g.channels
                             k += g.out_channels
-                        if starts:
-                            store(panel, rows_of_tile, here, tile)
-                        else:
-                            store(panel, rows_of_tile, here, add_from(tile, panel, rows_of_tile, here))
+                        if not starts:
+                            tile = add_from(tile, panel, rows_of_tile(), here)
+                        store(panel, rows_of_tile(), here, tile)
                         here += PIXELS * BLOCK
             starts = False
 
@@ -137,9 +128,9 @@ def _finish(panels, dweight, table, first, last):
                         total = total + load(panels[thread], k + e * step)
                     save(table, e * LANES, total)
                 for j in range(6):
-                    save3(table, (36 + j) * LANES, 6 * LANES, _filter(load6(table, j * LANES, 6 * LANES)))
+                    save_all(table, (36 + j) * LANES, 6 * LANES, _filter(load6(table, j * LANES, 6 * LANES)))
                 for i in range(3):
-                    save3(table, 3 * i * LANES, LANES, _filter(load6(table, (36 + 6 * i) * LANES, LANES)))
+                    save_all(table, 3 * i * LANES, LANES, _filter(load6(table, (36 + 6 * i) * LANES, LANES)))
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):
@@ -155,22 +146,23 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
     by_outputs = sums > LARGE_WEIGHTS
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
-    pieces = slices(blocks if by_outputs else units)
-    panels = empty((1 if by_outputs else len(pieces), sums))
-    zeros = np.zeros(BLOCK, np.float32)
     flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
 
-    def work(piece: int, first: int, last: int) -> None:
-        part = (first * BLOCK, last * BLOCK, 0, units) if by_outputs else (0, outputs, first, last)
-        first_output, last_output, begin, end = part
+    def work(panel: Array, first_output: int, last_output: int, first: int, last: int) -> None:
         _correlate(
-            flat_x, flat_dy, panels[0 if by_outputs else piece], scratch(plan.sizes.padded_floats, "padded"),
+            flat_x, flat_dy, panel, scratch(plan.sizes.padded_floats, "padded"),
             scratch(36 * (patches * channels + LANES) + PIXELS, "patches"),
-            scratch(36 * (patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), zeros, plan,
-            n, first_output, last_output, np.array([begin]), end,
+            scratch(36 * (patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), plan, n,
+            first_output, last_output, np.array([first]), last,
         )  # fmt: skip
 
-    share_pieces(work, pieces)
+    if by_outputs:
+        panels = empty((1, sums))
+        share(lambda first, last: work(panels[0], first * BLOCK, last * BLOCK, 0, units), blocks)
+    else:
+        panels = share_sums(
+            lambda panel, first, last: work(panel, 0, outputs, first, last), units, lambda slices: empty((slices, sums))
+        )
     dweight = np.empty((outputs, channels, 3, 3), np.float32)
     share(
         lambda first, last: _finish(panels, dweight, scratch(54 * LANES, "table"), first, last),

@@ -5,7 +5,6 @@
 // in shared memory, what the blocks found by a second launch of one block for the same channels: always in one order.
 
 const int MOST = 256;  // threads of a block
-const int NO_MASK = 0, MASK_OF_X = 1, MASK_OF_Y = 2;
 
 struct Moments {
     float count, mean, squares;  // squares: the sum of the squared deviations from the mean
@@ -109,10 +108,10 @@ extern "C" __global__ void normalise(
 }
 
 // partial (slices, 2, C): the sums of g and of g * (x - mean), where g is dy where the ReLU let through. With a
-// shortcut that shows in y only, and g, which is also the gradient to the shortcut, is kept in `masked`.
+// shortcut that shows in y only, otherwise beta is given; and g, which is also the gradient to the shortcut, is kept in `masked`.
 extern "C" __global__ void gradient_sums(
     const float* x, const float* dy, const float* y, const float* mean, const float* scale, const float* beta,
-    float* masked, float* partial, int mask, int pixels, int channels, int lanes)
+    float* masked, float* partial, int pixels, int channels, int lanes)
 {
     __shared__ float shared[MOST];
     int c = blockIdx.y * lanes + threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
@@ -121,8 +120,8 @@ extern "C" __global__ void gradient_sums(
         for (int pixel = blockIdx.x * rows + row; pixel < pixels; pixel += gridDim.x * rows) {
             int i = pixel * channels + c;
             float g = dy[i];
-            if (mask == MASK_OF_X && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
-            if (mask == MASK_OF_Y) masked[i] = g = y[i] > 0.0f ? g : 0.0f;
+            if (beta && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
+            if (y) masked[i] = g = y[i] > 0.0f ? g : 0.0f;
             sum += g;
             about_mean += g * (x[i] - mean[c]);
         }
@@ -160,12 +159,12 @@ extern "C" __global__ void finish_sums(
 
 extern "C" __global__ void gradient(
     const float* x, const float* dy, const float* mean, const float* scale, const float* beta, const float* slope,
-    const float* offset, float* dx, int mask, int channels, int count)
+    const float* offset, float* dx, int channels, int count)
 {
     FOR_EACH(i, count) {
         int c = i % channels;
         float g = dy[i];
-        if (mask == MASK_OF_X && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
+        if (beta && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
         dx[i] = scale[c] * g + slope[c] * (x[i] - mean[c]) + offset[c];
     }
 }

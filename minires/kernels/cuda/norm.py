@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ...core.backend import Array
-from ..norm import MASK_OF_X, NO_MASK
+from ..norm import Statistics
 from .launch import THREADS, empty, for_each, launch
 
 SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and little to merge
 PIXELS = 8  # that a thread should read at least
-
-Statistics = tuple[Array, Array, Array]  # (C,) each: mean, biased variance, gamma / sqrt(variance + eps)
 
 
 def _grid(x: Array) -> tuple[int, int, int]:
@@ -35,22 +33,24 @@ def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array 
 
 
 def gradients(
-    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array, eps: float, mask: int, masked: Array,
+    x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``masked`` (with MASK_OF_Y) and ``dx``; the gradients to gamma and beta."""
+    """Fill ``dx``, and ``masked`` if there is y; the gradients to gamma and beta.
+
+    There was a ReLU if y or beta is given. It let through what is positive in y, or else what x is normalised to.
+    """
     mean, var, scale = statistics
     channels = x.shape[-1]
     pixels = x.size // channels
     slices, groups, lanes = _grid(x)
     partial = empty(slices, 2, channels)
-    arguments = x, dy, y, mean, scale, beta, masked, partial, mask, pixels, channels, lanes
+    arguments = x, dy, y, mean, scale, beta, masked, partial, pixels, channels, lanes
     launch("norm", "gradient_sums", (slices, groups), THREADS, *arguments)
     dgamma, dbeta, slope, offset = (empty(channels) for _ in range(4))
     sums = partial, var, scale, dgamma, dbeta, slope, offset
     launch("norm", "finish_sums", (1, groups), THREADS, *sums, eps, slices, pixels, channels, lanes)
-    remaining = MASK_OF_X if mask == MASK_OF_X else NO_MASK  # MASK_OF_Y is applied already
-    for_each("norm", "gradient", dx.size, x, masked, mean, scale, beta, slope, offset, dx, remaining, channels)
+    for_each("norm", "gradient", dx.size, x, masked, mean, scale, beta, slope, offset, dx, channels)
     return dgamma, dbeta
 
 
