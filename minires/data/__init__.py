@@ -7,8 +7,8 @@
 
 To add a data set, write a function that returns a :class:`Dataset` in a file of its own that ends with
 ``DATASETS["name"] = function``, and import it here; ``minires train --data`` then takes its name. If its files can be
-downloaded, describe them as ``PublishedFiles`` in the same file and add these to :data:`PUBLISHED`; ``minires data``
-then fetches and checks them.
+downloaded, describe them as a ``PublishedDataset`` in that file (its ``load`` returns the data set), and add it to
+:data:`PUBLISHED`; ``minires data`` then fetches and checks them.
 """
 
 from __future__ import annotations

@@ -123,16 +123,13 @@ def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> 
         whole |= covered
     seen = _hidden(pixels, whole, x, y, difficulty, rng)
 
-    mask = _by_pixel(seen.astype(float), size) >= 0.5  # (H, W)
-    mean = np.stack([_by_pixel(pixels[..., channel], size) for channel in range(3)])  # (3, H, W)
-    noisy = mean + rng.normal(0, 25 * difficulty, mean.shape) if difficulty else mean
+    fine = np.dstack([pixels, seen]).reshape(size, FINER, size, FINER, 4)
+    means = fine.mean(axis=(1, 3)).transpose(2, 0, 1)  # (4, H, W)
+    mask = means[3] >= 0.5
+    noisy = means[:3] + rng.normal(0, 25 * difficulty, (3, size, size))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return Drawing(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), label, mask, box)
-
-
-def _by_pixel(fine: Array, size: int) -> Array:
-    return fine.reshape(size, FINER, size, FINER).mean(axis=(1, 3))  # (S, S) to (H, W)
 
 
 def _colour(rng: np.random.Generator, unlike: Array) -> Array:
