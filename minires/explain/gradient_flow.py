@@ -99,7 +99,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy, so that nobody else has its gradient
     rows: list[Row] = []
     weights = {name: own_weights(layer) for name, layer in layers_of(model).items()}
-    norms: dict[Tensor, float] = {}  # of the gradients
+    gradients: dict[Tensor, Tensor] = {}
 
     def measure(name: str, layer: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         read = inputs[0]
@@ -122,18 +122,14 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
             raise ArgumentError("flow: loss_fn must return one number, a tensor that was computed from the model.")
         learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
         for leaf in (batch, *learned):
-            hooks.callback(leaf.register_hook(partial(_keep_norm, norms, leaf)).remove)
+            hooks.callback(leaf.register_hook(partial(gradients.__setitem__, leaf)).remove)
         grad(loss, loss)  # goes through the whole tape without adding to any `.grad`; the hooks see each gradient
-    if batch not in norms:
+    if batch not in gradients:
         raise ArgumentError(
             f"flow: no gradient comes back from the loss of {type(model).__name__} to x; of a network made by nn.fold, "
             "take the original."
         )
     for row in rows:
-        found = [norms[weight] for weight in weights[row["layer"]] if weight in norms]
-        row["weight_gradient_norm"] = math.hypot(*found) if found else None
+        found = [gradients[weight].data for weight in weights[row["layer"]] if weight in gradients]
+        row["weight_gradient_norm"] = l2_norm(*found) if found else None
     return Flow(type(model).__name__, rows)
-
-
-def _keep_norm(norms: dict[Tensor, float], leaf: Tensor, gradient: Tensor) -> None:
-    norms[leaf] = l2_norm(gradient.data)

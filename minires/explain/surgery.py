@@ -173,14 +173,13 @@ def _error_and_loss(test: Evaluation) -> Row:
 def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str, Module]:
     modules = {name: module for name, module in model.named_modules() if name}
     if blocks is None:
-        found: dict[str, Module] = {n: module for n, module in modules.items() if isinstance(module, ResidualBlock)}
-        if not found:
+        blocks = [name for name, module in modules.items() if isinstance(module, ResidualBlock)]
+        if not blocks:
             raise ArgumentError(
                 f"{where}: {type(model).__name__} has no blocks of minires.models; name your own blocks, such as "
                 f"blocks=[{', '.join(map(repr, list(modules)[:2]))}]."
             )
-        return found
-    if isinstance(blocks, str) or not blocks:
+    elif isinstance(blocks, str) or not blocks:
         raise ArgumentError(f"{where}: blocks is {blocks!r}; it must be a list of names of modules.")
     if unknown := [str(name) for name in blocks if name not in modules]:
         raise ArgumentError(

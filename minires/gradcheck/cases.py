@@ -6,6 +6,7 @@ values at a kink have separate tests, because there is no gradient to compare wi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -104,12 +105,8 @@ def fractions(*shape: int) -> Draw:
 
 def distinct(*shape: int) -> Draw:
     """Numbers around 0 that differ from each other and from 0 by at least 0.05, so that a step changes no winner."""
-
-    def draw(rng: np.random.Generator) -> NumPyArray:
-        count = int(np.prod(shape))
-        return (rng.permutation(count) - count // 2 + 0.5).reshape(shape) / 10
-
-    return draw
+    count = math.prod(shape)
+    return lambda rng: (rng.permutation(count) - count // 2 + 0.5).reshape(shape) / 10
 
 
 def _elementwise(function: Function, draw: Callable[..., Draw]) -> list[Case]:

@@ -168,26 +168,20 @@ class _Check:
         return max(self._check_input(k, claimed) for k, claimed in zip(self.problem.checked, claims, strict=True))
 
     def _check_input(self, k: int, claimed: NumPyArray) -> float:
-        measured = np.full(claimed.shape, np.nan)
-        wrong, kinks = [], []
-        for place in self._places(claimed):
-            verdict, slope, _ = self._judge_element(k, claimed, place)
-            measured.flat[place] = slope.central
-            if verdict == "wrong":
-                wrong.append(place)
-            elif verdict == "kink":
-                kinks.append((place, slope))
+        judged = {place: self._judge_element(k, claimed, place) for place in self._places(claimed)}
+        wrong = [place for place, (verdict, _, _) in judged.items() if verdict == "wrong"]
         if claimed.size > EVERY and not wrong:
             wrong = self._search(k, claimed)
-            for place in wrong:
-                measured.flat[place] = self._judge_element(k, claimed, place)[1].central
+            judged.update({place: self._judge_element(k, claimed, place) for place in wrong})
         if wrong:
+            measured = np.full(claimed.shape, np.nan)
+            measured.flat[list(judged)] = [slope.central for _, slope, _ in judged.values()]
             raise GradcheckError(self._wrong(k, claimed, measured, wrong))
-        if kinks:
-            raise GradcheckError(self._kink(k, *kinks[0]))
-        known = ~np.isnan(measured)
-        errors, slopes = np.abs(claimed - measured)[known], np.abs(measured)[known]
-        return float(errors.max() / slopes.max()) if slopes.any() else 0.0
+        for place, (verdict, slope, _) in judged.items():
+            if verdict == "kink":
+                raise GradcheckError(self._kink(k, place, slope))
+        largest = max((abs(slope.central) for _, slope, _ in judged.values()), default=0.0)
+        return max(error for _, _, error in judged.values()) / largest if largest else 0.0
 
     def _places(self, claimed: NumPyArray) -> Sequence[int]:
         """The flat indices of the elements to move."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Evidence:
     got: NumPyArray
     expected: NumPyArray
     wrong: list[int]
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int]
 
     def __post_init__(self) -> None:
         self.known = ~np.isnan(self.expected)
@@ -54,7 +54,7 @@ class Evidence:
 
     def explains(self, repaired: NumPyArray) -> bool:
         """Whether a repaired version of the wrong array equals the right one."""
-        return repaired.shape == self.got.shape and alike(repaired, self.expected)
+        return alike(repaired, self.expected)
 
 
 Cause = Callable[[Any], Iterator[str]]
