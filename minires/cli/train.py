@@ -53,7 +53,7 @@ def train(
                 raise
             saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
-            raise stop.interrupt(f"stopped by {stop.name}{saved}; continue with: {again}") from None
+            raise stop.interrupt(f"{saved}; continue with: {again}") from None
     assert progress.config is not None and progress.test is not None  # the run is complete
     print_summary(progress.config, metrics, progress.test, progress.classes)
 
@@ -96,7 +96,7 @@ def compare(
         try:
             rows = comparison.compare(numbers, config, progress, stop)
         except (StoppedError, KeyboardInterrupt):
-            raise stop.interrupt(f"stopped by {stop.name}; the same command continues from there") from None
+            raise stop.interrupt("; the same command continues from there") from None
     print()
     print_comparison(rows)
     folder = comparison.comparison_folder(config)

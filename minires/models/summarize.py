@@ -102,12 +102,10 @@ class Summary:
     def __str__(self) -> str:
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(self.HEAD, *rows, strict=True)]
-        lines = [f"{self.model}, input {sizes(self.input_shape)}", ""]
-        for row in (self.HEAD, *rows):
-            cells = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  ".join(cells).rstrip())
-        lines.insert(3, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-        return "\n".join([*lines, lines[3], *self.totals()])
+        template = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<<>>>", widths, strict=True))
+        head, *lines = (template.format(*row).rstrip() for row in (self.HEAD, *rows))
+        title, rule = f"{self.model}, input {sizes(self.input_shape)}", "-" * len(head)
+        return "\n".join([title, "", head, rule, *lines, rule, *self.totals()])
 
     __repr__ = __str__
 

@@ -231,11 +231,7 @@ class StopSignals:
         if self.notify is not None:
             self.notify()
 
-    @property
-    def name(self) -> str:
-        """The name of the signal: "Ctrl-C" or "SIGTERM"."""
-        return "SIGTERM" if self.received == signal.SIGTERM else "Ctrl-C"
-
-    def interrupt(self, sentence: str) -> KeyboardInterrupt:
-        """The exception for the received signal, with ``sentence`` as its message."""
-        return INTERRUPTS[self.received or signal.SIGINT](sentence)
+    def interrupt(self, rest: str) -> KeyboardInterrupt:
+        """The exception for the received signal, with a message such as "stopped by Ctrl-C", followed by ``rest``."""
+        name = "SIGTERM" if self.received == signal.SIGTERM else "Ctrl-C"
+        return INTERRUPTS[self.received or signal.SIGINT](f"stopped by {name}{rest}")

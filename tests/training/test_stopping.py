@@ -33,7 +33,8 @@ def test_a_signal_is_an_answer(number):
         signal.raise_signal(number)
         assert told == ["stopping"]
         assert stop() and stop.received == number
-        assert stop.name == {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+        name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+        assert str(stop.interrupt(" and saved")) == f"stopped by {name} and saved"
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
@@ -46,8 +47,8 @@ def test_the_second_signal_and_one_before_training_stop_at_once(number, kind):
         signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        interrupt = stop.interrupt("a sentence")
-    assert type(interrupt) is kind and str(interrupt) == "a sentence"
+        interrupt = stop.interrupt("")
+    assert type(interrupt) is kind and str(interrupt).startswith("stopped by ")
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
