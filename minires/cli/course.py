@@ -113,9 +113,9 @@ def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str |
 
     def keep(result: Result) -> None:
         if json:
-            write_json(Path(json), result.as_json())
+            write_json(json, result.as_json())
         if gradescope:
-            write_json(Path(gradescope), result.as_gradescope())
+            write_json(gradescope, result.as_gradescope())
 
     with make_console().status(f"grading {printable(str(folder))}"):
         result = grade_submission(grader, folder, keep)

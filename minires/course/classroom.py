@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 
 from ..errors import ArgumentError, DataError
-from ..interop.files import PathLike, write_atomically, write_json
+from ..interop.files import PathLike, opened, write_atomically, write_json
 from .assignments import assignments
 from .content import Assignment
 from .grading import Grader
@@ -50,10 +50,8 @@ def read_submission(folder: PathLike, name: str) -> str:
         raise DataError(f"course: there is no file {name} in {folder}{there}.")
     if (size := path.stat().st_size) > LARGEST:
         raise DataError(f"course: {path} has {size} bytes; a submission may have {LARGEST}.")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"course: {path} is not text in UTF-8.") from error
+    with opened("course", path, "text in UTF-8") as file:
+        return file.read().decode("utf-8-sig")
 
 
 def submissions_in(folder: PathLike, name: str) -> list[Path]:
@@ -85,7 +83,7 @@ def assignment_of(folder: PathLike) -> Assignment:
 
 
 def check_folder(folder: PathLike, function: str = "") -> Result:
-    """Run the public tests of one function, or of all, on the file in a folder. What it prints appears on stderr."""
+    """Run the public tests of one function, or of all, on the file in a folder. Its output appears on stderr."""
     content = assignment_of(folder)
     functions = [content.question(function).function] if function else []
     return Grader(content, show_output=True).grade(read_submission(folder, content.file), functions=functions)

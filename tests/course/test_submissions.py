@@ -21,6 +21,12 @@ def test_a_submission_without_its_file_says_what_is_there(tmp_path):
         read_submission(tmp_path, "toy.py")
 
 
+def test_a_submission_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "toy.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"toy.py cannot be read as text in UTF-8"):
+        read_submission(tmp_path, "toy.py")
+
+
 def test_submissions_are_folders_in_a_folder_or_the_folder_itself(tmp_path):
     for name in ("b", "a", ".git"):
         (tmp_path / name).mkdir()
