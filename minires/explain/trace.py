@@ -50,12 +50,18 @@ def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = 
     upstream = loss.upstream()
     sources = _in_forward_order(loss)
     numbers = {source: number for number, source in enumerate(sources)}
-    values = _values([loss, *held], sources)
+    values = _kept_values([loss, *held], sources)
     nodes = []
     for source, name in zip(sources, give_names(sources, names), strict=True):
-        node = TapeNode(name, source.shape, np.dtype(source.dtype), None, _on_cpu(values[source]))
+        node = TapeNode(name, source.shape, np.dtype(source.dtype), None, None)
         if isinstance(source, Op):
-            node.op, node.inputs = source, _inputs(source, numbers, values, names)
+            kept = [x.data for x in source.inputs] or [None] * len(source.edges)
+            given = [x if edge is None else values.get(edge) for edge, x in zip(source.edges, kept, strict=True)]
+            if source not in values and all(array is not None for array in given):
+                with np.errstate(all="ignore"):  # of a copy, because forward may keep something on its op
+                    values[source] = copy.copy(source).forward(*given)
+            node.op, node.inputs = source, _inputs(source, given, numbers, names)
+        node.value = _on_cpu(values.get(source))
         nodes.append(node)
     _backward(nodes, upstream)
     mark_joins(nodes)
@@ -93,9 +99,9 @@ def _check_usable(op: Op) -> None:
     op.check_saved()
 
 
-def _values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLeaf, Array | None]:
-    """The output of each source: what the user holds, what the graph has kept, and what can be computed from both."""
-    values: dict[OpOrLeaf, Array | None] = {tensor.source: tensor.data for tensor in held}
+def _kept_values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLeaf, Array]:
+    """The outputs of the sources that the user holds, or that the graph has kept."""
+    values: dict[OpOrLeaf, Array] = {tensor.source: tensor.data for tensor in held}
     for source in sources:
         if isinstance(source, Tensor):
             values[source] = source.data
@@ -105,25 +111,15 @@ def _values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLea
         for edge, kept in zip(source.edges, source.inputs, strict=False):  # none are kept by ops that do not read them
             if edge is not None:
                 values[edge] = kept.data
-    for source in sources:
-        if isinstance(source, Op) and source not in values:
-            given = _given(source, values)
-            with np.errstate(all="ignore"):  # of a copy, for forward may keep something on its op
-                values[source] = copy.copy(source).forward(*given) if all(x is not None for x in given) else None
     return values
 
 
-def _given(op: Op, values: Mapping[OpOrLeaf, Array | None]) -> list[Array | None]:
-    """The arrays that ``op`` was called with, None where they are not known."""
-    kept = [x.data for x in op.inputs] or [None] * len(op.edges)
-    return [constant if edge is None else values[edge] for edge, constant in zip(op.edges, kept, strict=True)]
-
-
 def _inputs(
-    op: Op, numbers: Mapping[OpOrLeaf, int], values: Mapping[OpOrLeaf, Array | None], names: Mapping[OpOrLeaf, str]
+    op: Op, given: Sequence[Array | None], numbers: Mapping[OpOrLeaf, int], names: Mapping[OpOrLeaf, str]
 ) -> list[TapeInput]:
+    """The inputs of ``op``; ``given`` are their arrays, None where they are not known."""
     inputs = []
-    for i, (name, edge, array) in enumerate(zip(_input_names(op), op.edges, _given(op, values), strict=True)):
+    for i, (name, edge, array) in enumerate(zip(_input_names(op), op.edges, given, strict=True)):
         number = None if edge is None else numbers[edge]
         label = names.get(op.inputs[i], "") if edge is None and op.inputs else ""
         inputs.append(TapeInput(name, op.input_shapes[i], number, _on_cpu(array), label))

@@ -268,7 +268,7 @@ def read_in_order(array: NumPyArray, order: tuple[int, ...]) -> NumPyArray:
 
 
 def altered(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
-    """What backward may have made of an array before it used it, with the words for it."""
+    """How backward may have altered an array before it used it: the words for it, and the altered array."""
     yield from flips(array)
     shape, swapped = array.shape, (*range(array.ndim - 2), array.ndim - 1, array.ndim - 2)
     for order in orders(array.ndim):

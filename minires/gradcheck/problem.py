@@ -38,7 +38,7 @@ class Slope(NamedTuple):
 
 
 class Tied(Op, saves="shapes"):
-    """An output, tied to every checked input, if only with a gradient of zero: f may not use them all."""
+    """The output of f, made to depend on every checked input: those that f does not use get a gradient of zero."""
 
     def forward(self, output: Array, *inputs: Array) -> Array:
         return output
