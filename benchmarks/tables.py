@@ -10,17 +10,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from minires.bench import figures
+from minires.bench.machine import Peak
+from minires.bench.profiling import Row
+from minires.errors import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- begin tables -->", "<!-- end tables -->"
 RACES = {"train": "Training steps", "infer": "Inference"}
-DIRECTIONS = {"forward": "forward", "grad_input": "gradient to the input", "grad_weight": "gradient to the weight"}
 EXTRAS = {
     "scaling": ("One thread and all", {"one": "one, ms", "all": "all, ms", "speedup": "speed-up"}),
     "memory": ("Memory of a training process", {"peak": "peak, MB", "images": "for the images, MB"}),
@@ -49,11 +52,7 @@ def number(value: float | None) -> str:
 def machine(content: Content) -> str:
     """A paragraph about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
-    peaks = "; ".join(
-        f"{threads} thread{'s' if threads != '1' else ''}: {peak['operations'] / 1e9:.0f} GFLOP/s, "
-        f"{peak['bytes'] / 1e9:.1f} GB/s"
-        for threads, peak in content["peak"].items()
-    )
+    peaks = "; ".join(f"{counted(int(threads), 'thread')}: {Peak(**peak)}" for threads, peak in content["peak"].items())
     lengths = {len(times) for result in content["results"] for times in result["turns"].values()} or {content["turns"]}
     turns = " to ".join(str(length) for length in sorted({min(lengths), max(lengths)}))
     turns += " turn" if lengths == {1} else " turns"
@@ -86,7 +85,7 @@ def conv_table(results: Sequence[Content]) -> str:
         rows.append(
             [
                 result["name"].rpartition(", ")[0],
-                DIRECTIONS[result["workload"]["direction"]],
+                figures.DIRECTIONS[result["workload"]["direction"]][0],
                 number(times.get("minires")),
                 number(times.get(best)),
                 f"**{result['ratio'][best]:.2f}**" if best and "minires" in times else "-",
@@ -110,24 +109,20 @@ def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
 def profile_table(profile: Content) -> str:
     """A row for each op and phase that takes a noticeable part of a step."""
     total = sum(row["seconds"] for row in profile["rows"])
+    peak = profile["peak"] and Peak(**profile["peak"])
     rows = []
-    for row in sorted(profile["rows"], key=lambda row: -row["seconds"]):
-        if row["seconds"] < WORTH_A_ROW * total:
+    for each in sorted(profile["rows"], key=lambda each: -each["seconds"]):
+        row = Row(**{field.name: each[field.name] for field in fields(Row)})
+        if row.seconds < WORTH_A_ROW * total:
             continue
-        rates = {
-            "compute": row["operations"] / row["seconds"] if row["operations"] else None,
-            "memory": row["bytes"] / row["seconds"] if row["moves"] else None,
-        }
-        peak = profile["peak"] and {"compute": profile["peak"]["operations"], "memory": profile["peak"]["bytes"]}
-        shares = [(rate / peak[name], name) for name, rate in rates.items() if rate is not None and peak]
-        share, limit = max(shares, default=(None, ""))
+        share, limit = (peak and row.share_of(peak)) or (None, "")
         rows.append(
             [
-                f"{row['op']} {row['phase']}",
-                f"{row['calls'] / profile['steps']:g}",
-                number(1e3 * row["seconds"] / profile["steps"]),
-                f"{100 * row['seconds'] / total:.1f} %",
-                *(number(None if rate is None else rate / 1e9) for rate in rates.values()),
+                f"{each['op']} {each['phase']}",
+                f"{row.calls / profile['steps']:g}",
+                number(1e3 * row.seconds / profile["steps"]),
+                f"{100 * row.seconds / total:.1f} %",
+                *(number(rate and rate / 1e9) for rate in (row.operations_per_second, row.bytes_per_second)),
                 "-" if share is None else f"{100 * share:.0f} % {limit}",
             ]
         )

@@ -100,9 +100,9 @@ def instrument(measure: Callable[..., Shown]) -> Callable[..., Shown]:
             result.save_csv(csv)
             print(f"numbers  {printable(csv)}")
 
-    run, data, *others, _ = parameters_of(command)
-    own = parameters_of(measure)[2:]
-    explain.command(measure.__name__, help=measure.__doc__)(with_parameters(command, [run, data, *own, *others]))
+    run, data, *shared, _ = parameters_of(command)
+    _, _, *others = parameters_of(measure)
+    explain.command(measure.__name__, help=measure.__doc__)(with_parameters(command, [run, data, *others, *shared]))
     return measure
 
 

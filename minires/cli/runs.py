@@ -106,7 +106,7 @@ def predict(
     trained = load_run(run, device)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
-    predictions = list(predict_files(trained, find_all(images), top))
+    predictions = list(predict_files(trained, images, top))
     if not predictions:
         return 1
     if out is not None:
@@ -122,19 +122,7 @@ def _cell(value: str | float) -> str:
     return percent(value) if isinstance(value, float) else printable(value)
 
 
-def find_all(paths: Iterable[str]) -> Iterator[Path]:
-    """The image files at ``paths`` and in the folders at ``paths``; a folder without images is reported."""
-    from ..data.images import find
-
-    for path in paths:
-        found = None
-        for found in find(path):
-            yield found
-        if found is None:
-            report(f"folder {path} holds no images.")
-
-
-def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Prediction]:
+def predict_files(run: Run, paths: Iterable[str], top: int) -> Iterator[Prediction]:
     """A row for each file that can be read: file, class, probability, class_2, probability_2, ...
 
     Other files are reported.
@@ -163,16 +151,23 @@ def predict_files(run: Run, paths: Iterator[Path], top: int) -> Iterator[Predict
             yield prediction
 
 
-def read_all(paths: Iterable[Path], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
-    """Files and their images (C, H, W); files that cannot be read are reported."""
-    from ..data.images import read
+def read_all(paths: Iterable[str], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
+    """The image files at ``paths`` and in the folders at ``paths``, and their images (C, H, W).
+
+    Files that cannot be read are reported, and so are folders without images.
+    """
+    from ..data.images import find, read
 
     channels, height, width = image_shape
     for path in paths:
-        try:
-            yield path, read(path, channels, (height, width))
-        except DataError as error:
-            report(str(error))
+        files = list(find(path))
+        if not files:
+            report(f"folder {path} holds no images.")
+        for file in files:
+            try:
+                yield file, read(file, channels, (height, width))
+            except DataError as error:
+                report(str(error))
 
 
 def report(sentence: str) -> None:
