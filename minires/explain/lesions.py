@@ -84,13 +84,12 @@ class Lesion(_ErrorMeasurement):
 
 def _draw_single(axes: Any, rows: list[Row]) -> None:
     """A bar for each block that was taken out alone."""
-    for colour, verb, keeps in ((BLUE, "keeps", True), (ORANGE, "changes", False)):
-        wanted = [(number, row) for number, row in enumerate(rows, 1) if (row["reads"] == row["gives"]) == keeps]
-        errors = {number: row["error_percent"] for number, row in wanted}
-        if errors:
-            bars = axes.bar(list(errors), list(errors.values()), color=colour, label=f"block that {verb} the size")
-            if len(rows) <= MOST_NUMBERS:
-                axes.bar_label(bars, fmt="{:.1f}", fontsize=8, padding=2)
+    keeps, changes = ("block that keeps the size", BLUE), ("block that changes the size", ORANGE)
+    labels, colours = zip(*(keeps if row["reads"] == row["gives"] else changes for row in rows), strict=True)
+    errors = [row["error_percent"] for row in rows]
+    bars = axes.bar(range(1, len(rows) + 1), errors, color=colours, label=labels)
+    if len(rows) <= MOST_NUMBERS:
+        axes.bar_label(bars, fmt="{:.1f}", fontsize=8, padding=2)
     name_depths(axes, [row["removed"] for row in rows])
     axes.set_xlabel("the block that is taken out")
 
