@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
+from ..core import checks
 from ..core.backend import Array
 from ..ops.activation import ReLU, ResidualAdd
 from ..ops.arithmetic import Add
@@ -62,23 +61,15 @@ def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
     return as_images(device.arrange(x.transpose(0, 2, 3, 1), (n, h, w, before + c + after), before))
 
 
-def _pixel_steps(op: PutItem) -> tuple[int, int] | None:
-    """(SH, SW) for the index [:, :, ::SH, ::SW] of images; None for any other index."""
-    index = op.index if isinstance(op.index, tuple) else ()
-    if len(index) != 4 or len(op.target) != 4 or index[:2] != (slice(None), slice(None)):
-        return None
-    if not all(isinstance(part, slice) and part.start is part.stop is None for part in index):
-        return None
-    steps = [1 if part.step is None else part.step for part in index[2:]]
-    if any(not isinstance(step, (int, np.integer)) or step < 1 for step in steps):
-        return None
-    return int(steps[0]), int(steps[1])
-
-
 @host("forward", PutItem)
 def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
-    steps = _pixel_steps(op)
-    if steps is None:
+    """For the index [:, :, ::SH, ::SW] of images."""
+    index = op.index if isinstance(op.index, tuple) else ()
+    whole = (isinstance(part, slice) and part.start is part.stop is None for part in index)
+    if len(index) != 4 or len(op.target) != 4 or not all(whole):
+        return NotImplemented
+    *others, sh, sw = (1 if part.step is None else part.step for part in index)
+    if others != [1, 1] or not checks.is_integer(sh, 1) or not checks.is_integer(sw, 1):
         return NotImplemented
     n, c, h, w = op.target
-    return as_images(device.arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), steps=steps))
+    return as_images(device.arrange(values.transpose(0, 2, 3, 1), (n, h, w, c), steps=(int(sh), int(sw))))

@@ -138,10 +138,7 @@ def take_turns(work: Callable[[Array, int], Any], units: int, nanoseconds: float
     thread that starts late or is slower computes fewer units.
     """
     turn = np.zeros(1, np.int64)
-    if nanoseconds > WORTH_A_THREAD:
-        share(lambda first, last: work(turn, units), min(units, get_num_threads()))
-    else:
-        work(turn, units)
+    share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)
 
 
 def _pool(number: int) -> list[SimpleQueue[Any]]:

@@ -47,8 +47,7 @@ def _blocks(x: Array) -> int:
 
 @inlined
 def _fold(row, channels, sums):
-    for c in range(channels):
-        sums[c] = 0.0
+    """Add the numbers of each channel to ``sums``."""
     for i in range(0, len(row), channels):
         for c in range(channels):
             sums[c] += row[i + c]
@@ -66,6 +65,7 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
         for i in range(begin, end, length):
             for j in range(min(length, end - i)):
                 row[j] += at(x, i + j)
+        folded[:] = 0.0
         _fold(row, channels, folded)
         count = (end - begin) // channels
         for j in range(length):
@@ -74,6 +74,7 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
             for j in range(min(length, end - i)):
                 d = at(x, i + j) - centre[j]
                 row2[j] += d * d
+        folded[:] = 0.0
         _fold(row2, channels, folded)
         for c in range(channels):
             # the block's mean as it was subtracted, in float32
@@ -123,7 +124,7 @@ def _normalise(x, scale, shift, shortcut, y, relu, turn, blocks):
 
 
 @kernel
-def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, first, last):
+def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, last):
     """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``.
 
     It let through what is positive in ``y``, or else in x * scale + shift; without these, there was no ReLU.
@@ -144,12 +145,8 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, folded, total, fi
                     g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
                 sums[j] += g
                 sums2[j] += g * (at(x, i + j) - centre[j])
-        _fold(sums, channels, folded)
-        for c in range(channels):
-            total[0, c] += folded[c]
-        _fold(sums2, channels, folded)
-        for c in range(channels):
-            total[1, c] += folded[c]
+        _fold(sums, channels, total[0])
+        _fold(sums2, channels, total[1])
 
 
 @kernel
@@ -198,7 +195,7 @@ def gradients(
 
     def work(total: Array, first: int, last: int) -> None:
         sums = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
-        numbers = flat, flat_dy, flat_y, centre, scales, shifts, flat_masked, *sums, np.empty(channels), total
+        numbers = flat, flat_dy, flat_y, centre, scales, shifts, flat_masked, *sums, total
         _sums(*numbers, first, last)
 
     totals = share_sums(work, _blocks(x), lambda slices: np.empty((slices, 2, channels)), x.size / 2)

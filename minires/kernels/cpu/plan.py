@@ -101,8 +101,10 @@ def _plan(
         channels, *image, top, left, height, width, step[0], reach, base_rows, images, bands, band_rows, *out,
         out_channels,
     )  # fmt: skip
-    where, into, taps, phases, elements = [], [], [], [], []
-    places = first_tap = first_element = 0
+    where, into, phases = [], [], []
+    taps: list[int] = []
+    elements: list[tuple[int, int]] = []
+    places = 0
     for r in rows:
         for c in columns:
             g, i, j = np.ogrid[:images, : r.length, : c.length]
@@ -110,23 +112,15 @@ def _plan(
             into.append(((g * out[0] + r.first + r.step * i) * out[1] + c.first + c.step * j) * out_channels)
             joined = [b == a + 1 for (a, _), (b, _) in zip(c.taps, c.taps[1:], strict=False)]
             pixels = len(c.taps) if all(joined) else 1  # of one run
-            new = [((y + top) * width + x + left) * channels for y, _ in r.taps for x, _ in c.taps[:: pixels or 1]]
-            taps += new
+            first_tap, first_element = len(taps), len(elements)
+            taps += [((y + top) * width + x + left) * channels for y, _ in r.taps for x, _ in c.taps[:: pixels or 1]]
             elements += [(ki, kj) for _, ki in r.taps for _, kj in c.taps]
-            count = len(r.taps) * len(c.taps)
-            phases.append(
-                (places, r.length, c.length, first_tap, first_tap + len(new), pixels * channels, first_element, count)
-            )
-            places, first_tap, first_element = places + where[-1].size, first_tap + len(new), first_element + count
-    return GatherPlan(
-        sizes,
-        direct_rows and direct_columns,
-        np.concatenate([table.ravel() for table in where]).astype(np.int64),
-        np.concatenate([table.ravel() for table in into]).astype(np.int64),
-        np.array(taps, np.int64),
-        np.array(phases, np.int64),
-        np.array(elements, np.int64).reshape(-1, 2),
-    )
+            run = first_tap, len(taps), pixels * channels
+            phases.append((places, r.length, c.length, *run, first_element, len(elements) - first_element))
+            places += where[-1].size
+    joined_tables = (np.concatenate([part.ravel() for part in parts]) for parts in (where, into))
+    tables = *joined_tables, taps, phases, np.reshape(elements, (-1, 2))
+    return GatherPlan(sizes, direct_rows and direct_columns, *(np.array(table, np.int64) for table in tables))
 
 
 def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:

@@ -59,6 +59,12 @@ def _address(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
+def _append(parts: list[Array], part: Array) -> int:
+    """Where the part begins when all are joined."""
+    parts.append(part)
+    return sum(map(len, parts[:-1]))
+
+
 class Program:
     """The steps of a network for images of one size, written down while it ran."""
 
@@ -181,18 +187,15 @@ class Program:
 
     def _keep(self, numbers: Array) -> int:
         """Where the numbers begin in all weights: at a cache line."""
-        begin = sum(map(len, self._weights))
-        self._weights.append(np.pad(numbers.reshape(-1), (0, -numbers.size % CACHE_LINE)))
-        return begin
+        return _append(self._weights, np.pad(numbers.reshape(-1), (0, -numbers.size % CACHE_LINE)))
 
     def _add(self, kind: int, plan: winograd.PatchPlan | GatherPlan | None = None, **fields: int) -> None:
         step = {"kind": kind, **fields, **(plan.sizes._asdict() if plan else {})}
         for name in TABLES:
             if hasattr(plan, name):
                 table = getattr(plan, name).ravel()
-                step[name] = sum(map(len, self._tables))
+                step[name] = _append(self._tables, table)
                 step[name + "_end"] = step[name] + len(table)
-                self._tables.append(table)
         self._steps.append(step)
 
     def _close(self) -> None:

@@ -36,7 +36,7 @@ from .compiler import inlined, kernel
 from .memory import empty, scratch
 from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, prefetch, save, save_all
 from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
-from .units import ConvSizes, copy_unit, each_unit
+from .units import ConvSizes, copy, copy_unit, each_unit
 
 PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
 LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
@@ -136,6 +136,36 @@ def _collect(m):
 
 
 @inlined
+def _values(g):
+    """A filter's values at the six points, divided as they have to be."""
+    even_a, odd_a, even_b, odd_b = g[0] + A2 * g[2], A * g[1], g[0] + B2 * g[2], B * g[1]
+    return (
+        AT_0 * g[0],
+        AT_A * (even_a + odd_a), AT_A * (even_a - odd_a),
+        AT_B * (even_b + odd_b), AT_B * (even_b - odd_b),
+        g[2],
+    )  # fmt: skip
+
+
+# The gradient to the weights takes the same maps, transposed.
+
+
+@inlined
+def spread_upstream(y):
+    """The transpose of ``_collect``: four numbers of the upstream as six."""
+    even_a, odd_a, even_b, odd_b = y[0] + A2 * y[2], A * y[1] + A3 * y[3], y[0] + B2 * y[2], B * y[1] + B3 * y[3]
+    return y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]
+
+
+@inlined
+def filter_gradient(m):
+    """The transpose of ``_values``: three numbers of the filter from six sums."""
+    even_a, odd_a = AT_A * (m[1] + m[2]), AT_A * (m[1] - m[2])
+    even_b, odd_b = AT_B * (m[3] + m[4]), AT_B * (m[3] - m[4])
+    return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
+
+
+@inlined
 def spread_patch(image, i, row, channels, table, patches, k, step):
     """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
     for r in range(6):
@@ -196,33 +226,16 @@ def convolve_units(
                             to += out_row
 
 
-@inlined
-def _values(g):
-    """A filter's values at the six points, divided as they have to be."""
-    even_a, odd_a, even_b, odd_b = g[0] + A2 * g[2], A * g[1], g[0] + B2 * g[2], B * g[1]
-    return (
-        AT_0 * g[0],
-        AT_A * (even_a + odd_a), AT_A * (even_a - odd_a),
-        AT_B * (even_b + odd_b), AT_B * (even_b - odd_b),
-        g[2],
-    )  # fmt: skip
-
-
 @kernel
-def _transform_weights(weight, packed, g, table, flipped, outputs, first, last):
+def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, first, last):
     """(block, 36, C * BLOCK and a gap, or they would compete for the same places of the cache), first to last block."""
-    inputs = weight.shape[0] if flipped else weight.shape[1]
     step = inputs * BLOCK + LANES
     for block in range(first, last):
         for c in range(inputs):
-            for o in range(min(BLOCK, outputs - block * BLOCK)):
-                for i in range(3):
-                    for j in range(3):
-                        if flipped:
-                            g[(3 * i + j) * BLOCK + o] = weight[c, block * BLOCK + o, 2 - i, 2 - j]
-                        else:
-                            g[(3 * i + j) * BLOCK + o] = weight[block * BLOCK + o, c, i, j]
-            for v in range(0, BLOCK, LANES):  # what channels that do not exist get is never read
+            for e in range(9):
+                begin = block * BLOCK * o_step + c * c_step + (8 - e if flipped else e)
+                copy(weight, begin, o_step, g, e * BLOCK, min(BLOCK, outputs - block * BLOCK), BLOCK)
+            for v in range(0, BLOCK, LANES):
                 for j in range(3):
                     save_all(table, j * LANES, 3 * LANES, _values(load3(g, j * BLOCK + v, 3 * BLOCK)))
                 for i in range(6):
@@ -232,27 +245,24 @@ def _transform_weights(weight, packed, g, table, flipped, outputs, first, last):
 
 def transform(weight: Array, flipped: bool) -> Array:
     """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
-    inputs, outputs = weight.shape[:2] if flipped else weight.shape[1::-1]
+    (outputs, inputs), o_step, c_step = weight.shape[:2], weight[0].size, 9
+    if flipped:
+        outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
     blocks = -(-outputs // BLOCK)
-    packed = empty((blocks * 36 * (inputs * BLOCK + LANES),))
+    flat, packed = weight.reshape(-1), empty((blocks * 36 * (inputs * BLOCK + LANES),))
 
     def work(first: int, last: int) -> None:
         filters, table = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
-        _transform_weights(weight, packed, filters, table, flipped, outputs, first, last)
+        _transform_weights(flat, o_step, c_step, flipped, packed, filters, table, outputs, inputs, first, last)
 
     share(work, blocks, weight.size * 2)
     return packed
 
 
 def convolve(
-    x: Array,
-    transformed: Array,
-    outputs: int,
-    bias: Array | None,
-    padding: tuple[int, int],
-    shortcut: Array | None = None,
-    relu: bool = False,
-) -> Array:
+    x: Array, transformed: Array, outputs: int, bias: Array | None, padding: tuple[int, int],
+    shortcut: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
     n, h, w, channels = x.shape
     by_outputs = transformed.size > LARGE_WEIGHTS

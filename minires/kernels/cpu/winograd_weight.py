@@ -21,49 +21,16 @@ from .memory import empty, scratch
 from .simd import LANES, PIXELS, at, load, load4, load6, save, save_all
 from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
 from .units import clear, copy_unit, each_unit
-from .winograd import (
-    A2,
-    A3,
-    AT_0,
-    AT_A,
-    AT_B,
-    B2,
-    B3,
-    LARGE_WEIGHTS,
-    PATCHES,
-    A,
-    B,
-    patch_plan,
-    spread_patch,
-)
-
-
-@inlined
-def _spread_upstream(y):
-    """collect^T: four numbers of the upstream as six."""
-    even_a, odd_a, even_b, odd_b = y[0] + A2 * y[2], A * y[1] + A3 * y[3], y[0] + B2 * y[2], B * y[1] + B3 * y[3]
-    return y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]
-
-
-@inlined
-def _filter(m):
-    """values^T: three numbers of the filter from six sums."""
-    even_a, odd_a, even_b, odd_b = (
-        AT_A * (m[1] + m[2]),
-        AT_A * (m[1] - m[2]),
-        AT_B * (m[3] + m[4]),
-        AT_B * (m[3] - m[4]),
-    )
-    return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
+from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
 
 
 @inlined
 def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
     """Spread 4x4 numbers of LANES channels to 36, ``step`` places apart."""
     for r in range(4):
-        save_all(table, 6 * r * LANES, LANES, _spread_upstream(load4(dy, i + r * row, channels)))
+        save_all(table, 6 * r * LANES, LANES, spread_upstream(load4(dy, i + r * row, channels)))
     for c in range(6):
-        save_all(upstreams, k + c * step, 6 * step, _spread_upstream(load4(table, c * LANES, 6 * LANES)))
+        save_all(upstreams, k + c * step, 6 * step, spread_upstream(load4(table, c * LANES, 6 * LANES)))
 
 
 @kernel
@@ -128,9 +95,9 @@ def _finish(panels, dweight, table, first, last):
                         total = total + load(panels[thread], k + e * step)
                     save(table, e * LANES, total)
                 for j in range(6):
-                    save_all(table, (36 + j) * LANES, 6 * LANES, _filter(load6(table, j * LANES, 6 * LANES)))
+                    save_all(table, (36 + j) * LANES, 6 * LANES, filter_gradient(load6(table, j * LANES, 6 * LANES)))
                 for i in range(3):
-                    save_all(table, 3 * i * LANES, LANES, _filter(load6(table, (36 + 6 * i) * LANES, LANES)))
+                    save_all(table, 3 * i * LANES, LANES, filter_gradient(load6(table, (36 + 6 * i) * LANES, LANES)))
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):
@@ -164,9 +131,9 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
             lambda panel, first, last: work(panel, 0, outputs, first, last), units, lambda slices: empty((slices, sums))
         )
     dweight = np.empty((outputs, channels, 3, 3), np.float32)
-    share(
-        lambda first, last: _finish(panels, dweight, scratch(54 * LANES, "table"), first, last),
-        blocks,
-        dweight.size * 8,
-    )
+
+    def finish(first: int, last: int) -> None:
+        _finish(panels, dweight, scratch(54 * LANES, "table"), first, last)
+
+    share(finish, blocks, dweight.size * 8)
     return dweight
