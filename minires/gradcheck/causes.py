@@ -166,8 +166,8 @@ def mask_of_the_output(e: GradientEvidence) -> Iterator[str]:
     arrays = list(e.problem.arrays)
     arrays[e.k] = FAR * arrays[e.k]
     slopes = np.where(off.ravel(), e.problem.jacobian(e.k, e.places, e.eps, arrays), e.jacobian)
-    masks = [("everywhere", off | ~off), *((f"where {name}", mask) for name, mask in e.conditions(e.output.shape))]
-    for where, mask in masks:
+    everywhere = [("everywhere", np.ones_like(off))]
+    for where, mask in [*everywhere, *((f"where {name}", mask) for name, mask in e.conditions(off.shape))]:
         if alike(slopes @ np.where(mask, e.upstream, 0.0).ravel(), e.claims):
             yield (
                 f"It is right for an upstream that passes {where}, but should pass where the output > 0: a wrong mask."

@@ -258,7 +258,7 @@ def _operators():
             f"__i{name}__",
             lambda self, other, u=ufunc: _elementwise(u, self, other, out=self),
         )
-    for name in ("sum", "mean", "max", "min", "argmax", "argmin", "all", "any"):
+    for name in ("sum", "mean", "std", "max", "min", "argmax", "argmin", "all", "any"):
         setattr(
             ndarray,
             name,
