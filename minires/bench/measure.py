@@ -64,7 +64,7 @@ class RaceResult:
             "name": self.workload.name,
             "workload": asdict(self.workload),
             "milliseconds": {name: 1e3 * self.median(name) for name in self.times},
-            "ratio": {name: self.ratio(name) for name in self.times if name != "minires"},
+            "ratio": {name: self.ratio(name) for name in self.times if name != "minires" and "minires" in self.times},
             "best_torch": self.best_torch,
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,

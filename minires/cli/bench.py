@@ -160,10 +160,11 @@ def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: in
 def _row(result: RaceResult, contenders: list[str]) -> dict[str, Any]:
     """The milliseconds of each contender, the ratio to the best of the others, and the speed of a convolution."""
     content = result.as_dict()
-    best = result.best_other if "minires" in result.times else None
+    best = result.best_other if content["ratio"] else None
     return {
-        **{name: content["milliseconds"].get(name) for name in contenders},
-        "name": result.workload.name,
+        **dict.fromkeys(contenders),
+        **content["milliseconds"],
+        "name": content["name"],
         "best": best,
         "ratio": content["ratio"].get(best),
         "speed": content.get("gflops", {}).get("minires"),

@@ -233,6 +233,19 @@ def test_the_profile_of_a_step_and_its_image(tmp_path, capsys, monkeypatch, a_ma
         assert png.read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_failed_is_told_below_the_table(capsys, monkeypatch, a_machine):
+    times = {"torch eager": [0.002], "dezero": [0.004]}
+    failed = measure.RaceResult(SMALL[1], times, {"minires": "no kernels"})
+    monkeypatch.setattr(contenders, "available", lambda against, device: ["minires", "torch eager", "dezero"])
+    monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
+    monkeypatch.setattr(measure, "race", lambda *arguments: failed)
+    assert main(["bench", "train", "--threads", "1"]) == 0
+    header, row, told = capsys.readouterr().out.splitlines()
+    assert header.split() == ["minires", "ms", "torch", "eager", "ms", "dezero", "ms", "ratio", "to"]
+    assert row.split() == ["train", "resnet8,", "2x16x16", "-", "2.00", "4.00", "-", "-"]
+    assert told == "train resnet8, 2x16x16: minires failed: no kernels"
+
+
 def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
     assert main(["bench", "memory", "--threads", "2"]) == 0
