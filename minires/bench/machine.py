@@ -18,7 +18,7 @@ import numpy as np
 from ..core.backend import cupy_module
 from ..core.dispatch import load_kernels
 from ..data.places import cache_folder
-from ..errors import MiniresError, counted
+from ..errors import KernelError, MiniresError, counted
 from ..interop.files import write_atomically
 from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
@@ -118,6 +118,14 @@ class Peak:
         return f"{self.operations / 1e9:.0f} GFLOP/s, {self.bytes / 1e9:.1f} GB/s"
 
 
+def kernels_load() -> bool:
+    """Whether the kernels of the CPU can be loaded."""
+    try:
+        return load_kernels("cpu")
+    except KernelError:
+        return False
+
+
 _measured: dict[int, Peak] = {}  # by this process: the number of threads to the peak
 
 
@@ -128,7 +136,7 @@ def measure_peak(threads: int | None = None) -> Peak | None:
     :func:`cached_peak` finds it. Returns None if the kernels, which measure it, cannot be loaded.
     """
     threads = min(threads or get_num_threads(), get_num_threads())
-    if threads not in _measured and load_kernels("cpu"):
+    if threads not in _measured and kernels_load():
         from ..kernels.cpu.peak import measure
 
         peak = _measured[threads] = Peak(*measure(threads))

@@ -13,8 +13,7 @@ from textwrap import TextWrapper
 
 import numpy as np
 
-from ..bench.machine import blas_in_use, cpu_name, measure_peak, vector_bits, version_of
-from ..core.dispatch import load_kernels
+from ..bench.machine import blas_in_use, cpu_name, kernels_load, measure_peak, vector_bits, version_of
 from ..errors import counted
 from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
@@ -77,7 +76,7 @@ def _engine(report: Report) -> None:
         problem = f"Numba cannot be imported ({error})" if version_of("numba") else "Numba is not installed"
         then = "pip install -U numba"
     else:
-        if not load_kernels("cpu"):
+        if not kernels_load():
             problem = "The kernels could not be loaded"
             then = "unset NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says"
     if problem:

@@ -10,6 +10,7 @@ import minires as mr
 from minires.bench import machine as bench_machine
 from minires.bench.machine import Peak
 from minires.cli import doctor
+from minires.core import dispatch
 
 PEAK = Peak(200e9, 40e9)
 
@@ -75,7 +76,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(doctor, "blas_in_use", lambda: bench_machine.Blas("openblas", "0.3", core, 2))
         monkeypatch.setattr(doctor, "matrix_product_speed", lambda: product)
         monkeypatch.setattr(doctor, "measure_peak", lambda threads: peak)
-        monkeypatch.setattr(doctor, "load_kernels", lambda device: peak is not None)
+        monkeypatch.setattr(doctor, "kernels_load", lambda: peak is not None)
         monkeypatch.setattr(doctor.platform, "machine", lambda: processor)
         monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
         monkeypatch.setattr(doctor.importlib, "import_module", lambda name: None)
@@ -120,6 +121,16 @@ def test_numba_that_does_not_compile(machine):
     facts, advice = facts_and_advice()
     assert facts["engine"] == "the textbook only" and "unset NUMBA_DISABLE_JIT" in advice
     assert facts["matrix product"] == "180 GFLOP/s, 1024x1024, float32"
+    assert not [name for name in facts if name.startswith("peak")]
+
+
+def test_kernels_that_cannot_be_imported(monkeypatch):
+    """The error names `minires doctor`, so that must not fail in the same way."""
+    monkeypatch.setitem(dispatch._rooms, "cpu", "minires.kernels.missing")
+    monkeypatch.setattr(bench_machine, "_measured", {})
+    facts, advice = facts_and_advice()
+    assert facts["engine"] == "the textbook only" and "The kernels could not be loaded" in advice
+    assert "see what `python -c 'import minires.kernels.cpu'` says" in advice
     assert not [name for name in facts if name.startswith("peak")]
 
 
