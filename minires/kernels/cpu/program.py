@@ -85,8 +85,8 @@ class Program:
         self._add(LOAD, target=self._place(x), channels=c, out_channels=c, out_height=h, out_width=w)
         for time, (op, arrays, result) in enumerate(watched):
             self._write_down(op, arrays, result)
-            for address in {*map(_address, arrays)} & self._places.keys():
-                if last_use[address] == time:
+            for address in dict.fromkeys(map(_address, arrays)):
+                if address in self._places and last_use[address] == time:
                     self._free.append(self._places[address])
         if output.ndim != 2 or len(output) != n or self._steps[-1]["target"] != self._where(output):
             raise UnsuitableError  # the output is what the last step computes
