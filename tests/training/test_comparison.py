@@ -22,8 +22,8 @@ class Started(Progress):
     def __init__(self, stop_in=None):
         self.models, self.stop_in = [], stop_in
 
-    def start(self, config, model, dataset, start_epoch):
-        self.models.append((config.model, start_epoch))
+    def start(self, config, dataset, state, origin):
+        self.models.append((config.model, state.epoch))
 
     def epoch(self, epoch, row):
         if self.models[-1][0] == self.stop_in:
