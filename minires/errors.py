@@ -1,8 +1,8 @@
-"""The named errors, and the sentence that each one says.
+"""The named errors, and helpers for their messages.
 
-Every message is one sentence (or two short ones): the op, every size that takes part by its name, what would
-have fitted, and a likely fix.  All errors derive from :class:`MiniresError`, and each also from the built-in
-exception that a Python programmer would expect, so ``except ValueError`` still catches a wrong shape.
+Every message is one sentence (or two short ones): it names the op and all sizes involved, says what would have fitted,
+and suggests a fix. All errors derive from :class:`MiniresError`, and each also derives from the built-in exception that
+a Python programmer would expect, so ``except ValueError`` still catches a wrong shape.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class DTypeError(MiniresError, TypeError):
 
 
 class ArgumentError(MiniresError, ValueError):
-    """An argument outside of what the function accepts: its kind, its range or its name."""
+    """An argument that the function does not accept: its type, value or name is not valid."""
 
 
 class LabelError(MiniresError, ValueError):
@@ -31,7 +31,7 @@ class LabelError(MiniresError, ValueError):
 
 
 class GraphError(MiniresError, RuntimeError):
-    """The tape cannot be walked: nothing recorded, already freed, or a saved array was changed."""
+    """Backward cannot run: nothing was recorded, the graph was freed, or a saved array was changed."""
 
 
 class AnomalyError(MiniresError, ArithmeticError):
@@ -43,7 +43,7 @@ class GradcheckError(MiniresError, AssertionError):
 
 
 class DeviceError(MiniresError, RuntimeError):
-    """A device that is not available, or tensors of two devices in one op."""
+    """A device that is not available, or tensors on different devices in one op."""
 
 
 class KernelError(MiniresError, ImportError):
@@ -55,7 +55,7 @@ class StateDictError(MiniresError, ValueError):
 
 
 class DataError(MiniresError, ValueError):
-    """A data set, image or file that cannot be read as what it should be."""
+    """A data set, image or file that cannot be read, or does not hold what it should."""
 
 
 class RunError(MiniresError, RuntimeError):
@@ -63,7 +63,7 @@ class RunError(MiniresError, RuntimeError):
 
 
 class StoppedError(MiniresError, RuntimeError):
-    """A training run that was asked to stop: it is saved, and can be resumed."""
+    """A training run that was stopped on request; it was saved and can be resumed."""
 
 
 class CourseError(MiniresError, AssertionError):
@@ -71,15 +71,15 @@ class CourseError(MiniresError, AssertionError):
 
 
 class CheckError(MiniresError, AssertionError):
-    """An answer to a tutorial's exercise that is not right yet, with what is wrong with it."""
+    """An answer to a tutorial's exercise that is not right yet, with an explanation."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the sentence, without the lines that raised it."""
+        """What a notebook shows: the message without a traceback."""
         return [str(self)]
 
 
 def sizes(shape: Iterable[int]) -> str:
-    """A shape as the messages write it.
+    """A shape as it is written in messages.
 
     >>> sizes((8, 16, 32, 32)), sizes((5,)), sizes(())
     ('8x16x32x32', '5', 'scalar')
@@ -88,7 +88,7 @@ def sizes(shape: Iterable[int]) -> str:
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names joined for a sentence, cut after ``limit``.
+    """Names joined for a sentence, at most ``limit`` of them.
 
     >>> listed(["conv1.weight", "fc.bias"]), listed(list("abcd"), limit=2)
     ('conv1.weight, fc.bias', 'a, b and 2 more')

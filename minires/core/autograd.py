@@ -1,4 +1,4 @@
-"""Define-by-run automatic differentiation: an op computes, the tape remembers, backward walks it in reverse.
+"""Define-by-run automatic differentiation: ops are recorded on a tape, and backward walks it in reverse.
 
 ::
 
@@ -6,10 +6,10 @@
     x.grad <---- [mul] <---- [sum] <---- 1             backward: from the loss, each op once, consumers first
 
 There is no tape object. A tensor knows the op that made it (``tensor.op``, None for a leaf), and an op knows the
-*source* of each input in ``op.edges``: the op that made it, a leaf tensor, or None where no gradient is wanted.
-That is the whole graph. Values are kept apart from it: an op holds its inputs only if its backward reads them, so
-the output of an addition is freed as soon as nothing else uses it. Nothing points forwards, so there are no reference
-cycles, and a tape is freed together with the last tensor that was computed with it.
+*source* of each input in ``op.edges``: the op that made it, a leaf tensor, or None where no gradient is needed.
+That is the whole graph. Values are not part of it: an op keeps its inputs only if its backward reads them, so the
+output of an addition is freed as soon as nothing else uses it. References only point backwards, so there are no
+reference cycles, and the tape is freed together with the last tensor that was computed with it.
 
 ``forward`` works on raw arrays. ``backward`` works on tensors, with the same ops that users call, so a backward can
 itself be recorded and differentiated again (``create_graph=True``).
@@ -39,14 +39,14 @@ Shape = tuple[int, ...]
 
 
 class HookHandle:
-    """A registered hook; ``remove()`` takes it away again."""
+    """A registered hook; ``remove()`` unregisters it."""
 
     def __init__(self, hooks: list[Any], hook: Callable[..., Any]) -> None:
         self._hooks, self._hook = hooks, hook
         hooks.append(hook)
 
     def remove(self) -> None:
-        """Never call the hook again. Removing twice does no harm."""
+        """Unregister the hook. Calling this twice is allowed."""
         if self._hook in self._hooks:
             self._hooks.remove(self._hook)
 
@@ -54,10 +54,10 @@ class HookHandle:
 class Op:
     """One operation. A subclass defines ``forward`` on raw arrays and ``backward`` in tensors.
 
-    An instance serves one call: constructor arguments are the op's options (a stride, an axis), and whatever
-    ``forward`` keeps on ``self`` is there in ``backward``, until the graph is freed. The class statement says what else
-    backward reads: by default ``self.inputs``, with ``class Exp(Op, saves="output")`` ``self.output``, with
-    ``saves="both"`` both, and with ``saves="shapes"`` only ``self.input_shapes``, which is always there.
+    Each call needs a new instance. Constructor arguments are the op's options (a stride, an axis). Whatever ``forward``
+    stores on ``self`` is available in ``backward``, until the graph is freed. The class statement declares what else
+    backward reads: ``self.inputs`` by default, ``self.output`` with ``class Exp(Op, saves="output")``, both with
+    ``saves="both"``, and with ``saves="shapes"`` only ``self.input_shapes``, which is always available.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class Op:
     edges: tuple[Source | None, ...] = ()
     inputs: tuple[Tensor, ...] = ()
     input_shapes: tuple[tuple[int, ...], ...] = ()
-    shape: tuple[int, ...]  # of the output; a leaf tensor, the other kind of source, has both as well
+    shape: tuple[int, ...]  # of the output; leaf tensors, the other kind of source, have both, too
     dtype: Any
     hooks: list[Hook] | None = None
     freed = False
@@ -95,21 +95,21 @@ class Op:
         cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()  # BatchNorm -> batch_norm
 
     def forward(self, *arrays: Array) -> Array:
-        """The result as an array. It may be a view of an input, but an input is never changed."""
+        """Compute the result as an array. It may be a view of an input, but inputs must not be changed."""
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
 
     def backward(self, upstream: Tensor) -> Tensor | tuple[Tensor | None, ...] | None:
-        """The gradient with respect to each input, or None, from the gradient with respect to the output."""
+        """Compute the gradient with respect to each input (or None) from the gradient with respect to the output."""
         raise NotImplementedError(f"{type(self).__name__} has no backward.")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Compute the output, and record the op if an input requires a gradient."""
         if self.edges or self.freed:
-            raise GraphError(f"{self.name}: this op was called before; make a new one for each call.")
+            raise GraphError(f"{self.name}: this op was already called; create a new one for each call.")
         try:
             arrays = [x._data for x in inputs]
         except AttributeError:
-            raise DTypeError(f"{self.name}: ops are called with tensors; make them with mr.tensor(...).") from None
+            raise DTypeError(f"{self.name}: inputs must be tensors; create them with mr.tensor(...).") from None
         run = partial(self._forward, arrays)
         output = inputs[0].wrap(self._observed("forward", arrays, run) if state.observers else run())
         output.share_version(inputs)
@@ -118,21 +118,22 @@ class Op:
         return output
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        """How many multiply-adds the forward takes, from the shapes of the output and the inputs; 0 if not counted.
+        """The number of multiply-adds in forward, from the shapes of the output and the inputs; 0 if not counted.
 
-        Counted is the sum as it is written down: a 3x3 convolution takes 9 products for each output and input channel,
-        even where a kernel saves some of them (Winograd) or meets padding, so that figures can be compared. The
-        products must be linear in each of the first two inputs: the gradient to either then takes as many again.
+        The count follows the textbook formula: for each output pixel, a 3x3 convolution takes 9 products for each pair
+        of an input and an output channel, even where a kernel needs fewer (Winograd) or the window reaches into the
+        padding, so that figures can be compared. The products must be linear in each of the first two inputs: the
+        gradient to either of them then takes the same number.
         """
         return 0
 
     def needs(self, index: int) -> bool:
-        """Whether the gradient to input ``index`` is wanted; ``backward`` may skip it otherwise."""
+        """Whether the gradient to input ``index`` is needed; otherwise ``backward`` may skip it."""
         return self.edges[index] is not None
 
     @property
     def output(self) -> Tensor:
-        """The output as a tensor of the graph, made on each access: to hold it would be a reference cycle."""
+        """The output as a tensor of the graph, created on each access: storing it would make a reference cycle."""
         output = self._wrap(self._output)
         output.op, output.requires_grad = self, True
         return output
@@ -140,12 +141,12 @@ class Op:
     def _forward(self, arrays: Sequence[Array]) -> Array:
         if len(set(map(type, arrays))) > 1 and len(set(map(device_of, arrays))) > 1:
             devices = ", ".join(map(device_of, arrays))
-            raise DeviceError(f"{self.name}: its inputs are on {devices}; move them to one with .to(device).")
+            raise DeviceError(f"{self.name}: its inputs are on {devices}; move them to one device with .to(device).")
         result = run_kernel(self, "forward", *arrays)
         return self.forward(*arrays) if result is NotImplemented else result
 
     def _observed(self, phase: str, arrays: Sequence[Array], run: Callable[[], Any]) -> Any:
-        """What ``run`` returns. The observers are called before it, and after it with the result."""
+        """Return ``run()``, and call the observers before it, and after it with the result."""
         ends = [observer(self, phase, arrays) for observer in state.observers]
         seen = None
         try:
@@ -170,11 +171,11 @@ class Op:
         output.op, output.requires_grad = self, True
 
     def check_saved(self) -> None:
-        """Raise if what this op's backward reads was freed or changed."""
+        """Raise GraphError if anything that this op's backward reads was freed or changed."""
         if self.freed:
             raise GraphError(
                 f"backward: the graph of {self.name} was freed by an earlier backward; "
-                "give that one retain_graph=True, or compute the loss again."
+                "pass retain_graph=True there, or compute the loss again."
             )
         for what, changed in self._changed:
             if changed():
@@ -184,10 +185,10 @@ class Op:
                 )
 
     def gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None = None) -> tuple[Tensor | None, ...]:
-        """Run backward (its kernel, when nothing is recorded) and hold what it returns to the inputs' shapes.
+        """Run backward (its kernel, if nothing is recorded) and check that the gradients have the inputs' shapes.
 
-        ``pending`` has the gradients that other consumers have sent to this op's sources. Some kernels add them to
-        their own on the way: what they add is taken out of it.
+        ``pending`` holds the gradients that other consumers have already sent to this op's sources. Some kernels add
+        these to their own results; such gradients are removed from ``pending``.
         """
         run = partial(self._gradients, upstream, {} if pending is None else pending)
         return self._observed("backward", [upstream.data], run) if state.observers else run()
@@ -200,7 +201,7 @@ class Op:
             grads = tuple(None if grad is None else upstream.wrap(grad) for grad in grads)
         grads = list(grads) if isinstance(grads, (tuple, list)) else [grads]
         if len(grads) != len(self.edges):
-            raise GraphError(f"backward of {self.name} gave {len(grads)} gradients for {len(self.edges)} inputs.")
+            raise GraphError(f"backward of {self.name} returned {len(grads)} gradients for {len(self.edges)} inputs.")
         for i, (source, grad) in enumerate(zip(self.edges, grads, strict=True)):
             if source is None or grad is None:
                 continue
@@ -237,7 +238,7 @@ class Op:
 
 def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool) -> None:
     """Add dLoss/d(leaf) to ``leaf.grad`` of every leaf that ``root`` was computed from (``Tensor.backward``)."""
-    handed_out = {id(upstream.data)}  # arrays that somebody holds already: a second owner gets a copy
+    handed_out = {id(upstream.data)}  # arrays that are already in use elsewhere; a second owner gets a copy
 
     def accumulate(source: Source, grad: Tensor) -> None:
         if isinstance(source, Op):
@@ -255,29 +256,29 @@ def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: b
 def grad(
     output: Tensor, inputs: Tensor | Iterable[Tensor], grad_output: Tensor | None = None, create_graph: bool = False
 ) -> tuple[Tensor, ...]:
-    """The gradients of ``output`` to ``inputs``, returned instead of added to ``.grad``.
+    """Return the gradients of ``output`` with respect to ``inputs``, instead of adding them to ``.grad``.
 
     Parameters
     ----------
     output : Tensor
-        What to differentiate; one number, unless ``grad_output`` is given.
+        The tensor to differentiate; it must hold one number unless ``grad_output`` is given.
     inputs : Tensor or several
         Leaves or intermediate results that ``output`` was computed from.
     grad_output : Tensor, optional
-        The upstream gradient, of the shape of ``output``.
+        The upstream gradient, with the shape of ``output``.
     create_graph : bool
-        Record the backward pass, so that the gradients can be differentiated again. The graph is kept then, and
-        freed otherwise.
+        Record the backward pass, so that the gradients can be differentiated again. The graph is then kept;
+        otherwise it is freed.
 
     Returns
     -------
     tuple of Tensor
-        One for each input, of its shape and dtype.
+        One for each input, with its shape and dtype.
 
     Raises
     ------
     GraphError
-        If nothing was recorded, or an input takes no part in ``output``.
+        If nothing was recorded, or ``output`` does not depend on one of the inputs.
     ShapeError
         If ``grad_output`` does not have the shape of ``output``.
 
@@ -293,7 +294,7 @@ def grad(
     given = list(inputs) if isinstance(inputs, Iterable) and not hasattr(inputs, "source") else [inputs]
     for x in (output, *given):
         if not hasattr(x, "source"):
-            raise DTypeError(f"grad: it takes tensors for output and inputs, not {type(x).__name__}.")
+            raise DTypeError(f"grad: output and inputs must be tensors, not {type(x).__name__}.")
     found: dict[Source, Any] = dict.fromkeys(x.source for x in given)
 
     def collect(source: Source, grad: Tensor) -> None:
@@ -303,15 +304,15 @@ def grad(
     _walk(output, output.upstream(grad_output), create_graph, create_graph, collect)
     for i, x in enumerate(given):
         if found[x.source] is None:
-            raise GraphError(f"grad: input {i} takes no part in the output, or does not require a gradient.")
+            raise GraphError(f"grad: input {i} does not require a gradient, or the output does not depend on it.")
     return tuple(found[x.source] for x in given)
 
 
 def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool, visit: Visit) -> None:
     """Call ``visit(source, gradient)`` for every op and leaf below ``root``, consumers before producers.
 
-    A source is ready when all of its consumers have delivered: counting them first, then counting down, gives a
-    topological order without recursion, in time linear in the number of edges.
+    A source is ready when all of its consumers have been visited. Counting the consumers first, and then counting down,
+    gives a topological order without recursion, in time linear in the number of edges.
     """
     if not root.requires_grad:
         raise GraphError(
@@ -338,7 +339,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
             for edge, part in zip(edges, parts, strict=True):
                 if edge is None:
                     continue
-                if part is not None:  # the chain rule's sum over consumers: here += happens
+                if part is not None:  # the chain rule's sum over consumers: this is the +=
                     grads[edge] = part if edge not in grads else grads[edge] + part
                 awaited[edge] -= 1
                 if awaited[edge] == 0:
@@ -348,7 +349,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
 
 
 def _count_consumers(root: Source) -> dict[Source, int]:
-    """How many gradients each source will receive. Also the moment to find that one cannot be computed."""
+    """Count how many gradients each source will receive, and check that all of them can be computed."""
     counts: Counter[Source] = Counter()
     stack = [root]
     while stack:

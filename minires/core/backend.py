@@ -1,7 +1,7 @@
-"""NumPy or CuPy: which module an array belongs to, how it gets from one device to the other, and the one
-random generator that every random number of minires comes from.
+"""NumPy or CuPy: which module an array belongs to, how arrays are moved between devices, and the random generator
+that all random numbers of minires come from.
 
-Nothing here imports CuPy unless a GPU is asked for: an array can only be CuPy's if CuPy is loaded already.
+CuPy is imported only if a GPU is asked for. Until it has been imported, no array can be a CuPy array.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError, sizes
 
-Array = Any  # numpy.ndarray or cupy.ndarray; a type checker that has no CuPy cannot say more
+Array = Any  # numpy.ndarray or cupy.ndarray; without CuPy, a type checker cannot be more precise
 DTypeLike = Any  # whatever numpy.dtype() understands: "float32", np.float64, ...
 
 DEVICES = ("cpu", "cuda")
-DEFAULT_DTYPE = np.float32  # of Python's floats
+DEFAULT_DTYPE = np.float32  # for Python floats
 
 
 def array_module(array: Array) -> Any:
@@ -27,21 +27,21 @@ def array_module(array: Array) -> Any:
 
 
 def is_array(value: object) -> bool:
-    """Whether ``value`` is a raw array of either module (NumPy's scalars are not)."""
+    """Whether ``value`` is a raw array of either module (NumPy scalars are not)."""
     return isinstance(value, np.ndarray) or array_module(value) is not np
 
 
 def as_array(value: Any, dtype: DTypeLike = None) -> Array:
     """``value`` (array, number, nested lists) as an array of numbers or booleans; an array is not copied.
 
-    Python's floats become float32, integers int64; arrays and NumPy's scalars keep their dtype.
+    Python floats become float32 and integers int64; arrays and NumPy scalars keep their dtype.
 
     Raises
     ------
     DTypeError
-        If it holds anything else.
+        If it holds anything but numbers and booleans.
     ShapeError
-        If nested lists have no regular shape.
+        If nested lists are ragged.
     """
     if is_array(value):
         array = value
@@ -49,11 +49,11 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
         try:
             array = np.asarray(value)
         except (ValueError, TypeError) as error:
-            raise ShapeError(f"tensor: data cannot be made a regular array of numbers ({error}).") from error
+            raise ShapeError(f"tensor: data cannot be converted to a regular array of numbers ({error}).") from error
         first = value
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
-        if dtype is None and array.dtype == np.float64 and not hasattr(first, "__array__"):  # NumPy's scalars have it
+        if dtype is None and array.dtype == np.float64 and not hasattr(first, "__array__"):  # NumPy scalars have it
             dtype = DEFAULT_DTYPE
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"tensor: data is {array.dtype} ({type(value).__name__}); it must be numbers or booleans.")
@@ -61,13 +61,13 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """``dtype`` as NumPy's. Raises DTypeError unless it is one of floats, integers or booleans."""
+    """``dtype`` as a NumPy dtype. Raises DTypeError unless it is a float, integer or boolean type."""
     try:
         found = np.dtype(dtype if dtype is not None else "None")  # NumPy would read None as float64
     except TypeError as error:
         raise DTypeError(f"{dtype!r} is neither a dtype, such as 'float32', nor a device, 'cpu' or 'cuda'.") from error
     if found.kind not in "fiub":
-        raise DTypeError(f"dtype {found} is not a type of numbers; use floats, integers or booleans.")
+        raise DTypeError(f"dtype {found} is not numeric; use a float, integer or boolean type.")
     return found
 
 
@@ -77,14 +77,14 @@ def device_of(array: Array) -> str:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """``array`` on ``device`` (itself when it is there already).
+    """``array`` on ``device`` (the array itself if it is already there).
 
     Raises
     ------
     ArgumentError
         For a device other than ``"cpu"`` and ``"cuda"``.
     DeviceError
-        When there is no CuPy, or no GPU; for more than one number while a CUDA graph is being recorded.
+        If CuPy or a GPU is missing, or if ``array`` has more than one element while a CUDA graph is recorded.
     """
     if device == device_of(array):
         return array
@@ -92,17 +92,17 @@ def to_device(array: Array, device: str) -> Array:
     if device == "cpu":
         return array.get()
     cupy = cupy_module()
-    if array.size == 1:  # sent along with a launch: nothing waits, and a CUDA graph may hold it
+    if array.size == 1:  # passed as a kernel argument: nothing has to wait, and a CUDA graph can contain it
         return cupy.full(array.shape, array.item(), array.dtype)
     if cupy.cuda.get_current_stream().is_capturing():
-        raise DeviceError(f"an array ({sizes(array.shape)}) cannot be brought to the GPU while a graph is recorded.")
+        raise DeviceError(f"an array ({sizes(array.shape)}) cannot be copied to the GPU while a graph is recorded.")
     return cupy.asarray(array)
 
 
 def index_on_device(index: Any, array: Array) -> Any:
-    """``index`` for ``array``, with its own arrays on the same device.
+    """``index`` for ``array``, with its arrays moved to the device of ``array``.
 
-    Raises IndexError for an integer that is out of range: NumPy would, but CuPy wraps it around without a word.
+    Raises IndexError for an integer that is out of range, as NumPy does; CuPy would silently wrap it around.
     """
     if device_of(array) == "cpu":
         return index
@@ -116,19 +116,19 @@ def index_on_device(index: Any, array: Array) -> Any:
             if is_array(part) and part.dtype.kind in "iu" and part.size and axis < array.ndim:
                 low, high, size = int(part.min()), int(part.max()), array.shape[axis]
                 if low < -size or high >= size:
-                    raise IndexError(f"indices run from {low} to {high}, but axis {axis} has {size}")
+                    raise IndexError(f"indices run from {low} to {high}, but axis {axis} has size {size}")
             axis += _axes_of_index(part)
         moved.append(to_device(part, "cuda") if is_array(part) else part)
     return tuple(moved)
 
 
 def _axes_of_index(part: Any) -> int:
-    """How many axes a part of an index stands for."""
+    """The number of axes of the array that a part of an index covers."""
     return part.ndim if is_array(part) and part.dtype.kind == "b" else int(part is not None)
 
 
 def check_device(device: str) -> None:
-    """Raise unless ``device`` can be computed on here."""
+    """Raise an error unless ``device`` can be used on this machine."""
     if device not in DEVICES:
         raise ArgumentError(f"device is {device!r}; it must be 'cpu' or 'cuda'.")
     if device == "cuda":
@@ -136,7 +136,7 @@ def check_device(device: str) -> None:
 
 
 def cupy_module() -> Any:
-    """CuPy. Raises DeviceError if it is not installed, or finds no GPU."""
+    """The module ``cupy``. Raises DeviceError if it is not installed, or finds no GPU."""
     try:
         import cupy
     except ImportError as error:
@@ -156,7 +156,7 @@ _generator = np.random.default_rng(0)
 
 
 def manual_seed(seed: int) -> None:
-    """Restart the random generator that initialisers, dropout, shuffling and augmentation draw from.
+    """Seed the random generator that initialisers, dropout, shuffling and augmentation use.
 
     Parameters
     ----------
@@ -175,5 +175,5 @@ def manual_seed(seed: int) -> None:
 
 
 def generator() -> np.random.Generator:
-    """The current random generator. It draws on the CPU, so that every device sees the same numbers."""
+    """The current random generator. It runs on the CPU, so that every device gets the same numbers."""
     return _generator

@@ -1,7 +1,7 @@
-"""Checks of arguments that many functions share, and the sentence that each one says.
+"""Argument checks that many functions share, with their error messages.
 
 A check returns its argument in the form that the caller works with: tensors for arrays and numbers, (height, width) for
-a single size, axes as sorted numbers. What only one op accepts is checked in that op's file.
+a single size, axes as sorted numbers. Checks that only one op needs are in that op's file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Pair = int | tuple[int, int]
 
 
 def is_integer(value: object, minimum: float = -math.inf) -> bool:
-    """Whether ``value`` is a whole number (not a boolean) of at least ``minimum``."""
+    """Whether ``value`` is an integer (not a boolean) >= ``minimum``."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= minimum)
 
 
@@ -32,7 +32,7 @@ def is_number(value: object) -> bool:
 def number(
     where: str, value: Any, name: str, fits: Callable[[float], bool] = lambda value: True, needed: str = "be a number"
 ) -> float:
-    """A number that ``fits``, as Python's: NumPy's float64 would turn float32 arrays into float64."""
+    """``value`` as a Python float, if it ``fits``: a NumPy float64 would turn float32 arrays into float64."""
     if not is_number(value) or not fits(value):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must {needed}.")
     return float(value)
@@ -46,10 +46,10 @@ def integer(where: str, value: Any, name: str, minimum: int) -> int:
 
 
 def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
-    """An int, or two of them for height and width, as two ints >= ``minimum``."""
+    """An int, or a pair of ints for height and width, as two ints >= ``minimum``."""
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(is_integer(size, minimum) for size in both):
-        raise ArgumentError(f"{where}: {name} is {value!r}; it must be an integer >= {minimum}, or two of them.")
+        raise ArgumentError(f"{where}: {name} is {value!r}; it must be one or two integers >= {minimum}.")
     return int(both[0]), int(both[1])
 
 
@@ -104,16 +104,16 @@ def images(op: str, value: TensorLike) -> Tensor:
 
 
 def axes(op: str, x: Tensor, ndim: int, layout: str, name: str) -> None:
-    """``ndim`` axes; ``layout`` names them."""
+    """Raise ShapeError unless x has ``ndim`` axes; ``layout`` names them."""
     if x.ndim != ndim:
-        hint = " A batch of one needs its own axis: x.expand_dims(0)." if name == "x" and x.ndim == ndim - 1 else ""
+        hint = " Add a batch axis with x.expand_dims(0)." if name == "x" and x.ndim == ndim - 1 else ""
         raise ShapeError(
             f"{op}: {name} has {x.ndim} axes ({name}: {sizes(x.shape)}) but {ndim} are needed, {layout}.{hint}"
         )
 
 
 def axis_numbers(op: str, axis: Axis, x: Tensor) -> tuple[int, ...]:
-    """``axis`` (None stands for all) as sorted numbers >= 0."""
+    """``axis`` as sorted numbers >= 0; None means all axes."""
     if axis is None:
         return tuple(range(x.ndim))
     given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
@@ -134,7 +134,7 @@ def one_axis(op: str, axis: Any, x: Tensor) -> int:
 
 
 def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
-    """The axes of a reduction that needs at least one element, and how many it takes together."""
+    """The axes of a reduction that needs at least one element, and the number of elements along them."""
     numbers = axis_numbers(op, axis, x)
     count = math.prod(x.shape[a] for a in numbers)
     if count == 0:
@@ -143,18 +143,18 @@ def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
 
 
 def filled_axis(op: str, axis: Any, x: Tensor) -> int:
-    """A single axis that has at least one element, as a number >= 0."""
+    """A single axis with at least one element, as a number >= 0."""
     return filled_axes(op, one_axis(op, axis, x), x)[0][0]
 
 
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
-    """Two tensors whose shapes broadcast; numbers and integers take the dtype of the other's floats."""
+    """Two tensors whose shapes broadcast; if one holds floats and the other integers, both get the float dtype."""
     a = as_tensor(a, like=b if isinstance(b, Tensor) else None)
     b = as_tensor(b, like=a)
     for back, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1], strict=False), start=1):
         if p != q and 1 not in (p, q):
             raise ShapeError(
-                f"{op}: {sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} is {p} against {q}; "
+                f"{op}: {sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} has sizes {p} and {q}; "
                 "counted from the last axis, sizes must be equal or 1."
             )
     kinds = a.dtype.kind + b.dtype.kind
@@ -162,13 +162,13 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
 
 
 def same_shape(op: str, a: Shape, b: Shape, name_a: str, name_b: str, hint: str = "") -> None:
-    """Equal shapes: nothing is broadcast."""
+    """Raise ShapeError unless the shapes are equal; nothing is broadcast."""
     if a != b:
         raise ShapeError(f"{op}: {name_a} is {sizes(a)} but {name_b} is {sizes(b)}; they must be equal.{hint}")
 
 
 def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...]:
-    """``f(2, 3)`` and ``f((2, 3))`` alike, as a tuple of ints."""
+    """The shape of a call ``f(2, 3)`` or ``f((2, 3))`` as a tuple of ints >= ``minimum``."""
     target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
     if not all(is_integer(size, minimum) for size in target):
         raise ArgumentError(f"{op}: shape is {target!r}; it must be integers >= {minimum}.")
@@ -176,7 +176,7 @@ def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...
 
 
 def bias(op: str, bias: TensorLike | None, outputs: int, x: Tensor) -> list[Tensor]:
-    """[bias] with an element for each output, or [] without one."""
+    """[bias], which must have one element for each output, or [] without a bias."""
     if bias is None:
         return []
     bias = floats(op, bias, "bias", like=x)

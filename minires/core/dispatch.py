@@ -1,4 +1,4 @@
-"""Which code runs an op: the textbook, or a faster twin that was registered for it on this device."""
+"""Decide which code runs an op: the textbook, or a faster twin that is registered for this device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .state import state, switched
 
 Kernel = Callable[..., Any]
 PHASES = ("forward", "backward", "step")
-SMALL = 1024  # elements: below that, calling one of our own kernels takes longer than NumPy does
+SMALL = 1024  # elements: for smaller arrays, calling a kernel takes longer than NumPy
 
 
 class Registered(NamedTuple):
@@ -26,12 +26,12 @@ class Registered(NamedTuple):
 
 
 _kernels: dict[tuple[type, str, str], Registered] = {}
-_rooms: dict[str, str] = {}  # by device, the module that registers its kernels, until it is imported
+_rooms: dict[str, str] = {}  # the module that registers the kernels of each device, until it is imported
 _importing = threading.RLock()
 
 
 def kernel_room(device: str, module: str) -> None:
-    """Name the module that registers the kernels of a device. It is imported when the first op could use them."""
+    """Set the module that registers the kernels of a device. It is imported as soon as an op could use them."""
     _rooms[device] = module
 
 
@@ -41,7 +41,7 @@ def engine(name: str) -> AbstractContextManager[Any]:
     Raises
     ------
     ArgumentError
-        For any other name.
+        If ``name`` is neither of these.
     """
     if name not in ("fast", "textbook"):
         raise ArgumentError(f"engine: name is {name!r}; it must be 'fast' or 'textbook'.")
@@ -56,14 +56,14 @@ def register_kernel(
     Parameters
     ----------
     op : subclass of Op
-        The textbook op; or an optimiser, or a transform.
+        The textbook op, an optimiser or a transform.
     phase : {"forward", "backward", "step"}
         A forward twin is called with (op, *arrays) and returns the output array. A backward twin is called with
-        (op, upstream array) and returns a tuple of arrays or None. An optimiser's step is called with what
-        ``step_group`` takes, after the first parameter's array. Each may return NotImplemented to hand the case back to
-        the textbook.
+        (op, upstream array) and returns a tuple with an array or None for each input. An optimiser's step is called
+        with (optimiser, the array of the first parameter, *arguments of ``step_group``). Each may return NotImplemented
+        to decline a case; the textbook then runs.
     device : {"cpu", "cuda"}
-        Where it runs.
+        The device on which it runs.
     smallest : int
         The textbook runs if the first array has fewer elements.
     accumulates : tuple of int
@@ -74,7 +74,7 @@ def register_kernel(
     Raises
     ------
     ArgumentError
-        For another phase or device.
+        If ``phase`` or ``device`` is not one of these.
     """
     if phase not in PHASES or device not in DEVICES:
         raise ArgumentError(
@@ -90,18 +90,18 @@ def register_kernel(
 
 
 def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
-    """The faster twin for an op whose first array is ``array``, or None if the textbook is to run."""
+    """The faster twin of an op whose first array is ``array``, or None if the textbook should run."""
     if state.engine == "textbook":
         return None
     device = device_of(array)
-    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # on a GPU, kernels serve even the smallest op
+    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # on a GPU, even the smallest op uses kernels
         load_kernels(device)
     kernel = _kernels.get((type(op), phase, device))
     return None if kernel is None or array.size < kernel.smallest else kernel
 
 
 def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
-    """The result of the faster twin, or NotImplemented if there is none or it hands the case back."""
+    """The result of the faster twin; NotImplemented if there is none, or if it declines."""
     kernel = find_kernel(op, phase, array)
     return NotImplemented if kernel is None else kernel.run(op, array, *others)
 
@@ -109,12 +109,13 @@ def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
 def load_kernels(device: str) -> bool:
     """Import the kernels of a device; False if a package that they need is not installed.
 
-    Another thread that needs them meanwhile waits: which code runs its ops must not depend on who came first.
+    Other threads that need the kernels wait for the import to finish, so that the code that runs their ops does not
+    depend on timing.
 
     Raises
     ------
     KernelError
-        If they cannot be imported for another reason.
+        If the import fails for any other reason.
     """
     with _importing:
         if device in _rooms:
@@ -125,7 +126,7 @@ def load_kernels(device: str) -> bool:
                 if not isinstance(error, ModuleNotFoundError) or (error.name or ours).partition(".")[0] == ours:
                     raise KernelError(
                         f"the kernels of device {device!r} cannot be imported ({type(error).__name__}: {error}); "
-                        "`minires doctor` examines the installation, and mr.engine('textbook') does without them."
+                        "run `minires doctor` to check the installation, or use mr.engine('textbook')."
                     ) from error
             _rooms.pop(device, None)
     return any(where == device for _, _, where in _kernels)

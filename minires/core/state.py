@@ -1,4 +1,4 @@
-"""The switches of a run: recording, engine, anomaly search, observers. Each thread has its own set."""
+"""The switches of a run: recording, engine, anomaly detection, observers. Each thread has its own set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Observer = Callable[[Any, str, Sequence[Any]], Callable[[Any], None] | None]
 class _State(threading.local):
     grad_enabled = True
     engine = "fast"
-    anomaly = False  # whether saved arrays are compared with what they were, besides the count of their changes
+    anomaly = False  # whether the contents of saved arrays are compared, too, not only their change counts
     observers: tuple[Observer, ...] = ()
-    capture: Any = None  # the CUDA graph that is being recorded; until it is done, nothing can be read back
+    capture: Any = None  # the CUDA graph that is being recorded; meanwhile, no values can be read
 
 
 state = _State()
@@ -40,7 +40,7 @@ def no_grad() -> AbstractContextManager[Any]:
 
 
 def enable_grad() -> AbstractContextManager[Any]:
-    """Record again, inside a ``no_grad``."""
+    """Switch recording on again inside a ``no_grad``."""
     return switched("grad_enabled", True)
 
 
@@ -50,7 +50,7 @@ def is_grad_enabled() -> bool:
 
 
 def observed(observer: Observer) -> AbstractContextManager[Any]:
-    """Call ``observer`` around every op inside a ``with`` block, besides the observers that are there already.
+    """Call ``observer`` around every op inside a ``with`` block, in addition to those already active.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Tensor: an array, its gradient, and the op that made it.
 
-The methods that compute (``+``, ``sum``, ``reshape``, ...) are the functions of ``minires/ops``, which attaches them:
-a tensor stands above the ops in the house and cannot import them. For type checkers and editors they are declared here.
+The methods that compute (``+``, ``sum``, ``reshape``, ...) are the functions of ``minires/ops``. That package imports
+this module and attaches them; they are declared here for type checkers and editors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Axis = int | Sequence[int] | None
 
 
 class _Version:
-    """How often an array was changed in place; shared by all tensors that look at the same memory."""
+    """A count of in-place changes, shared by all tensors that use the same memory."""
 
     __slots__ = ("count",)
 
@@ -41,32 +41,32 @@ class Tensor:
     data : array, number or nested lists of numbers
         It is copied. Python floats become float32, integers int64; arrays keep their dtype.
     requires_grad : bool
-        Whether backward computes ``grad`` for it; only floats can.
+        Whether backward computes ``grad``; only possible for floats.
     dtype : dtype, optional
         Such as ``"float64"``.
     device : {"cpu", "cuda"}, optional
-        Where the array lives; by default where ``data`` is.
+        The device of the array; by default that of ``data``.
 
     Attributes
     ----------
     data : numpy.ndarray or cupy.ndarray
-        The raw array. Assigning to it (``t.data = a``, ``t.data += 1``) is noticed by a pending backward; writing
-        into it (``t.data[0] = 1``) is noticed only under :func:`minires.detect_anomaly`.
+        The raw array. A later backward detects assignments to it (``t.data = a``, ``t.data += 1``); writes into it
+        (``t.data[0] = 1``) are detected only under :func:`minires.detect_anomaly`.
     grad : Tensor or None
-        dLoss/d(this), summed over the backward passes since it was last None. Only leaves have it, and tensors
-        whose ``retain_grad`` was called.
+        dLoss/d(this), summed over the backward passes since it was last None. Only leaves, and tensors whose
+        ``retain_grad`` was called, have one.
     op : Op or None
         The op that made it; None for a leaf.
 
     Raises
     ------
     DTypeError
-        If ``data`` cannot be made an array of numbers, or an integer tensor is to require a gradient.
+        If ``data`` cannot be converted to an array of numbers, or ``requires_grad`` is set for anything but floats.
     ShapeError
-        If nested lists have no regular shape.
+        If nested lists are ragged.
     """
 
-    __array_ufunc__ = None  # an array on the left of an operator leaves the work to Tensor's
+    __array_ufunc__ = None  # ``array + tensor`` then calls ``Tensor.__radd__``
     __hash__ = object.__hash__
 
     def __init__(
@@ -86,7 +86,7 @@ class Tensor:
 
     @staticmethod
     def wrap(array: Array) -> Tensor:
-        """A tensor around ``array`` itself, without a copy or a check: how ops make their outputs."""
+        """A tensor that holds ``array`` itself, without a copy or a check. Ops make their outputs with it."""
         tensor = Tensor.__new__(Tensor)
         if not isinstance(array, np.ndarray):  # CuPy's array, or one of the scalars that NumPy's reductions return
             array = backend.array_module(array).asarray(array)
@@ -100,13 +100,13 @@ class Tensor:
     @data.setter
     def data(self, array: Array) -> None:
         if not backend.is_array(array):
-            raise DTypeError(f"tensor.data takes a raw array, not {type(array).__name__}; write t.data = u.data.")
+            raise DTypeError(f"tensor.data must be a raw array, not {type(array).__name__}; write t.data = u.data.")
         self._data = array
         self.mark_changed()
 
     @property
     def requires_grad(self) -> bool:
-        """Whether backward computes a gradient for it. Settable on leaves: False freezes a parameter."""
+        """Whether backward computes a gradient for this tensor. It can be set on leaves: False freezes a parameter."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -114,7 +114,7 @@ class Tensor:
         if value and self._data.dtype.kind != "f":
             raise DTypeError(f"only floats can require a gradient; this tensor ({sizes(self.shape)}) is {self.dtype}.")
         if not value and self.op is not None:
-            raise GraphError(f"this tensor is the output of {self.op.name}; use its detach() instead.")
+            raise GraphError(f"requires_grad cannot be False for an output of {self.op.name}; use detach() instead.")
         self._requires_grad = bool(value)
 
     @property
@@ -141,12 +141,12 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        """The axes in reverse order."""
+        """This tensor with its axes in reverse order."""
         return self.transpose()
 
     @property
     def source(self) -> Op | Tensor:
-        """Where its gradient goes: the op that made it, or the tensor itself if it is a leaf."""
+        """Where its gradient is sent: to the op that made it, or to the tensor itself if it is a leaf."""
         return self.op if self.op is not None else self
 
     @property
@@ -155,18 +155,18 @@ class Tensor:
         return self._version.count
 
     def mark_changed(self) -> None:
-        """Tell the tape that ``data`` was written to, so that a backward that needs the old values raises."""
+        """Tell the tape that ``data`` was changed, so that a backward that needs the old values raises."""
         self._version.count += 1
 
     def share_version(self, others: Iterable[Tensor]) -> None:
-        """Count changes together with those of ``others`` that look at the same memory (a reshape and its source)."""
+        """Share the change count with those of ``others`` that use the same memory (as a reshape and its source do)."""
         owner = self._data if self._data.base is None else self._data.base
         for other in others:
             if owner is (other._data if other._data.base is None else other._data.base):
                 self._version = other._version
 
     def changed_from_now(self) -> Callable[[], bool]:
-        """A function that tells whether its memory was changed since this call."""
+        """A function that returns whether the memory has changed since this call."""
         version, start, array = self._version, self._version.count, self._data
         seen = fingerprint(array) if state.anomaly else None
         return lambda: version.count != start or (seen is not None and fingerprint(array) != seen)
@@ -178,7 +178,7 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The only element as a Python number. Raises ShapeError if there are more."""
         if self.size != 1:
-            raise ShapeError(f"item: the tensor is {sizes(self.shape)}, {self.size} elements; it must hold one.")
+            raise ShapeError(f"item: the tensor ({sizes(self.shape)}) has {self.size} elements; it must have one.")
         return self._data.item()
 
     def detach(self) -> Tensor:
@@ -188,7 +188,7 @@ class Tensor:
         return detached
 
     def to(self, device_or_dtype: Any) -> Tensor:
-        """This tensor on a device (``"cpu"``, ``"cuda"``) or of a dtype (``"float64"``); itself if it is already."""
+        """This tensor on a device (``"cpu"``, ``"cuda"``) or with a dtype (``"float64"``); itself if it already is."""
         if device_or_dtype in ("cpu", "cuda"):
             return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
         return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
@@ -199,18 +199,18 @@ class Tensor:
         Parameters
         ----------
         grad : Tensor or array, optional
-            The upstream gradient, of this tensor's shape; 1 for a single number.
+            The upstream gradient, with the shape of this tensor; 1 by default if it holds one number.
         retain_graph : bool
-            Keep the graph, so that backward can be called again. Otherwise it is freed on the way.
+            Keep the graph, so that backward can be called again. Otherwise it is freed during the pass.
         create_graph : bool
-            Record this backward too, so that the gradients can be differentiated again; keeps the graph.
+            Record the backward pass, too, so that the gradients can be differentiated again; keeps the graph.
 
         Raises
         ------
         GraphError
             If nothing was recorded, the graph was freed, or a saved array was changed in place.
         ShapeError
-            If ``grad`` is missing for a tensor of several elements, or does not fit.
+            If ``grad`` is missing for a tensor with several elements, or has another shape.
 
         Examples
         --------
@@ -223,12 +223,12 @@ class Tensor:
         autograd.backward(self, self.upstream(grad), retain_graph, create_graph)
 
     def upstream(self, grad: TensorLike = None) -> Tensor:
-        """``grad`` as the gradient that starts a backward pass here: of this shape and dtype, 1 by default."""
+        """``grad`` as the upstream gradient of this tensor, with its shape and dtype; 1 if it is None."""
         if grad is None:
             if self.size != 1:
                 raise ShapeError(
-                    f"backward: the tensor is {sizes(self.shape)}, {self.size} elements; reduce it to one number "
-                    "(.sum(), .mean()), or give the upstream gradient of that shape."
+                    f"backward: the tensor ({sizes(self.shape)}) has {self.size} elements; reduce it to one number "
+                    "(.sum(), .mean()), or pass an upstream gradient of its shape."
                 )
             return Tensor.wrap(backend.array_module(self._data).ones_like(self._data))
         grad = as_tensor(grad, like=self)
@@ -237,12 +237,12 @@ class Tensor:
         return grad.to(self.dtype)
 
     def register_hook(self, hook: Hook) -> HookHandle:
-        """Call ``hook(gradient)`` when the gradient of this tensor is complete; it may return another.
+        """Call ``hook(gradient)`` when the gradient of this tensor is complete. If it returns another, that is used.
 
         Returns
         -------
         HookHandle
-            Its ``remove()`` takes the hook away.
+            Its ``remove()`` unregisters the hook.
         """
         if not self.requires_grad:
             raise GraphError("register_hook: this tensor does not require a gradient, so the hook would never run.")
@@ -252,12 +252,12 @@ class Tensor:
         return HookHandle(self.source.hooks, hook)
 
     def retain_grad(self) -> None:
-        """Let backward fill ``grad`` of this intermediate tensor, too."""
+        """Store the gradient of this intermediate tensor in its ``grad``, too."""
         if not self.requires_grad:
             raise GraphError("retain_grad: this tensor does not require a gradient, so it will never get one.")
         if self.op is not None and not self._retains_grad:
             self._retains_grad = True
-            self_or_none = weakref.ref(self)  # the op keeps the hook: a strong reference would be a cycle
+            self_or_none = weakref.ref(self)  # the op keeps the hook: a strong reference would make a cycle
 
             def keep(grad: Tensor) -> None:
                 if (tensor := self_or_none()) is not None:
@@ -275,7 +275,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ShapeError(f"bool: the tensor is {sizes(self.shape)}; use .numpy().any() or .all() to decide.")
+            raise ShapeError(f"bool: the tensor is {sizes(self.shape)}; use .numpy().any() or .numpy().all().")
         return bool(self._data)
 
     def __float__(self) -> float:
@@ -292,20 +292,20 @@ class Tensor:
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The capsule that ``from_dlpack`` of other libraries asks for; see https://data-apis.org/array-api.
+        """The capsule that ``from_dlpack`` in other libraries requests; see https://data-apis.org/array-api.
 
         Raises
         ------
         GraphError
-            If the tensor requires a gradient: what others do to it would not be recorded.
+            If the tensor requires a gradient, because what other libraries do with it would not be recorded.
         ShapeError
-            If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would end the process over it.
+            If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would crash.
         BufferError
-            As NumPy or CuPy raise it, for memory that cannot be handed out as it is asked for.
+            Raised by NumPy or CuPy if the memory cannot be shared as requested.
         """
         given = f"__dlpack__: this tensor ({sizes(self.shape)})"
         if self.requires_grad:
-            raise GraphError(f"{given} requires a gradient, which other libraries would not see; share t.detach().")
+            raise GraphError(f"{given} requires a gradient, which other libraries would ignore; share t.detach().")
         if any(stride < 0 for stride in self._data.strides):
             raise ShapeError(
                 f"{given} has an axis that runs backwards in memory, as after flip, which other libraries do not "
@@ -314,7 +314,7 @@ class Tensor:
         return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """DLPack's numbers for the kind of device and the device."""
+        """DLPack's numbers for the device type and the device."""
         kind, number = self.data.__dlpack_device__()
         return int(kind), int(number)
 
@@ -326,7 +326,7 @@ class Tensor:
         return f"tensor({values}{notes})"
 
     def _compare(self, comparison: str, other: TensorLike) -> Tensor:
-        """Booleans, outside of the graph."""
+        """Compare elementwise; the result is not part of the graph."""
         other = as_tensor(other, like=self)
         try:
             return Tensor.wrap(getattr(operator, comparison)(self._data, other.data))
@@ -341,10 +341,13 @@ class Tensor:
     __ge__ = partialmethod(_compare, "ge")  # type: ignore[assignment]
 
     def __setitem__(self, index: Any, value: TensorLike) -> None:
-        """Write into plain data, or inside ``no_grad()``; a pending backward that needs the old values will raise."""
+        """Assign in place; if a gradient is required, only inside ``no_grad()``.
+
+        A later backward that needs the old values raises GraphError.
+        """
         value = as_tensor(value, like=self)
         if state.grad_enabled and (self.requires_grad or value.requires_grad):
-            raise GraphError("t[index] = value: one of them requires a gradient; write inside no_grad().")
+            raise GraphError("t[index] = value: t or value requires a gradient; assign inside no_grad().")
         try:
             self._data[as_index(index, self)] = value.data
         except (IndexError, ValueError) as error:
@@ -354,11 +357,11 @@ class Tensor:
         self.mark_changed()
 
     def _augment(self, name: str, other: TensorLike) -> Tensor:
-        """``+=`` and its like: in place on plain data or inside ``no_grad()``, a new tensor where ops are recorded."""
+        """``+=``, ``-=``, ``*=``, ``/=``: in place if nothing is recorded, otherwise a new tensor."""
         other = as_tensor(other, like=self)
         if state.grad_enabled and (self.requires_grad or other.requires_grad):
             if self.requires_grad and self.op is None:
-                raise GraphError(f"{name}: a leaf that requires a gradient is updated in place inside no_grad() only.")
+                raise GraphError(f"{name}: a leaf that requires a gradient can be changed only inside no_grad().")
             return getattr(self, f"__{name[1:]}__")(other)
         try:
             self.data = getattr(operator, name)(self._data, other.data)
@@ -422,7 +425,7 @@ class Tensor:
 
 
 def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
-    """Make a :class:`Tensor` from a copy of ``data``; see there for the arguments and what is raised.
+    """Create a :class:`Tensor` from a copy of ``data``; see there for the arguments and errors.
 
     Examples
     --------
@@ -435,9 +438,9 @@ def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = Non
 
 
 def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
-    """``value`` itself if it is a tensor, else a constant around it.
+    """``value`` itself if it is a tensor; otherwise a constant tensor that holds it.
 
-    Numbers take the dtype of ``like`` if that can hold them, as in NumPy: ``x * 0.5`` is float32 if x is.
+    Numbers get the dtype of ``like`` if it can hold them, as in NumPy: ``x * 0.5`` is float32 if x is.
     """
     if isinstance(value, Tensor):
         return value
@@ -450,12 +453,12 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
 
 
 def fingerprint(array: Array) -> int:
-    """A number that changes when the array does."""
+    """A hash of the array's contents."""
     return hash(array.tobytes())
 
 
 def as_index(index: Any, x: Tensor) -> Any:
-    """An index for x, with copies of its tensors, arrays and lists as arrays on the device of x."""
+    """``index`` for x: tensors, arrays and lists in it are copied to arrays on the device of x."""
 
     def part(given: Any) -> Any:
         return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or backend.is_array(given) else given

@@ -49,5 +49,5 @@ for _function in _METHODS:
     setattr(Tensor, _function.__name__, _function)
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
-for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # 2 - x arrives as x.__rsub__(2)
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # Python calls x.__rsub__(2) for 2 - x
     setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))

@@ -1,4 +1,4 @@
-"""Nonlinearities, dropout, and the join of a residual block. All raise DTypeError for integers."""
+"""Nonlinearities, dropout, and the addition that ends a residual block. All raise DTypeError for integers."""
 
 import math
 from importlib import import_module
@@ -60,7 +60,7 @@ def tanh(x: TensorLike) -> Tensor:
 class Sigmoid(Op, saves="output"):
     def forward(self, x: Array) -> Array:
         xp = array_module(x)
-        small = xp.exp(-xp.abs(x))  # at most 1: it never overflows
+        small = xp.exp(-xp.abs(x))  # at most 1, so it cannot overflow
         return xp.where(x >= 0, 1, small) / (1 + small)
 
     def backward(self, upstream: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Erf(Op):
 
 
 def gelu(x: TensorLike) -> Tensor:
-    """x times the probability that a standard normal number is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
+    """x times the probability that a standard normal variable is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
     x = checks.floats("gelu", x)
     return 0.5 * x * (1 + Erf()(x * math.sqrt(0.5)))
 
@@ -103,7 +103,7 @@ class LogSoftmax(Op, saves="output"):
 
 
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError if x lacks that axis."""
+    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError if x has no such axis."""
     x = checks.floats("log_softmax", x)
     return LogSoftmax(checks.filled_axis("log_softmax", axis, x))(x)
 
@@ -122,7 +122,7 @@ class Softmax(Op, saves="output"):
 
 
 def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError if x lacks that axis."""
+    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError if x has no such axis."""
     x = checks.floats("softmax", x)
     return Softmax(checks.filled_axis("softmax", axis, x))(x)
 
@@ -141,7 +141,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
-    """[shortcut], to be added to what has this shape, or [] without one. ``activation`` is "relu" or None."""
+    """[shortcut], which must have this shape, or [] without a shortcut. ``activation`` is "relu" or None."""
     if activation not in ("relu", None):
         raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
     if shortcut is None:
@@ -153,7 +153,7 @@ def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str
 
 
 class ResidualAdd(Op, saves="output"):
-    """branch + shortcut, then the activation: where two paths meet, and where backward sends both the same."""
+    """branch + shortcut, then the activation. Backward sends the same gradient to both."""
 
     def __init__(self, activation: str | None) -> None:
         self.activation = activation
@@ -168,23 +168,23 @@ class ResidualAdd(Op, saves="output"):
 
 
 def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | None = "relu") -> Tensor:
-    """relu(F(x) + shortcut): the join of a residual block (He et al., arXiv 1512.03385, equation 1).
+    """relu(F(x) + shortcut), the end of a residual block (He et al., arXiv 1512.03385, equation 1).
 
     Parameters
     ----------
     branch : Tensor
-        F(x), of any shape, floats.
+        F(x): floats, of any shape.
     shortcut : Tensor
-        x, or its projection, of the same shape: nothing is broadcast here.
+        x or its projection, with the shape of the branch; nothing is broadcast.
     activation : {"relu", None}
         What follows the addition; None in pre-activation blocks.
 
     Raises
     ------
     ShapeError
-        If the shapes differ: the shortcut needs the projection of option A, B or C then.
+        If the shapes differ; the shortcut then needs a projection (option A, B or C).
     ArgumentError
-        For another activation.
+        For an unknown activation.
     """
     branch = checks.floats("residual_add", branch, "branch")
     shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)

@@ -1,7 +1,7 @@
 """Elementwise arithmetic, with NumPy's broadcasting.
 
-An op that broadcast an input must send it the sum of the gradients of all copies: that is ``sum_to``. Functions
-of two operands raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
+An op that broadcasts an input must sum the gradients of all its copies; ``sum_to`` does this. Functions of two operands
+raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ class Div(Op):
 
 
 def div(a: TensorLike, b: TensorLike) -> Tensor:
-    """a / b, elementwise; at least one must be floats."""
+    """a / b, elementwise; at least one of them must hold floats."""
     a, b = checks.broadcast("div", a, b)
     return Div()(a if b.dtype.kind == "f" else checks.floats("div", a, "a"), b)
 
@@ -108,14 +108,14 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     if isinstance(exponent, Tensor):
         if not (x.data > 0).all():
-            raise ArgumentError(f"pow: x ({sizes(x.shape)}) holds numbers <= 0, which cannot be raised to a tensor.")
+            raise ArgumentError(f"pow: x ({sizes(x.shape)}) has values <= 0; it must be > 0 if exponent is a tensor.")
         return exp(exponent * log(x))
     if not checks.is_number(exponent):
         raise ArgumentError(f"pow: exponent is {exponent!r}; it must be a number or a tensor.")
     number = exponent.item() if isinstance(exponent, np.generic) else exponent
     if x.dtype.kind != "f":
         if number < 0 or not float(number).is_integer():
-            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent {number}; make x floats first.")
+            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent {number}; convert x to floats.")
         number = int(number)
     return Pow(number)(x)
 
@@ -173,7 +173,7 @@ class Maximum(Op):
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.inputs
         y = self.forward(a.data, b.data)
-        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1, 0, or a half each where they are equal
+        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1 or 0; a half where they are equal
         to_a = upstream * Tensor.wrap(a_wins.astype(upstream.dtype))
         return to_a.sum_to(a.shape), (upstream - to_a).sum_to(b.shape)
 
@@ -184,12 +184,12 @@ class Minimum(Maximum):
 
 
 def maximum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The larger of both, elementwise; where they are equal, each gets half of the gradient, as in PyTorch."""
+    """The larger of a and b, elementwise. Where they are equal, each gets half of the gradient, as in PyTorch."""
     return Maximum()(*checks.broadcast("maximum", a, b))
 
 
 def minimum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The smaller of both, elementwise; where they are equal, each gets half of the gradient, as in PyTorch."""
+    """The smaller of a and b, elementwise. Where they are equal, each gets half of the gradient, as in PyTorch."""
     return Minimum()(*checks.broadcast("minimum", a, b))
 
 
@@ -210,7 +210,7 @@ def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
     condition = as_tensor(condition)
     if condition.dtype.kind != "b":
-        raise DTypeError(f"where: condition is {condition.dtype}; it must be booleans, e.g. x > 0.")
+        raise DTypeError(f"where: condition is {condition.dtype}; it must hold booleans, e.g. x > 0.")
     a, b = checks.broadcast("where", a, b)
     for part in (a, b):
         checks.broadcast("where", condition, part)

@@ -1,16 +1,15 @@
 """Convolution as im2col and one matrix product.
 
-im2col writes out the window that each output pixel sees as one row; convolution is then a matrix product::
+im2col copies the window that each output pixel sees into one row; convolution is then a matrix product::
 
     x (N, C, H, W)  --im2col-->  rows (N*OH*OW, C*KH*KW)  @  weight.T (C*KH*KW, O)  -->  y (N*OH*OW, O)
 
-The product has one row for each pixel, with the channels innermost, so memory is (N, H, W, C) although shapes say
-(N, C, H, W): the last step of every function here is a transposed view, and the first step of the next one undoes it
-without a copy.
+The product has one row for each pixel, with the channels innermost, so the memory order is (N, H, W, C), although the
+shape is (N, C, H, W). Every function here ends with a transposed view, which the next one undoes without a copy.
 
 Three ops are closed under differentiation: the convolution, its gradient with respect to the input (the transposed
-convolution) and its gradient with respect to the weight. Each is linear in both arguments, and its derivatives are the
-other two.
+convolution) and its gradient with respect to the weight. Each is linear in both of its arguments, and its derivatives
+are computed by the other two.
 """
 
 import math
@@ -27,7 +26,7 @@ from ..errors import ArgumentError, ShapeError, sizes
 
 @dataclass(frozen=True)
 class Window:
-    """How a window slides; every field holds (height, width)."""
+    """The geometry of a sliding window; every field is (height, width)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -36,24 +35,24 @@ class Window:
 
     @classmethod
     def of(cls, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> "Window":
-        """The window of an op's arguments, each an int or two."""
+        """Check an op's arguments, each an int or a pair of ints, and return the window."""
         names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
         return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
 
     def output_size(self, op: str, h: int, w: int) -> tuple[int, int]:
-        """(OH, OW) for an image (H, W): how many windows fit. What is left over at the end is dropped."""
+        """(OH, OW), the number of windows that fit into an image (H, W). Pixels left over at the end are dropped."""
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
         oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
         if oh < 1 or ow < 1:
             axis, k, d, size, p = ("H", kh, dh, h, ph) if oh < 1 else ("W", kw, dw, w, pw)
             raise ShapeError(
-                f"{op}: the kernel ({k}, dilation {d}) reaches over {d * (k - 1) + 1} along {axis}, but x has {size} "
-                f"and padding adds {2 * p}; use a smaller kernel or more padding."
+                f"{op}: the kernel ({k}, dilation {d}) covers {d * (k - 1) + 1} along {axis}, but x has {size} "
+                f"and the padding adds {2 * p}; use a smaller kernel or more padding."
             )
         return oh, ow
 
     def slices(self, oh: int, ow: int) -> list[tuple[int, int, slice, slice]]:
-        """For each kernel element (i, j), the rows and columns of the padded image that it meets, one per output."""
+        """For each kernel element (i, j), the rows and columns of the padded image that it is applied to."""
         (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.stride, self.dilation
         rows = [slice(i * dh, i * dh + sh * (oh - 1) + 1, sh) for i in range(kh)]
         columns = [slice(j * dw, j * dw + sw * (ow - 1) + 1, sw) for j in range(kw)]
@@ -75,7 +74,7 @@ def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
 
 
 def fold(windows: Array, image: tuple[int, ...], window: Window) -> Array:
-    """col2im on arrays, the adjoint of ``unfold``: (N, OH, OW, C, KH, KW) -> (N, C, H, W); overlaps add up."""
+    """col2im on arrays, the adjoint of ``unfold``: (N, OH, OW, C, KH, KW) -> (N, C, H, W). Overlaps are added."""
     n, oh, ow, c, _, _ = windows.shape
     (h, w), (ph, pw) = image, window.padding
     padded = array_module(windows).zeros((n, h + 2 * ph, w + 2 * pw, c), windows.dtype)
@@ -97,25 +96,25 @@ class Im2Col(Op, name="im2col", saves="shapes"):
 
 
 def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
-    """The window that each output pixel sees, as a row.
+    """The window that each output pixel sees, as one row.
 
     Parameters
     ----------
     x : Tensor, (N, C, H, W)
     kernel_size, stride, padding, dilation : int or (int, int)
-        For height and width. The padding is zeros.
+        For height and width. The padding consists of zeros.
 
     Returns
     -------
     Tensor, (N, OH, OW, C*KH*KW)
-        Its last axis in the order of ``weight.reshape(O, -1)``: channel, kernel row, kernel column.
+        The last axis has the order of ``weight.reshape(O, -1)``: channel, kernel row, kernel column.
 
     Raises
     ------
     ShapeError
-        If x is not a batch of images, or smaller than the kernel.
+        If x is not a batch of images, or is smaller than the kernel.
     ArgumentError
-        For sizes that are not possible.
+        For invalid sizes.
 
     Examples
     --------
@@ -144,7 +143,7 @@ class Col2Im(Op, name="col2im", saves="shapes"):
 def col2im(
     cols: TensorLike, x_shape: Any, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
 ) -> Tensor:
-    """Put the rows of ``im2col`` back; where windows overlap, their elements are added. The adjoint of ``im2col``.
+    """The adjoint of ``im2col``: put its rows back into images. Where windows overlap, their elements are added.
 
     ``cols`` is (N, OH, OW, C*KH*KW), ``x_shape`` the (N, C, H, W) of the result, and the other arguments are those of
     :func:`im2col`. Raises ShapeError if they do not fit together.
@@ -158,14 +157,14 @@ def col2im(
     expected = (n, *window.output_size("col2im", h, w), c * math.prod(window.kernel))
     if cols.shape != expected:
         raise ShapeError(
-            f"col2im: cols is {sizes(cols.shape)} but im2col makes {sizes(expected)}, (N, OH, OW, C*KH*KW), "
-            f"of x_shape {sizes(shape)}."
+            f"col2im: cols is {sizes(cols.shape)}, but im2col of x_shape {sizes(shape)} gives {sizes(expected)}, "
+            "(N, OH, OW, C*KH*KW)."
         )
     return Col2Im(shape, window)(cols)
 
 
 def _by_group(cols: Array, groups: int) -> Array:
-    """(N, OH, OW, G*K), its last axis in one or several, -> (G, N*OH*OW, K): one matrix for each group."""
+    """(N, OH, OW, G*K), where G*K may be several axes, -> (G, N*OH*OW, K): one matrix for each group."""
     return cols.reshape(-1, groups, math.prod(cols.shape[3:]) // groups).transpose(1, 0, 2)
 
 
@@ -196,9 +195,10 @@ class Conv2d(Op):
 
 
 class ConvTranspose2d(Op):
-    """The gradient of conv2d to its input: every output pixel gives back to the window that it saw.
+    """The gradient of conv2d with respect to its input: each pixel adds its gradient, times the weight, to its window.
 
-    ``image`` is the (H, W) to make: conv2d drops what is left over, so several inputs lead to one output size.
+    ``image`` is the (H, W) of the result. It must be given because conv2d drops what is left over, so images of several
+    sizes have the same output size.
     """
 
     def __init__(self, window: Window, groups: int, image: tuple[int, ...]) -> None:
@@ -215,17 +215,17 @@ class ConvTranspose2d(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *bias = self.inputs
-        _, _, oh, ow = x.shape  # output padding above the stride leaves room for more windows than these
+        _, _, oh, ow = x.shape  # with a large output padding, more windows than these fit
         dx = Conv2d(self.window, self.groups)(upstream, weight)[:, :, :oh, :ow] if self.needs(0) else None
         dweight = Conv2dGradWeight(self.window, self.groups)(upstream, x) if self.needs(1) else None
         return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        return math.prod(inputs[0]) * math.prod(inputs[1][1:])  # each number goes to a window
+        return math.prod(inputs[0]) * math.prod(inputs[1][1:])  # each element is multiplied with a whole window
 
 
 class Conv2dGradWeight(Op):
-    """The gradient of conv2d to its weight: every window of x, times the upstream at the pixel that saw it."""
+    """The gradient of conv2d with respect to its weight: a sum of windows, each times the gradient of its pixel."""
 
     def __init__(self, window: Window, groups: int) -> None:
         self.window, self.groups = window, groups
@@ -294,9 +294,9 @@ def conv2d(
     weight : Tensor, (O, C/groups, KH, KW)
     bias : Tensor, (O,), optional
     stride, padding, dilation : int or (int, int)
-        For height and width. The padding is zeros.
+        For height and width. The padding consists of zeros.
     groups : int
-        The channels are split into that many independent convolutions.
+        The number of groups that the channels are split into; each is convolved on its own.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def conv2d(
 
 
 def convolve(inputs: list[Tensor], window: Window, groups: int) -> Tensor:
-    """:func:`conv2d` of the checked ``[x, weight]`` or ``[x, weight, bias]``, for a layer that has built its window."""
+    """:func:`conv2d` of checked ``[x, weight]`` or ``[x, weight, bias]``, for layers that store their window."""
     _, _, h, w = inputs[0].shape
     window.output_size("conv2d", h, w)
     return Conv2d(window, groups)(*inputs)
@@ -330,7 +330,7 @@ def conv_transpose2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The transpose of :func:`conv2d` as a linear map: it makes images larger by its stride.
+    """The transpose of :func:`conv2d` as a linear map, which enlarges images by its stride.
 
     ``weight`` (C, O/groups, KH, KW), stride, padding and dilation are those of the convolution from O to C channels
     that is transposed; ``output_padding`` adds rows and columns at the end. The result is
@@ -343,7 +343,7 @@ def conv_transpose2d(
 
 
 def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
-    """:func:`conv_transpose2d` of checked inputs, for a layer that has built its window."""
+    """:func:`conv_transpose2d` of checked inputs, for layers that store their window."""
     x, w = inputs[0], window
     geometry = zip(x.shape[2:], w.kernel, w.stride, w.padding, w.dilation, output_padding, strict=True)
     image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
@@ -353,7 +353,7 @@ def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tu
 
 
 def output_padding_pair(output_padding: Pair, window: Window) -> tuple[int, int]:
-    """What ``conv_transpose2d`` may add at the end, for height and width."""
+    """The checked output padding of ``conv_transpose2d``, (height, width)."""
     extra = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
     if any(e >= max(s, d) for e, s, d in zip(extra, window.stride, window.dilation, strict=True)):
         raise ArgumentError(

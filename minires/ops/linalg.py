@@ -1,4 +1,4 @@
-"""Matrix products. Both raise ShapeError if the sizes do not fit, DTypeError for integers."""
+"""Matrix products. Both functions raise ShapeError if the sizes do not fit, and DTypeError for integers."""
 
 import math
 
@@ -31,7 +31,8 @@ class MatMul(Op, name="matmul"):
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """The matrix product (..., M, K) @ (..., K, P) -> (..., M, P).
 
-    Leading axes broadcast. A vector (K,) is a row on the left and a column on the right; the result lacks its axis.
+    Leading axes broadcast. A vector (K,) is treated as a row on the left and as a column on the right, and its extra
+    axis is removed from the result.
     """
     a = checks.floats("matmul", a, "a", like=b if isinstance(b, Tensor) else None)
     b = checks.floats("matmul", b, "b", like=a)
@@ -59,7 +60,7 @@ class Linear(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *bias = self.inputs
-        dy = upstream.reshape(-1, weight.shape[0])  # (M, O), where M is all leading axes together
+        dy = upstream.reshape(-1, weight.shape[0])  # (M, O), where M is the product of the leading axes
         rows = x.reshape(-1, weight.shape[1])  # (M, C)
         dx = (dy @ weight).reshape(x.shape) if self.needs(0) else None  # (M, O) @ (O, C) -> (M, C) -> (..., C)
         dweight = dy.T @ rows if self.needs(1) else None  # (O, M) @ (M, C) -> (O, C)

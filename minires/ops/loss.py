@@ -18,11 +18,11 @@ class CrossEntropy(Op):
     def forward(self, logits: Array) -> Array:
         xp = array_module(logits)
         targets, log_probabilities = self.targets(logits), LogSoftmax(axis=1).forward(logits)  # (N, K) both
-        relevant = xp.where(targets > 0, log_probabilities, 0)  # a logit of -inf costs nothing off the label
+        relevant = xp.where(targets > 0, log_probabilities, 0)  # a logit of -inf adds nothing if the target is 0
         return -(targets * relevant).sum(axis=1).mean()
 
     def targets(self, logits: Array) -> Array:
-        """(N, K): all classes share the smoothing, and the label has the rest."""
+        """The target probabilities (N, K): all classes share the smoothing, and the label gets the rest."""
         xp, (n, k) = array_module(logits), logits.shape
         targets = xp.full((n, k), self.label_smoothing / k, logits.dtype)
         targets[xp.arange(n), self.labels] += 1 - self.label_smoothing
@@ -43,7 +43,7 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
     labels : Tensor or array, (N,), integers
         The true classes, 0 .. K - 1.
     label_smoothing : float
-        The part of the target that all classes share (Szegedy et al., arXiv 1512.00567, section 7).
+        The part of the target probability that all classes share (Szegedy et al., arXiv 1512.00567, section 7).
 
     Returns
     -------
@@ -76,17 +76,17 @@ def _class_numbers(logits: Tensor, labels: TensorLike) -> Array:
     n, k = logits.shape
     if classes.dtype.kind not in "iu":
         raise LabelError(
-            f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}, but class numbers are needed; "
+            f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}, but must be integers; "
             "convert them, e.g. labels.to('int64')."
         )
     if classes.shape != (n,) or n == 0:
-        hint = " One-hot labels become numbers with .argmax(axis=1)." if classes.ndim == 2 else ""
+        hint = " Convert one-hot labels with .argmax(axis=1)." if classes.ndim == 2 else ""
         raise ShapeError(
             f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) hold {n} examples; "
             f"there must be one label for each, and at least one.{hint}"
         )
     if state.capture is not None and classes.device == "cuda":
-        return classes.data  # while a graph is recorded there are no values; the kernel answers NaN to a wrong label
+        return classes.data  # values cannot be read during recording; for an invalid label the kernel returns NaN
     low, high = int(classes.data.min()), int(classes.data.max())
     if low < 0 or high >= k:
         raise LabelError(
@@ -123,8 +123,8 @@ class BinaryCrossEntropyWithLogits(Op):
 def binary_cross_entropy_with_logits(logits: TensorLike, target: TensorLike) -> Tensor:
     """The mean negative log-likelihood of yes/no targets, from scores before the sigmoid.
 
-    ``logits`` are floats of any shape, ``target`` numbers or booleans of the same. Raises ShapeError unless the
-    shapes are equal and not empty, LabelError if a target lies outside of [0, 1].
+    ``logits`` holds floats of any shape; ``target`` holds numbers or booleans of the same shape. Raises ShapeError
+    unless the shapes are equal and not empty, and LabelError if a target lies outside of [0, 1].
     """
     logits = checks.floats("binary_cross_entropy_with_logits", logits, "logits")
     target = as_tensor(target, like=logits)

@@ -13,15 +13,15 @@ from .reduce import mean, var
 
 
 def _batch_axes(ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes that a channel is averaged over, and the shape that makes (C,) broadcast to x."""
+    """The axes to average over for each channel, and the shape with which a (C,) array broadcasts to x."""
     return (0, *range(2, ndim)), (1, -1, *(1,) * (ndim - 2))
 
 
 class BatchNorm(Op):
     """gamma * (x - mean) / sqrt(var + eps) + beta, for each channel.
 
-    ``running`` is the (mean, var) that normalises in evaluation. In training it is None, and the batch's own mean
-    and variance do: gradients flow through them, too.
+    ``running`` is the (mean, var) used in evaluation. In training it is None; the mean and variance of the batch are
+    then used, and gradients flow through them, too.
     """
 
     def __init__(self, eps: float, running: Sequence[Array] | None = None) -> None:
@@ -51,14 +51,14 @@ class BatchNorm(Op):
         dbeta = upstream.sum(axes)  # (C,)
         dgamma = (upstream * normalised).sum(axes)  # (C,)
         dx = upstream
-        if self.running is None:  # less what flows through the mean, and through the variance
+        if self.running is None:  # minus the gradients through the mean and the variance
             count = x.size // gamma.size
             dx = dx - (dbeta / count).reshape(per_channel) - normalised * (dgamma / count).reshape(per_channel)
         return dx * (gamma.reshape(per_channel) * inverse_std), dgamma, dbeta
 
 
 class BatchNormAct(BatchNorm, saves="both"):
-    """relu(batch_norm(x) + shortcut), both optional: three ops in one, which a kernel computes in one pass."""
+    """relu(batch_norm(x) + shortcut), both of them optional: three ops in one, which a kernel computes in one pass."""
 
     def __init__(self, eps: float, running: Sequence[Array] | None, activation: str | None) -> None:
         super().__init__(eps, running)
@@ -86,7 +86,7 @@ def batch_norm(
     shortcut: TensorLike | None = None,
     activation: str | None = None,
 ) -> Tensor:
-    """Normalise each channel, by the batch in training and by the running statistics in evaluation.
+    """Normalise each channel with the statistics of the batch in training, and with running statistics in evaluation.
 
     Ioffe and Szegedy, arXiv 1502.03167, algorithm 1.
 
@@ -96,12 +96,12 @@ def batch_norm(
     gamma, beta : Tensor, (C,)
         Scale and shift.
     running_mean, running_var : Tensor, (C,), or None in training
-        Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``. The batch variance is
-        unbiased here, while the one that normalises is biased.
+        Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``. The running variance
+        uses the unbiased batch variance; the normalisation uses the biased one.
     training : bool
-        Whether the batch's own statistics normalise it.
+        Whether to normalise with the statistics of the batch.
     momentum : float
-        The weight of the new batch statistic.
+        The weight of the batch in the running statistics.
     eps : float
         Added to the variance.
     shortcut : Tensor, of the shape of x, optional
@@ -118,7 +118,7 @@ def batch_norm(
     ShapeError
         If the sizes do not fit, or a training batch holds a single value for each channel.
     ArgumentError
-        For a momentum outside of [0, 1], eps <= 0, another activation, or no running statistics in evaluation.
+        For a momentum outside of [0, 1], eps <= 0, an unknown activation, or missing running statistics in evaluation.
     """
     x = checks.floats("batch_norm", x)
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
@@ -161,8 +161,8 @@ def layer_norm(
 ) -> Tensor:
     """Normalise each example over its trailing axes (Ba et al., arXiv 1607.06450).
 
-    ``gamma`` and ``beta`` (scale and shift, optional) have the shape of the axes of x that are normalised over; the
-    last one without them. Raises ShapeError if they do not fit, ArgumentError if eps <= 0.
+    ``gamma`` and ``beta`` (scale and shift, optional) have the shape of the axes of x to normalise over; without them,
+    that is the last axis. Raises ShapeError if they do not fit, and ArgumentError if eps <= 0.
     """
     x = checks.floats("layer_norm", x)
     checks.positive("layer_norm", eps, "eps")
@@ -171,7 +171,7 @@ def layer_norm(
     for name, parameter in given.items():
         if parameter.shape != features or x.shape[x.ndim - len(features) :] != features or not features:
             raise ShapeError(
-                f"layer_norm: {name} is {sizes(parameter.shape)}, but must be the last axes of x ({sizes(x.shape)})."
+                f"layer_norm: {name} is {sizes(parameter.shape)}, but must match the last axes of x ({sizes(x.shape)})."
             )
     axes, _ = checks.filled_axes("layer_norm", tuple(range(-len(features), 0)) or -1, x)
     centred = x - mean(x, axes, keepdims=True)

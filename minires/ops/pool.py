@@ -1,6 +1,7 @@
 """Pooling: the maximum or the mean of each window.
 
-The textbook form is im2col once more: the windows of a channel as rows, then the maximum or the mean of each row.
+The textbook form uses im2col again: the windows of each channel become rows, and each row is reduced to
+its maximum or mean.
 """
 
 import math
@@ -15,7 +16,7 @@ from .conv import Col2Im, Window, unfold
 
 
 def pool_window(where: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> Window:
-    """The window of pooling, in which no output may see the padding alone."""
+    """The checked window of a pooling op. No window may lie entirely in the padding."""
     window = Window.of(where, kernel_size, kernel_size if stride is None else stride, padding)
     if any(2 * p > k for p, k in zip(window.padding, window.kernel, strict=True)):
         raise ArgumentError(
@@ -33,7 +34,7 @@ def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window) -> Tensor:
 
 
 class Pool2d(Op, saves="shapes"):
-    """One number for each window."""
+    """An op that reduces each window to one number."""
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -48,7 +49,7 @@ class MaxPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
         windows = windows.reshape(*windows.shape[:4], math.prod(self.window.kernel))  # (N, OH, OW, C, KH*KW)
-        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); of equal elements the first
+        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); the first of equal elements
         return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
@@ -58,13 +59,13 @@ class MaxPool2d(Pool2d):
 
 
 def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
-    """The maximum of each window; of equal elements the first gets the gradient.
+    """The maximum of each window. Among equal elements, the first gets the gradient.
 
     Parameters
     ----------
     x : Tensor, (N, C, H, W)
     kernel_size, stride, padding : int or (int, int)
-        For height and width. The stride defaults to the kernel size; the padding never wins.
+        For height and width. The stride defaults to the kernel size; padding is never the maximum.
 
     Returns
     -------
@@ -90,7 +91,7 @@ class AvgPool2d(Pool2d):
 
 
 def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
-    """The mean of each window; the zeros of the padding count, as in PyTorch. Otherwise as :func:`max_pool2d`."""
+    """The mean of each window, including zeros of the padding, as in PyTorch. Arguments as in :func:`max_pool2d`."""
     return pool2d(AvgPool2d, x, pool_window("avg_pool2d", kernel_size, stride, padding))
 
 
@@ -106,9 +107,9 @@ class GlobalAvgPool2d(Op, saves="shapes"):
 def global_avg_pool2d(x: TensorLike) -> Tensor:
     """The mean of each channel's image, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
 
-    Raises ShapeError if x is not a batch of images, or the images are empty; DTypeError for integers.
+    Raises ShapeError if x is not a batch of images or the images are empty, and DTypeError for integers.
     """
     x = checks.images("global_avg_pool2d", x)
     if 0 in x.shape[2:]:
-        raise ShapeError(f"global_avg_pool2d: the images of x ({sizes(x.shape)}) have no pixel.")
+        raise ShapeError(f"global_avg_pool2d: the images of x ({sizes(x.shape)}) have no pixels.")
     return GlobalAvgPool2d()(x)

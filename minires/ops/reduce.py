@@ -1,7 +1,8 @@
-"""Reductions, and broadcasting, which is the other half of a sum: each is the backward of the other.
+"""Reductions and broadcasting. A sum and broadcasting are each other's backward.
 
-``axis`` is an int, several, or None for all. ShapeError is raised for an axis that x lacks, and where a reduction
-needs an element (mean, var, max, min, ...) for an empty one; mean, var and logsumexp raise DTypeError for integers.
+``axis`` is an int, several ints, or None for all axes. ShapeError is raised for an axis that x does not have, and for
+an empty axis if the reduction needs at least one element (mean, var, max, min, ...). mean, var and logsumexp raise
+DTypeError for integers.
 """
 
 import math
@@ -17,13 +18,13 @@ from ..errors import ShapeError, sizes
 
 
 class Reduction(Op):
-    """An op that makes one number of all that lie along ``axes``."""
+    """An op that reduces all elements along ``axes`` to one number."""
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
     def kept(self, y: Tensor) -> Tensor:
-        """What has the output's shape, with a 1 in place of each reduced axis: it broadcasts to x."""
+        """``y``, which has the output's shape, with each reduced axis kept as size 1, so that it broadcasts to x."""
         (x_shape,) = self.input_shapes
         return y.reshape(tuple(1 if axis in self.axes else size for axis, size in enumerate(x_shape)))
 
@@ -80,11 +81,11 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
 
 def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
-    """Raise unless ``small`` broadcasts to ``large``."""
+    """Raise ShapeError unless ``small`` broadcasts to ``large``."""
     if len(small) > len(large) or any(a not in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False)):
         raise ShapeError(
             f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; counted from the last axis, "
-            "each size must be 1 or the wanted one."
+            "each size must be 1 or equal to the target's."
         )
 
 
@@ -114,25 +115,25 @@ class Var(Reduction):
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
-        deviation = x - x.mean(self.axes, keepdims=True)  # the mean's own gradient is the sum of deviations, 0
+        deviation = x - x.mean(self.axes, keepdims=True)  # the gradient through the mean is 0, as deviations sum to 0
         return self.kept(upstream * (2 / self.divisor)) * deviation
 
 
 def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor:
-    """The variance over ``axis``: the sum of squared deviations from the mean, over (count - correction).
+    """The variance over ``axis``: the sum of squared deviations from the mean, divided by (count - correction).
 
-    ``correction=1``, PyTorch's default, is unbiased; 0 is what batch norm normalises by.
+    ``correction=1``, PyTorch's default, gives the unbiased variance; batch norm normalises with ``correction=0``.
     """
     x = checks.floats("var", x)
     axes, count = checks.filled_axes("var", axis, x)
     correction = checks.number("var", correction, "correction")
     if count <= correction:
-        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) less correction {correction:g} leave none.")
+        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) are too few for correction {correction:g}.")
     return Var(axes, keepdims, count - correction)(x)
 
 
 class Max(Reduction):
-    """The largest element; among equal ones the first, so that the gradient has one place to go to."""
+    """The largest element. Among equal ones, only the first gets the gradient."""
 
     pick = "max"
 
@@ -145,7 +146,7 @@ class Max(Reduction):
         moved = x.data.transpose(others + self.axes)  # the reduced axes last
         rows = moved.reshape(*moved.shape[: len(others)], math.prod(moved.shape[len(others) :]))
         places = getattr(rows, f"arg{self.pick}")(axis=-1)[..., None]
-        first = array_module(rows).arange(rows.shape[-1]) == places  # one True a row
+        first = array_module(rows).arange(rows.shape[-1]) == places  # one True in each row
         back = sorted(range(x.ndim), key=(others + self.axes).__getitem__)
         winners = first.reshape(moved.shape).transpose(back)
         return self.kept(upstream) * Tensor.wrap(winners)
@@ -156,13 +157,13 @@ class Min(Max):
 
 
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element along ``axis``; of equal ones, the first gets the gradient."""
+    """The largest element along ``axis``. Among equal ones, the first gets the gradient."""
     x = as_tensor(x)
     return Max(checks.filled_axes("max", axis, x)[0], keepdims)(x)
 
 
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element along ``axis``; of equal ones, the first gets the gradient."""
+    """The smallest element along ``axis``. Among equal ones, the first gets the gradient."""
     x = as_tensor(x)
     return Min(checks.filled_axes("min", axis, x)[0], keepdims)(x)
 

@@ -1,6 +1,6 @@
 """Ops that only move elements: reshaping, reordering, joining, picking. Each backward moves them back.
 
-ShapeError is raised for sizes that do not fit and for an axis that x lacks.
+ShapeError is raised for sizes that do not fit, and for an axis that x does not have.
 """
 
 import math
@@ -28,19 +28,19 @@ class Reshape(Op, saves="shapes"):
 
 
 def reshape(x: TensorLike, *shape: Any) -> Tensor:
-    """The elements of x, in the same order, in another shape; one size may be -1 and is computed then."""
+    """The elements of x, in the same order, in another shape. One size may be -1; it is then computed."""
     x = as_tensor(x)
     target = checks.shape_tuple("reshape", shape, -1)
     known = math.prod(size for size in target if size != -1)
     if target.count(-1) == 1 and known > 0 and x.size % known == 0:
         target = tuple(x.size // known if size == -1 else size for size in target)
     if -1 in target or math.prod(target) != x.size:
-        raise ShapeError(f"reshape: x is {sizes(x.shape)}, {x.size} elements, which do not fit into {target!r}.")
+        raise ShapeError(f"reshape: x ({sizes(x.shape)}) has {x.size} elements, which do not fit into {target!r}.")
     return x if target == x.shape else Reshape(target)(x)
 
 
 def flatten(x: TensorLike, start_axis: int = 0) -> Tensor:
-    """x with all axes from ``start_axis`` on joined into one."""
+    """x with all axes from ``start_axis`` on merged into one."""
     x = as_tensor(x)
     start = checks.one_axis("flatten", start_axis, x) if x.ndim else 0
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
@@ -52,7 +52,7 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
     dropped = [a for a in checks.axis_numbers("squeeze", axis, x) if axis is not None or x.shape[a] == 1]
     for a in dropped:
         if x.shape[a] != 1:
-            raise ShapeError(f"squeeze: axis {a} of x ({sizes(x.shape)}) has size {x.shape[a]}; only 1 can be dropped.")
+            raise ShapeError(f"squeeze: axis {a} of x ({sizes(x.shape)}) has size {x.shape[a]}; it must be 1.")
     return reshape(x, tuple(size for a, size in enumerate(x.shape) if a not in dropped))
 
 
@@ -66,7 +66,7 @@ def expand_dims(x: TensorLike, axis: int) -> Tensor:
 def _new_axis(op: str, axis: Any, x: Tensor) -> int:
     """The position of an axis that x does not have yet, counted in the result."""
     if not checks.is_integer(axis) or not -x.ndim - 1 <= axis <= x.ndim:
-        raise ShapeError(f"{op}: a new axis cannot be at {axis!r} among the {x.ndim} of x ({sizes(x.shape)}).")
+        raise ShapeError(f"{op}: axis is {axis!r}, but must be from {-x.ndim - 1} to {x.ndim} (x: {sizes(x.shape)}).")
     return int(axis) % (x.ndim + 1)
 
 
@@ -84,8 +84,8 @@ class Transpose(Op, saves="shapes"):
 def transpose(x: TensorLike, *axes: Any) -> Tensor:
     """A view of x with its axes in the order ``axes`` (reversed by default): ``x.transpose(0, 2, 3, 1)``."""
     x = as_tensor(x)
-    if axes == (0, 1) and x.ndim == 2:  # an order that changes nothing: surely PyTorch's swap was meant
-        raise ArgumentError("transpose: (0, 1) is the order that x has; write x.T, or x.transpose(1, 0).")
+    if axes == (0, 1) and x.ndim == 2:  # no change, so PyTorch's swap was probably meant
+        raise ArgumentError("transpose: x already has the order (0, 1); write x.T, or x.transpose(1, 0).")
     order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
     order = order or tuple(reversed(range(x.ndim)))
     if len(order) != x.ndim or checks.axis_numbers("transpose", order, x) != tuple(range(x.ndim)):
@@ -107,7 +107,7 @@ class Concatenate(Op, saves="shapes"):
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """The tensors one after the other along ``axis``; their other axes must be equal."""
+    """The tensors joined along ``axis``; their other axes must have equal sizes."""
     parts = _tensors("concatenate", tensors)
     number = checks.one_axis("concatenate", axis, parts[0])
     first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
@@ -115,19 +115,19 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
         if other != first:
             raise ShapeError(
                 f"concatenate: tensor {i} is {sizes(parts[i].shape)} and tensor 0 is {sizes(parts[0].shape)}; "
-                f"they may differ along axis {number} only."
+                f"they may differ only along axis {number}."
             )
     return Concatenate(number)(*parts)
 
 
 def _tensors(op: str, values: Any) -> list[Tensor]:
     if not isinstance(values, (list, tuple)) or not values:
-        raise ArgumentError(f"{op}: it takes a list of at least one tensor, not {type(values).__name__}.")
+        raise ArgumentError(f"{op}: tensors must be a list of at least one tensor, not {type(values).__name__}.")
     return [as_tensor(value) for value in values]
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
+    """The tensors, all of one shape, joined along a new axis."""
     parts = _tensors("stack", tensors)
     for i, part in enumerate(parts):
         checks.same_shape("stack", part.shape, parts[0].shape, f"tensor {i}", "tensor 0")
@@ -141,7 +141,7 @@ class Pad(Op, saves="shapes"):
 
     def forward(self, x: Array) -> Array:
         padded = tuple(before + size + after for size, (before, after) in zip(x.shape, self.widths, strict=True))
-        y = array_module(x).full_like(x, self.value, shape=padded)  # in memory in the order of x
+        y = array_module(x).full_like(x, self.value, shape=padded)  # with the memory order of x
         y[tuple(slice(before, before + size) for size, (before, _) in zip(x.shape, self.widths, strict=True))] = x
         return y
 
@@ -154,7 +154,7 @@ def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
     """x with ``value`` around it.
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
-    which begins with the last axis: (left, right, top, bottom) pads an image. ArgumentError is raised otherwise.
+    which starts with the last axis: (left, right, top, bottom) pads an image. ArgumentError is raised otherwise.
     """
     x = as_tensor(x)
     given = tuple(padding) if isinstance(padding, (tuple, list)) else ()
@@ -165,7 +165,7 @@ def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
     if len(widths) != x.ndim or not all(len(p) == 2 and all(checks.is_integer(n, 0) for n in p) for p in widths):
         raise ArgumentError(
             f"pad: padding is {padding!r}; for x ({sizes(x.shape)}) it must be {x.ndim} pairs (before, after), "
-            "or numbers >= 0 two by two from the last axis, e.g. (left, right, top, bottom)."
+            "or numbers >= 0 in pairs from the last axis on, e.g. (left, right, top, bottom)."
         )
     integers = tuple((int(before), int(after)) for before, after in widths)
     return Pad(integers, checks.number("pad", value, "value"))(x)
@@ -190,9 +190,9 @@ class PutItem(Op, name="putitem", saves="shapes"):
 
     def forward(self, values: Array) -> Array:
         xp = array_module(values)
-        y = xp.zeros_like(values, shape=self.target)  # in memory in the order of the values
+        y = xp.zeros_like(values, shape=self.target)  # with the memory order of the values
         if any(map(backend.is_array, self.index if isinstance(self.index, tuple) else [self.index])):
-            xp.add.at(y, self.index, values)  # an element that was picked twice receives both
+            xp.add.at(y, self.index, values)  # an element that was picked twice gets the sum of both
         else:
             y[self.index] = values
         return y
@@ -219,7 +219,7 @@ def flip(x: TensorLike, axis: Axis = None) -> Tensor:
 
 
 class Convert(Op, saves="shapes"):
-    """The same numbers as another dtype or on another device; the gradient is converted back."""
+    """The same values with another dtype or on another device; the gradient is converted back."""
 
     def __init__(self, dtype: DTypeLike, device: str) -> None:
         self.target = dtype, device
@@ -234,7 +234,7 @@ class Convert(Op, saves="shapes"):
 
 
 def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """x converted to ``dtype``. Raises DTypeError if that is not a type of numbers."""
+    """x converted to ``dtype``. Raises DTypeError if that is not a numeric or boolean type."""
     x, target = as_tensor(x), backend.as_dtype(dtype)
     return Convert(target, x.device)(x if target.kind == "f" else x.detach())
 

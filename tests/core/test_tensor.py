@@ -90,7 +90,7 @@ def test_only_floats_can_require_a_gradient(data):
 def test_requires_grad_freezes_leaves_only():
     x = mr.tensor([1.0], requires_grad=True)
     y = x * 2
-    with pytest.raises(GraphError, match="output of mul; use its detach"):
+    with pytest.raises(GraphError, match="output of mul; use detach"):
         y.requires_grad = False
     x.requires_grad = False
     assert not (x * 2).requires_grad
@@ -137,9 +137,9 @@ def test_python_numbers_come_out():
 @pytest.mark.parametrize(
     ("f", "words"),
     [
-        (lambda t: t.item(), "^item: the tensor is 2x3, 6 elements"),
-        (float, "^item: the tensor is 2x3"),
-        (int, "^item: the tensor is 2x3"),
+        (lambda t: t.item(), r"^item: the tensor \(2x3\) has 6 elements"),
+        (float, r"^item: the tensor \(2x3\)"),
+        (int, r"^item: the tensor \(2x3\)"),
         (bool, "^bool: the tensor is 2x3"),
         (lambda t: len(t[0, 0]), "^len: the tensor is a scalar"),
         (lambda t: iter(t[0, 0]), "^len: the tensor is a scalar"),
@@ -422,7 +422,7 @@ def test_unknown_attributes_are_attribute_errors():
 
 def test_format_shows_the_only_number():
     assert f"{mr.tensor(0.12345):.3f}" == "0.123" and f"{mr.tensor([1.0])}" == "tensor([1.])"
-    with pytest.raises(ShapeError, match="it must hold one"):
+    with pytest.raises(ShapeError, match="it must have one"):
         f"{mr.tensor([1.0, 2.0]):.3f}"
 
 

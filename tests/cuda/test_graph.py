@@ -122,7 +122,7 @@ def test_other_sizes_are_refused():
     ("step", "what"),
     [
         (lambda x: x * x.sum().item(), "Capture"),
-        (lambda x: x + mr.tensor(np.ones(3, "f"), device="cuda"), "cannot be brought to the GPU"),
+        (lambda x: x + mr.tensor(np.ones(3, "f"), device="cuda"), "cannot be copied to the GPU"),
         (lambda x: x @ x, "cuBLAS"),  # the textbook's product
     ],
 )

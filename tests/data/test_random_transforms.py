@@ -263,7 +263,7 @@ def test_they_compose():
         ),
         (lambda: ColorJitter(saturation=(1, 2, 3)), "ColorJitter: saturation is"),
         (lambda: ColorJitter(saturation="much"), "ColorJitter: saturation is 'much'"),
-        (lambda: RandomResizedCrop(0), "RandomResizedCrop: size is 0; it must be an integer >= 1, or two of them"),
+        (lambda: RandomResizedCrop(0), "RandomResizedCrop: size is 0; it must be one or two integers >= 1"),
         (lambda: RandomResizedCrop(8, scale=(0, 1)), r"RandomResizedCrop: scale is \(0, 1\); it must be two numbers"),
         (lambda: RandomResizedCrop(8, scale=0.5), "RandomResizedCrop: scale is 0.5"),
         (lambda: RandomResizedCrop(8, ratio=(2, 1)), r"RandomResizedCrop: ratio is \(2, 1\)"),

@@ -135,7 +135,7 @@ WRONG = [
         ShapeError,
         r"of 1x1x8x8 \(layer conv1\): conv2d: x",
     ),
-    (lambda: mr.models.summary(mr.models.resnet8(), (3, 8, 8)), ShapeError, "3x8x8 .* A batch of one needs its own"),
+    (lambda: mr.models.summary(mr.models.resnet8(), (3, 8, 8)), ShapeError, "3x8x8 .* Add a batch axis"),
     (lambda: mr.models.summary(nn.Linear(3, 2), (1, 4)), ShapeError, "Linear does not take an input of 1x4: linear"),
     (
         lambda: mr.models.summary(nn.Linear(3, 2), (0, 3)),

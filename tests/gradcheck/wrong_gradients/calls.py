@@ -89,7 +89,7 @@ class SquareGivesANaN(Pow):
         return upstream * 2 * self.inputs[0] * raw(flaw)
 
 
-@wrong(normal(3, 4), normal(3, 4), says="gave 1 gradients for 2 inputs")
+@wrong(normal(3, 4), normal(3, 4), says="returned 1 gradients for 2 inputs")
 class AddGivesOneGradient(Add):
     def backward(self, upstream):
         return upstream
