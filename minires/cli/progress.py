@@ -105,8 +105,8 @@ class TrainingProgress(Progress):
 
     def stopping(self) -> None:
         """Show that Ctrl-C was received."""
-        self._bar.columns = self._bar.columns[:-1]  # without the time that is left
-        self._bar.update(self._task, description="stopping", numbers="Ctrl-C again stops at once and saves nothing")
+        hint = "stopping: Ctrl-C again stops at once and saves nothing"
+        self._bar.columns = (TextColumn(hint), BarColumn(bar_width=None))  # whatever is told of the last batch
 
     def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
         self.test = test
