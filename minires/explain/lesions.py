@@ -157,18 +157,14 @@ def lesion(
      (1, 'layer3.0', '32x4x4', '64x2x2')]
     """
     study = Study("lesion", model, split, transform, blocks, trials, seed, batch_size)
-    several = study.draws(counts, len(study.places), "blocks")
+    draws = study.draws(counts, len(study.places), "blocks")
     rows: list[Row] = [{"count": 0, "removed": "", "reads": "", "gives": "", **study.intact}]
-    for place in study.places:
-        with study.without([place]):
-            shapes = {"reads": sizes(place.reads), "gives": sizes(place.gives)}
-            rows.append({"count": 1, "removed": place.name, **shapes, **study.result()})
-    for count, draws in several:
-        for numbers in sorted({tuple(sorted(draw)) for draw in draws}) if count > 1 else ():  # single blocks are done
-            places = [study.places[number] for number in numbers]
-            with study.without(places):
-                names = " ".join(place.name for place in places)
-                rows.append({"count": count, "removed": names, "reads": "", "gives": "", **study.result()})
+    for number, place in enumerate(study.places):
+        shapes = {"reads": sizes(place.reads), "gives": sizes(place.gives)}
+        rows.append({"count": 1, "removed": place.name, **shapes, **study.without([number])})
+    for count, numbers in sorted({(len(draw), tuple(sorted(draw))) for draw in draws if len(draw) > 1}):
+        removed = study.names(numbers)
+        rows.append({"count": count, "removed": removed, "reads": "", "gives": "", **study.without(numbers)})
     return Lesion(type(model).__name__, rows, study.guessing)
 
 
@@ -261,12 +257,14 @@ def swap(
     pairs = study.interchangeable()
     if counts is None:
         counts = range(1, min(len(pairs), MOST_SWAPS) + 1)
-    as_trained = range(len(study.places))
-    rows: list[Row] = [_swap_row(study, 0, as_trained, study.intact)]
-    for count, draws in study.draws(counts, len(pairs), "pairs"):
-        for order in sorted({_swapped(as_trained, [pairs[number] for number in draw]) for draw in draws}):
-            with study.reordered(order):
-                rows.append(_swap_row(study, count, order, study.result()))
+    as_trained = tuple(range(len(study.places)))
+    draws = study.draws(counts, len(pairs), "pairs")
+    orders = sorted({(len(draw), _swapped(as_trained, [pairs[number] for number in draw])) for draw in draws})
+    results = [(0, as_trained, study.intact), *((count, order, study.reordered(order)) for count, order in orders)]
+    rows = [
+        {"count": count, "kendall_tau": _kendall_tau(order), "order": study.names(order), **result}
+        for count, order, result in results
+    ]
     return Swap(type(model).__name__, rows, study.guessing)
 
 
@@ -281,9 +279,7 @@ def _swapped(order: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[in
     return tuple(swapped)
 
 
-def _swap_row(study: Study, count: int, order: Sequence[int], result: Row) -> Row:
+def _kendall_tau(order: Sequence[int]) -> float:
     from scipy.stats import kendalltau  # here, because it is slow to import
 
-    tau = float(kendalltau(range(len(order)), order).statistic)
-    names = " ".join(study.places[number].name for number in order)
-    return {"count": count, "kendall_tau": tau, "order": names, **result}
+    return float(kendalltau(range(len(order)), order).statistic)

@@ -7,8 +7,7 @@ lose the same. Any other module is replaced by its input, if its output has the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, permutations
@@ -91,12 +90,8 @@ class Study:
         self.intact = _error_and_loss(test)
         self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
 
-    def result(self) -> Row:
-        """``error_percent`` and ``loss`` of the model in its current state."""
-        return _error_and_loss(self.evaluate())
-
-    def draws(self, counts: Iterable[int], most: int, what: str) -> list[tuple[int, list[list[int]]]]:
-        """For each of ``counts``, in ascending order: so many numbers below ``most``, drawn once for each trial.
+    def draws(self, counts: Iterable[int], most: int, what: str) -> list[list[int]]:
+        """For each of ``counts``, in ascending order, and each trial: so many numbers below ``most``.
 
         Raises ArgumentError unless all counts are from 1 to ``most``, the number of ``what``.
         """
@@ -107,20 +102,31 @@ class Study:
                     f"{self.where}: counts holds {count!r}; it must hold integers from 1 to {most}, the number of "
                     f"{what}."
                 )
-        return [
-            (count, [self.rng.choice(most, count, replace=False).tolist() for _ in range(self.trials)])
-            for count in sorted(set(given))
-        ]
+        of_trials = [count for count in sorted(set(given)) for _ in range(self.trials)]
+        return [self.rng.choice(most, count, replace=False).tolist() for count in of_trials]
 
-    @contextmanager
-    def without(self, places: Iterable[Place]) -> Iterator[None]:
-        """Take the blocks out inside the ``with`` block."""
+    def without(self, numbers: Iterable[int]) -> Row:
+        """``error_percent`` and ``loss`` of the model without the blocks of these places."""
         with undisturbed(self.model):
-            for place in places:
-                vars(place.block)["forward"] = self._instead(place)
-            yield
+            for number in numbers:
+                place = self.places[number]
+                vars(place.block)["forward"] = self.instead(place)
+            return _error_and_loss(self.evaluate())
 
-    def _instead(self, place: Place) -> Callable[..., Tensor]:
+    def reordered(self, order: Sequence[int]) -> Row:
+        """``error_percent`` and ``loss`` of the model with the block of ``places[order[i]]`` at ``places[i]``."""
+        modules = dict(self.model.named_modules())
+        with undisturbed(self.model):
+            for place, number in zip(self.places, order, strict=True):
+                parent, _, attribute = place.name.rpartition(".")
+                setattr(modules[parent], attribute, self.places[number].block)
+            return _error_and_loss(self.evaluate())
+
+    def names(self, numbers: Iterable[int]) -> str:
+        """The names of these places, separated by spaces."""
+        return " ".join(self.places[number].name for number in numbers)
+
+    def instead(self, place: Place) -> Callable[..., Tensor]:
         """What replaces the block's ``forward``."""
         block = place.block
         if isinstance(block, ResidualBlock):
@@ -154,16 +160,6 @@ class Study:
                 "outputs of the same size, so none can change places; take a deeper network."
             )
         return pairs
-
-    @contextmanager
-    def reordered(self, order: Sequence[int]) -> Iterator[None]:
-        """Put the block of ``places[order[i]]`` at ``places[i]`` inside the ``with`` block."""
-        modules = dict(self.model.named_modules())
-        with undisturbed(self.model):
-            for place, number in zip(self.places, order, strict=True):
-                parent, _, attribute = place.name.rpartition(".")
-                setattr(modules[parent], attribute, self.places[number].block)
-            yield
 
 
 def _error_and_loss(test: Evaluation) -> Row:
