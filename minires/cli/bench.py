@@ -17,7 +17,7 @@ from ..core import checks
 from ..core.backend import check_device
 from ..errors import ArgumentError, GradcheckError, counted, listed
 from ..kernels.threads import get_num_threads
-from .options import DeviceOption, count, file_option
+from .options import DeviceOption, count_option, file_option
 from .output import make_console, print_rows
 
 if TYPE_CHECKING:
@@ -50,17 +50,13 @@ def bench(
         typer.Argument(
             metavar="KIND",
             help="A race (train, infer, ops), or a training step's scaling, memory, start or profile; by default all.",
-            show_default=False,
         ),
     ] = None,
     against: Annotated[str, typer.Option(help="Other frameworks to race: torch, dezero, or torch,dezero.")] = "",
     only: Annotated[str, typer.Option(help="Measure only workloads whose name contains this.")] = "",
-    turns: Annotated[int, typer.Option(metavar="N", parser=count, help="How often each contender is measured.")] = 7,
+    turns: Annotated[int, count_option("How often each contender is measured.")] = 7,
     device: DeviceOption = "cpu",
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", parser=count, help="Threads of each contender.", show_default="all cores"),
-    ] = None,
+    threads: Annotated[int | None, count_option("Threads of each contender.", show_default="all cores")] = None,
     json_file: Annotated[
         Path | None, file_option("Write the results to FILE, or add them to those in it.", "--json")
     ] = None,

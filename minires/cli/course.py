@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ArgumentError, CourseError, counted
-from .options import count
+from .options import count_option, file_option
 from .output import make_console, print_table, printable
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def start(name: Name) -> None:
 
 @course.command()
 def check(
-    function: Annotated[
-        str, typer.Argument(metavar="FUNCTION", help="The function to check; by default all.", show_default=False)
-    ] = "",
+    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="The function to check; by default all.")] = "",
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="The folder of the assignment.")] = ".",
 ) -> None:
     """Run the public tests on the file in this folder. The exit status is 1 if a test fails."""
@@ -70,23 +68,15 @@ def grade(
     ] = None,
     secret: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="The secret that the hidden tests are drawn from.", show_default="a new one each time"
-        ),
+        file_option("The secret that the hidden tests are drawn from.", show_default="a new one each time"),
     ] = None,
     json: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH", help="Write the results to this file or, for a class, to this folder.", show_default=False
-        ),
+        typer.Option(metavar="PATH", help="Write the results to this file or, for a class, to this folder."),
     ] = None,
-    gradescope: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the results of one submission for Gradescope.", show_default=False),
-    ] = None,
+    gradescope: Annotated[str | None, file_option("Write the results of one submission for Gradescope.")] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", parser=count, help="Submissions graded at a time.", show_default="one for each core"),
+        int | None, count_option("Submissions graded at a time.", show_default="one for each core")
     ] = None,
 ) -> None:
     """Grade submissions by public and hidden tests.
@@ -161,12 +151,8 @@ def release(
 
 @course.command()
 def verify(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="By default all assignments.", show_default=False)
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write the output to this file.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="By default all assignments.")] = None,
+    out: Annotated[str | None, file_option("Also write the output to this file.")] = None,
 ) -> None:
     """Grade the stub, the solution and every wrong answer of the bank, and print which property detects which.
 

@@ -17,7 +17,7 @@ from .options import (
     DataOption,
     DeviceOption,
     RunArgument,
-    count,
+    count_option,
     file_option,
     integer,
     integers,
@@ -35,14 +35,13 @@ Shown = tuple["Measurement", dict[str, str], str]
 
 explain = typer.Typer(help="Look inside: pages and figures of what a network does.")
 
-ImagesOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How many images, chosen at random.")]
+ImagesOption = Annotated[int, count_option("How many images, chosen at random.")]
 MostImagesOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", parser=count, help="Test on this many images, chosen at random.", show_default="all"),
+    int | None, count_option("Test on this many images, chosen at random.", show_default="all")
 ]
-OutOption = Annotated[str, typer.Option(metavar="FILE", help="The figure, a PNG. A file that exists is replaced.")]
+OutOption = Annotated[str, file_option("The figure, a PNG. A file that exists is replaced.")]
 CsvOption = Annotated[str | None, file_option("Also write the numbers as CSV.")]
-TrialsOption = Annotated[int, typer.Option(metavar="N", parser=count, help="How often each of --counts is tried.")]
+TrialsOption = Annotated[int, count_option("How often each of --counts is tried.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides what is chosen.")]
 ERROR_AND_LOSS = {">error": "{error_percent:.2f} %", ">loss": "{loss:.4f}"}
 
@@ -56,7 +55,7 @@ def step(
         str, typer.Option(metavar="NAME", help=f"The data set. One of {', '.join(datasets.names())}.")
     ] = "digits",
     seed: Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides the weights.")] = 0,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The page. A file that exists is replaced.")] = "step.html",
+    out: Annotated[str, file_option("The page. A file that exists is replaced.")] = "step.html",
 ) -> None:
     """Write a page that steps through a residual block, node by node.
 
@@ -151,9 +150,7 @@ def lesion(
     images: MostImagesOption = None,
     counts: Annotated[
         str | None,
-        typer.Option(
-            metavar="N,N,...", help="Also take this many blocks out at once, chosen at random.", show_default=False
-        ),
+        typer.Option(metavar="N,N,...", help="Also take this many blocks out at once, chosen at random."),
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,

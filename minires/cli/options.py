@@ -32,7 +32,7 @@ def _parser(kind: type[Any], what: str) -> Callable[[Any], Any]:
 integer, number = _parser(int, "an integer"), _parser(float, "a number")
 
 
-def count(word: str | int) -> int:
+def _count(word: str | int) -> int:
     """Parse a whole number of at least 1."""
     found: int = integer(word)
     if found < 1:
@@ -48,18 +48,21 @@ def integers(option: str, text: str, example: str) -> list[int]:
         raise ArgumentError(f"{option} is {text!r}; it must be whole numbers with commas, such as {example}.") from None
 
 
+def count_option(help: str, **more: Any) -> Any:
+    """An option that takes a whole number of at least 1."""
+    return typer.Option(**{"metavar": "N", **more}, parser=_count, help=help)
+
+
 def file_option(help: str, *names: str, **more: Any) -> Any:
-    """An option that names a file and has no default."""
-    return typer.Option(*names, metavar="FILE", help=help, show_default=False, **more)
+    """An option that names a file."""
+    return typer.Option(*names, metavar="FILE", help=help, **more)
 
 
 DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where the network computes.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")]
 DataOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.", show_default=False
-    ),
+    typer.Option(metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes."),
 ]
 PARSERS: dict[Any, dict[str, Any]] = {
     int: {"metavar": "N", "parser": integer},

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from ..errors import ArgumentError, DataError, counted, sizes
-from .options import DataOption, DeviceOption, RunArgument, count, file_option
+from .options import DataOption, DeviceOption, RunArgument, count_option, file_option
 from .output import percent, print_table, printable, times
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def predict(
         typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images of any format and size, or folders of images."),
     ],
     out: Annotated[str | None, file_option("Write a CSV file instead of a table.")] = None,
-    top: Annotated[int, typer.Option(metavar="K", parser=count, help="Predict the K most probable classes.")] = 1,
+    top: Annotated[int, count_option("Predict the K most probable classes.", metavar="K")] = 1,
     device: DeviceOption = "cpu",
 ) -> int:
     """Predict the classes of images with a trained network.
