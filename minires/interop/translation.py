@@ -109,7 +109,7 @@ def _pad(graph: OnnxGraph, call: TracedCall, x: str) -> str:
 
 
 def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
-    """Slices first, then integers and lists of integers from the last axis on, then new axes."""
+    """All slices as one node, and then each integer, list of integers and new axis from left to right."""
     index = call.op.index if isinstance(call.op.index, tuple) else (call.op.index,)
     index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
@@ -117,34 +117,28 @@ def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
         raise ArgumentError("export_onnx: getitem by a mask cannot be exported; where(mask, x, 0) can.")
     if len(arrays) > 1 and any(part.ndim for part in arrays):
         raise ArgumentError("export_onnx: getitem by an array beside integers or other arrays cannot be exported.")
-    if not any(part is Ellipsis for part in index):
-        index = (*index, Ellipsis)
-    place = next(i for i, part in enumerate(index) if part is Ellipsis)
-    named = sum(part is not None for part in index) - 1
-    index = (*index[:place], *(slice(None),) * (call.inputs[0].ndim - named), *index[place + 1 :])
+    place = next((i for i, part in enumerate(index) if part is Ellipsis), len(index))
+    after = index[place + 1 :]
+    rest = call.inputs[0].ndim - sum(part is not None for part in index[:place] + after)
+    index = (*index[:place], *(slice(None),) * rest, *after)
 
     slices: list[tuple[int, int, int, int]] = []  # start, end, axis, step
-    picked: list[tuple[int, Array]] = []  # axis, integer or integers
-    new_axes: list[int] = []  # of the result
-    axis = axis_of_result = 0
-    for part in index:
-        if part is None:
-            new_axes.append(axis_of_result)
-        elif isinstance(part, slice):
+    for axis, part in enumerate(part for part in index if part is not None):
+        if isinstance(part, slice) and part != slice(None):
             step = 1 if part.step is None else int(part.step)
             start = (0 if step > 0 else LAST) if part.start is None else int(part.start)
             end = (LAST if step > 0 else -LAST) if part.stop is None else int(part.stop)
-            if (start, end, step) != (0, LAST, 1):
-                slices.append((start, end, axis, step))
-        else:
-            picked.append((axis, part))
-        axis += part is not None
-        axis_of_result += part.ndim if isinstance(part, np.ndarray) else 1
+            slices.append((start, end, axis, step))
     if slices:
         name = graph.add("Slice", name, *(graph.constant(numbers) for numbers in zip(*slices, strict=True)))
-    for axis, part in reversed(picked):
-        name = graph.add("Gather", name, graph.constant(part), axis=axis)
-    return graph.add("Unsqueeze", name, graph.constant(new_axes)) if new_axes else name
+    axis = 0  # of what is computed so far
+    for part in index:
+        if part is None:
+            name = graph.add("Unsqueeze", name, graph.constant([axis]))
+        elif isinstance(part, np.ndarray):
+            name = graph.add("Gather", name, graph.constant(part), axis=axis)
+        axis += part.ndim if isinstance(part, np.ndarray) else 1
+    return name
 
 
 # Layers
