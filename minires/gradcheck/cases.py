@@ -142,11 +142,11 @@ def _dropout_with_one_mask(x: Tensor) -> Tensor:
         bits.state = before
 
 
-def _softmax(function: Function) -> list[Case]:
+def _softmax(function: Function, draw: Callable[..., Draw]) -> list[Case]:
     return [
-        Case("last axis", function, normal(3, 5)),
-        Case("axis 0", function, normal(4, 3), axis=0),
-        Case("axis 1 of 3", function, normal(2, 4, 3), axis=1),
+        Case("last axis", function, draw(3, 5)),
+        Case("axis 0", function, draw(4, 3), axis=0),
+        Case("axis 1 of 3", function, draw(2, 4, 3), axis=1),
     ]
 
 
@@ -163,6 +163,11 @@ def _pooling(function: Function, draw: Callable[..., Draw]) -> list[Case]:
     ]
 
 
+def _each(names: list[str], cases: Callable[..., list[Case]], draw: Callable[..., Draw]) -> dict[str, list[Case]]:
+    """The same cases for several ops."""
+    return {name: cases(getattr(ops, name), draw) for name in names}
+
+
 _X, _W = normal(2, 3, 7, 5), normal(4, 3, 3, 2)  # of convolutions
 _MASK = np.array([[True, False, True, True], [False, True, False, True], [True, True, False, False]])
 _LABELS = np.array([4, 0, 2])
@@ -170,17 +175,11 @@ _LABELS = np.array([4, 0, 2])
 # op -> its cases
 CASES: dict[str, list[Case]] = {
     # arithmetic
-    "add": _broadcast(ops.add, normal),
-    "sub": _broadcast(ops.sub, normal),
-    "mul": _broadcast(ops.mul, normal),
-    "div": _broadcast(ops.div, nonzero),
-    "maximum": _broadcast(ops.maximum, normal),
-    "minimum": _broadcast(ops.minimum, normal),
-    "neg": _elementwise(ops.neg, normal),
-    "exp": _elementwise(ops.exp, normal),
-    "log": _elementwise(ops.log, positive),
-    "sqrt": _elementwise(ops.sqrt, positive),
-    "abs": _elementwise(ops.abs, nonzero),
+    **_each(["add", "sub", "mul", "maximum", "minimum"], _broadcast, normal),
+    **_each(["div"], _broadcast, nonzero),
+    **_each(["neg", "exp"], _elementwise, normal),
+    **_each(["log", "sqrt"], _elementwise, positive),
+    **_each(["abs"], _elementwise, nonzero),
     "pow": [
         *(Case(f"exponent {p:g}", lambda x, p=p: x**p, nonzero(4, 3)) for p in (0, 1, 2, 3, -1, -2)),
         Case("exponent 2.5", lambda x: x**2.5, positive(4, 3)),
@@ -197,12 +196,9 @@ CASES: dict[str, list[Case]] = {
         Case("broadcast", lambda a, b: ops.where(_MASK, a, b), normal(2, 1, 4), normal(3, 1)),
     ],
     # reductions and broadcasting
-    "sum": _reduction(ops.sum, normal),
-    "mean": _reduction(ops.mean, normal),
+    **_each(["sum", "mean", "logsumexp"], _reduction, normal),
+    **_each(["max", "min"], _reduction, distinct),
     "var": [*_reduction(ops.var, normal), Case("biased", ops.var, normal(3, 4), axis=0, correction=0)],
-    "max": _reduction(ops.max, distinct),
-    "min": _reduction(ops.min, distinct),
-    "logsumexp": _reduction(ops.logsumexp, normal),
     "broadcast_to": [
         Case("size 1", ops.broadcast_to, normal(3, 1), shape=(3, 4)),
         Case("missing axes", ops.broadcast_to, normal(4), shape=(2, 3, 4)),
@@ -297,8 +293,8 @@ CASES: dict[str, list[Case]] = {
         Case("stride", ops.col2im, normal(1, 3, 2, 12), x_shape=(1, 2, 7, 5), kernel_size=(3, 2), stride=(2, 3)),
     ],
     # pooling
-    "max_pool2d": _pooling(ops.max_pool2d, distinct),
-    "avg_pool2d": _pooling(ops.avg_pool2d, normal),
+    **_each(["max_pool2d"], _pooling, distinct),
+    **_each(["avg_pool2d"], _pooling, normal),
     "global_avg_pool2d": [Case("images", ops.global_avg_pool2d, normal(2, 3, 5, 4))],
     # normalisation
     "batch_norm": [
@@ -314,13 +310,10 @@ CASES: dict[str, list[Case]] = {
         Case("without scale and shift", ops.layer_norm, normal(3, 5)),
     ],
     # activations
-    "relu": _elementwise(ops.relu, nonzero),
+    **_each(["relu"], _elementwise, nonzero),
+    **_each(["gelu", "tanh", "sigmoid"], _elementwise, normal),
+    **_each(["softmax", "log_softmax"], _softmax, normal),
     "leaky_relu": [Case("slope 0.2", ops.leaky_relu, nonzero(4, 3), negative_slope=0.2)],
-    "gelu": _elementwise(ops.gelu, normal),
-    "tanh": _elementwise(ops.tanh, normal),
-    "sigmoid": _elementwise(ops.sigmoid, normal),
-    "softmax": _softmax(ops.softmax),
-    "log_softmax": _softmax(ops.log_softmax),
     "dropout": [
         Case("training", _dropout_with_one_mask, normal(4, 5)),
         Case("evaluation", ops.dropout, normal(4, 5), p=0.4, training=False),
