@@ -140,9 +140,7 @@ def digits() -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise DataError(
-            "data set 'digits' comes with scikit-learn, which is not installed: pip install scikit-learn."
-        ) from error
+        raise DataError("data set 'digits' needs scikit-learn, which is missing: pip install scikit-learn.") from error
     source = load_digits()
     images = np.rint(source.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
     labels = source.target.astype(np.int64)

@@ -100,12 +100,9 @@ def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator
     ('person', (3, 32, 32), (32, 32))
     """
     checks.integer("shapes", size, "size", 16)
-    checks.fraction("shapes", difficulty, "difficulty")
+    difficulty = checks.fraction("shapes", difficulty, "difficulty")
     checks.integer("shapes", seed, "seed", 0)
-    return (
-        draw(number % len(CLASSES), size, float(difficulty), np.random.default_rng([seed, number]))
-        for number in count()
-    )
+    return (draw(number % len(CLASSES), size, difficulty, np.random.default_rng([seed, number])) for number in count())
 
 
 def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> Drawing:

@@ -37,9 +37,7 @@ class Compose(Described):
     def __init__(self, transforms: Sequence[Transform]) -> None:
         for transform in transforms:
             if not callable(transform):
-                raise ArgumentError(
-                    f"Compose: {transform!r} is not a transform; it must be callable with (batch, rng)."
-                )
+                raise ArgumentError(f"Compose: {transform!r} is not a transform: it must take (batch, rng).")
         self.transforms = list(transforms)
 
     @property
@@ -77,9 +75,7 @@ class Normalize(Described):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         if len(mean) != len(std) or not len(mean):
-            raise ArgumentError(
-                f"Normalize: mean has {len(mean)} values but std has {len(std)}; each channel needs both."
-            )
+            raise ArgumentError(f"Normalize: mean has {len(mean)} values but std has {len(std)}; a channel needs both.")
         for value in std:
             checks.positive("Normalize", value, "std")
         self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]

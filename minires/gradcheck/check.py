@@ -271,9 +271,7 @@ def _checked_inputs(inputs: Any) -> list[Tensor]:
                 "to be measured; create it with dtype='float64'."
             )
         if x.op is not None:
-            raise ArgumentError(
-                f"gradcheck: input {k} is the output of {x.op.name}; give a leaf, or move that op into f."
-            )
+            raise ArgumentError(f"gradcheck: input {k} is the output of {x.op.name}; give a leaf, or move it into f.")
         if any(x is other for other in given[:k]):
             raise ArgumentError(f"gradcheck: input {k} is given twice; give it once, and use it twice inside f.")
     if not any(x.requires_grad for x in given):

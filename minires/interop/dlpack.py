@@ -60,9 +60,7 @@ def from_dlpack(x: Any) -> Tensor:
     try:
         kind = int(x.__dlpack_device__()[0])
         if kind not in (CPU, CUDA, CUDA_MANAGED):
-            raise DeviceError(
-                f"from_dlpack: {what} is on DLPack's device {kind}; move it to the CPU or a CUDA GPU first."
-            )
+            raise DeviceError(f"from_dlpack: {what} is on DLPack's device {kind}; move it to the CPU or a CUDA GPU.")
         array = (np if kind == CPU else backend.cupy_module()).from_dlpack(x)
     except DeviceError:
         raise

@@ -118,9 +118,7 @@ def _merge_constant(node: Any, name: str, small: dict[str, Array], large: dict[s
         small[name] = np.where(a == b, a, -1)
         return
     if node.op_type == "Reshape":
-        raise ArgumentError(
-            f"export_onnx: reshape to {tuple(a.tolist())} contains the size of the batch in more than one place."
-        )
+        raise ArgumentError(f"export_onnx: reshape to {tuple(a.tolist())} holds the size of the batch more than once.")
     raise ArgumentError(
         f"export_onnx: {node.op_type} uses an array ({sizes(a.shape)}) that depends on the input or on the size of the "
         "batch but was not computed by ops of minires; argmax, comparisons and changes of .data are not recorded."

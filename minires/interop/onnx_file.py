@@ -85,9 +85,7 @@ def export_onnx(
     try:
         import_module("onnx")
     except ImportError as error:
-        raise DataError(
-            "export_onnx: the package onnx is not installed: pip install 'minires[onnx]', or pip install onnx."
-        ) from error
+        raise DataError("export_onnx: the package onnx is not installed: pip install 'minires[onnx]'.") from error
     if not isinstance(model, Module):
         raise ArgumentError(f"export_onnx: model is {type(model).__name__}; it must be a module.")
     shape = _example_shape(input_shape)
@@ -105,9 +103,7 @@ def export_onnx(
 def _example_shape(given: Any) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, (tuple, list)) else ()
     if not shape or not all(is_integer(size, 1) for size in shape):
-        raise ArgumentError(
-            f"export_onnx: input_shape is {given!r}; it must be the shape of one example, such as (C, H, W)."
-        )
+        raise ArgumentError(f"export_onnx: input_shape is {given!r}; give the shape of one example, such as (C, H, W).")
     return shape[1:] if len(shape) == 4 else shape
 
 

@@ -77,9 +77,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
     outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     for output in outputs:
         if not isinstance(output, Tensor):
-            raise ArgumentError(
-                f"export_onnx: the model returns {type(output).__name__}; it must be a tensor, or a tuple of tensors."
-            )
+            raise ArgumentError(f"export_onnx: the model returns {type(output).__name__}; it must return tensors.")
         if id(output.data) not in depends:
             raise ArgumentError(
                 f"export_onnx: an output ({sizes(output.shape)}) is not computed from the input by ops of minires; "

@@ -109,7 +109,7 @@ def _pad(graph: OnnxGraph, call: TracedCall, x: str) -> str:
 
 
 def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
-    """All slices as one node, and then each integer, list of integers and new axis from left to right."""
+    """All slices in one node; then each integer, list of integers and new axis from left to right."""
     index = call.op.index if isinstance(call.op.index, tuple) else (call.op.index,)
     index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]

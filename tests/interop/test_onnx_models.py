@@ -210,7 +210,7 @@ def test_normalize_makes_it_take_bytes(tmp_path, rng):
 
 WRONG = {
     "no module": ((3, (3, 32, 32)), {}, "model is int; it must be a module"),
-    "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; it must be the shape of one example"),
+    "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; give the shape of one example"),
     "no sizes": ((mr.models.resnet8(), (3, 0, 32)), {}, r"input_shape is \(3, 0, 32\)"),
     "a number as a size": ((mr.models.resnet8(), ("N", 3, 32, 32)), {}, "input_shape is"),
     "other channels": ((mr.models.resnet8(), (1, 32, 32)), {}, "input_shape is 1x32x32 .* expects 3"),
