@@ -14,12 +14,12 @@ from textwrap import TextWrapper
 import numpy as np
 
 from ..bench.machine import blas_in_use, cpu_name, kernels_load, measure_peak, vector_bits, version_of
-from ..errors import counted
+from ..core.backend import cupy_module
+from ..errors import DeviceError, counted
 from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
-CUPY_WHEELS = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 # OpenBLAS's kernels (its "core types") for x86, by the width of the vectors that they use, in bits.
 OPENBLAS_CORES = {
     512: ("SkylakeX", "Cooperlake", "SapphireRapids"),
@@ -135,24 +135,16 @@ def matrix_product_speed(n: int = 1024, repeats: int = 5) -> float:
 
 
 def _gpu(report: Report) -> None:
-    wheel = next((wheel for wheel in CUPY_WHEELS if version_of(wheel)), None)
-    has_driver = shutil.which("nvidia-smi") is not None
-    if wheel is None:
-        advice = (
-            "There is an NVIDIA driver but no CuPy, which training on the GPU needs: pip install 'minires[cuda13]' (or "
-            "[cuda12])."
-        )
-        report.add("GPU", "not used: CuPy is not installed", advice if has_driver else "")
-        return
     try:
-        runtime = importlib.import_module("cupy").cuda.runtime
-        gpu, version = runtime.getDeviceProperties(0), runtime.runtimeGetVersion()
-    except Exception as error:  # CuPy has no common base class for a missing driver and a missing library
-        advice = f"There is an NVIDIA driver, but CuPy cannot use it ({' '.join(str(error).split())})."
-        report.add("GPU", f"not used: {wheel} {version_of(wheel)} finds no GPU", advice if has_driver else "")
+        cupy = cupy_module()
+    except DeviceError as error:
+        reason = " ".join(str(error).split())
+        has_driver = shutil.which("nvidia-smi") is not None
+        report.add("GPU", f"not used: {reason}", f"There is an NVIDIA driver, but {reason}" if has_driver else "")
         return
+    gpu, version = cupy.cuda.runtime.getDeviceProperties(0), cupy.cuda.runtime.runtimeGetVersion()
     memory, cuda = gpu["totalGlobalMem"] / 2**30, f"{version // 1000}.{version % 1000 // 10}"
-    report.add("GPU", f"{gpu['name'].decode()}, {memory:.0f} GiB, CUDA {cuda}, {wheel} {version_of(wheel)}")
+    report.add("GPU", f"{gpu['name'].decode()}, {memory:.0f} GiB, CUDA {cuda}, CuPy {cupy.__version__}")
 
 
 def _data(report: Report) -> None:

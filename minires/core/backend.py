@@ -146,9 +146,9 @@ def cupy_module() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy has no common base class for a missing driver and a missing library
-        raise DeviceError(f"device 'cuda' cannot be used: CuPy says {error}.") from error
+        raise DeviceError(f"device 'cuda' cannot be used: CuPy {cupy.__version__} says {error}.") from error
     if count == 0:
-        raise DeviceError("device 'cuda' cannot be used: CuPy finds no GPU.")
+        raise DeviceError(f"device 'cuda' cannot be used: CuPy {cupy.__version__} finds no GPU.")
     return cupy
 
 

@@ -166,34 +166,35 @@ def test_without_numba(monkeypatch, version, said):
 
 
 def fake_cupy(monkeypatch, **runtime):
-    installed = {"cupy-cuda13x": "13.6.0"}
-    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(**runtime)))
-    monkeypatch.setattr(doctor, "version_of", installed.get)
-    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: cupy)
+    cupy = SimpleNamespace(__version__="13.6.0", cuda=SimpleNamespace(runtime=SimpleNamespace(**runtime)))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
 
 
 def test_a_gpu(monkeypatch):
     gpu = {"name": b"NVIDIA H200", "totalGlobalMem": 139 * 2**30}
-    fake_cupy(monkeypatch, getDeviceProperties=lambda number: gpu, runtimeGetVersion=lambda: 13010)
+    found = {"getDeviceProperties": lambda number: gpu, "runtimeGetVersion": lambda: 13010}
+    fake_cupy(monkeypatch, getDeviceCount=lambda: 1, **found)
     facts, _ = facts_and_advice()
-    assert facts["GPU"] == "NVIDIA H200, 139 GiB, CUDA 13.1, cupy-cuda13x 13.6.0"
+    assert facts["GPU"] == "NVIDIA H200, 139 GiB, CUDA 13.1, CuPy 13.6.0"
 
 
 def test_a_gpu_that_cannot_be_used(monkeypatch):
-    def fail(number):
+    def fail():
         raise RuntimeError("driver\n is too old")
 
-    fake_cupy(monkeypatch, getDeviceProperties=fail)
+    fake_cupy(monkeypatch, getDeviceCount=fail)
     monkeypatch.setattr(doctor.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     facts, advice = facts_and_advice()
-    assert facts["GPU"].startswith("not used") and "CuPy cannot use it (driver is too old)" in advice
+    assert facts["GPU"].startswith("not used") and "CuPy 13.6.0 says driver is too old." in facts["GPU"]
+    assert "There is an NVIDIA driver, but device 'cuda' cannot be used: CuPy 13.6.0 says driver is too old." in advice
 
 
 def test_a_driver_without_cupy(monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda package: None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(doctor.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     facts, advice = facts_and_advice()
-    assert facts["GPU"] == "not used: CuPy is not installed" and "minires[cuda13]" in advice
+    assert facts["GPU"].startswith("not used: device 'cuda' needs CuPy, which is not installed")
+    assert "There is an NVIDIA driver, but device 'cuda' needs CuPy" in advice and "minires[cuda13]" in advice
 
 
 def test_the_data_sets_that_are_here(monkeypatch, tmp_path):
