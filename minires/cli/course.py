@@ -127,8 +127,10 @@ def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers:
             status.update(f"{len(done)} of {counted(len(folders), 'submission')} graded")
 
         results = grade_class(grader, folders, out, workers or usable_cores(), tell)
-    (_, *columns, _), *rows = summary_rows(results)
-    print_table(["submission", *(f">{column}" for column in columns), ""], [list(map(printable, row)) for row in rows])
+    rows = summary_rows(results)
+    _, *points, _ = rows[0]
+    columns = ["submission", *(f">{name}" for name in points), ""]
+    print_table(columns, [[printable(str(cell)) for cell in row.values()] for row in rows])
     print()
     print("\n".join(histogram([result.score for result in results], grader.assignment.points)))
     mean = sum(result.score for result in results) / len(results)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +10,8 @@ from threading import Lock
 import numpy as np
 
 from ..errors import ArgumentError, DataError
-from ..interop.files import PathLike, opened, write_atomically, write_json
+from ..interop.files import PathLike, opened, write_json
+from ..training.folder import Row, write_table
 from .assignments import assignments
 from .content import Assignment
 from .grading import Grader
@@ -149,18 +148,18 @@ def grade_class(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(grade, folders))
     if out:
-        write_atomically(out / "summary.csv", _summary_csv(results).encode())
+        rows = [{name: _as_text(cell) for name, cell in row.items()} for row in summary_rows(results)]
+        write_table(out / "summary.csv", list(rows[0]), rows)
     return results
 
 
-def summary_rows(results: Sequence[Result]) -> list[list[str]]:
-    """The names of the columns, and a row for each submission: its points in total and for each question."""
-    functions = [question.function for question in results[0].assignment.questions]
-    rows = [["submission", "points", *functions, "problem"]]
+def summary_rows(results: Sequence[Result]) -> list[Row]:
+    """A row for each submission: its points in total and for each question."""
+    rows = []
     for result in results:
-        scores = {each.question.function: str(each.score) for each in result.questions}
-        points = [scores.get(function, "0") for function in functions]
-        rows.append([result.submission, str(result.score), *points, result.problem])
+        none = {question.function: 0 for question in result.assignment.questions}
+        points = none | {each.question.function: each.score for each in result.questions}
+        rows.append({"submission": result.submission, "points": result.score, **points, "problem": result.problem})
     return rows
 
 
@@ -184,13 +183,9 @@ def histogram(scores: Sequence[int], most: int) -> list[str]:
     return lines[::-1]
 
 
-def _summary_csv(results: Sequence[Result]) -> str:
-    """The rows as a file for spreadsheets, which would read some folder names as formulas."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for row in summary_rows(results):
-        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in row])
-    return file.getvalue()
+def _as_text(cell: int | str) -> int | str:
+    """A cell for spreadsheets, which would read some folder names as formulas."""
+    return f"'{cell}" if str(cell).startswith(("=", "+", "-", "@")) else cell
 
 
 def _folders(place: Path) -> list[Path]:
