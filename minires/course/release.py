@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import zipfile
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +34,17 @@ def student_version(source: str) -> str:
     def f(x):
         raise NotImplementedError("f is not written yet")
     """
-    lines: list[str] = []
-    function, inside = "", False
-    for number, line in enumerate(source.split("\n"), start=1):
-        mark = line.strip()
-        if mark in (BEGIN, END):
-            if inside == (mark == BEGIN):
-                raise DataError(f"course: '{mark}' in line {number} has no counterpart.")
-            inside = not inside
-            if inside:
-                indent = line[: len(line) - len(line.lstrip())]
-                lines.append(f'{indent}raise NotImplementedError("{function} is not written yet")')
-        elif not inside:
-            if found := re.match(r"\s*def (\w+)", line):
-                function = found[1]
-            lines.append(line)
-    if inside:
+    lines = source.split("\n")
+    marks = [number for number, line in enumerate(lines) if line.strip() in (BEGIN, END)]
+    for number, due in zip(marks, cycle((BEGIN, END)), strict=False):
+        if lines[number].strip() != due:
+            raise DataError(f"course: '{lines[number].strip()}' in line {number + 1} has no counterpart.")
+    if len(marks) % 2:
         raise DataError(f"course: the last '{BEGIN}' has no counterpart.")
+    for begin, end in zip(marks[-2::-2], marks[::-2], strict=True):  # the last first: numbers before it stay right
+        *_, function = re.findall(r"^\s*def (\w+)", "\n".join(lines[:begin]), re.MULTILINE)
+        indent = lines[begin].removesuffix(lines[begin].lstrip())
+        lines[begin : end + 1] = [f'{indent}raise NotImplementedError("{function} is not written yet")']
     return "\n".join(lines)
 
 

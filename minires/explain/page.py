@@ -13,7 +13,6 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from textwrap import dedent, indent
@@ -73,9 +72,8 @@ def page_data(tape: Tape, title: str) -> dict[str, Any]:
 
 def _node(node: TapeNode, number: Callable[[Array | None], int | None], classes: list[type]) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "name": node.name,
+        **vars(node),
         "kind": node.kind,
-        "shape": node.shape,
         "dtype": str(node.dtype),
         "value": number(node.value),
         "gradient": number(node.gradient),
@@ -84,15 +82,15 @@ def _node(node: TapeNode, number: Callable[[Array | None], int | None], classes:
             {**vars(x), "value": number(x.value) if x.node is None else None, "gradient": number(x.gradient)}
             for x in node.inputs
         ],
-        "arrivals": [asdict(arrival) for arrival in node.arrivals],
-        "on_shortcut": node.on_shortcut,
+        "arrivals": [vars(arrival) for arrival in node.arrivals],
     }
-    if node.op is not None:
-        data["source"] = classes.index(type(node.op))
-        data["options"] = options_of(node.op)
-    if isinstance(node.op, (Conv2d, Im2Col)):
-        windows = node.shape[2:] if isinstance(node.op, Conv2d) else node.shape[1:3]  # (OH, OW)
-        data["window"] = {**asdict(node.op.window), "image": node.inputs[0].shape, "output": windows}
+    op = data.pop("op")
+    if op is not None:
+        data["source"] = classes.index(type(op))
+        data["options"] = options_of(op)
+    if isinstance(op, (Conv2d, Im2Col)):
+        windows = node.shape[2:] if isinstance(op, Conv2d) else node.shape[1:3]  # (OH, OW)
+        data["window"] = {**vars(op.window), "image": node.inputs[0].shape, "output": windows}
     return data
 
 
