@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..core.autograd import Op, Shape
-from ..core.backend import Array, array_module, to_device
+from ..core.backend import Array, to_device
 from ..core.dispatch import engine
-from ..core.state import no_grad, switched
+from ..core.state import enable_grad, switched
 from ..core.tensor import Tensor
 from ..errors import GraphError
+from ..ops.arithmetic import Neg
 from ..ops.reduce import Sum
+from ..ops.shape import Convert, Reshape
 from .tape import Arrival, OpOrLeaf, Tape, TapeInput, TapeNode, give_names, mark_joins
 
 
@@ -142,17 +143,12 @@ def _input_names(op: Op) -> Iterator[str]:
 def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
     """The chain rule, node by node, with every part of every sum written down.
 
-    It uses the textbook, whichever engine is on: a kernel may already add up the parts. Hooks are not called.
+    It uses the textbook, whichever engine is on: a kernel may already add up the parts. Hooks are not called. Each op's
+    backward is recorded, which shows where it sums.
     """
     gradients: dict[int, Tensor] = {len(nodes) - 1: upstream}
-    sums: list[tuple[Shape, Array]] = []
-
-    def watch(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None] | None:
-        is_sum = type(op) is Sum and phase == "forward"  # and not its subclass Mean
-        return (lambda result: sums.append((arrays[0].shape, result))) if is_sum else None
-
-    only_this = switched("observers", (watch,))  # a profile does not count what is computed here
-    with no_grad(), engine("textbook"), only_this, np.errstate(all="ignore"):
+    unobserved = switched("observers", ())  # a profile does not count what is computed here
+    with enable_grad(), engine("textbook"), unobserved, np.errstate(all="ignore"):
         for number in reversed(range(len(nodes))):
             node, gradient = nodes[number], gradients.pop(number, None)
             if gradient is None:
@@ -160,26 +156,22 @@ def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
             node.gradient = _on_cpu(gradient.data)
             if node.op is None:
                 continue
-            sums.clear()
-            parts = node.op.gradients(gradient)
-            for i, (edge, part) in enumerate(zip(node.inputs, parts, strict=True)):
+            gradient.requires_grad = True
+            for i, (edge, part) in enumerate(zip(node.inputs, node.op.gradients(gradient), strict=True)):
                 if edge.node is None or part is None:
                     continue
                 edge.gradient = _on_cpu(part.data)
-                edge.summed_from = None if edge.shape == node.shape else _before_sum(part.data, sums)
+                edge.summed_from = None if edge.shape == node.shape else _summed_from(part.source)
                 edge.adds = edge.node in gradients
-                gradients[edge.node] = gradients[edge.node] + part if edge.adds else part
+                gradients[edge.node] = (gradients[edge.node] + part if edge.adds else part).detach()
                 nodes[edge.node].arrivals.append(Arrival(number, i))
 
 
-def _before_sum(part: Array, sums: Sequence[tuple[Shape, Array]]) -> Shape | None:
-    """The shape that was summed to give ``part``, if it is one of the sums of a backward, or the negative of one."""
-    for wide, total in sums:
-        if total.size == part.size < math.prod(wide):
-            xp = array_module(part)
-            if xp.array_equal(abs(part.ravel()), abs(total.ravel()), equal_nan=True):
-                return wide
-    return None
+def _summed_from(source: OpOrLeaf | None) -> Shape | None:
+    """The shape that was summed, if a sum was the last step of a backward, apart from its sign, shape and dtype."""
+    while isinstance(source, (Neg, Reshape, Convert)):
+        source = source.edges[0]
+    return source.input_shapes[0] if type(source) is Sum else None  # and not its subclass Mean
 
 
 def _on_cpu(array: Array | None) -> Array | None:

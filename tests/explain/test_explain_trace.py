@@ -153,6 +153,8 @@ def test_only_sums_are_unbroadcast(rng):
     x, weight, bias = random(rng, 2, 1, 4, 3), random(rng, 5, 1, 1, 1), random(rng, 5)
     conv = nodes_of(step((mr.ops.conv2d(x, weight, bias) ** 2).sum()))["conv2d_1"]
     assert [edge.summed_from for edge in conv.inputs] == [None, None, (2, 5, 4, 3)]
+    linear = nodes_of(step(mr.ops.linear(random(rng, 1, 4), random(rng, 3, 4), random(rng, 3)).sum()))["linear_1"]
+    assert [edge.summed_from for edge in linear.inputs] == [None, None, (1, 3)], "also over a batch of one"
 
 
 def test_an_identity_block(rng):
