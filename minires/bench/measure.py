@@ -66,6 +66,7 @@ class RaceResult:
             "milliseconds": {name: 1e3 * self.median(name) for name in self.times},
             "ratio": {name: self.ratio(name) for name in self.times if name != "minires" and "minires" in self.times},
             "best_torch": self.best_torch,
+            "best_other": self.best_other,
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,
         }

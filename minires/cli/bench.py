@@ -8,22 +8,22 @@ from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from ..bench import figures, measure, workloads
+from ..bench.contenders import available
 from ..bench.workloads import KINDS as RACES
+from ..bench.workloads import Workload
 from ..core import checks
 from ..core.backend import check_device
 from ..errors import ArgumentError, GradcheckError, counted, listed
+from ..gradcheck import cases
+from ..gradcheck.cases import CheckedCase
 from ..kernels.threads import get_num_threads
 from .options import DeviceOption, count_option, file_option
 from .output import make_console, print_rows
-
-if TYPE_CHECKING:
-    from ..bench.measure import RaceResult
-    from ..bench.workloads import Workload
-    from ..gradcheck.cases import CheckedCase
 
 EXTRAS = {  # of a training step: what is measured, and the columns of the table
     "scaling": (
@@ -69,10 +69,6 @@ def bench(
     variants: the median over all turns. Then follow, for ResNet-20's training step (or those that --only names), the
     speed-up by threads, the memory, the first step, and the profile. Nothing else should run meanwhile.
     """
-    from ..bench import figures, workloads
-    from ..bench.contenders import available
-    from ..bench.measure import describe
-
     check_device(device)
     contenders, number = available(against, device), threads or get_num_threads()
     impossible = {}  # and why
@@ -94,7 +90,7 @@ def bench(
     races = [] if kind in extras else workloads.workloads(kind, only, device)
     steps = workloads.step(only, device) if extras else []
 
-    content: dict[str, Any] = {**describe(number, device), "turns": turns, "results": []}
+    content: dict[str, Any] = {**measure.describe(number, device), "turns": turns, "results": []}
     if json_file is not None:
         _with_earlier(content, json_file)  # raises, if it does, before anything is measured
     if races:
@@ -135,43 +131,37 @@ def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: int) -> list[dict[str, Any]]:
     """Measure workloads, print the times, and return the results for the JSON file."""
-    from ..bench.measure import race
-
     results = []
     with make_console().status("") as status:
         for workload in chosen:
             status.update(f"measuring {workload.name}")
-            results.append(race(contenders, workload, threads, turns))
+            results.append(measure.race(contenders, workload, threads, turns).as_dict())
     columns = {"": "{name}", **{f">{name} ms": f"{{{name}:.2f}}" for name in contenders}}
     if len(contenders) > 1:
         columns |= {">ratio": "{ratio:.2f}", "to": "{best}"}
     if any(workload.kind == "ops" for workload in chosen):
         columns |= {">GFLOP/s": "{speed:.0f}", ">of peak": "{share:.0%}"}
     print_rows(columns, [_row(result, contenders) for result in results])
-    contents = [result.as_dict() for result in results]
-    _print_failures(contents)
-    return contents
+    _print_failures(results)
+    return results
 
 
-def _row(result: RaceResult, contenders: list[str]) -> dict[str, Any]:
+def _row(result: dict[str, Any], contenders: list[str]) -> dict[str, Any]:
     """The milliseconds of each contender, the ratio to the best of the others, and the speed of a convolution."""
-    content = result.as_dict()
-    best = result.best_other if content["ratio"] else None
+    best = result["best_other"] if result["ratio"] else None
     return {
         **dict.fromkeys(contenders),
-        **content["milliseconds"],
-        "name": content["name"],
+        **result["milliseconds"],
+        "name": result["name"],
         "best": best,
-        "ratio": content["ratio"].get(best),
-        "speed": content.get("gflops", {}).get("minires"),
-        "share": content.get("share_of_peak", {}).get("minires"),
+        "ratio": result["ratio"].get(best),
+        "speed": result.get("gflops", {}).get("minires"),
+        "share": result.get("share_of_peak", {}).get("minires"),
     }
 
 
 def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int, turns: int) -> list[dict[str, Any]]:
     """Measure one of ``EXTRAS``, print its table, and return the figures for the JSON file."""
-    from ..bench import measure
-
     measures: dict[str, Callable[[str, Workload, int], dict[str, float]]]
     measures = {"scaling": partial(measure.scaling, turns=turns), "memory": measure.memory, "start": measure.start}
     with make_console().status(f"measuring {kind}"):
@@ -188,8 +178,6 @@ def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int
 
 def _profile(steps: list[Workload], threads: int) -> list[dict[str, Any]]:
     """Measure profiles, print their tables, and return them for the JSON file."""
-    from ..bench import measure
-
     with make_console().status("measuring the profile"):
         profiles = [measure.profile(step, threads) for step in steps]
     for profile in profiles:
@@ -210,11 +198,9 @@ def gradcheck(
 
     Named ops are shown case by case. The exit status is 1 if a gradient is wrong.
     """
-    from ..gradcheck.cases import check_ops
-
     results = []
     with make_console().status("checking") as status:
-        for result in check_ops(tuple(ops or ())):
+        for result in cases.check_ops(tuple(ops or ())):
             results.append(result)
             status.update(f"{result.op}, {result.case}")
     time_and_verdict = {">ms": "{ms:.0f}", "": "{verdict}"}

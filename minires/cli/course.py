@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ..course.assignments import assignment as assignment_named
+from ..course.assignments import assignments
+from ..course.classroom import (
+    assignment_of,
+    check_folder,
+    grade_class,
+    grade_submission,
+    histogram,
+    submissions_in,
+    summary_rows,
+)
+from ..course.grading import Grader
+from ..course.release import write_instructor_folder, write_student_folder
+from ..course.results import Result, lines_of
+from ..course.verify import page
+from ..course.verify import verify as verify_assignment
 from ..errors import ArgumentError, CourseError, counted
+from ..interop.files import write_atomically, write_json
+from ..kernels.threads import usable_cores
 from .options import count_option, file_option
 from .output import make_console, print_table, printable
-
-if TYPE_CHECKING:
-    from ..course.grading import Grader
-    from ..course.results import Result
 
 course = typer.Typer(help="Start, check, grade, release and verify assignments.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course list` shows it.")]
@@ -23,8 +37,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course li
 @course.command("list")
 def list_() -> None:
     """Show the assignments."""
-    from ..course.assignments import assignments
-
     rows = [
         [each.name, each.title, str(len(each.questions)), str(each.points), each.file]
         for each in assignments().values()
@@ -36,10 +48,7 @@ def list_() -> None:
 @course.command()
 def start(name: Name) -> None:
     """Make the folder of an assignment, to work in."""
-    from ..course.assignments import assignment
-    from ..course.release import write_student_folder
-
-    content = assignment(name)
+    content = assignment_named(name)
     folder = write_student_folder(content, content.name)
     print(f"{folder}: {content.title}, {content.points} points. Read README.md in it first. In short:")
     print(f"  cd {folder}")
@@ -53,8 +62,6 @@ def check(
     folder: Annotated[str, typer.Option(metavar="FOLDER", help="The folder of the assignment.")] = ".",
 ) -> None:
     """Run the public tests on the file in this folder. The exit status is 1 if a test fails."""
-    from ..course.classroom import check_folder
-
     with make_console().status(f"checking {printable(folder)}"):
         result = check_folder(folder, function)
     _show(result, result.points, " in the public tests", "; the hidden tests check the same with other numbers")
@@ -84,10 +91,6 @@ def grade(
     For one submission, this shows its questions, and the exit status is 1 if it lost points. For a class, it shows a
     table and a histogram. Results are written after each test.
     """
-    from ..course.assignments import assignment as assignment_named
-    from ..course.classroom import assignment_of, submissions_in
-    from ..course.grading import Grader
-
     content = assignment_named(assignment) if assignment else assignment_of(folder)
     grader = Grader(content, _read_secret(secret) if secret else secrets.token_hex(16))
     folders = [Path(folder)] if gradescope else submissions_in(folder, content.file)
@@ -98,8 +101,6 @@ def grade(
 
 
 def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str | None) -> None:
-    from ..course.classroom import grade_submission
-    from ..interop.files import write_json
 
     def keep(result: Result) -> None:
         if json:
@@ -113,8 +114,6 @@ def _grade_one(grader: Grader, folder: Path, json: str | None, gradescope: str |
 
 
 def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers: int | None) -> None:
-    from ..course.classroom import grade_class, histogram, summary_rows
-    from ..kernels.threads import usable_cores
 
     out = Path(json) if json else None
     if out:
@@ -143,10 +142,7 @@ def release(
     out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")],
 ) -> None:
     """Make the student's folder, and the instructor's with the solution, a new secret and the zip for Gradescope."""
-    from ..course.assignments import assignment
-    from ..course.release import write_instructor_folder, write_student_folder
-
-    content = assignment(name)
+    content = assignment_named(name)
     print(f"for students:    {printable(str(write_student_folder(content, Path(out, 'student', content.name))))}")
     print(f"for instructors: {printable(str(write_instructor_folder(content, Path(out, 'instructor', content.name))))}")
 
@@ -160,13 +156,8 @@ def verify(
 
     The exit status is 1 if one of them gets the wrong number of points.
     """
-    from ..course.assignments import assignment, assignments
-    from ..course.verify import page
-    from ..course.verify import verify as verify_assignment
-    from ..interop.files import write_atomically
-
     pages, faults = [], []
-    for content in [assignment(name)] if name else assignments().values():
+    for content in [assignment_named(name)] if name else assignments().values():
         with make_console().status("") as status:
             found = verify_assignment(content, status.update)
         pages.append(page(found))
@@ -190,8 +181,6 @@ def _read_secret(file: str) -> str:
 
 def _show(result: Result, points: int, where: str = "", remark: str = "") -> None:
     """Print what a student reads, and the points. Raises CourseError if some are lost."""
-    from ..course.results import lines_of
-
     for line in lines_of(result):
         print(printable(line))
     total = f"{result.score} of {points} points{where}"

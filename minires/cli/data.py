@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from .. import data as datasets
+from ..data import PUBLISHED, names, published
+from ..data.places import find, is_here, places
 from ..errors import counted
 from .output import make_console, print_table, printable
 
@@ -17,9 +20,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list
 @data.command("list")
 def list_() -> None:
     """List the data sets and where they are on this machine."""
-    from ..data import PUBLISHED, names
-    from ..data.places import find, is_here, places
-
     rows = []
     for name in names():
         if name in PUBLISHED:
@@ -35,8 +35,6 @@ def list_() -> None:
 @data.command()
 def check(name: Name) -> None:
     """Compare the files of a data set with the checksums of their publishers."""
-    from .. import data as datasets
-    from ..data import published
     from ..data.fetch import check as check_sums
 
     folder, unknown = check_sums(published(name))
@@ -54,7 +52,6 @@ def fetch(name: Name) -> None:
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from ..data import published
     from ..data.fetch import fetch as fetch_files
 
     source = published(name)

@@ -13,8 +13,10 @@ from textwrap import TextWrapper
 
 import numpy as np
 
+from .. import data
 from ..bench.machine import blas_in_use, cpu_name, kernels_load, measure_peak, vector_bits, version_of
 from ..core.backend import cupy_module
+from ..data.places import is_here
 from ..errors import DeviceError, counted
 from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
@@ -148,8 +150,6 @@ def _gpu(report: Report) -> None:
 
 
 def _data(report: Report) -> None:
-    from .. import data
-    from ..data.places import is_here
 
     absent = [name for name, files in data.PUBLISHED.items() if not is_here(files)]
     here = [name for name in data.names() if name not in absent]

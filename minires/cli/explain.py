@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .. import data as datasets
+from .. import explain as instruments
 from .. import models
 from ..data import Dataset
 from ..errors import ArgumentError, counted
@@ -27,11 +28,8 @@ from .options import (
 from .output import print_rows, printable
 from .runs import load_with_data
 
-if TYPE_CHECKING:
-    from ..explain import Measurement
-
 # What was measured, the columns of its table (as print_rows takes them), and the line below the table.
-Shown = tuple["Measurement", dict[str, str], str]
+Shown = tuple[instruments.Measurement, dict[str, str], str]
 
 explain = typer.Typer(help="Look inside: pages and figures of what a network does.")
 
@@ -64,11 +62,8 @@ def step(
     beside them. The network is cut down to its first block and untrained; the
     image is the first of the data set.
     """
-    from ..explain import block_loss
-    from ..explain import step as step_through
-
-    example = block_loss(model, data, seed)
-    stepper = step_through(example.loss, example.network, {"x": example.x, "loss": example.loss})
+    example = instruments.block_loss(model, data, seed)
+    stepper = instruments.step(example.loss, example.network, {"x": example.x, "loss": example.loss})
     path = stepper.save(out)
     nodes = counted(len(stepper.tape.nodes), "node")
     print(f"{printable(str(path))}: {nodes} forward and backward, {len(stepper.html) / 1000:.0f} kB")
@@ -112,10 +107,8 @@ def flow(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Shown:
     They are measured in one training step, on training images without
     augmentation. The run is not changed.
     """
-    from .. import explain
-
-    batch = explain.sample(dataset.train, images)
-    result = explain.flow(trained.model, trained.normalize(batch.images), batch.labels)
+    batch = instruments.sample(dataset.train, images)
+    result = instruments.flow(trained.model, trained.normalize(batch.images), batch.labels)
     columns = {
         "layer": "{layer}",
         ">activation": "{activation_norm:.3g}",
@@ -133,10 +126,8 @@ def responses(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Sho
 
     Where the response is added to a shortcut, that of the shortcut is drawn too.
     """
-    from .. import explain
-
-    batch = explain.sample(dataset.test, images)
-    result = explain.responses(trained.model, trained.normalize(batch.images))
+    batch = instruments.sample(dataset.test, images)
+    result = instruments.responses(trained.model, trained.normalize(batch.images))
     columns = {
         "layer": "{layer}", "after": "{norm}", ">response": "{std:.3g}", ">shortcut": "{shortcut_std:.3g}"
     }  # fmt: skip
@@ -160,11 +151,9 @@ def lesion(
     The shortcut of the block remains; a plain block is replaced by the shortcut
     of its residual twin. Nothing is trained again, and the run is not changed.
     """
-    from .. import explain
-
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else []
-    test = dataset.test if images is None else explain.sample(dataset.test, images)
-    result = explain.lesion(trained.model, test, trained.normalize, None, numbers, trials, seed)
+    test = dataset.test if images is None else instruments.sample(dataset.test, images)
+    result = instruments.lesion(trained.model, test, trained.normalize, None, numbers, trials, seed)
     columns = {">blocks": "{count}", "taken out": "{removed}", **ERROR_AND_LOSS}
     return result, columns, f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %"
 
@@ -185,11 +174,9 @@ def swap(
     Only blocks that keep the size of their input are swapped. Nothing is
     trained again, and the run is not changed.
     """
-    from .. import explain
-
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else None
-    test = dataset.test if images is None else explain.sample(dataset.test, images)
-    result = explain.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
+    test = dataset.test if images is None else instruments.sample(dataset.test, images)
+    result = instruments.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
     columns = {">pairs": "{count}", ">Kendall's tau": "{kendall_tau:.3f}", **ERROR_AND_LOSS}
     return result, columns, f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %"
 

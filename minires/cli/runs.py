@@ -7,20 +7,26 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
 
+from .. import training
+from ..core.backend import Array, to_device
+from ..core.state import no_grad
+from ..core.tensor import as_tensor
+from ..data import Dataset
 from ..errors import ArgumentError, DataError, counted, sizes
+from ..interop import export_onnx
+from ..interop.safetensors_file import save
+from ..ops import softmax
+from ..training import Run, load_run
+from ..training.classification import class_table, predict_logits
+from ..training.folder import Row, write_table
+from ..training.recipe import load_data
 from .options import DataOption, DeviceOption, RunArgument, count_option, file_option
 from .output import percent, print_table, printable, times
-
-if TYPE_CHECKING:
-    from ..core.backend import Array
-    from ..data import Dataset
-    from ..training import Run
-    from ..training.folder import Row
 
 BATCH_SIZE = 256
 Prediction = dict[str, str | float]
@@ -32,9 +38,6 @@ def evaluate(
     device: DeviceOption = "cpu",
 ) -> None:
     """Test a trained network: accuracy and loss on the test images, and results for each class."""
-    from .. import training
-    from ..training.classification import class_table
-
     trained, dataset = load_with_data(run, data, device)
     result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
 
@@ -50,9 +53,6 @@ def evaluate(
 
 def load_with_data(run: str, data: str | None, device: str) -> tuple[Run, Dataset]:
     """A run, and its data set or another one with the same classes."""
-    from ..training import load_run
-    from ..training.recipe import load_data
-
     trained = load_run(run, device)
     channels, *size = trained.image_shape
     dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
@@ -100,9 +100,6 @@ def predict(
     Files that cannot be read are reported and skipped. The exit status is 1 if
     none could be read.
     """
-    from ..training import load_run
-    from ..training.folder import write_table
-
     trained = load_run(run, device)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
@@ -127,12 +124,6 @@ def predict_files(run: Run, paths: Iterable[str], top: int) -> Iterator[Predicti
 
     Other files are reported.
     """
-    from ..core.backend import to_device
-    from ..core.state import no_grad
-    from ..core.tensor import as_tensor
-    from ..ops import softmax
-    from ..training.classification import predict_logits
-
     device = next(run.model.parameters()).device
     suffixes = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     readable = read_all(paths, run.image_shape)
@@ -191,10 +182,6 @@ def export(
 
     Both hold the names of the classes. A file that exists is replaced.
     """
-    from ..interop import export_onnx
-    from ..interop.safetensors_file import save
-    from ..training import load_run
-
     if onnx is None and safetensors is None:
         raise ArgumentError("there is nothing to write; give --onnx FILE, --safetensors FILE, or both.")
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..core.backend import check_device
 from ..errors import StoppedError, counted
-from ..training import Config, StopSignals, read_settings
-from ..training.folder import CONFIG, load_config
+from ..explain import write_comparison
+from ..training import Config, StopSignals, comparison, read_settings
+from ..training import train as run_training
+from ..training.comparison import MARGIN, findings, two_digits
+from ..training.folder import CONFIG, Row, load_config
 from .options import as_options, file_option, given_settings, integers, setting_options
 from .output import make_console, print_rows, printable
-
-if TYPE_CHECKING:
-    from ..training.folder import Row
 
 
 @setting_options()
@@ -40,7 +40,6 @@ def train(
     The run folder keeps the network, its history and figures of both. Ctrl-C stops after the current batch and saves a
     checkpoint, from which --resume continues; a second Ctrl-C stops at once.
     """
-    from ..training import train as run_training
     from .progress import TrainingProgress, folder_as_word, print_summary
 
     config = _config(context, config_file, resume)
@@ -85,8 +84,6 @@ def compare(
 
     The default takes some minutes on two cores. The same command continues where it was stopped.
     """
-    from ..explain import write_comparison
-    from ..training import comparison
     from .progress import TrainingProgress
 
     numbers = integers("--depths", depths, "8,20,56")
@@ -106,8 +103,6 @@ def compare(
 
 def print_comparison(rows: list[Row]) -> None:
     """Print the rows of ``compare.csv`` and what they show."""
-    from ..training.comparison import MARGIN, findings, two_digits
-
     columns = {
         "network": "{model}",
         ">parameters": "{parameters:,}",

@@ -236,7 +236,7 @@ def test_the_profile_of_a_step_and_its_image(tmp_path, capsys, monkeypatch, a_ma
 def test_what_failed_is_told_below_the_table(capsys, monkeypatch, a_machine):
     times = {"torch eager": [0.002], "dezero": [0.004]}
     failed = measure.RaceResult(SMALL[1], times, {"minires": "no kernels"})
-    monkeypatch.setattr(contenders, "available", lambda against, device: ["minires", "torch eager", "dezero"])
+    monkeypatch.setattr("minires.cli.bench.available", lambda against, device: ["minires", "torch eager", "dezero"])
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
     monkeypatch.setattr(measure, "race", lambda *arguments: failed)
     assert main(["bench", "train", "--threads", "1"]) == 0
@@ -262,7 +262,7 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
-    monkeypatch.setattr("minires.bench.contenders.available", lambda against, device: ["minires", *contenders.TORCH])
+    monkeypatch.setattr("minires.cli.bench.available", lambda against, device: ["minires", *contenders.TORCH])
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
 

@@ -106,7 +106,7 @@ def settings(minires, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     def run(*words):
-        monkeypatch.setattr("minires.training.train", train)
+        monkeypatch.setattr(train_module, "run_training", train)
         assert minires("train", *words).status == 130
         return seen[-1]
 

@@ -32,4 +32,5 @@ def installed(toy, monkeypatch):
     """Make the toy the only assignment."""
     monkeypatch.setattr(assignments, "assignments", lambda: {toy.name: toy})
     monkeypatch.setattr("minires.course.classroom.assignments", lambda: {toy.name: toy})
+    monkeypatch.setattr("minires.cli.course.assignments", lambda: {toy.name: toy})
     return toy
