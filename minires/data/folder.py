@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -241,11 +242,11 @@ def _with_splits(files: list[LabelledFile]) -> list[LabelledFile]:
     """The files, each with its split."""
     if all(file.split for file in files):
         return files
-    seen: dict[str, int] = {}
+    seen = Counter[str]()
     chosen = []
     for file in sorted(files, key=lambda file: file.path):
-        number = seen[file.label] = seen.get(file.label, 0) + 1
-        chosen.append(replace(file, split="train" if number % 5 else "test"))
+        seen[file.label] += 1
+        chosen.append(replace(file, split="train" if seen[file.label] % 5 else "test"))
     return chosen
 
 
@@ -275,8 +276,6 @@ def _all(function: Callable[[Given], Made], items: Sequence[Given], what: str) -
         except DataError as error:
             wrong.append(str(error).rstrip("."))
     if wrong:
-        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise DataError(
-            f"folder: {len(wrong)} of {len(items)} {what} cannot be used: {'; '.join(wrong[:NAMED])}{more}."
-        )
+        named = [*wrong[:NAMED], *([f"and {len(wrong) - NAMED} more"] if len(wrong) > NAMED else [])]
+        raise DataError(f"folder: {len(wrong)} of {len(items)} {what} cannot be used: {'; '.join(named)}.")
     return results

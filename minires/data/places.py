@@ -123,8 +123,7 @@ def places(root: PathLike | None = None) -> list[Path]:
     """The folders to search, in order: ``root`` alone, or ``MINIRES_DATA`` (if it is set) and the cache folder."""
     if root is not None:
         return [Path(root)]
-    named = os.environ.get("MINIRES_DATA")
-    return [*([Path(named)] if named else []), cache_folder()]
+    return [Path(place) for place in (os.environ.get("MINIRES_DATA"), cache_folder()) if place]
 
 
 def stored(path: Path) -> Path:

@@ -69,18 +69,16 @@ def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: i
             raise ArgumentError(f"gradcheck: {name} is not checked: {EXEMPT[name]}.")
         if name not in CASES:
             raise ArgumentError(f"gradcheck: there is no op {name!r}; the ops are {', '.join(sorted(CASES))}.")
-    return (
-        _result(name, case, order, seed) for name in names or sorted(CASES) for case in CASES[name] for order in orders
-    )
+    return (_result(op, case, order, seed) for op in names or sorted(CASES) for case in CASES[op] for order in orders)
 
 
-def _result(name: str, case: Case, order: int, seed: int) -> CheckedCase:
+def _result(op: str, case: Case, order: int, seed: int) -> CheckedCase:
     start, error, message = time.perf_counter(), None, ""
     try:
         error = largest_error(case.function, case.inputs(seed), order=order, seed=seed)
     except GradcheckError as failure:
         message = str(failure)
-    return CheckedCase(name, case.name, order, not message, error, message, time.perf_counter() - start)
+    return CheckedCase(op, case.name, order, not message, error, message, time.perf_counter() - start)
 
 
 def normal(*shape: int) -> Draw:

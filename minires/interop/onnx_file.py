@@ -133,10 +133,7 @@ def _encode(graph: OnnxGraph, metadata: dict[str, str]) -> bytes:
 
     used = dict.fromkeys(name for node in graph.nodes for name in node.input if name in graph.constants)
     arrays = [numpy_helper.from_array(np.array(graph.constants[name], order="C"), name) for name in used]
-    ends = [
-        helper.make_tensor_value_info(name, type_of(array.dtype), graph.shapes[name])
-        for name, array in graph.ends.items()
-    ]
+    ends = [helper.make_tensor_value_info(name, type_of(x.dtype), graph.shapes[name]) for name, x in graph.ends.items()]
     body = helper.make_graph(graph.nodes, "minires", ends[:1], ends[1:], arrays)
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
