@@ -27,10 +27,14 @@ Draw = Callable[[np.random.Generator], NumPyArray]
 
 
 class Case:
-    """An op with its options, and how to draw the inputs that are checked."""
+    """An op with its options, and how to draw the inputs that are checked.
 
-    def __init__(self, name: str, function: Function, *draws: Draw, **options: Any) -> None:
-        self.name, self.function, self.draws = name, partial(function, **options), draws
+    ``call`` takes the inputs, if they are not the first arguments of the op.
+    """
+
+    def __init__(self, op: str, name: str, *draws: Draw, call: Function | None = None, **options: Any) -> None:
+        self.op, self.name, self.draws = op, name, draws
+        self.function = call or partial(getattr(ops, op), **options)
 
     def inputs(self, seed: int = 0) -> list[Tensor]:
         """Float64 tensors that require a gradient, the same for the same seed."""
@@ -69,16 +73,16 @@ def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: i
             raise ArgumentError(f"gradcheck: {name} is not checked: {EXEMPT[name]}.")
         if name not in CASES:
             raise ArgumentError(f"gradcheck: there is no op {name!r}; the ops are {', '.join(sorted(CASES))}.")
-    return (_result(op, case, order, seed) for op in names or sorted(CASES) for case in CASES[op] for order in orders)
+    return (_result(case, order, seed) for op in names or sorted(CASES) for case in CASES[op] for order in orders)
 
 
-def _result(op: str, case: Case, order: int, seed: int) -> CheckedCase:
+def _result(case: Case, order: int, seed: int) -> CheckedCase:
     start, error, message = time.perf_counter(), None, ""
     try:
         error = largest_error(case.function, case.inputs(seed), order=order, seed=seed)
     except GradcheckError as failure:
         message = str(failure)
-    return CheckedCase(op, case.name, order, not message, error, message, time.perf_counter() - start)
+    return CheckedCase(case.op, case.name, order, not message, error, message, time.perf_counter() - start)
 
 
 def normal(*shape: int) -> Draw:
@@ -107,26 +111,26 @@ def distinct(*shape: int) -> Draw:
     return lambda rng: (rng.permutation(count) - count // 2 + 0.5).reshape(shape) / 10
 
 
-def _elementwise(function: Function, draw: Callable[..., Draw]) -> list[Case]:
-    return [Case("matrix", function, draw(4, 3)), Case("scalar", function, draw())]
+def _elementwise(op: str, draw: Callable[..., Draw]) -> list[Case]:
+    return [Case(op, "matrix", draw(4, 3)), Case(op, "scalar", draw())]
 
 
-def _broadcast(function: Function, draw: Callable[..., Draw]) -> list[Case]:
+def _broadcast(op: str, draw: Callable[..., Draw]) -> list[Case]:
     """Equal shapes, either side stretched, axes of size 1, and missing axes."""
     return [
-        Case("same shape", function, draw(3, 4), draw(3, 4)),
-        Case("left stretched", function, draw(3, 1), draw(2, 3, 4)),
-        Case("right stretched", function, draw(2, 3, 4), draw(1, 4)),
-        Case("both stretched", function, draw(5, 1, 3), draw(4, 1)),
-        Case("with a scalar", function, draw(2, 3), draw()),
+        Case(op, "same shape", draw(3, 4), draw(3, 4)),
+        Case(op, "left stretched", draw(3, 1), draw(2, 3, 4)),
+        Case(op, "right stretched", draw(2, 3, 4), draw(1, 4)),
+        Case(op, "both stretched", draw(5, 1, 3), draw(4, 1)),
+        Case(op, "with a scalar", draw(2, 3), draw()),
     ]
 
 
-def _reduction(function: Function, draw: Callable[..., Draw]) -> list[Case]:
+def _reduction(op: str, draw: Callable[..., Draw]) -> list[Case]:
     return [
-        Case("all axes", function, draw(3, 4)),
-        Case("axis 1", function, draw(3, 4, 2), axis=1),
-        Case("axes 0 and -1, kept", function, draw(3, 4, 2), axis=(0, -1), keepdims=True),
+        Case(op, "all axes", draw(3, 4)),
+        Case(op, "axis 1", draw(3, 4, 2), axis=1),
+        Case(op, "axes 0 and -1, kept", draw(3, 4, 2), axis=(0, -1), keepdims=True),
     ]
 
 
@@ -140,197 +144,158 @@ def _dropout_with_one_mask(x: Tensor) -> Tensor:
         bits.state = before
 
 
-def _softmax(function: Function, draw: Callable[..., Draw]) -> list[Case]:
+def _softmax(op: str, draw: Callable[..., Draw]) -> list[Case]:
     return [
-        Case("last axis", function, draw(3, 5)),
-        Case("axis 0", function, draw(4, 3), axis=0),
-        Case("axis 1 of 3", function, draw(2, 4, 3), axis=1),
+        Case(op, "last axis", draw(3, 5)),
+        Case(op, "axis 0", draw(4, 3), axis=0),
+        Case(op, "axis 1 of 3", draw(2, 4, 3), axis=1),
     ]
 
 
-def _batch_norm(training: bool) -> Function:
-    mean, var = (None, None) if training else (np.array([0.3, -0.2, 0.5]), np.array([0.5, 2.0, 1.2]))
-    return lambda x, gamma, beta: ops.batch_norm(x, gamma, beta, mean, var, training)
-
-
-def _pooling(function: Function, draw: Callable[..., Draw]) -> list[Case]:
+def _pooling(op: str, draw: Callable[..., Draw]) -> list[Case]:
     return [
-        Case("side by side", function, draw(2, 3, 6, 4), kernel_size=(3, 2)),
-        Case("overlapping, padded", function, draw(2, 3, 7, 5), kernel_size=3, stride=2, padding=1),
-        Case("rows left over", function, draw(1, 3, 7, 5), kernel_size=2, stride=(3, 1)),
+        Case(op, "side by side", draw(2, 3, 6, 4), kernel_size=(3, 2)),
+        Case(op, "overlapping, padded", draw(2, 3, 7, 5), kernel_size=3, stride=2, padding=1),
+        Case(op, "rows left over", draw(1, 3, 7, 5), kernel_size=2, stride=(3, 1)),
     ]
 
 
-def _each(names: list[str], cases: Callable[..., list[Case]], draw: Callable[..., Draw]) -> dict[str, list[Case]]:
+def _each(
+    cases: Callable[[str, Callable[..., Draw]], list[Case]], draw: Callable[..., Draw], *names: str
+) -> list[Case]:
     """The same cases for several ops."""
-    return {name: cases(getattr(ops, name), draw) for name in names}
+    return [case for op in names for case in cases(op, draw)]
 
 
 _X, _W = normal(2, 3, 7, 5), normal(4, 3, 3, 2)  # of convolutions
 _MASK = np.array([[True, False, True, True], [False, True, False, True], [True, True, False, False]])
 _LABELS = np.array([4, 0, 2])
+_TRAINING: dict[str, Any] = {"running_mean": None, "running_var": None, "training": True}
+_EVALUATION: dict[str, Any] = {
+    "running_mean": np.array([0.3, -0.2, 0.5]),
+    "running_var": np.array([0.5, 2.0, 1.2]),
+    "training": False,
+}
+
+_TABLE = [
+    # arithmetic
+    *_each(_broadcast, normal, "add", "sub", "mul", "maximum", "minimum"),
+    *_broadcast("div", nonzero),
+    *_each(_elementwise, normal, "neg", "exp"),
+    *_each(_elementwise, positive, "log", "sqrt"),
+    *_elementwise("abs", nonzero),
+    *(Case("pow", f"exponent {p:g}", nonzero(4, 3), call=lambda x, p=p: x**p) for p in (0, 1, 2, 3, -1, -2)),
+    Case("pow", "exponent 2.5", positive(4, 3), call=lambda x: x**2.5),
+    Case("pow", "tensor exponent", positive(4, 3), normal(3)),
+    Case("pow", "number to a tensor", normal(4, 3), call=lambda x: 2.0**x),
+    Case("clip", "both bounds", nonzero(4, 3), low=-0.2, high=0.2),
+    Case("clip", "low only", nonzero(4, 3), low=0),
+    Case("clip", "high only", nonzero(4, 3), high=0.1),
+    Case("where", "same shape", normal(3, 4), normal(3, 4), call=partial(ops.where, _MASK)),
+    Case("where", "broadcast", normal(2, 1, 4), normal(3, 1), call=partial(ops.where, _MASK)),
+    # reductions and broadcasting
+    *_each(_reduction, normal, "sum", "mean", "var", "logsumexp"),
+    *_each(_reduction, distinct, "max", "min"),
+    Case("var", "biased", normal(3, 4), axis=0, correction=0),
+    Case("broadcast_to", "size 1", normal(3, 1), shape=(3, 4)),
+    Case("broadcast_to", "missing axes", normal(4), shape=(2, 3, 4)),
+    Case("broadcast_to", "both", normal(3, 1), shape=(2, 3, 4)),
+    Case("sum_to", "size 1", normal(3, 4), shape=(3, 1)),
+    Case("sum_to", "missing axes", normal(2, 3, 4), shape=(4,)),
+    Case("sum_to", "scalar", normal(3, 4), shape=()),
+    # shapes
+    Case("reshape", "with -1", normal(2, 3, 4), call=lambda x: x.reshape(4, -1)),
+    Case("flatten", "from axis 1", normal(2, 3, 4), start_axis=1),
+    Case("squeeze", "all", normal(1, 3, 1, 2)),
+    Case("squeeze", "one axis", normal(1, 3, 1), axis=2),
+    Case("expand_dims", "last", normal(2, 3), axis=-1),
+    Case("transpose", "reversed", normal(2, 3, 4)),
+    Case("transpose", "cyclic", normal(2, 3, 4), call=lambda x: x.transpose(1, 2, 0)),
+    Case("transpose", "cyclic, equal sizes", normal(3, 3, 3), call=lambda x: x.transpose(1, 2, 0)),
+    Case("concatenate", "axis 0", normal(2, 3), normal(4, 3), call=lambda *x: ops.concatenate(x)),
+    Case("concatenate", "last axis", normal(3, 2), normal(3, 1), normal(3, 4), call=lambda *x: ops.concatenate(x, -1)),
+    Case("stack", "axis 1", normal(3, 4), normal(3, 4), call=lambda *x: ops.stack(x, axis=1)),
+    Case("pad", "pairs", normal(3, 4), padding=((1, 0), (0, 2))),
+    Case("pad", "from the last axis", normal(2, 3, 4), padding=(1, 2, 0, 3), value=7.0),
+    Case("flip", "all axes", normal(3, 4)),
+    Case("flip", "last axis", normal(2, 3, 4), axis=-1),
+    Case("getitem", "slices", normal(3, 5), call=lambda x: x[1:, ::-2]),
+    Case("getitem", "integer and new axis", normal(3, 4), call=lambda x: x[1, None]),
+    Case("getitem", "ellipsis", normal(2, 3, 4), call=lambda x: x[..., 2]),
+    Case("getitem", "repeated integers", normal(3, 4), call=lambda x: x[np.array([2, 0, 2, 2])]),
+    Case("getitem", "pairs, one repeated", normal(3, 4), call=lambda x: x[np.array([0, 2, 0]), np.array([1, 3, 1])]),
+    Case("getitem", "mask", normal(3, 4), call=lambda x: x[_MASK]),
+    Case("astype", "to its own type", normal(3, 4), dtype="float64"),
+    Case("to_device", "to the CPU", normal(3, 4), device="cpu"),
+    # matrix products
+    Case("matmul", "matrices", normal(3, 4), normal(4, 2)),
+    Case("matmul", "square", normal(3, 3), normal(3, 3)),
+    Case("matmul", "stacks", normal(2, 3, 4), normal(2, 4, 5)),
+    Case("matmul", "stacks that broadcast", normal(3, 1, 2, 4), normal(2, 4, 3)),
+    Case("matmul", "one matrix for a stack", normal(3, 2, 4), normal(4, 5)),
+    Case("matmul", "row vector", normal(4), normal(2, 4, 3)),
+    Case("matmul", "column vector", normal(2, 3, 4), normal(4)),
+    Case("matmul", "two vectors", normal(4), normal(4)),
+    Case("linear", "with bias", normal(4, 5), normal(3, 5), normal(3)),
+    Case("linear", "without bias", normal(4, 5), normal(3, 5)),
+    Case("linear", "three axes", normal(2, 4, 5), normal(3, 5), normal(3)),
+    Case("linear", "one vector", normal(5), normal(3, 5), normal(3)),
+    # convolution: x is (N, C, H, W), weight is (O, C, KH, KW)
+    Case("conv2d", "plain", normal(2, 3, 5, 4), normal(4, 3, 3, 2), normal(4)),
+    Case("conv2d", "stride 2, padding 1", _X, _W, stride=2, padding=1),
+    Case("conv2d", "rows left over", _X, _W, normal(4), stride=3),
+    Case("conv2d", "uneven options", _X, _W, stride=(3, 1), padding=(0, 2), dilation=(1, 3)),
+    Case("conv2d", "dilation 2", normal(2, 3, 6, 5), normal(2, 3, 3, 2), normal(2), dilation=2, padding=1),
+    Case("conv2d", "groups", normal(3, 4, 5, 6), normal(6, 2, 3, 2), normal(6), groups=2, stride=2, padding=1),
+    Case("conv2d", "depthwise", normal(2, 3, 5, 4), normal(3, 1, 3, 2), groups=3, padding=1),
+    Case("conv2d", "1x1", normal(2, 3, 5, 4), normal(6, 3, 1, 1), stride=2),
+    Case("conv2d", "batch 1", normal(1, 3, 5, 4), normal(4, 3, 3, 2), normal(4), padding=1),
+    Case("conv_transpose2d", "plain", normal(2, 3, 5, 4), normal(3, 4, 3, 2), normal(4)),
+    Case("conv_transpose2d", "stride 2, padding 1", normal(2, 3, 4, 5), normal(3, 4, 3, 2), stride=2, padding=1),
+    Case(
+        "conv_transpose2d", "uneven options", normal(2, 3, 3, 4), normal(3, 4, 3, 2), normal(4),
+        stride=(3, 2), padding=(2, 0), output_padding=(2, 1), dilation=(1, 2),
+    ),
+    Case("conv_transpose2d", "groups", normal(3, 4, 2, 5), normal(4, 3, 3, 2), normal(6), groups=2, stride=2),
+    Case("conv_transpose2d", "batch 1", normal(1, 3, 5, 4), normal(3, 2, 3, 4), padding=1),
+    Case("im2col", "overlapping", normal(2, 3, 4, 5), kernel_size=(3, 2), padding=1),
+    Case("im2col", "uneven options", _X, kernel_size=(2, 3), stride=(3, 1), padding=(0, 1), dilation=(1, 2)),
+    Case("col2im", "overlapping", normal(2, 3, 5, 18), x_shape=(2, 3, 3, 4), kernel_size=(3, 2), padding=1),
+    Case("col2im", "stride", normal(1, 3, 2, 12), x_shape=(1, 2, 7, 5), kernel_size=(3, 2), stride=(2, 3)),
+    # pooling
+    *_pooling("max_pool2d", distinct),
+    *_pooling("avg_pool2d", normal),
+    Case("global_avg_pool2d", "images", normal(2, 3, 5, 4)),
+    # normalisation
+    Case("batch_norm", "training", normal(2, 3, 5, 4), nonzero(3), normal(3), **_TRAINING),
+    Case("batch_norm", "training, vectors", normal(5, 3), nonzero(3), normal(3), **_TRAINING),
+    Case("batch_norm", "training, batch 1", normal(1, 3, 4, 2), nonzero(3), normal(3), **_TRAINING),
+    Case("batch_norm", "evaluation", normal(2, 3, 5, 4), nonzero(3), normal(3), **_EVALUATION),
+    Case("batch_norm", "evaluation, batch 1", normal(1, 3), nonzero(3), normal(3), **_EVALUATION),
+    Case("layer_norm", "last axis", normal(3, 5), nonzero(5), normal(5)),
+    Case("layer_norm", "two axes", normal(2, 3, 4), nonzero(3, 4), normal(3, 4)),
+    Case("layer_norm", "without scale and shift", normal(3, 5)),
+    # activations
+    *_elementwise("relu", nonzero),
+    *_each(_elementwise, normal, "gelu", "tanh", "sigmoid"),
+    *_each(_softmax, normal, "softmax", "log_softmax"),
+    Case("leaky_relu", "slope 0.2", nonzero(4, 3), negative_slope=0.2),
+    Case("dropout", "training", normal(4, 5), call=_dropout_with_one_mask),
+    Case("dropout", "evaluation", normal(4, 5), p=0.4, training=False),
+    Case("residual_add", "with relu", nonzero(2, 3, 4), nonzero(2, 3, 4)),
+    Case("residual_add", "without activation", normal(2, 3, 4), normal(2, 3, 4), activation=None),
+    # losses
+    Case("cross_entropy", "labels", normal(3, 5), labels=_LABELS),
+    Case("cross_entropy", "smoothed", normal(3, 5), labels=_LABELS, label_smoothing=0.2),
+    Case("cross_entropy", "batch 1", normal(1, 5), labels=_LABELS[:1]),
+    Case("mse_loss", "both sides", normal(3, 5), normal(3, 5)),
+    Case("binary_cross_entropy_with_logits", "both sides", nonzero(3, 5), fractions(3, 5)),
+]  # fmt: skip
 
 # op -> its cases
-CASES: dict[str, list[Case]] = {
-    # arithmetic
-    **_each(["add", "sub", "mul", "maximum", "minimum"], _broadcast, normal),
-    **_each(["div"], _broadcast, nonzero),
-    **_each(["neg", "exp"], _elementwise, normal),
-    **_each(["log", "sqrt"], _elementwise, positive),
-    **_each(["abs"], _elementwise, nonzero),
-    "pow": [
-        *(Case(f"exponent {p:g}", lambda x, p=p: x**p, nonzero(4, 3)) for p in (0, 1, 2, 3, -1, -2)),
-        Case("exponent 2.5", lambda x: x**2.5, positive(4, 3)),
-        Case("tensor exponent", ops.pow, positive(4, 3), normal(3)),
-        Case("number to a tensor", lambda x: 2.0**x, normal(4, 3)),
-    ],
-    "clip": [
-        Case("both bounds", ops.clip, nonzero(4, 3), low=-0.2, high=0.2),
-        Case("low only", ops.clip, nonzero(4, 3), low=0),
-        Case("high only", ops.clip, nonzero(4, 3), high=0.1),
-    ],
-    "where": [
-        Case("same shape", lambda a, b: ops.where(_MASK, a, b), normal(3, 4), normal(3, 4)),
-        Case("broadcast", lambda a, b: ops.where(_MASK, a, b), normal(2, 1, 4), normal(3, 1)),
-    ],
-    # reductions and broadcasting
-    **_each(["sum", "mean", "logsumexp"], _reduction, normal),
-    **_each(["max", "min"], _reduction, distinct),
-    "var": [*_reduction(ops.var, normal), Case("biased", ops.var, normal(3, 4), axis=0, correction=0)],
-    "broadcast_to": [
-        Case("size 1", ops.broadcast_to, normal(3, 1), shape=(3, 4)),
-        Case("missing axes", ops.broadcast_to, normal(4), shape=(2, 3, 4)),
-        Case("both", ops.broadcast_to, normal(3, 1), shape=(2, 3, 4)),
-    ],
-    "sum_to": [
-        Case("size 1", ops.sum_to, normal(3, 4), shape=(3, 1)),
-        Case("missing axes", ops.sum_to, normal(2, 3, 4), shape=(4,)),
-        Case("scalar", ops.sum_to, normal(3, 4), shape=()),
-    ],
-    # shapes
-    "reshape": [Case("with -1", lambda x: x.reshape(4, -1), normal(2, 3, 4))],
-    "flatten": [Case("from axis 1", ops.flatten, normal(2, 3, 4), start_axis=1)],
-    "squeeze": [
-        Case("all", ops.squeeze, normal(1, 3, 1, 2)),
-        Case("one axis", ops.squeeze, normal(1, 3, 1), axis=2),
-    ],
-    "expand_dims": [Case("last", ops.expand_dims, normal(2, 3), axis=-1)],
-    "transpose": [
-        Case("reversed", ops.transpose, normal(2, 3, 4)),
-        Case("cyclic", lambda x: ops.transpose(x, 1, 2, 0), normal(2, 3, 4)),
-        Case("cyclic, equal sizes", lambda x: ops.transpose(x, 1, 2, 0), normal(3, 3, 3)),
-    ],
-    "concatenate": [
-        Case("axis 0", lambda a, b: ops.concatenate([a, b]), normal(2, 3), normal(4, 3)),
-        Case("three, axis -1", lambda *parts: ops.concatenate(parts, -1), normal(3, 2), normal(3, 1), normal(3, 4)),
-    ],
-    "stack": [Case("axis 1", lambda a, b: ops.stack([a, b], axis=1), normal(3, 4), normal(3, 4))],
-    "pad": [
-        Case("pairs", ops.pad, normal(3, 4), padding=((1, 0), (0, 2))),
-        Case("from the last axis", ops.pad, normal(2, 3, 4), padding=(1, 2, 0, 3), value=7.0),
-    ],
-    "flip": [
-        Case("all axes", ops.flip, normal(3, 4)),
-        Case("last axis", ops.flip, normal(2, 3, 4), axis=-1),
-    ],
-    "getitem": [
-        Case("slices", lambda x: x[1:, ::-2], normal(3, 5)),
-        Case("integer and new axis", lambda x: x[1, None], normal(3, 4)),
-        Case("ellipsis", lambda x: x[..., 2], normal(2, 3, 4)),
-        Case("repeated integers", lambda x: x[np.array([2, 0, 2, 2])], normal(3, 4)),
-        Case("pairs, one repeated", lambda x: x[np.array([0, 2, 0]), np.array([1, 3, 1])], normal(3, 4)),
-        Case("mask", lambda x: x[_MASK], normal(3, 4)),
-    ],
-    "astype": [Case("to its own type", ops.astype, normal(3, 4), dtype="float64")],
-    "to_device": [Case("to the CPU", ops.to_device, normal(3, 4), device="cpu")],
-    # matrix products
-    "matmul": [
-        Case("matrices", ops.matmul, normal(3, 4), normal(4, 2)),
-        Case("square", ops.matmul, normal(3, 3), normal(3, 3)),
-        Case("stacks", ops.matmul, normal(2, 3, 4), normal(2, 4, 5)),
-        Case("stacks that broadcast", ops.matmul, normal(3, 1, 2, 4), normal(2, 4, 3)),
-        Case("one matrix for a stack", ops.matmul, normal(3, 2, 4), normal(4, 5)),
-        Case("row vector", ops.matmul, normal(4), normal(2, 4, 3)),
-        Case("column vector", ops.matmul, normal(2, 3, 4), normal(4)),
-        Case("two vectors", ops.matmul, normal(4), normal(4)),
-    ],
-    "linear": [
-        Case("with bias", ops.linear, normal(4, 5), normal(3, 5), normal(3)),
-        Case("without bias", ops.linear, normal(4, 5), normal(3, 5)),
-        Case("three axes", ops.linear, normal(2, 4, 5), normal(3, 5), normal(3)),
-        Case("one vector", ops.linear, normal(5), normal(3, 5), normal(3)),
-    ],
-    # convolution: x is (N, C, H, W), weight is (O, C, KH, KW)
-    "conv2d": [
-        Case("plain", ops.conv2d, normal(2, 3, 5, 4), normal(4, 3, 3, 2), normal(4)),
-        Case("stride 2, padding 1", ops.conv2d, _X, _W, stride=2, padding=1),
-        Case("rows left over", ops.conv2d, _X, _W, normal(4), stride=3),
-        Case("uneven options", ops.conv2d, _X, _W, stride=(3, 1), padding=(0, 2), dilation=(1, 3)),
-        Case("dilation 2", ops.conv2d, normal(2, 3, 6, 5), normal(2, 3, 3, 2), normal(2), dilation=2, padding=1),
-        Case("groups", ops.conv2d, normal(3, 4, 5, 6), normal(6, 2, 3, 2), normal(6), groups=2, stride=2, padding=1),
-        Case("depthwise", ops.conv2d, normal(2, 3, 5, 4), normal(3, 1, 3, 2), groups=3, padding=1),
-        Case("1x1", ops.conv2d, normal(2, 3, 5, 4), normal(6, 3, 1, 1), stride=2),
-        Case("batch 1", ops.conv2d, normal(1, 3, 5, 4), normal(4, 3, 3, 2), normal(4), padding=1),
-    ],
-    "conv_transpose2d": [
-        Case("plain", ops.conv_transpose2d, normal(2, 3, 5, 4), normal(3, 4, 3, 2), normal(4)),
-        Case("stride 2, padding 1", ops.conv_transpose2d, normal(2, 3, 4, 5), normal(3, 4, 3, 2), stride=2, padding=1),
-        Case(
-            "uneven options", ops.conv_transpose2d, normal(2, 3, 3, 4), normal(3, 4, 3, 2), normal(4),
-            stride=(3, 2), padding=(2, 0), output_padding=(2, 1), dilation=(1, 2),
-        ),
-        Case("groups", ops.conv_transpose2d, normal(3, 4, 2, 5), normal(4, 3, 3, 2), normal(6), groups=2, stride=2),
-        Case("batch 1", ops.conv_transpose2d, normal(1, 3, 5, 4), normal(3, 2, 3, 4), padding=1),
-    ],
-    "im2col": [
-        Case("overlapping", ops.im2col, normal(2, 3, 4, 5), kernel_size=(3, 2), padding=1),
-        Case("uneven options", ops.im2col, _X, kernel_size=(2, 3), stride=(3, 1), padding=(0, 1), dilation=(1, 2)),
-    ],
-    "col2im": [
-        Case("overlapping", ops.col2im, normal(2, 3, 5, 18), x_shape=(2, 3, 3, 4), kernel_size=(3, 2), padding=1),
-        Case("stride", ops.col2im, normal(1, 3, 2, 12), x_shape=(1, 2, 7, 5), kernel_size=(3, 2), stride=(2, 3)),
-    ],
-    # pooling
-    **_each(["max_pool2d"], _pooling, distinct),
-    **_each(["avg_pool2d"], _pooling, normal),
-    "global_avg_pool2d": [Case("images", ops.global_avg_pool2d, normal(2, 3, 5, 4))],
-    # normalisation
-    "batch_norm": [
-        Case("training", _batch_norm(training=True), normal(2, 3, 5, 4), nonzero(3), normal(3)),
-        Case("training, vectors", _batch_norm(training=True), normal(5, 3), nonzero(3), normal(3)),
-        Case("training, batch 1", _batch_norm(training=True), normal(1, 3, 4, 2), nonzero(3), normal(3)),
-        Case("evaluation", _batch_norm(training=False), normal(2, 3, 5, 4), nonzero(3), normal(3)),
-        Case("evaluation, batch 1", _batch_norm(training=False), normal(1, 3), nonzero(3), normal(3)),
-    ],
-    "layer_norm": [
-        Case("last axis", ops.layer_norm, normal(3, 5), nonzero(5), normal(5)),
-        Case("two axes", ops.layer_norm, normal(2, 3, 4), nonzero(3, 4), normal(3, 4)),
-        Case("without scale and shift", ops.layer_norm, normal(3, 5)),
-    ],
-    # activations
-    **_each(["relu"], _elementwise, nonzero),
-    **_each(["gelu", "tanh", "sigmoid"], _elementwise, normal),
-    **_each(["softmax", "log_softmax"], _softmax, normal),
-    "leaky_relu": [Case("slope 0.2", ops.leaky_relu, nonzero(4, 3), negative_slope=0.2)],
-    "dropout": [
-        Case("training", _dropout_with_one_mask, normal(4, 5)),
-        Case("evaluation", ops.dropout, normal(4, 5), p=0.4, training=False),
-    ],
-    "residual_add": [
-        Case("with relu", ops.residual_add, nonzero(2, 3, 4), nonzero(2, 3, 4)),
-        Case("without activation", ops.residual_add, normal(2, 3, 4), normal(2, 3, 4), activation=None),
-    ],
-    # losses
-    "cross_entropy": [
-        Case("labels", ops.cross_entropy, normal(3, 5), labels=_LABELS),
-        Case("smoothed", ops.cross_entropy, normal(3, 5), labels=_LABELS, label_smoothing=0.2),
-        Case("batch 1", ops.cross_entropy, normal(1, 5), labels=_LABELS[:1]),
-    ],
-    "mse_loss": [Case("both sides", ops.mse_loss, normal(3, 5), normal(3, 5))],
-    "binary_cross_entropy_with_logits": [
-        Case("both sides", ops.binary_cross_entropy_with_logits, nonzero(3, 5), fractions(3, 5))
-    ],
-}  # fmt: skip
+CASES: dict[str, list[Case]] = {}
+for _case in _TABLE:
+    CASES.setdefault(_case.op, []).append(_case)
 
 # op -> why it has no cases
 EXEMPT: dict[str, str] = {"argmax": "an index does not change with a small step, so it has no gradient"}

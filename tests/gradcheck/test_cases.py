@@ -40,7 +40,7 @@ def test_check_ops_gives_a_row_for_each_case_and_order():
 
 
 def test_check_ops_reports_a_failure_as_a_row(monkeypatch):
-    failing = Case("detached", lambda x: x.detach() * 2, *CASES["exp"][0].draws)
+    failing = Case("exp", "detached", *CASES["exp"][0].draws, call=lambda x: x.detach() * 2)
     monkeypatch.setitem(cases.CASES, "exp", [failing])
     (row,) = check_ops(["exp"], orders=[1])
     assert not row.ok and row.error is None and "zero everywhere" in row.message
