@@ -11,7 +11,7 @@ from .assignments import assignment
 from .classroom import check_folder, read_submission
 from .content import Property
 from .grading import Grader
-from .results import QuestionResult, lines_of
+from .results import Feedback, lines_of
 
 __all__ = ["check", "public_tests"]
 
@@ -34,20 +34,19 @@ def check(function: str = "", folder: str = ".") -> bool:
 
 @dataclass(frozen=True)
 class PublicTest:
-    """A property of a function as a test for pytest. ``graded`` grades the function, all properties at once."""
+    """A property of a function as a test for pytest. ``graded`` grades a function, and explains what it lacks."""
 
     function: str
     tested: Property
-    graded: Callable[[str], QuestionResult]
+    graded: Callable[[str], dict[str, Feedback | None]]
 
     def __str__(self) -> str:
         return f"{self.function}: {self.tested.name}"
 
     def run(self) -> None:
         """Raise AssertionError, with the feedback, if the function does not have the property."""
-        (found,) = (each for each in self.graded(self.function).properties if each.tested is self.tested)
-        if found.feedback:
-            raise AssertionError("\n".join(["", self.tested.says, *found.feedback.lines()]))
+        if feedback := self.graded(self.function)[self.tested.name]:
+            raise AssertionError("\n".join(["", self.tested.says, *feedback.lines()]))
 
 
 def public_tests(name: str, file: str) -> list[PublicTest]:
@@ -55,8 +54,8 @@ def public_tests(name: str, file: str) -> list[PublicTest]:
     content, path = assignment(name), Path(file)
 
     @cache
-    def graded(function: str) -> QuestionResult:
+    def graded(function: str) -> dict[str, Feedback | None]:
         (question,) = Grader(content).grade(read_submission(path.parent, path.name), functions=[function]).questions
-        return question
+        return {each.tested.name: each.feedback for each in question.properties}
 
     return [PublicTest(each.function, tested, graded) for each in content.questions for tested in each.properties]

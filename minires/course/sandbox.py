@@ -202,9 +202,8 @@ class Child:
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         name, positional, keywords = (question.get(part) for part in ("ask", "positional", "keywords"))
-        if not isinstance(name, str) or not isinstance(positional, tuple) or not isinstance(keywords, dict):
-            raise self._broken_off()
-        if name not in self.given:
+        known = isinstance(name, str) and name in self.given
+        if not known or not isinstance(positional, tuple) or not isinstance(keywords, dict):
             raise self._broken_off()
         assert self.reference is not None
         try:

@@ -7,11 +7,11 @@ deeper ones: each block changes its input only a little.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -88,15 +88,14 @@ def responses(model: Module, x: TensorLike) -> Responses:
     """
     batch = batch_for("responses", model, x)
     rows: list[Row] = []
-    row_of: dict[int, tuple[weakref.ref[Tensor], Row]] = {}  # by the layer's output, as long as it exists
+    outputs: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # of the layers, by row, as long as they exist
 
     def find(tensor: Any) -> Row | None:
-        output, row = row_of.get(id(tensor), (None, None))
-        return row if output is not None and output() is tensor else None
+        return next((rows[number] for number, output in outputs.items() if output is tensor), None)
 
     def respond(name: str, layer: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        outputs[len(rows)] = output
         rows.append({"layer": name, "norm": None, "std": _std(output), "shortcut_std": None})
-        row_of[id(output)] = weakref.ref(output), rows[-1]
 
     def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if (row := find(inputs[0])) is not None:

@@ -173,21 +173,15 @@ def depth_figure(rows: list[Row], panels: Mapping[str, Mapping[str, str]], log: 
 def name_depths(axes: Any, names: list[str]) -> None:
     """Write the names of layers below the axis; if there are many, only some of them."""
     every = -(-len(names) // MOST_NAMES)
-    chosen = range(0, len(names), every)
-    shown = [names[number] for number in chosen]
-    axes.set_xticks([number + 1 for number in chosen], shown, rotation=90, fontsize=8, parse_math=False)
+    places = range(1, len(names) + 1, every)
+    axes.set_xticks(places, names[::every], rotation=90, fontsize=8, parse_math=False)
     axes.set_xlim(0.5, len(names) + 0.5)
 
 
 def log_scale(axes: Any) -> None:
-    """A logarithmic scale with plain numbers, also 2 and 5 if few powers of ten are in view.
-
-    Without a finite value, the scale is left as it is.
-    """
+    """A logarithmic scale with plain numbers, also 2 and 5 if few powers of ten are in view."""
     from matplotlib.ticker import LogLocator
 
-    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
-        return
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < FEW_POWERS else (1,)))
