@@ -202,8 +202,9 @@ class Child:
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         name, positional, keywords = (question.get(part) for part in ("ask", "positional", "keywords"))
-        known = isinstance(name, str) and name in self.given
-        if not known or not isinstance(positional, tuple) or not isinstance(keywords, dict):
+        if not isinstance(name, str) or not isinstance(positional, tuple) or not isinstance(keywords, dict):
+            raise self._broken_off()
+        if name not in self.given:
             raise self._broken_off()
         assert self.reference is not None
         try:
