@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from ..core.backend import cupy_module
 from ..core.dispatch import load_kernels
@@ -87,13 +88,8 @@ class Blas:
 
 
 def blas_in_use() -> Blas:
-    """NumPy's BLAS. Without threadpoolctl, which comes with scikit-learn, only the one that it was built with."""
-    try:
-        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
-
-        libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    except ImportError:
-        libraries = []
+    """NumPy's BLAS; if threadpoolctl does not know it, as Apple's, only what NumPy was built with."""
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
     if not libraries:
         built_with = _numpy_config()["Build Dependencies"]["blas"]
         return Blas(built_with["name"], built_with["version"])

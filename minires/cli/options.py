@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -17,27 +18,23 @@ from ..training.config import PANELS, no_option, option
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _parser(kind: type[Any], what: str) -> Callable[[Any], Any]:
+def _parser(kind: type[Any], what: str, minimum: float = -math.inf) -> Callable[[Any], Any]:
     """A parser of words. Typer's own parsers would do, but their messages depend on its version."""
 
     def parse(word: Any) -> Any:
         try:
-            return kind(word)
+            value = kind(word)
         except ValueError:
-            raise typer.BadParameter(f"is {word!r}; it must be {what}") from None
+            value = None
+        if value is None or value < minimum:
+            raise typer.BadParameter(f"is {word!r}; it must be {what}")
+        return value
 
     return parse
 
 
 integer, number = _parser(int, "an integer"), _parser(float, "a number")
-
-
-def _count(word: str | int) -> int:
-    """Parse a whole number of at least 1."""
-    found: int = integer(word)
-    if found < 1:
-        raise typer.BadParameter(f"is {found}; it must be an integer >= 1")
-    return found
+_count = _parser(int, "an integer >= 1", minimum=1)
 
 
 def integers(option: str, text: str, example: str) -> list[int]:
