@@ -1,8 +1,9 @@
-"""The engine room: faster twins of some ops.
+"""Fast kernels for some of the ops.
 
-A kernel computes on raw arrays what its textbook twin in ``minires/ops`` computes. It is registered for an op and a
-device by ``minires.register_kernel``. The kernels of a device are imported when the first op can use them.
+A kernel works on raw arrays and computes the same result as the op's textbook code in ``minires/ops``. It is registered
+for an op and a device by ``minires.register_kernel``. The kernels of a device are imported when an op can use one of
+them for the first time.
 
-Each op has one host file here, for every device (see :mod:`minires.kernels.device`). The code that computes is in
+Each op has one host file here, for all devices (see :mod:`minires.kernels.device`). The code that computes is in
 ``cpu/`` (Numba) and ``cuda/`` (CUDA C++).
 """

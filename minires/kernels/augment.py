@@ -1,4 +1,4 @@
-"""Batches on their way into the network: shifted, mirrored and normalised, each in one walk over the bytes."""
+"""Augmentation of batches: shift, mirror and normalise, each in one pass over the bytes."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from ..ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from ..ops.linalg import Linear
 from .device import ComputeDevice, as_images, host
 
-ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # what a fully connected layer sees
+ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # the window of a fully connected layer
 
 
 def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]) -> bool:
-    """Whether kernels compute it: no groups, and not too many numbers in the windows of one image (H, W)."""
+    """Whether the kernels take this case: no groups, and not too many elements in the windows of one image (H, W)."""
     (h, w), (ph, pw) = image, op.window.padding
     numbers = channels * (h + 2 * ph) * (w + 2 * pw) * math.prod(op.window.kernel)
     return op.groups == 1 and numbers < device.most
@@ -27,7 +27,7 @@ def conv2d(
 ) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
-    op.block = device.channels_last(x)  # for the gradient to the weight: images may have come in another layout
+    op.block = device.channels_last(x)  # kept for the gradient to the weight, as x may have another layout
     more = None if shortcut is None else device.channels_last(shortcut)
     options = getattr(op, "activation", None) == "relu", getattr(op, "prepared", None)
     return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window, more, *options))
@@ -40,7 +40,7 @@ def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: An
         return NotImplemented
     dy, dx = device.channels_last(upstream), None
     if op.needs(0):
-        # Where a shortcut branched off, its gradient is here already: it is added as the result is stored.
+        # If a shortcut starts at this input, its gradient has already arrived and is added when the result is stored.
         added = None if arrived[0] is None else device.channels_last(arrived[0])
         weights = device.contiguous(weight)
         dx = as_images(device.conv.backward(dy, weights, None, op.window, x.shape[2:], added))

@@ -1,13 +1,13 @@
-"""A device as the host files see it, and the one place that knows how images lie in memory.
+"""The interface between the host files and a device, and the one place that knows the memory layout of images.
 
 Each op with kernels has one *host file* in this folder (conv.py, pool.py, ...). It decides which cases the kernels
 take, brings the arrays into the right layout, allocates the results, and calls the functions that compute them. Every
 device has these functions in a file of the same name: ``device.pool.max_pool`` is ``cpu/pool.py`` or ``cuda/pool.py``.
 
-Shapes are (N, C, H, W), as in the papers. In memory the channels come last: all numbers of one pixel lie side by side,
-where a vector of the CPU finds them, or neighbouring threads of the GPU. An array of shape (N, C, H, W) is therefore a
-transposed view of a contiguous *block* (N, H, W, C). Here one is made from the other, and nothing is copied as long as
-every op keeps to this layout.
+Shapes are (N, C, H, W), as in the papers. In memory the channels come last: all channels of a pixel are next to each
+other, so that a CPU vector, or neighbouring threads of a GPU, can load them together. An array of shape (N, C, H, W) is
+therefore a transposed view of a contiguous *block* (N, H, W, C). The functions here convert one into the other; nothing
+is copied as long as every op keeps this layout.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _hosts: list[tuple[type, str, Callable[..., bool], tuple[int, ...], Kernel]] = [
 
 @dataclass(eq=False)
 class ComputeDevice:
-    """What the host files need of a device; ``empty`` makes a float32 array that is not filled."""
+    """What the host files need from a device. ``empty`` returns an uninitialised float32 array."""
 
     name: str
     xp: Any  # numpy or cupy
     empty: Callable[[tuple[int, ...]], Array]
-    smallest: int  # elements of the first array: with fewer, the textbook is faster
-    most: float  # elements that an array must stay below
-    # The modules of the device's folder. A function is called with blocks and writes to blocks.
+    smallest: int  # if the first array has fewer elements, the textbook is faster
+    most: float  # arrays must have fewer elements than this
+    # The modules of the device's folder. Their functions read blocks and write to blocks.
     augment: Any
     conv: Any
     elementwise: Any
@@ -42,21 +42,24 @@ class ComputeDevice:
     norm: Any
     optim: Any
     pool: Any
-    copies: int = 0  # of images that came in another layout; tests see that a training step makes none
+    copies: int = 0  # of images in another layout; tests check that a training step makes none
 
     def takes(self, *arrays: Array | None) -> bool:
-        """Whether all of them (None aside) are float32, not empty and not too large."""
+        """Whether all arrays (except None) are float32, not empty and not too large."""
         for array in arrays:
             if array is not None and (array.dtype != np.float32 or not 0 < array.size < self.most):
                 return False
         return True
 
     def contiguous(self, array: Array) -> Array:
-        """``array`` in C order and writeable (Numba compiles another kernel for a read-only one); itself if it is."""
+        """``array`` as a C-ordered, writeable array; ``array`` itself if it is one already.
+
+        For a read-only array, Numba would compile another kernel.
+        """
         return array if array.flags.c_contiguous and _writeable(array) else self.xp.array(array, order="C")
 
     def channels_last(self, x: Array) -> Array:
-        """(N, C, H, W) -> the block (N, H, W, C); (N, C) and (N, C, L) likewise. A view if x lies like that."""
+        """(N, C, H, W) -> the block (N, H, W, C); (N, C) and (N, C, L) likewise. A view if x has this layout."""
         block = _channels_last_view(x)
         if block.flags.c_contiguous and _writeable(block):
             return block
@@ -66,23 +69,23 @@ class ComputeDevice:
         return self.xp.array(block, order="C")
 
     def arrange(self, source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple[int, int] = (1, 1)) -> Array:
-        """A block of zeros into which the float32 block ``source``, of any strides, is copied: behind ``before``
-        channels, to every ``steps``-th row and column.
+        """A block of zeros with the float32 block ``source`` (of any strides) copied into it, after ``before`` channels
+        and to every ``steps``-th row and column.
         """
         block = self.empty(shape)
         self.elementwise.arrange(source, block, before, steps)
         return block
 
     def block_like(self, x: Array) -> Array:
-        """An empty block (N, H, W, C) for the images x (N, C, H, W)."""
+        """An uninitialised block (N, H, W, C) for images like x (N, C, H, W)."""
         return self.empty((x.shape[0], *x.shape[2:], x.shape[1]))
 
     def empty_like(self, x: Array) -> Array:
-        """An empty float32 array of the shape of x that lies in memory in the same order."""
+        """An uninitialised float32 array with the shape and the memory order of x."""
         return self.empty(x.shape) if x.flags.c_contiguous or x.ndim < 3 else as_images(self.block_like(x))
 
     def flat(self, *arrays: Array) -> list[Array] | None:
-        """Flat views of arrays of one shape that lie in the same order without gaps; None if they do not."""
+        """Flat views of arrays with the same shape and memory order, without gaps; None if that is not the case."""
         if any(array.shape != arrays[0].shape or not _writeable(array) for array in arrays):
             return None
         views = arrays if all(array.flags.c_contiguous for array in arrays) else map(_channels_last_view, arrays)
@@ -106,12 +109,14 @@ def _writeable(array: Array) -> bool:
 def host(
     phase: str, *ops: type, takes: Callable[..., bool] = ComputeDevice.takes, accumulates: tuple[int, ...] = ()
 ) -> Callable[[Kernel], Kernel]:
-    """Mark the host code of some ops, for every device: a function of the device and what a kernel is called with.
+    """Mark a function as the host code of some ops, for every device.
+
+    It is called with the device, followed by the arguments of a kernel.
 
     Parameters
     ----------
     phase, accumulates
-        As :func:`minires.register_kernel` takes them.
+        As for :func:`minires.register_kernel`.
     takes : callable
         Called with the device and all arrays that the function reads: those of a forward pass, or the upstream of a
         backward pass and the saved inputs. The textbook runs unless it returns True.
@@ -129,7 +134,7 @@ def register_kernels(device: ComputeDevice) -> None:
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
     for op, phase, takes, accumulates, function in _hosts:
-        if phase == "step":  # parameters of all sizes at once, whatever the size of the first
+        if phase == "step":  # all parameters at once, so the size of the first does not matter
             register_kernel(op, phase, device.name)(partial(function, device))
         else:
             kernel = partial(_run_host, device, function, takes, phase)
@@ -139,6 +144,6 @@ def register_kernels(device: ComputeDevice) -> None:
 def _run_host(
     device: ComputeDevice, function: Kernel, takes: Callable[..., bool], phase: str, op: Any, *arrays: Any
 ) -> Any:
-    # a backward pass is also given the gradients that have arrived, which may be None
+    # a backward pass also receives the gradients that have already arrived, which may be None
     seen = arrays if phase == "forward" else (arrays[0], *(x.data for x in op.inputs))
     return function(device, op, *arrays) if takes(device, *seen) else NotImplemented

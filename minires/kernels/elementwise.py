@@ -1,5 +1,5 @@
-"""ReLU, sums of two tensors (where two paths or two gradients meet), and the moves of a shortcut without parameters:
-one walk over memory each, whatever the layout.
+"""ReLU, sums of two tensors (where two paths or two gradients meet), and the copies made by a shortcut without
+parameters: one pass over memory each, for any layout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .device import ComputeDevice, as_images, host
 
 
 def _walk(device: ComputeDevice, compute: Callable[..., None], *arrays: Array, options: Iterable[Any] = ()) -> Array:
-    """What ``compute`` makes of the arrays, one number of each at a time, if all lie in memory in the same order."""
+    """Apply ``compute`` elementwise to the arrays if all of them have the same memory order."""
     result = device.empty_like(arrays[-1])
     flat = device.flat(*arrays, result)
     if flat is None:
@@ -44,11 +44,11 @@ def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     return dx if dx is NotImplemented else (dx,) * len(op.input_shapes)
 
 
-# A shortcut without parameters (option A): some pixels of an image, and new channels of zeros.
+# A shortcut without parameters (option A) selects some pixels of an image and adds channels of zeros.
 
 
 def pads_channels(op: Pad) -> bool:
-    """Whether images get channels of zeros, and nothing else."""
+    """Whether the op adds channels of zeros to images, and nothing else."""
     return op.value == 0 and len(op.widths) == 4 and not any(any(op.widths[axis]) for axis in (0, 2, 3))
 
 
@@ -63,7 +63,7 @@ def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
 
 @host("forward", PutItem)
 def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
-    """For the index [:, :, ::SH, ::SW] of images."""
+    """Only for images and an index [:, :, ::SH, ::SW]."""
     index = op.index if isinstance(op.index, tuple) else ()
     whole = (isinstance(part, slice) and part.start is part.stop is None for part in index)
     if len(index) != 4 or len(op.target) != 4 or not all(whole):

@@ -1,6 +1,6 @@
-"""More control of the GPU than ``device="cuda"`` gives: graphs, memory, TF32.
+"""More control over the GPU than ``device="cuda"`` gives: graphs, memory, TF32.
 
-Everything that minires launches goes to CuPy's current stream: ``with cupy.cuda.Stream():`` moves it to another one.
+minires launches all work on CuPy's current stream; use ``with cupy.cuda.Stream():`` to choose another one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.state import switched
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DeviceError, sizes
 
-WARM_UP = 2  # calls that run as written: kernels are compiled, arrays of the optimiser made, the memory pool filled
+WARM_UP = 2  # normal calls: they compile kernels, create the optimiser's arrays and fill the memory pool
 
 
 def is_available() -> bool:
@@ -37,7 +37,7 @@ def synchronize() -> None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the GPU: used by live arrays, held by CuPy's pool (which keeps what was freed), free, and in total."""
+    """GPU memory in bytes: used by live arrays, held by CuPy's pool (including freed memory), free, and in total."""
 
     used: int
     pool: int
@@ -45,7 +45,7 @@ class Memory:
     total: int
 
     def __str__(self) -> str:
-        parts = {"used": self.used, "in the pool": self.pool, "free": self.free, "in all": self.total}
+        parts = {"used": self.used, "in the pool": self.pool, "free": self.free, "in total": self.total}
         return ", ".join(f"{value / 2**20:,.0f} MiB {what}" for what, value in parts.items())
 
 
@@ -57,7 +57,7 @@ def memory() -> Memory:
 
 
 def free_memory() -> None:
-    """Return the memory that CuPy's pool keeps and no array uses to the GPU. Raises DeviceError if there is no GPU."""
+    """Give the unused memory in CuPy's pool back to the GPU. Raises DeviceError if there is no GPU."""
     cupy_module().get_default_memory_pool().free_all_blocks()
 
 
@@ -73,12 +73,12 @@ def allow_tf32(allowed: bool = True) -> None:
 
 
 class Graph:
-    """A step of fixed shapes, launched as one piece; :func:`graph` says how to use it.
+    """A recorded step for fixed shapes that is launched as a whole; see :func:`graph`.
 
     Attributes
     ----------
     before_replay : list of callables
-        Called on the CPU before each replay: optimisers update their learning rates there.
+        Called on the CPU before each replay. Optimisers use it to update their learning rates.
     """
 
     def __init__(self, step: Callable[..., Any], warm_up: int = WARM_UP) -> None:
@@ -88,7 +88,7 @@ class Graph:
         self._cupy = cupy_module()
         self.before_replay: list[Callable[[], None]] = []
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
-        self._pool = self._cupy.cuda.MemoryPool()  # of its own: a replay writes where the capture's arrays were
+        self._pool = self._cupy.cuda.MemoryPool()  # its own, as a replay writes to the recorded addresses
         self._inputs: list[Tensor] = []
         self._outputs: Any = None
         self._graph: Any = None
@@ -124,8 +124,8 @@ class Graph:
         if fixed != new:
             wanted, given = (", ".join(f"{sizes(s)} {d}" for s, d in some) for some in (fixed, new))
             raise ArgumentError(
-                f"graph: it was recorded for inputs {wanted}, but gets {given}; sizes must stay as they are "
-                "(Loader(..., drop_last=True) leaves the last, smaller batch out)."
+                f"graph: it was recorded for inputs {wanted}, but got {given}; sizes and dtypes must "
+                "not change (Loader(..., drop_last=True) drops the last, smaller batch)."
             )
         for x, array in zip(self._inputs, arrays, strict=True):
             x.data[...] = to_device(array, "cuda")
@@ -137,7 +137,7 @@ class Graph:
             with switched("capture", self):
                 outputs = _detached(self.step(*self._inputs))
         except Exception as error:
-            with suppress(Exception):  # ending a broken recording is another error
+            with suppress(Exception):  # ending a failed recording raises another error
                 self._stream.end_capture()
             raise DeviceError(
                 f"graph: the step cannot be recorded ({type(error).__name__}: {error}); it may launch work on the GPU, "
@@ -148,17 +148,17 @@ class Graph:
 
 
 def _detached(outputs: Any) -> Any:
-    """The step's result without its tape."""
+    """The step's result, detached from the tape."""
     if isinstance(outputs, Tensor):
         return outputs.detach()
     return type(outputs)(map(_detached, outputs)) if isinstance(outputs, (tuple, list)) else outputs
 
 
 def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
-    """Record everything that ``step`` launches on the GPU once, and launch it as a whole from then on (a CUDA graph).
+    """Record once what ``step`` launches on the GPU, and from then on launch it as a whole (a CUDA graph).
 
-    The training step of a small ResNet is hundreds of launches, and the GPU finishes each before Python has prepared
-    the next. In a graph there is no Python between the launches::
+    The training step of a small ResNet consists of hundreds of launches, and the GPU finishes each of them before
+    Python has prepared the next. A graph runs them without Python in between::
 
         def step(x, labels):
             optimizer.zero_grad()
@@ -174,29 +174,29 @@ def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
 
     Every call is one step. The first ``warm_up`` calls run ``step`` as it is, and the next one records it. After that,
     its Python code no longer runs: the recorded launches are repeated, with new inputs and the current learning rates.
-    So the step must not depend on values, count anything, or draw random numbers (dropout is refused, as its mask would
-    stay the same). Schedules, metrics and random augmentation belong outside.
+    So the step must not depend on values, count anything, or draw random numbers (dropout is refused, because its mask
+    would stay the same). Schedules, metrics and random augmentation belong outside.
 
     Parameters
     ----------
     step : callable
         Takes tensors, and returns tensors, a tuple or list of them, or None.
     warm_up : int
-        At least 1: optimisers create their arrays in their first step.
+        At least 1, because optimisers create their arrays in their first step.
 
     Returns
     -------
     Graph
         Called like ``step``, with arrays or tensors of the same shapes and dtypes each time. The next call overwrites
-        the tensors that it returns: read them before.
+        the returned tensors, so read them before that.
 
     Raises
     ------
     ArgumentError
         If ``step`` is not callable, ``warm_up`` is not an integer >= 1, or inputs change their shapes.
     DeviceError
-        If there is no GPU, or the step does something that cannot be recorded: it reads results or copies arrays from
-        the CPU.
+        If there is no GPU, or the step does something that cannot be recorded, such as reading results or copying
+        arrays from the CPU.
     """
     return Graph(step, warm_up)
 

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy: the probabilities are never written to memory."""
+"""Softmax and cross-entropy. The probabilities are never written to memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .device import ComputeDevice, host
 
 
 def _problem(device: ComputeDevice, op: CrossEntropy, logits: Array) -> tuple[Array, Array, float]:
-    """Logits, class numbers and the label smoothing, as kernels take them."""
+    """Logits, labels and label smoothing, in the form that the kernels expect."""
     labels = device.contiguous(op.labels).astype(np.int64, copy=False)
     return device.contiguous(logits), labels, float(op.label_smoothing)
 

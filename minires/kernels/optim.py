@@ -1,4 +1,4 @@
-"""A step of an optimiser: each parameter, its gradient and its memory are read once and written once."""
+"""Optimiser steps. Each parameter, its gradient and its state are read once; parameter and state are written once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .device import ComputeDevice, host
 def _take(
     device: ComputeDevice, op: Optimizer, group: dict[str, Any], parameters: Any, states: Any, names: tuple[str, ...]
 ) -> list[tuple[list[Array], dict[str, Any]]] | None:
-    """Of each parameter that a kernel takes: itself, its gradient and the arrays ``names`` of its state, all flat; and
-    the state. The textbook updates the others.
+    """For each parameter that a kernel takes: a list of its data, its gradient and the arrays ``names`` of its state,
+    all flat; and its state. The textbook updates the other parameters.
 
-    None, and nothing has changed, if the textbook would have to work inside a CUDA graph: each replay would repeat
-    the numbers of the moment.
+    Returns None, without changing anything, if the textbook would have to run inside a CUDA graph, because every replay
+    would then repeat the learning rate of the recording.
     """
     taken, others = [], []
     for parameter, known in zip(parameters, states, strict=True):
@@ -44,7 +44,7 @@ def _take(
 def sgd(device: ComputeDevice, op: SGD, first: Array, group: dict[str, Any], parameters: Any, states: Any) -> Any:
     names = SGD.arrays if group["momentum"] else ()
     if not names and device.name == "cpu":
-        return NotImplemented  # NumPy does as well
+        return NotImplemented  # NumPy is just as fast
     taken = _take(device, op, group, parameters, states, names)
     if taken is None:
         return NotImplemented
@@ -69,7 +69,7 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
 
 
 def _adam_numbers(decoupled: bool, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-    """What a step needs to know; it counts the step."""
+    """The numbers that a step needs. This also increments the step counters."""
     for known in states:
         known["step"] = known.get("step", 0) + 1
     step, (beta1, beta2), lr, decay = states[0]["step"], group["betas"], group["lr"], group["weight_decay"]

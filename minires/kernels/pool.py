@@ -13,19 +13,19 @@ from .device import ComputeDevice, as_images, host
 
 
 def _pooled(device: ComputeDevice, op: Any, x: Array) -> Array:
-    """An empty block (N, OH, OW, C)."""
+    """An uninitialised block (N, OH, OW, C)."""
     return device.empty((len(x), *op.window.output_size(op.name, *x.shape[2:]), x.shape[1]))
 
 
 def _pixels(device: ComputeDevice, op: Any) -> Array:
-    """An empty block (N, H, W, C) for the gradient to the input."""
+    """An uninitialised block (N, H, W, C) for the gradient to the input."""
     n, c, h, w = op.input_shapes[0]
     return device.empty((n, h, w, c))
 
 
 @host("forward", MaxPool2d)
 def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
-    numbers = device.pool.WINNER  # the integers that say which element of a window won
+    numbers = device.pool.WINNER  # the integer type for the index of the largest element in a window
     if math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
         return NotImplemented
     y = _pooled(device, op, x)
@@ -43,7 +43,7 @@ def avg_pool2d(device: ComputeDevice, op: AvgPool2d, x: Array) -> Array:
 
 @host("backward", MaxPool2d, AvgPool2d)
 def pool2d_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
-    winner = getattr(op, "winner", None)  # of the maximum
+    winner = getattr(op, "winner", None)  # for max pooling only
     if winner is not None and winner.dtype != device.pool.WINNER:
         return NotImplemented
     dx = _pixels(device, op)

@@ -1,4 +1,4 @@
-"""How many cores kernels use, and the small pool of threads that shares their work.
+"""The number of threads that kernels use, and the small thread pool that runs them.
 
 A kernel is a serial loop over a range, and it releases Python's lock while it runs. So the range is cut into one slice
 for each thread::
@@ -6,13 +6,13 @@ for each thread::
     share(work, units=128)        work(0, 64)   on the calling thread
                                   work(64, 128) on a thread of the pool
 
-The slices depend on the number of threads alone, never on which one is faster, so results are the same in every run.
-Several Python threads may call at once: each waits for its own slices only. A forked child starts its own pool.
+The slices depend only on the number of threads, not on their speed, so results are the same in every run. Several
+Python threads may call at the same time; each waits only for its own slices. A forked child starts its own pool.
 
 Each thread of the pool has a queue. Pieces of one call may wait for each other (``kernels/cpu/team.py``), so all of
-them must get to run. They do because all queues hold the calls in the same order. If two Python threads could put their
-pieces into two queues in different orders, one thread of the pool would run a piece of the first call, another a piece
-of the second, and both would wait forever for pieces that come later in the queues.
+them must run at the same time. This is guaranteed because all queues hold the calls in the same order. If two Python
+threads could put their pieces into two queues in different orders, one thread of the pool would run a piece of the
+first call and another a piece of the second, and both would wait forever for pieces that come later in the queues.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ WORTH_A_THREAD = 100_000  # nanoseconds: about the time that waking a thread and
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
-_handing_out = threading.Lock()  # while the pieces of one call go into the queues
+_handing_out = threading.Lock()  # held while the pieces of one call are put into the queues
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on, which can be fewer than there are."""
+    """The number of cores that this process may use, which can be smaller than that of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_num_threads(number: int) -> None:
     """Let the fast engine's kernels use ``number`` threads.
 
-    The default is the environment variable ``MINIRES_NUM_THREADS``, or else every core that the process may run on.
-    NumPy's own threads, which the textbook uses in matrix products, are counted by its BLAS.
+    The default is the environment variable ``MINIRES_NUM_THREADS``, or else every core that the process may use. The
+    threads that NumPy uses for matrix products (in the textbook) are set in its BLAS, not here.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def get_num_threads() -> int:
 
 
 def slices(units: int) -> list[tuple[int, int]]:
-    """``range(units)`` cut into at most one (first, last + 1) for each thread, their lengths equal up to one."""
+    """Cut ``range(units)`` into at most one slice (first, last + 1) for each thread, of almost equal lengths."""
     count = max(1, min(units, get_num_threads()))
     ends = [units * i // count for i in range(count + 1)]
     return list(itertools.pairwise(ends))
@@ -81,8 +81,8 @@ def slices(units: int) -> list[tuple[int, int]]:
 def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     """Call ``work(first, last + 1)`` for each slice of ``range(units)``, each on a thread of its own, and wait.
 
-    If the work takes only a few ``nanoseconds`` (a rough guess, for one core), waking a thread does not pay, and it is
-    one slice. An exception in one slice is raised here, after all have ended.
+    If the work takes fewer ``nanoseconds`` (a rough estimate, for one core) than waking a thread, it is done in one
+    slice. An exception in a slice is raised here, after all slices have ended.
     """
     if nanoseconds > WORTH_A_THREAD:
         hand_out(work, slices(units))
@@ -93,9 +93,9 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
 def share_sums(
     work: Callable[[Array, int, int], Any], units: int, empty: Callable[[int], Array], nanoseconds: float = math.inf
 ) -> Array:
-    """Call ``work(sums, first, last)`` for each slice of ``range(units)``, shared like units, and return all ``sums``.
+    """Call ``work(sums, first, last + 1)`` for each slice of ``range(units)``, like :func:`share`; return all ``sums``.
 
-    They are the rows of ``empty(slices)``, to be added up in order.
+    Each slice has its own row of ``empty(slices)`` for its sums. The caller adds the rows up in order.
     """
     pieces = slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)]
     sums = empty(len(pieces))
@@ -111,7 +111,7 @@ def share_sums(
 def hand_out(work: Callable[..., Any], pieces: Sequence[tuple[int, ...]]) -> None:
     """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
 
-    Pieces may wait for each other. An exception in one of them is raised here, after all have ended.
+    Pieces may wait for each other. An exception in a piece is raised here, after all pieces have ended.
     """
     mine, *others = pieces
     if not others:
@@ -132,7 +132,7 @@ def hand_out(work: Callable[..., Any], pieces: Sequence[tuple[int, ...]]) -> Non
 
 
 def take_turns(work: Callable[[Array, int], Any], units: int, nanoseconds: float = math.inf) -> None:
-    """Call ``work(turn, units)`` on each thread, for work whose result does not depend on who does what.
+    """Call ``work(turn, units)`` on each thread, for work whose result does not depend on which thread does what.
 
     ``turn`` holds a counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until none is left. A
     thread that starts late or is slower computes fewer units.
@@ -157,13 +157,13 @@ def _serve(queue: SimpleQueue[Any]) -> None:
             work(*piece)
         except BaseException as raised:
             error = raised
-        del work  # or the last kernel's arrays would live until the next one
+        del work  # otherwise the arrays of the last kernel would be kept until the next call
         done.put(error)
         del error, done
 
 
 def _forget_pool() -> None:
-    """In a forked child no thread of the parent runs."""
+    """Start with an empty pool in a forked child, which has none of the parent's threads."""
     global _handing_out
     _workers.clear()
     _handing_out = threading.Lock()

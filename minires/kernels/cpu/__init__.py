@@ -1,4 +1,4 @@
-"""Kernels for the CPU, compiled by Numba. Importing this registers them."""
+"""Kernels for the CPU, compiled by Numba. Importing this module registers them."""
 
 import math
 from functools import partial

@@ -1,4 +1,4 @@
-"""Shifting, mirroring and normalising batches of bytes."""
+"""Shift, mirror and normalise batches of bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _flip(batch, flipped, mirrored, first, last):
 
 @kernel
 def _normalize(batch, values, normal, first, last):
-    """A byte has 256 values: each channel's floats are looked up, and go channels last."""
+    """Look up the float of each byte in ``values`` (C, 256), and store the result channels last."""
     _, channels, height, width = batch.shape
     for n in range(first, last):
         for c in range(channels):

@@ -11,9 +11,9 @@ from numba import njit
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    # A kernel is given its memory and allocates none, so nothing needs Numba's reference counts, which cost time.
+    # Kernels allocate no memory, so they do not need Numba's reference counts, which cost time.
     "_nrt": False,
-    # The compiler may reorder sums, but NaN and infinity mean what they mean.
+    # The compiler may reorder sums, but it must respect NaN and infinity.
     "fastmath": {"contract", "reassoc", "arcp", "nsz"},
     "error_model": "numpy",
     "boundscheck": False,
@@ -24,14 +24,14 @@ _SOURCES = hashlib.sha256(
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of kernels, which is copied into each of them: a call would take longer than the part itself."""
+    """Compile a part of kernels. It is inlined into each of them, as a call would take longer than the part itself."""
     return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without bounds checks and without Python's lock; later processes load the result."""
+    """Compile at the first call, without bounds checks and without Python's lock. Later processes load the result."""
     compiled = njit(cache=True, **_OPTIONS)(function)
-    # Numba would only look at the date of the function's own file, but the function uses other files, too.
+    # Numba would only check the date of the function's own file, but the function also uses code from other files.
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = _SOURCES
@@ -40,8 +40,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def _empty_if_unreadable(load_index: Callable[[], Any]) -> Callable[[], Any]:
-    """The index on disk, or an empty one: a file of another version may name classes that no longer exist, and pickle
-    then raises almost anything.
+    """Let ``load_index`` return an empty index if the one on disk cannot be read.
+
+    A file of another version may name classes that no longer exist, and pickle can then raise almost any exception.
     """
 
     def load() -> Any:

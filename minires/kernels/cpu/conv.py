@@ -1,4 +1,4 @@
-"""Which of the loops of this folder computes a convolution: Winograd's where it fits, or the gathering one."""
+"""Choose the algorithm of a convolution: Winograd's where it fits, the gathering loop otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .plan import backward_plan, forward_plan
 
 
 def _split(images: int) -> int:
-    """Into how many parts each image falls, so that there is work for every thread."""
+    """The number of parts into which each image is cut, so that there is work for every thread."""
     return -(-get_num_threads() // images)
 
 
@@ -22,9 +22,9 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, shortcut: Array | None = None, relu: bool = False,
     prepared: dict[Any, Any] | None = None,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), by weights (O, C, KH, KW); then bias, shortcut and ReLU if they are wanted.
+    """(N, H, W, C) -> (N, OH, OW, O), with weights (O, C, KH, KW); then optionally bias, shortcut and ReLU.
 
-    ``prepared`` keeps the weights for the next call, in the order in which they are read.
+    ``prepared`` keeps the weights for the next call, in the order in which the kernel reads them.
     """
     prepared = {} if prepared is None else prepared
     if winograd.fits(x, len(weight), window):
@@ -40,9 +40,9 @@ def forward(
 def backward(
     dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W), by the same weights.
+    """The transpose, with the same weights: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W).
 
-    A bias (C,) or the array ``added`` (N, H, W, C) comes on top.
+    A bias (C,) and an array ``added`` (N, H, W, C) are added to the result if given.
     """
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]
@@ -52,7 +52,7 @@ def backward(
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """(O, C, KH, KW), from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     if winograd.fits(x, dy.shape[3], window):
         return winograd_weight.correlate(x, dy, window.padding)
     return correlate(x, dy, window)

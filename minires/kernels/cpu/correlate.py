@@ -1,17 +1,17 @@
-"""The gradient to the weights: each number of a window, times the upstream at the pixel that saw it, over all pixels.
+"""The gradient to the weights: each element of a window times the upstream at its pixel, summed over all pixels.
 
-It is the gathering loop of gather.py turned inside out. There a tile stood for some pixels and the loop ran over the
-window; here a tile stands for PIXELS numbers of the window, by BLOCK output channels, and the loop runs over the
-pixels::
+It is the gathering loop of gather.py turned inside out. There, a tile holds the sums of some pixels, and the loop runs
+over the window. Here, a tile holds the sums of PIXELS elements of the window by BLOCK output channels, and the loop
+runs over the pixels::
 
                                upstream[pixel, 0:8]   upstream[pixel, 8:16]
-    window[pixel, number 0]        sum                    sum
-    window[pixel, number 1]        sum                    sum           one multiply-add each, for every pixel
+    window[pixel, element 0]       sum                    sum
+    window[pixel, element 1]       sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-Both factors are copied first, with zeros around the image, into strips of STRIP channels: the numbers that a tile
-reads from one pixel to the next then lie close together, and a few hundred pixels of a strip stay in the fastest cache.
-Every thread has its own sums, which are added up in a fixed order at the end.
+First the images are copied, with zeros around them, into strips of STRIP channels, and the upstream into blocks of
+BLOCK channels. What a tile reads for consecutive pixels is then close together in memory, and a few hundred pixels of a
+strip stay in the fastest cache. Every thread has its own sums, which are added up in a fixed order at the end.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from .simd import PIXELS, at
 from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
 from .units import ConvSizes, copy, copy_strips, copy_unit, cut, each_unit
 
-STRIP = 16  # channels; fewer if there are not so many
+STRIP = 16  # channels; fewer if the image has fewer
 PIXELS_AT_ONCE = 128
-MOST_FLOATS = 96 * 1024  # of padded images: with more pixels at once, the sums are loaded and stored less often
+MOST_FLOATS = 96 * 1024  # of padded images; with more pixels at once, the sums are loaded and stored less often
 
 
 class CorrelationPlan(NamedTuple):
-    """What the gradient to the weights needs to know for one size."""
+    """The sizes and tables of the gradient to the weights, for one size of image."""
 
     sizes: ConvSizes
     strip: int  # channels of a strip
     strips: int
-    run: int  # numbers of the window that lie side by side
-    tiles: int  # of one run
+    run: int  # elements of the window that are adjacent in memory
+    tiles: int  # in one run
     where: Array  # the offset of each window in a strip
-    taps: Array  # offsets in the window
+    taps: Array  # offsets within the window
 
 
 @lru_cache(maxsize=1024)
 def correlation_plan(
     image: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window
 ) -> CorrelationPlan:
-    """For images of that size and an upstream of the size ``out``."""
+    """The plan for images of size ``image`` and an upstream of size ``out``."""
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     height, width = (
-        max((o - 1) * s + (k - 1) * d + 1, p + size)  # what the windows see, and the image itself
+        max((o - 1) * s + (k - 1) * d + 1, p + size)  # room for all windows and for the image itself
         for size, o, k, s, p, d in zip(
             image, out, window.kernel, window.stride, window.padding, window.dilation, strict=True
         )
@@ -63,7 +63,7 @@ def correlation_plan(
     strips = -(-channels // strip)
     row = width * strip * strips
     images, bands, band_rows = cut(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
-    together = dw == 1  # the kernel's columns lie side by side
+    together = dw == 1  # the kernel's columns are adjacent
     run = kw * strip if together else strip
     taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]
     n, i, j = np.ogrid[:images, : out[0], : out[1]]
@@ -79,7 +79,7 @@ def correlation_plan(
 
 @inlined
 def _copy_blocks(dy, blocks, first, pixels, channels):
-    """Copy pixels of the upstream, block by block of output channels; channels that do not exist are zeros."""
+    """Copy pixels of the upstream, one block of output channels after another; missing channels become zeros."""
     for c0 in range(0, channels, BLOCK):
         width = min(BLOCK, channels - c0)
         for p in range(pixels):
@@ -123,7 +123,7 @@ def _correlate(x, dy, panel, x_copy, dy_copy, plan, n, turn, last):
 
 @kernel
 def _unpack(panels, dweight, plan, kw, first, last):
-    """Add the sums of all threads, and put them into the order (O, C, KH, KW)."""
+    """Add up the sums of all threads, and store them in the order (O, C, KH, KW)."""
     g, taps = plan.sizes, len(plan.taps)
     joined = plan.run // plan.strip  # kernel columns in a run
     for block in range(first, last):

@@ -1,16 +1,16 @@
-"""The one loop that computes convolutions, their gradients to the input, and fully connected layers.
+"""One loop for convolutions, their gradients to the input, and fully connected layers.
 
-A textbook convolution writes out the window that each output pixel sees (im2col), nine times the image for a 3x3
-kernel, and multiplies that matrix. This loop walks the windows where they lie::
+A textbook convolution writes out the window of each output pixel (im2col), nine times the image for a 3x3 kernel, and
+multiplies that matrix by the weights. This loop reads the windows in place::
 
-    for each unit of work (some images, or some rows of one), whose input is copied once, with zeros around it:
+    for each unit of work (some images, or some rows of one), with its input copied once, with zeros around it:
         for each block of output channels:                      its weights stay in the cache
             for each tile of pixels:                            PIXELS * BLOCK sums, all in registers
                 for each tap, for each number of its run:       multiply-adds, from two loads and PIXELS broadcasts
-                bias, shortcut and ReLU, and the tile goes to memory, once
+                bias, shortcut and ReLU; the tile is stored, once
 
-The pixels of a tile are a list of places (see plan.py), so they need not be neighbours: tiles are full for every width,
-stride and dilation.
+The pixels of a tile are a list of places (see plan.py), so they need not be neighbours, and tiles are full for every
+width, stride and dilation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .units import copy, copy_unit, each_unit
 
 @inlined
 def _store_part(y, pixels, c, tile, width, shortcut, adds, relu, corner):
-    """Store a tile with fewer than BLOCK channels: all of it goes to ``corner``, and these channels from there to y."""
+    """Store a tile with fewer than BLOCK channels: the whole tile in ``corner``, and from there its channels in y."""
     store(corner, rows_of_tile(), 0, tile)
     for p in range(PIXELS):
         for i in range(width):
@@ -64,7 +64,7 @@ def gather_units(
                     + phases[phase, ELEMENTS] * c
                 ) * g.channels
                 for p in range(begin, end, PIXELS):
-                    if len(phases) > 1:  # outputs do not follow each other: the CPU cannot predict what comes next
+                    if len(phases) > 1:  # outputs are not consecutive: the CPU cannot predict the addresses
                         for q in range(p, min(p + PIXELS, end)):
                             for o in range(c, min(c + BLOCK, g.out_channels), LINE):
                                 prefetch(y, target + at(into, q) + o)
@@ -89,7 +89,7 @@ def gather_units(
 
 @kernel
 def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases, first, last):
-    """Weights in the order in which the loop meets them: (phase, block, element, input channel, BLOCK)."""
+    """Store weights in the order in which the loop reads them: (phase, block, element, input channel, BLOCK)."""
     blocks = (outputs + BLOCK - 1) // BLOCK
     for phase in range(len(phases)):
         e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]
@@ -121,7 +121,7 @@ def gather(
     x: Array, packed: Array, plan: GatherPlan, bias: Array | None = None, shortcut: Array | None = None,
     relu: bool = False,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
+    """(N, H, W, C) -> (N, OH, OW, O); then optionally bias, shortcut and ReLU."""
     n, g = len(x), plan.sizes
     y = empty((n, g.out_height, g.out_width, g.out_channels))
     padded_bias = np.zeros(-(-g.out_channels // BLOCK) * BLOCK, np.float32)

@@ -15,7 +15,7 @@ def _softmax(logits, n):
     """The largest logit of a row, and the sum of exp(logit - largest)."""
     peak = logits[n, 0]
     for k in range(1, logits.shape[1]):
-        if not logits[n, k] <= peak:  # so a NaN is kept
+        if not logits[n, k] <= peak:  # keeps a NaN
             peak = logits[n, k]
     exponentials = 0.0
     for k in range(logits.shape[1]):
@@ -31,7 +31,7 @@ def _cross_entropy(logits, labels, smoothing):
     for n in range(rows):
         peak, exponentials = _softmax(logits, n)
         loss = math.log(exponentials) - (1 - smoothing) * (logits[n, labels[n]] - peak)
-        if smoothing > 0:  # a logit of -inf costs nothing otherwise
+        if smoothing > 0:  # skipped at 0, because 0 * -inf is NaN
             for k in range(classes):
                 loss -= smoothing / classes * (logits[n, k] - peak)
         total += loss
@@ -50,7 +50,7 @@ def _cross_entropy_backward(logits, labels, smoothing, upstream, dlogits):
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    """The mean over the rows, an array without axes."""
+    """The mean over the rows, as a 0-d array."""
     return np.asarray(_cross_entropy(logits, labels, smoothing), np.float32)
 
 

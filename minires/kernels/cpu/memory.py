@@ -1,9 +1,10 @@
-"""Memory for results, used again and again, and scratch memory of each thread.
+"""Reused memory for results, and scratch memory for each thread.
 
-A training step makes the same arrays each time, and between steps they are all gone. Given back to the system, their
-memory has to be mapped and cleared again page by page at the next step, which was a fifth of ResNet-20's step when it
-was measured. So when the last array in a block of memory has gone, the block waits here for the next array of its size
-or not much less. The system is only asked for memory when no block fits, and as many waiting bytes are given back then.
+Every training step creates the same arrays, and frees them before the next step. If their memory went back to the
+system, it would have to be mapped and cleared again, page by page, in the next step; this took a fifth of ResNet-20's
+step when it was measured. So when the last array in a block of memory is freed, the block waits here for the next array
+of the same size or a somewhat smaller one. The system is asked for memory only if no block fits, and the same amount of
+waiting memory is then given back to it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import numpy as np
 from ...core.backend import Array
 
 CACHE_LINE = 16  # floats
-LARGE = 1 << 14  # floats; NumPy allocates smaller arrays as fast
-ROOMY = 4  # how many times larger than its array a block may be: between layers of a network, sizes halve
-_waiting: dict[int, list[Array]] = {}  # floats -> free blocks, the size used last at the end
+LARGE = 1 << 14  # floats; NumPy allocates smaller arrays just as fast
+ROOMY = 4  # a block may be this many times larger than its array: between layers of a network, sizes halve
+_waiting: dict[int, list[Array]] = {}  # floats -> free blocks; the size used last is at the end
 
 _scratch = threading.local()
 
 
 class _Block:
-    """Lends its memory to one array; when the array and all its views are gone, the memory waits for the next."""
+    """Lends its memory to one array. When the array and all its views are gone, the memory waits for the next array."""
 
     __slots__ = ("__array_interface__", "memory")
 
@@ -34,12 +35,12 @@ class _Block:
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        if _waiting is not None:  # Python is not about to end
+        if _waiting is not None:  # it is None while Python shuts down
             _waiting.setdefault(self.memory.size, []).append(self.memory)
 
 
 def empty(shape: tuple[int, ...]) -> Array:
-    """A contiguous float32 array that is not filled."""
+    """An uninitialised, contiguous float32 array."""
     floats = math.prod(shape)
     if floats < LARGE:
         return np.empty(shape, np.float32)
@@ -52,7 +53,7 @@ def empty(shape: tuple[int, ...]) -> Array:
 
 
 def _take(size: int) -> Array | None:
-    """A waiting block of this size, or None. Several threads may ask at once."""
+    """A waiting block of this size, or None. Several threads may call this at the same time."""
     blocks = _waiting.pop(size, [])
     memory = blocks.pop() if blocks else None
     if blocks:
@@ -61,14 +62,14 @@ def _take(size: int) -> Array | None:
 
 
 def _let_go(floats: int) -> None:
-    """Return ``floats`` numbers of waiting memory, or all there is, to the system."""
+    """Give waiting blocks of at least ``floats`` floats, or else all of them, back to the system."""
     for size in list(_waiting):
         while floats > 0 and _take(size) is not None:
             floats -= size
 
 
 def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
-    """At least ``floats`` float32 numbers of this thread's own memory, not filled.
+    """At least ``floats`` float32 elements of this thread's own memory, uninitialised.
 
     The next call with the same ``purpose`` returns the same memory.
     """
@@ -80,7 +81,7 @@ def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
 
 
 def aligned(floats: int) -> np.ndarray[Any, Any]:
-    """``floats`` float32 numbers that begin at a cache line, so that no vector lies across two lines."""
+    """``floats`` uninitialised float32 elements that begin at a cache line, so that no vector crosses two lines."""
     memory = np.empty(floats + CACHE_LINE, np.float32)
     begin = -(memory.ctypes.data // 4) % CACHE_LINE
     return memory[begin : begin + floats]

@@ -1,14 +1,14 @@
-"""Batch normalisation, with the shortcut and the ReLU after it, in as few walks over memory as possible.
+"""Batch normalisation, with the shortcut and the ReLU after it, in as few passes over memory as possible.
 
-Memory is the limit here: an activation of ResNet-20's first stage is 8 MB for 128 images, and each number is used once
-or twice. So each walk does as much as it can::
+Memory bandwidth is the limit here: an activation of ResNet-20's first stage takes 8 MB for 128 images, and each number
+is used only once or twice. So each pass does as much as it can::
 
     forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
     backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
 
-Pixels are (M, C) in memory. To make loops long enough for vectors, several pixels form one row of about ROW numbers,
-and the values of a channel are repeated along it. Sums over a block of rows are in float32, relative to the block's own
-mean, so that nothing cancels; blocks are added up in float64, in order (Chan, Golub and LeVeque 1979).
+Pixels are (M, C) in memory. To make loops long enough for vectors, several pixels form one row of about ROW elements,
+and the values of the channels are repeated along it. Sums over a block of rows are in float32, relative to the block's
+own mean, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque 1979).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .simd import at, put
 from .team import turns
 
 ROW = 512
-ROWS = 32  # of a block: 64 KB
+ROWS = 32  # in a block: 64 KB
 ZERO = np.float32(0)
 
 
@@ -35,7 +35,7 @@ def _row_length(channels: int) -> int:
 
 
 def _repeated(values: Array, length: int) -> Array:
-    """(C,) -> (length,): the channels, repeated."""
+    """(C,) -> (length,): the values of the channels, repeated."""
     repeated = np.empty((length // len(values), len(values)), np.float32)
     repeated[:] = values
     return repeated.reshape(length)
@@ -55,7 +55,7 @@ def _fold(row, channels, sums):
 
 @kernel
 def _moments(x, channels, row, row2, centre, folded, total, first, last):
-    """``total``: (count, mean of each channel, sum of squares about it), float64 (3, C), of blocks first to last."""
+    """Fill ``total``, float64 (3, C), for some blocks: count, mean and sum of squared deviations of each channel."""
     length = len(row)
     total[:] = 0.0
     for block in range(first, last):
@@ -77,7 +77,7 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
         folded[:] = 0.0
         _fold(row2, channels, folded)
         for c in range(channels):
-            # the block's mean as it was subtracted, in float32
+            # the mean of the block in float32, as it was subtracted
             before, mean = total[0, c], np.float64(centre[c])
             both = before + count
             step = mean - total[1, c]
@@ -105,7 +105,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-# In the loops below, an array that may be None, or a ReLU, is known when a kernel is compiled: nothing branches.
+# Which arguments below are None is known when a kernel is compiled, so the loops do not branch.
 
 
 @kernel
@@ -125,9 +125,10 @@ def _normalise(x, scale, shift, shortcut, y, relu, turn, blocks):
 
 @kernel
 def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, last):
-    """``total``: the sums of g and of g * (x - centre); g is dy where the ReLU let through, and kept in ``masked``.
+    """Fill ``total`` with the sums of g and of g * (x - centre), where g is dy masked by the ReLU.
 
-    It let through what is positive in ``y``, or else in x * scale + shift; without these, there was no ReLU.
+    The ReLU passed what is positive in ``y`` or, without y, in x * scale + shift; without both, there was no ReLU. If
+    ``y`` is given, g is stored in ``masked``.
     """
     length, channels = len(centre), total.shape[1]
     total[:] = 0.0
@@ -151,7 +152,7 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, las
 
 @kernel
 def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
-    """dx = a * g + b * (x - centre) + d, where g is dy, or where the ReLU let through as in ``_sums``."""
+    """dx = a * g + b * (x - centre) + d, where g is dy, masked as in ``_sums`` if ``scale`` is given."""
     length = len(a)
     for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
@@ -180,9 +181,9 @@ def gradients(
     x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``dx``, and ``masked`` if there is y; the gradients to gamma and beta.
+    """Fill ``dx``, and ``masked`` if y is given; return the gradients to gamma and beta.
 
-    There was a ReLU if y or beta is given. It let through what is positive in y, or else what x is normalised to.
+    If y or beta is given, there was a ReLU. It passed the positive elements of y or, without y, of the normalised x.
     """
     mean, var, scale = statistics
     channels, count = x.shape[-1], x.size // x.shape[-1]

@@ -1,4 +1,4 @@
-"""Steps of an optimiser, one parameter after the other."""
+"""Optimiser steps, one parameter after another."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
 
 
 def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:
-    """The first velocities are zeros."""
+    """Velocities are zeros before the first step."""
     options = *map(np.float32, numbers()), nesterov
     for flat in tensors:
         share(partial(_sgd, *flat, *options), flat[0].size, flat[0].size)

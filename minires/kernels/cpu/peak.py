@@ -1,9 +1,9 @@
-"""The most that this CPU can do, measured by loops like those of the kernels.
+"""The peak performance of this CPU, measured with loops like those of the kernels.
 
-There are two simple loops, and the fastest of several runs counts. Arithmetic: a tile of sums in registers, as in every
+There are two simple loops; the fastest of several runs counts. Arithmetic: a tile of sums in registers, as in every
 convolution, with factors that never leave the fastest cache. Memory: an array several times larger than the largest
 cache is multiplied by a number in place, so that each byte is read once and written once, and nothing else moves.
-(Writing to a second array would hide traffic: a CPU reads a line of memory before it changes a part of it.)
+(Writing to a second array would hide traffic: a CPU reads a line of memory before it changes part of it.)
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .memory import aligned
 from .simd import PIXELS, at, put
 from .tile import BLOCK, outer_add, rows_of_tile, start, store
 
-STEPS = 64  # of a tile before the same factors come again: 4 to 12 KB of them
-REPEATS = 40_000  # some milliseconds: much more than waking a thread takes
-BUDGET = 0.15  # seconds for each of the two
+STEPS = 64  # of a tile before it reads the same factors again, 4 to 12 KB
+REPEATS = 40_000  # a few milliseconds: much more than waking a thread takes
+BUDGET = 0.15  # seconds for each of the two measurements
 LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
 
 @kernel
 def _multiply_add(x, w, y, repeats):
-    """``y += repeats * sum of outer products``, for a tile. It is stored, or the compiler would leave out the loop."""
+    """``y += repeats * sum of outer products``, for a tile. It is stored so that the compiler keeps the loop."""
     tile = start(y, 0)
     for _ in range(repeats):
         for k in range(STEPS):
@@ -44,7 +44,7 @@ def _scale(x, factor, first, last):
 
 
 def measure(threads: int) -> tuple[float, float]:
-    """The float32 operations and the bytes a second of that many threads at once, at most those that kernels use."""
+    """The float32 operations and the bytes per second of ``threads`` threads, or of as many as kernels use if fewer."""
     threads = min(threads, get_num_threads())
     return _arithmetic(threads), _memory(threads)
 
@@ -71,8 +71,8 @@ def _memory(threads: int) -> float:
 
 
 def _best_time(run: Callable[[], None]) -> float:
-    """The seconds of the fastest run, among as many as fit into BUDGET."""
-    run()  # which may compile
+    """The duration of the fastest run in seconds, of as many runs as fit into BUDGET."""
+    run()  # the first run may compile
     times: list[float] = []
     while sum(times) < BUDGET or len(times) < 3:
         begin = time.perf_counter()
@@ -82,12 +82,12 @@ def _best_time(run: Callable[[], None]) -> float:
 
 
 def large_array() -> Array:
-    """An array several times larger than the largest cache, if the system tells its size."""
+    """An array several times larger than the largest cache, if the system reports its size."""
     sizes = [_bytes(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     return np.ones(min(MOST, max(LEAST, 4 * max(sizes, default=0))) // 4, np.float32)
 
 
 def _bytes(path: Path) -> int:
-    """What a file like ``.../cache/index3/size`` says, e.g. ``32768K``."""
+    """The bytes that a file like ``.../cache/index3/size`` states, e.g. as ``32768K``."""
     text = path.read_text().strip()
     return int(text.rstrip("KMG") or 0) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)

@@ -1,18 +1,18 @@
 """Convolution as lists of places: which input pixels each output pixel sees, computed once for each size.
 
-All convolutions are one loop. An output pixel has a *place* in the input, and a few *taps*, offsets from that place;
-at each tap a run of numbers is multiplied with weights. In memory (N, H, W, C), a row of the kernel is one run::
+One loop computes all convolutions. Each output pixel has a *place* in the input and a few *taps*, offsets from that
+place; at each tap, a run of numbers is multiplied by weights. In memory (N, H, W, C), a row of the kernel is one run::
 
     place of the output pixel --+
                                 v
-    input row r     . . . . . [ c c c c c c c c c ] . . .    tap 0: KW pixels of C channels side by side
-    input row r+1   . . . . . [ c c c c c c c c c ] . . .    tap 1: one padded row further
+    input row r     . . . . . [ c c c c c c c c c ] . . .    tap 0: KW neighbouring pixels of C channels
+    input row r+1   . . . . . [ c c c c c c c c c ] . . .    tap 1: one padded row below
     input row r+2   . . . . . [ c c c c c c c c c ] . . .    tap 2
 
 The stride is the distance between places, the dilation the distance between taps. The gradient to the input (and the
-transposed convolution) works in the same way: an input pixel collects from the output pixels whose windows saw it. With
-a stride of 2, pixels at even and at odd positions are seen through different elements of the kernel. So each of the
-2 x 2 kinds, a *phase*, has its own taps, and nothing is multiplied by the zeros that a stretched image would hold.
+transposed convolution) works in the same way: an input pixel collects from the output pixels whose windows contain it.
+With a stride of 2, pixels at even and at odd positions meet different elements of the kernel. So each of the 2 x 2
+kinds of pixels, called a *phase*, has its own taps, and no zeros are inserted between the output pixels.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from .units import ConvSizes, cut
 
 
 class GatherPlan(NamedTuple):
-    """What a convolution of one size needs besides its numbers."""
+    """The sizes and tables of a convolution, for one size of image."""
 
     sizes: ConvSizes
-    direct: bool  # no tap ever leaves the image: it need not be copied
+    direct: bool  # no tap ever leaves the image, so it need not be copied
     where: Array  # (places,): the offset of each place in the padded input
     into: Array  # (places,): the offset of each output pixel
     taps: Array  # (taps,): offsets from a place
     phases: Array  # (phases, PHASE_FIELDS)
-    elements: Array  # (KH*KW, 2): the kernel element (i, j) under each tap, in the order of packed weights
+    elements: Array  # (KH*KW, 2): the kernel element (i, j) at each tap, in the order of packed weights
 
 
 # The columns of ``GatherPlan.phases``.
@@ -70,7 +70,7 @@ def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation:
 
 @lru_cache(maxsize=1024)
 def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> GatherPlan:
-    """The plan of a convolution. ``split``: into how many units of work an image should fall at least."""
+    """The plan of a convolution. An image should be cut into at least ``split`` units of work."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_forward_axis(*axis) for axis in zip(image, *options, strict=True)]
     out = rows[0].length, columns[0].length

@@ -1,4 +1,4 @@
-"""Pooling of blocks (N, H, W, C): the loop over the channels is innermost, so a vector of them is computed at once."""
+"""Pooling of blocks (N, H, W, C). The innermost loop runs over the channels, so that it computes a vector at a time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ZERO = np.float32(0)
 
 @kernel
 def _max_pool(x, y, winner, best, who, sizes, window, first, last):
-    """Images ``first`` to ``last``; ``winner`` gets the number of the largest element, the first of equal ones.
+    """Pool images ``first`` to ``last``; ``winner`` gets the index of the largest element, the first of equal ones.
 
-    The innermost loop has no branches, and all its numbers are floats, so it is compiled to vectors.
+    The innermost loop has no branches, and all its numbers are floats, so that it is vectorised.
     """
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
@@ -41,7 +41,7 @@ def _max_pool(x, y, winner, best, who, sizes, window, first, last):
                         number = np.float32(i * kernel[1] + j)
                         for c in range(channels):
                             value, most = at(x, here + c), at(best, c)
-                            # a NaN wins against numbers, and keeps its place
+                            # the first NaN wins against all other values
                             wins = (value > most) | ((value != value) & (most == most))
                             put(best, c, value if wins else most)
                             put(who, c, number if wins else at(who, c))
@@ -66,7 +66,7 @@ def _max_of_2x2(x, y, winner, sizes, first, last):
     """The most common window, 2x2 with stride 2: its four numbers are compared in registers.
 
     There are two loops because the compiler only checks a limited number of pairs of rows for overlap: a single loop,
-    which reads four rows and writes two, would stay scalar.
+    which reads four rows and writes two, would not be vectorised.
     """
     height, width, oh, ow, channels = sizes
     for n in range(first, last):
@@ -87,7 +87,7 @@ def _max_of_2x2(x, y, winner, sizes, first, last):
 
 @kernel
 def _avg_pool(x, y, total, part, sizes, window, first, last):
-    """Images ``first`` to ``last``: the sum of each window, in ``total``, times ``part``."""
+    """Pool images ``first`` to ``last``: the sum of each window, computed in ``total``, times ``part``."""
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
     to = first * oh * ow * channels
@@ -109,14 +109,14 @@ def _avg_pool(x, y, total, part, sizes, window, first, last):
 
 @inlined
 def _gradient(dy, winner, k, number, part):
-    if winner is None:  # of a mean, of which each element has the same part
+    if winner is None:  # average pooling: each element has the same part
         return at(dy, k) * part
     return at(dy, k) if np.float32(at(winner, k)) == number else ZERO
 
 
 @kernel
 def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
-    """Images ``first`` to ``last``. Unless windows ``overlap``, each of their pixels is written once."""
+    """The gradients of images ``first`` to ``last``: added up if windows ``overlap``, otherwise stored directly."""
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
     if overlap or oh * kernel[0] < height or ow * kernel[1] < width:  # some pixels may be in no window
@@ -141,7 +141,7 @@ def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
 
 
 def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:
-    """What kernels know as ``sizes`` and ``window``."""
+    """The arguments ``sizes`` and ``window`` of the kernels."""
     return (*x.shape[1:3], *y.shape[1:]), (window.kernel, window.stride, window.padding)
 
 
@@ -171,7 +171,7 @@ def global_avg_pool(x: Array, y: Array) -> None:
 
 
 def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None:
-    """Fill ``dx``: the gradient of the maximum, or of the mean if there is no ``winner``."""
+    """Fill ``dx`` with the gradient of max pooling, or of average pooling if ``winner`` is None."""
     flat = dy.reshape(-1), None if winner is None else winner.reshape(-1), dx.reshape(-1)
     numbers = np.float32(1 / math.prod(window.kernel)), *_geometry(dx, dy, window)
     overlap = any(s < k or p > 0 for k, s, p in zip(window.kernel, window.stride, window.padding, strict=True))
@@ -183,6 +183,6 @@ def global_avg_pool_backward(dy: Array, dx: Array) -> None:
 
 
 def _whole(images: Array) -> Window:
-    """The window that sees all of an image."""
+    """The window that covers a whole image."""
     size = images.shape[1], images.shape[2]
     return Window(size, size, (0, 0))

@@ -1,8 +1,8 @@
-"""A whole network in one call: its layers as a list of steps, which compiled code walks through.
+"""A whole network in one call: its layers become a list of steps, which compiled code runs.
 
-For one small image, Python takes longer to call twenty layers than the layers take to compute. For many images, layer
-after layer sends every activation through memory, although a few images at a time would stay in the cache. So the ops
-of a folded network are watched once and written down as *steps*: what to compute, from where to where in one piece of
+For one small image, calling twenty layers from Python takes longer than computing them. For many images, running layer
+after layer sends every activation through memory, although those of a few images would stay in the cache. So the ops of
+a folded network are observed once and recorded as *steps*: what to compute, where to read and write in one piece of
 memory, and the tables and sizes that the kernels need::
 
     step 0   LOAD      images --> memory[0]
@@ -10,9 +10,9 @@ memory, and the tables and sizes that the kernels need::
     step 2   WINOGRAD  memory[a] --> memory[b], plus the shortcut at memory[0]
     ...
 
-The steps (see steps.py) run for some images at a time. With as many images as threads or more, each thread takes
-its own images through all steps, in its own memory, and never waits for another. With fewer, the threads share the work
-of each step and meet after it (see team.py).
+The steps (see steps.py) run for some images at a time. If there are at least as many images as threads, each thread
+runs all steps for its own images, in its own memory, and never waits for another. If there are fewer images, the
+threads share the work of each step and wait for each other after it (see team.py).
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from .team import GIVEN_UP
 from .tile import BLOCK
 
 CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
-MOST_PROGRAMS = 16  # of a model: each holds the weights
+MOST_PROGRAMS = 16  # of a model; each holds a copy of the weights
 MOST_WEIGHTS = 1 << 22  # floats; with more, it is faster to read the weights of each layer once for all images
 
 Watched = Sequence[tuple[Op, Sequence[Array], Array]]  # each op with its inputs and its output, in order
 
 
 class UnsuitableError(Exception):
-    """The network does something that steps cannot do. It never reaches users."""
+    """The network does something that steps cannot express. Users never see this error."""
 
 
 def _address(array: Array) -> int:
@@ -60,23 +60,23 @@ def _address(array: Array) -> int:
 
 
 def _append(parts: list[Array], part: Array) -> int:
-    """Where the part begins when all are joined."""
+    """Append a part; return where it begins when all parts are joined."""
     parts.append(part)
     return sum(map(len, parts[:-1]))
 
 
 class Program:
-    """The steps of a network for images of one size, written down while it ran."""
+    """The steps of a network for images of one size, recorded while it ran."""
 
     def __init__(self, device: ComputeDevice, watched: Watched, x: Array, output: Array, members: int) -> None:
         self._device = device
-        self.members = members  # threads that share a step; 1: each has images of its own
+        self.members = members  # threads that share a step; if 1, each thread has its own images
         self._steps: list[dict[str, int]] = []
         self._tables: list[Array] = []
         self._weights: list[Array] = []
         self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
-        self._arrays: dict[int, Array] = {}  # by address: an array, of which others may be views
-        self._places: dict[int, tuple[int, int]] = {}  # by address: where it is in memory, and its floats, an image
+        self._arrays: dict[int, Array] = {}  # by address: an array, which may have views
+        self._places: dict[int, tuple[int, int]] = {}  # by address: its offset in memory and its floats, for one image
         self._free: list[tuple[int, int]] = []
         self._end = 0
         last_use = {_address(array): time for time, (_, arrays, _) in enumerate(watched) for array in arrays}
@@ -89,7 +89,7 @@ class Program:
                 if address in self._places and last_use[address] == time:
                     self._free.append(self._places[address])
         if output.ndim != 2 or len(output) != n or self._steps[-1]["target"] != self._where(output):
-            raise UnsuitableError  # the output is what the last step computes
+            raise UnsuitableError  # the output must be the result of the last step
         self.outputs = output.shape[1]
         if sum(map(len, self._weights)) > MOST_WEIGHTS:
             raise UnsuitableError
@@ -97,7 +97,7 @@ class Program:
         self.together = max(1, CACHE_FLOATS // largest)
         self._close()
 
-    # What each op becomes
+    # Recording of ops
 
     def _write_down(self, op: Op, arrays: Sequence[Array], result: Array) -> None:
         if isinstance(op, Conv2dAct) and op.groups == 1:
@@ -112,7 +112,7 @@ class Program:
             source, target = self._where(arrays[0]), self._place(result)
             self._add(AVERAGE, source=source, target=target, channels=c, height=h, width=w)
         elif isinstance(op, GetItem):
-            pass  # what reads a view finds its array by the address, and no place for a copy
+            pass  # later ops find the array of a view by its address; copies are not found, hence refused
         elif isinstance(op, Pad) and pads_channels(op):
             self._padding(arrays[0], result, op.widths[1][0])
         else:
@@ -128,7 +128,7 @@ class Program:
             "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
             "adds": bool(shortcut), "relu": relu, "target": self._place(result),
         }  # fmt: skip
-        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as images in a batch may be
+        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as a batch may be
         plan: winograd.PatchPlan | GatherPlan
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
@@ -145,7 +145,7 @@ class Program:
         self._add(kind, plan, weights=self._keep(packed), bias=self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int) -> None:
-        """``x`` is an array, or some rows and columns of it."""
+        """``x`` is an array, or a view of some rows and columns of one."""
         source = self._arrays.get(_address(x), np.empty(0))
         if x.ndim != 4 or source.ndim != 4 or (x.shape[:2], x.strides[:2]) != (source.shape[:2], source.strides[:2]):
             raise UnsuitableError
@@ -186,7 +186,7 @@ class Program:
             self._scratch[name] = max(self._scratch[name], number)
 
     def _keep(self, numbers: Array) -> int:
-        """Where the numbers begin in all weights: at a cache line."""
+        """Append numbers to the weights; return where they begin, which is at a cache line."""
         return _append(self._weights, np.pad(numbers.reshape(-1), (0, -numbers.size % CACHE_LINE)))
 
     def _add(self, kind: int, plan: winograd.PatchPlan | GatherPlan | None = None, **fields: int) -> None:
@@ -199,7 +199,7 @@ class Program:
         self._steps.append(step)
 
     def _close(self) -> None:
-        """Join everything into a few arrays; places get room for all images that go through the steps together."""
+        """Join everything into a few arrays, and give places room for all images that go through the steps together."""
         self.steps = np.zeros(len(self._steps), STEP)
         for row, step in zip(self.steps, self._steps, strict=True):
             for name, number in step.items():
@@ -240,7 +240,7 @@ class Program:
         try:
             hand_out(work, pieces)
         except BaseException:
-            sync[GIVEN_UP] = 1  # interrupted between handing out and taking part
+            sync[GIVEN_UP] = 1  # interrupted before this thread ran its own piece
             raise
         return y
 
@@ -262,7 +262,7 @@ def replay(device: ComputeDevice, op: Replay, x: Array) -> Any:
 
 
 def _watch(device: ComputeDevice, model: Any, x: Array, members: int) -> Program | None:
-    """Two images go through the model: with one, a slice of the batch would look like all of it."""
+    """Record the ops for two images, as with only one, a slice of the batch would look like the whole batch."""
     watched: list[Any] = []
     _, channels, height, width = x.shape
     two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)

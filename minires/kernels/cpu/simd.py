@@ -1,15 +1,15 @@
-"""Vectors for Numba: eight (or sixteen, or four) numbers that one instruction multiplies and adds together.
+"""Vectors for Numba: eight (or sixteen, or four) numbers that one instruction processes at once.
 
-A core owns a few *registers*, the only places where it computes. Each holds a short row of floats, a *vector*; one
-instruction multiplies two vectors and adds a third, lane by lane, and a core finishes two of those in each cycle::
+A core computes only in a few *registers*. Each of them holds a short row of floats, a *vector*. One instruction
+multiplies two vectors and adds a third, lane by lane, and a core finishes two such instructions in each cycle::
 
     acc  [ a0  a1  a2  a3  a4  a5  a6  a7 ]
      +=  [ s   s   s   s   s   s   s   s  ]   one number of the image, repeated in every lane (a *broadcast*)
-     *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights towards eight output channels
+     *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights for eight output channels
 
-Numba has no vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file teaches Numba one
-type, and functions that write the LLVM instructions themselves. Their Python loops run while a kernel is compiled, and
-leave straight code behind. Arrays are flat float32, and indices are not checked.
+Numba has no vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file adds a vector
+type to Numba, and functions that emit the LLVM instructions themselves. The Python loops in these functions run while a
+kernel is compiled, so the result is unrolled. Arrays are flat float32, and indices are not checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numba.core import cgutils, config
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload, register_model
 
-# CPUs with AVX-512 by LLVM's names: NUMBA_CPU_NAME=haswell, on such a CPU, must not use it.
+# Parts of LLVM's names for CPUs with AVX-512. With NUMBA_CPU_NAME=haswell, even such a CPU must not use it.
 NAMES_WITH_AVX512 = ("avx512", "icelake", "lake-server", "cooperlake", "rapids", "knl", "knm", "znver4", "znver5")
 
 
@@ -43,9 +43,9 @@ def _shape_of_tile() -> tuple[int, int, int]:
 
 
 LANES, PIXELS, VECTORS = _shape_of_tile()
-LINE = 16  # floats that come from memory together
+LINE = 16  # floats of a cache line
 
-# What follows writes LLVM's instructions for these types.
+# The types of the LLVM instructions below.
 INDEX, VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
 
 
@@ -65,14 +65,14 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, front_end_type, VECTOR)
 
 
-Address = Callable[[Any], Any]  # what an instruction gets for an array: the address of the number at an index
+Address = Callable[[Any], Any]  # what an instruction gets for an array: index -> address
 
 
 def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Let kernels call a function that writes LLVM instructions; a decorator.
+    """Decorator that lets kernels call a function that emits LLVM instructions.
 
-    ``typed`` gives the signature from the types of the arguments. The function is called with LLVM's builder and
-    the arguments, arrays as an :data:`Address` each, and returns a value, or None.
+    ``typed`` returns the signature for the types of the arguments. The function is called with LLVM's builder and the
+    arguments (for each array, an :data:`Address`), and returns a value or None.
     """
 
     def decorate(compute: Callable[..., Any]) -> Any:
@@ -90,7 +90,7 @@ def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any
 
 
 def _argument(context: Any, builder: Any, kind: Any, given: Any) -> Any:
-    """What an instruction gets: an address for an array, and other arguments as they are."""
+    """What an instruction gets: an :data:`Address` for an array, and other arguments unchanged."""
     if not isinstance(kind, types.Array):
         return given
     data = context.make_array(kind)(context, builder, given).data
@@ -110,26 +110,26 @@ def write(builder: Any, value: Any, address: Any) -> None:
 
 
 def repeat(builder: Any, number: Any) -> Any:
-    """A vector that has the number in every lane."""
+    """A vector with the number in every lane."""
     one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
     first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), first)
 
 
 def maximum(builder: Any, numbers: Any, floor: Any) -> Any:
-    """The larger of two vectors, lane by lane; NaN of the first stays NaN."""
+    """The larger of two vectors, lane by lane; a NaN in the first stays NaN."""
     return builder.select(builder.fcmp_ordered("<", numbers, floor), floor, numbers)
 
 
 @instruction(lambda array, index: array.dtype(array, types.int64))
 def at(builder: Any, array: Address, index: Any) -> Any:
-    """``array[index]``; Numba's own indexing checks for a negative index each time, and loops stay scalar."""
+    """``array[index]``. Numba's own indexing checks for negative indices, which keeps loops from being vectorised."""
     return builder.load(array(index))
 
 
 @instruction(lambda array, index, number: types.void(array, types.int64, array.dtype))
 def put(builder: Any, array: Address, index: Any, number: Any) -> None:
-    """``array[index] = number``, likewise."""
+    """``array[index] = number``, also without that check."""
     builder.store(number, array(index))
 
 
@@ -148,7 +148,7 @@ def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
 def _loader(count: int) -> Any:
     @instruction(lambda array, index, step: types.UniTuple(vector, count)(array, types.int64, types.int64))
     def load_several(builder: Any, array: Address, index: Any, step: Any) -> Any:
-        """As many vectors, which begin ``step`` numbers apart."""
+        """``count`` vectors that begin ``step`` numbers apart."""
         return cgutils.pack_array(builder, [read(builder, array(i)) for i in _indices(builder, index, step, count)])
 
     return load_several
@@ -159,7 +159,7 @@ load3, load4, load6 = _loader(3), _loader(4), _loader(6)
 
 @instruction(lambda array, index, step, several: types.void(array, types.int64, types.int64, several))
 def save_all(builder: Any, array: Address, index: Any, step: Any, several: Any) -> None:
-    """Save each of several vectors, ``step`` numbers apart."""
+    """Store several vectors, ``step`` numbers apart."""
     vectors = cgutils.unpack_tuple(builder, several)
     for i, numbers in zip(_indices(builder, index, step, len(vectors)), vectors, strict=True):
         write(builder, numbers, array(i))
@@ -172,7 +172,7 @@ def _indices(builder: Any, index: Any, step: Any, count: int) -> list[Any]:
 
 @instruction(lambda array, index: types.void(array, types.int64))
 def prefetch(builder: Any, array: Address, index: Any) -> None:
-    """Ask memory for the line of ``array[index]``, to write to it. It arrives while the core goes on computing."""
+    """Start loading the cache line of ``array[index]``, to write to it, while the core goes on computing."""
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = builder.module.declare_intrinsic(
         "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
@@ -183,17 +183,17 @@ def prefetch(builder: Any, array: Address, index: Any) -> None:
 
 @instruction(lambda a, floor: a(a, types.float32))
 def at_least(builder: Any, a: Any, floor: Any) -> Any:
-    """``max(a, floor)`` of one vector and one number; NaN stays NaN."""
+    """``max(a, floor)`` of a vector and a number; NaN stays NaN."""
     return maximum(builder, a, repeat(builder, floor))
 
 
 def _teach(operation: Callable[[Any, Any], Any], name: str) -> None:
-    """Let kernels write an operation of two vectors, or of a number, which is repeated, and a vector."""
+    """Let kernels use an operator on two vectors, or on a number (repeated in every lane) and a vector."""
 
     @instruction(lambda a, b: vector(a, b))
     def compute(builder: Any, a: Any, b: Any) -> Any:
         a = a if a.type == VECTOR else repeat(builder, a)
-        # "contract": a product that is added becomes one multiply-add
+        # "contract": a product and a sum may become one multiply-add
         return getattr(builder, name)(a, b, flags=("contract",))
 
     @overload(operation)

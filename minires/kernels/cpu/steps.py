@@ -1,4 +1,4 @@
-"""Walk through the steps of a network: the compiled half of program.py."""
+"""Run the steps of a network: the compiled half of program.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_pa
 STEP = np.dtype(
     [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
     + [(name, np.int64) for name in ("size", "row", "column", "before")]  # of PAD: strides in the source, new channels
-    + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # where in all tables
+    + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # offsets in the joined tables
     + [(name, np.int64) for name in (*ConvSizes._fields, "direct")]
 )
 
@@ -30,7 +30,7 @@ def _part(units, rank, members):
 
 @inlined
 def _arrange(source, begin, strides, memory, step, n, rank, members):
-    """Copy images of any ``strides`` (N, C, H, W) to memory: channels last, with zeros before and behind theirs."""
+    """Copy images with any ``strides`` (N, C, H, W) to memory, channels last, with zero channels before and after."""
     first, last = _part(step.out_height, rank, members)
     for i in range(n):
         for row in range(first, last):
@@ -67,10 +67,10 @@ def run(
     steps, tables, weights, memory, padded, patches, products, table, x, strides, y, outputs, together,
     turn, first, last, rank, members, sync,
 ):  # fmt: skip
-    """Images ``first`` to ``last``, ``together`` at a time; the logits go to ``y``.
+    """Run all steps for images ``first`` to ``last``, ``together`` at a time, and store the logits in ``y``.
 
-    If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then meets the
-    others. ``turn`` is its own.
+    If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then waits for the
+    others. Each member has its own counter ``turn``.
     """
     for image in range(first, last, together):
         n = min(together, last - image)
@@ -94,7 +94,7 @@ def run(
                 if step.kind == WINOGRAD:
                     begin, end = 0, step.out_channels
                     turn[0], behind = _part(units, rank, members)
-                    if step.out_channels >= members * BLOCK:  # a thread's part: output channels, which share weights
+                    if step.out_channels >= members * BLOCK:  # by output channels: each thread reads its own weights
                         begin, end = _part((step.out_channels + BLOCK - 1) // BLOCK, rank, members)
                         begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
                     plan = PatchPlan(

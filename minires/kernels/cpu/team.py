@@ -1,13 +1,13 @@
-"""How threads agree while they are inside compiled code: whose turn it is, and a barrier.
+"""How threads cooperate inside compiled code: a counter for units of work, and a barrier.
 
-``next_turn`` counts up a number in memory. No other thread can come between reading it and writing it back, so each
-unit of work is taken once, whoever is faster.
+``next_turn`` increments a counter in memory. No other thread can access the counter between the read and the write, so
+each unit of work is taken exactly once, whichever thread is faster.
 
 At a barrier, threads that share the work of each layer wait until all have done their part. Handing work to a thread
-through Python takes longer than a small layer does. So the threads stay inside one compiled function and meet at a
-counter in memory: each adds one when it arrives, and reads the counter again and again until all have arrived::
+through Python takes longer than computing a small layer. So the threads stay inside one compiled function and meet at a
+counter in memory: each thread adds one when it arrives, and reads the counter again and again until all have arrived::
 
-    sync = [arrivals, 1 if somebody had to give up]
+    sync = [arrivals, 1 if a thread had to give up]
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _INDEX = ir.IntType(64)
 
 @instruction(lambda turn: types.int64(turn))
 def next_turn(builder: Any, turn: Address) -> Any:
-    """``turn[0] += 1`` as one step, which no other thread can interrupt; the number before."""
+    """``turn[0] += 1`` as one step that no other thread can interrupt; returns the number before."""
     return builder.atomic_rmw("add", turn(ir.Constant(_INDEX, 0)), ir.Constant(_INDEX, 1), "acq_rel")
 
 
 @inlined
 def turns(turn, last):
-    """The numbers from ``turn[0]`` to ``last``, shared with the other threads that count up the same array."""
+    """Yield the numbers from ``turn[0]`` to ``last``, shared with the other threads that use the same ``turn``."""
     number = next_turn(turn)
     while number < last:
         yield number
@@ -45,7 +45,7 @@ def turns(turn, last):
 
 @instruction(lambda sync, index: types.int64(sync, types.int64))
 def _look(builder: Any, sync: Address, index: Any) -> Any:
-    """``sync[index]`` as it is now, after all that other threads wrote before they changed it."""
+    """The current ``sync[index]``. What other threads wrote before they changed it is visible from here on."""
     return builder.load_atomic(sync(index), "acquire", 8)
 
 
@@ -59,7 +59,7 @@ def _offer_core(builder: Any) -> None:
 
 @inlined
 def meet(sync, members):
-    """Wait until all ``members`` have called this as often as this one. False if one of them never will."""
+    """Wait until all ``members`` have called this as often as this thread. Return False if one of them has given up."""
     count = next_turn(sync) + 1
     everybody = (count + members - 1) // members * members
     looks = 0

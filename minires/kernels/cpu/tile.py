@@ -1,9 +1,9 @@
-"""Tiles: the part of a result that a core computes without going to memory.
+"""Tiles: parts of a result that a core computes in its registers.
 
-For two instructions in each cycle, sums must stay in registers, since going to memory and back takes several times as
-long, and each number that is loaded must be used more than once. So convolution computes a *tile*: PIXELS output pixels
-by VECTORS vectors of output channels, with all sums in registers. One step of it loads VECTORS vectors of weights,
-broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
+To finish two instructions per cycle, a core must keep the sums in registers, since going to memory and back takes
+several times as long, and it must use each loaded number more than once. So a convolution computes *tiles*: PIXELS
+output pixels by VECTORS vectors of output channels, with all sums in registers. One step of a tile loads VECTORS
+vectors of weights, broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
 
                   w[k, 0:8]      w[k, 8:16]
     x[pixel 0, k]  acc 0          acc 1         AVX2 has 16 registers: 6 * 2 sums, 2 weights, 1 broadcast
@@ -29,12 +29,12 @@ _TILE, _PLACES = types.UniTuple(vector, PIXELS * VECTORS), types.UniTuple(types.
 
 
 def _row(builder: Any, address: Any) -> list[Any]:
-    """BLOCK numbers from ``address`` on, as VECTORS vectors."""
+    """The BLOCK numbers that begin at ``address``, as VECTORS vectors."""
     return [read(builder, builder.gep(address, [ir.Constant(INDEX, v * LANES)])) for v in range(VECTORS)]
 
 
 def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any]) -> Any:
-    """The tile with ``number * row`` added to each of its pixels, from the addresses of PIXELS numbers."""
+    """Add ``number * row`` to each pixel of the tile; ``numbers`` are the addresses of PIXELS numbers."""
     sums = iter(cgutils.unpack_tuple(builder, tile))
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
@@ -47,7 +47,7 @@ def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any
 
 @instruction(lambda table, first, last: _PLACES(table, types.int64, types.int64))
 def places(builder: Any, table: Address, first: Any, last: Any) -> Any:
-    """``table[first : first + PIXELS]`` as PIXELS numbers; beyond ``last``, the last one again."""
+    """``table[first : first + PIXELS]`` as PIXELS numbers, with ``table[last]`` for each index beyond ``last``."""
     found = []
     for pixel in range(PIXELS):
         index = builder.add(first, ir.Constant(INDEX, pixel))
@@ -57,7 +57,7 @@ def places(builder: Any, table: Address, first: Any, last: Any) -> Any:
 
 @instruction(lambda: _PLACES())
 def rows_of_tile(builder: Any) -> Any:
-    """The places of a tile's rows where it lies alone in memory, one row after the other."""
+    """The places of a tile's rows if the tile is stored on its own, one row after another."""
     return cgutils.pack_array(builder, [ir.Constant(INDEX, pixel * BLOCK) for pixel in range(PIXELS)])
 
 
@@ -69,7 +69,7 @@ def zeros(builder: Any) -> Any:
 
 @instruction(lambda array, index: _TILE(array, types.int64))
 def start(builder: Any, array: Address, index: Any) -> Any:
-    """A tile whose every pixel begins with ``array[index : index + BLOCK]``."""
+    """A tile with ``array[index : index + BLOCK]`` in every pixel."""
     return cgutils.pack_array(builder, _row(builder, array(index)) * PIXELS)
 
 

@@ -1,9 +1,9 @@
 """Units of work of a convolution: a few small images, or some rows of a large one.
 
-Each loop of this folder over the pixels of a convolution takes one unit after the other. It first copies the input of
-the unit to memory of the thread, with zeros around it, so that no loop after this has to look for borders. The copy
-costs little, as it stays in the core's own cache. Then the loop computes what depends on the unit's *places*: output
-pixels, or patches of them.
+Each loop of this folder over the pixels of a convolution takes one unit after another. It first copies the input of the
+unit to the thread's own memory, with zeros around it, so that later loops need not check for borders. The copy costs
+little, as it stays in the core's own cache. Then the loop goes over the unit's *places*: output pixels, or patches of
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .team import turns
 
 ZERO = np.float32(0)
 SCRATCH_FLOATS = 48 * 1024  # of the padded images of a unit: they should stay in the core's own cache
-ENOUGH_PIXELS = 96  # small images go together until there are so many: the last tile is never full
+ENOUGH_PIXELS = 96  # small images are grouped up to this many, because the last tile of a unit is rarely full
 
 
 class ConvSizes(NamedTuple):
@@ -27,8 +27,8 @@ class ConvSizes(NamedTuple):
     channels: int
     height: int
     width: int
-    top: int  # rows of zeros above, and columns of zeros to the left, that places count from
-    left: int
+    top: int  # rows of zeros above the image
+    left: int  # columns of zeros to its left
     padded_height: int
     padded_width: int
     row_step: int  # input rows from one row of places to the next
@@ -47,17 +47,17 @@ class ConvSizes(NamedTuple):
         return self.images * self.padded_height * self.padded_width * self.channels
 
     def units(self, n: int) -> int:
-        """How many units ``n`` images are."""
+        """The number of units of ``n`` images."""
         return n * self.bands if self.bands > 1 else -(-n // self.images)
 
 
 def cut(
     image: int, row: int, out: tuple[int, int], rows: int, row_step: int, split: int, most: int = SCRATCH_FLOATS
 ) -> tuple[int, int, int]:
-    """(images of a unit, units of an image, rows of places of a unit).
+    """(images in a unit, units in an image, rows of places in a unit).
 
     ``image`` and ``row`` are the floats of a padded image and of one of its rows; a unit may copy ``most`` floats.
-    ``split``: into how many units an image should fall at least.
+    An image should be cut into at least ``split`` units.
     """
     if split > 1 or image > most:
         fitting = max(1, most // max(1, row * row_step))
@@ -70,8 +70,8 @@ def cut(
 
 @inlined
 def each_unit(g, n, turn, last):
-    """The units of ``n`` images from ``turn[0]`` to ``last``: first image, images, first row of places, row after the
-    last. Threads with the same ``turn`` share the units.
+    """Yield the units of ``n`` images from ``turn[0]`` to ``last``: first image, number of images, first row of places,
+    row after the last. Threads with the same ``turn`` share the units.
     """
     for unit in turns(turn, last):
         image = unit // g.bands if g.bands > 1 else unit * g.images
@@ -87,7 +87,7 @@ def clear(target, to, count):
 
 @inlined
 def copy(source, begin, step, target, to, count, width):
-    """Copy ``count`` numbers, which lie ``step`` apart, and put zeros behind them up to ``width``."""
+    """Copy ``count`` numbers that are ``step`` apart, and fill up to ``width`` with zeros."""
     for k in range(count):
         put(target, to + k, at(source, begin + k * step))
     clear(target, to + count, width - count)
@@ -95,7 +95,7 @@ def copy(source, begin, step, target, to, count, width):
 
 @inlined
 def copy_unit(x, padded, g, image, images, row0, row1):
-    """Copy the input of a unit, with its border; the offset of the places in the copy."""
+    """Copy the input of a unit, with its border of zeros; return the offset of the places in the copy."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
     left, length, width = g.left * g.channels, g.width * g.channels, g.padded_width * g.channels
     for i in range(images):
@@ -112,7 +112,7 @@ def copy_unit(x, padded, g, image, images, row0, row1):
 
 @inlined
 def copy_strips(x, strips, g, image, images, row0, row1, strip):
-    """The same, ``strip`` channels after the other; channels that do not exist are zeros."""
+    """The same in strips of ``strip`` channels; missing channels become zeros."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
     size = g.padded_height * g.padded_width * strip
     for i in range(images):

@@ -1,22 +1,22 @@
 """3x3 convolutions with four times fewer multiplications: Winograd's F(4x4, 3x3).
 
 Four neighbouring outputs of a filter of three numbers take twelve multiplications, or only six if the filter and the
-outputs are seen as polynomials. The product of two polynomials is known from its values at six points, which take one
-multiplication each. Additions and products with constants turn coefficients into values and back. Here the points are
-0, A, -A, B, -B and infinity. The transposed form of this is a convolution::
+outputs are treated as polynomials. The product of two polynomials is determined by its values at six points, which take
+one multiplication each. Additions and multiplications by constants turn coefficients into values and back. Here the
+points are 0, A, -A, B, -B and infinity. The transposed form of this is a convolution::
 
     six inputs d  --spread-->  6 numbers     * 6 numbers of the filter     --collect-->  four outputs y
 
-Applied to rows and then to columns, it computes 4x4 outputs of an image from 6x6 inputs, a *patch*, by 36
-multiplications instead of 144. All channels take part in each of them, so there are 36 matrix products, (patches, C) by
-(C, O), which use the same tile as every other convolution::
+Applied to rows and then to columns, it computes 4x4 outputs of an image from 6x6 inputs, a *patch*, with 36
+multiplications instead of 144. For many patches and channels, each of these becomes a matrix product, (patches, C) by
+(C, O), which uses the same tile as every other convolution::
 
     image --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
 A chunk of patches is spread, multiplied and collected before the next, so that all of this stays in the core's own
 cache.
 
-The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers stay of similar size, and
+The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers have similar sizes, and
 the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows. A patch is
 computed as a whole, so a NaN or an infinity in it becomes NaN in all of its outputs.
 (Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
@@ -38,28 +38,28 @@ from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, prefetc
 from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
 from .units import ConvSizes, copy, copy_unit, each_unit
 
-PATCHES = 48  # at a time, a multiple of every PIXELS: spread, they should stay in the core's own cache
-LARGE_WEIGHTS = 1 << 20  # floats: threads that share them by output channels read each only once
+PATCHES = 48  # spread at a time: a multiple of every PIXELS, and few enough for the core's own cache
+LARGE_WEIGHTS = 1 << 20  # floats; with more, each thread computes some output channels, to read each weight only once
 
-_a, _b = 0.75, 1.5  # the points; below, what the maps need of them
+_a, _b = 0.75, 1.5  # the points; the constants below are for the maps
 A, A2, A3 = np.float32(_a), np.float32(_a**2), np.float32(_a**3)
 B, B2, B3 = np.float32(_b), np.float32(_b**2), np.float32(_b**3)
 A2B2, A2_B2 = np.float32(_a**2 * _b**2), np.float32(_a**2 + _b**2)
-# Divisors of the filter's values: the product of the distances of a point to the others.
+# Factors of the filter's values: 1 / the product of the differences of a point from the others.
 AT_0 = np.float32(1 / (_a**2 * _b**2))
 AT_A = np.float32(1 / (2 * _a**2 * (_a**2 - _b**2)))
 AT_B = np.float32(1 / (2 * _b**2 * (_b**2 - _a**2)))
 
 
 class PatchPlan(NamedTuple):
-    """The sizes, and a number for each patch of a unit; the places of :class:`ConvSizes` are patches."""
+    """The sizes, and tables with a number for each patch of a unit. The places of :class:`ConvSizes` are patches."""
 
     sizes: ConvSizes
     where: Array  # the offset in the padded images
     into: Array  # the offset of its outputs
-    some_rows: Array  # how many rows and columns of outputs the image has there
+    some_rows: Array  # how many of its four rows and columns of outputs lie in the image
     some_columns: Array
-    of_patch: Array  # the offset of each patch of a chunk, when it is spread
+    of_patch: Array  # the offset of each spread patch of a chunk
 
 
 def fits(x: Array, out_channels: int, window: Window) -> bool:
@@ -78,7 +78,7 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 def patch_plan(
     image: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
 ) -> PatchPlan:
-    """``split``: into how many units an image should fall at least; ``patches``: how many are a chunk."""
+    """An image should be cut into at least ``split`` units; a chunk has ``patches`` patches."""
     oh, ow = (size + 2 * p - 2 for size, p in zip(image, padding, strict=True))
     rows, columns = -(-oh // 4), -(-ow // 4)
     height, width = (
@@ -105,7 +105,7 @@ def patches_at_once(channels: int) -> int:
 
 
 def scratch_floats(plan: PatchPlan) -> dict[str, int]:
-    """The memory that a thread needs for padded images, patches, their products, and the steps in between."""
+    """The floats that a thread needs for padded images, patches, their products, and intermediate results."""
     patches = len(plan.of_patch)
     return {
         "padded": plan.sizes.padded_floats,
@@ -117,7 +117,7 @@ def scratch_floats(plan: PatchPlan) -> dict[str, int]:
 
 @inlined
 def _spread(d):
-    """Six inputs as six numbers: the transposed map from coefficients to values at the points."""
+    """Six inputs as six numbers: the transpose of the map from values at the points to coefficients."""
     even_a, odd_a = d[4] - B2 * d[2], d[3] - B2 * d[1]
     even_b, odd_b = d[4] - A2 * d[2], d[3] - A2 * d[1]
     return (
@@ -130,14 +130,14 @@ def _spread(d):
 
 @inlined
 def _collect(m):
-    """Four outputs from the products of six numbers."""
+    """Four outputs from six products: the transpose of the map from coefficients to values."""
     even_a, odd_a, even_b, odd_b = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
     return m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b, A3 * odd_a + B3 * odd_b + m[5]
 
 
 @inlined
 def _values(g):
-    """A filter's values at the six points, divided as they have to be."""
+    """A filter's values at the six points, with the factors that ``_spread`` leaves out."""
     even_a, odd_a, even_b, odd_b = g[0] + A2 * g[2], A * g[1], g[0] + B2 * g[2], B * g[1]
     return (
         AT_0 * g[0],
@@ -147,19 +147,19 @@ def _values(g):
     )  # fmt: skip
 
 
-# The gradient to the weights takes the same maps, transposed.
+# The gradient to the weights uses the transposes of these maps.
 
 
 @inlined
 def spread_upstream(y):
-    """The transpose of ``_collect``: four numbers of the upstream as six."""
+    """The transpose of ``_collect``: from four numbers of the upstream to six."""
     even_a, odd_a, even_b, odd_b = y[0] + A2 * y[2], A * y[1] + A3 * y[3], y[0] + B2 * y[2], B * y[1] + B3 * y[3]
     return y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]
 
 
 @inlined
 def filter_gradient(m):
-    """The transpose of ``_values``: three numbers of the filter from six sums."""
+    """The transpose of ``_values``: from six sums to three numbers of the filter's gradient."""
     even_a, odd_a = AT_A * (m[1] + m[2]), AT_A * (m[1] - m[2])
     even_b, odd_b = AT_B * (m[3] + m[4]), AT_B * (m[3] - m[4])
     return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
@@ -167,7 +167,7 @@ def filter_gradient(m):
 
 @inlined
 def spread_patch(image, i, row, channels, table, patches, k, step):
-    """Spread a patch of LANES channels; its 36 numbers go to ``patches[k]``, ``step`` places apart."""
+    """Spread a patch of LANES channels, and store its 36 vectors from ``patches[k]`` on, ``step`` numbers apart."""
     for r in range(6):
         save_all(table, 6 * r * LANES, LANES, _spread(load6(image, i + r * row, channels)))
     for c in range(6):
@@ -179,7 +179,7 @@ def convolve_units(
     x, w, bias, shortcut, y, padded, patches, products, table, plan, n, adds, relu, first_output, last_output, turn,
     last,
 ):  # fmt: skip
-    """Some output channels of each unit in turn: a chunk of patches is spread, multiplied and collected."""
+    """Compute some output channels of each unit: spread, multiply and collect one chunk of patches after another."""
     g = plan.sizes
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
@@ -228,7 +228,7 @@ def convolve_units(
 
 @kernel
 def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, first, last):
-    """(block, 36, C * BLOCK and a gap, or they would compete for the same places of the cache), first to last block."""
+    """Fill some blocks of (block, 36, C * BLOCK + gap). Without the gap, matrices would compete for cache sets."""
     step = inputs * BLOCK + LANES
     for block in range(first, last):
         for c in range(inputs):
@@ -244,7 +244,7 @@ def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, output
 
 
 def transform(weight: Array, flipped: bool) -> Array:
-    """The 36 matrices of weights (O, C, 3, 3); ``flipped``: of the transposed convolution, from O to C."""
+    """The 36 matrices of weights (O, C, 3, 3) or, if ``flipped``, of the transposed convolution, from O to C."""
     (outputs, inputs), o_step, c_step = weight.shape[:2], weight[0].size, 9
     if flipped:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
@@ -263,7 +263,7 @@ def convolve(
     x: Array, transformed: Array, outputs: int, bias: Array | None, padding: tuple[int, int],
     shortcut: Array | None = None, relu: bool = False,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), with what follows the convolution in inference."""
+    """(N, H, W, C) -> (N, OH, OW, O); then optionally bias, shortcut and ReLU."""
     n, h, w, channels = x.shape
     by_outputs = transformed.size > LARGE_WEIGHTS
     split = 1 if by_outputs else -(-get_num_threads() // n)

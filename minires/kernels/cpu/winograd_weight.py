@@ -1,13 +1,13 @@
-"""The gradient to the weights of a 3x3 convolution, by Winograd's algorithm read backwards.
+"""The gradient to the weights of a 3x3 convolution, by Winograd's algorithm in reverse.
 
-Forward, a patch d and a filter g give y = collect(spread(d) * values(g)), where the three maps only add and multiply by
-constants (see winograd.py). The product is linear in g, so its gradient is the transposed maps in reverse order::
+Forward, a patch d and a filter g give y = collect(spread(d) * values(g)), where the three maps are linear (see
+winograd.py). So y is linear in g, and the gradient consists of the transposed maps in reverse order::
 
     dg = values^T( sum over all patches of   spread(d) * collect^T(dy) )
 
-Again all channels take part in each of the 36 products, which are now (C, patches) @ (patches, O): the loop of
-correlate.py, in which the tile stands for PIXELS input channels by BLOCK output channels, and the loop runs over the
-patches. values^T is applied once, at the end. Every thread has sums of its own, which are added up in a fixed order.
+Again there are 36 matrix products, now (C, patches) @ (patches, O). They use the loop of correlate.py: a tile holds the
+sums of PIXELS input channels by BLOCK output channels, and the loop runs over the patches. values^T is applied once, at
+the end. Every thread has its own sums, which are added up in a fixed order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, sprea
 
 @inlined
 def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
-    """Spread 4x4 numbers of LANES channels to 36, ``step`` places apart."""
+    """Spread 4x4 pixels of LANES channels to 36 vectors, ``step`` numbers apart."""
     for r in range(4):
         save_all(table, 6 * r * LANES, LANES, spread_upstream(load4(dy, i + r * row, channels)))
     for c in range(6):
@@ -55,7 +55,7 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_o
                     source, to = target + at(plan.into, chunk + p) + c, p * g.out_channels + c
                     if some_rows == 4 and some_columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
-                    else:  # beyond the image there is no upstream
+                    else:  # outside the image, the upstream is zero
                         clear(table, 36 * LANES, 16 * LANES)
                         for r in range(some_rows):
                             for q in range(some_columns):
@@ -81,7 +81,7 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_o
 
 @kernel
 def _finish(panels, dweight, table, first, last):
-    """Add the sums of all threads, and apply values^T to rows and columns."""
+    """Add up the sums of all threads, and apply values^T to columns and rows."""
     outputs, channels = dweight.shape[:2]
     tiles = (channels + PIXELS - 1) // PIXELS
     step = (outputs + BLOCK - 1) // BLOCK * tiles * PIXELS * BLOCK

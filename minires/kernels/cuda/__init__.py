@@ -1,4 +1,4 @@
-"""Kernels for NVIDIA GPUs: CUDA sources, compiled by CuPy when first needed. Importing this registers them."""
+"""Kernels for NVIDIA GPUs: CUDA sources, compiled by CuPy when first needed. Importing this module registers them."""
 
 import cupy
 

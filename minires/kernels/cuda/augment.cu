@@ -1,4 +1,4 @@
-// Batches on their way into the network, in bytes (N, C, H, W); the random numbers were drawn on the CPU.
+// Augmentation of batches of bytes (N, C, H, W). The random numbers are drawn on the CPU.
 
 extern "C" __global__ void pad_crop(
     const unsigned char* batch, unsigned char* moved, const long long* top, const long long* left, int padding,
@@ -21,7 +21,7 @@ extern "C" __global__ void flip(
     }
 }
 
-// -> floats (N, H, W, C): (x / 255 - mean) / std.
+// Bytes (N, C, H, W) -> floats (N, H, W, C): (x / 255 - mean) / std.
 extern "C" __global__ void normalize(
     const unsigned char* batch, float* normal, const float* mean, const float* std, int channels, int pixels, int count)
 {

@@ -1,7 +1,8 @@
-// Read before every source of this folder. A launch has fewer than 2^30 numbers (launch.py sees to it), so int will do.
-// Images lie channels last, (N, H, W, C), as on the CPU: neighbouring threads touch neighbouring channels.
+// Prepended to every source of this folder. Arrays have fewer than 2^30 elements (MOST in launch.py), so an index fits
+// into an int. Images are stored channels last, (N, H, W, C), as on the CPU: neighbouring threads access neighbouring
+// channels.
 
-// Each thread takes every (number of threads)-th of `count` things.
+// Each thread takes every (number of threads)-th of `count` elements.
 #define FOR_EACH(i, count) \
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (count); i += gridDim.x * blockDim.x)
 

@@ -1,6 +1,6 @@
-// The two sides of a convolution's matrix product.
+// What comes before and after the matrix product of a convolution.
 
-// x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window that each output pixel sees, zeros outside of the image.
+// x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window of each output pixel, with zeros outside the image.
 extern "C" __global__ void im2col(
     const float* x, float* rows, int height, int width, int channels, int out_height, int out_width, int kh, int kw,
     int sh, int sw, int ph, int pw, int dh, int dw, int count)
@@ -15,8 +15,9 @@ extern "C" __global__ void im2col(
     }
 }
 
-// rows (N*OH*OW, KH*KW*C) -> x (N, H, W, C), the adjoint. Each pixel gathers what the windows that saw it hold for it:
-// nothing is written twice, so no atomics, and the sum has one order. `added` (or null) comes on top.
+// rows (N*OH*OW, KH*KW*C) -> x (N, H, W, C), the adjoint of im2col. Each pixel adds up its values in all windows that
+// contain it. It is written only once, so no atomics are needed, and the order of the sum is fixed. `added` is added to
+// the result, unless it is null.
 extern "C" __global__ void col2im(
     const float* rows, const float* added, float* x, int height, int width, int channels, int out_height, int out_width,
     int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw, int count)

@@ -12,9 +12,9 @@ from ...core.state import state
 from ...ops.conv import Window
 from .launch import empty, for_each, launch
 
-WORKSPACE = 1 << 26  # numbers that im2col may make at a time, 256 MB: the batch is cut into parts
-TILE = 64  # of our own matrix product
-WANTED = 512  # blocks of it, enough to keep every multiprocessor busy
+WORKSPACE = 1 << 26  # elements that im2col may write at a time (256 MB); larger batches are cut into parts
+TILE = 64  # rows and columns of a tile in our own matrix product
+WANTED = 512  # blocks of that product, enough to keep every multiprocessor busy
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -31,7 +31,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def own_product(a: Array, b: Array, out: Array) -> None:
-    """The same by our kernel. A long inner axis, as in the gradient to a weight, is cut into parts for more blocks."""
+    """The same with our own kernel. A long inner axis, as in the gradient to a weight, is cut to get more blocks."""
     (m, k), n = a.shape, b.shape[1]
     tiles = -(-m // TILE), -(-n // TILE)
     parts = max(1, min(WANTED // (tiles[0] * tiles[1]), k // TILE, 65535))
@@ -45,18 +45,18 @@ def own_product(a: Array, b: Array, out: Array) -> None:
 
 
 def _pixelwise(window: Window, image: tuple[int, ...], size: tuple[int, ...]) -> bool:
-    """Whether each output pixel sees its own input pixel only: the rows of im2col are the images then."""
+    """Whether each output pixel sees only its own input pixel, so that the images themselves are the rows of im2col."""
     return window == Window((1, 1), (1, 1), (0, 0), window.dilation) and image == size
 
 
 def _parts(images: int, pixels: int, row: int) -> Iterator[slice]:
-    """Slices of the batch whose windows fit into the workspace: ``pixels`` windows in an image, a ``row`` each."""
+    """Slices of the batch whose windows fit into the workspace. An image has ``pixels`` windows of ``row`` elements."""
     at_once = max(1, WORKSPACE // (pixels * row))
     return (slice(start, start + at_once) for start in range(0, images, at_once))
 
 
 def _sizes(window: Window, x: Array, size: tuple[int, ...]) -> tuple[int, ...]:
-    """What im2col and col2im are told: (H, W, C) of the image, (OH, OW), and the window."""
+    """The arguments of im2col and col2im: (H, W, C) of the image, (OH, OW), and the window."""
     return (*x.shape[1:], *size, *window.kernel, *window.stride, *window.padding, *window.dilation)
 
 
@@ -74,9 +74,9 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, shortcut: Array | None = None, relu: bool = False,
     prepared: dict[Any, Any] | None = None,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), by weights (O, C, KH, KW); then bias, shortcut and ReLU if they are wanted.
+    """(N, H, W, C) -> (N, OH, OW, O), with weights (O, C, KH, KW); then optionally bias, shortcut and ReLU.
 
-    Nothing is kept in ``prepared``.
+    ``prepared`` is not used.
     """
     size, o = window.output_size("conv2d", *x.shape[1:3]), len(weight)
     filters = weight.reshape(o, -1).T  # (C, O)
@@ -93,9 +93,9 @@ def forward(
 def backward(
     dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W), by the same weights.
+    """The transpose, with the same weights: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W).
 
-    A bias (C,) or the array ``added`` (N, H, W, C) comes on top.
+    A bias (C,) and an array ``added`` (N, H, W, C) are added to the result if given.
     """
     o, c = weight.shape[:2]
     filters = cupy.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(o, -1)  # (O, KH*KW*C)
@@ -113,7 +113,7 @@ def backward(
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """(O, C, KH, KW), from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
     c, o, size, dweight = x.shape[3], dy.shape[3], dy.shape[1:3], None
     kh, kw = window.kernel
     for part in _parts(len(x), size[0] * size[1], kh * kw * c):

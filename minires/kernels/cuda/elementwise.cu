@@ -1,4 +1,4 @@
-// One walk over memory, whatever the layout: all arrays of a call lie in the same order.
+// Elementwise ops in one pass over memory, for any layout: all arrays of a call have the same memory order.
 
 extern "C" __global__ void relu_forward(const float* x, float* y, int count)
 {
@@ -18,7 +18,7 @@ extern "C" __global__ void add(const float* a, const float* b, float* y, int rec
     }
 }
 
-// What follows a matrix product, in place: y (pixels, C) + bias (C,) + shortcut, then perhaps a ReLU.
+// In place, after a matrix product: y (pixels, C) + bias (C,) + shortcut, then optionally a ReLU.
 extern "C" __global__ void add_bias(
     float* y, const float* bias, const float* shortcut, int rectify, int channels, int count)
 {
@@ -30,8 +30,8 @@ extern "C" __global__ void add_bias(
     }
 }
 
-// source (N, H, W, C), of any strides -> block (N, BH, BW, BC) of zeros, in which it lies behind `before` channels, in
-// every row_step-th row and column_step-th column.
+// Copy source (N, H, W, C), of any strides, into a block (N, BH, BW, BC) of zeros: after `before` channels, to every
+// row_step-th row and every column_step-th column.
 extern "C" __global__ void arrange(
     const float* source, float* block, int n_stride, int h_stride, int w_stride, int c_stride, int height, int width,
     int channels, int block_height, int block_width, int block_channels, int before, int row_step, int column_step,

@@ -1,4 +1,4 @@
-"""The ``.cu`` sources of this folder: compiled once by NVRTC, launched by name."""
+"""The ``.cu`` sources of this folder, compiled once by NVRTC and launched by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 FOLDER = Path(__file__).parent
 SOURCES = ("augment", "conv", "elementwise", "loss", "norm", "optim", "pool", "product")
 OPTIONS = ("--std=c++17",)
-THREADS = 256  # of a block
-BLOCKS = 4096  # at most; with more numbers, a thread takes several
-MOST = 1 << 30  # numbers of an array, so that an index of type int cannot overflow
+THREADS = 256  # in a block
+BLOCKS = 4096  # at most; for more elements, each thread computes several
+MOST = 1 << 30  # arrays have fewer elements, so that an index of type int cannot overflow
 
 
 def source(name: str) -> str:
@@ -33,7 +33,7 @@ def _function(name: str, kernel: str) -> Any:
 
 
 def _argument(value: Any) -> Any:
-    """Python's numbers as the kernels' int and float, None as a null pointer."""
+    """Convert Python numbers to the kernels' int and float, and None to a null pointer."""
     if value is None:
         return np.uintp(0)
     if isinstance(value, (bool, int, np.integer)):
@@ -42,15 +42,15 @@ def _argument(value: Any) -> Any:
 
 
 def empty(*shape: int) -> Any:
-    """A float32 array that is not filled."""
+    """An uninitialised float32 array."""
     return cupy.empty(shape, np.float32)
 
 
 def launch(name: str, kernel: str, grid: tuple[int, ...], threads: int, *arguments: Any) -> None:
-    """Run ``kernel`` of the source ``name`` on the current stream; arrays are passed as they lie in memory."""
+    """Run ``kernel`` of the source ``name`` on the current stream. Arrays are passed as pointers, without strides."""
     _function(name, kernel)(grid, (threads,), tuple(map(_argument, arguments)))
 
 
 def for_each(name: str, kernel: str, count: int, *arguments: Any) -> None:
-    """Run a kernel that computes ``count`` independent things; the count is its last argument."""
+    """Run a kernel that computes ``count`` independent elements; ``count`` becomes its last argument."""
     launch(name, kernel, (min(-(-count // THREADS), BLOCKS),), THREADS, *arguments, count)

@@ -1,12 +1,13 @@
-// Softmax and cross-entropy: the probabilities are never written down. A block has a row, and its threads the classes.
+// Softmax and cross-entropy. The probabilities are never written to memory. Each block of threads computes one row, and
+// its threads share the classes.
 
-const int MOST = 256;  // threads of a block, a power of two
+const int MOST = 256;  // threads in a block, a power of two
 
 __device__ float largest_of_row(const float* row, int classes, float* shared)
 {
     float peak = row[0];
     for (int k = threadIdx.x; k < classes; k += blockDim.x)
-        if (!(row[k] <= peak)) peak = row[k];  // a NaN is kept
+        if (!(row[k] <= peak)) peak = row[k];  // keeps a NaN
     shared[threadIdx.x] = peak;
     __syncthreads();
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
@@ -32,8 +33,8 @@ __device__ float sum_of_block(float part, float* shared)
     return part;
 }
 
-// losses (N,): log(sum(exp)) - (1 - smoothing) * logit of the label - smoothing * mean of the logits. A label that is no
-// class gives NaN: it cannot be complained of from here, and must not be read past the end.
+// losses (N,): log(sum(exp)) - (1 - smoothing) * logit of the label - smoothing * mean of the logits. A label that is
+// not a class gives NaN, because a kernel can neither raise an error nor read beyond the row.
 extern "C" __global__ void cross_entropy(
     const float* logits, const long long* labels, float* losses, float smoothing, int classes)
 {
@@ -51,7 +52,7 @@ extern "C" __global__ void cross_entropy(
     if (threadIdx.x == 0) {
         bool known = 0 <= label && label < classes;
         float loss = known ? logf(exponentials) - (1.0f - smoothing) * (row[label] - peak) : nanf("");
-        if (smoothing > 0.0f) loss -= smoothing / classes * others;  // a logit of -inf costs nothing otherwise
+        if (smoothing > 0.0f) loss -= smoothing / classes * others;  // skipped at 0, because 0 * -inf is NaN
         losses[blockIdx.x] = loss;
     }
 }

@@ -1,10 +1,11 @@
-// Batch normalisation in two walks forward and two backward, as on the CPU (../cpu/norm.py has the formulas).
+// Batch normalisation in two passes forward and two backward, as on the CPU (../cpu/norm.py has the formulas).
 //
-// x is (pixels, C). A block has `lanes` channels beside each other and a row of them for every pixel that it reads at
-// once; blockIdx.y says which channels, blockIdx.x which slice of the pixels. What the rows of a block found is merged
-// in shared memory, what the blocks found by a second launch of one block for the same channels: always in one order.
+// x is (pixels, C). The threads of a block form rows of `lanes` neighbouring channels; each row reads its own pixels.
+// blockIdx.y selects the channels, blockIdx.x the slice of the pixels. The results of the rows of a block are merged in
+// shared memory, those of the blocks by a second launch with one block for each group of channels. The order of merging
+// is always the same.
 
-const int MOST = 256;  // threads of a block
+const int MOST = 256;  // threads in a block
 
 struct Moments {
     float count, mean, squares;  // squares: the sum of the squared deviations from the mean
@@ -30,7 +31,7 @@ __device__ Moments merged_rows(Moments own, Moments* shared, int lanes)
     return shared[threadIdx.x % lanes];
 }
 
-// partial (slices, 3, C). Deviations are from the first number that a thread reads, so nothing cancels.
+// partial (slices, 3, C). Deviations are relative to the first number that a thread reads, to avoid cancellation.
 extern "C" __global__ void moments(const float* x, float* partial, int pixels, int channels, int lanes)
 {
     __shared__ Moments shared[MOST];
@@ -107,8 +108,9 @@ extern "C" __global__ void normalise(
     }
 }
 
-// partial (slices, 2, C): the sums of g and of g * (x - mean), where g is dy where the ReLU let through. With a
-// shortcut that shows in y only, otherwise beta is given; and g, which is also the gradient to the shortcut, is kept in `masked`.
+// partial (slices, 2, C): the sums of g and of g * (x - mean), where g is dy, masked by the ReLU if there was one. If
+// there was also a shortcut, y is the mask, and g is stored in `masked`, as it is also the gradient to the shortcut.
+// Otherwise the normalised x is the mask, and beta is given to compute it.
 extern "C" __global__ void gradient_sums(
     const float* x, const float* dy, const float* y, const float* mean, const float* scale, const float* beta,
     float* masked, float* partial, int pixels, int channels, int lanes)

@@ -6,12 +6,12 @@ from ...core.backend import Array
 from ..norm import Statistics
 from .launch import THREADS, empty, for_each, launch
 
-SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and little to merge
-PIXELS = 8  # that a thread should read at least
+SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and few results to merge
+PIXELS = 8  # that a thread should read, at least
 
 
 def _grid(x: Array) -> tuple[int, int, int]:
-    """(slices, groups of channels, lanes): a block of threads has that many channels side by side."""
+    """(slices, groups of channels, lanes); each block of threads handles ``lanes`` neighbouring channels."""
     channels = x.shape[-1]
     lanes = min(32, 1 << (channels - 1).bit_length())
     rows = THREADS // lanes
@@ -36,9 +36,9 @@ def gradients(
     x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``dx``, and ``masked`` if there is y; the gradients to gamma and beta.
+    """Fill ``dx``, and ``masked`` if y is given; return the gradients to gamma and beta.
 
-    There was a ReLU if y or beta is given. It let through what is positive in y, or else what x is normalised to.
+    If y or beta is given, there was a ReLU. It passed the positive elements of y or, without y, of the normalised x.
     """
     mean, var, scale = statistics
     channels = x.shape[-1]

@@ -1,16 +1,16 @@
-// A step of an optimiser for many parameters at once: their places come by value, as the argument of the launch.
+// An optimiser step for many parameters at once. Their pointers are passed by value, as an argument of the launch.
 
-const int TENSORS = 100;  // an argument may have 4 KB
+const int TENSORS = 100;  // arguments are limited to 4 KB
 
 struct Tensors {
     float* parameter[TENSORS];
     const float* grad[TENSORS];
-    float* first[TENSORS];   // momentum (null without), or the mean of the gradient
-    float* second[TENSORS];  // of Adam: the mean of its square
+    float* first[TENSORS];   // SGD: the velocity (null without momentum); Adam: the mean of the gradient
+    float* second[TENSORS];  // Adam: the mean of the squared gradient
     int size[TENSORS];
 };
 
-// A row of the grid has a tensor. options: lr, momentum, weight decay.
+// Each row of the grid handles one tensor. options: lr, momentum, weight decay.
 extern "C" __global__ void sgd(const Tensors tensors, const float* options, int nesterov)
 {
     int t = blockIdx.y;

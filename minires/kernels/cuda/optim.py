@@ -1,4 +1,4 @@
-"""Steps of an optimiser on the GPU: one launch for every hundred parameters."""
+"""Optimiser steps on the GPU, with one launch for up to 100 parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...core.backend import Array
 from ...core.state import state
 from .launch import THREADS, launch
 
-TENSORS = 100  # as in optim.cu
-BLOCKS = 64  # of a tensor at most
+TENSORS = 100  # the same as in optim.cu
+BLOCKS = 64  # per tensor, at most
 POINTERS = ("parameter", "grad", "first", "second")
 ARGUMENT = np.dtype([(name, np.uint64, TENSORS) for name in POINTERS] + [("size", np.int32, TENSORS)])
 
-Numbers = Callable[[], list[float]]  # what a step needs to know, such as its learning rate
+Numbers = Callable[[], list[float]]  # returns the numbers that a step needs, such as the learning rate
 
 
 def sgd(tensors: list[list[Array]], numbers: Numbers, nesterov: bool) -> None:
-    """The first velocities are zeros. Without momentum, there are none."""
+    """Velocities are zeros before the first step. Without momentum, there are none."""
     _launch("sgd", tensors, _options(numbers, 3), nesterov)
 
 
@@ -42,13 +42,13 @@ def _launch(kernel: str, tensors: list[list[Array]], *arguments: Any) -> None:
 
 
 def _options(numbers: Numbers, count: int) -> Array:
-    """The numbers on the GPU. In a CUDA graph they are asked for and copied there before each replay."""
+    """The numbers on the GPU. In a CUDA graph, they are computed and copied again before each replay."""
     if state.capture is None:
         return cupy.asarray(np.array(numbers(), np.float32))
     options = cupy.empty(count, np.float32)
 
     def refresh() -> None:
-        # On the graph's stream: the replay before may still be reading the old numbers.
+        # On the graph's stream, because the previous replay may still be reading the old numbers.
         options.set(np.array(numbers(), np.float32), stream=cupy.cuda.get_current_stream())
 
     state.capture.before_replay.append(refresh)

@@ -1,6 +1,6 @@
-// Pooling. Backward gathers, as col2im does: each pixel asks the windows that saw it.
+// Pooling. The backward pass gathers, like col2im: each pixel adds up the gradients from the windows that contain it.
 
-// winner: the number of the kernel element that won, the first of equal ones; a NaN wins.
+// winner: the index of the largest element in its window, the first of equal ones; a NaN counts as the largest.
 extern "C" __global__ void max_pool(
     const float* x, float* y, int* winner, int height, int width, int channels, int out_height, int out_width, int kh,
     int kw, int sh, int sw, int ph, int pw, int count)
@@ -25,7 +25,7 @@ extern "C" __global__ void max_pool(
     }
 }
 
-// winner null: the mean, of which each element of the window has the same share.
+// If winner is null: average pooling, where each element of the window has the same share.
 extern "C" __global__ void pool_backward(
     const float* dy, const int* winner, float* dx, float share, int height, int width, int channels, int out_height,
     int out_width, int kh, int kw, int sh, int sw, int ph, int pw, int count)
@@ -66,7 +66,7 @@ extern "C" __global__ void avg_pool(
     }
 }
 
-// x (N, pixels, C) -> y (N, C). In double: the images may be large.
+// x (N, pixels, C) -> y (N, C). The sums are in double, because images may be large.
 extern "C" __global__ void global_avg_pool(const float* x, float* y, int pixels, int channels, int count)
 {
     FOR_EACH(i, count) {

@@ -1,11 +1,12 @@
-// A matrix product of our own, for CUDA graphs: CuPy calls no cuBLAS while a stream is being captured.
+// Our own matrix product for CUDA graphs, because CuPy does not call cuBLAS while a stream is being captured.
 //
-// A block of 256 threads computes a tile of 64 x 64 numbers, 4 x 4 of them in the registers of each thread. It walks
-// along the inner axis in steps of 16, which all threads first bring into shared memory.
+// A block of 256 threads computes a tile of 64 x 64 numbers, 4 x 4 of them in the registers of each thread. It goes
+// along the inner axis in steps of 16, which all threads first load into shared memory.
 
 const int TILE = 64, DEPTH = 16, EACH = 4;
 
-// a (M, K) @ b (K, N) -> c (parts, M, N), of any strides, c in C order. Part z of the grid has `depth` of the inner axis.
+// a (M, K) @ b (K, N) -> c (parts, M, N), where a and b may have any strides and c is in C order.
+// Part z of the grid handles `depth` elements of the inner axis.
 extern "C" __global__ void product(
     const float* a, const float* b, float* c, int m, int n, int k, int depth, int a_row, int a_column, int b_row,
     int b_column)

@@ -1,4 +1,4 @@
-"""Ops that need no more than a launch or two: augmentation, walks over memory, the loss, pooling."""
+"""Ops that need only one or two launches: augmentation, elementwise ops, the loss, pooling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def normalize(batch: Array, normal: Array, mean: Array, std: Array) -> None:
     for_each("augment", "normalize", normal.size, batch, normal, mean, std, c, h * w)
 
 
-# Walks over arrays that lie in the same order
+# Elementwise ops on arrays with the same memory order, and ``arrange``
 
 
 def relu(x: Array, y: Array) -> None:
@@ -52,12 +52,12 @@ def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) ->
 
 
 def _threads(classes: int) -> int:
-    """Of a block: a power of two."""
+    """The threads of a block: a power of two."""
     return min(THREADS, max(32, 1 << (classes - 1).bit_length()))
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    """The mean over the rows, an array without axes."""
+    """The mean over the rows, as a 0-d array."""
     rows, classes = logits.shape
     losses, mean = empty(rows), empty()
     launch("loss", "cross_entropy", (rows,), _threads(classes), logits, labels, losses, smoothing, classes)
@@ -71,7 +71,7 @@ def cross_entropy_backward(logits: Array, labels: Array, smoothing: float, upstr
     launch("loss", "cross_entropy_backward", (rows,), _threads(classes), *arguments)
 
 
-# Pooling between blocks (N, H, W, C)
+# Pooling of blocks (N, H, W, C)
 
 WINNER = np.int32
 
@@ -90,7 +90,7 @@ def avg_pool(x: Array, y: Array, window: Window) -> None:
 
 
 def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None:
-    """Fill ``dx``, for the mean if there is no ``winner``."""
+    """Fill ``dx`` with the gradient of max pooling, or of average pooling if ``winner`` is None."""
     share = 1 / math.prod(window.kernel) if winner is None else 1.0
     for_each("pool", "pool_backward", dx.size, dy, winner, dx, share, *_sizes(dx, dy, window))
 
