@@ -16,6 +16,7 @@ from ..data.dataset import LabelledSource
 from ..errors import ArgumentError, sizes
 from ..interop.files import PathLike
 from ..nn import LayerNorm, Module, Parameter
+from ..nn.module import check_module
 from ..training.figures import figure_bytes, new_figure, save_figure, style_axes
 from ..training.folder import Row, write_table
 
@@ -80,16 +81,9 @@ class Measurement:
         return f"<{type(self).__name__} of {self.model}: {len(self.rows)} rows; .rows, .figure(), .save(path)>"
 
 
-def check_model(where: str, model: Any) -> Module:
-    """``model``. Raises ArgumentError if it is not a module."""
-    if not isinstance(model, Module):
-        raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
-    return model
-
-
 def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
     """``x`` as a tensor on the model's device. Raises ArgumentError if it is empty, or the model is not a module."""
-    check_model(where, model)
+    check_module(where, model)
     device = next((parameter.device for parameter in model.parameters()), "cpu")
     batch = as_tensor(x).detach().to(device)
     if batch.ndim == 0 or len(batch) == 0:

@@ -18,7 +18,7 @@ from ..errors import ArgumentError
 from ..interop.files import PathLike
 from ..models.blocks import ResidualBlock
 from ..nn import Module
-from .measurement import check_model
+from ..nn.module import check_module
 from .page import frame, page
 from .tape import Tape, known_names
 from .trace import trace
@@ -95,7 +95,7 @@ def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] 
     if not isinstance(loss, Tensor):
         raise ArgumentError(f"step: loss is {type(loss).__name__}; it must be a tensor that backward can start from.")
     if model is not None:
-        check_model("step", model)
+        check_module("step", model)
     variables = sys._getframe(1).f_locals if names is None else names
     tensors = {name: value for name, value in variables.items() if isinstance(value, Tensor)}
     return Stepper(trace(loss, known_names(tensors, model), tensors.values()))

@@ -23,11 +23,11 @@ from ..errors import ArgumentError, listed, sizes
 from ..models.blocks import PreActivation, ResidualBlock
 from ..models.shortcuts import make_shortcut
 from ..nn import Module
-from ..nn.module import undisturbed
+from ..nn.module import check_module, undisturbed
 from ..ops import relu
 from ..training.classification import Evaluation, evaluate
 from ..training.folder import Row
-from .measurement import check_model, watch
+from .measurement import watch
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Study:
         seed: int,
         batch_size: int,
     ) -> None:
-        self.where, self.model = where, check_model(where, model)
+        self.where, self.model = where, check_module(where, model)
         self.trials = checks.integer(where, trials, "trials", 1)
         self.rng = np.random.default_rng(checks.integer(where, seed, "seed", 0))
         self.evaluate = partial(evaluate, model, split, transform, batch_size)

@@ -17,6 +17,7 @@ from ..core.checks import is_integer
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DataError, sizes
 from ..nn import Module
+from ..nn.module import check_module
 from ..version import __version__
 from .files import PathLike, write_atomically
 from .graph import OnnxGraph, fold_batch_norms, merge, type_of
@@ -86,8 +87,7 @@ def export_onnx(
         import_module("onnx")
     except ImportError as error:
         raise DataError("export_onnx: the package onnx is not installed: pip install 'minires[onnx]'.") from error
-    if not isinstance(model, Module):
-        raise ArgumentError(f"export_onnx: model is {type(model).__name__}; it must be a module.")
+    check_module("export_onnx", model)
     shape = _example_shape(input_shape)
     if normalize is not None and (len(shape) != 3 or len(normalize.mean) != shape[0]):
         raise ArgumentError(

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..core.backend import Array
 from ..core.tensor import Tensor
-from ..errors import ArgumentError, DataError, StateDictError, listed, sizes
+from ..errors import DataError, StateDictError, listed, sizes
 from ..nn import Module
+from ..nn.module import check_module
 from .files import PathLike, brief, opened
 from .npz_file import read_directory
 from .safetensors_file import StoredArray, read_header
@@ -70,8 +71,7 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     over none; of another shape or type module.linear.bias (10 for 100), module.linear.weight (10x64 for 100x64). The
     file holds a network with 10 classes: num_classes=10.
     """
-    if not isinstance(model, Module):
-        raise ArgumentError(f"load_weights: the model is {type(model).__name__}; it must be a module.")
+    check_module("load_weights", model)
     own: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with opened("load_weights", path, "weights") as file:
         stored = _stored_arrays(file, path)

@@ -24,7 +24,7 @@ from ..core.state import no_grad, observed
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, MiniresError, ShapeError, sizes
 from ..nn import Identity, Module, Parameter
-from ..nn.module import undisturbed
+from ..nn.module import check_module, undisturbed
 
 
 @dataclass
@@ -158,8 +158,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     multiply-adds  1,584 for 1x1x8x8
     activations    1.74 kB, if all are kept for backward
     """
-    if not isinstance(model, Module):
-        raise ArgumentError(f"summary: it takes a module, not {type(model).__name__}.")
+    check_module("summary", model)
     given = tuple(shape) if isinstance(shape, (tuple, list)) else ()
     if not given or not all(checks.is_integer(size, 1) for size in given):
         raise ArgumentError(f"summary: shape is {shape!r}; it must be the shape of the input, such as (1, 3, 32, 32).")

@@ -24,7 +24,7 @@ from ..ops.activation import join_inputs
 from ..ops.conv import Conv2d as Conv2dOp
 from ..ops.conv import Window, conv_inputs
 from .layers import BatchNorm2d, Conv2d
-from .module import Module
+from .module import Module, check_module
 
 
 class Conv2dAct(Conv2dOp, saves="shapes"):
@@ -170,8 +170,7 @@ def fold(model: Module, replay: bool = False) -> Module:
     >>> bool(abs(mr.nn.fold(model)(x).data - model(x).data).max() < 1e-4)
     True
     """
-    if not isinstance(model, Module):
-        raise ArgumentError(f"fold: it takes a module, not {type(model).__name__}.")
+    check_module("fold", model)
     folded = _folded(copy.deepcopy(model)).eval()
     return _Replayed(folded) if replay else folded
 

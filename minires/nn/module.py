@@ -212,6 +212,13 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}{inside})"
 
 
+def check_module(where: str, model: Any) -> Module:
+    """``model``. Raises ArgumentError if it is not a module."""
+    if not isinstance(model, Module):
+        raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
+    return model
+
+
 @contextmanager
 def undisturbed(model: Module) -> Iterator[None]:
     """After the ``with`` block, restore the model's modules, their buffers, and the random generator.

@@ -209,7 +209,7 @@ def test_normalize_makes_it_take_bytes(tmp_path, rng):
 
 
 WRONG = {
-    "no module": ((3, (3, 32, 32)), {}, "model is int; it must be a module"),
+    "no module": ((3, (3, 32, 32)), {}, "model is int; it must be a Module"),
     "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; give the shape of one example"),
     "no sizes": ((mr.models.resnet8(), (3, 0, 32)), {}, r"input_shape is \(3, 0, 32\)"),
     "a number as a size": ((mr.models.resnet8(), ("N", 3, 32, 32)), {}, "input_shape is"),

@@ -143,7 +143,7 @@ WRONG = [
         r"shape is \(0, 3\); it must be the shape of the input",
     ),
     (lambda: mr.models.summary(nn.Linear(3, 2), 3), ArgumentError, "shape is 3"),
-    (lambda: mr.models.summary("resnet8", (1, 3)), ArgumentError, "it takes a module, not str"),
+    (lambda: mr.models.summary("resnet8", (1, 3)), ArgumentError, "model is str; it must be a Module"),
 ]
 
 
