@@ -17,17 +17,17 @@ from .diagnosis import ALIKE, EXACT, VAGUE, Evidence, NumPyArray, alike, altered
 from .problem import Problem
 
 TINY = np.finfo(np.float64).tiny
-TRIALS = 24  # how many wrong elements must answer a what-if question, and how many right ones
-FIRST = 2  # how many are asked first: most guesses fail there
-FEWEST = 4  # how many elements must lie on a line, for any two do
-ENOUGH = 12  # how many elements it takes to recognise a mask: fewer agree with some mask by chance
-FAR = -100.0  # times an input: enough to open what a ReLU has closed, and the reverse
+TRIALS = 24  # a guess is tested at so many wrong elements, and at so many right ones
+FIRST = 2  # and at so many of them first: most guesses fail there
+FEWEST = 4  # so many elements must lie on a line: two always do
+ENOUGH = 12  # so many elements are needed to recognise a mask: fewer agree with some mask by chance
+FAR = -100.0  # an input times this makes a ReLU pass what it blocked, and block what it passed
 LARGEST = 1 << 22  # the most numbers in the Jacobian's rows that are kept
 COMPARISONS = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal}
 
 
 class GradientEvidence(Evidence):
-    """A wrong gradient, and the means to ask questions about it.
+    """A wrong gradient, and how to test guesses about it.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class GradientEvidence(Evidence):
     arrays, upstream, output, x
         The values of the inputs, the upstream, f(inputs) and the values of input k, as NumPy arrays.
     places : list of int
-        Flat indices of some wrong elements and some right ones, at which questions are answered.
+        Flat indices of some wrong elements and some right ones, at which guesses are tested.
     claims : array
         The gradient that backward claims there.
     """
@@ -158,7 +158,7 @@ def input_altered(e: GradientEvidence) -> Iterator[str]:
 def mask_of_the_output(e: GradientEvidence) -> Iterator[str]:
     """f ends in a ReLU, whose mask backward leaves out or takes from elsewhere.
 
-    With an input far on the other side, the outputs that are 0 now would be on: that shows what came through the mask.
+    With the input times FAR, the outputs that are 0 now become positive. Their slopes are those before the mask.
     """
     off = e.output == 0
     if not off.any():
@@ -167,11 +167,9 @@ def mask_of_the_output(e: GradientEvidence) -> Iterator[str]:
     arrays[e.k] = FAR * arrays[e.k]
     slopes = np.where(off.ravel(), e.problem.jacobian(e.k, e.places, e.eps, arrays), e.jacobian)
     everywhere = [("everywhere", np.ones_like(off))]
-    for where, mask in [*everywhere, *((f"where {name}", mask) for name, mask in e.conditions(off.shape))]:
+    for how, mask in [*everywhere, *((f"where {name}", mask) for name, mask in e.conditions(off.shape))]:
         if alike(slopes @ np.where(mask, e.upstream, 0.0).ravel(), e.claims):
-            yield (
-                f"It is right for an upstream that passes {where}, but should pass where the output > 0: a wrong mask."
-            )
+            yield f"It is right for an upstream that passes {how}, but should pass where the output > 0: a wrong mask."
 
 
 def one_slice_only(e: GradientEvidence) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """A network as an ONNX graph: nodes, each of which computes a named array, and constant arrays.
 
 A model is traced twice, with two batch sizes, and each trace becomes a graph. Where the graphs agree, nothing depends
-on the batch. Where they differ, a number of this batch has got into the graph. That is an error, except in the shape of
-a Reshape, where ONNX can infer one size.
+on the batch. Where they differ, a graph contains the size or the values of its own batch. That is an error, except in
+the shape of a Reshape, where ONNX can infer one size.
 """
 
 from __future__ import annotations
