@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..errors import DataError, sizes
 Transform = Callable[[Array, np.random.Generator], Array]
 
 
+@runtime_checkable
 class Source(Protocol):
     """What a loader reads from: a :class:`Split`, or an object of your own that reads images when they are needed.
 

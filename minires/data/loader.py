@@ -96,9 +96,7 @@ class Loader:
         device: str = "cpu",
     ) -> None:
         # Arrays and lists have a length and an index, like a source, but no labels.
-        if isinstance(split, (np.ndarray, Sequence)) or not (
-            hasattr(split, "__len__") and hasattr(split, "__getitem__")
-        ):
+        if isinstance(split, (np.ndarray, Sequence)) or not isinstance(split, Source):
             raise ArgumentError(f"Loader: split is {type(split).__name__}; it must be a Split, such as digits().train.")
         if transform is not None and not callable(transform):
             raise ArgumentError(f"Loader: transform is {transform!r}; it must be callable with (batch, rng).")

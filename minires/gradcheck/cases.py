@@ -160,22 +160,17 @@ def _pooling(op: str, draw: Callable[..., Draw]) -> list[Case]:
     ]
 
 
-def _each(
-    cases: Callable[[str, Callable[..., Draw]], list[Case]], draw: Callable[..., Draw], *names: str
-) -> list[Case]:
-    """The same cases for several ops."""
+def _each(cases: Callable[..., list[Case]], draw: Callable[..., Draw], *names: str) -> list[Case]:
+    """``cases(op, draw)`` of several ops."""
     return [case for op in names for case in cases(op, draw)]
 
 
 _X, _W = normal(2, 3, 7, 5), normal(4, 3, 3, 2)  # of convolutions
 _MASK = np.array([[True, False, True, True], [False, True, False, True], [True, True, False, False]])
 _LABELS = np.array([4, 0, 2])
+_MEAN, _VAR = np.array([0.3, -0.2, 0.5]), np.array([0.5, 2.0, 1.2])
 _TRAINING: dict[str, Any] = {"running_mean": None, "running_var": None, "training": True}
-_EVALUATION: dict[str, Any] = {
-    "running_mean": np.array([0.3, -0.2, 0.5]),
-    "running_var": np.array([0.5, 2.0, 1.2]),
-    "training": False,
-}
+_EVALUATION: dict[str, Any] = {"running_mean": _MEAN, "running_var": _VAR, "training": False}
 
 _TABLE = [
     # arithmetic

@@ -37,6 +37,8 @@ NOISES = 10.0  # an error may be this many times the estimated noise
 STREAM = 1  # added to the seed, so that the upstream is independent of an input drawn from default_rng(seed)
 SHARPER = 0.01  # the part of the tolerance that applies where the noise is small
 
+Judgement = tuple[str, Slope, float]  # "right", "wrong" or "kink"; the slope that decided; the claimed slope's error
+
 
 def gradcheck(
     f: Function,
@@ -119,11 +121,8 @@ class Rule:
         checks.not_negative("gradcheck", self.atol, "atol")
         checks.not_negative("gradcheck", self.rtol, "rtol")
 
-    def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> tuple[str, Slope, float]:
-        """("right", "wrong" or "kink", the slope that decided, the error of the claimed slope).
-
-        ``measure`` takes a step, and ``scale`` is the largest gradient of the input.
-        """
+    def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> Judgement:
+        """Judge a claimed slope. ``measure`` takes a step, and ``scale`` is the largest gradient of the input."""
         for part in STEPS:
             step = part * self.eps
             slope = measure(step)
@@ -191,13 +190,11 @@ class _Check:
         suspects = np.flatnonzero(~np.isfinite(claimed))[:SAMPLE]
         return sorted({*sample.tolist(), *suspects.tolist()})
 
-    def _judge_element(self, k: int, claimed: NumPyArray, place: int) -> tuple[str, Slope, float]:
+    def _judge_element(self, k: int, claimed: NumPyArray, place: int) -> Judgement:
         reach = max(1.0, abs(float(self.problem.arrays[k][np.unravel_index(place, claimed.shape)])))
         return self._judge(k, claimed, _only(np.ones(claimed.shape), [place]), reach)
 
-    def _judge(
-        self, k: int, claimed: NumPyArray, direction: NumPyArray, reach: float = 1.0
-    ) -> tuple[str, Slope, float]:
+    def _judge(self, k: int, claimed: NumPyArray, direction: NumPyArray, reach: float = 1.0) -> Judgement:
         """Judge the slope along ``direction``, with steps in units of ``reach``."""
         moving = direction != 0
         return self.rule.judge(
