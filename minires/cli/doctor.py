@@ -71,20 +71,17 @@ def _software(report: Report) -> None:
 
 
 def _engine(report: Report) -> None:
-    problem, then = "", ""
+    if kernels_load():
+        report.add("engine", f"fast, through Numba, {counted(get_num_threads(), 'thread')}")
+        return
+    problem = "The kernels could not be loaded"
+    then = "unset NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says"
     try:
         importlib.import_module("numba")
     except ImportError as error:
         problem = f"Numba cannot be imported ({error})" if version_of("numba") else "Numba is not installed"
         then = "pip install -U numba"
-    else:
-        if not kernels_load():
-            problem = "The kernels could not be loaded"
-            then = "unset NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says"
-    if problem:
-        report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, slowly: {then}.")
-    else:
-        report.add("engine", f"fast, through Numba, {counted(get_num_threads(), 'thread')}")
+    report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, slowly: {then}.")
 
 
 def _peak(report: Report) -> None:

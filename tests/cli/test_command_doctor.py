@@ -157,6 +157,7 @@ def test_without_numba(monkeypatch, version, said):
         raise ImportError("too old")
 
     monkeypatch.setattr(doctor.importlib, "import_module", fail)
+    monkeypatch.setattr(doctor, "kernels_load", lambda: False)
     monkeypatch.setattr(doctor, "version_of", lambda package: version if package == "numba" else None)
     monkeypatch.setattr(doctor, "measure_peak", lambda threads: None)
     facts, advice = facts_and_advice()
