@@ -22,7 +22,7 @@ DIRECTIONS = {  # of a convolution: its name, colour, marker
     "grad_input": ("gradient to the input", ORANGE, "s"),
     "grad_weight": ("gradient to the weight", GREEN, "D"),
 }
-BYTES_OF_A_NUMBER = 4  # where nobody has counted operations, the roofline shows one for each number moved
+BYTES_OF_A_NUMBER = 4  # if operations are not counted, the roofline shows one for each number moved
 WORTH_A_NAME = 0.005  # of the time
 
 

@@ -23,7 +23,7 @@ WARM_UP = 2
 
 
 class Process:
-    """Such a process, from the side of the one who asks. At the end of a ``with`` block, it is ended."""
+    """The process as its parent sees it. It is killed at the end of a ``with`` block."""
 
     def __init__(self, contender: str, threads: int, **environment: str) -> None:
         self._process = subprocess.Popen(

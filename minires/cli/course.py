@@ -74,12 +74,10 @@ def grade(
         str | None, typer.Option(metavar="NAME", help="The assignment.", show_default="found by the names of the files")
     ] = None,
     secret: Annotated[
-        str | None,
-        file_option("The secret that the hidden tests are drawn from.", show_default="a new one each time"),
+        str | None, file_option("The secret that the hidden tests are drawn from.", show_default="a new one each time")
     ] = None,
     json: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Write the results to this file or, for a class, to this folder."),
+        str | None, typer.Option(metavar="PATH", help="Write the results to this file or, for a class, to this folder.")
     ] = None,
     gradescope: Annotated[str | None, file_option("Write the results of one submission for Gradescope.")] = None,
     workers: Annotated[

@@ -140,8 +140,7 @@ def lesion(
     dataset: Dataset,
     images: MostImagesOption = None,
     counts: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="Also take this many blocks out at once, chosen at random."),
+        str | None, typer.Option(metavar="N,N,...", help="Also take this many blocks out at once, chosen at random.")
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,

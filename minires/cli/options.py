@@ -58,8 +58,7 @@ def file_option(help: str, *names: str, **more: Any) -> Any:
 DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where the network computes.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")]
 DataOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes."),
+    str | None, typer.Option(metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.")
 ]
 PARSERS: dict[Any, dict[str, Any]] = {
     int: {"metavar": "N", "parser": integer},

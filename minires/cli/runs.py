@@ -32,11 +32,7 @@ BATCH_SIZE = 256
 Prediction = dict[str, str | float]
 
 
-def evaluate(
-    run: RunArgument,
-    data: DataOption = None,
-    device: DeviceOption = "cpu",
-) -> None:
+def evaluate(run: RunArgument, data: DataOption = None, device: DeviceOption = "cpu") -> None:
     """Test a trained network: accuracy and loss on the test images, and results for each class."""
     trained, dataset = load_with_data(run, data, device)
     result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
