@@ -24,10 +24,11 @@ def _parser(kind: type[Any], what: str, minimum: float = -math.inf) -> Callable[
     def parse(word: Any) -> Any:
         try:
             value = kind(word)
+            wrong = value < minimum
         except ValueError:
-            value = None
-        if value is None or value < minimum:
-            raise typer.BadParameter(f"is {word!r}; it must be {what}")
+            value, wrong = word, True
+        if wrong:
+            raise typer.BadParameter(f"is {value!r}; it must be {what}")
         return value
 
     return parse

@@ -45,7 +45,7 @@ WRONG = {
     "evaluate one two": "two",
     "predict": "RUN is missing.",
     "predict run": "IMAGE_OR_FOLDER is missing.",
-    "predict run image.png --top 0": "--top is '0'; it must be an integer >= 1.",
+    "predict run image.png --top 0": "--top is 0; it must be an integer >= 1.",
     "predict run image.png --top x": "--top is 'x'",
     "export": "RUN is missing.",
     "export run": "there is nothing to write; give --onnx FILE, --safetensors FILE, or both.",
