@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
@@ -129,7 +128,6 @@ def grade_class(
     list of Result
         In the order of the folders.
     """
-    lock = Lock()
 
     def grade(folder: Path) -> Result:
         def keep(result: Result) -> None:
@@ -137,16 +135,16 @@ def grade_class(
                 write_json(out / f"{result.submission}.json", result.as_json())
 
         try:
-            result = grade_submission(grader, folder, keep)
+            return grade_submission(grader, folder, keep)
         except Exception as error:  # a bug in the grader must not cost the others their results
             why = f"The grader failed, {type(error).__name__}: {error}"
-            result = Result(folder.resolve().name, grader.assignment, problem=why)
-        with lock:
-            report(result)
-        return result
+            return Result(folder.resolve().name, grader.assignment, problem=why)
 
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(grade, folders))
+        futures = [pool.submit(grade, folder) for folder in folders]
+        for future in as_completed(futures):
+            report(future.result())
+    results = [future.result() for future in futures]
     if out:
         rows = [{name: _as_text(cell) for name, cell in row.items()} for row in summary_rows(results)]
         write_table(out / "summary.csv", list(rows[0]), rows)

@@ -80,7 +80,7 @@ class Grader:
 
     def grade_question(
         self, question: Question, runner: Runner, result: Result, report: Report = lambda _: None
-    ) -> None:
+    ) -> QuestionResult:
         """Try every property of a function, and add the outcome to a result."""
         found = QuestionResult(question)
         result.questions.append(found)
@@ -100,6 +100,7 @@ class Grader:
             failed = [trial for trial in trials if trial.tested is outcome.tested and trial.mismatch]
             if outcome.feedback and (bug := nearest(self.assignment, question.function, trials, failed)):
                 outcome.feedback = replace(outcome.feedback, known=bug.says)
+        return found
 
     def _try(self, question: Question, outcome: PropertyResult, runner: Runner, trials: list[Trial]) -> None:
         """Try a property in public and hidden tests, record the outcome, and add the trials to a list."""

@@ -6,7 +6,7 @@ Only this shows that the grader notices what it should. The result is a kill mat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import listed
 from .bank import wrong_answer
@@ -49,7 +49,7 @@ class Kill:
         return any(each is not None and each.known == self.bug.says for each in feedback)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verification:
     """The outcome for an assignment.
 
@@ -64,7 +64,7 @@ class Verification:
     assignment: Assignment
     stub: Result
     solution: Result
-    kills: list[Kill] = field(default_factory=list)
+    kills: list[Kill]
 
     def faults(self) -> list[str]:
         """What is wrong with the assignment, a sentence each."""
@@ -102,19 +102,19 @@ def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: Non
     report("the stub")
     stub = grader.grade(student_version(source), "stub")
     report("the solution")
-    found = Verification(assignment, stub, grader.grade(source, "solution"))
+    solution = grader.grade(source, "solution")
+    kills = []
     for bug in assignment.bugs:
         report(f"{bug.function}, {bug.name}")
-        found.kills.append(kill(grader, bug))
-    return found
+        kills.append(kill(grader, bug))
+    return Verification(assignment, stub, solution, kills)
 
 
 def kill(grader: Grader, bug: Bug) -> Kill:
     """Grade the question of a bug on the solution with that bug."""
-    result = Result(bug.name, grader.assignment)
-    question = grader.assignment.question(bug.function)
-    grader.grade_question(question, wrong_answer(grader.assignment, bug), result)
-    return Kill(bug, result.questions[0])
+    content = grader.assignment
+    question, runner = content.question(bug.function), wrong_answer(content, bug)
+    return Kill(bug, grader.grade_question(question, runner, Result(bug.name, content)))
 
 
 def page(found: Verification) -> str:
