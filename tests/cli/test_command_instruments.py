@@ -100,7 +100,7 @@ def test_swap(minires, deep_run, run_folder, tmp_path, monkeypatch):
         ("RUN --csv no/such/table.csv", 2, "--csv is 'no/such/table.csv'; it must be a file in a folder that exists."),
         ("RUN --out .", 2, "--out is '.'; it must be a file"),
         ("RUN --out figure.pdf", 2, "--out is 'figure.pdf'; the figure is a PNG, so its name must end in .png."),
-        ("RUN --images 0", 2, "--images is '0'; it must be an integer >= 1. Try"),
+        ("RUN --images 0", 2, "--images is 0; it must be an integer >= 1. Try"),
         ("RUN --data nothing", 2, "there is no data set 'nothing'"),
         ("RUN --data mnist", 1, "mnist"),
     ],
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_one_sentence(minires, run_folder, tmp_path, monkeypatc
     [
         ("--counts 2,x", "--counts is '2,x'; it must be whole numbers with commas, such as 2,4,8."),
         ("--counts 99", "counts holds 99; it must hold integers from 1 to 3, the number of blocks."),
-        ("--trials 0", "--trials is '0'; it must be an integer >= 1."),
+        ("--trials 0", "--trials is 0; it must be an integer >= 1."),
         ("--seed -1", "seed is -1; it must be an integer >= 0."),
     ],
 )

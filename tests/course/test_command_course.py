@@ -146,7 +146,7 @@ def test_verify_tells_what_is_at_fault(run, here, installed, monkeypatch):
         ("start A9", "there is no assignment 'A9'; choose one of TOY."),
         ("verify A9", "there is no assignment 'A9'"),
         ("check --folder TOY treble", "there is no TOY question 'treble'; choose one of double, total."),
-        ("grade TOY --workers 0", "--workers is '0'; it must be an integer >= 1."),
+        ("grade TOY --workers 0", "--workers is 0; it must be an integer >= 1."),
     ],
 )
 def test_what_cannot_be_is_one_sentence(run, here, words, says):
