@@ -39,7 +39,7 @@ class OnnxGraph:
     """
 
     def __init__(self, x: Array, state: Mapping[str, Array]) -> None:
-        self.x, self.state = x, state
+        self.state = state
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
         self.computed = {id(x): INPUT}
@@ -95,7 +95,7 @@ def merge(small: OnnxGraph, large: OnnxGraph) -> OnnxGraph:
     ArgumentError
         If the model does something else for another batch, or uses an array that depends on the batch.
     """
-    batch = len(small.x), len(large.x)
+    batch = len(small.ends[INPUT]), len(large.ends[INPUT])
     if small.nodes != large.nodes or small.ends.keys() != large.ends.keys():
         raise ArgumentError(
             "export_onnx: the model does not do the same for every batch: with batches of "

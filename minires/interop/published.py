@@ -114,7 +114,7 @@ def match(own: Mapping[str, Tensor], stored: Mapping[str, StoredArray], path: st
             found[name] = key
             if entry.shape != own[name].shape:
                 misfits.append(f"{brief(key)} ({sizes(entry.shape)} for {sizes(own[name].shape)})")
-            elif not np.can_cast(entry.dtype, own[name].dtype, "same_kind") or entry.dtype.kind != own[name].dtype.kind:
+            elif entry.dtype.kind != own[name].dtype.kind:
                 misfits.append(f"{brief(key)} ({entry.dtype} for {own[name].dtype})")
     missing = [name for name in own if name not in found]
     if missing or left_over or misfits:

@@ -207,6 +207,7 @@ _TRANSLATORS: dict[type, Translator] = {
     **{op: _node(op.__name__) for op in (arithmetic.Abs, arithmetic.Neg, arithmetic.Exp, arithmetic.Log)},
     **{op: _node(op.__name__) for op in (activation.Tanh, activation.Sigmoid, activation.Erf, linalg.MatMul)},
     **{op: _reduction(op) for op in (reduce.Sum, reduce.Mean, reduce.Max, reduce.Min, reduce.LogSumExp)},
+    **{op: _node(op.__name__, lambda op: {"axis": op.axis}) for op in (activation.Softmax, activation.LogSoftmax)},
     # All others
     arithmetic.Maximum: _node("Max"),
     arithmetic.Minimum: _node("Min"),
@@ -215,8 +216,6 @@ _TRANSLATORS: dict[type, Translator] = {
     arithmetic.Where: _where,
     activation.ReLU: _node("Relu"),
     activation.LeakyReLU: _node("LeakyRelu", lambda op: {"alpha": op.negative_slope}),
-    activation.Softmax: _node("Softmax", lambda op: {"axis": op.axis}),
-    activation.LogSoftmax: _node("LogSoftmax", lambda op: {"axis": op.axis}),
     activation.ResidualAdd: _residual_add,
     reduce.Var: _var,
     reduce.BroadcastTo: _broadcast_to,

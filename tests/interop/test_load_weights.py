@@ -156,7 +156,7 @@ def test_what_is_no_file_or_no_module(tmp_path):
         load_weights(mr.nn.Linear(2, 1), tmp_path / "missing")
     with pytest.raises(DataError, match="it is not a file"):
         load_weights(mr.nn.Linear(2, 1), tmp_path)
-    with pytest.raises(ArgumentError, match="the model is dict"):
+    with pytest.raises(ArgumentError, match="model is dict"):
         load_weights({}, tmp_path)
 
 
