@@ -67,7 +67,7 @@ EXERCISES.predicted(
 
 EXERCISES.predicted(
     "1.5",
-    "The last contribution wins and the others are lost; with += none is.",
+    "With =, only the last contribution is left; with +=, all of them are added up.",
     "x.grad",
     3,
     (7, "7 is right for +=. With =, each contribution overwrites the one before."),
