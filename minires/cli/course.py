@@ -135,10 +135,7 @@ def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers:
 
 
 @course.command()
-def release(
-    name: Name,
-    out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")],
-) -> None:
+def release(name: Name, out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")]) -> None:
     """Make the student's folder, and the instructor's with the solution, a new secret and the zip for Gradescope."""
     content = assignment_named(name)
     print(f"for students:    {printable(str(write_student_folder(content, Path(out, 'student', content.name))))}")

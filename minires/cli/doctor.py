@@ -23,11 +23,7 @@ from ..version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
 # OpenBLAS's kernels (its "core types") for x86, by the width of the vectors that they use, in bits.
-OPENBLAS_CORES = {
-    512: ("SkylakeX", "Cooperlake", "SapphireRapids"),
-    256: ("Haswell", "Zen"),
-    128: ("Nehalem",),
-}
+OPENBLAS_CORES = {512: ("SkylakeX", "Cooperlake", "SapphireRapids"), 256: ("Haswell", "Zen"), 128: ("Nehalem",)}
 SLOW = 0.6  # of the peak: a good BLAS reaches 0.8 to 0.95 with matrices of this size
 
 

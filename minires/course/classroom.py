@@ -103,11 +103,7 @@ def grade_submission(grader: Grader, folder: Path, report: Report = lambda _: No
 
 
 def grade_class(
-    grader: Grader,
-    folders: Sequence[Path],
-    out: Path | None = None,
-    workers: int = 1,
-    report: Report = lambda _: None,
+    grader: Grader, folders: Sequence[Path], out: Path | None = None, workers: int = 1, report: Report = lambda _: None
 ) -> list[Result]:
     """Grade submissions, several at the same time.
 

@@ -120,10 +120,7 @@ CIFAR100 = PublishedDataset(
     archives=(Archive("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),),
     sums={
         "cifar-100-binary": {"train.bin": "", "test.bin": ""},
-        "cifar-100-python": {
-            "train": "16019d7e3df5f24257cddd939b257f8d",
-            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-        },
+        "cifar-100-python": {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     },
     classes=tuple(NAMES_100.split()),
     augmentation=AUGMENTATION,

@@ -94,10 +94,7 @@ class FileSplit:
 
 
 def folder(
-    path: PathLike,
-    size: int | tuple[int, int] | None = None,
-    channels: int = 3,
-    in_memory: bool | None = True,
+    path: PathLike, size: int | tuple[int, int] | None = None, channels: int = 3, in_memory: bool | None = True
 ) -> Dataset:
     """The images in a folder, in any format that Pillow reads.
 

@@ -84,11 +84,7 @@ class Difference(NamedTuple):
 
 
 def difference(
-    name: str,
-    got: NumPyArray,
-    expected: NumPyArray,
-    sizes: Mapping[str, int] | None = None,
-    rounding: float = ALIKE,
+    name: str, got: NumPyArray, expected: NumPyArray, sizes: Mapping[str, int] | None = None, rounding: float = ALIKE
 ) -> Difference | None:
     """How an array differs from what it should be; None if it does not.
 
