@@ -1,1 +1,1 @@
-"""The evening, part 1: arrays, the tape, tensors."""
+"""Part 1 of the code to read in an evening: arrays, the tape and tensors."""

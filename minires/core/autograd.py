@@ -9,10 +9,10 @@ There is no tape object. A tensor knows the op that made it (``tensor.op``, None
 *source* of each input in ``op.edges``: the op that made it, a leaf tensor, or None where no gradient is needed.
 That is the whole graph. Values are not part of it: an op keeps its inputs only if its backward reads them, so the
 output of an addition is freed as soon as nothing else uses it. References only point backwards, so there are no
-reference cycles, and the tape is freed together with the last tensor that was computed with it.
+reference cycles, and the tape is freed together with the last tensor that depends on it.
 
-``forward`` works on raw arrays. ``backward`` works on tensors, with the same ops that users call, so a backward can
-itself be recorded and differentiated again (``create_graph=True``).
+``forward`` works on raw arrays. ``backward`` works on tensors, with the same ops that users call, so a backward pass
+can itself be recorded and differentiated again (``create_graph=True``).
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class HookHandle:
 
 
 class Op:
-    """One operation. A subclass defines ``forward`` on raw arrays and ``backward`` in tensors.
+    """One operation. A subclass defines ``forward`` on raw arrays and ``backward`` on tensors.
 
     Each call needs a new instance. Constructor arguments are the op's options (a stride, an axis). Whatever ``forward``
     stores on ``self`` is available in ``backward``, until the graph is freed. The class statement declares what else
-    backward reads: ``self.inputs`` by default, ``self.output`` with ``class Exp(Op, saves="output")``, both with
+    ``backward`` reads: ``self.inputs`` by default, ``self.output`` with ``class Exp(Op, saves="output")``, both with
     ``saves="both"``, and with ``saves="shapes"`` only ``self.input_shapes``, which is always available.
 
     Examples
@@ -80,7 +80,7 @@ class Op:
     edges: tuple[Source | None, ...] = ()
     inputs: tuple[Tensor, ...] = ()
     input_shapes: tuple[tuple[int, ...], ...] = ()
-    shape: tuple[int, ...]  # of the output; leaf tensors, the other kind of source, have both, too
+    shape: tuple[int, ...]  # shape and dtype are those of the output; leaf tensors, the other sources, have them, too
     dtype: Any
     hooks: list[Hook] | None = None
     freed = False
@@ -118,22 +118,22 @@ class Op:
         return output
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        """The number of multiply-adds in forward, from the shapes of the output and the inputs; 0 if not counted.
+        """Return the number of multiply-adds in forward, given the shapes; 0 if the op does not count them.
 
-        The count follows the textbook formula: for each output pixel, a 3x3 convolution takes 9 products for each pair
-        of an input and an output channel, even where a kernel needs fewer (Winograd) or the window reaches into the
-        padding, so that figures can be compared. The products must be linear in each of the first two inputs: the
-        gradient to either of them then takes the same number.
+        The count follows the textbook formula, so that figures can be compared: for each output pixel, a 3x3
+        convolution takes 9 products for each pair of an input and an output channel, even where a kernel needs fewer
+        (Winograd) or the window reaches into the padding. The products must be linear in each of the first two inputs.
+        The gradient with respect to either of them then takes the same number of multiply-adds.
         """
         return 0
 
     def needs(self, index: int) -> bool:
-        """Whether the gradient to input ``index`` is needed; otherwise ``backward`` may skip it."""
+        """Whether the gradient with respect to input ``index`` is needed; otherwise ``backward`` may skip it."""
         return self.edges[index] is not None
 
     @property
     def output(self) -> Tensor:
-        """The output as a tensor of the graph, created on each access: storing it would make a reference cycle."""
+        """The output as a tensor of the graph, created on each access because storing it would make a reference cycle."""
         output = self._wrap(self._output)
         output.op, output.requires_grad = self, True
         return output
@@ -146,7 +146,7 @@ class Op:
         return self.forward(*arrays) if result is NotImplemented else result
 
     def _observed(self, phase: str, arrays: Sequence[Array], run: Callable[[], Any]) -> Any:
-        """Return ``run()``, and call the observers before it, and after it with the result."""
+        """Return ``run()``. Call the observers before it, and the functions that they return after it."""
         ends = [observer(self, phase, arrays) for observer in state.observers]
         seen = None
         try:
@@ -185,10 +185,10 @@ class Op:
                 )
 
     def gradients(self, upstream: Tensor, pending: dict[Source, Tensor] | None = None) -> tuple[Tensor | None, ...]:
-        """Run backward (its kernel, if nothing is recorded) and check that the gradients have the inputs' shapes.
+        """Run backward (or its kernel, if nothing is recorded) and check that the gradients have the inputs' shapes.
 
         ``pending`` holds the gradients that other consumers have already sent to this op's sources. Some kernels add
-        these to their own results; such gradients are removed from ``pending``.
+        these gradients to their own results, and remove them from ``pending``.
         """
         run = partial(self._gradients, upstream, {} if pending is None else pending)
         return self._observed("backward", [upstream.data], run) if state.observers else run()
@@ -207,10 +207,10 @@ class Op:
                 continue
             if not isinstance(grad, type(upstream)):
                 given = type(grad).__name__
-                raise DTypeError(f"backward of {self.name}: the gradient to input {i} is {given}, not a tensor.")
+                raise DTypeError(f"backward of {self.name}: the gradient for input {i} is {given}, not a tensor.")
             if grad.shape != source.shape:
                 raise ShapeError(
-                    f"backward of {self.name}: the gradient to input {i} is {sizes(grad.shape)}, but the input is "
+                    f"backward of {self.name}: the gradient for input {i} is {sizes(grad.shape)}, but the input is "
                     f"{sizes(source.shape)}; a sum over broadcast axes may be missing (sum_to)."
                 )
             if grad.dtype != source.dtype:
@@ -237,8 +237,8 @@ class Op:
 
 
 def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool) -> None:
-    """Add dLoss/d(leaf) to ``leaf.grad`` of every leaf that ``root`` was computed from (``Tensor.backward``)."""
-    handed_out = {id(upstream.data)}  # arrays that are already in use elsewhere; a second owner gets a copy
+    """Add dLoss/d(leaf) to ``leaf.grad`` for every leaf that ``root`` was computed from (see ``Tensor.backward``)."""
+    handed_out = {id(upstream.data)}  # arrays that already have an owner; a second one gets a copy
 
     def accumulate(source: Source, grad: Tensor) -> None:
         if isinstance(source, Op):
@@ -262,25 +262,27 @@ def grad(
     ----------
     output : Tensor
         The tensor to differentiate; it must hold one number unless ``grad_output`` is given.
-    inputs : Tensor or several
+    inputs : Tensor or iterable of Tensor
         Leaves or intermediate results that ``output`` was computed from.
     grad_output : Tensor, optional
         The upstream gradient, with the shape of ``output``.
     create_graph : bool
-        Record the backward pass, so that the gradients can be differentiated again. The graph is then kept;
+        Whether to record the backward pass, so that the gradients can be differentiated again. The graph is then kept;
         otherwise it is freed.
 
     Returns
     -------
     tuple of Tensor
-        One for each input, with its shape and dtype.
+        One gradient for each input, with the shape and dtype of the input.
 
     Raises
     ------
+    DTypeError
+        If ``output`` or one of the inputs is not a tensor.
     GraphError
         If nothing was recorded, or ``output`` does not depend on one of the inputs.
     ShapeError
-        If ``grad_output`` does not have the shape of ``output``.
+        If ``grad_output`` does not have the shape of ``output``, or is missing and ``output`` is not a single number.
 
     Examples
     --------
@@ -339,7 +341,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
             for edge, part in zip(edges, parts, strict=True):
                 if edge is None:
                     continue
-                if part is not None:  # the chain rule's sum over consumers: this is the +=
+                if part is not None:  # the chain rule adds up the gradients from all consumers
                     grads[edge] = part if edge not in grads else grads[edge] + part
                 awaited[edge] -= 1
                 if awaited[edge] == 0:

@@ -1,7 +1,7 @@
-"""NumPy or CuPy: which module an array belongs to, how arrays are moved between devices, and the random generator
-that all random numbers of minires come from.
+"""NumPy or CuPy: helpers that find the module an array belongs to and move arrays between devices, and the global
+random generator of minires.
 
-CuPy is imported only if a GPU is asked for. Until it has been imported, no array can be a CuPy array.
+CuPy is imported only if a GPU is requested. Until it has been imported, no array can be a CuPy array.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ def is_array(value: object) -> bool:
 
 
 def as_array(value: Any, dtype: DTypeLike = None) -> Array:
-    """``value`` (array, number, nested lists) as an array of numbers or booleans; an array is not copied.
+    """Convert ``value`` (an array, a number or nested lists) to an array of numbers or booleans.
 
-    Python floats become float32 and integers int64; arrays and NumPy scalars keep their dtype.
+    Python floats become float32 and integers int64; arrays and NumPy scalars keep their dtype. An array is copied only
+    if its dtype has to change.
 
     Raises
     ------
     DTypeError
-        If it holds anything but numbers and booleans.
+        If ``value`` holds anything but numbers and booleans.
     ShapeError
         If nested lists are ragged.
     """
@@ -53,7 +54,7 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
         first = value
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
-        if dtype is None and array.dtype == np.float64 and not hasattr(first, "__array__"):  # NumPy scalars have it
+        if dtype is None and array.dtype == np.float64 and not hasattr(first, "__array__"):  # NumPy's scalars have it
             dtype = DEFAULT_DTYPE
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"tensor: data is {array.dtype} ({type(value).__name__}); it must be numbers or booleans.")
@@ -61,7 +62,7 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """``dtype`` as a NumPy dtype. Raises DTypeError unless it is a float, integer or boolean type."""
+    """Convert ``dtype`` to a NumPy dtype. Raises DTypeError unless it is a float, integer or boolean type."""
     try:
         found = np.dtype(dtype if dtype is not None else "None")  # NumPy would read None as float64
     except TypeError as error:
@@ -72,19 +73,20 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def device_of(array: Array) -> str:
-    """``"cpu"`` or ``"cuda"``."""
+    """The device that ``array`` is on: ``"cpu"`` or ``"cuda"``."""
     return "cpu" if array_module(array) is np else "cuda"
 
 
 def to_device(array: Array, device: str) -> Array:
-    """``array`` on ``device`` (the array itself if it is already there).
+    """Copy ``array`` to ``device``, or return the array itself if it is already there.
 
     Raises
     ------
     ArgumentError
-        For a device other than ``"cpu"`` and ``"cuda"``.
+        If ``device`` is neither ``"cpu"`` nor ``"cuda"``.
     DeviceError
-        If CuPy or a GPU is missing, or if ``array`` has more than one element while a CUDA graph is recorded.
+        If CuPy or a GPU is missing, or if ``array`` does not have exactly one element and a CUDA graph is being
+        recorded.
     """
     if device == device_of(array):
         return array
@@ -92,7 +94,7 @@ def to_device(array: Array, device: str) -> Array:
     if device == "cpu":
         return array.get()
     cupy = cupy_module()
-    if array.size == 1:  # passed as a kernel argument: nothing has to wait, and a CUDA graph can contain it
+    if array.size == 1:  # the value becomes a kernel argument: the CPU need not wait, and a CUDA graph can contain it
         return cupy.full(array.shape, array.item(), array.dtype)
     if cupy.cuda.get_current_stream().is_capturing():
         raise DeviceError(f"an array ({sizes(array.shape)}) cannot be copied to the GPU while a graph is recorded.")
@@ -100,9 +102,9 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def index_on_device(index: Any, array: Array) -> Any:
-    """``index`` for ``array``, with its arrays moved to the device of ``array``.
+    """Return ``index``, an index for ``array``, with the arrays in it moved to the device of ``array``.
 
-    Raises IndexError for an integer that is out of range, as NumPy does; CuPy would silently wrap it around.
+    Raises IndexError if an integer is out of range, as NumPy does; CuPy would silently wrap it around.
     """
     if device_of(array) == "cpu":
         return index
@@ -123,7 +125,7 @@ def index_on_device(index: Any, array: Array) -> Any:
 
 
 def _axes_of_index(part: Any) -> int:
-    """The number of axes of the array that a part of an index covers."""
+    """The number of axes of the array that one part of an index covers."""
     return part.ndim if is_array(part) and part.dtype.kind == "b" else int(part is not None)
 
 
@@ -136,7 +138,7 @@ def check_device(device: str) -> None:
 
 
 def cupy_module() -> Any:
-    """The module ``cupy``. Raises DeviceError if it is not installed, or finds no GPU."""
+    """Import ``cupy`` and return it. Raises DeviceError if it is not installed or finds no GPU."""
     try:
         import cupy
     except ImportError as error:
@@ -145,8 +147,8 @@ def cupy_module() -> Any:
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # CuPy has no common base class for a missing driver and a missing library
-        raise DeviceError(f"device 'cuda' cannot be used: CuPy {cupy.__version__} says {error}.") from error
+    except Exception as error:  # CuPy's errors for a missing driver or library have no common base class
+        raise DeviceError(f"device 'cuda' cannot be used: CuPy {cupy.__version__} reports: {error}.") from error
     if count == 0:
         raise DeviceError(f"device 'cuda' cannot be used: CuPy {cupy.__version__} finds no GPU.")
     return cupy
@@ -166,7 +168,7 @@ def manual_seed(seed: int) -> None:
     Raises
     ------
     ArgumentError
-        If ``seed`` is not an integer, or negative.
+        If ``seed`` is not an integer, or is negative.
     """
     global _generator
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -175,5 +177,5 @@ def manual_seed(seed: int) -> None:
 
 
 def generator() -> np.random.Generator:
-    """The current random generator. It runs on the CPU, so that every device gets the same numbers."""
+    """Return the current random generator. It runs on the CPU, so that every device gets the same numbers."""
     return _generator

@@ -1,7 +1,7 @@
 """Argument checks that many functions share, with their error messages.
 
-A check returns its argument in the form that the caller works with: tensors for arrays and numbers, (height, width) for
-a single size, axes as sorted numbers. Checks that only one op needs are in that op's file.
+A check returns its argument in the form that the caller works with: an array or a number as a tensor, a single size as
+(height, width), axes as sorted numbers. Checks that only one op needs are in that op's file.
 """
 
 from __future__ import annotations
@@ -25,28 +25,31 @@ def is_integer(value: object, minimum: float = -math.inf) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a number, not a boolean."""
+    """Whether ``value`` is a number (not a boolean)."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def number(
     where: str, value: Any, name: str, fits: Callable[[float], bool] = lambda value: True, needed: str = "be a number"
 ) -> float:
-    """``value`` as a Python float, if it ``fits``: a NumPy float64 would turn float32 arrays into float64."""
+    """Check that ``value`` is a number that ``fits``, and return it as a Python float.
+
+    A NumPy float64 would turn float32 arrays into float64.
+    """
     if not is_number(value) or not fits(value):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must {needed}.")
     return float(value)
 
 
 def integer(where: str, value: Any, name: str, minimum: int) -> int:
-    """An integer >= ``minimum``."""
+    """Check that ``value`` is an integer >= ``minimum``."""
     if not is_integer(value, minimum):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must be an integer >= {minimum}.")
     return int(value)
 
 
 def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
-    """An int, or a pair of ints for height and width, as two ints >= ``minimum``."""
+    """Return two ints >= ``minimum`` for height and width; a single int stands for both."""
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(is_integer(size, minimum) for size in both):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must be one or two integers >= {minimum}.")
@@ -54,31 +57,31 @@ def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
 
 
 def positive(where: str, value: Any, name: str) -> float:
-    """A number > 0."""
+    """Check that ``value`` is a finite number > 0."""
     return number(where, value, name, lambda value: 0 < value < math.inf, "be a number > 0")
 
 
 def not_negative(where: str, value: Any, name: str) -> float:
-    """A number >= 0."""
+    """Check that ``value`` is a finite number >= 0."""
     return number(where, value, name, lambda value: 0 <= value < math.inf, "be a number >= 0")
 
 
 def fraction(where: str, value: Any, name: str, below_one: bool = False) -> float:
-    """A number in [0, 1], or in [0, 1) with ``below_one``."""
+    """Check that ``value`` is a number in [0, 1], or in [0, 1) if ``below_one``."""
     if below_one:
         return number(where, value, name, lambda value: 0 <= value < 1, "lie in [0, 1)")
     return number(where, value, name, lambda value: 0 <= value <= 1, "lie in [0, 1]")
 
 
 def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
-    """One of ``choices``."""
+    """Check that ``value`` is one of ``choices``; ``what`` says what they are."""
     if not isinstance(value, str) or value not in choices:
         raise ArgumentError(f"{where}: there is no {what} {value!r}; choose one of {', '.join(choices)}.")
     return value
 
 
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None) -> Tensor:
-    """A tensor of floats."""
+    """Convert ``value`` to a tensor, which must hold floats."""
     x = as_tensor(value, like)
     if x.dtype.kind != "f":
         raise DTypeError(
@@ -89,7 +92,7 @@ def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = No
 
 
 def numbers(op: str, value: TensorLike) -> Tensor:
-    """A tensor of numbers, not of booleans."""
+    """Convert ``value`` to a tensor, which must hold numbers, not booleans."""
     x = as_tensor(value)
     if x.dtype.kind == "b":
         raise DTypeError(f"{op}: x ({sizes(x.shape)}) is bool, but numbers are needed; convert it, or use x == False.")
@@ -97,7 +100,7 @@ def numbers(op: str, value: TensorLike) -> Tensor:
 
 
 def images(op: str, value: TensorLike) -> Tensor:
-    """A batch of images: floats, (N, C, H, W)."""
+    """Convert ``value`` to a tensor, which must be a batch of images: floats, (N, C, H, W)."""
     x = floats(op, value)
     axes(op, x, 4, "(N, C, H, W)", "x")
     return x
@@ -113,7 +116,7 @@ def axes(op: str, x: Tensor, ndim: int, layout: str, name: str) -> None:
 
 
 def axis_numbers(op: str, axis: Axis, x: Tensor) -> tuple[int, ...]:
-    """``axis`` as sorted numbers >= 0; None means all axes."""
+    """Return ``axis`` as sorted numbers >= 0; None means all axes."""
     if axis is None:
         return tuple(range(x.ndim))
     given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
@@ -127,14 +130,14 @@ def axis_numbers(op: str, axis: Axis, x: Tensor) -> tuple[int, ...]:
 
 
 def one_axis(op: str, axis: Any, x: Tensor) -> int:
-    """A single axis as a number >= 0."""
+    """Return a single axis as a number >= 0."""
     if isinstance(axis, (tuple, list)) or axis is None:
         raise ArgumentError(f"{op}: axis is {axis!r}; it must be one integer.")
     return axis_numbers(op, axis, x)[0]
 
 
 def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
-    """The axes of a reduction that needs at least one element, and the number of elements along them."""
+    """Return the axes of a reduction and the number of elements along them, which must not be 0."""
     numbers = axis_numbers(op, axis, x)
     count = math.prod(x.shape[a] for a in numbers)
     if count == 0:
@@ -143,12 +146,15 @@ def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
 
 
 def filled_axis(op: str, axis: Any, x: Tensor) -> int:
-    """A single axis with at least one element, as a number >= 0."""
+    """Return a single axis, which must not be empty, as a number >= 0."""
     return filled_axes(op, one_axis(op, axis, x), x)[0][0]
 
 
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
-    """Two tensors whose shapes broadcast; if one holds floats and the other integers, both get the float dtype."""
+    """Convert a and b to tensors, whose shapes must broadcast.
+
+    If one holds floats and the other integers, the integers are converted to the float dtype.
+    """
     a = as_tensor(a, like=b if isinstance(b, Tensor) else None)
     b = as_tensor(b, like=a)
     for back, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1], strict=False), start=1):
@@ -168,7 +174,7 @@ def same_shape(op: str, a: Shape, b: Shape, name_a: str, name_b: str, hint: str 
 
 
 def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...]:
-    """The shape of a call ``f(2, 3)`` or ``f((2, 3))`` as a tuple of ints >= ``minimum``."""
+    """Return the shape passed to ``f(2, 3)`` or ``f((2, 3))`` as a tuple of ints >= ``minimum``."""
     target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
     if not all(is_integer(size, minimum) for size in target):
         raise ArgumentError(f"{op}: shape is {target!r}; it must be integers >= {minimum}.")
@@ -176,7 +182,7 @@ def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...
 
 
 def bias(op: str, bias: TensorLike | None, outputs: int, x: Tensor) -> list[Tensor]:
-    """[bias], which must have one element for each output, or [] without a bias."""
+    """Return [bias], which must have one element for each output, or [] if there is no bias."""
     if bias is None:
         return []
     bias = floats(op, bias, "bias", like=x)

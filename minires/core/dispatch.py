@@ -1,4 +1,4 @@
-"""Decide which code runs an op: the textbook, or a faster twin that is registered for this device."""
+"""Decide which code runs an op: the textbook, or a faster twin (a kernel) that is registered for the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .state import state, switched
 
 Kernel = Callable[..., Any]
 PHASES = ("forward", "backward", "step")
-SMALL = 1024  # elements: for smaller arrays, calling a kernel takes longer than NumPy
+SMALL = 1024  # elements; the CPU's kernels are not imported for smaller arrays, for which NumPy is faster
 
 
 class Registered(NamedTuple):
@@ -31,17 +31,20 @@ _importing = threading.RLock()
 
 
 def kernel_room(device: str, module: str) -> None:
-    """Set the module that registers the kernels of a device. It is imported as soon as an op could use them."""
+    """Set the module that registers the kernels of a device. It is imported when an op can first use one of them."""
     _rooms[device] = module
 
 
 def engine(name: str) -> AbstractContextManager[Any]:
-    """``with engine("textbook"):`` runs every op as it is written in ``minires/ops``; ``"fast"`` is the default.
+    """Select the code that runs ops inside a ``with`` block.
+
+    ``with engine("textbook"):`` runs every op as written in ``minires/ops``. The default is ``"fast"``, which uses
+    kernels where they are available.
 
     Raises
     ------
     ArgumentError
-        If ``name`` is neither of these.
+        If ``name`` is neither ``"fast"`` nor ``"textbook"``.
     """
     if name not in ("fast", "textbook"):
         raise ArgumentError(f"engine: name is {name!r}; it must be 'fast' or 'textbook'.")
@@ -51,7 +54,7 @@ def engine(name: str) -> AbstractContextManager[Any]:
 def register_kernel(
     op: type, phase: str, device: str, smallest: int = 0, accumulates: tuple[int, ...] = ()
 ) -> Callable[[Kernel], Kernel]:
-    """Register a faster twin of ``op.forward`` or ``op.backward`` on raw arrays; used as a decorator.
+    """Decorator that registers a faster twin of ``op.forward`` or ``op.backward`` on raw arrays.
 
     Parameters
     ----------
@@ -63,18 +66,18 @@ def register_kernel(
         with (optimiser, the array of the first parameter, *arguments of ``step_group``). Each may return NotImplemented
         to decline a case; the textbook then runs.
     device : {"cpu", "cuda"}
-        The device on which it runs.
+        The device on which the twin runs.
     smallest : int
-        The textbook runs if the first array has fewer elements.
+        The textbook runs if the first array has fewer elements than this.
     accumulates : tuple of int
-        The inputs for which a backward twin adds the gradients of other consumers to its own, to save a pass over
-        memory. It is then called with (op, upstream array, arrived): for each input, the gradient array that has
-        arrived so far, or None.
+        The indices of the inputs for which a backward twin adds the gradients from other consumers to its own, which
+        saves a pass over memory. It is then called with (op, upstream array, arrived), where ``arrived`` holds, for
+        each input, the gradient array that has arrived so far, or None.
 
     Raises
     ------
     ArgumentError
-        If ``phase`` or ``device`` is not one of these.
+        If ``phase`` or ``device`` is not one of those listed.
     """
     if phase not in PHASES or device not in DEVICES:
         raise ArgumentError(
@@ -90,7 +93,7 @@ def register_kernel(
 
 
 def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
-    """The faster twin of an op whose first array is ``array``, or None if the textbook should run."""
+    """Return the faster twin of an op whose first array is ``array``, or None if the textbook should run."""
     if state.engine == "textbook":
         return None
     device = device_of(array)
@@ -101,16 +104,16 @@ def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
 
 
 def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
-    """The result of the faster twin; NotImplemented if there is none, or if it declines."""
+    """Run the faster twin and return its result, or NotImplemented if there is no twin or it declines."""
     kernel = find_kernel(op, phase, array)
     return NotImplemented if kernel is None else kernel.run(op, array, *others)
 
 
 def load_kernels(device: str) -> bool:
-    """Import the kernels of a device; False if a package that they need is not installed.
+    """Import the kernels of a device. Returns False if a package that they need is not installed.
 
-    Other threads that need the kernels wait for the import to finish, so that the code that runs their ops does not
-    depend on timing.
+    Other threads that need the kernels wait for the import to finish, so that timing does not decide which code runs
+    their ops.
 
     Raises
     ------

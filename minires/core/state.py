@@ -1,4 +1,4 @@
-"""The switches of a run: recording, engine, anomaly detection, observers. Each thread has its own set."""
+"""Global switches: recording, engine, anomaly detection, observers. Each thread has its own set."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-# Called with (op, "forward" or "backward", input arrays) before an op runs. If it returns a function, that is called
-# after the op with its result: an array, or the gradient arrays; None if the op raised an error.
+# An observer is called with (op, "forward" or "backward", input arrays) before an op runs. If it returns a function,
+# this is called after the op with the result: an array, or the gradient arrays; None if the op raised an error.
 Observer = Callable[[Any, str, Sequence[Any]], Callable[[Any], None] | None]
 
 
 class _State(threading.local):
     grad_enabled = True
     engine = "fast"
-    anomaly = False  # whether the contents of saved arrays are compared, too, not only their change counts
+    anomaly = False  # whether to compare the contents of saved arrays, too, not only their change counts
     observers: tuple[Observer, ...] = ()
-    capture: Any = None  # the CUDA graph that is being recorded; meanwhile, no values can be read
+    capture: Any = None  # the CUDA graph that is being recorded; during recording, no values can be read
 
 
 state = _State()
@@ -35,12 +35,12 @@ def switched(switch: str, value: Any) -> Iterator[Any]:
 
 
 def no_grad() -> AbstractContextManager[Any]:
-    """Compute without recording, in ``with no_grad():`` or as the decorator ``@no_grad()``."""
+    """Switch recording off, inside ``with no_grad():`` or in a function decorated with ``@no_grad()``."""
     return switched("grad_enabled", False)
 
 
 def enable_grad() -> AbstractContextManager[Any]:
-    """Switch recording on again inside a ``no_grad``."""
+    """Switch recording on again inside ``no_grad()``."""
     return switched("grad_enabled", True)
 
 
@@ -50,7 +50,7 @@ def is_grad_enabled() -> bool:
 
 
 def observed(observer: Observer) -> AbstractContextManager[Any]:
-    """Call ``observer`` around every op inside a ``with`` block, in addition to those already active.
+    """Call ``observer`` for every op inside a ``with`` block, in addition to the observers already active.
 
     Examples
     --------

@@ -39,13 +39,13 @@ class Tensor:
     Parameters
     ----------
     data : array, number or nested lists of numbers
-        It is copied. Python floats become float32, integers int64; arrays keep their dtype.
+        The values, which are copied. Python floats become float32 and integers int64; arrays keep their dtype.
     requires_grad : bool
         Whether backward computes ``grad``; only possible for floats.
     dtype : dtype, optional
-        Such as ``"float64"``.
+        The dtype to convert the values to, such as ``"float64"``.
     device : {"cpu", "cuda"}, optional
-        The device of the array; by default that of ``data``.
+        The device to store the array on; by default, the device of ``data``.
 
     Attributes
     ----------
@@ -53,15 +53,15 @@ class Tensor:
         The raw array. A later backward detects assignments to it (``t.data = a``, ``t.data += 1``); writes into it
         (``t.data[0] = 1``) are detected only under :func:`minires.detect_anomaly`.
     grad : Tensor or None
-        dLoss/d(this), summed over the backward passes since it was last None. Only leaves, and tensors whose
-        ``retain_grad`` was called, have one.
+        dLoss/d(this tensor), summed over the backward passes since it was last None. Only leaves, and tensors whose
+        ``retain_grad`` was called, get a gradient.
     op : Op or None
-        The op that made it; None for a leaf.
+        The op that made the tensor; None for a leaf.
 
     Raises
     ------
     DTypeError
-        If ``data`` cannot be converted to an array of numbers, or ``requires_grad`` is set for anything but floats.
+        If ``data`` holds anything but numbers and booleans, or ``requires_grad`` is set for anything but floats.
     ShapeError
         If nested lists are ragged.
     """
@@ -86,7 +86,7 @@ class Tensor:
 
     @staticmethod
     def wrap(array: Array) -> Tensor:
-        """A tensor that holds ``array`` itself, without a copy or a check. Ops make their outputs with it."""
+        """Return a tensor that holds ``array`` itself, without a copy or a check. Ops create their outputs this way."""
         tensor = Tensor.__new__(Tensor)
         if not isinstance(array, np.ndarray):  # CuPy's array, or one of the scalars that NumPy's reductions return
             array = backend.array_module(array).asarray(array)
@@ -106,7 +106,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether backward computes a gradient for this tensor. It can be set on leaves: False freezes a parameter."""
+        """Whether backward computes a gradient for this tensor. Can be set on leaves: False freezes a parameter."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -136,7 +136,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """``"cpu"`` or ``"cuda"``."""
+        """The device that the tensor is on: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self._data)
 
     @property
@@ -146,12 +146,12 @@ class Tensor:
 
     @property
     def source(self) -> Op | Tensor:
-        """Where its gradient is sent: to the op that made it, or to the tensor itself if it is a leaf."""
+        """Where this tensor's gradient is sent: the op that made the tensor, or the tensor itself if it is a leaf."""
         return self.op if self.op is not None else self
 
     @property
     def version(self) -> int:
-        """How often its memory was changed in place."""
+        """How many times the tensor's memory was changed in place."""
         return self._version.count
 
     def mark_changed(self) -> None:
@@ -159,51 +159,51 @@ class Tensor:
         self._version.count += 1
 
     def share_version(self, others: Iterable[Tensor]) -> None:
-        """Share the change count with those of ``others`` that use the same memory (as a reshape and its source do)."""
+        """Share the change count of those ``others`` that use the same memory (as a reshape and its input do)."""
         owner = self._data if self._data.base is None else self._data.base
         for other in others:
             if owner is (other._data if other._data.base is None else other._data.base):
                 self._version = other._version
 
     def changed_from_now(self) -> Callable[[], bool]:
-        """A function that returns whether the memory has changed since this call."""
+        """Return a function that tells whether the memory has changed since this call."""
         version, start, array = self._version, self._version.count, self._data
         seen = fingerprint(array) if state.anomaly else None
         return lambda: version.count != start or (seen is not None and fingerprint(array) != seen)
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array: the same memory on the CPU, a copy from the GPU."""
+        """Return the values as a NumPy array: the same memory if they are on the CPU, a copy if they are on the GPU."""
         return backend.to_device(self._data, "cpu")
 
     def item(self) -> float | int | bool:
-        """The only element as a Python number. Raises ShapeError if there are more."""
+        """Return the only element as a Python number. Raises ShapeError unless there is exactly one element."""
         if self.size != 1:
             raise ShapeError(f"item: the tensor ({sizes(self.shape)}) has {self.size} elements; it must have one.")
         return self._data.item()
 
     def detach(self) -> Tensor:
-        """The same values (the same memory) outside of the graph."""
+        """Return a tensor that shares this tensor's memory but is not part of the graph."""
         detached = Tensor.wrap(self._data)
         detached._version = self._version
         return detached
 
     def to(self, device_or_dtype: Any) -> Tensor:
-        """This tensor on a device (``"cpu"``, ``"cuda"``) or with a dtype (``"float64"``); itself if it already is."""
+        """Move to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``); returns itself if it fits."""
         if device_or_dtype in ("cpu", "cuda"):
             return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
         return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
 
     def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
-        """Add the gradient of this tensor to ``grad`` of every leaf that it was computed from.
+        """Add the gradient of this tensor with respect to each leaf that it was computed from to the leaf's ``grad``.
 
         Parameters
         ----------
         grad : Tensor or array, optional
-            The upstream gradient, with the shape of this tensor; 1 by default if it holds one number.
+            The upstream gradient, with the shape of this tensor. The default is 1 if the tensor has one element.
         retain_graph : bool
-            Keep the graph, so that backward can be called again. Otherwise it is freed during the pass.
+            Whether to keep the graph, so that backward can be called again. Otherwise it is freed during the pass.
         create_graph : bool
-            Record the backward pass, too, so that the gradients can be differentiated again; keeps the graph.
+            Whether to record the backward pass, so that the gradients can be differentiated again. The graph is kept.
 
         Raises
         ------
@@ -223,7 +223,7 @@ class Tensor:
         autograd.backward(self, self.upstream(grad), retain_graph, create_graph)
 
     def upstream(self, grad: TensorLike = None) -> Tensor:
-        """``grad`` as the upstream gradient of this tensor, with its shape and dtype; 1 if it is None."""
+        """Return ``grad`` as an upstream gradient for this tensor, with its shape and dtype; 1 if ``grad`` is None."""
         if grad is None:
             if self.size != 1:
                 raise ShapeError(
@@ -237,7 +237,9 @@ class Tensor:
         return grad.to(self.dtype)
 
     def register_hook(self, hook: Hook) -> HookHandle:
-        """Call ``hook(gradient)`` when the gradient of this tensor is complete. If it returns another, that is used.
+        """Call ``hook(gradient)`` when the gradient of this tensor is complete.
+
+        If the hook returns a gradient, this replaces the original one.
 
         Returns
         -------
@@ -292,16 +294,16 @@ class Tensor:
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The capsule that ``from_dlpack`` in other libraries requests; see https://data-apis.org/array-api.
+        """Return the capsule that other libraries' ``from_dlpack`` requests; see https://data-apis.org/array-api.
 
         Raises
         ------
         GraphError
-            If the tensor requires a gradient, because what other libraries do with it would not be recorded.
+            If the tensor requires a gradient: what other libraries compute with it would not be recorded.
         ShapeError
             If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would crash.
         BufferError
-            Raised by NumPy or CuPy if the memory cannot be shared as requested.
+            If NumPy or CuPy cannot share the memory as requested.
         """
         given = f"__dlpack__: this tensor ({sizes(self.shape)})"
         if self.requires_grad:
@@ -314,7 +316,7 @@ class Tensor:
         return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """DLPack's numbers for the device type and the device."""
+        """Return DLPack's numbers for the device type and the device."""
         kind, number = self.data.__dlpack_device__()
         return int(kind), int(number)
 
@@ -326,7 +328,7 @@ class Tensor:
         return f"tensor({values}{notes})"
 
     def _compare(self, comparison: str, other: TensorLike) -> Tensor:
-        """Compare elementwise; the result is not part of the graph."""
+        """Compare elementwise. The result is not part of the graph."""
         other = as_tensor(other, like=self)
         try:
             return Tensor.wrap(getattr(operator, comparison)(self._data, other.data))
@@ -341,9 +343,9 @@ class Tensor:
     __ge__ = partialmethod(_compare, "ge")  # type: ignore[assignment]
 
     def __setitem__(self, index: Any, value: TensorLike) -> None:
-        """Assign in place; if a gradient is required, only inside ``no_grad()``.
+        """Assign in place; allowed only inside ``no_grad()`` if the tensor or the value requires a gradient.
 
-        A later backward that needs the old values raises GraphError.
+        A later backward pass that needs the old values raises GraphError.
         """
         value = as_tensor(value, like=self)
         if state.grad_enabled and (self.requires_grad or value.requires_grad):
@@ -357,7 +359,7 @@ class Tensor:
         self.mark_changed()
 
     def _augment(self, name: str, other: TensorLike) -> Tensor:
-        """``+=``, ``-=``, ``*=``, ``/=``: in place if nothing is recorded, otherwise a new tensor."""
+        """Compute ``+=``, ``-=``, ``*=`` or ``/=``: in place if nothing is recorded, otherwise as a new tensor."""
         other = as_tensor(other, like=self)
         if state.grad_enabled and (self.requires_grad or other.requires_grad):
             if self.requires_grad and self.op is None:
@@ -425,7 +427,7 @@ class Tensor:
 
 
 def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
-    """Create a :class:`Tensor` from a copy of ``data``; see there for the arguments and errors.
+    """Create a :class:`Tensor` from a copy of ``data``; the class describes the arguments and errors.
 
     Examples
     --------
@@ -438,9 +440,9 @@ def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = Non
 
 
 def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
-    """``value`` itself if it is a tensor; otherwise a constant tensor that holds it.
+    """Return ``value`` itself if it is a tensor; otherwise a constant tensor that holds it.
 
-    Numbers get the dtype of ``like`` if it can hold them, as in NumPy: ``x * 0.5`` is float32 if x is.
+    Numbers get the dtype of ``like`` if it can hold them, as in NumPy: ``x * 0.5`` is float32 if x is float32.
     """
     if isinstance(value, Tensor):
         return value
@@ -453,12 +455,12 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
 
 
 def fingerprint(array: Array) -> int:
-    """A hash of the array's contents."""
+    """Return a hash of the array's contents."""
     return hash(array.tobytes())
 
 
 def as_index(index: Any, x: Tensor) -> Any:
-    """``index`` for x: tensors, arrays and lists in it are copied to arrays on the device of x."""
+    """Return ``index``, with its tensors, arrays and lists copied to arrays on the device of x."""
 
     def part(given: Any) -> Any:
         return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or backend.is_array(given) else given

@@ -1,7 +1,7 @@
-"""The textbook: every op once.
+"""The textbook: each op, defined once.
 
-Each op is a class (``forward`` on arrays, ``backward`` in tensors) followed by the lower-case function that users
-call, which checks its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
+An op is a class (``forward`` on arrays, ``backward`` on tensors) followed by the function that users call, which checks
+its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
 """
 
 from ..core.tensor import Tensor

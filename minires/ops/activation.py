@@ -1,4 +1,7 @@
-"""Nonlinearities, dropout, and the addition that ends a residual block. All raise DTypeError for integers."""
+"""Nonlinearities, dropout, and the addition that ends a residual block.
+
+All of these functions raise DTypeError if an input does not hold floats.
+"""
 
 import math
 from importlib import import_module
@@ -38,7 +41,7 @@ class LeakyReLU(Op, name="leaky_relu"):
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """x where it is positive, ``negative_slope * x`` elsewhere."""
+    """x where x is positive, ``negative_slope * x`` elsewhere."""
     x = checks.floats("leaky_relu", x)
     return LeakyReLU(checks.number("leaky_relu", negative_slope, "negative_slope"))(x)
 
@@ -103,7 +106,7 @@ class LogSoftmax(Op, saves="output"):
 
 
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)), exact even where softmax(x) would round to 0. Raises ShapeError if x has no such axis."""
+    """log(softmax(x)), accurate even where softmax(x) would round to 0. Raises ShapeError if x has no such axis."""
     x = checks.floats("log_softmax", x)
     return LogSoftmax(checks.filled_axis("log_softmax", axis, x))(x)
 
@@ -128,9 +131,9 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
-    """Zero each element with probability ``p`` and scale the others by 1 / (1 - p); x itself if not ``training``.
+    """Zero each element with probability ``p`` and multiply the others by 1 / (1 - p) (Srivastava et al. 2014).
 
-    Raises ArgumentError unless 0 <= p < 1. Srivastava et al. 2014.
+    Returns x itself if not ``training``. Raises ArgumentError unless 0 <= p < 1.
     """
     x = checks.floats("dropout", x)
     p = checks.fraction("dropout", p, "p", below_one=True)
@@ -141,7 +144,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
-    """[shortcut], which must have this shape, or [] without a shortcut. ``activation`` is "relu" or None."""
+    """Check the arguments, and return [shortcut], which must have this shape, or [] if there is no shortcut."""
     if activation not in ("relu", None):
         raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
     if shortcut is None:
@@ -153,7 +156,7 @@ def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str
 
 
 class ResidualAdd(Op, saves="output"):
-    """branch + shortcut, then the activation. Backward sends the same gradient to both."""
+    """branch + shortcut, then the activation. Backward passes the same gradient to both inputs."""
 
     def __init__(self, activation: str | None) -> None:
         self.activation = activation
@@ -173,18 +176,18 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
     Parameters
     ----------
     branch : Tensor
-        F(x): floats, of any shape.
+        The output F(x) of the residual branch: floats, of any shape.
     shortcut : Tensor
         x or its projection, with the shape of the branch; nothing is broadcast.
     activation : {"relu", None}
-        What follows the addition; None in pre-activation blocks.
+        The function applied to the sum; None in pre-activation blocks.
 
     Raises
     ------
     ShapeError
         If the shapes differ; the shortcut then needs a projection (option A, B or C).
     ArgumentError
-        For an unknown activation.
+        If ``activation`` is neither "relu" nor None.
     """
     branch = checks.floats("residual_add", branch, "branch")
     shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)

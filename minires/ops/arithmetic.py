@@ -1,7 +1,8 @@
 """Elementwise arithmetic, with NumPy's broadcasting.
 
-An op that broadcasts an input must sum the gradients of all its copies; ``sum_to`` does this. Functions of two operands
-raise ShapeError if the shapes do not broadcast; exp, log, sqrt and / raise DTypeError for integers.
+When an op broadcasts an input, its backward must sum the gradients of all copies of that input; ``sum_to`` does this.
+Functions of two operands raise ShapeError if the shapes do not broadcast. exp, log and sqrt raise DTypeError if x does
+not hold floats; ``/`` raises it if neither operand holds floats.
 """
 
 import numpy as np
@@ -93,7 +94,7 @@ class Pow(Op):
         self.exponent = exponent
 
     def forward(self, x: Array) -> Array:
-        # NumPy 1 raises a 0-dimensional float32 to a Python float in float64.
+        # In NumPy 1, a 0-dimensional float32 array to the power of a Python float gives float64.
         return x ** (x.dtype.type(self.exponent) if x.dtype.kind == "f" else self.exponent)
 
     def backward(self, upstream: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class Pow(Op):
 
 
 def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
-    """x to the power ``exponent``: a number, or a tensor if x > 0."""
+    """x to the power of ``exponent``, which is a number or, if all elements of x are positive, a tensor."""
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     if isinstance(exponent, Tensor):
         if not (x.data > 0).all():
@@ -115,7 +116,7 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
     number = exponent.item() if isinstance(exponent, np.generic) else exponent
     if x.dtype.kind != "f":
         if number < 0 or not float(number).is_integer():
-            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent {number}; convert x to floats.")
+            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent is {number}; convert x to floats.")
         number = int(number)
     return Pow(number)(x)
 
@@ -173,7 +174,7 @@ class Maximum(Op):
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.inputs
         y = self.forward(a.data, b.data)
-        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1 or 0; a half where they are equal
+        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1 where a wins, 0 where b wins, 0.5 for ties
         to_a = upstream * Tensor.wrap(a_wins.astype(upstream.dtype))
         return to_a.sum_to(a.shape), (upstream - to_a).sum_to(b.shape)
 
@@ -230,7 +231,7 @@ class Clip(Op):
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """x limited to [low, high]; its gradient is 0 outside. Raises ArgumentError unless low <= high."""
+    """Limit x to [low, high]; the gradient is 0 outside this range. Raises ArgumentError unless low <= high."""
     x = as_tensor(x)
     given = [bound for bound in (low, high) if bound is not None]
     if not given or not all(map(checks.is_number, given)) or not given[0] <= given[-1]:

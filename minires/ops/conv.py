@@ -1,11 +1,12 @@
 """Convolution as im2col and one matrix product.
 
-im2col copies the window that each output pixel sees into one row; convolution is then a matrix product::
+im2col copies the window that each output pixel sees into a row; convolution is then a matrix product::
 
     x (N, C, H, W)  --im2col-->  rows (N*OH*OW, C*KH*KW)  @  weight.T (C*KH*KW, O)  -->  y (N*OH*OW, O)
 
 The product has one row for each pixel, with the channels innermost, so the memory order is (N, H, W, C), although the
-shape is (N, C, H, W). Every function here ends with a transposed view, which the next one undoes without a copy.
+shape is (N, C, H, W). Each function here ends with a transposed view, which the next function transposes back without
+a copy.
 
 Three ops are closed under differentiation: the convolution, its gradient with respect to the input (the transposed
 convolution) and its gradient with respect to the weight. Each is linear in both of its arguments, and its derivatives
@@ -40,7 +41,7 @@ class Window:
         return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
 
     def output_size(self, op: str, h: int, w: int) -> tuple[int, int]:
-        """(OH, OW), the number of windows that fit into an image (H, W). Pixels left over at the end are dropped."""
+        """Return (OH, OW), how many windows fit into an image (H, W). Pixels left over at the end are dropped."""
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
         oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
         if oh < 1 or ow < 1:
@@ -52,7 +53,7 @@ class Window:
         return oh, ow
 
     def slices(self, oh: int, ow: int) -> list[tuple[int, int, slice, slice]]:
-        """For each kernel element (i, j), the rows and columns of the padded image that it is applied to."""
+        """Return (i, j, rows, columns) for each kernel element (i, j): the padded image's pixels that it applies to."""
         (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.stride, self.dilation
         rows = [slice(i * dh, i * dh + sh * (oh - 1) + 1, sh) for i in range(kh)]
         columns = [slice(j * dw, j * dw + sw * (ow - 1) + 1, sw) for j in range(kw)]
@@ -60,7 +61,7 @@ class Window:
 
 
 def unfold(x: Array, window: Window, fill: float = 0.0) -> Array:
-    """im2col on arrays: (N, C, H, W) -> (N, OH, OW, C, KH, KW). The padding holds ``fill``."""
+    """im2col on arrays: (N, C, H, W) -> (N, OH, OW, C, KH, KW). The padding is filled with ``fill``."""
     n, c, h, w = x.shape
     (kh, kw), (ph, pw) = window.kernel, window.padding
     oh, ow = window.output_size("im2col", h, w)
@@ -96,13 +97,13 @@ class Im2Col(Op, name="im2col", saves="shapes"):
 
 
 def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
-    """The window that each output pixel sees, as one row.
+    """Copy the window that each output pixel sees into a row.
 
     Parameters
     ----------
     x : Tensor, (N, C, H, W)
     kernel_size, stride, padding, dilation : int or (int, int)
-        For height and width. The padding consists of zeros.
+        An int applies to both height and width. The padding consists of zeros.
 
     Returns
     -------
@@ -112,9 +113,11 @@ def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0
     Raises
     ------
     ShapeError
-        If x is not a batch of images, or is smaller than the kernel.
+        If x does not have four axes, or the kernel is larger than the padded images.
     ArgumentError
-        For invalid sizes.
+        If the kernel size, stride, padding or dilation is invalid.
+    DTypeError
+        If x does not hold floats.
 
     Examples
     --------
@@ -145,8 +148,8 @@ def col2im(
 ) -> Tensor:
     """The adjoint of ``im2col``: put its rows back into images. Where windows overlap, their elements are added.
 
-    ``cols`` is (N, OH, OW, C*KH*KW), ``x_shape`` the (N, C, H, W) of the result, and the other arguments are those of
-    :func:`im2col`. Raises ShapeError if they do not fit together.
+    ``cols`` has the shape (N, OH, OW, C*KH*KW), ``x_shape`` is the shape (N, C, H, W) of the result, and the other
+    arguments are those of :func:`im2col`. Raises ShapeError if they do not fit together.
     """
     cols = checks.floats("col2im", cols, "cols")
     window = Window.of("col2im", kernel_size, stride, padding, dilation)
@@ -164,7 +167,7 @@ def col2im(
 
 
 def _by_group(cols: Array, groups: int) -> Array:
-    """(N, OH, OW, G*K), where G*K may be several axes, -> (G, N*OH*OW, K): one matrix for each group."""
+    """(N, OH, OW, G*K) -> (G, N*OH*OW, K), one matrix for each group. The last axis, G*K, may also be several axes."""
     return cols.reshape(-1, groups, math.prod(cols.shape[3:]) // groups).transpose(1, 0, 2)
 
 
@@ -191,14 +194,14 @@ class Conv2d(Op):
         return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        return math.prod(output) * math.prod(inputs[1][1:])  # N*O*OH*OW outputs, a window of C/G*KH*KW each
+        return math.prod(output) * math.prod(inputs[1][1:])  # N*O*OH*OW outputs, each from C/G*KH*KW inputs
 
 
 class ConvTranspose2d(Op):
     """The gradient of conv2d with respect to its input: each pixel adds its gradient, times the weight, to its window.
 
-    ``image`` is the (H, W) of the result. It must be given because conv2d drops what is left over, so images of several
-    sizes have the same output size.
+    ``image`` is the size (H, W) of the result. It must be given because conv2d drops leftover rows and columns, so
+    images of several sizes have the same output size.
     """
 
     def __init__(self, window: Window, groups: int, image: tuple[int, ...]) -> None:
@@ -215,17 +218,17 @@ class ConvTranspose2d(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *bias = self.inputs
-        _, _, oh, ow = x.shape  # with a large output padding, more windows than these fit
+        _, _, oh, ow = x.shape  # a large output padding makes room for more windows
         dx = Conv2d(self.window, self.groups)(upstream, weight)[:, :, :oh, :ow] if self.needs(0) else None
         dweight = Conv2dGradWeight(self.window, self.groups)(upstream, x) if self.needs(1) else None
         return (dx, dweight, *(upstream.sum(axis=(0, 2, 3)) for _ in bias))
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        return math.prod(inputs[0]) * math.prod(inputs[1][1:])  # each element is multiplied with a whole window
+        return math.prod(inputs[0]) * math.prod(inputs[1][1:])  # each element is multiplied by a whole window
 
 
 class Conv2dGradWeight(Op):
-    """The gradient of conv2d with respect to its weight: a sum of windows, each times the gradient of its pixel."""
+    """The gradient of conv2d with respect to its weight: the sum of all windows, each times its pixel's gradient."""
 
     def __init__(self, window: Window, groups: int) -> None:
         self.window, self.groups = window, groups
@@ -252,7 +255,7 @@ class Conv2dGradWeight(Op):
 def conv_inputs(
     op: str, x: TensorLike, weight: TensorLike, bias: TensorLike | None, groups: int, transposed: bool = False
 ) -> list[Tensor]:
-    """[x, weight] or [x, weight, bias] as tensors whose sizes fit."""
+    """Return [x, weight] or [x, weight, bias] as tensors, after checking that their sizes fit."""
     x = checks.images(op, x)
     layout = "(C, O, KH, KW)" if transposed else "(O, C, KH, KW)"
     weight = checks.floats(op, weight, "weight", like=x)
@@ -294,19 +297,23 @@ def conv2d(
     weight : Tensor, (O, C/groups, KH, KW)
     bias : Tensor, (O,), optional
     stride, padding, dilation : int or (int, int)
-        For height and width. The padding consists of zeros.
+        An int applies to both height and width. The padding consists of zeros.
     groups : int
-        The number of groups that the channels are split into; each is convolved on its own.
+        The number of groups that the channels are split into; each group is convolved separately.
 
     Returns
     -------
     Tensor, (N, O, OH, OW)
-        OH = (H + 2 PH - DH (KH - 1) - 1) // SH + 1; rows that are left over are dropped.
+        OH = (H + 2 PH - DH (KH - 1) - 1) // SH + 1, and OW likewise; leftover rows and columns are dropped.
 
     Raises
     ------
-    ShapeError, ArgumentError, DTypeError
-        If the sizes do not fit; for an invalid stride, padding, dilation or groups; for integers.
+    ShapeError
+        If the sizes of x, weight and bias do not fit together, or the kernel is larger than the padded images.
+    ArgumentError
+        If the stride, padding, dilation or number of groups is invalid.
+    DTypeError
+        If x, weight or bias does not hold floats.
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
     inputs = conv_inputs("conv2d", x, weight, bias, groups)
@@ -314,7 +321,7 @@ def conv2d(
 
 
 def convolve(inputs: list[Tensor], window: Window, groups: int) -> Tensor:
-    """:func:`conv2d` of checked ``[x, weight]`` or ``[x, weight, bias]``, for layers that store their window."""
+    """Run :func:`conv2d` on checked inputs, ``[x, weight]`` or ``[x, weight, bias]``, and a checked window."""
     _, _, h, w = inputs[0].shape
     window.output_size("conv2d", h, w)
     return Conv2d(window, groups)(*inputs)
@@ -330,11 +337,11 @@ def conv_transpose2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The transpose of :func:`conv2d` as a linear map, which enlarges images by its stride.
+    """The transpose of :func:`conv2d` as a linear map, which enlarges images by the stride.
 
     ``weight`` (C, O/groups, KH, KW), stride, padding and dilation are those of the convolution from O to C channels
-    that is transposed; ``output_padding`` adds rows and columns at the end. The result is
-    (N, O, OH, OW) with OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1. Errors as in :func:`conv2d`.
+    that is transposed; ``output_padding`` adds rows and columns at the end. The result has the shape (N, O, OH, OW) with
+    OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1, and OW likewise. The errors are those of :func:`conv2d`.
     """
     groups = checks.integer("conv_transpose2d", groups, "groups", 1)
     inputs = conv_inputs("conv_transpose2d", x, weight, bias, groups, transposed=True)
@@ -343,7 +350,7 @@ def conv_transpose2d(
 
 
 def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
-    """:func:`conv_transpose2d` of checked inputs, for layers that store their window."""
+    """Run :func:`conv_transpose2d` on checked inputs and a checked window."""
     x, w = inputs[0], window
     geometry = zip(x.shape[2:], w.kernel, w.stride, w.padding, w.dilation, output_padding, strict=True)
     image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
@@ -353,7 +360,7 @@ def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tu
 
 
 def output_padding_pair(output_padding: Pair, window: Window) -> tuple[int, int]:
-    """The checked output padding of ``conv_transpose2d``, (height, width)."""
+    """Check the output padding of ``conv_transpose2d``, and return it as (height, width)."""
     extra = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
     if any(e >= max(s, d) for e, s, d in zip(extra, window.stride, window.dilation, strict=True)):
         raise ArgumentError(

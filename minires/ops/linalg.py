@@ -1,4 +1,7 @@
-"""Matrix products. Both functions raise ShapeError if the sizes do not fit, and DTypeError for integers."""
+"""Matrix products.
+
+Both functions raise ShapeError if the sizes do not fit, and DTypeError if an input does not hold floats.
+"""
 
 import math
 
@@ -10,7 +13,7 @@ from ..errors import ShapeError, sizes
 
 
 def _swapped(x: Tensor) -> Tensor:
-    """x with its last two axes swapped: the transpose of every matrix in it."""
+    """Swap the last two axes of x, which transposes every matrix in it."""
     return x.transpose(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
 
 
@@ -71,7 +74,7 @@ class Linear(Op):
 
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
-    """x @ weight.T + bias, from x (..., C), weight (O, C) and bias (O,) to (..., O)."""
+    """x @ weight.T + bias, where x is (..., C), weight (O, C), bias (O,), and the result (..., O)."""
     x = checks.floats("linear", x)
     weight = checks.floats("linear", weight, "weight", like=x)
     checks.axes("linear", weight, 2, "(O, C)", "weight")

@@ -22,7 +22,7 @@ class CrossEntropy(Op):
         return -(targets * relevant).sum(axis=1).mean()
 
     def targets(self, logits: Array) -> Array:
-        """The target probabilities (N, K): all classes share the smoothing, and the label gets the rest."""
+        """Return target probabilities (N, K): all classes share the smoothing equally, and the label gets the rest."""
         xp, (n, k) = array_module(logits), logits.shape
         targets = xp.full((n, k), self.label_smoothing / k, logits.dtype)
         targets[xp.arange(n), self.labels] += 1 - self.label_smoothing
@@ -34,12 +34,12 @@ class CrossEntropy(Op):
 
 
 def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float = 0.0) -> Tensor:
-    """Softmax and the mean negative log-likelihood of the labels, in one op.
+    """The mean negative log-likelihood of the labels under softmax(logits), as one op.
 
     Parameters
     ----------
     logits : Tensor, (N, K), floats
-        A score for each of K classes, before any softmax.
+        A score for each of K classes, before the softmax.
     labels : Tensor or array, (N,), integers
         The true classes, 0 .. K - 1.
     label_smoothing : float
@@ -47,16 +47,19 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
 
     Returns
     -------
-    Tensor, one number: about log K before training.
+    Tensor
+        A single number. Before training, it is usually about log K.
 
     Raises
     ------
     ShapeError
-        If logits is not (N, K), the batch is empty, or there are not N labels.
+        If ``logits`` does not have the shape (N, K), the batch is empty, or there are not N labels.
     LabelError
-        If a label is not an integer, or outside of 0 .. K - 1.
+        If the labels are not integers, or a label is outside of 0 .. K - 1.
     ArgumentError
-        For a smoothing outside of [0, 1].
+        If ``label_smoothing`` is outside of [0, 1].
+    DTypeError
+        If ``logits`` does not hold floats.
 
     Examples
     --------
@@ -70,7 +73,7 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
 
 
 def _class_numbers(logits: Tensor, labels: TensorLike) -> Array:
-    """A class 0 .. K-1 for each of the N rows of logits (N, K), on their device."""
+    """Check the labels, a class 0 .. K - 1 for each row of logits (N, K), and return them on the logits' device."""
     classes = as_tensor(labels)
     checks.axes("cross_entropy", logits, 2, "(N, classes)", "logits")
     n, k = logits.shape
@@ -97,7 +100,7 @@ def _class_numbers(logits: Tensor, labels: TensorLike) -> Array:
 
 
 def mse_loss(prediction: TensorLike, target: TensorLike) -> Tensor:
-    """The mean of (prediction - target) squared, over all elements. Raises ShapeError unless the shapes are equal."""
+    """The mean of (prediction - target)**2 over all elements. Raises ShapeError unless the shapes are equal."""
     prediction = checks.floats("mse_loss", prediction, "prediction")
     target = as_tensor(target, like=prediction)
     hint = " (Broadcasting would hide a mistake.)"
@@ -108,7 +111,7 @@ def mse_loss(prediction: TensorLike, target: TensorLike) -> Tensor:
 
 
 class BinaryCrossEntropyWithLogits(Op):
-    """mean of max(x, 0) - x * t + log(1 + exp(-|x|)), which is -t log p - (1 - t) log(1 - p) for p = sigmoid(x)."""
+    """mean of max(x, 0) - x * t + log(1 + exp(-|x|)), which equals -t log p - (1 - t) log(1 - p) for p = sigmoid(x)."""
 
     def forward(self, logits: Array, target: Array) -> Array:
         xp = array_module(logits)

@@ -13,15 +13,15 @@ from .reduce import mean, var
 
 
 def _batch_axes(ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes to average over for each channel, and the shape with which a (C,) array broadcasts to x."""
+    """Return the axes to average over for each channel, and the shape in which a (C,) array broadcasts to x."""
     return (0, *range(2, ndim)), (1, -1, *(1,) * (ndim - 2))
 
 
 class BatchNorm(Op):
     """gamma * (x - mean) / sqrt(var + eps) + beta, for each channel.
 
-    ``running`` is the (mean, var) used in evaluation. In training it is None; the mean and variance of the batch are
-    then used, and gradients flow through them, too.
+    ``running`` holds the mean and variance used in evaluation. In training, it is None: the mean and variance of the
+    batch are used instead, and gradients flow through them, too.
     """
 
     def __init__(self, eps: float, running: Sequence[Array] | None = None) -> None:
@@ -58,7 +58,7 @@ class BatchNorm(Op):
 
 
 class BatchNormAct(BatchNorm, saves="both"):
-    """relu(batch_norm(x) + shortcut), both of them optional: three ops in one, which a kernel computes in one pass."""
+    """relu(batch_norm(x) + shortcut) in one op, which a kernel computes in one pass. ReLU and shortcut are optional."""
 
     def __init__(self, eps: float, running: Sequence[Array] | None, activation: str | None) -> None:
         super().__init__(eps, running)
@@ -94,7 +94,7 @@ def batch_norm(
     ----------
     x : Tensor, (N, C) or (N, C, H, W)
     gamma, beta : Tensor, (C,)
-        Scale and shift.
+        Scale and shift of each channel.
     running_mean, running_var : Tensor, (C,), or None in training
         Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``. The running variance
         uses the unbiased batch variance; the normalisation uses the biased one.
@@ -103,22 +103,27 @@ def batch_norm(
     momentum : float
         The weight of the batch in the running statistics.
     eps : float
-        Added to the variance.
-    shortcut : Tensor, of the shape of x, optional
+        A small number that is added to the variance.
+    shortcut : Tensor, optional
+        A tensor with the shape of x, which is added to the result before the activation.
     activation : {"relu", None}
         ``batch_norm(..., shortcut=s, activation="relu")`` is ``residual_add(batch_norm(...), s)``, and without a
         shortcut ``relu(batch_norm(...))``, but the fast engine reads the images once instead of three times.
 
     Returns
     -------
-    Tensor, of the shape of x.
+    Tensor
+        The normalised x, with the same shape.
 
     Raises
     ------
     ShapeError
-        If the sizes do not fit, or a training batch holds a single value for each channel.
+        If the sizes do not fit, or a training batch has fewer than two values for each channel.
     ArgumentError
-        For a momentum outside of [0, 1], eps <= 0, an unknown activation, or missing running statistics in evaluation.
+        If ``momentum`` is outside of [0, 1], ``eps`` <= 0, ``activation`` is unknown, or running statistics are missing
+        in evaluation.
+    DTypeError
+        If an input does not hold floats.
     """
     x = checks.floats("batch_norm", x)
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
@@ -161,8 +166,8 @@ def layer_norm(
 ) -> Tensor:
     """Normalise each example over its trailing axes (Ba et al., arXiv 1607.06450).
 
-    ``gamma`` and ``beta`` (scale and shift, optional) have the shape of the axes of x to normalise over; without them,
-    that is the last axis. Raises ShapeError if they do not fit, and ArgumentError if eps <= 0.
+    The shape of ``gamma`` and ``beta`` (scale and shift, optional) selects the trailing axes to normalise over; without
+    them, it is the last axis. Raises ShapeError if they do not fit x, and ArgumentError if eps <= 0.
     """
     x = checks.floats("layer_norm", x)
     checks.positive("layer_norm", eps, "eps")

@@ -1,7 +1,7 @@
 """Pooling: the maximum or the mean of each window.
 
-The textbook form uses im2col again: the windows of each channel become rows, and each row is reduced to
-its maximum or mean.
+The textbook form uses im2col again: the windows of each channel become rows, and each row is reduced to its maximum or
+mean.
 """
 
 import math
@@ -16,17 +16,17 @@ from .conv import Col2Im, Window, unfold
 
 
 def pool_window(where: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> Window:
-    """The checked window of a pooling op. No window may lie entirely in the padding."""
+    """Check the arguments of a pooling op and return its window. No window may lie entirely in the padding."""
     window = Window.of(where, kernel_size, kernel_size if stride is None else stride, padding)
     if any(2 * p > k for p, k in zip(window.padding, window.kernel, strict=True)):
         raise ArgumentError(
-            f"{where}: padding is {window.padding}; it must be at most half of the kernel size {window.kernel}."
+            f"{where}: padding is {window.padding}; it must be at most half the kernel size, {window.kernel}."
         )
     return window
 
 
 def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window) -> Tensor:
-    """Pooling with a window that has been checked."""
+    """Pool images with a window that has already been checked."""
     x = checks.images(op.name, x)
     _, _, h, w = x.shape
     window.output_size(op.name, h, w)
@@ -40,7 +40,7 @@ class Pool2d(Op, saves="shapes"):
         self.window = window
 
     def spread(self, windows: Tensor) -> Tensor:
-        """Put the gradients of each window's elements back: (N, OH, OW, C, KH*KW) -> (N, C, H, W)."""
+        """Add the gradients of all windows' elements at their pixels: (N, OH, OW, C, KH*KW) -> (N, C, H, W)."""
         n, oh, ow, c, size = windows.shape
         return Col2Im(self.input_shapes[0], self.window)(windows.reshape(n, oh, ow, c * size))
 
@@ -49,7 +49,7 @@ class MaxPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
         windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
         windows = windows.reshape(*windows.shape[:4], math.prod(self.window.kernel))  # (N, OH, OW, C, KH*KW)
-        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); the first of equal elements
+        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); among equal elements, the first
         return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
@@ -65,17 +65,22 @@ def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, pad
     ----------
     x : Tensor, (N, C, H, W)
     kernel_size, stride, padding : int or (int, int)
-        For height and width. The stride defaults to the kernel size; padding is never the maximum.
+        An int applies to both height and width. The stride defaults to the kernel size. The padding is -inf, so it is
+        never the maximum.
 
     Returns
     -------
     Tensor, (N, C, OH, OW)
-        OH = (H + 2 PH - KH) // SH + 1; rows that are left over are dropped.
+        OH = (H + 2 PH - KH) // SH + 1, and OW likewise; leftover rows and columns are dropped.
 
     Raises
     ------
-    ShapeError, ArgumentError, DTypeError
-        If the sizes do not fit; for invalid sizes, or a padding over half of the kernel; for integers.
+    ShapeError
+        If x does not have four axes, or the kernel is larger than the padded images.
+    ArgumentError
+        If the kernel size, stride or padding is invalid, or the padding is more than half the kernel size.
+    DTypeError
+        If x does not hold floats.
     """
     return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding))
 
@@ -91,7 +96,10 @@ class AvgPool2d(Pool2d):
 
 
 def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
-    """The mean of each window, including zeros of the padding, as in PyTorch. Arguments as in :func:`max_pool2d`."""
+    """The mean of each window, including the zeros of the padding, as in PyTorch.
+
+    The arguments and errors are those of :func:`max_pool2d`.
+    """
     return pool2d(AvgPool2d, x, pool_window("avg_pool2d", kernel_size, stride, padding))
 
 
@@ -105,9 +113,9 @@ class GlobalAvgPool2d(Op, saves="shapes"):
 
 
 def global_avg_pool2d(x: TensorLike) -> Tensor:
-    """The mean of each channel's image, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
+    """The mean of each channel of each image, (N, C, H, W) -> (N, C) (Lin et al., arXiv 1312.4400).
 
-    Raises ShapeError if x is not a batch of images or the images are empty, and DTypeError for integers.
+    Raises ShapeError if x does not have four axes or the images are empty, and DTypeError if x does not hold floats.
     """
     x = checks.images("global_avg_pool2d", x)
     if 0 in x.shape[2:]:

@@ -1,8 +1,8 @@
-"""Reductions and broadcasting. A sum and broadcasting are each other's backward.
+"""Reductions and broadcasting. The backward of a sum is a broadcast, and vice versa.
 
-``axis`` is an int, several ints, or None for all axes. ShapeError is raised for an axis that x does not have, and for
-an empty axis if the reduction needs at least one element (mean, var, max, min, ...). mean, var and logsumexp raise
-DTypeError for integers.
+``axis`` is an int, several ints, or None for all axes. The functions raise ShapeError if x does not have such an axis,
+or if the reduction needs at least one element (mean, var, max, min, ...) and the axis is empty. mean, var and logsumexp
+raise DTypeError if x does not hold floats.
 """
 
 import math
@@ -24,7 +24,7 @@ class Reduction(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def kept(self, y: Tensor) -> Tensor:
-        """``y``, which has the output's shape, with each reduced axis kept as size 1, so that it broadcasts to x."""
+        """Reshape y, which has the output's shape, so that it broadcasts to x: each reduced axis is kept with size 1."""
         (x_shape,) = self.input_shapes
         return y.reshape(tuple(1 if axis in self.axes else size for axis, size in enumerate(x_shape)))
 
@@ -55,7 +55,7 @@ class BroadcastTo(Op, saves="shapes"):
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """A view of x in which axes of size 1, and missing leading ones, are repeated to ``shape``."""
+    """A view of x that repeats axes of size 1, and adds leading axes, so that it has the given shape."""
     x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), 0)
     _check_broadcast("broadcast_to", x.shape, target)
     return x if x.shape == target else BroadcastTo(target)(x)
@@ -133,7 +133,7 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool 
 
 
 class Max(Reduction):
-    """The largest element. Among equal ones, only the first gets the gradient."""
+    """The largest element. Among equal elements, only the first gets the gradient."""
 
     pick = "max"
 
@@ -157,19 +157,22 @@ class Min(Max):
 
 
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element along ``axis``. Among equal ones, the first gets the gradient."""
+    """The largest element along ``axis``. Among equal elements, the first gets the gradient."""
     x = as_tensor(x)
     return Max(checks.filled_axes("max", axis, x)[0], keepdims)(x)
 
 
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element along ``axis``. Among equal ones, the first gets the gradient."""
+    """The smallest element along ``axis``. Among equal elements, the first gets the gradient."""
     x = as_tensor(x)
     return Min(checks.filled_axes("min", axis, x)[0], keepdims)(x)
 
 
 def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
-    """The index of the first largest element, in the flattened x if ``axis`` is None; int64, without a gradient."""
+    """The index of the largest element, the first if there are several; without ``axis``, the index in flattened x.
+
+    The result is int64 and has no gradient.
+    """
     x = as_tensor(x)
     checks.filled_axes("argmax", axis if axis is None else checks.one_axis("argmax", axis, x), x)
     return Tensor.wrap(x.data.argmax(axis=axis))
@@ -180,7 +183,7 @@ class LogSumExp(Reduction, name="logsumexp", saves="both"):
         xp = array_module(x)
         largest = x.max(axis=self.axes, keepdims=True)
         shift = xp.where(xp.isfinite(largest), largest, 0)
-        with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
+        with np.errstate(divide="ignore"):  # where all elements are -inf, log(0) = -inf is right
             y = xp.log(xp.exp(x - shift).sum(axis=self.axes, keepdims=True)) + shift
         return y if self.keepdims else y.squeeze(self.axes)
 

@@ -1,6 +1,6 @@
-"""Ops that only move elements: reshaping, reordering, joining, picking. Each backward moves them back.
+"""Ops that only move elements: reshaping, reordering, joining, selecting. Each backward moves the gradients back.
 
-ShapeError is raised for sizes that do not fit, and for an axis that x does not have.
+The functions raise ShapeError if sizes do not fit, or x does not have the given axis.
 """
 
 import math
@@ -28,7 +28,7 @@ class Reshape(Op, saves="shapes"):
 
 
 def reshape(x: TensorLike, *shape: Any) -> Tensor:
-    """The elements of x, in the same order, in another shape. One size may be -1; it is then computed."""
+    """The elements of x, in the same order, in another shape. One size may be -1, which means that it is computed."""
     x = as_tensor(x)
     target = checks.shape_tuple("reshape", shape, -1)
     known = math.prod(size for size in target if size != -1)
@@ -40,14 +40,14 @@ def reshape(x: TensorLike, *shape: Any) -> Tensor:
 
 
 def flatten(x: TensorLike, start_axis: int = 0) -> Tensor:
-    """x with all axes from ``start_axis`` on merged into one."""
+    """Merge all axes from ``start_axis`` on into one."""
     x = as_tensor(x)
     start = checks.one_axis("flatten", start_axis, x) if x.ndim else 0
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
 
 
 def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
-    """x without the given axes of size 1; all of them by default."""
+    """Remove the given axes, which must have size 1; by default, all axes of size 1."""
     x = as_tensor(x)
     dropped = [a for a in checks.axis_numbers("squeeze", axis, x) if axis is not None or x.shape[a] == 1]
     for a in dropped:
@@ -57,14 +57,14 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
 
 
 def expand_dims(x: TensorLike, axis: int) -> Tensor:
-    """x with a new axis of size 1 at position ``axis`` of the result."""
+    """Add an axis of size 1, at position ``axis`` of the result."""
     x = as_tensor(x)
     place = _new_axis("expand_dims", axis, x)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
 
 def _new_axis(op: str, axis: Any, x: Tensor) -> int:
-    """The position of an axis that x does not have yet, counted in the result."""
+    """Return the position, as a number >= 0, of an axis that is to be added to x, counted in the result."""
     if not checks.is_integer(axis) or not -x.ndim - 1 <= axis <= x.ndim:
         raise ShapeError(f"{op}: axis is {axis!r}, but must be from {-x.ndim - 1} to {x.ndim} (x: {sizes(x.shape)}).")
     return int(axis) % (x.ndim + 1)
@@ -107,7 +107,7 @@ class Concatenate(Op, saves="shapes"):
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """The tensors joined along ``axis``; their other axes must have equal sizes."""
+    """Join tensors along ``axis``; their other axes must have equal sizes."""
     parts = _tensors("concatenate", tensors)
     number = checks.one_axis("concatenate", axis, parts[0])
     first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
@@ -127,7 +127,7 @@ def _tensors(op: str, values: Any) -> list[Tensor]:
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """The tensors, all of one shape, joined along a new axis."""
+    """Join tensors of equal shape along a new axis."""
     parts = _tensors("stack", tensors)
     for i, part in enumerate(parts):
         checks.same_shape("stack", part.shape, parts[0].shape, f"tensor {i}", "tensor 0")
@@ -151,10 +151,10 @@ class Pad(Op, saves="shapes"):
 
 
 def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
-    """x with ``value`` around it.
+    """Surround x with ``value``.
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
-    which starts with the last axis: (left, right, top, bottom) pads an image. ArgumentError is raised otherwise.
+    which starts with the last axis: (left, right, top, bottom) pads an image. Raises ArgumentError for anything else.
     """
     x = as_tensor(x)
     given = tuple(padding) if isinstance(padding, (tuple, list)) else ()
@@ -190,9 +190,9 @@ class PutItem(Op, name="putitem", saves="shapes"):
 
     def forward(self, values: Array) -> Array:
         xp = array_module(values)
-        y = xp.zeros_like(values, shape=self.target)  # with the memory order of the values
+        y = xp.zeros_like(values, shape=self.target)  # with the memory order of ``values``
         if any(map(backend.is_array, self.index if isinstance(self.index, tuple) else [self.index])):
-            xp.add.at(y, self.index, values)  # an element that was picked twice gets the sum of both
+            xp.add.at(y, self.index, values)  # an element selected twice gets the sum of both values
         else:
             y[self.index] = values
         return y
@@ -212,7 +212,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
 
 
 def flip(x: TensorLike, axis: Axis = None) -> Tensor:
-    """x with the order of its elements reversed along ``axis``; along all axes by default."""
+    """Reverse the order of the elements along ``axis``; along all axes by default."""
     x = as_tensor(x)
     flipped = checks.axis_numbers("flip", axis, x)
     return getitem(x, tuple(slice(None, None, -1 if a in flipped else 1) for a in range(x.ndim)))
@@ -234,12 +234,12 @@ class Convert(Op, saves="shapes"):
 
 
 def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """x converted to ``dtype``. Raises DTypeError if that is not a numeric or boolean type."""
+    """Convert x to ``dtype``. Raises DTypeError unless this is a numeric or boolean type."""
     x, target = as_tensor(x), backend.as_dtype(dtype)
     return Convert(target, x.device)(x if target.kind == "f" else x.detach())
 
 
 def to_device(x: TensorLike, device: str) -> Tensor:
-    """x on ``"cpu"`` or ``"cuda"``. Raises DeviceError if the device cannot be used."""
+    """Copy x to ``"cpu"`` or ``"cuda"``. Raises DeviceError if the device cannot be used."""
     x = as_tensor(x)
     return Convert(x.dtype, device)(x)

@@ -184,8 +184,10 @@ def test_a_gpu_that_cannot_be_used(monkeypatch):
     fake_cupy(monkeypatch, getDeviceCount=fail)
     monkeypatch.setattr(doctor.shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     facts, advice = facts_and_advice()
-    assert facts["GPU"].startswith("not used") and "CuPy 13.6.0 says driver is too old." in facts["GPU"]
-    assert "There is an NVIDIA driver, but device 'cuda' cannot be used: CuPy 13.6.0 says driver is too old." in advice
+    assert facts["GPU"].startswith("not used") and "CuPy 13.6.0 reports: driver is too old." in facts["GPU"]
+    assert (
+        "There is an NVIDIA driver, but device 'cuda' cannot be used: CuPy 13.6.0 reports: driver is too old." in advice
+    )
 
 
 def test_a_driver_without_cupy(monkeypatch):
