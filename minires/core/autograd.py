@@ -133,7 +133,7 @@ class Op:
 
     @property
     def output(self) -> Tensor:
-        """The output as a tensor of the graph, created on each access because storing it would make a reference cycle."""
+        """The output as a tensor of the graph, created on each access, as storing it would make a reference cycle."""
         output = self._wrap(self._output)
         output.op, output.requires_grad = self, True
         return output

@@ -340,8 +340,9 @@ def conv_transpose2d(
     """The transpose of :func:`conv2d` as a linear map, which enlarges images by the stride.
 
     ``weight`` (C, O/groups, KH, KW), stride, padding and dilation are those of the convolution from O to C channels
-    that is transposed; ``output_padding`` adds rows and columns at the end. The result has the shape (N, O, OH, OW) with
-    OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1, and OW likewise. The errors are those of :func:`conv2d`.
+    that is transposed; ``output_padding`` adds rows and columns at the end. The result has the shape (N, O, OH, OW),
+    where OH = (H - 1) SH - 2 PH + DH (KH - 1) + output_padding + 1, and OW likewise. The errors are those of
+    :func:`conv2d`.
     """
     groups = checks.integer("conv_transpose2d", groups, "groups", 1)
     inputs = conv_inputs("conv_transpose2d", x, weight, bias, groups, transposed=True)

@@ -24,7 +24,7 @@ class Reduction(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def kept(self, y: Tensor) -> Tensor:
-        """Reshape y, which has the output's shape, so that it broadcasts to x: each reduced axis is kept with size 1."""
+        """Reshape y, which has the output's shape, so that it broadcasts to x: each reduced axis gets size 1."""
         (x_shape,) = self.input_shapes
         return y.reshape(tuple(1 if axis in self.axes else size for axis, size in enumerate(x_shape)))
 
