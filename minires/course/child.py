@@ -1,11 +1,12 @@
-"""The process in which a student's code runs, and its messages.
+"""The process that runs a student's code, and the format of its messages.
 
-It is started as a separate script, with NumPy and without minires: it cannot leak what it does not have. The grader
+It is started as a separate script, with NumPy and without minires, so it cannot leak what it does not have. The grader
 sends the student's file and then one call after another; the child replies with what the function returned. When the
-function calls one of an earlier question, the grader answers that call. Expected values never reach this process.
+function calls a function of an earlier question, the grader answers that call. Expected values never reach this
+process.
 
-A message is JSON and the numbers of the arrays in it, one array after another in the order of the JSON. The lengths of
-both come first, in 8 bytes each.
+A message consists of JSON and the raw data of the arrays in it, in the order in which the JSON mentions them. The
+lengths of both parts come first, in 8 bytes each.
 """
 
 import importlib
@@ -22,11 +23,11 @@ from traceback import walk_tb
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # where NumPy is: the options -S and -I hide installed and other packages
+    sys.path.append(sys.argv[1])  # the folder of NumPy: the options -S and -I hide installed packages
 
 import numpy as np
 
-# What a student's file may import, loaded before the process loses the right to read it.
+# These modules are loaded before the process gives up its rights, so that a student's file can always import them.
 PRELOADED = (
     *("collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "random", "time", "typing"),
     *("signal", "string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
@@ -37,17 +38,17 @@ HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
 OPENING = {"open", "os.listdir", "os.scandir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 LENGTHS = struct.Struct(">QQ")
-NUMBERS = "biuf"  # kinds of dtypes
-LONGEST_TEXT = 400
-MOST_LEVELS = 16  # of nested sequences
+NUMBERS = "biuf"  # dtype kinds: booleans, integers and floats
+LONGEST_TEXT = 400  # maximum length of an error message, in characters
+MOST_LEVELS = 16  # maximum depth of nested sequences
 
 
 class Other(str):
-    """Takes the place of a value that is neither numbers nor text, and describes it."""
+    """The description of a value that cannot be sent, which takes its place in the message."""
 
 
 def send(stream: BinaryIO, message: dict[str, Any]) -> None:
-    """Write a message. It may contain arrays anywhere; values unknown to JSON become an :class:`Other`."""
+    """Write a message. It may contain arrays anywhere; values that cannot be sent arrive as an :class:`Other`."""
     arrays: list[bytes] = []
 
     def encode(value: Any) -> Any:
@@ -71,9 +72,9 @@ def send(stream: BinaryIO, message: dict[str, Any]) -> None:
 
 
 def receive(stream: BinaryIO, longest_text: int = sys.maxsize, most_numbers: int = sys.maxsize) -> dict[str, Any]:
-    """Read a message; sequences become tuples. The sender need not be trusted if the lengths, in bytes, are limited.
+    """Read a message. Sequences become tuples. If the lengths, in bytes, are limited, the sender need not be trusted.
 
-    Raises EOFError at the end of the stream, and ValueError or whatever else goes wrong for what is not a message.
+    Raises EOFError at the end of the stream. If the data is not a valid message, raises ValueError or another error.
     """
     lengths = stream.read(LENGTHS.size)
     if len(lengths) < LENGTHS.size:
@@ -106,8 +107,8 @@ def receive(stream: BinaryIO, longest_text: int = sys.maxsize, most_numbers: int
 def set_limits(limits: dict[str, int]) -> None:
     """Set the limits that this system supports: all on Linux, some on macOS, and none on Windows.
 
-    They do not apply to root, so root becomes the powerless user ``nobody`` first. In a container without other users
-    this fails; the grader still kills the process when its time is up.
+    They do not apply to root, so a root process first switches to the unprivileged user ``nobody``. In a container
+    without other users this fails; the grader still kills the process when its time is up.
     """
     try:
         import pwd
@@ -135,7 +136,7 @@ def close_doors() -> None:
     here = os.path.join(os.getcwd(), "")
     numpy = os.path.join(os.path.dirname(np.__file__), "")
     standard = os.path.join(os.path.dirname(os.__file__), "")
-    libraries = (standard, os.path.join(sys.base_prefix, "DLLs", ""))  # the latter on Windows
+    libraries = (standard, os.path.join(sys.base_prefix, "DLLs", ""))  # the latter exists on Windows only
     packages = (os.path.join(standard, "site-packages", ""), os.path.join(standard, "dist-packages", ""))
     as_text, nowhere, separators = os.fsdecode, os.devnull, (os.sep, os.altsep or os.sep)
 
@@ -152,19 +153,19 @@ def close_doors() -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in OPENING:
             path = arguments[0]
-            if path is not None and not isinstance(path, int):  # None is this folder, a number is an open file
+            if path is not None and not isinstance(path, int):  # None is the current folder, a number an open file
                 writes = event == "open" and bool(arguments[2] & WRITING)
                 if not allowed(as_text(path), writes):
                     raise PermissionError(f"a submission may not open {as_text(path)}")
         elif event == "import":
-            path = arguments[1]  # of a compiled module; others are opened like files
+            path = arguments[1]  # of a compiled module; other modules are opened like any file
             if path is not None and not str.startswith(as_text(path), (numpy, *libraries)):
                 raise PermissionError(f"a submission may not import {as_text(path)}")
         elif event.partition(".")[0] in REFUSED and event not in HARMLESS:
             raise PermissionError(f"a submission may not use {event}")
 
     for module in ("signal", "_signal"):
-        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # it raises no audit event
+        vars(sys.modules[module]).pop("pidfd_send_signal", None)  # it does not raise an audit event
     sys.addaudithook(hook)
 
 
@@ -196,7 +197,7 @@ class Session:
                 send(self.replies, {"raised": self.describe(error)})
 
     def load(self, source: str, file: str, given: tuple[str, ...]) -> dict[str, Any]:
-        """Run a file of functions, and let the grader answer calls of those that are ``given``."""
+        """Run a file of functions, and let the grader answer calls of the functions in ``given``."""
         self.file = file
         module = types.ModuleType(file.removesuffix(".py"))
         sys.modules[module.__name__] = module
@@ -206,14 +207,14 @@ class Session:
         return {"loaded": True}
 
     def call(self, function: str, positional: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a function returns, and its arguments as they are after the call."""
+        """Call a function, and return its result and the arguments as they are after the call."""
         if not callable(self.names.get(function)):
             return {"missing": function}
         returned = self.names[function](*positional, **arguments)
         return {"returned": returned, "arguments": arguments}
 
     def asking(self, name: str) -> Callable[..., Any]:
-        """A function whose calls the grader answers, so that a bug in the student's version costs points only once."""
+        """Return a function whose calls the grader answers, so that an earlier bug costs points only once."""
 
         def ask(*arguments: Any, **keywords: Any) -> Any:
             send(self.replies, {"ask": name, "positional": arguments, "keywords": keywords})
@@ -225,18 +226,18 @@ class Session:
         return ask
 
     def describe(self, error: BaseException) -> dict[str, Any]:
-        """An error, and the last line of the student's file in its traceback."""
+        """Describe an error, with the number of the last line of the student's file in its traceback."""
         lines = [error.lineno if isinstance(error, SyntaxError) else None]
         lines += [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == self.file]
         try:
             text = str(error.msg if isinstance(error, SyntaxError) else error)
-        except BaseException:  # the student's exception may do anything here
+        except BaseException:  # converting the student's exception to text may do anything
             text = ""
         return {"type": type(error).__name__, "text": text[:LONGEST_TEXT], "line": lines[-1]}
 
 
 def main() -> None:
-    """Start the conversation on copies of stdin and stdout, which are left to the student's code."""
+    """Run the session on copies of stdin and stdout. The student's code reads nothing, and prints to stderr."""
     session = Session(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -1,8 +1,8 @@
-"""The grader's side of the process in which a student's code runs.
+"""The grader's end of the connection to the process that runs a student's code.
 
-:class:`Child` is such a process: it gets a file of functions and then one call after another, each with a time limit.
-Whatever goes wrong in it, by accident or on purpose, becomes a :class:`CallError` here, and the next call gets a new
-process.
+A :class:`Child` is such a process: it is given a file of functions, and then one call after another, each with a time
+limit. Whatever goes wrong in it, by accident or on purpose, becomes a :class:`CallError` here. If the process ended or
+had to be killed, the next call starts a new one.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ import numpy as np
 
 from . import child
 
-KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # of the environment
-LONGEST_TEXT = 1 << 20  # the most bytes of a reply beside its arrays
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # environment variables
+LONGEST_TEXT = 1 << 20  # maximum size of a reply in bytes, not counting its arrays
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a student's process may use.
+    """Limits on the time, memory and files that a student's process may use.
 
     Attributes
     ----------
     seconds : float
-        Wall-clock time for one call, and for loading the file.
+        Wall-clock limit for each call, and for loading the file.
     start_seconds : float
-        Wall-clock time for starting Python and NumPy.
+        Wall-clock limit for starting Python and importing NumPy.
     cpu_seconds, memory, file_size : int
-        For the process, in seconds and bytes; Windows has no such limits.
+        Limits for the whole process: CPU time in seconds, and memory and the size of each written file in bytes. They
+        have no effect on Windows.
     reply : int
-        The most bytes of the arrays in a reply.
+        Maximum total size of the arrays in a reply, in bytes.
     """
 
     seconds: float = 10.0
@@ -55,7 +56,7 @@ class Limits:
     reply: int = 32 << 20
 
     def of_the_system(self) -> dict[str, int]:
-        """The limits by their names in the module ``resource``. Starting processes or threads is not allowed."""
+        """Return the limits, keyed by their names in ``resource``. The process may not start processes or threads."""
         return {
             "RLIMIT_AS": self.memory,
             "RLIMIT_CPU": self.cpu_seconds,
@@ -67,16 +68,17 @@ class Limits:
 
 
 class CallError(Exception):
-    """A call that did not return.
+    """Raised when a call does not return.
 
     Attributes
     ----------
     kind : {"missing", "raised", "time", "ended"}
-        There is no such function, it raised an exception, it took too long, or its process ended or stopped answering.
+        Whether the function is missing, raised an exception or took too long, or whether its process ended or stopped
+        answering.
     text : str
-        The rest of a sentence that begins with the function's name.
+        What happened, worded to follow the function's name, such as "raises ValueError: ...".
     line : str
-        The line of the student's file as a further sentence, or "".
+        The line of the student's file where the error occurred, as a sentence to append, or "".
     """
 
     def __init__(self, kind: str, text: str, line: str = "") -> None:
@@ -85,7 +87,7 @@ class CallError(Exception):
 
 
 class Returned(NamedTuple):
-    """What a function returned, and its arguments after the call."""
+    """The return value of a function, and its arguments after the call."""
 
     value: Any
     arguments: dict[str, Any]
@@ -109,21 +111,22 @@ class Here:
 
 @dataclass(eq=False)
 class Child:
-    """A process with a file of functions.
+    """A process that loads a file of functions and runs calls of them.
 
     Parameters
     ----------
     source : str
-        The file's text.
+        The text of the file.
     file : str
-        Its name, for messages.
+        The name of the file, for messages.
     given : sequence of str, optional
-        Functions that replace those of the file.
+        Names of functions that ``reference`` runs instead of the file's own versions.
     reference : Child, optional
-        Answers calls of these functions. It has limits of its own, because the file chooses the arguments.
+        The process that answers calls of the functions in ``given``. It is limited as well, because the student's code
+        chooses the arguments.
     limits : Limits, optional
     show_output : bool
-        Whether to show what the code prints on stderr.
+        Whether what the code prints appears on stderr.
     """
 
     source: str
@@ -135,7 +138,7 @@ class Child:
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def call(self, function: str, arguments: dict[str, Any], positional: tuple[Any, ...] = ()) -> Returned:
-        """Call a function of the file, in the current process or a new one. Raises CallError if it does not return."""
+        """Call a function of the file, starting a process if there is none. Raises CallError if it does not return."""
         self.load()
         request = {"function": function, "positional": positional, "arguments": arguments}
         reply = self._exchange(request, self.limits.seconds)
@@ -146,7 +149,7 @@ class Child:
         return Returned(reply["returned"], reply["arguments"])
 
     def load(self) -> None:
-        """Start the process and load the file, unless a process is there. Raises CallError if that fails."""
+        """Start the process and load the file, unless a process is already running. Raises CallError if that fails."""
         if self._process is not None:
             return
         self._folder = tempfile.TemporaryDirectory(prefix="submission-", ignore_cleanup_errors=True)
@@ -167,13 +170,13 @@ class Child:
         self._exchange({"source": self.source, "file": self.file, "given": self.given}, self.limits.seconds)
 
     def close(self) -> None:
-        """Kill the process and all that it may have started."""
+        """Kill the process and any processes that it started."""
         process, self._process = self._process, None
         if process is None:
             return
         if os.name == "posix":
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, 9)  # its own session: see `start_new_session`
+                os.killpg(process.pid, 9)  # the process leads its own session: see `start_new_session`
         process.kill()
         process.wait()
         self._requests.put(None)
@@ -189,7 +192,7 @@ class Child:
             except queue.Empty:
                 self.close()
                 raise CallError(
-                    "time", f"did not end within {seconds:g} seconds (is there an infinite loop?)"
+                    "time", f"did not finish within {seconds:g} seconds (is there an infinite loop?)"
                 ) from None
             if not isinstance(reply, dict):
                 raise self._broken_off()
@@ -213,14 +216,14 @@ class Child:
             return {"error": f"{name} {error.text}"}
 
     def _line(self, number: Any) -> str:
-        """The line of that number, as the end of a message."""
+        """Return line ``number`` of the file, worded as the end of a message, or "" if there is no such line."""
         lines = self.source.splitlines()
         if not isinstance(number, int) or not 0 < number <= len(lines):
             return ""
         return f" Line {number}: {lines[number - 1].strip()[:100]}"
 
     def _broken_off(self) -> CallError:
-        """The error for a process that has ended, or whose replies make no sense."""
+        """Close the process, and return the error for one that has ended or whose replies make no sense."""
         assert self._process is not None
         process = self._process
         with suppress(subprocess.TimeoutExpired):
@@ -233,10 +236,10 @@ class Child:
         return CallError("ended", f"ended the process ({how}) instead of returning")
 
     def _talk(self, process: subprocess.Popen[bytes], requests: Any, replies: Any) -> None:
-        """Pass on requests and replies, in a thread of its own, so that the grader never waits for a pipe."""
+        """Pass requests and replies on in a separate thread, so that the grader never blocks on a pipe."""
         stdin: Any = process.stdin
         stdout: Any = process.stdout
-        with suppress(OSError), stdin, stdout:  # closing may write to a process that has ended
+        with suppress(OSError), stdin, stdout:  # closing stdin flushes it, which fails if the process has ended
             while (request := requests.get()) is not None:
                 try:
                     child.send(stdin, request)

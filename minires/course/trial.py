@@ -1,7 +1,7 @@
-"""A property on trial: one draw of its inputs, the calls that are made with them, and the checks of what came back.
+"""A trial of a property: one draw of its inputs, the calls that are made with them, and the checks of the results.
 
-A check is a function of a :class:`Trial` that raises a MismatchError. The checks here suit any assignment; an
-assignment may bring its own.
+A check is a function that takes a :class:`Trial`, and raises a MismatchError if the property does not hold. The checks
+in this module suit any assignment; an assignment may add its own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .sandbox import CallError, Here, Returned, Runner
 if TYPE_CHECKING:
     from .content import Property, Question
 
-RELATIVE, ABSOLUTE = 1e-9, 1e-11  # float64 and sums of some hundred products leave errors a thousand times smaller
+RELATIVE, ABSOLUTE = 1e-9, 1e-11  # float64 sums of a few hundred products have errors a thousand times smaller
 
 
 class MismatchError(Exception):
-    """The property does not hold.
+    """Raised when a property does not hold.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class MismatchError(Exception):
     pattern : str
         What the wrong numbers have in common, and the likely cause, or "".
     error : CallError or None
-        If the function returned nothing.
+        The error of the call, if the function did not return.
     """
 
     def __init__(self, sentence: str, pattern: str = "", error: CallError | None = None) -> None:
@@ -60,19 +60,19 @@ class Trial:
     question, tested
         The question and the property.
     draw : Draw
-        Where the inputs come from.
+        The source of the inputs.
     runner : Runner
-        Where the function is.
+        Runs the function that is graded.
     reference : Here
-        Where expected values come from.
+        Computes the expected values.
     known : dict
-        Expected values from earlier trials: all submissions of a class get the same trials.
+        Expected values from earlier trials, which are reused because all submissions of a class get the same trials.
     inputs : dict
-        The arguments of the function, and what only the check needs, under names that begin with ``_``.
+        The arguments of the function, and values that only the check needs, whose names begin with ``_``.
     calls : list of Call
-        All calls that were made.
+        The calls made so far.
     mismatch : MismatchError or None
-        Why the property does not hold.
+        Why the property does not hold, or None.
     """
 
     question: Question
@@ -96,18 +96,18 @@ class Trial:
     def run(self) -> bool:
         """Try the property. Returns whether it holds."""
         try:
-            with np.errstate(all="ignore"):  # whatever was returned
+            with np.errstate(all="ignore"):  # the returned numbers may be anything
                 self.tested.check(self)
         except MismatchError as mismatch:
             self.mismatch = mismatch
         return self.mismatch is None
 
     def ended_by(self, *kinds: str) -> bool:
-        """Whether the property does not hold because of a call that ended in one of these kinds of CallError."""
+        """Return whether the property failed because a call ended in a CallError of one of these kinds."""
         return bool(self.mismatch and self.mismatch.error and self.mismatch.error.kind in kinds)
 
     def call(self, **changed: Any) -> Returned:
-        """Call the function with the inputs. Raises MismatchError if it returns nothing."""
+        """Call the function with the inputs, some of them ``changed``. Raises MismatchError if it does not return."""
         call = Call(self.arguments | changed)
         self.calls.append(call)
         try:
@@ -119,14 +119,14 @@ class Trial:
         return returned
 
     def expected(self) -> Any:
-        """What the reference returns for the inputs."""
+        """Return the reference's result for the inputs."""
         key = (self.question.function, self.tested.name, self.draw.seed, self.draw.scale)
         if key not in self.known:
             self.known[key] = self.reference.call(self.question.function, self.arguments).value
         return self.known[key]
 
     def code(self) -> str:
-        """The call as a student can type it."""
+        """Return the call as Python code that a student can run."""
         arrays = {name: value for name, value in self.inputs.items() if isinstance(value, np.ndarray)}
         lines = [f"{name.lstrip('_')} = {self.draw.code(value)}" for name, value in arrays.items()]
         words = [name if name in arrays else f"{name}={value!r}" for name, value in self.arguments.items()]
@@ -139,17 +139,17 @@ Check = Callable[[Trial], None]
 
 
 def equals(trial: Trial, output: str | None = None) -> None:
-    """The result, or one of several, is that of the reference."""
+    """Check that the result, or one output of several, equals that of the reference."""
     compare(trial, trial.call().value, output)
 
 
 def has_shape(trial: Trial) -> None:
-    """The result has the shape of the reference's."""
+    """Check that the result has the same shape as that of the reference."""
     shaped(trial)
 
 
 def clean(trial: Trial) -> None:
-    """The result is right, the arguments are not changed, and a second call returns the same."""
+    """Check that the result is right, the arguments are not changed, and a second call returns the same."""
     name, first = trial.question.function, trial.call()
     compare(trial, first.value)
     for argument, value in trial.arguments.items():
@@ -157,13 +157,14 @@ def clean(trial: Trial) -> None:
             raise MismatchError(f"{name} changes its argument {argument}.", "Work on a copy of it.")
     if not same(trial.call().value, first.value):
         why = "Something is kept from one call to the next, or drawn at random."
-        raise MismatchError(f"{name} returns another result when it is called again.", why)
+        raise MismatchError(f"{name} returns a different result when it is called again.", why)
 
 
 def adjoint(trial: Trial, function: str) -> None:
-    """<f(x), y> = <x, g(y)> for a linear function f of the reference and the one that is graded, g.
+    """Check that <f(x), y> = <x, g(y)> for a linear function f of the reference and the graded function g.
 
-    y is the first argument of g. f gets x, which is the input ``_x``, and its other arguments are among g's.
+    y is the first argument of g. x, the first argument of f, is the input ``_x``; the other arguments of f are also
+    arguments of g.
     """
     other, *shared = signature(getattr(trial.reference.module, function)).parameters
     argument, y = next(iter(trial.inputs.items()))
@@ -181,7 +182,7 @@ def adjoint(trial: Trial, function: str) -> None:
 
 
 def compare(trial: Trial, value: Any, output: str | None = None) -> None:
-    """Compare what was returned, or one output of it, with what the reference returns. Raises MismatchError."""
+    """Compare a result, or one output of it, with that of the reference. Raises MismatchError if they differ."""
     got, expected = _outputs(trial, value), _outputs(trial, trial.expected())
     for name, one, right in zip(trial.question.outputs, got, expected, strict=True):
         if output in (None, name) and (found := output_difference(name, one, right, trial.arguments)):
@@ -189,7 +190,7 @@ def compare(trial: Trial, value: Any, output: str | None = None) -> None:
 
 
 def shaped(trial: Trial, **changed: Any) -> NumPyArray:
-    """What is returned, if it is an array of the reference's shape, whatever its numbers. Raises MismatchError."""
+    """Call the function and return its result. Raises MismatchError if that is not an array of the right shape."""
     value = trial.call(**changed).value
     if not isinstance(value, np.ndarray) or value.shape != trial.expected().shape:
         compare(trial, value)
@@ -197,22 +198,23 @@ def shaped(trial: Trial, **changed: Any) -> NumPyArray:
 
 
 def output_difference(name: str, got: Any, expected: Any, arguments: dict[str, Any]) -> Difference | None:
-    """How what was returned differs from the expected array; None if it does not.
+    """Describe how an output differs from the expected array. Returns None if it does not differ.
 
-    A factor may turn out to be the size of an axis of one of the ``arguments`` of the call.
+    If the output is off by a factor that is the size of an axis of the output or of one of the ``arguments``, the
+    description says so.
     """
     if got is None or isinstance(got, (str, tuple, dict)):
         return Difference(f"{name} should be an array, but it is {_described(got)}.")
     got, expected = np.asarray(got), np.asarray(expected, dtype=float)
     if got.shape == expected.shape and got.dtype != np.float64:
-        return Difference(f"{name} is {got.dtype}, but should be float64, as its inputs are.")
+        return Difference(f"{name} is {got.dtype}, but should be float64, like the inputs.")
     arrays = {key: value for key, value in arguments.items() if isinstance(value, np.ndarray)}
     sizes = axis_sizes({key: value.shape for key, value in {name: expected, **arrays}.items()})
     return difference(name, got, expected, sizes, RELATIVE)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two results are the same up to rounding; they may be arrays, tuples of them, or anything else."""
+    """Return whether two results are the same up to rounding; they may be arrays, tuples of them, or anything else."""
     if isinstance(a, tuple) or isinstance(b, tuple):
         return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(same, a, b))
     numbers = (np.ndarray, np.generic, float, int)
@@ -223,7 +225,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def _outputs(trial: Trial, value: Any) -> tuple[Any, ...]:
-    """What was returned as a tuple with an element for each output. Raises MismatchError if there are more or fewer."""
+    """Return a result as a tuple of outputs. Raises MismatchError if there are too many or too few."""
     names = trial.question.outputs
     if len(names) == 1:
         return (value,)
@@ -237,7 +239,7 @@ def _described(value: Any) -> str:
     if value is None:
         return "None: is there a return?"
     if isinstance(value, tuple):
-        return f"a sequence of {len(value)}"
+        return f"a sequence of length {len(value)}"
     if isinstance(value, np.ndarray):
         return "one array"
     return str(value) if isinstance(value, Other) else f"a {type(value).__name__}"

@@ -17,7 +17,7 @@ RIGHT = np.arange(24.0).reshape(2, 3, 4)
     [
         (None, "y should be an array, but it is None: is there a return?"),
         ("no", "it is a str"),
-        ((1, 2), "it is a sequence of 2"),
+        ((1, 2), "it is a sequence of length 2"),
         (Other("a function"), "it is a function"),
         (RIGHT[0], r"y has the shape \(3, 4\), but should have \(2, 3, 4\)"),
         (RIGHT.transpose(0, 2, 1), "The sizes are right, but in another order"),

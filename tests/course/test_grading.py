@@ -146,7 +146,7 @@ def test_without_a_secret_there_are_no_hidden_tests(toy, solution):
 def test_after_two_hangs_a_function_is_not_tried_any_more(toy):
     result = Grader(toy, "s", Limits(seconds=0.5)).grade("def double(x):\n    while True: pass\n", functions=["double"])
     sentences = [each.feedback.sentence for each in result.questions[0].properties]
-    assert sentences == ["double did not end within 0.5 seconds (is there an infinite loop?)."] * 2
+    assert sentences == ["double did not finish within 0.5 seconds (is there an infinite loop?)."] * 2
     assert result.questions[0].hidden == (0, 2)
 
 

@@ -144,7 +144,7 @@ def test_what_is_no_message_costs_its_own_points_only(grade, what):
         "raise SystemExit(0)": "toy.py raises SystemExit: 0. Line 1: raise SystemExit(0)",
         "def f(:": "toy.py raises SyntaxError: invalid syntax. Line 1: def f(:",
         "import scipy": "toy.py raises ModuleNotFoundError: No module named 'scipy'. Line 1: import scipy",
-        "while True: pass": "toy.py did not end within 3 seconds (is there an infinite loop?).",
+        "while True: pass": "toy.py did not finish within 3 seconds (is there an infinite loop?).",
         "x = '\\0'": "",
     }.items(),
 )
