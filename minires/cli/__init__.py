@@ -1,1 +1,1 @@
-"""The command ``minires``: files of sub-commands, the options that they share, and how they print."""
+"""The ``minires`` command: its sub-commands, the options that they share, and helpers for printing."""

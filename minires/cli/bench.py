@@ -25,9 +25,9 @@ from ..kernels.threads import get_num_threads
 from .options import DeviceOption, count_option, file_option
 from .output import make_console, print_rows
 
-EXTRAS = {  # of a training step: what is measured, and the columns of the table
+EXTRAS = {  # further measurements of a training step: the title and the columns of the table
     "scaling": (
-        "A training step with one thread and with all",
+        "A training step with one thread and with all threads",
         {">one, ms": "{one:.1f}", ">all, ms": "{all:.1f}", ">speed-up": "{speedup:.2f}"},
     ),
     "memory": (
@@ -40,8 +40,8 @@ EXTRAS = {  # of a training step: what is measured, and the columns of the table
     ),
 }
 KINDS = (*RACES, *EXTRAS, "profile")
-OF_THE_CPU = ("scaling", "memory")  # they measure its threads and its memory
-PARTS = ("results", *EXTRAS, "profile")  # of a file of results: lists whose entries have names
+OF_THE_CPU = ("scaling", "memory")  # these measure the CPU's threads and memory
+PARTS = ("results", *EXTRAS, "profile")  # the lists in a results file; their entries have names
 
 
 def bench(
@@ -53,25 +53,26 @@ def bench(
         ),
     ] = None,
     against: Annotated[str, typer.Option(help="Other frameworks to race: torch, dezero, or torch,dezero.")] = "",
-    only: Annotated[str, typer.Option(help="Measure only workloads whose name contains this.")] = "",
-    turns: Annotated[int, count_option("How often each contender is measured.")] = 7,
+    only: Annotated[str, typer.Option(help="Measure only workloads whose name contains this text.")] = "",
+    turns: Annotated[int, count_option("How many times to measure each contender.")] = 7,
     device: DeviceOption = "cpu",
     threads: Annotated[int | None, count_option("Threads of each contender.", show_default="all cores")] = None,
     json_file: Annotated[
-        Path | None, file_option("Write the results to FILE, or add them to those in it.", "--json")
+        Path | None, file_option("Write the results to FILE, or add them to an existing FILE.", "--json")
     ] = None,
-    chart: Annotated[Path | None, file_option("Draw the races against PyTorch.")] = None,
-    roofline: Annotated[Path | None, file_option("Draw the profile in a roofline plot.")] = None,
+    chart: Annotated[Path | None, file_option("Draw a chart of the races against PyTorch.")] = None,
+    roofline: Annotated[Path | None, file_option("Draw a roofline plot of the profile.")] = None,
 ) -> None:
-    """Measure training steps, inference and convolutions; with --against, in turn with other frameworks.
+    """Measure training steps, inference and convolutions. With --against, take turns with other frameworks.
 
-    Times are medians, in milliseconds. A ratio says how many times faster minires is than the best of PyTorch's
-    variants: the median over all turns. Then follow, for ResNet-20's training step (or those that --only names), the
-    speed-up by threads, the memory, the first step, and the profile. Nothing else should run meanwhile.
+    Times are medians in milliseconds. A ratio says how many times faster minires is than PyTorch's fastest variant (or
+    than DeZero, without PyTorch); it is the median over all turns. The speed-up from threads, the memory, the first
+    step and the profile are measured for the training step of ResNet-20, or for those that --only selects. Close other
+    programs first.
     """
     check_device(device)
     contenders, number = available(against, device), threads or get_num_threads()
-    impossible = {}  # and why
+    impossible = {}  # maps measurements that cannot be made here to the reason
     if number < 2:
         impossible["scaling"] = "scaling compares one thread with more, but there is only one thread."
     if device == "cuda":
@@ -85,14 +86,14 @@ def bench(
     if chart is not None and ("torch" not in against or not set(RACES) & set(kinds)):
         raise ArgumentError("bench: --chart draws races against PyTorch; add --against torch, and choose a race.")
     if roofline is not None and "profile" not in kinds:
-        raise ArgumentError("bench: --roofline draws the profile; run `minires bench profile`, or everything.")
+        raise ArgumentError("bench: --roofline draws the profile; run `minires bench profile`.")
     extras = [name for name in kinds if name not in RACES]
     races = [] if kind in extras else workloads.workloads(kind, only, device)
     steps = workloads.step(only, device) if extras else []
 
     content: dict[str, Any] = {**measure.describe(number, device), "turns": turns, "results": []}
     if json_file is not None:
-        _with_earlier(content, json_file)  # raises, if it does, before anything is measured
+        _with_earlier(content, json_file)  # raises errors before anything is measured
     if races:
         content["results"] = _race(contenders, races, number, turns)
     for name in extras:
@@ -108,7 +109,7 @@ def bench(
 
 
 def _with_earlier(content: dict[str, Any], file: Path) -> dict[str, Any]:
-    """``content``, with earlier results of the same machine in ``file`` that were not measured again."""
+    """Return ``content`` plus the results in ``file``, of the same machine, that were not measured again."""
     if not file.exists():
         return content
     try:
@@ -147,7 +148,7 @@ def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: in
 
 
 def _row(result: dict[str, Any], contenders: list[str]) -> dict[str, Any]:
-    """The milliseconds of each contender, the ratio to the best of the others, and the speed of a convolution."""
+    """Return a table row: milliseconds by contender, the ratio to the best other one, the speed of a convolution."""
     best = result["best_other"] if result["ratio"] else None
     return {
         **dict.fromkeys(contenders),
@@ -161,7 +162,7 @@ def _row(result: dict[str, Any], contenders: list[str]) -> dict[str, Any]:
 
 
 def _extra(kind: str, contenders: list[str], steps: list[Workload], threads: int, turns: int) -> list[dict[str, Any]]:
-    """Measure one of ``EXTRAS``, print its table, and return the figures for the JSON file."""
+    """Measure one of ``EXTRAS``, print its table, and return the numbers for the JSON file."""
     measures: dict[str, Callable[[str, Workload, int], dict[str, float]]]
     measures = {"scaling": partial(measure.scaling, turns=turns), "memory": measure.memory, "start": measure.start}
     with make_console().status(f"measuring {kind}"):
@@ -196,7 +197,7 @@ def gradcheck(
 ) -> None:
     """Check the gradients of ops, and the gradients of those gradients, against finite differences.
 
-    Named ops are shown case by case. The exit status is 1 if a gradient is wrong.
+    Ops that you name are shown case by case. The exit status is 1 if a gradient is wrong.
     """
     results = []
     with make_console().status("checking") as status:
@@ -223,7 +224,7 @@ def gradcheck(
 
 
 def _checks_as_row(checks: list[CheckedCase]) -> dict[str, Any]:
-    """One or more checks of an op, with the largest error of each order."""
+    """Return the table row of one or more checks of an op, with the largest error of each order."""
     first = checks[0]
     return {
         **vars(first),
@@ -236,7 +237,7 @@ def _checks_as_row(checks: list[CheckedCase]) -> dict[str, Any]:
 
 
 def _largest_error(checks: list[CheckedCase], order: int) -> float | None:
-    """The largest relative error; it is unknown if a check failed."""
+    """Return the largest relative error of the checks of one order; None if there are none, or one has no error."""
     errors = [math.inf if check.error is None else check.error for check in checks if check.order == order]
     largest = max(errors, default=math.inf)
     return largest if largest < math.inf else None

@@ -14,7 +14,7 @@ from .output import make_console, print_table, printable
 
 data = typer.Typer(help="List, check and download data sets.")
 INCLUDED = {"digits": ("CC BY 4.0", "comes with scikit-learn"), "shapes": ("-", "drawn when needed")}
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires data list` shows it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set, as named by `minires data list`.")]
 
 
 @data.command("list")
@@ -34,21 +34,21 @@ def list_() -> None:
 
 @data.command()
 def check(name: Name) -> None:
-    """Compare the files of a data set with the checksums of their publishers."""
+    """Check the files of a data set against the checksums of their publishers."""
     from ..data.fetch import check as check_sums
 
     folder, unknown = check_sums(published(name))
     dataset = datasets.load(name)
     print(f"{name} in {printable(str(folder))}")
     print(f"{counted(len(dataset.train), 'image')} to train, {len(dataset.test):,} to test, all labels valid")
-    print("all checksums match" if not unknown else f"no checksum was published of {counted(unknown, 'file')}")
+    print("all checksums match" if not unknown else f"no checksum was published for {counted(unknown, 'file')}")
 
 
 @data.command()
 def fetch(name: Name) -> None:
     """Download a data set to MINIRES_DATA or, if that is not set, to the user's cache folder.
 
-    An interrupted download continues where it stopped. Checksums are compared.
+    An interrupted download continues where it stopped. Checksums are verified.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

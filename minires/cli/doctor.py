@@ -1,4 +1,4 @@
-"""``minires doctor`` and ``minires.show_config()``: what minires finds on this machine, and what to improve."""
+"""``minires doctor`` and ``minires.show_config()``: what minires finds on this machine, and how to improve it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
 
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "pillow", "safetensors", "typer", "rich")
-# OpenBLAS's kernels (its "core types") for x86, by the width of the vectors that they use, in bits.
+# OpenBLAS's kernels for x86 (its "core types"), keyed by the width in bits of the vectors that they use.
 OPENBLAS_CORES = {512: ("SkylakeX", "Cooperlake", "SapphireRapids"), 256: ("Haswell", "Zen"), 128: ("Nehalem",)}
-SLOW = 0.6  # of the peak: a good BLAS reaches 0.8 to 0.95 with matrices of this size
+SLOW = 0.6  # share of the peak; a good BLAS reaches 0.8 to 0.95 with matrices of this size
 
 
 @dataclass
 class Report:
-    """Facts about the machine, and advice where something is missing or slow. ``print`` it."""
+    """Facts about the machine, and advice where something is missing or slow. ``print`` shows both."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Report:
 
 
 def examine() -> Report:
-    """Examine the machine. This takes about two seconds, for importing Numba and measuring; the first time, longer."""
+    """Examine the machine. It takes about two seconds to import Numba and to measure, and longer the first time."""
     report = Report()
     for part in (_software, _engine, _peak, _blas, _gpu, _data):
         part(report)
@@ -77,11 +77,11 @@ def _engine(report: Report) -> None:
     except ImportError as error:
         problem = f"Numba cannot be imported ({error})" if version_of("numba") else "Numba is not installed"
         then = "pip install -U numba"
-    report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, slowly: {then}.")
+    report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, which is slow: {then}.")
 
 
 def _peak(report: Report) -> None:
-    """The speed that kernels can reach, with one thread and with all."""
+    """Report the speed that kernels can reach, with one thread and with all threads."""
     for threads in sorted({1, get_num_threads()}):
         if (peak := measure_peak(threads)) is not None:
             report.add(f"peak, {counted(threads, 'thread')}", str(peak))
@@ -113,18 +113,18 @@ def _blas(report: Report) -> None:
 
 
 def _other_kernels(core: str, bits: int) -> str:
-    """How to try OpenBLAS's other kernels for vectors of that width, if it has some."""
+    """Return advice: try OpenBLAS's other kernels for vectors of this width, or a newer NumPy if there are none."""
     others = [name for name in OPENBLAS_CORES[bits] if name.lower() != core.lower()]
     if platform.machine().lower() not in ("x86_64", "amd64") or not others:
         return ", and try a newer NumPy."
     more = f" (or {', '.join(others[1:])})" if others[1:] else ""
     return (
-        f"; then set OPENBLAS_CORETYPE={others[0]} before Python starts{more}, and compare. Only the textbook uses it."
+        f"; then set OPENBLAS_CORETYPE={others[0]} before Python starts{more} and compare. Only the textbook uses BLAS."
     )
 
 
 def matrix_product_speed(n: int = 1024, repeats: int = 5) -> float:
-    """Floating-point operations per second of NumPy's product of two n x n matrices, the best of ``repeats``."""
+    """Return the operations per second of NumPy's product of two n x n float32 matrices, the best of ``repeats``."""
     a = np.ones((n, n), np.float32)
     return 2 * n**3 / min(timeit.repeat(lambda: a @ a, repeat=repeats, number=1))
 

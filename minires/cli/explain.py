@@ -28,19 +28,19 @@ from .options import (
 from .output import print_rows, printable
 from .runs import load_with_data
 
-# What was measured, the columns of its table (as print_rows takes them), and the line below the table.
+# A measurement, the columns of its table (in the format of print_rows), and the line below the table.
 Shown = tuple[instruments.Measurement, dict[str, str], str]
 
-explain = typer.Typer(help="Look inside: pages and figures of what a network does.")
+explain = typer.Typer(help="Look inside a network: pages and figures that show what it does.")
 
-ImagesOption = Annotated[int, count_option("How many images, chosen at random.")]
+ImagesOption = Annotated[int, count_option("Number of images, chosen at random.")]
 MostImagesOption = Annotated[
     int | None, count_option("Test on this many images, chosen at random.", show_default="all")
 ]
-OutOption = Annotated[str, file_option("The figure, a PNG. A file that exists is replaced.")]
+OutOption = Annotated[str, file_option("The PNG file for the figure. An existing file is replaced.")]
 CsvOption = Annotated[str | None, file_option("Also write the numbers as CSV.")]
-TrialsOption = Annotated[int, count_option("How often each of --counts is tried.")]
-SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides what is chosen.")]
+TrialsOption = Annotated[int, count_option("Number of trials for each of --counts.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", parser=integer, help="Seed of the random choices.")]
 ERROR_AND_LOSS = {">error": "{error_percent:.2f} %", ">loss": "{loss:.4f}"}
 
 
@@ -52,8 +52,8 @@ def step(
     data: Annotated[
         str, typer.Option(metavar="NAME", help=f"The data set. One of {', '.join(datasets.names())}.")
     ] = "digits",
-    seed: Annotated[int, typer.Option(metavar="N", parser=integer, help="Decides the weights.")] = 0,
-    out: Annotated[str, file_option("The page. A file that exists is replaced.")] = "step.html",
+    seed: Annotated[int, typer.Option(metavar="N", parser=integer, help="Seed of the initial weights.")] = 0,
+    out: Annotated[str, file_option("The HTML file for the page. An existing file is replaced.")] = "step.html",
 ) -> None:
     """Write a page that steps through a residual block, node by node.
 
@@ -70,9 +70,9 @@ def step(
 
 
 def instrument(measure: Callable[..., Shown]) -> Callable[..., Shown]:
-    """Make ``measure``, a function of a run and its data set, a command that shows and writes what it returns.
+    """Turn ``measure``, a function of a run and its data set, into a command that prints and saves its result.
 
-    Its other parameters become options of the command, beside those that all instruments have.
+    The other parameters of ``measure`` become options of the command, in addition to those that all instruments share.
     """
 
     def command(
@@ -124,7 +124,8 @@ def flow(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Shown:
 def responses(trained: Run, dataset: Dataset, images: ImagesOption = 256) -> Shown:
     """Draw the standard deviation of each layer's response, after batch norm.
 
-    Where the response is added to a shortcut, that of the shortcut is drawn too.
+    Where the response is added to a shortcut, the standard deviation of
+    the shortcut is drawn too.
     """
     batch = instruments.sample(dataset.test, images)
     result = instruments.responses(trained.model, trained.normalize(batch.images))
@@ -140,7 +141,7 @@ def lesion(
     dataset: Dataset,
     images: MostImagesOption = None,
     counts: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Also take this many blocks out at once, chosen at random.")
+        str | None, typer.Option(metavar="N,N,...", help="Also take out this many blocks at once, chosen at random.")
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
@@ -148,7 +149,7 @@ def lesion(
     """Take each block out in turn, and draw the error of the network without it.
 
     The shortcut of the block remains; a plain block is replaced by the shortcut
-    of its residual twin. Nothing is trained again, and the run is not changed.
+    of its residual twin. Nothing is retrained, and the run is not changed.
     """
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else []
     test = dataset.test if images is None else instruments.sample(dataset.test, images)
@@ -163,7 +164,7 @@ def swap(
     dataset: Dataset,
     images: MostImagesOption = None,
     counts: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="How many pairs are swapped.", show_default="1,2,3,4,5")
+        str | None, typer.Option(metavar="N,N,...", help="Numbers of pairs to swap.", show_default="1,2,3,4,5")
     ] = None,
     trials: TrialsOption = 5,
     seed: SeedOption = 0,
@@ -171,7 +172,7 @@ def swap(
     """Swap random pairs of blocks, and draw the error.
 
     Only blocks that keep the size of their input are swapped. Nothing is
-    trained again, and the run is not changed.
+    retrained, and the run is not changed.
     """
     numbers = integers("--counts", counts, "2,4,8") if counts is not None else None
     test = dataset.test if images is None else instruments.sample(dataset.test, images)
@@ -181,7 +182,7 @@ def swap(
 
 
 def check_files(out: str, csv: str | None) -> None:
-    """Raise ArgumentError for a file that cannot be written, before anything takes its time."""
+    """Raise ArgumentError if an output file cannot be written or the figure is not a PNG, before anything slow."""
     for option, name in (("--out", out), ("--csv", csv)):
         if name is not None and (Path(name).is_dir() or not Path(name).parent.is_dir()):
             raise ArgumentError(f"{option} is {printable(name)!r}; it must be a file in a folder that exists.")

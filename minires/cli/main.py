@@ -1,4 +1,4 @@
-"""The command ``minires``: its sub-commands, and the exit status and the sentence for each error."""
+"""The ``minires`` command: its sub-commands, and the exit status and the message for each error."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .explain import explain
 from .runs import evaluate, export, predict
 from .train import compare, train
 
-# Typer's class for arguments that it does not understand. Where it is depends on Typer's version, which may bring its
-# own copy of Click or use the installed one; but it is always the base of BadParameter.
+# Typer's exception for arguments that it does not understand. Its module depends on Typer's version, which may bundle
+# its own copy of Click or use the installed one, but it is always the base class of BadParameter.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def common_options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Be part of the help. ``main`` looks for ``--debug`` itself, so that it may stand anywhere."""
+    """Add the options to the help. ``main`` handles ``--debug`` itself, so that it may appear anywhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The words after ``minires``; by default those of the command line.
+        The arguments after ``minires``; by default, those of the command line.
 
     Returns
     -------
     int
-        The exit status: 0, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. A status other
-        than 0 comes with a sentence on stderr.
+        The exit status: 0 for success, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. An
+        error is reported on stderr in one sentence.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"] or ["--help"]
@@ -80,10 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with group.make_context("minires", words) as context:
             status = group.invoke(context)
-        sys.stdout.flush()  # so that an error of stdout is raised here
+        sys.stdout.flush()  # so that errors in writing to stdout are raised here
     except typer.Exit as stop:
         return stop.exit_code
-    except BrokenPipeError:  # the reader has stopped, as in `minires doctor | head -1`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `minires doctor | head -1`
         _discard_stdout()
         return 1
     except (Exception, KeyboardInterrupt) as error:
@@ -95,18 +95,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_stdout() -> None:
-    """Discard what is still buffered; Python would try to write it again when it exits, and complain."""
+    """Discard buffered output; otherwise Python would try to write it again at exit, and report an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:
-    """The exit status and the sentence for ``error``.
+    """Return the exit status and the message for ``error``.
 
     Parameters
     ----------
-    error : exception
+    error : BaseException
+        The exception that ended the command.
     command : str
-        As the user typed it, such as ``minires train``, for the hint at its help.
+        The command as the user typed it, such as ``minires train``, for the hint to try ``--help``.
     """
     if isinstance(error, UsageError):
         return 2, f"{_sentence(_usage(error))} Try '{command} --help'."
@@ -131,17 +132,17 @@ def _usage(error: Exception) -> str:
     if parameter is None:
         message = error.format_message()  # type: ignore[attr-defined]
         return message[0].lower() + message[1:]
-    option = max(parameter.opts, key=len)  # --help, not -h; an argument has only its name
+    option = max(parameter.opts, key=len)  # prefer --help to -h; an argument has only its name
     name = option if option.startswith("-") else parameter.metavar
     return f"{name} {getattr(error, 'message', '') or 'is missing'}"
 
 
 def _without_function(error: Exception) -> str:
-    """The message without the function at its beginning, ``data.load: ...``, which the user did not call."""
+    """Return the message without the function at its beginning (``data.load: ...``), which the user did not call."""
     return _sentence(re.sub(r"^[A-Za-z_][\w.]*: ", "", str(error)))
 
 
 def _sentence(text: str) -> str:
-    """``text`` in one line that ends like a sentence."""
+    """Return ``text`` on one line, with punctuation at the end."""
     line = " ".join(text.split())
     return line if line.endswith((".", "?", "!")) else f"{line}."

@@ -1,4 +1,4 @@
-"""The options and arguments that commands share; those of training runs are made from the fields of ``Config``."""
+"""Options and arguments that commands share. Those for training settings are made from the fields of ``Config``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _parser(kind: type[Any], what: str, minimum: float = -math.inf) -> Callable[[Any], Any]:
-    """A parser of words. Typer's own parsers would do, but their messages depend on its version."""
+    """Return a parser of option values. Typer's own would work, but their messages depend on Typer's version."""
 
     def parse(word: Any) -> Any:
         try:
@@ -39,27 +39,27 @@ _count = _parser(int, "an integer >= 1", minimum=1)
 
 
 def integers(option: str, text: str, example: str) -> list[int]:
-    """Parse whole numbers separated by commas, the value of ``option``. Raises ArgumentError for other words."""
+    """Parse the value of ``option``, integers separated by commas. Raises ArgumentError for anything else."""
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise ArgumentError(f"{option} is {text!r}; it must be whole numbers with commas, such as {example}.") from None
+        raise ArgumentError(f"{option} is {text!r}; it must be integers separated by commas, e.g. {example}.") from None
 
 
 def count_option(help: str, **more: Any) -> Any:
-    """An option that takes a whole number of at least 1."""
+    """Return an option that takes an integer of at least 1."""
     return typer.Option(**{"metavar": "N", **more}, parser=_count, help=help)
 
 
 def file_option(help: str, *names: str, **more: Any) -> Any:
-    """An option that names a file."""
+    """Return an option that names a file."""
     return typer.Option(*names, metavar="FILE", help=help, **more)
 
 
-DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where the network computes.")]
+DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device that the network runs on.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training run.")]
 DataOption = Annotated[
-    str | None, typer.Option(metavar="NAME_OR_FOLDER", help="Another data set, or folder, of the same classes.")
+    str | None, typer.Option(metavar="NAME_OR_FOLDER", help="Another data set or image folder with the same classes.")
 ]
 PARSERS: dict[Any, dict[str, Any]] = {
     int: {"metavar": "N", "parser": integer},
@@ -69,9 +69,10 @@ PARSERS: dict[Any, dict[str, Any]] = {
 
 
 def setting_options(*names: str, **changes: dict[str, Any]) -> Callable[[Command], Command]:
-    """Give a command an option for each of the named settings, by default for all; the command takes ``**settings``.
+    """Give a command an option for each of the named settings, by default for all of them.
 
-    ``changes`` are keywords of ``typer.Option`` for single settings. Options are sorted by the panels of the help.
+    The command receives their values as ``**settings``. ``changes`` maps the name of a setting to keyword arguments of
+    ``typer.Option`` that override those from ``Config``. Options are sorted by help panel.
     """
 
     def decorate(command: Command) -> Command:
@@ -83,21 +84,21 @@ def setting_options(*names: str, **changes: dict[str, Any]) -> Callable[[Command
 
 
 def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a command, with evaluated annotations."""
+    """Return the parameters of a command, with evaluated annotations."""
     return list(inspect.signature(command, eval_str=True).parameters.values())
 
 
 def with_parameters(command: Command, parameters: Iterable[inspect.Parameter]) -> Command:
-    """Let Typer see ``parameters`` as those of a command, which takes some of them as ``**keywords``."""
+    """Make Typer see ``parameters`` as those of ``command``, which receives some of them as ``**keywords``."""
     keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
     command.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     return command
 
 
 def _parameter(name: str, **changes: Any) -> inspect.Parameter:
-    """A field of ``Config`` as the parameter of a command, annotated as Typer wants it."""
+    """Return a field of ``Config`` as a parameter of a command, annotated as Typer expects."""
     field, annotation = Config.__dataclass_fields__[name], get_type_hints(Config)[name]
-    kind = (*get_args(annotation), annotation)[0]  # of `str | None`, str
+    kind = (*get_args(annotation), annotation)[0]  # str if the annotation is `str | None`
     keywords = {
         "metavar": field.metadata.get("metavar", "NAME"),
         "help": field.metadata["help"],
@@ -106,7 +107,7 @@ def _parameter(name: str, **changes: Any) -> inspect.Parameter:
         **PARSERS.get(kind, {}),
         **changes,
     }
-    # A variant of the network has no --no-...: with it, the help would be too narrow for the names of the options.
+    # Switches for variants of the network have no --no-... form, which would leave too little room in the help.
     has_opposite = kind is bool and not field.metadata.get("of_model")
     flag = f"{option(name)}/{no_option(name)}" if has_opposite else option(name)
     annotated = Annotated[annotation, typer.Option(flag, **keywords)]  # type: ignore[valid-type]
@@ -114,21 +115,21 @@ def _parameter(name: str, **changes: Any) -> inspect.Parameter:
 
 
 def _panel(parameter: inspect.Parameter) -> int:
-    """The place of an option's panel in the help; the context comes before all options."""
+    """Return the position of a parameter's help panel, to sort by; the context, with -1, comes before all options."""
     for each in getattr(parameter.annotation, "__metadata__", ()):
         return PANELS.index(each.rich_help_panel)
     return -1
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
-    """The settings that are on the command line, be it with their default values."""
+    """Return the settings given on the command line, including those given with their default value."""
     sources = {name: context.get_parameter_source(name) for name in Config.__dataclass_fields__}
     return {name: context.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
 @contextmanager
 def as_options(names: Iterable[str]) -> Iterator[None]:
-    """In what ``Config`` says is wrong, name options: ``train: batch_size is 0`` becomes ``--batch-size is 0``."""
+    """Name options instead of settings in errors: ``train: batch_size is 0`` becomes ``--batch-size is 0``."""
     try:
         yield
     except ArgumentError as error:

@@ -1,4 +1,4 @@
-"""How the commands print: tables, numbers, and text from outside."""
+"""Helpers of the commands to print tables, numbers, and text from outside, such as file names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """Rich's console for stdout. If that is not a terminal, it gets plain text of any width, without escape codes."""
+    """Return Rich's console for stdout. A stdout that is not a terminal gets plain text, up to 1000 columns wide."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
@@ -19,7 +19,7 @@ def make_console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of cells under their columns. A column whose name begins with ``>`` is aligned to the right."""
+    """Print a table of rows of cells. A column whose name begins with ``>`` is right-aligned."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -35,28 +35,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 class _Missing:
-    """A value that is not known: a dash in every format."""
+    """An unknown value, printed as a dash in every format."""
 
     def __format__(self, form: str) -> str:
         return "-"
 
 
 def print_rows(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print a table of rows with named values: each column has a format, such as ``{loss:.4f}``; None is a dash."""
+    """Print a table. ``columns`` maps names to formats of a row's values, such as ``{loss:.4f}``; None is a dash."""
     known = [{name: _Missing() if value is None else value for name, value in row.items()} for row in rows]
     print_table(list(columns), [[form.format_map(row) for form in columns.values()] for row in known])
 
 
 def percent(part: float) -> str:
-    """A fraction of 1 as a percentage, e.g. ``98.3 %``."""
+    """Format a fraction of 1 as a percentage, such as ``98.3 %``."""
     return f"{100 * part:.1f} %"
 
 
 def times(count: int) -> str:
-    """E.g. ``once``, ``3 times``."""
+    """Return ``once`` for 1, ``3 times`` for 3."""
     return "once" if count == 1 else f"{count:,} times"
 
 
 def printable(text: str) -> str:
-    """``text`` with ``?`` for characters that could confuse a terminal: file names may hold escape codes."""
+    """Replace characters that could confuse a terminal with ``?``: file names may contain escape codes."""
     return "".join(character if character.isprintable() else "?" for character in text)

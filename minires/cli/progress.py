@@ -1,4 +1,4 @@
-"""What ``minires train`` shows: a line for each epoch, a progress bar on a terminal, and a summary at the end."""
+"""The output of ``minires train``: a line for each epoch, a progress bar on a terminal, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ HEADER = "epoch      train loss  accuracy   test loss  accuracy        lr   seco
 
 
 class TrainingProgress(Progress):
-    """Prints to ``console``. Use it in a ``with`` statement, which removes the progress bar at the end.
+    """Progress printed to ``console``. Use it in a ``with`` statement, which removes the progress bar at the end.
 
     Attributes
     ----------
     config : Config or None
-        The settings of the run, with its folder, once it has started.
+        The settings of the run, including its folder; None until the run has started.
     classes : tuple of str
+        The names of the classes; empty until the run has started.
     test : Evaluation or None
-        The last test, once the run is complete.
+        The last test; None until the run is complete.
     """
 
     def __init__(self, console: Console) -> None:
@@ -65,12 +66,12 @@ class TrainingProgress(Progress):
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         self.config, self.classes = config, dataset.classes
-        self._bar.reset(self._task)  # from an earlier run
+        self._bar.reset(self._task)  # an earlier run may have used it
         parameters = sum(parameter.size for parameter in state.model.parameters())
         learned = sum(parameter.size for parameter in state.model.parameters() if parameter.requires_grad)
         frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
         kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
-        augmented = "augmented" if config.augment and dataset.augmentation is not None else "as they are"
+        augmented = "augmented" if config.augment and dataset.augmentation is not None else "not augmented"
         if origin:
             self._print(origin)
         self._print(
@@ -106,7 +107,7 @@ class TrainingProgress(Progress):
     def stopping(self) -> None:
         """Show that Ctrl-C was received."""
         hint = "stopping: Ctrl-C again stops at once and saves nothing"
-        self._bar.columns = (TextColumn(hint), BarColumn(bar_width=None))  # whatever is told of the last batch
+        self._bar.columns = (TextColumn(hint), BarColumn(bar_width=None))  # later updates do not replace it
 
     def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
         self.test = test
@@ -121,12 +122,13 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, cla
     Parameters
     ----------
     config : Config
-        The settings of a complete run, with its folder.
+        The settings of a complete run, including its folder.
     metrics : dict
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
     test : Evaluation
         The test after the last epoch.
     classes : tuple of str
+        The names of the classes.
     """
     images_of_class = test.confusion.sum(axis=1)
     total = int(images_of_class.sum())
@@ -144,7 +146,7 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, cla
 
 
 def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) -> str:
-    """E.g. ``8 as 1 (3 times), 9 as 5 (once)``; empty without a mistake."""
+    """Return the most frequent mistakes, such as ``8 as 1 (3 times), 9 as 5 (once)``; empty if there are none."""
     mistakes = result.confusion.copy()
     np.fill_diagonal(mistakes, 0)
     most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
@@ -156,7 +158,7 @@ def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) 
 
 
 def next_commands(config: Config) -> Iterator[tuple[str, str]]:
-    """Commands to try after the run, and what each is for."""
+    """Yield commands to try after the run, each with its purpose."""
     folder = folder_as_word(config)
     yield f"minires evaluate {folder}", "its results for each class"
     yield f"minires predict {folder} IMAGE_OR_FOLDER", "its predictions for your own images"
@@ -171,7 +173,7 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def options(config: Config) -> str:
-    """The settings of the run that are not defaults, but for the model, as options of ``minires train``."""
+    """Return the settings that differ from the defaults, except the model, as options of ``minires train``."""
     words = []
     for name in config.differences(Config()):
         value = getattr(config, name)
@@ -183,5 +185,5 @@ def options(config: Config) -> str:
 
 
 def folder_as_word(config: Config) -> str:
-    """The run folder, quoted for the shell."""
+    """Return the run folder, quoted for the shell."""
     return shlex.quote(printable(str(config.out)))

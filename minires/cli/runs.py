@@ -1,4 +1,4 @@
-"""``minires evaluate``, ``predict`` and ``export``: how to use a trained network."""
+"""``minires evaluate``, ``predict`` and ``export``: commands that use a trained network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def evaluate(run: RunArgument, data: DataOption = None, device: DeviceOption = "
 
 
 def load_with_data(run: str, data: str | None, device: str) -> tuple[Run, Dataset]:
-    """A run, and its data set or another one with the same classes."""
+    """Load a run, and its data set or another one with the same image size and classes."""
     trained = load_run(run, device)
     channels, *size = trained.image_shape
     dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
@@ -71,7 +71,7 @@ def check_fits(run: Run, dataset: Dataset) -> None:
 
 
 def cells(row: Row) -> list[str]:
-    """A row of the table of classes, for printing; an undefined ratio is a dash."""
+    """Format a row of the table of classes for printing; an undefined ratio is a dash."""
     ratios = ["-" if row[name] is None else percent(row[name]) for name in ("recall", "precision", "f1")]
     taken_for = f"{printable(row['taken_for'])} ({times(row['times'])})" if row["times"] else ""
     return [printable(row["class"]), f"{row['images']:,}", f"{row['right']:,}", *ratios, taken_for]
@@ -103,7 +103,7 @@ def predict(
     if not predictions:
         return 1
     if out is not None:
-        write_table(Path(out), list(predictions[0]), predictions, sys.getfilesystemencodeerrors())  # the true names
+        write_table(Path(out), list(predictions[0]), predictions, sys.getfilesystemencodeerrors())  # exact file names
         print(f"{counted(len(predictions), 'prediction')} written to {printable(out)}")
         return 0
     columns = [f">{name}" if name.startswith("probability") else name for name in predictions[0]]
@@ -116,9 +116,9 @@ def _cell(value: str | float) -> str:
 
 
 def predict_files(run: Run, paths: Iterable[str], top: int) -> Iterator[Prediction]:
-    """A row for each file that can be read: file, class, probability, class_2, probability_2, ...
+    """Yield a row for each file that can be read: file, class, probability, class_2, probability_2, ...
 
-    Other files are reported.
+    Files that cannot be read are reported on stderr.
     """
     device = next(run.model.parameters()).device
     suffixes = ["", *(f"_{rank}" for rank in range(2, top + 1))]
@@ -139,9 +139,9 @@ def predict_files(run: Run, paths: Iterable[str], top: int) -> Iterator[Predicti
 
 
 def read_all(paths: Iterable[str], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
-    """The image files at ``paths`` and in the folders at ``paths``, and their images (C, H, W).
+    """Yield the path and the image (C, H, W) of each image file in ``paths``, which may include folders.
 
-    Files that cannot be read are reported, and so are folders without images.
+    Files that cannot be read and folders without images are reported on stderr.
     """
     from ..data.images import find, read
 
@@ -164,19 +164,19 @@ def report(sentence: str) -> None:
 
 def export(
     run: RunArgument,
-    onnx: Annotated[str | None, file_option("Write an ONNX file: layers and weights.")] = None,
-    safetensors: Annotated[str | None, file_option("Write the weights only, with torchvision's names.")] = None,
+    onnx: Annotated[str | None, file_option("Write an ONNX file with the layers and weights.")] = None,
+    safetensors: Annotated[str | None, file_option("Write only the weights, with torchvision's names.")] = None,
 ) -> None:
     """Write a trained network to a file that other programs can read.
 
     The input of the ONNX file is a batch of images of type uint8 and shape
-    (N, C, H, W), with values from 0 to 255: it normalises them itself. The
-    output is logits (N, classes).
+    (N, C, H, W), with values from 0 to 255; the network normalises them
+    itself. The output is logits (N, classes).
 
-    The safetensors file holds the weights only. Normalise images with the mean
+    The safetensors file holds only the weights. Normalise images with the mean
     and std in its header: (image / 255 - mean) / std.
 
-    Both hold the names of the classes. A file that exists is replaced.
+    Both files hold the names of the classes. Existing files are replaced.
     """
     if onnx is None and safetensors is None:
         raise ArgumentError("there is nothing to write; give --onnx FILE, --safetensors FILE, or both.")
@@ -196,7 +196,7 @@ def export(
 
 
 def about(run: Run) -> Iterator[tuple[str, str]]:
-    """What is needed to use the file: metadata, lists as JSON."""
+    """Yield the metadata needed to use the file, as pairs of strings; lists are JSON."""
     yield "classes", json.dumps(run.classes)
     yield "image_shape", json.dumps(run.image_shape)
     yield "mean", json.dumps(run.normalize.mean)

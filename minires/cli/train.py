@@ -25,7 +25,7 @@ def train(
     config_file: Annotated[
         str | None,
         file_option(
-            "Settings from a TOML file, or the config.json of a run. Options on the command line win.",
+            "Read settings from a TOML file or the config.json of a run. Other options override them.",
             "--config",
             rich_help_panel="Run",
         ),
@@ -37,18 +37,18 @@ def train(
 ) -> None:
     """Train a residual network, by default a small one on real handwritten digits in under a minute.
 
-    The run folder keeps the network, its history and figures of both. Ctrl-C stops after the current batch and saves a
+    The run folder holds the network, its history and figures of both. Ctrl-C stops after the current batch and saves a
     checkpoint, from which --resume continues; a second Ctrl-C stops at once.
     """
     from .progress import TrainingProgress, folder_as_word, print_summary
 
     config = _config(context, config_file, resume)
-    check_device(config.device)  # before the data is loaded
+    check_device(config.device)  # raises errors before the data is loaded
     with TrainingProgress(make_console()) as progress, StopSignals(progress.stopping) as stop:
         try:
             metrics = run_training(config, resume=resume, progress=progress, stop=stop)
         except (StoppedError, KeyboardInterrupt) as error:
-            if progress.config is None:  # there is no folder yet
+            if progress.config is None:  # there is no run folder yet
                 raise
             saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
@@ -58,7 +58,11 @@ def train(
 
 
 def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
-    """The settings on the command line, then those of ``--config``, then those of the run that is resumed."""
+    """Return the settings of the run.
+
+    The command line takes precedence over ``--config``, and that over the run that is resumed. If ``--weights`` names a
+    run, its model is the default.
+    """
     given = {**(read_settings(file) if file is not None else {}), **given_settings(context)}
     with as_options(given):
         if resume and given.get("out") and (Path(given["out"]) / CONFIG).is_file():
@@ -72,17 +76,17 @@ def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
 @setting_options(
     "data", "epochs", "batch_size", "lr", "schedule", "seed", "device", "out",
     lr={"show_default": str(Config().lr)},
-    out={"help": "Where the runs and figures go.", "show_default": "runs/compare-DATA-seedN"},
+    out={"help": "The folder for the runs and figures.", "show_default": "runs/compare-DATA-seedN"},
 )  # fmt: skip
 def compare(
     depths: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Numbers of layers, 6n + 2.", rich_help_panel="Network")
+        str, typer.Option(metavar="N,N,...", help="Numbers of layers, each 6n + 2.", rich_help_panel="Network")
     ] = "8,20,56",
     **settings: Any,
 ) -> None:
     """Train plain and residual networks of several depths on the same images in the same order, and compare them.
 
-    The default takes some minutes on two cores. The same command continues where it was stopped.
+    With default settings, this takes some minutes on two cores. If it is stopped, the same command continues it.
     """
     from .progress import TrainingProgress
 
@@ -102,7 +106,7 @@ def compare(
 
 
 def print_comparison(rows: list[Row]) -> None:
-    """Print the rows of ``compare.csv`` and what they show."""
+    """Print the rows of ``compare.csv`` and the conclusions from them."""
     columns = {
         "network": "{model}",
         ">parameters": "{parameters:,}",
@@ -118,4 +122,4 @@ def print_comparison(rows: list[Row]) -> None:
     print(f"after {epochs}, on images without augmentation; gradients: first epoch, then last\n")
     for sentence in findings(rows):
         print(sentence)
-    print(f"One seed: errors that differ by less than {MARGIN} points count as equal.")
+    print(f"With one seed, errors that differ by less than {MARGIN} points count as equal.")

@@ -65,7 +65,7 @@ def test_the_options_are_those_of_a_run(minires, monkeypatch):
     ("words", "sentence"),
     [
         ("--depths 9", "there are no plain and residual networks of depth 9; choose from 8, 14, 20, 32, 44, 56, 110."),
-        ("--depths 8,x", "--depths is '8,x'; it must be whole numbers with commas, such as 8,20,56."),
+        ("--depths 8,x", "--depths is '8,x'; it must be integers separated by commas, e.g. 8,20,56."),
         ("--depths 8,", "--depths is '8,'"),
         ("--epochs 0", "--epochs is 0; it must be an integer >= 1."),
         ("--lr x", "--lr is 'x'; it must be a number."),

@@ -117,7 +117,7 @@ def test_what_is_wrong_is_one_sentence(minires, run_folder, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--counts 2,x", "--counts is '2,x'; it must be whole numbers with commas, such as 2,4,8."),
+        ("--counts 2,x", "--counts is '2,x'; it must be integers separated by commas, e.g. 2,4,8."),
         ("--counts 99", "counts holds 99; it must hold integers from 1 to 3, the number of blocks."),
         ("--trials 0", "--trials is 0; it must be an integer >= 1."),
         ("--seed -1", "seed is -1; it must be an integer >= 0."),
