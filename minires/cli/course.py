@@ -31,7 +31,7 @@ from .options import count_option, file_option
 from .output import make_console, print_table, printable
 
 course = typer.Typer(help="Start, check, grade, release and verify assignments.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As `minires course list` shows it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name, as shown by `minires course list`.")]
 
 
 @course.command("list")
@@ -47,10 +47,10 @@ def list_() -> None:
 
 @course.command()
 def start(name: Name) -> None:
-    """Make the folder of an assignment, to work in."""
+    """Create the folder of an assignment, to work in."""
     content = assignment_named(name)
     folder = write_student_folder(content, content.name)
-    print(f"{folder}: {content.title}, {content.points} points. Read README.md in it first. In short:")
+    print(f"{folder}: {content.title}, {content.points} points. Read its README.md first. In short:")
     print(f"  cd {folder}")
     print(f"  write a function in {content.file}")
     print(f"  minires course check {content.questions[0].function}")
@@ -71,7 +71,7 @@ def check(
 def grade(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A submission, or a folder of submissions.")],
     assignment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The assignment.", show_default="found by the names of the files")
+        str | None, typer.Option(metavar="NAME", help="The assignment.", show_default="determined by the file names")
     ] = None,
     secret: Annotated[
         str | None, file_option("The secret that the hidden tests are drawn from.", show_default="a new one each time")
@@ -81,7 +81,7 @@ def grade(
     ] = None,
     gradescope: Annotated[str | None, file_option("Write the results of one submission for Gradescope.")] = None,
     workers: Annotated[
-        int | None, count_option("Submissions graded at a time.", show_default="one for each core")
+        int | None, count_option("Number of submissions to grade at a time.", show_default="one for each core")
     ] = None,
 ) -> None:
     """Grade submissions by public and hidden tests.
@@ -135,8 +135,8 @@ def _grade_class(grader: Grader, folders: list[Path], json: str | None, workers:
 
 
 @course.command()
-def release(name: Name, out: Annotated[str, typer.Option(metavar="DIR", help="The folder to make them in.")]) -> None:
-    """Make the student's folder, and the instructor's with the solution, a new secret and the zip for Gradescope."""
+def release(name: Name, out: Annotated[str, typer.Option(metavar="DIR", help="The folder to create them in.")]) -> None:
+    """Create the student's folder, and the instructor's with the solution, a new secret and the zip for Gradescope."""
     content = assignment_named(name)
     print(f"for students:    {printable(str(write_student_folder(content, Path(out, 'student', content.name))))}")
     print(f"for instructors: {printable(str(write_instructor_folder(content, Path(out, 'instructor', content.name))))}")
@@ -144,12 +144,12 @@ def release(name: Name, out: Annotated[str, typer.Option(metavar="DIR", help="Th
 
 @course.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="By default all assignments.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The assignment; by default all.")] = None,
     out: Annotated[str | None, file_option("Also write the output to this file.")] = None,
 ) -> None:
     """Grade the stub, the solution and every wrong answer of the bank, and print which property detects which.
 
-    The exit status is 1 if one of them gets the wrong number of points.
+    The exit status is 1 if something is wrong with an assignment.
     """
     pages, faults = [], []
     for content in [assignment_named(name)] if name else assignments().values():
@@ -167,7 +167,7 @@ def verify(
 
 
 def _read_secret(file: str) -> str:
-    """The secret in a file. On the command line, every process of the machine could read it."""
+    """Read the secret from a file. On the command line, every process on the machine could see it."""
     secret = Path(file).read_text(encoding="utf-8").strip()
     if not secret:
         raise ArgumentError(f"course: {file} is empty; it must hold the secret.")
@@ -175,7 +175,7 @@ def _read_secret(file: str) -> str:
 
 
 def _show(result: Result, points: int, where: str = "", remark: str = "") -> None:
-    """Print what a student reads, and the points. Raises CourseError if some are lost."""
+    """Print what a student reads, and the points. Raises CourseError if points are missing."""
     for line in lines_of(result):
         print(printable(line))
     total = f"{result.score} of {points} points{where}"

@@ -1,4 +1,4 @@
-"""Assignments: what students get, what checks and grades their work, and what explains their mistakes to them."""
+"""Assignments: the files for students, and the code that checks and grades their work and explains mistakes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["check", "public_tests"]
 
 
 def check(function: str = "", folder: str = ".") -> bool:
-    """Run the public tests of one function, or of all, on the file in a folder, and print what they find.
+    """Run the public tests of one function, or of all, on the file in a folder, and print the results.
 
     This is for notebooks; ``minires course check`` does the same. The file is read again each time, and runs in a
-    process of its own.
+    separate process.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def check(function: str = "", folder: str = ".") -> bool:
 
 @dataclass(frozen=True)
 class PublicTest:
-    """A property of a function as a test for pytest. ``graded`` grades a function, and explains what it lacks."""
+    """A property of a function, as a test for pytest. ``graded`` returns the feedback on a function's properties."""
 
     function: str
     tested: Property
@@ -50,7 +50,7 @@ class PublicTest:
 
 
 def public_tests(name: str, file: str) -> list[PublicTest]:
-    """The public tests of an assignment on a file, for ``pytest.mark.parametrize``."""
+    """Return the public tests of an assignment for a file, to be passed to ``pytest.mark.parametrize``."""
     content, path = assignment(name), Path(file)
 
     @cache

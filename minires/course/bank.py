@@ -1,4 +1,4 @@
-"""The bank of wrong answers: it tests the grader, and it tells students which mistake gives their result."""
+"""The bank of wrong answers: it tests the grader, and it tells students which mistake leads to their result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .trial import Call, Trial, same
 
 
 def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
-    """The solution with a bug, as if it had just been imported. The reference answers calls of earlier questions."""
+    """Execute the solution with a bug, and return it. The reference answers calls of functions of earlier questions."""
     module = ModuleType(assignment.name)
     exec(_wrong_code(assignment.file, assignment.read(assignment.file), bug), module.__dict__)
     for function in assignment.earlier(bug.function):
@@ -23,7 +23,7 @@ def wrong_answer(assignment: Assignment, bug: Bug) -> Here:
 
 
 def wrong_source(source: str, bug: Bug) -> str:
-    """The text of the solution with a bug.
+    """Return the text of the solution with a bug.
 
     Raises
     ------
@@ -35,13 +35,13 @@ def wrong_source(source: str, bug: Bug) -> str:
     own = ast.get_source_segment(source, function) or ""
     if own.count(bug.old) != 1:
         raise ArgumentError(
-            f"course: what '{bug.name}' changes occurs {own.count(bug.old)} times in {bug.function}, not once."
+            f"course: the text that '{bug.name}' changes occurs {own.count(bug.old)} times in {bug.function}, not once."
         )
     return source.replace(own, own.replace(bug.old, bug.new))
 
 
 def nearest(assignment: Assignment, function: str, trials: Sequence[Trial], failed: Sequence[Trial]) -> Bug | None:
-    """The bug that gives the same results in all ``trials``, or else in those that ``failed``; or None."""
+    """Return a bug that gives the same results in all ``trials`` or else in those that ``failed``, or None."""
     for history in (trials, failed) if failed else ():
         calls = [call for trial in history for call in trial.calls]
         for bug in assignment.bugs:

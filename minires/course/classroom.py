@@ -1,4 +1,4 @@
-"""A class: finding and reading its submissions, grading several at a time, and the files and tables of the results."""
+"""Grade a whole class: find and read submissions, grade several at a time, and write the results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .content import Assignment
 from .grading import Grader
 from .results import Report, Result
 
-LARGEST = 1 << 20  # bytes of a submission
-DEEPEST = 3  # how many folders down in a submission its file may be
-BARS = 10  # of the histogram
-WIDEST = 50  # the most characters of a bar
+LARGEST = 1 << 20  # maximum size of a submission, in bytes
+DEEPEST = 3  # how many levels below a submission's folder its file may be
+BARS = 10  # number of bars in the histogram
+WIDEST = 50  # maximum length of a bar, in characters
 
 
 def find_file(folder: PathLike, name: str) -> Path | None:
-    """The file of that name in a submission, the one nearest to its top, or None. Links do not count."""
+    """Return the file of that name in a submission, the one closest to its top, or None. Links are ignored."""
     level = [Path(folder)]
     for _ in range(DEEPEST + 1):
         for place in level:
@@ -34,26 +34,26 @@ def find_file(folder: PathLike, name: str) -> Path | None:
 
 
 def read_submission(folder: PathLike, name: str) -> str:
-    """The text of the file of that name in a submission.
+    """Return the text of the file of that name in a submission.
 
     Raises
     ------
     DataError
-        If there is no such file, or it is too large or not text.
+        If there is no such file, or if it is too large or is not text.
     """
     path = find_file(folder, name)
     if path is None:
         others = sorted(entry.name for entry in Path(folder).iterdir())[:5] if Path(folder).is_dir() else []
-        there = f"; there is only {', '.join(others)}" if others else ""
+        there = f"; it contains {', '.join(others)}" if others else ""
         raise DataError(f"course: there is no file {name} in {folder}{there}.")
     if (size := path.stat().st_size) > LARGEST:
-        raise DataError(f"course: {path} has {size} bytes; a submission may have {LARGEST}.")
+        raise DataError(f"course: {path} has {size} bytes; a submission may have at most {LARGEST}.")
     with opened("course", path, "text in UTF-8") as file:
         return file.read().decode("utf-8-sig")
 
 
 def submissions_in(folder: PathLike, name: str) -> list[Path]:
-    """The submissions in a folder: the folder itself if the file is in it, or else the folders in it.
+    """Return the submissions in a folder: the folder itself if it contains the file, or else its subfolders.
 
     Raises
     ------
@@ -67,30 +67,30 @@ def submissions_in(folder: PathLike, name: str) -> list[Path]:
         return [top]
     found = _folders(top)
     if not any(find_file(place, name) for place in found):
-        raise DataError(f"course: there is no file {name} in {folder}, nor in a folder in it.")
+        raise DataError(f"course: there is no file {name} in {folder}, nor in its subfolders.")
     return found
 
 
 def assignment_of(folder: PathLike) -> Assignment:
-    """The assignment that a folder of submissions belongs to, by the names of its files. Raises ArgumentError."""
+    """Return the assignment whose file is in a folder of submissions. Raises ArgumentError if there is none."""
     for content in assignments().values():
         if find_file(folder, content.file):
             return content
     files = ", ".join(f"{content.file} ({content.name})" for content in assignments().values())
-    raise ArgumentError(f"course: {folder} holds no file of an assignment: {files}.")
+    raise ArgumentError(f"course: {folder} does not contain the file of an assignment: {files}.")
 
 
 def check_folder(folder: PathLike, function: str = "") -> Result:
-    """Run the public tests of one function, or of all, on the file in a folder. Its output appears on stderr."""
+    """Run the public tests of one function, or of all, on the file in a folder. What it prints appears on stderr."""
     content = assignment_of(folder)
     functions = [content.question(function).function] if function else []
     return Grader(content, show_output=True).grade(read_submission(folder, content.file), functions=functions)
 
 
 def grade_submission(grader: Grader, folder: Path, report: Report = lambda _: None) -> Result:
-    """Grade the submission in a folder. If it cannot be read, its result says why and has no points.
+    """Grade the submission in a folder. If it cannot be read, the result says why and has no points.
 
-    ``report`` is called after each test.
+    ``report`` is called with the result so far after each test.
     """
     name = folder.resolve().name
     try:
@@ -105,24 +105,24 @@ def grade_submission(grader: Grader, folder: Path, report: Report = lambda _: No
 def grade_class(
     grader: Grader, folders: Sequence[Path], out: Path | None = None, workers: int = 1, report: Report = lambda _: None
 ) -> list[Result]:
-    """Grade submissions, several at the same time.
+    """Grade several submissions at the same time.
 
     Parameters
     ----------
     grader : Grader
     folders : sequence of Path
-        One for each submission.
+        One folder for each submission.
     out : Path, optional
-        Where to write ``summary.csv`` and a JSON file for each submission, the latter after each test.
+        The folder for ``summary.csv`` and for a JSON file per submission, which is updated after each test.
     workers : int
-        How many submissions are graded at a time.
+        The number of submissions that are graded at the same time.
     report : callable
-        Called with each result.
+        Called with the result of each submission.
 
     Returns
     -------
     list of Result
-        In the order of the folders.
+        The results, in the order of the folders.
     """
 
     def grade(folder: Path) -> Result:
@@ -133,7 +133,7 @@ def grade_class(
         try:
             return grade_submission(grader, folder, keep)
         except Exception as error:  # a bug in the grader must not cost the others their results
-            why = f"The grader failed, {type(error).__name__}: {error}"
+            why = f"The grader failed with {type(error).__name__}: {error}"
             return Result(folder.resolve().name, grader.assignment, problem=why)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -148,7 +148,7 @@ def grade_class(
 
 
 def summary_rows(results: Sequence[Result]) -> list[Row]:
-    """A row for each submission: its points in total and for each question."""
+    """Return a row for each submission: its points in total and for each question."""
     rows = []
     for result in results:
         none = {question.function: 0 for question in result.assignment.questions}
@@ -158,7 +158,7 @@ def summary_rows(results: Sequence[Result]) -> list[Row]:
 
 
 def histogram(scores: Sequence[int], most: int) -> list[str]:
-    r"""A line for each tenth of the points, the best first.
+    r"""Return a line for each tenth of the points, the highest first.
 
     >>> print("\n".join(histogram([0, 42, 95, 100], 100)[::4]))
      90-100  ##  2
@@ -178,7 +178,7 @@ def histogram(scores: Sequence[int], most: int) -> list[str]:
 
 
 def _as_text(cell: int | str) -> int | str:
-    """A cell for spreadsheets, which would read some folder names as formulas."""
+    """Put a quote before a cell that spreadsheets would read as a formula, such as some folder names."""
     return f"'{cell}" if str(cell).startswith(("=", "+", "-", "@")) else cell
 
 

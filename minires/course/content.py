@@ -1,4 +1,4 @@
-"""What an assignment consists of: questions with properties that a right answer has, and a bank of wrong answers.
+"""The parts of an assignment: questions with properties that a right answer has, and a bank of wrong answers.
 
 An assignment is a package in ``minires/course/assignments`` whose ``ASSIGNMENT`` is made of these classes. The grader
 knows nothing else about it, so a new assignment needs no change elsewhere.
@@ -28,13 +28,13 @@ class Property:
     name : str
         One or two words.
     points : int
-        Given if it holds in the public tests and the hidden ones.
+        The points that are given if the property holds in all tests, public and hidden.
     says : str
         What must hold, as a sentence for the student.
     options : mapping
-        For the question's ``inputs``: what the inputs are like that show the property.
+        Keyword arguments for the question's ``inputs``, so that the inputs are suited to test the property.
     check : callable
-        Gets a :class:`minires.course.trial.Trial`, and raises a MismatchError if the property does not hold. By
+        Takes a :class:`minires.course.trial.Trial`, and raises a MismatchError if the property does not hold. By
         default, it compares all outputs with the reference's.
     """
 
@@ -52,16 +52,16 @@ class Question:
     Attributes
     ----------
     function : str
-        Its name, which is also the question's.
+        The name of the function, which is also the name of the question.
     title : str
-        What it does, in a few words.
+        What the function does, in a few words.
     inputs : callable
-        From a :class:`Draw`, and the options of a property, to the named arguments of a call. Only the check sees those
-        that begin with ``_``.
+        Takes a :class:`Draw` and the options of a property, and returns a dict of the arguments of a call. Those whose names
+        begin with ``_`` are only for the check.
     outputs : sequence of str
-        What messages call the results, in their order.
+        What messages call the values that the function returns, in order.
     properties : sequence of Property
-        The points of the question are the sum of theirs.
+        The properties to test. The points of the question are the sum of theirs.
     """
 
     function: str
@@ -82,15 +82,15 @@ class Bug:
     Attributes
     ----------
     name : str
-        A few words for tables.
+        A few words that identify the bug in tables.
     function : str
         The function that has the bug.
     old, new : str
-        The text in the function's solution, which occurs once, and what the bug makes of it.
+        A text that occurs once in the function's solution, and the text that replaces it.
     says : str
-        What it is, to complete the sentence "Your result equals that of ...".
+        What the bug is, worded to complete the sentence "Your result equals that of ...".
     loses : str
-        The property that is meant to notice it.
+        The name of the property that must detect the bug.
     """
 
     name: str
@@ -108,15 +108,15 @@ class Assignment:
     Attributes
     ----------
     name, title : str
-        E.g. ``A2``, and what it is about.
+        The name, such as ``A2``, and the topic.
     file : str
-        What the student writes, e.g. ``conv_pool.py``. The package has it with solutions between marks.
+        The file that the student writes, such as ``conv_pool.py``. In the package, it has solutions between marks.
     package : str
-        Where its content is: the solution in ``file``, an independent version of every function in ``reference.py``,
-        the bank of wrong answers in ``bugs/``, the notebook in ``walk.py``, and what the student reads first in
-        ``README.md``.
+        The package that contains the solution in ``file``, an independent version of every function in
+        ``reference.py``, the bank of wrong answers in ``bugs/``, the notebook in ``walk.py``, and what the student
+        reads first in ``README.md``.
     questions : sequence of Question
-        In the order in which they are solved.
+        The questions, in the order in which they are solved.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Assignment:
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of the package."""
         return Path(str(importlib.import_module(self.package).__file__)).parent
 
     @cached_property
@@ -146,25 +146,25 @@ class Assignment:
         return [bug for name in functions for bug in read_bugs(name, self.read(f"bugs/{name}.txt"))]
 
     def read(self, file: str) -> str:
-        """The text of one of its files."""
+        """Return the text of one of the files in the package."""
         return (self.folder / file).read_text(encoding="utf-8")
 
     def earlier(self, function: str) -> list[str]:
-        """The functions of the questions before that one, which it may call. The reference answers these calls."""
+        """Return the functions of earlier questions, which ``function`` may call. The reference answers these calls."""
         functions = [question.function for question in self.questions]
         return functions[: functions.index(function)]
 
     def question(self, function: str) -> Question:
-        """The question of that name. Raises ArgumentError if there is none."""
+        """Return the question of that name. Raises ArgumentError if there is none."""
         questions = {question.function: question for question in self.questions}
         return questions[choice("course", function, f"{self.name} question", questions)]
 
 
 def read_bugs(function: str, text: str) -> list[Bug]:
-    r"""The bugs of a function from the text of their file.
+    r"""Return the bugs of a function, given the text of their file.
 
-    Each has a title, with the property that notices it in parentheses, a line that says what it is, the lines of the
-    solution that it changes, and what becomes of them:
+    Each bug has a title, with the property that must detect it in parentheses, a line that says what the bug is, the
+    lines of the solution that it changes (``-``), and the lines that replace them (``+``):
 
     >>> text = "== no sum (overlap)\na col2im that overwrites overlaps\n- += back\n+ = back\n"
     >>> read_bugs("col2im", text)[0].new

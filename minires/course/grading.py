@@ -14,10 +14,10 @@ from .results import Feedback, PropertyResult, QuestionResult, Report, Result
 from .sandbox import CallError, Child, Here, Limits, Runner
 from .trial import Trial
 
-TRIALS = 2  # with different numbers in each test
-SCALES = range(4)  # of examples, the smallest first
-PATIENCE = 2  # after so many calls that take too long, the other properties of a question are not tried
-PUBLIC = "public"  # takes the place of the secret
+TRIALS = 2  # number of trials in each test, all with different inputs
+SCALES = range(4)  # scales of the examples, smallest first
+PATIENCE = 2  # after this many calls that exceed the time limit, no more properties of a question are tried
+PUBLIC = "public"  # replaces the secret in public tests
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Grader:
     secret : str, optional
         The seed of the hidden tests. Without a secret, there are only public tests.
     limits : Limits, optional
-        For the student's process.
+        Limits of the processes that run the student's functions and the reference's.
     show_output : bool
         Whether what the submission prints appears on stderr.
     """
@@ -49,11 +49,11 @@ class Grader:
         Parameters
         ----------
         source : str
-            Its text.
+            The text of the file.
         submission : str
             The name of the submission.
         functions : sequence of str
-            Which questions to grade; by default all.
+            The functions whose questions are graded; by default all.
         report : callable, optional
             Called with the result so far after each test, so that nothing is lost if grading stops.
 
@@ -96,7 +96,7 @@ class Grader:
                 self._try(question, outcome, runner, trials)
             found.properties.append(outcome)
             report(result)
-        for outcome in found.properties:  # now all calls are known, and a bug of the bank has to explain each of them
+        for outcome in found.properties:  # now that all calls are known, compare them with the bank
             failed = [trial for trial in trials if trial.tested is outcome.tested and trial.mismatch]
             if outcome.feedback and (bug := nearest(self.assignment, question.function, trials, failed)):
                 outcome.feedback = replace(outcome.feedback, known=bug.says)

@@ -1,4 +1,4 @@
-"""What is handed out: the student's folder and the instructor's, made from the files of an assignment."""
+"""The folders for students and for instructors, created from the files of an assignment."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .content import Assignment
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
 SECRET, ZIP = "secret.txt", "gradescope.zip"
 
-HANDOUT = Path(__file__).parent / "handout"  # texts in which the words of an assignment are still missing
+HANDOUT = Path(__file__).parent / "handout"  # templates of texts, with placeholders for what depends on the assignment
 
 
 def student_version(source: str) -> str:
-    r"""A file of functions in which each raises NotImplementedError where its solution was, between the marks.
+    r"""Replace each solution, which is between marks, with a line that raises NotImplementedError.
 
     Raises
     ------
     DataError
-        If the marks are not in pairs.
+        If the marks do not come in pairs.
 
     >>> print(student_version("def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"))
     def f(x):
@@ -41,7 +41,9 @@ def student_version(source: str) -> str:
             raise DataError(f"course: '{lines[number].strip()}' in line {number + 1} has no counterpart.")
     if len(marks) % 2:
         raise DataError(f"course: the last '{BEGIN}' has no counterpart.")
-    for begin, end in zip(marks[-2::-2], marks[::-2], strict=True):  # the last first: numbers before it stay right
+    for begin, end in zip(
+        marks[-2::-2], marks[::-2], strict=True
+    ):  # from last to first, so that line numbers before it stay valid
         *_, function = re.findall(r"^\s*def (\w+)", "\n".join(lines[:begin]), re.MULTILINE)
         indent = lines[begin].removesuffix(lines[begin].lstrip())
         lines[begin : end + 1] = [f'{indent}raise NotImplementedError("{function} is not written yet")']
@@ -49,11 +51,11 @@ def student_version(source: str) -> str:
 
 
 def as_notebook(source: str) -> str:
-    r"""A Jupyter notebook (nbformat 4.5, as JSON) from a Python file in percent format.
+    r"""Convert a Python file in percent format to a Jupyter notebook (nbformat 4.5, as JSON).
 
-    A cell begins with a line ``# %%``; one of text begins with ``# %% [markdown]``, and each of its lines with ``#``.
-    What comes before the first cell is left out. The assignments' notebooks and the tutorials are made from this
-    format, which Jupytext, VS Code and others open as well.
+    A code cell begins with a line ``# %%``. A text cell begins with ``# %% [markdown]``, and each of its lines with
+    ``#``. Everything before the first cell is left out. The assignments' notebooks and the tutorials are created from
+    this format, which Jupytext, VS Code and other tools open as well.
 
     >>> import json
     >>> cells = json.loads(as_notebook("# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n"))["cells"]
@@ -77,7 +79,7 @@ def as_notebook(source: str) -> str:
 
 
 def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
-    """Make the folder that a student works in. Raises DataError if it exists."""
+    """Create the folder that a student works in. Raises DataError if it exists."""
     files = {
         "README.md": assignment.read("README.md"),
         assignment.file: student_version(assignment.read(assignment.file)),
@@ -88,7 +90,7 @@ def write_student_folder(assignment: Assignment, folder: PathLike) -> Path:
 
 
 def write_instructor_folder(assignment: Assignment, folder: PathLike) -> Path:
-    """Make the folder with the solution, a new secret and the autograder. Raises DataError if it exists."""
+    """Create the folder with the solution, a new secret and the autograder. Raises DataError if it exists."""
     secret = secrets.token_hex(16)
     files = {
         "README.md": _handout("instructor.md", assignment),
@@ -101,7 +103,7 @@ def write_instructor_folder(assignment: Assignment, folder: PathLike) -> Path:
 
 
 def gradescope_zip(assignment: Assignment, secret: str) -> bytes:
-    """The autograder that Gradescope runs: setup.sh, run_autograder, the secret, and the files of minires."""
+    """Return the zip for Gradescope's autograder: setup.sh, run_autograder, the secret, and the files of minires."""
     package = Path(__file__).parent.parent
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -131,7 +133,7 @@ def _new_folder(folder: PathLike, files: dict[str, str]) -> Path:
     try:
         target.mkdir(parents=True)
     except OSError as error:
-        raise DataError(f"course: {target} cannot be made: {error.strerror or error}.") from error
+        raise DataError(f"course: {target} cannot be created: {error.strerror or error}.") from error
     for name, text in files.items():
         (target / name).touch(mode=0o600 if name == SECRET else 0o666)
         (target / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The results of grading, for students, as JSON, and as the file that Gradescope shows."""
+"""The results of grading: as text for students, as JSON, and in the format that Gradescope reads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Feedback:
     pattern : str
         What the wrong numbers have in common, and the likely cause, or "".
     code : str
-        A call that shows it, which the student can try, or "".
+        Python code with a call that shows the mistake, for the student to try, or "".
     known : str
-        The bug of the bank that gives the same results, or "".
+        What the bug in the bank is that gives the same results, or "".
     """
 
     sentence: str
@@ -31,7 +31,7 @@ class Feedback:
     known: str = ""
 
     def lines(self) -> list[str]:
-        """The lines that a student reads."""
+        """Return the lines that a student reads."""
         lines = [f"    {line}" for line in self.code.splitlines()]
         lines += [part for part in (self.sentence, self.pattern) if part]
         return [*lines, f"Your result equals that of {self.known}."] if self.known else lines
@@ -68,12 +68,12 @@ class QuestionResult:
 
     @property
     def hidden(self) -> tuple[int, int] | None:
-        """How many hidden tests passed, and how many there were; None without hidden tests."""
+        """The number of hidden tests that passed, and the total number; None if there are no hidden tests."""
         ran = [each.hidden for each in self.properties if each.hidden is not None]
         return (sum(ran), len(ran)) if ran else None
 
     def common_feedback(self) -> Feedback | None:
-        """The one reason why every property failed, such as a function that is not written yet; or None."""
+        """Return the feedback that all properties share, such as that a function is not written yet, or None."""
         first = self.properties[0].feedback
         alike = all(each.feedback == first for each in self.properties)
         return first if first and not first.code and alike else None
@@ -86,10 +86,10 @@ class Result:
     Attributes
     ----------
     submission : str
-        The name of its folder.
+        The name of the submission's folder.
     assignment : Assignment
     questions : list of QuestionResult
-        The questions that are graded so far.
+        The results of the questions that are graded so far.
     problem : str
         Why nothing could be graded, or "".
     complete : bool
@@ -108,11 +108,11 @@ class Result:
 
     @property
     def points(self) -> int:
-        """What a right answer would get for the same questions."""
+        """The maximum number of points for the questions that are graded so far."""
         return sum(each.question.points for each in self.questions)
 
     def as_json(self) -> dict[str, Any]:
-        """For the instructor's own programs."""
+        """Return the result as JSON data, for the instructor's own programs."""
         return {
             "assignment": self.assignment.name,
             "submission": self.submission,
@@ -124,7 +124,7 @@ class Result:
         }
 
     def as_gradescope(self) -> dict[str, Any]:
-        """Gradescope's results.json: a test for each question, with the text that the student reads."""
+        """Return the content of Gradescope's results.json: one test per question, with the text for the student."""
         tests = [
             {
                 "number": str(number),
@@ -142,7 +142,7 @@ class Result:
         return {"score": self.score, "output": output, "visibility": "visible", "tests": tests}
 
 
-Report = Callable[[Result], None]  # gets a result that may not be complete yet
+Report = Callable[[Result], None]  # called with a result that may still be incomplete
 
 
 def _question(result: QuestionResult) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _question(result: QuestionResult) -> dict[str, Any]:
 
 
 def lines_of(result: Result) -> list[str]:
-    """What a student reads about a submission."""
+    """Return the lines that a student reads about a submission."""
     if result.problem:
         return [f"FAIL  {result.problem}", ""]
     lines: list[str] = []
@@ -178,7 +178,7 @@ def lines_of(result: Result) -> list[str]:
 
 
 def question_lines(result: QuestionResult) -> list[str]:
-    """What a student reads about a question: each property, why it fails, and how many hidden tests passed."""
+    """Return the lines about a question: each property, why it fails, and how many hidden tests passed."""
     common = result.common_feedback()
     lines = ["FAIL  all properties", *_indented(common.lines())] if common else []
     shown: list[list[str]] = []

@@ -1,6 +1,7 @@
-"""Is an assignment fit to be handed out? To find out, its stub, its solution and all wrong answers are graded.
+"""Check that an assignment can be handed out, by grading its stub, its solution and all wrong answers.
 
-Only this shows that the grader notices what it should. The result is a kill matrix: which property notices which bug.
+Only this shows that the grader detects what it should. The result is a kill matrix: it shows which property detects
+which bug.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ SECRET = "verify"
 
 @dataclass(frozen=True)
 class Kill:
-    """What the grader says about a bug.
+    """The outcome of grading the solution with a bug.
 
     Attributes
     ----------
     bug : Bug
     result : QuestionResult
-        Of its question.
+        The result of the question that the bug belongs to.
     """
 
     bug: Bug
@@ -39,7 +40,7 @@ class Kill:
 
     @property
     def killed(self) -> bool:
-        """Whether the property that should notice the bug does."""
+        """Whether the property that should detect the bug does."""
         return self.bug.loses in self.lost
 
     @property
@@ -51,7 +52,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome for an assignment.
+    """The outcome of verifying an assignment.
 
     Attributes
     ----------
@@ -59,6 +60,7 @@ class Verification:
     stub, solution : Result
         The file that students start from and the right answers, both graded like submissions.
     kills : list of Kill
+        One for each wrong answer.
     """
 
     assignment: Assignment
@@ -67,7 +69,7 @@ class Verification:
     kills: list[Kill]
 
     def faults(self) -> list[str]:
-        """What is wrong with the assignment, a sentence each."""
+        """Return what is wrong with the assignment, one sentence for each fault."""
         faults = []
         if self.stub.score:
             faults.append(f"The stub gets {self.stub.score} points, not 0.")
@@ -83,19 +85,19 @@ class Verification:
             if not kill.killed:
                 who = f"only {listed(kill.lost)}" if kill.lost else "no property"
                 faults.append(
-                    f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not notice it; {who} does."
+                    f"{kill.bug.function}, {kill.bug.name}: '{kill.bug.loses}' does not detect it; {who} does."
                 )
         for question in self.assignment.questions:
             noticed = {name for kill in self.kills if kill.bug.function == question.function for name in kill.lost}
             idle = [each.name for each in question.properties if each.name not in noticed]
-            faults += [f"{question.function}: '{name}' does not notice any wrong answer of the bank." for name in idle]
+            faults += [f"{question.function}: '{name}' does not detect any wrong answer of the bank." for name in idle]
         return faults
 
 
 def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: None) -> Verification:
     """Grade the stub and the solution as submissions, and each wrong answer in this process, which is faster.
 
-    ``report`` is called with what is graded next.
+    ``report`` is called with the name of what is graded next.
     """
     grader = Grader(assignment, SECRET)
     source = assignment.read(assignment.file)
@@ -111,14 +113,14 @@ def verify(assignment: Assignment, report: Callable[[str], None] = lambda _: Non
 
 
 def kill(grader: Grader, bug: Bug) -> Kill:
-    """Grade the question of a bug on the solution with that bug."""
+    """Grade the solution with a bug on the question that the bug belongs to."""
     content = grader.assignment
     question, runner = content.question(bug.function), wrong_answer(content, bug)
     return Kill(bug, grader.grade_question(question, runner, Result(bug.name, content)))
 
 
 def page(found: Verification) -> str:
-    """The kill matrix in Markdown: a table for each question, a row for each bug, and a column for each property."""
+    """Return the kill matrix in Markdown: a table per question, with a row per bug and a column per property."""
     name, kills = found.assignment.name, found.kills
     lines = [
         f"# {name}: which property detects which wrong answer",

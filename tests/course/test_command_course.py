@@ -88,7 +88,7 @@ def test_a_submission_without_its_file_has_a_result_on_gradescope(run, here):
     status, _, _ = run(*words)
     found = json.loads((here / "results.json").read_text())
     assert status == 1 and found["score"] == 0
-    assert found["output"] == "there is no file toy.py in x; there is only doubel.py."
+    assert found["output"] == "there is no file toy.py in x; it contains doubel.py."
 
 
 def test_a_class_has_a_table_a_histogram_and_a_file_for_each(run, here, solution):
@@ -131,16 +131,16 @@ def test_verify_tells_what_is_at_fault(run, here, installed, monkeypatch):
     status, out, err = run("verify")
     assert status == 1 and err == "minires course: 5 faults in the assignments.\n"
     assert out.splitlines()[-5:-3] == [
-        "double, nothing: 'values' does not notice it; no property does.",
-        "double: 'values' does not notice any wrong answer of the bank.",
+        "double, nothing: 'values' does not detect it; no property does.",
+        "double: 'values' does not detect any wrong answer of the bank.",
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("check --folder nowhere", "holds no file of an assignment: toy.py (TOY)"),
-        ("grade nowhere", "nowhere holds no file of an assignment"),
+        ("check --folder nowhere", "does not contain the file of an assignment: toy.py (TOY)"),
+        ("grade nowhere", "nowhere does not contain the file of an assignment"),
         ("grade nowhere --assignment TOY", "there is no folder nowhere"),
         ("grade . --assignment TOY --secret none", "none: No such file or directory"),
         ("start A9", "there is no assignment 'A9'; choose one of TOY."),

@@ -30,7 +30,7 @@ def test_marks_that_are_no_pairs_are_refused(lines):
 
 def test_a_bug_whose_text_is_not_there_is_refused(solution):
     for old, times in (("3 * x", 0), ("x", 3)):
-        with pytest.raises(ArgumentError, match=f"what 'odd' changes occurs {times} times in double, not once"):
+        with pytest.raises(ArgumentError, match=f"text that 'odd' changes occurs {times} times in double, not once"):
             wrong_source(solution, Bug("odd", "double", old, "y", "", ""))
 
 

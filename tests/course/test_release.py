@@ -70,7 +70,7 @@ def test_what_is_there_is_not_overwritten(folders, tmp_path):
         with pytest.raises(DataError, match="exists already, and may hold somebody's work"):
             write(A2, folders[0])
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made: "):
+    with pytest.raises(DataError, match="cannot be created: "):
         write_student_folder(A2, tmp_path / "file" / "A2")
 
 

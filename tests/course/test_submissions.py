@@ -17,7 +17,7 @@ def test_the_file_of_a_submission_may_lie_deeper(tmp_path):
 
 def test_a_submission_without_its_file_says_what_is_there(tmp_path):
     (tmp_path / "conv pool.py").touch()
-    with pytest.raises(DataError, match=r"there is no file toy.py in .*; there is only conv pool.py"):
+    with pytest.raises(DataError, match=r"there is no file toy.py in .*; it contains conv pool.py"):
         read_submission(tmp_path, "toy.py")
 
 
