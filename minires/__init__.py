@@ -41,12 +41,12 @@ __all__ = [
 
 
 def show_config() -> None:
-    """Print the versions, the CPU, BLAS, the GPU and the data sets that minires finds, and what to improve."""
+    """Print the versions, CPU, BLAS library, GPU and data sets that minires finds, and what could be improved."""
     print(import_module(".cli.doctor", __name__).examine())
 
 
 def __getattr__(name: str) -> Any:
-    """``minires.explain`` is imported when it is asked for: training does without it."""
+    """Import ``minires.explain`` on first use, because training does not need it."""
     if name == "explain":
         return import_module(".explain", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 Every message is one sentence (or two short ones): it names the op and all sizes involved, says what would have fitted,
 and suggests a fix. All errors derive from :class:`MiniresError`, and each also derives from the built-in exception that
-a Python programmer would expect, so ``except ValueError`` still catches a wrong shape.
+a Python programmer would expect, so ``except ValueError`` also catches a :class:`ShapeError`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class ShapeError(MiniresError, ValueError):
 
 
 class DTypeError(MiniresError, TypeError):
-    """An array or tensor of a type that the op does not take."""
+    """A value whose type or dtype the op does not accept."""
 
 
 class ArgumentError(MiniresError, ValueError):
-    """An argument that the function does not accept: its type, value or name is not valid."""
+    """An argument whose type, value or name the function does not accept."""
 
 
 class LabelError(MiniresError, ValueError):
-    """A class label outside of ``0 .. classes - 1``, or labels that are not integers."""
+    """A class label outside ``0 .. classes - 1``, or labels that are not integers."""
 
 
 class GraphError(MiniresError, RuntimeError):
@@ -35,11 +35,11 @@ class GraphError(MiniresError, RuntimeError):
 
 
 class AnomalyError(MiniresError, ArithmeticError):
-    """The first NaN or infinity, with the op that made it and the line that called it."""
+    """The first NaN or infinity. The message names the op that computed it and the line that called the op."""
 
 
 class GradcheckError(MiniresError, AssertionError):
-    """A backward that disagrees with finite differences, with the place and a diagnosis."""
+    """A backward pass that disagrees with finite differences. The message says where, with a diagnosis."""
 
 
 class DeviceError(MiniresError, RuntimeError):
@@ -47,7 +47,7 @@ class DeviceError(MiniresError, RuntimeError):
 
 
 class KernelError(MiniresError, ImportError):
-    """Faster twins that are installed but cannot be imported."""
+    """Kernels, the faster twins of some ops, that are installed but cannot be imported."""
 
 
 class StateDictError(MiniresError, ValueError):
@@ -55,7 +55,7 @@ class StateDictError(MiniresError, ValueError):
 
 
 class DataError(MiniresError, ValueError):
-    """A data set, image or file that cannot be read, or does not hold what it should."""
+    """A data set, image or file that cannot be read or written, or does not have the expected content."""
 
 
 class RunError(MiniresError, RuntimeError):
@@ -71,15 +71,15 @@ class CourseError(MiniresError, AssertionError):
 
 
 class CheckError(MiniresError, AssertionError):
-    """An answer to a tutorial's exercise that is not right yet, with an explanation."""
+    """A wrong answer to an exercise of a tutorial. The message explains the mistake."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the message without a traceback."""
+        """Return what a notebook shows: the message without a traceback."""
         return [str(self)]
 
 
 def sizes(shape: Iterable[int]) -> str:
-    """A shape as it is written in messages.
+    """Format a shape for a message.
 
     >>> sizes((8, 16, 32, 32)), sizes((5,)), sizes(())
     ('8x16x32x32', '5', 'scalar')
@@ -88,7 +88,7 @@ def sizes(shape: Iterable[int]) -> str:
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
-    """Names joined for a sentence, at most ``limit`` of them.
+    """Join names for a sentence, showing at most ``limit`` of them.
 
     >>> listed(["conv1.weight", "fc.bias"]), listed(list("abcd"), limit=2)
     ('conv1.weight, fc.bias', 'a, b and 2 more')
@@ -99,7 +99,7 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number and what it counts.
+    """Format a number with the noun that it counts, in the singular or plural.
 
     >>> counted(1, "image"), counted(1437, "image")
     ('1 image', '1,437 images')

@@ -1,12 +1,12 @@
 """Folding for inference: batch norm, shortcut and ReLU become part of the convolution before them.
 
-In evaluation, batch norm multiplies each channel by a number and adds another one. The weight and bias of the
-convolution can do that as well: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. Shortcut and ReLU are then
-applied to each pixel while it is still in a register, so no activation is read a second time.
+In evaluation, batch norm multiplies each channel by one number and adds another. The weight and bias of the convolution
+can do the same: gamma / sqrt(var + eps) * (W x - mean) + beta is W' x + b'. Shortcut and ReLU are then applied to each
+pixel while it is still in a register, so no activation is read a second time.
 
-A folded convolution does not compute when it is called. It returns a tensor that *waits*: if it is given to a folded
-batch norm, both are computed as one op; if it is used in any other way, it computes the plain convolution. So the
-model's own ``forward`` decides what follows what, and nothing has to be guessed from names.
+A folded convolution does not compute anything when it is called. It returns a tensor that *waits*: if it is passed to a
+folded batch norm, both are computed as one op; if it is used in any other way, the plain convolution is computed. So
+the model's ``forward`` decides which layer follows which, and nothing has to be guessed from names.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from .module import Module, check_module
 
 
 class Conv2dAct(Conv2dOp, saves="shapes"):
-    """relu(conv2d(x, weight, bias) + shortcut), shortcut and ReLU optional, for inference.
+    """relu(conv2d(x, weight, bias) + shortcut), for inference. The shortcut and the ReLU are optional.
 
-    ``prepared`` is a dict that lives as long as the weights: a kernel keeps them there in its own memory layout.
+    ``prepared`` is a dict that exists as long as the weights; a kernel stores them there in its own memory layout.
     """
 
     def __init__(self, window: Window, groups: int, activation: str | None, prepared: dict[Any, Any]) -> None:
@@ -47,7 +47,7 @@ class Conv2dAct(Conv2dOp, saves="shapes"):
 
 
 class Replay(Op, saves="shapes"):
-    """A whole folded model as one op; ``programs`` is a dict that lives as long as the model, for use by a kernel."""
+    """A whole folded model as one op. ``programs`` is a dict that a kernel may use; it exists as long as the model."""
 
     def __init__(self, model: Module, programs: dict[Any, Any]) -> None:
         self.model, self.programs = model, programs
@@ -68,7 +68,7 @@ class _Replayed(Module):
 
 
 class _Waiting(Tensor):
-    """The output of a folded convolution, which is only computed if anything but a batch norm reads it."""
+    """The output of a folded convolution, which is computed only if it is used by anything but a folded batch norm."""
 
     def __init__(self, x: Tensor, conv: Conv2d) -> None:
         self._computed: Array | None = None
@@ -98,7 +98,7 @@ class _FoldedConv2d(Module):
 class _FoldedBatchNorm2d(Module):
     def __init__(self, norm: BatchNorm2d) -> None:
         self.norm = norm
-        # For each convolution before it: the weight and bias that include the batch norm, and what a kernel prepared.
+        # Maps each convolution before this layer to the weight and bias that include the batch norm, and ``prepared``.
         self.merged: dict[Conv2d, tuple[Tensor, Tensor, dict[Any, Any]]] = {}
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
@@ -119,7 +119,7 @@ class _FoldedBatchNorm2d(Module):
 def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
     if conv.out_channels != norm.num_features:
         raise ArgumentError(
-            f"fold: a convolution to {conv.out_channels} channels meets a batch norm of {norm.num_features}."
+            f"fold: a convolution to {conv.out_channels} channels precedes a batch norm of {norm.num_features}."
         )
     bias = 0 if conv.bias is None else conv.bias.data
     parameters = (norm.weight.data, norm.bias.data, norm.running_mean.data, norm.running_var.data)
@@ -130,32 +130,32 @@ def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
 def merged(
     weight: Array, bias: Array | int, gamma: Array, beta: Array, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
-    """The weight (O, C, KH, KW) and the bias (O,) of a convolution with the batch norm after it, in float64."""
+    """Combine a convolution with the batch norm after it: return weight (O, C, KH, KW) and bias (O,), in float64."""
     gamma, beta, mean, var = (array.astype("float64") for array in (gamma, beta, mean, var))
     scale = gamma / (var + eps) ** 0.5  # (O,)
     return weight * scale[:, None, None, None], beta + (bias - mean) * scale
 
 
 def fold(model: Module, replay: bool = False) -> Module:
-    """A copy of ``model`` for inference, where batch norm, shortcut and ReLU are part of the convolution before them.
+    """Copy ``model`` for inference, with batch norm, shortcut and ReLU as parts of the convolution before them.
 
-    It computes what ``model`` computes in evaluation mode, up to rounding, records nothing, and cannot be trained.
-    ``model`` is not changed, and later changes of its weights do not affect the copy.
+    Up to rounding, the copy computes the same as ``model`` in evaluation mode. It records no graph and cannot be
+    trained. ``model`` is not changed, and later changes to its weights do not affect the copy.
 
     Parameters
     ----------
     model : Module
     replay : bool
-        Record which ops the model calls for the first images of a size, and from then on run these ops without calling
-        the model's ``forward`` again. This is faster, especially for single images, and valid for every model whose
-        ops depend neither on the values in ``x`` nor on the number of images. Later changes of the copy's own
-        parameters have no effect either. A model with other ops than folded convolutions, shortcuts, global average
-        pooling and linear layers runs as without ``replay``.
+        Whether to record which ops the model calls for the first images of each size, and from then on to run these
+        ops without calling the model's ``forward`` again. This is faster, especially for single images, and valid if
+        the choice of ops depends neither on the values in ``x`` nor on the number of images. Later changes to the
+        copy's parameters then have no effect. If the model uses ops other than folded convolutions, shortcuts, global
+        average pooling and linear layers, ``replay`` has no effect.
 
     Returns
     -------
     Module
-        In evaluation mode. Hooks of the model's convolutions and batch norms are not called.
+        The copy, in evaluation mode. The hooks of its convolutions and batch norms are not called.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Initialisers: they fill a tensor in place, with numbers of the global random generator, and return it.
+"""Initialisers: each fills a tensor in place and returns it. Random numbers come from the global generator.
 
-A layer multiplies the variance of its input by fan_in * variance of the weight. Kaiming's choice compensates for the
-ReLU, which halves it (He et al., arXiv 1502.01852, equation 10); Xavier's is a compromise between the forward and the
-backward pass (Glorot and Bengio 2010).
+A layer multiplies the variance of its input by fan_in * variance of the weight. Kaiming initialisation compensates for
+the ReLU, which halves the mean square (He et al., arXiv 1502.01852, equation 10). Xavier initialisation is a compromise
+between the forward and the backward pass (Glorot and Bengio 2010).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..errors import ArgumentError, ShapeError, sizes
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (O, C, ...): how many inputs an output depends on, and vice versa.
+    """Return (fan_in, fan_out) of a weight (O, C, ...): the inputs that each output depends on, and vice versa.
 
     Raises
     ------
     ShapeError
-        For fewer than two axes.
+        If the weight has fewer than two axes.
 
     Examples
     --------
@@ -40,9 +40,9 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def gain(nonlinearity: str, a: float = 0.0) -> float:
-    """The factor of the standard deviation with which the nonlinearity keeps the variance.
+    """Return the factor for a weight's standard deviation that compensates for the nonlinearity.
 
-    ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError for an unknown nonlinearity.
+    ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError if the nonlinearity is unknown.
     """
     leaky = math.sqrt(2 / (1 + a**2))
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": leaky}
@@ -71,7 +71,7 @@ def ones(tensor: Tensor) -> Tensor:
 
 
 def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Draw from a normal distribution. Raises ArgumentError for a negative ``std``."""
+    """Draw from a normal distribution. Raises ArgumentError if ``std`` is negative."""
     checks.not_negative("init.normal", std, "std")
     return _fill(tensor, backend.generator().normal(mean, std, tensor.shape))
 
@@ -104,14 +104,16 @@ def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonline
 
     Raises
     ------
-    ShapeError, ArgumentError
-        For a tensor of fewer than two axes; for an unknown mode or nonlinearity.
+    ShapeError
+        If ``tensor`` has fewer than two axes.
+    ArgumentError
+        If ``mode`` or ``nonlinearity`` is unknown.
     """
     return normal(tensor, 0.0, gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))
 
 
 def kaiming_uniform(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Draw uniformly, with the variance, arguments and errors of :func:`kaiming_normal`."""
+    """Draw from a uniform distribution. Variance, arguments and errors are those of :func:`kaiming_normal`."""
     bound = gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
     return uniform(tensor, -bound, bound)
 
@@ -122,6 +124,6 @@ def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Draw uniformly, with the variance of :func:`xavier_normal`."""
+    """Draw from a uniform distribution with the variance of :func:`xavier_normal`."""
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform(tensor, -bound, bound)

@@ -1,4 +1,4 @@
-"""Layers: an op and the parameters that it needs. Constructor arguments are those of torch.nn."""
+"""Layers, which combine an op with the parameters that it needs. Constructor arguments are the same as in torch.nn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .module import Buffer, Module, Parameter
 
 
 def _filter_parameters(shape: tuple[int, ...], outputs: int, bias: bool) -> tuple[Parameter, Parameter | None]:
-    """PyTorch's default: weight and bias uniform in +-1/sqrt(fan)."""
+    """Create weight and bias, drawn uniformly from +-1/sqrt(fan_in), which is PyTorch's default."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     parameters = [Parameter(np.empty(size, np.float32)) for size in (shape, outputs)[: 1 + bias]]
     for parameter in parameters:
@@ -40,7 +40,7 @@ class Linear(Module):
     Raises
     ------
     ArgumentError
-        For sizes < 1.
+        If a size is not an integer >= 1.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -56,7 +56,7 @@ class Linear(Module):
 
 
 class _Windowed(Module):
-    """A layer with a window, which is built and checked once: its sizes are read-only."""
+    """A layer with a window. The window is built and checked only once, so its sizes are read-only."""
 
     window: Window
 
@@ -67,7 +67,7 @@ class _Windowed(Module):
 
 
 class _Conv(_Windowed):
-    """What Conv2d and ConvTranspose2d share: their options, and the checks of them."""
+    """Base class of Conv2d and ConvTranspose2d, which checks their common options."""
 
     def __init__(self, layer: str, in_channels: int, out_channels: int, window: Window, groups: int) -> None:
         self.in_channels = checks.integer(layer, in_channels, "in_channels", 1)
@@ -101,7 +101,7 @@ class Conv2d(_Conv):
     Raises
     ------
     ArgumentError
-        For invalid sizes.
+        If a size is invalid, or a number of channels is not divisible by ``groups``.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ConvTranspose2d(_Conv):
     Raises
     ------
     ArgumentError
-        For invalid sizes.
+        If a size is invalid, or a number of channels is not divisible by ``groups``.
     """
 
     def __init__(
@@ -173,14 +173,14 @@ class BatchNorm1d(Module):
     eps : float
         Added to the variance.
     momentum : float
-        The weight of the new batch statistic in the running ones.
+        The weight of the new batch statistics in the running statistics.
 
     Raises
     ------
     ArgumentError
-        For arguments out of range.
+        If an argument is out of range.
     ShapeError
-        If x has another number of axes or channels; in training, also if a channel has only one value.
+        If x has the wrong number of axes or channels or, in training, only one value per channel.
     """
 
     ndim = 2
@@ -197,7 +197,7 @@ class BatchNorm1d(Module):
         self.running_var = Buffer(np.ones(num_features, np.float32))
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
-        """``bn(x, shortcut, activation="relu")`` is relu(bn(x) + shortcut); both are optional."""
+        """Normalise x. ``bn(x, shortcut, activation="relu")`` is relu(bn(x) + shortcut); both extras are optional."""
         x = checks.floats(type(self).__name__, x)
         checks.axes(type(self).__name__, x, self.ndim, self.layout, "x")
         running = self.running_mean, self.running_var
@@ -222,14 +222,14 @@ class LayerNorm(Module):
     Parameters
     ----------
     normalized_shape : int or tuple of int
-        The sizes of those axes.
+        The sizes of these axes.
     eps : float
         Added to the variance.
 
     Raises
     ------
     ArgumentError
-        For arguments out of range.
+        If an argument is out of range.
     """
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5) -> None:
@@ -254,7 +254,10 @@ class ReLU(Module):
 
 
 class Dropout(Module):
-    """Zeroes elements with probability ``p`` in training; see ``ops.dropout``. ArgumentError unless 0 <= p < 1."""
+    """Zeroes elements with probability ``p`` in training; see ``ops.dropout``.
+
+    Raises ArgumentError unless 0 <= p < 1.
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.fraction("Dropout", p, "p", below_one=True)
@@ -267,7 +270,7 @@ class Dropout(Module):
 
 
 class MaxPool2d(_Windowed):
-    """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError for invalid sizes."""
+    """The maximum of each window; see ``ops.max_pool2d``. Raises ArgumentError if a size is invalid."""
 
     def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
         self.window = pool_window(type(self).__name__, kernel_size, stride, padding)
@@ -280,21 +283,21 @@ class MaxPool2d(_Windowed):
 
 
 class AvgPool2d(MaxPool2d):
-    """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError for invalid sizes."""
+    """The mean of each window; see ``ops.avg_pool2d``. Raises ArgumentError if a size is invalid."""
 
     def forward(self, x: Tensor) -> Tensor:
         return pool2d(AvgPool2dOp, x, self.window)
 
 
 class GlobalAvgPool2d(Module):
-    """The mean of each channel's image, (N, C, H, W) to (N, C)."""
+    """The mean of each channel over all pixels, (N, C, H, W) to (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_avg_pool2d(x)
 
 
 class Flatten(Module):
-    """Joins all axes from ``start_axis`` on into one: (N, C, H, W) to (N, C*H*W)."""
+    """Joins all axes from ``start_axis`` onwards into one: (N, C, H, W) to (N, C*H*W)."""
 
     def __init__(self, start_axis: int = 1) -> None:
         self.start_axis = start_axis
@@ -304,7 +307,7 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """Returns x: a shortcut that changes nothing."""
+    """Returns x unchanged, for instance as a shortcut."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x

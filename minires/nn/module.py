@@ -1,7 +1,7 @@
 """Module: parameters, buffers and sub-modules, found by looking at the attributes.
 
-Nothing is registered: a Parameter, a Buffer or a Module that is an attribute belongs to the module, under the name of
-the attribute. Everything else here is a walk over that tree.
+Nothing has to be registered: a Parameter, Buffer or Module that is an attribute of a module belongs to it, under the
+name of the attribute. Everything else here walks over this tree of modules.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Module:
     _forward_hooks: list[Callable[..., Any]] | None = None
 
     def forward(self, *inputs: Any) -> Any:
-        """What the module computes."""
+        """Compute the module's output."""
         raise NotImplementedError(f"{type(self).__name__} has no forward.")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -69,18 +69,18 @@ class Module:
         return output
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> HookHandle:
-        """Call ``hook(module, inputs, output)`` after each forward; it may return another output.
+        """Call ``hook(module, inputs, output)`` after each forward pass. The hook may return a replacement output.
 
         Returns
         -------
         HookHandle
-            Its ``remove()`` removes the hook.
+            Call its ``remove()`` to remove the hook.
         """
         self._forward_hooks = self._forward_hooks or []
         return HookHandle(self._forward_hooks, hook)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules that are attributes of this one, with their names."""
+        """Iterate over the modules that are attributes of this one, with their names."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -91,11 +91,11 @@ class Module:
                 )
 
     def children(self) -> Iterator[Module]:
-        """The modules that are attributes of this one."""
+        """Iterate over the modules that are attributes of this one."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module (named ``prefix``) and all below it, each once, parents first."""
+        """Iterate over this module, named ``prefix``, and all modules below it, each once, parents first."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -107,11 +107,11 @@ class Module:
                 stack.extend(reversed(below))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it, each once."""
+        """Iterate over this module and all modules below it, each once."""
         return (module for _, module in self.named_modules())
 
     def _named_tensors(self, *kinds: type[Tensor]) -> Iterator[tuple[str, Any]]:
-        """Every tensor of these kinds once, in the order of the attributes: weight, bias, running_mean, ..."""
+        """Iterate over the tensors of these kinds, each once, in the order of the attributes: weight, bias, ..."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
@@ -120,25 +120,28 @@ class Module:
                     yield f"{path}.{name}" if path else name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its path: ``layer1.0.conv1.weight``."""
+        """Iterate over the parameters, each once, with its path, such as ``layer1.0.conv1.weight``."""
         return self._named_tensors(Parameter)
 
     def parameters(self) -> Iterator[Parameter]:
-        """Every parameter once."""
+        """Iterate over the parameters, each once."""
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Every buffer once, with its path."""
+        """Iterate over the buffers, each once, with its path."""
         return self._named_tensors(Buffer)
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Put this module and all below it in training mode, which batch norm and dropout depend on; see ``eval``."""
+        """Put this module and all modules below it in training mode or, if ``mode`` is False, in evaluation mode.
+
+        Batch norm and dropout behave differently in the two modes.
+        """
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self: Self) -> Self:
-        """Put this module and all below it in evaluation mode."""
+        """Put this module and all modules below it in evaluation mode."""
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -147,13 +150,13 @@ class Module:
             parameter.grad = None
 
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
-        """Freeze (False) or unfreeze all parameters."""
+        """Unfreeze all parameters or, if ``requires_grad`` is False, freeze them."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
     def apply(self: Self, function: Callable[[Module], Any]) -> Self:
-        """Call ``function`` on this module and all below it."""
+        """Call ``function`` on this module and all modules below it."""
         for module in list(self.modules()):
             function(module)
         return self
@@ -166,7 +169,7 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """A copy of every parameter and buffer on the CPU, by name."""
+        """Return copies of all parameters and buffers, on the CPU, keyed by name."""
         return {name: np.array(tensor.numpy(), order="C") for name, tensor in self._named_tensors(Parameter, Buffer)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
@@ -175,14 +178,14 @@ class Module:
         Parameters
         ----------
         state_dict : mapping of str to array
-            As :meth:`state_dict` returns it.
+            Arrays keyed by name, as returned by :meth:`state_dict`.
         strict : bool
             Whether missing and unexpected names are errors. Shapes must fit in any case.
 
         Raises
         ------
         StateDictError
-            With the names that are missing, left over or of another shape.
+            If shapes differ or, with ``strict``, names are missing or left over. The message lists these names.
         """
         own = dict(self._named_tensors(Parameter, Buffer))
         arrays = {name: np.asarray(value) for name, value in state_dict.items()}
@@ -203,7 +206,7 @@ class Module:
                 tensor.data = to_device(arrays[name].astype(tensor.dtype), tensor.device)
 
     def extra_repr(self) -> str:
-        """The arguments to show in ``repr``."""
+        """Return the arguments to show in ``repr``."""
         return ""
 
     def __repr__(self) -> str:
@@ -213,7 +216,7 @@ class Module:
 
 
 def check_module(where: str, model: Any) -> Module:
-    """``model``. Raises ArgumentError if it is not a module."""
+    """Return ``model``. Raises ArgumentError if it is not a module."""
     if not isinstance(model, Module):
         raise ArgumentError(f"{where}: model is {type(model).__name__}; it must be a Module, such as a network.")
     return model
@@ -223,8 +226,8 @@ def check_module(where: str, model: Any) -> Module:
 def undisturbed(model: Module) -> Iterator[None]:
     """After the ``with`` block, restore the model's modules, their buffers, and the random generator.
 
-    Of a module, every attribute is restored: its mode, hooks, sub-modules, a replaced ``forward``. The values of
-    parameters are not.
+    All attributes of each module are restored, such as its mode, hooks, sub-modules and ``forward``, but not the values
+    of its parameters.
     """
     modules = [(module, dict(vars(module)), list(module._forward_hooks or ())) for module in model.modules()]
     buffers = [(buffer, buffer.data, buffer.data.copy()) for _, buffer in model.named_buffers()]
@@ -246,7 +249,7 @@ def undisturbed(model: Module) -> Iterator[None]:
 
 
 class _Numbered(Module):
-    """Modules in a fixed order. Their names are their numbers."""
+    """Modules in a fixed order, named 0, 1, ..."""
 
     def __init__(self, modules: Iterable[Any] = ()) -> None:
         for number, module in enumerate(modules):
@@ -267,7 +270,7 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules that run one after the other. Their names are their numbers."""
+    """Modules that run one after the other and are named 0, 1, ..."""
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
@@ -279,7 +282,7 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """A list of modules, which belong to the module that holds the list."""
+    """A list of modules, which are named 0, 1, ... and belong to the module that holds the list."""
 
     def append(self, module: Module) -> None:
         """Add a module at the end."""

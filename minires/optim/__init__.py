@@ -1,7 +1,7 @@
-"""Optimisers, learning-rate schedules, gradient clipping, averaged weights.
+"""Optimisers, learning-rate schedules, gradient clipping and averaged weights.
 
-To add an optimiser or a schedule, write its class in a file of its own that ends with ``OPTIMIZERS["name"] = MyClass``
-or ``SCHEDULES["name"] = MyClass``, and import it here. ``minires train`` then offers it under that name.
+To add an optimiser or a schedule, write its class in a new file that ends with ``OPTIMIZERS["name"] = MyClass`` or
+``SCHEDULES["name"] = MyClass``, and import it here. ``minires train`` then offers it under that name.
 """
 
 from .clipping import clip_grad_norm, l2_norm

@@ -1,4 +1,4 @@
-"""The L2 norm of gradients, and a bound on it."""
+"""The L2 norm of gradients, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ..core.tensor import Tensor
 
 
 def l2_norm(*arrays: Array) -> float:
-    """The L2 norm of all arrays together, as if they were one vector.
+    """Return the L2 norm of all arrays together, as if they were one vector.
 
-    It is computed in float64: squares of large float32 numbers do not overflow, and small ones are not lost in the sum.
+    It is computed in float64, so that squares of large float32 numbers do not overflow, and squares of small ones are
+    not lost in the sum.
     """
     return math.sqrt(float(sum(array_module(array).square(array, dtype=np.float64).sum() for array in arrays)))
 
@@ -23,15 +24,16 @@ def l2_norm(*arrays: Array) -> float:
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients by the same factor if their L2 norm, taken as one vector, is larger than ``max_norm``.
 
-    This bounds the step that one unusual batch can cause, and keeps its direction (Pascanu et al., arXiv 1211.5063,
-    algorithm 1). It is PyTorch's ``torch.nn.utils.clip_grad_norm_``. Call it between ``backward`` and ``step``.
+    This limits the step that an unusual batch can cause, and keeps the direction of the gradient (Pascanu et al.,
+    arXiv 1211.5063, algorithm 1), like PyTorch's ``torch.nn.utils.clip_grad_norm_``. Call it between ``backward`` and
+    ``step``.
 
     Parameters
     ----------
-    parameters : iterable of Parameter, or one
+    parameters : Parameter or iterable of Parameter
         Parameters without a gradient are ignored.
     max_norm : float
-        Greater than 0.
+        The largest norm allowed, greater than 0.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     factor = max_norm / (norm + 1e-6)
     if factor < 1 and math.isfinite(norm):
         for parameter, grad in grads:
-            # New arrays: a reference to the old one keeps its values, and a gradient that two parameters share is
-            # scaled once.
+            # This creates new arrays, so other references to the old array keep its values, and a gradient that two
+            # parameters share is scaled only once.
             parameter.grad = Tensor.wrap(grad * factor)
     return norm

@@ -1,4 +1,4 @@
-"""EMA: a moving average of a model's weights, which is often better than the weights themselves."""
+"""EMA: a moving average of a model's weights, which often predicts better than the weights themselves."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..nn import Module
 class EMA:
     """A copy of a model that holds the exponential moving average of its weights.
 
-    The weights of single steps scatter around a good point; their average is closer to it (Polyak and Juditsky 1992;
-    Tarvainen and Valpola, arXiv 1703.01780). Train ``model``, and test ``module``.
+    The weights after single steps scatter around a good point, and their average is closer to it (Polyak and Juditsky
+    1992; Tarvainen and Valpola, arXiv 1703.01780). Train ``model``, and test ``module``.
 
     Update t = 0, 1, ... sets average = d * average + (1 - d) * weights, where d = min(decay, (1 + t) / (10 + t)), like
     TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. So the random initial weights are soon forgotten,
-    even if the decay is long for a short run.
+    even in a run that is short compared with 1 / (1 - decay) steps.
 
-    The running statistics of batch norm are averaged in the same way: those of the last weights would not fit the
-    averaged ones. (PyTorch's ``update_bn`` computes new ones, which takes another pass over the training images.)
+    The running statistics of batch norm are averaged in the same way, because the latest statistics would not fit the
+    averaged weights. (PyTorch's ``update_bn`` computes new ones, which takes another pass over the training images.)
 
     Parameters
     ----------
     model : Module
         The complete model: layers that are added later are not averaged.
     decay : float
-        In [0, 1). About 1 / (1 - decay) steps are averaged.
+        In [0, 1). The average covers about 1 / (1 - decay) steps.
 
     Attributes
     ----------
@@ -75,16 +75,16 @@ class EMA:
                 average.data = latest.data.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the state, for a checkpoint: ``"arrays"`` of the averaged model by name, and ``"updates"``."""
+        """Return a copy of the state, for a checkpoint: ``"arrays"`` is the state dict of ``module``."""
         return {"arrays": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned.
+        """Restore a state that :meth:`state_dict` returned.
 
         Raises
         ------
         StateDictError
-            If it belongs to another model; then nothing is changed.
+            If the state does not fit the model. In that case, nothing is changed.
         """
         if set(state_dict) != {"arrays", "updates"}:
             raise StateDictError(f"EMA: the state must hold 'arrays' and 'updates'; it holds {sorted(state_dict)}.")

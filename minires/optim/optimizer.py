@@ -1,6 +1,6 @@
-"""Optimisers: each updates the parameters in place, from their gradients.
+"""Optimisers, which use gradients to update parameters in place.
 
-Formulas and defaults are PyTorch's. Gradients are read, never changed.
+Formulas and defaults are the same as in PyTorch. Gradients are never changed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        Each holds ``"params"`` (a list), its own ``"lr"``, which schedules change, and the other options.
+        Each group has ``"params"`` (a list), its own ``"lr"``, which schedules change, and the other options.
     state : list of dict
         For each parameter, in the order of the groups, its arrays (momentum, moments) and its number of steps.
     """
 
     arrays: ClassVar[tuple[str, ...]] = ()  # the names of the arrays in the state of a parameter
-    #: What ``minires train`` uses where no value is given.
+    #: The values that ``minires train`` uses if none are given.
     training_defaults: ClassVar[dict[str, float]] = {"lr": 1e-3, "weight_decay": 0.0}
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
@@ -41,7 +41,7 @@ class Optimizer:
         given = [params] if isinstance(params, (Tensor, Mapping)) else list(params)
         if not given:
             raise ArgumentError(
-                f"{name}: params is empty; pass model.parameters(), and pass it once: it is an iterator."
+                f"{name}: params is empty; pass model.parameters(), an iterator that can be used only once."
             )
         groups = given if isinstance(given[0], Mapping) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
@@ -62,12 +62,12 @@ class Optimizer:
                     f"{name}: a tensor ({sizes(parameter.shape)}) is not a leaf: {parameter.op.name} computed it."
                 )
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
-            raise ArgumentError(f"{name}: a parameter appears twice in params; it would take two steps at once.")
+            raise ArgumentError(f"{name}: a parameter appears twice in params; each step would update it twice.")
         self.state: list[dict[str, Any]] = [{} for _ in self.parameters]
 
     @classmethod
     def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> Optimizer:
-        """The optimiser for the settings of ``minires train``; a subclass decides what ``momentum`` means to it."""
+        """Create the optimiser from settings of ``minires train``. A subclass decides what ``momentum`` means."""
         return cls(params, lr=lr, weight_decay=weight_decay)
 
     @property
@@ -80,7 +80,7 @@ class Optimizer:
         checks.not_negative(type(self).__name__, group["weight_decay"], "weight_decay")
 
     def zero_grad(self) -> None:
-        """Set the gradients to None."""
+        """Set the gradients of all parameters to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -105,17 +105,17 @@ class Optimizer:
             parameter.mark_changed()
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change the array ``parameter`` in place."""
+        """Update the array ``parameter`` in place."""
         raise NotImplementedError(f"{type(self).__name__} has no update.")
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the state, for a checkpoint.
+        """Return a copy of the state, for a checkpoint.
 
         Returns
         -------
         dict
-            ``"arrays"`` maps names such as ``"3.momentum_buffer"``, where 3 is the parameter's number, to arrays on the
-            CPU; ``"steps"`` and ``"groups"`` hold plain numbers that JSON can store.
+            ``"arrays"`` maps names such as ``"3.momentum_buffer"``, where 3 is the parameter's index, to arrays on the
+            CPU. ``"steps"`` and ``"groups"`` hold plain values that JSON can store.
         """
         named = ((f"{i}.{name}", value) for i, state in enumerate(self.state) for name, value in state.items())
         return {
@@ -127,12 +127,12 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned.
+        """Restore a state that :meth:`state_dict` returned.
 
         Raises
         ------
         StateDictError
-            If it belongs to other parameters or another optimiser; then nothing is changed.
+            If the state belongs to other parameters or another optimiser. In that case, nothing is changed.
         """
         name, parameters = type(self).__name__, self.parameters
         if set(state_dict) != {"arrays", "steps", "groups"}:
@@ -168,25 +168,28 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent: v = momentum * v + g, then parameter -= lr * v (Sutskever et al. 2013).
 
+    Here, g is the gradient and v the momentum buffer. In the first step, v = g.
+
     Parameters
     ----------
-    params : iterable of Parameter, or of dict
-        Or parameter groups: ``[{"params": ..., "lr": 0.1}, ...]``.
+    params : iterable of Parameter or dict
+        Parameters, or parameter groups such as ``[{"params": ..., "lr": 0.1}, ...]``.
     lr : float
         The learning rate.
     momentum : float
-        How much of the previous v is kept. The first v is the first g.
+        The fraction of the previous v that is kept.
     weight_decay : float
         Adds weight_decay * parameter to the gradient: an L2 penalty.
     nesterov : bool
-        Step by g + momentum * v instead of v.
+        Whether to step by g + momentum * v instead of v.
 
     Raises
     ------
     ArgumentError
-        If params is empty or holds a parameter twice, a number is negative, or nesterov is set without momentum.
+        If params is empty, or contains a parameter twice or a tensor that is not a leaf; if a group has an unknown
+        option; if a number is negative; or if nesterov is set without momentum.
     DTypeError
-        If params holds anything but tensors.
+        If an element of params is not a tensor.
     """
 
     arrays = ("momentum_buffer",)
@@ -199,7 +202,7 @@ class SGD(Optimizer):
 
     @classmethod
     def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> SGD:
-        """With Nesterov's momentum, or plain where ``momentum`` is 0."""
+        """Create SGD with Nesterov momentum or, if ``momentum`` is 0, plain SGD."""
         return cls(params, lr, momentum, weight_decay, nesterov=momentum > 0)
 
     def _check_options(self, group: dict[str, Any]) -> None:
@@ -227,23 +230,24 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : iterable of Parameter, or of dict
-        Or parameter groups.
+    params : iterable of Parameter or dict
+        Parameters, or parameter groups such as ``[{"params": ..., "lr": 0.01}, ...]``.
     lr : float
         The learning rate.
     betas : (float, float)
-        The decay of the running means of the gradient and of its square.
+        The decay rates of the running averages of the gradient and of its square.
     eps : float
-        Added to the root of the mean square.
+        Added to the square root of the second average, so that the step is never divided by 0.
     weight_decay : float
         Adds weight_decay * parameter to the gradient: an L2 penalty.
 
     Raises
     ------
     ArgumentError
-        If params is empty or holds a parameter twice, or a number is out of range.
+        If params is empty, or contains a parameter twice or a tensor that is not a leaf; if a group has an unknown
+        option; or if a number is out of range.
     DTypeError
-        If params holds anything but tensors.
+        If an element of params is not a tensor.
     """
 
     arrays = ("exp_avg", "exp_avg_sq")
@@ -261,7 +265,7 @@ class Adam(Optimizer):
 
     @classmethod
     def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> Adam:
-        """``momentum`` is the first beta."""
+        """Create the optimiser, with ``momentum`` as the first beta."""
         return cls(params, lr, betas=(momentum, 0.999), weight_decay=weight_decay)
 
     def _check_options(self, group: dict[str, Any]) -> None:
@@ -289,7 +293,7 @@ class Adam(Optimizer):
         mean += (1 - beta1) * grad
         square *= beta2
         square += (1 - beta2) * grad * grad
-        # Both start at 0; the corrections for that bias are not stored.
+        # Both averages start at 0. The corrections for this bias are applied here, and not stored.
         root = xp.sqrt(square) / math.sqrt(1 - beta2**step) + group["eps"]
         parameter -= group["lr"] / (1 - beta1**step) * mean / root
 
@@ -297,7 +301,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay shrinks the parameter directly: parameter *= 1 - lr * weight_decay.
 
-    Loshchilov and Hutter, arXiv 1711.05101, algorithm 2. Arguments and errors are those of :class:`Adam`.
+    Loshchilov and Hutter, arXiv 1711.05101, algorithm 2. The arguments and errors are the same as for :class:`Adam`.
     """
 
     training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 1e-2}

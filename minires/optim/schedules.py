@@ -1,6 +1,7 @@
-"""Schedules: the learning rate as a function of t, the number of calls of ``step()``, once an epoch or once a batch.
+"""Schedules: the learning rate as a function of t, the number of calls of ``step()``.
 
-Each is a closed form, ``factor(t)``, of t alone, so a schedule can be resumed at any t.
+Call ``step()`` once per epoch, or once per batch. Each schedule is a closed-form function of t, ``factor(t)``, so it
+can be resumed at any t.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .optimizer import Optimizer
 class Schedule:
     """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, beginning with t = 0.
 
-    A subclass implements :meth:`factor`, and :meth:`for_run` if it takes other arguments than the optimiser.
+    A subclass implements :meth:`factor`, and :meth:`for_run` if its constructor takes more than the optimiser.
 
     Attributes
     ----------
@@ -27,7 +28,7 @@ class Schedule:
         The number of calls of ``step()``.
     """
 
-    has_warmup: ClassVar[bool] = False  # whether it begins with a rise of its own
+    has_warmup: ClassVar[bool] = False  # whether it already begins with a warm-up
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -39,15 +40,15 @@ class Schedule:
 
     @classmethod
     def for_run(cls, optimizer: Optimizer, steps: int) -> Schedule:
-        """The schedule that ``minires train`` uses for a run of ``steps`` batches."""
+        """Create the schedule that ``minires train`` uses for a run of ``steps`` batches."""
         return cls(optimizer)
 
     def factor(self, t: int) -> float:
-        """What the base learning rate is multiplied by after ``t`` steps."""
+        """Return the factor that the base learning rate is multiplied by after ``t`` steps."""
         raise NotImplementedError(f"{type(self).__name__} has no factor.")
 
     def rate(self, base: float, t: int) -> float:
-        """The learning rate after ``t`` steps of a group with the base learning rate ``base``."""
+        """Return the learning rate after ``t`` steps for a group whose base learning rate is ``base``."""
         return base * self.factor(t)
 
     def step(self) -> None:
@@ -60,15 +61,15 @@ class Schedule:
             group["lr"] = self.rate(base, self.t)
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each parameter group."""
+        """Return the learning rate of each parameter group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint; JSON can store it."""
+        """Return the state, for a checkpoint, as values that JSON can store."""
         return {"t": self.t, "base_lrs": self.base_lrs}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned. Raises StateDictError if it belongs to other groups."""
+        """Restore what :meth:`state_dict` returned. Raises StateDictError if it does not fit the parameter groups."""
         if set(state_dict) != {"t", "base_lrs"} or len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise StateDictError(
                 f"{type(self).__name__}: the state does not fit {len(self.base_lrs)} parameter groups."
@@ -85,7 +86,10 @@ class ConstantLR(Schedule):
 
 
 class StepLR(Schedule):
-    """Multiply by ``gamma`` every ``step_size`` steps; in a run, by a tenth after each third of it."""
+    """Multiply the learning rate by ``gamma`` every ``step_size`` steps.
+
+    ``minires train`` divides it by 10 after each third of the run.
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = checks.integer("StepLR", step_size, "step_size", 1)
@@ -101,10 +105,10 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """Multiply by ``gamma`` at each of the ``milestones``.
+    """Multiply the learning rate by ``gamma`` at each of the ``milestones``.
 
-    In a run, by a tenth after 1/2 and again after 3/4 of it: He et al. divide by 10 after 32,000 and 48,000 of 64,000
-    iterations.
+    ``minires train`` divides it by 10 after 1/2 and 3/4 of the run, like He et al., who do so after 32,000 and 48,000
+    of 64,000 iterations.
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
@@ -123,9 +127,10 @@ class MultiStepLR(Schedule):
 
 
 class CosineLR(Schedule):
-    """Half a cosine from the learning rate to ``eta_min`` in ``T_max`` steps (Loshchilov and Hutter, arXiv 1608.03983).
+    """Lower the learning rate to ``eta_min`` in ``T_max`` steps, along half a cosine.
 
-    ``eta_min`` is an absolute learning rate. After ``T_max`` steps it no longer changes.
+    Loshchilov and Hutter, arXiv 1608.03983. ``eta_min`` is an absolute learning rate, which is kept after ``T_max``
+    steps.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
@@ -145,18 +150,20 @@ class CosineLR(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """Rise to ``max_lr``, then fall to almost 0, along half cosines (Smith and Topin, arXiv 1708.07120).
+    """Raise the learning rate to ``max_lr``, then lower it to almost 0, along half cosines.
+
+    Smith and Topin, arXiv 1708.07120.
 
     Parameters
     ----------
     optimizer : Optimizer
         Its learning rates are replaced; its momentum is not changed.
     max_lr : float
-        The peak.
+        The highest learning rate.
     total_steps : int
-        The number of steps of the cycle; afterwards the rate stays at its last value.
+        The number of steps in the cycle. Afterwards, the rate stays at its last value.
     pct_start : float
-        The fraction of the steps in which the rate rises.
+        The fraction of the steps during which the rate rises.
     div_factor, final_div_factor : float
         The rate starts at max_lr / div_factor and ends at max_lr / div_factor / final_div_factor.
 
@@ -207,16 +214,16 @@ class Warmup(Schedule):
     Parameters
     ----------
     schedule : Schedule
-        The schedule to follow. Call ``step()`` of this one only.
+        The schedule to follow. Call only the ``step()`` of the ``Warmup``, not that of this schedule.
     steps : int
         The length of the ramp.
     start_factor : float
-        Where the ramp starts: He et al. begin ResNet-110 at a tenth of the learning rate.
+        The factor at which the ramp starts. He et al. start ResNet-110 at a tenth of the learning rate.
 
     Raises
     ------
     ArgumentError
-        If a number is out of range.
+        If ``schedule`` is not a schedule, or a number is out of range.
     """
 
     def __init__(self, schedule: Schedule, steps: int, start_factor: float = 0.1) -> None:
@@ -228,7 +235,7 @@ class Warmup(Schedule):
         self.steps = checks.integer("Warmup", steps, "steps", 1)
         self.start_factor = checks.fraction("Warmup", start_factor, "start_factor")
         super().__init__(schedule.optimizer)
-        self.base_lrs = schedule.base_lrs  # those before it set its first learning rates
+        self.base_lrs = schedule.base_lrs  # the optimiser's rates already include its factor
         self._set()
 
     def factor(self, t: int) -> float:

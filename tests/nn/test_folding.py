@@ -135,7 +135,7 @@ def test_wrong_uses_say_so(rng):
         nn.fold(3)
     wrong = nn.fold(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)))
     x = mr.tensor(rng.standard_normal((1, 3, 8, 8)).astype("f"))
-    with pytest.raises(ArgumentError, match="a convolution to 4 channels meets a batch norm of 5"):
+    with pytest.raises(ArgumentError, match="a convolution to 4 channels precedes a batch norm of 5"):
         wrong(x)
     block = nn.fold(mr.models.BasicBlock(3, 3, 1, "A"))
     with pytest.raises(ShapeError, match="shortcut is 1x3x4x4"):
