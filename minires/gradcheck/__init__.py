@@ -1,4 +1,4 @@
-"""Compares backward with finite differences, explains what is wrong, and finds the first NaN."""
+"""Tools that compare backward with finite differences, explain wrong gradients, and find the first NaN or infinity."""
 
 from .anomaly import detect_anomaly
 from .check import gradcheck

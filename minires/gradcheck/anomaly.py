@@ -1,4 +1,4 @@
-"""The search for the first NaN or infinity, as an observer of ops."""
+"""detect_anomaly: find the first NaN or infinity, with an observer of ops."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..core.backend import Array, array_module
 from ..core.state import observed, state, switched
 from ..errors import AnomalyError, sizes
 
-# The frames between a user's line and an observer: those of minires, and of the context manager that calls observers.
+# The files whose frames may lie between the user's line and an observer: those of minires, and contextlib.
 INSIDE = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, contextlib.__file__)
 
-_called_from: WeakKeyDictionary[Op, str] = WeakKeyDictionary()  # "file:line" of the forward
+_called_from: WeakKeyDictionary[Op, str] = WeakKeyDictionary()  # op -> "file:line" of the call of its forward
 
 
 @contextlib.contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Stop at the first NaN or infinity, forward or backward, with the op and the line that called it.
+    """Raise AnomalyError at the first NaN or infinity, forward or backward, with the op and the line that called it.
 
-    It also notices when an array that backward needs was written to directly (``x.data[0] = 1``), which no version
-    counter can see. Every result is read once more: use it to search, not to train.
+    It also detects direct writes to an array that backward needs (``x.data[0] = 1``), which no version counter can see.
+    Every result is read once more, so use it for debugging, not for training.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def detect_anomaly() -> Iterator[None]:
         ...
     minires.errors.AnomalyError: exp: the result (2) holds an infinity at index (1,), called at <...>:2.
     """
-    running: list[Op] = []  # ops whose backward runs now; what it calls is not checked, only what it returns
+    running: list[Op] = []  # ops whose backward is running; unless it is recorded, only its results are checked
 
     def search(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Any], None] | None:
         if phase == "backward":
@@ -52,7 +52,7 @@ def detect_anomaly() -> Iterator[None]:
         line = _called_from.get(op, "a line that was not under detect_anomaly()")
         for i, gradient in enumerate(gradients or ()):
             if gradient is not None and op.needs(i):
-                _check_finite(f"backward of {op.name}", gradient, f"the gradient to input {i}", line)
+                _check_finite(f"backward of {op.name}", gradient, f"the gradient with respect to input {i}", line)
 
     with switched("anomaly", True), observed(search):
         yield
@@ -68,7 +68,7 @@ def _check_finite(op: str, array: Array, what: str, line: str) -> None:
 
 
 def _line_of_user() -> str:
-    """``file:line`` of the innermost caller that is not part of minires."""
+    """Return ``file:line`` of the innermost caller that is not part of minires."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame = frame.f_back

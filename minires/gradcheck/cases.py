@@ -1,7 +1,7 @@
-"""The table of all ops with the cases that gradcheck tries: different sizes, strides 1 to 3, broadcasting both ways.
+"""The table of the cases that gradcheck checks for each op: different sizes, strides 1 to 3, broadcasting both ways.
 
 The inputs keep away from the kinks of their op: max needs values that are well apart, log needs positive ones. Ties and
-values at a kink have separate tests, because there is no gradient to compare with.
+values at a kink have separate tests, because finite differences do not give a gradient there.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Draw = Callable[[np.random.Generator], NumPyArray]
 
 
 class Case:
-    """An op with its options, and how to draw the inputs that are checked.
+    """An op with its options, and the functions that draw its inputs.
 
-    ``call`` takes the inputs, if they are not the first arguments of the op.
+    ``call``, a function of the inputs, replaces the op if the inputs are not its first arguments.
     """
 
     def __init__(self, op: str, name: str, *draws: Draw, call: Function | None = None, **options: Any) -> None:
@@ -37,7 +37,7 @@ class Case:
         self.function = call or partial(getattr(ops, op), **options)
 
     def inputs(self, seed: int = 0) -> list[Tensor]:
-        """Float64 tensors that require a gradient, the same for the same seed."""
+        """Draw float64 tensors that require a gradient; the same seed gives the same tensors."""
         rng = np.random.default_rng(seed)
         return [Tensor(draw(rng), requires_grad=True, dtype="float64") for draw in self.draws]
 
@@ -56,7 +56,7 @@ class CheckedCase:
 
 
 def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: int = 0) -> Iterator[CheckedCase]:
-    """Check the cases of the named ops, by default of all ops, at every order.
+    """Check the cases of the named ops, by default of all ops, at each of the orders.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: i
     Raises
     ------
     ArgumentError
-        Immediately, for a name that is not an op with a gradient.
+        If a name is not that of an op with a gradient. It is raised immediately, not by the iterator.
     """
     for name in names:
         if name in EXEMPT:
@@ -86,27 +86,30 @@ def _result(case: Case, order: int, seed: int) -> CheckedCase:
 
 
 def normal(*shape: int) -> Draw:
-    """Standard normal numbers."""
+    """Return a function that draws standard normal numbers."""
     return lambda rng: np.asarray(rng.standard_normal(shape))
 
 
 def nonzero(*shape: int) -> Draw:
-    """Numbers of both signs, at least 0.3 away from zero, for ops with a kink or a pole at 0."""
+    """Return a function that draws numbers of magnitude 0.3 to 2 and either sign, for ops with a kink or pole at 0."""
     return lambda rng: np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(0.3, 2.0, shape))
 
 
 def positive(*shape: int) -> Draw:
-    """Numbers from 0.3 to 2."""
+    """Return a function that draws numbers from 0.3 to 2."""
     return lambda rng: np.asarray(rng.uniform(0.3, 2.0, shape))
 
 
 def fractions(*shape: int) -> Draw:
-    """Numbers from 0.1 to 0.9, for probabilities."""
+    """Return a function that draws numbers from 0.1 to 0.9, for probabilities."""
     return lambda rng: np.asarray(rng.uniform(0.1, 0.9, shape))
 
 
 def distinct(*shape: int) -> Draw:
-    """Numbers around 0 that differ from each other and from 0 by at least 0.05, so that a step changes no winner."""
+    """Return a function that draws numbers that are well apart, so that a step does not change which one is largest.
+
+    They differ by at least 0.1 from each other, and by 0.05 from 0.
+    """
     count = math.prod(shape)
     return lambda rng: (rng.permutation(count) - count // 2 + 0.5).reshape(shape) / 10
 
@@ -116,7 +119,7 @@ def _elementwise(op: str, draw: Callable[..., Draw]) -> list[Case]:
 
 
 def _broadcast(op: str, draw: Callable[..., Draw]) -> list[Case]:
-    """Equal shapes, either side stretched, axes of size 1, and missing axes."""
+    """Return cases with equal shapes, with either side or both stretched, and with missing axes."""
     return [
         Case(op, "same shape", draw(3, 4), draw(3, 4)),
         Case(op, "left stretched", draw(3, 1), draw(2, 3, 4)),
@@ -135,7 +138,7 @@ def _reduction(op: str, draw: Callable[..., Draw]) -> list[Case]:
 
 
 def _dropout_with_one_mask(x: Tensor) -> Tensor:
-    """Dropout that restores the random generator, so that every call draws the same mask."""
+    """Apply dropout and restore the random generator, so that every call draws the same mask."""
     bits = backend.generator().bit_generator
     before = bits.state
     try:
@@ -161,11 +164,11 @@ def _pooling(op: str, draw: Callable[..., Draw]) -> list[Case]:
 
 
 def _each(cases: Callable[..., list[Case]], draw: Callable[..., Draw], *names: str) -> list[Case]:
-    """``cases(op, draw)`` of several ops."""
+    """Return ``cases(op, draw)`` for each of the ops, in one list."""
     return [case for op in names for case in cases(op, draw)]
 
 
-_X, _W = normal(2, 3, 7, 5), normal(4, 3, 3, 2)  # of convolutions
+_X, _W = normal(2, 3, 7, 5), normal(4, 3, 3, 2)  # x and weight of convolutions
 _MASK = np.array([[True, False, True, True], [False, True, False, True], [True, True, False, False]])
 _LABELS = np.array([4, 0, 2])
 _MEAN, _VAR = np.array([0.3, -0.2, 0.5]), np.array([0.5, 2.0, 1.2])
@@ -287,10 +290,10 @@ _TABLE = [
     Case("binary_cross_entropy_with_logits", "both sides", nonzero(3, 5), fractions(3, 5)),
 ]  # fmt: skip
 
-# op -> its cases
+# the cases of each op
 CASES: dict[str, list[Case]] = {}
 for _case in _TABLE:
     CASES.setdefault(_case.op, []).append(_case)
 
-# op -> why it has no cases
+# the ops without cases, and the reason
 EXEMPT: dict[str, str] = {"argmax": "an index does not change with a small step, so it has no gradient"}

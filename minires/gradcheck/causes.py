@@ -1,7 +1,8 @@
-"""Why a gradient is wrong: a guess, from comparing it with what other, likely mistakes would have given.
+"""Guess why a gradient is wrong, by comparing it with what likely mistakes would have given.
 
-:data:`CAUSES` lists them together with those of :mod:`minires.gradcheck.diagnosis`: the first sentence is the
-diagnosis. To teach gradcheck another mistake, write a generator that recognises it and put it into the list.
+:data:`CAUSES` lists the causes of wrong gradients together with those of :mod:`minires.gradcheck.diagnosis`; the first
+sentence is the diagnosis. To teach gradcheck another mistake, write a generator that recognises it and add it to the
+list.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from .diagnosis import ALIKE, EXACT, VAGUE, Evidence, NumPyArray, alike, altered
 from .problem import Problem
 
 TINY = np.finfo(np.float64).tiny
-TRIALS = 24  # a guess is tested at so many wrong elements, and at so many right ones
-FIRST = 2  # and at so many of them first: most guesses fail there
-FEWEST = 4  # so many elements must lie on a line: two always do
-ENOUGH = 12  # so many elements are needed to recognise a mask: fewer agree with some mask by chance
-FAR = -100.0  # an input times this makes a ReLU pass what it blocked, and block what it passed
-LARGEST = 1 << 22  # the most numbers in the Jacobian's rows that are kept
+TRIALS = 24  # the number of wrong elements, and of right ones, at which a guess is tested
+FIRST = 2  # the number of elements at which it is tested first, because most guesses fail there
+FEWEST = 4  # at least this many elements must lie on a line, because any two do
+ENOUGH = 12  # a mask is recognised from at least this many elements, because fewer agree with some mask by chance
+FAR = -100.0  # multiplying an input by this makes a ReLU pass what it blocked, and block what it passed
+LARGEST = 1 << 22  # limit for the size of the Jacobian's rows of wrong elements, and of those of right ones
 COMPARISONS = {">": np.greater, "<": np.less, ">=": np.greater_equal, "<=": np.less_equal}
 
 
 class GradientEvidence(Evidence):
-    """A wrong gradient, and how to test guesses about it.
+    """A wrong gradient, with methods that test guesses about its cause.
 
     Attributes
     ----------
     problem : Problem
         The function, its inputs and the upstream.
     k : int
-        The input whose gradient is wrong.
+        The index of the input whose gradient is wrong.
     eps : float
         The step for further differences.
     arrays, upstream, output, x
@@ -42,7 +43,7 @@ class GradientEvidence(Evidence):
     places : list of int
         Flat indices of some wrong elements and some right ones, at which guesses are tested.
     claims : array
-        The gradient that backward claims there.
+        The gradient that backward claims at these places.
     """
 
     def __init__(
@@ -61,28 +62,28 @@ class GradientEvidence(Evidence):
 
     @cached_property
     def jacobian(self) -> NumPyArray:
-        """(places, outputs): how fast each output changes with each of these elements."""
+        """The slope of each output with respect to each element in ``places``, as an array (places, outputs)."""
         return self.problem.jacobian(self.k, self.places, self.eps, self.problem.arrays)
 
     def is_claimed(self, gradient: NumPyArray) -> bool:
-        """Whether a gradient of the shape of the input is what backward claims."""
+        """Return whether a gradient has the shape of the input and equals what backward claims."""
         return gradient.shape == self.x.shape and alike(gradient, self.got)
 
     def right_for(self, upstream: NumPyArray) -> bool:
-        """Whether backward claims the gradient that belongs to another upstream."""
+        """Return whether backward's claim would be right for another upstream."""
         return alike(self.jacobian @ upstream.ravel(), self.claims)
 
     def right_if(self, j: int, array: NumPyArray) -> bool:
-        """Whether backward claims the gradient that belongs to another value of input j."""
+        """Return whether backward's claim would be right for another value of input j."""
         arrays: list[Array] = list(self.problem.arrays)
         arrays[j] = to_device(array.copy(), self.problem.device)
         try:
             return self._claims_slopes(self.k, arrays)
-        except Exception:  # f may object to such an input
+        except Exception:  # f may reject such an input
             return False
 
     def right_to(self, j: int) -> bool:
-        """Whether backward claims the gradient to input j."""
+        """Return whether backward's claim is the gradient with respect to input j."""
         return self._claims_slopes(j, self.problem.arrays)
 
     def _claims_slopes(self, k: int, arrays: Sequence[Array]) -> bool:
@@ -93,13 +94,13 @@ class GradientEvidence(Evidence):
         return bool(errors.max() <= ALIKE * np.abs(self.got).max()) and alike(slopes(self.places), self.claims)
 
     def named(self, shape: tuple[int, ...]) -> list[tuple[str, NumPyArray]]:
-        """The inputs, the output and the upstream with their names, as far as they are numbers of that shape."""
+        """Return names and arrays: those of the inputs, the output and the upstream that are floats of that shape."""
         arrays = [*zip(self.problem.names, self.arrays, strict=True)]
         arrays += [("the output", self.output), (self.problem.upstream_name, self.upstream)]
         return [(name, array) for name, array in arrays if array.shape == shape and array.dtype.kind == "f"]
 
     def conditions(self, shape: tuple[int, ...]) -> Iterator[tuple[str, NumPyArray]]:
-        """What a mask of that shape may have been made of, with the words for it."""
+        """Yield conditions from which a mask of that shape may have been made: a description and the mask."""
         named = self.named(shape)
         inputs = [(name, values) for name, values in named if name in self.problem.names]
         zero = ("0", np.zeros(shape))
@@ -116,7 +117,7 @@ def missing(e: GradientEvidence) -> Iterator[str]:
 def swapped_inputs(e: GradientEvidence) -> Iterator[str]:
     for j in e.problem.checked:
         if j != e.k and e.arrays[j].shape == e.x.shape and e.right_to(j):
-            yield f"It is the gradient to {e.problem.names[j]}: the two are swapped."
+            yield f"It is the gradient with respect to {e.problem.names[j]}: the two are swapped."
 
 
 def upstream_unchanged(e: GradientEvidence) -> Iterator[str]:
@@ -138,7 +139,7 @@ def upstream_summed(e: GradientEvidence) -> Iterator[str]:
 
 
 def upstream_altered(e: GradientEvidence) -> Iterator[str]:
-    """Turned, shifted or masked before backward used it."""
+    """The upstream was flipped, transposed, shifted, negated or masked before backward used it."""
     for how, upstream in altered(e.upstream):
         if e.right_for(upstream):
             yield f"It would be right if {e.problem.upstream_name} were {how}."
@@ -148,7 +149,7 @@ def upstream_altered(e: GradientEvidence) -> Iterator[str]:
 
 
 def input_altered(e: GradientEvidence) -> Iterator[str]:
-    """Backward used another input, or the one whose gradient this is, turned, shifted or with other signs."""
+    """One of the inputs was flipped, transposed, shifted or given other signs before backward used it."""
     for j, array in enumerate(e.arrays):
         for how, other in altered(array) if array.dtype.kind == "f" else ():
             if e.right_if(j, other):
@@ -156,9 +157,9 @@ def input_altered(e: GradientEvidence) -> Iterator[str]:
 
 
 def mask_of_the_output(e: GradientEvidence) -> Iterator[str]:
-    """f ends in a ReLU, whose mask backward leaves out or takes from elsewhere.
+    """f ends in a ReLU, whose mask backward leaves out or takes from another array.
 
-    With the input times FAR, the outputs that are 0 now become positive. Their slopes are those before the mask.
+    If the input is multiplied by FAR, the outputs that are 0 become positive: their slopes are those before the mask.
     """
     off = e.output == 0
     if not off.any():
@@ -185,9 +186,9 @@ def one_slice_only(e: GradientEvidence) -> Iterator[str]:
 
 
 def one_contribution_only(e: GradientEvidence) -> Iterator[str]:
-    """Where an element takes part in several outputs, such as a pixel in several windows."""
+    """Several contributions add up, such as a pixel's from several windows, but backward gives one of them or the mean."""
     terms = (e.jacobian * e.upstream.ravel()).reshape(len(e.places), *e.output.shape)
-    for together in [(), (2,)] if terms.ndim > 2 else [()]:  # the channels of a pixel arrive as one
+    for together in [(), (2,)] if terms.ndim > 2 else [()]:  # the second adds up the channels first
         shares = terms.sum(together).reshape(len(terms), -1)
         counts = (shares != 0).sum(axis=1)
         if not (counts > 1).any():
@@ -221,7 +222,7 @@ def tensor_as_factor(e: GradientEvidence) -> Iterator[str]:
 
 def shortcut(e: GradientEvidence) -> Iterator[str]:
     passes, should = _support(e)
-    if e.upstream.shape != e.x.shape or (passes != should).flat[e.wrong].all():  # the latter is a matter of masks
+    if e.upstream.shape != e.x.shape or (passes != should).flat[e.wrong].all():  # in that case, a mask is wrong
         return
     error, upstream = e.error.flat[e.wrong], e.upstream.flat[e.wrong]
     if alike(error, -upstream):
@@ -257,7 +258,7 @@ def term_of_a_softmax(e: GradientEvidence) -> Iterator[str]:
 
 
 def masked(e: GradientEvidence) -> Iterator[str]:
-    """Zero where it should not be, or the reverse, in places that follow the sign of some array."""
+    """The gradient is zero where it should not be, or the reverse, at places that depend on the sign of some array."""
     passes, should = _support(e)
     if not (passes != should).flat[e.wrong].all() or e.known.sum() < ENOUGH or not should.any():
         return
@@ -275,7 +276,7 @@ def masked(e: GradientEvidence) -> Iterator[str]:
 
 
 def lost_or_leaked(e: GradientEvidence) -> Iterator[str]:
-    """Zero where it should not be, or the reverse, in whatever places."""
+    """The gradient is zero where it should not be, or the reverse, at any places."""
     passes, should = (mask.flat[e.wrong] for mask in _support(e))
     if not passes.any():
         yield "It is zero at all of them, although f depends on them: part of the gradient does not arrive."
@@ -297,12 +298,12 @@ CAUSES = [
 
 
 def _support(e: GradientEvidence) -> tuple[NumPyArray, NumPyArray]:
-    """Where the gradient is not zero, and where it should not be."""
+    """Return where the gradient is not zero, and where it should not be."""
     return e.got != 0, np.abs(np.nan_to_num(e.expected)) > ALIKE * e.scale
 
 
 def _spread(places: list[int], count: int) -> list[int]:
-    """At most ``count`` of the places, from all over them.
+    """Return at most ``count`` of the places, evenly spaced in the list.
 
     >>> _spread([3, 5, 6, 8, 9], 3)
     [3, 6, 9]
@@ -311,7 +312,7 @@ def _spread(places: list[int], count: int) -> list[int]:
 
 
 def _constant_axes(array: NumPyArray) -> Iterator[tuple[int, ...]]:
-    """The sets of axes along which the array is constant, the largest first."""
+    """Yield the sets of axes along which the array is constant, the largest first."""
     for axes in axes_sets(array.ndim):
         mean = array.mean(axes, keepdims=True)
         if mean.size < array.size and alike(array, np.broadcast_to(mean, array.shape)):

@@ -1,16 +1,16 @@
-"""gradcheck: the gradients that backward computes, compared with finite differences.
+"""gradcheck: compare the gradients that backward computes with finite differences.
 
-When is a claimed slope wrong, given the measured one? Differences in float64 are good to about nine digits. A tolerance
-of a thousandth, wide enough for the worst of them, would miss an error of a thousandth. So each measurement comes with
-two numbers that say how good it is:
+When is a claimed slope wrong, given a measured one? Finite differences in float64 are usually accurate to about nine
+digits. A tolerance of a thousandth, wide enough for the least accurate ones, would miss an error of a thousandth. So
+each measurement comes with two numbers that say how accurate it is:
 
-- its *noise*: the rounding of f(x), divided by the step, and how much the slope varies between nearby steps;
-- its *doubt*: half the difference between the slopes to the left and to the right. Curvature and kinks show there.
+- *noise*: the rounding error of f(x), divided by the step, and the variation of the slope between nearby steps;
+- *doubt*: half the difference between the slopes to the left and to the right, which shows curvature and kinks.
 
-A claim within a hundredth of the tolerance is right, and so is one within both the tolerance and the noise. A claim
-that is off by more than noise and doubt is wrong. In between, a step that is ten times smaller decides: the effect of
-curvature shrinks with the step, and a kink near the point gets out of reach. A kink at the point itself remains; it is
-reported as a kink, because no gradient is right there.
+A claimed slope is right if its error is within a hundredth of the tolerance, or within both the tolerance and ten times
+the noise. It is wrong if its error is larger than the doubt plus ten times the noise. In between, a step that is ten
+times smaller decides: the effect of curvature shrinks with the step, and a kink near the point is then out of reach. A
+kink at the point itself remains, and is reported as such, because no gradient is right there.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .causes import CAUSES, GradientEvidence
 from .diagnosis import NumPyArray, common_places, explain, place_named
 from .problem import Function, Problem, Slope
 
-EVERY = 512  # up to this size, every element of an input is moved
-SAMPLE = 64  # so many elements of a larger input are moved
-DIRECTIONS = 8  # and all its elements at once, in so many random directions
-STEPS = (1.0, 0.1, 0.01)  # in units of eps
-NEARBY = (0.6, 0.8, 1.2, 1.4)  # in units of the step
-NOISES = 10.0  # an error may be this many times the estimated noise
-STREAM = 1  # added to the seed, so that the upstream is independent of an input drawn from default_rng(seed)
-SHARPER = 0.01  # the part of the tolerance that applies where the noise is small
+EVERY = 512  # inputs of up to this size are moved element by element
+SAMPLE = 64  # the number of elements of a larger input that are moved one by one
+DIRECTIONS = 8  # the number of random directions in which all elements of a larger input are moved at once
+STEPS = (1.0, 0.1, 0.01)  # the steps, in units of eps
+NEARBY = (0.6, 0.8, 1.2, 1.4)  # nearby steps, in units of the step
+NOISES = 10.0  # an error may be up to this many times the estimated noise
+STREAM = 1  # part of the generator's seed, so that the upstream is independent of inputs drawn from default_rng(seed)
+SHARPER = 0.01  # an error within this part of the tolerance is always accepted
 
 Judgement = tuple[str, Slope, float]  # "right", "wrong" or "kink"; the slope that decided; the claimed slope's error
 
@@ -51,42 +51,44 @@ def gradcheck(
 ) -> bool:
     """Compare the backward of ``f`` with central differences, for a random upstream.
 
-    Inputs of up to 512 elements are moved element by element. Of a larger one, 64 elements are moved, and then all of
-    them together in 8 random directions. gradcheck also checks that neither the inputs nor the upstream are changed,
-    and that a second identical call gives the identical result. It leaves no trace: no ``grad``, no changed value.
+    Inputs of up to 512 elements are moved element by element. In a larger input, 64 elements are moved one by one, and
+    then all elements together in 8 random directions. gradcheck also checks that neither the inputs nor the upstream
+    are changed, and that a second identical call gives the identical result. It sets no ``grad`` and changes no value.
 
     Parameters
     ----------
     f : callable
-        From the inputs to a float64 Tensor of any shape, or a tuple of them. It may access an input through a
-        closure, as a layer accesses its weights.
+        A function that takes the inputs and returns a float64 Tensor of any shape, or a tuple of them. It may access an
+        input through a closure, as a layer accesses its weights.
     inputs : Tensor or sequence of Tensor
-        The arguments of f. Those with ``requires_grad=True`` are checked; they must be float64.
+        The arguments of f. Those with ``requires_grad=True`` are checked; they must be float64 leaves.
     eps : float
-        The step; it is relative for values above 1.
+        The step. For elements above 1 in magnitude, it is relative to their magnitude.
     atol, rtol : float
-        An error may be up to ``atol + rtol * abs(slope)`` if rounding makes the differences that uncertain. Usually
-        they are precise, and an error may be a hundredth of that, with ``atol`` in units of the largest gradient if
-        that is below 1. So an error of 0.1 % is found.
+        An error of up to ``atol + rtol * abs(slope)`` is accepted if rounding makes the measured slope that uncertain.
+        Usually the slope is more precise, and only a hundredth of that is accepted, with ``atol`` multiplied by the
+        largest gradient if that is below 1. An error of 0.1 % is therefore found.
     order : {1, 2}
-        2 also checks that the gradient can be differentiated again (``create_graph=True``): its derivatives with
-        respect to the inputs and to the upstream, with a second random upstream.
+        If 2, also check the derivatives of the gradient (``create_graph=True``) with respect to the inputs and the
+        upstream, for a second random upstream.
     seed : int
-        For upstreams, directions and sampled elements. Global random generators are not used.
+        The seed of upstreams, directions and sampled elements. Global random generators are not used.
 
     Returns
     -------
-    True
+    bool
+        Always True; a failed check raises an exception.
 
     Raises
     ------
     GradcheckError
-        If a gradient is wrong, with the place and the likely cause; if f has a kink at the inputs; or if the call
-        changes its inputs, is not repeatable, or fails in backward.
+        If a gradient is wrong (the message gives the place and the likely cause), f has a kink or is not finite at the
+        inputs, f or its backward changes an input or the upstream, a second call gives a different result, or backward
+        fails.
     DTypeError
-        If an input that requires a gradient, or the output, is not float64.
+        If an input or output is not a tensor, or an output or an input that requires a gradient is not float64.
     ArgumentError
-        If no input requires a gradient, one is not a leaf or is given twice, or an option is invalid.
+        If no input requires a gradient, one that does is not a leaf or is given twice, or an option is invalid.
 
     Examples
     --------
@@ -102,7 +104,7 @@ def gradcheck(
     >>> mr.gradcheck(lambda x: Halved()(x), x)
     Traceback (most recent call last):
         ...
-    minires.errors.GradcheckError: gradcheck: the gradient to input 0 (3) is wrong at 3 of 3 elements; ...
+    minires.errors.GradcheckError: gradcheck: the gradient with respect to input 0 (3) is wrong at 3 of 3 elements; ...
     """
     largest_error(f, inputs, Rule(eps, atol, rtol), order, seed)
     return True
@@ -110,7 +112,7 @@ def gradcheck(
 
 @dataclass(frozen=True)
 class Rule:
-    """Decides whether a claimed slope agrees with a measured one; see the top of this file."""
+    """The rule that decides whether a claimed slope agrees with a measured one; see the top of this file."""
 
     eps: float = 1e-6
     atol: float = 1e-5
@@ -122,7 +124,10 @@ class Rule:
         checks.not_negative("gradcheck", self.rtol, "rtol")
 
     def judge(self, measure: Callable[[float], Slope], claimed: float, scale: float) -> Judgement:
-        """Judge a claimed slope. ``measure`` takes a step, and ``scale`` is the largest gradient of the input."""
+        """Judge a claimed slope.
+
+        ``measure`` maps a step to a measured slope; ``scale`` is the largest magnitude in the input's claimed gradient.
+        """
         for part in STEPS:
             step = part * self.eps
             slope = measure(step)
@@ -142,12 +147,12 @@ class Rule:
 def largest_error(
     f: Function, inputs: Tensor | Sequence[Tensor], rule: Rule | None = None, order: int = 1, seed: int = 0
 ) -> float:
-    """Like :func:`gradcheck`, but returns the largest error of an input, relative to its largest slope."""
+    """Check as :func:`gradcheck` does, and return the largest error, relative to the largest slope of its input."""
     checks.integer("gradcheck", seed, "seed", 0)
     if not checks.is_integer(order) or order not in (1, 2):
         raise ArgumentError(f"gradcheck: order is {order!r}; it must be 1 or 2.")
     rng = np.random.default_rng([seed, STREAM])
-    check = _Check(Problem(f, _checked_inputs(inputs), rng), rule or Rule(), rng, "the gradient to {}")
+    check = _Check(Problem(f, _checked_inputs(inputs), rng), rule or Rule(), rng, "the gradient with respect to {}")
     error = check.run()
     if order == 2:
         subject = "the derivative of the gradient with respect to {}"
@@ -156,7 +161,10 @@ def largest_error(
 
 
 class _Check:
-    """Checks all inputs of a problem, one after the other. ``subject`` is what messages call a gradient."""
+    """A check of all inputs of a problem, one after the other.
+
+    ``subject`` names a gradient in messages, with ``{}`` in place of the input: "the gradient with respect to {}".
+    """
 
     def __init__(self, problem: Problem, rule: Rule, rng: np.random.Generator, subject: str) -> None:
         self.problem, self.rule, self.rng, self.subject = problem, rule, rng, subject
@@ -183,7 +191,7 @@ class _Check:
         return max(error for _, _, error in judged.values()) / largest if largest else 0.0
 
     def _places(self, claimed: NumPyArray) -> Sequence[int]:
-        """The flat indices of the elements to move."""
+        """Return the flat indices of the elements to move one by one."""
         if claimed.size <= EVERY:
             return range(claimed.size)
         sample = self.rng.choice(claimed.size, SAMPLE, replace=False)
@@ -195,7 +203,7 @@ class _Check:
         return self._judge(k, claimed, _only(np.ones(claimed.shape), [place]), reach)
 
     def _judge(self, k: int, claimed: NumPyArray, direction: NumPyArray, reach: float = 1.0) -> Judgement:
-        """Judge the slope along ``direction``, with steps in units of ``reach``."""
+        """Judge the slope along ``direction``, with steps multiplied by ``reach``."""
         moving = direction != 0
         return self.rule.judge(
             lambda step: self.problem.slope(k, direction, step * reach),
@@ -204,7 +212,7 @@ class _Check:
         )
 
     def _search(self, k: int, claimed: NumPyArray) -> list[int]:
-        """Move all elements in random directions. If a slope is wrong, halve the set until one element is left."""
+        """Move all elements in random directions. If a slope is wrong, find one wrong element by bisection."""
         for _ in range(DIRECTIONS):
             direction = np.asarray(self.rng.standard_normal(claimed.shape))
             if self._judge(k, claimed, direction)[0] != "wrong":
@@ -218,7 +226,7 @@ class _Check:
         return []
 
     def _wrong(self, k: int, claimed: NumPyArray, measured: NumPyArray, wrong: list[int]) -> str:
-        """Where the gradient to input k is wrong, by how much, and the likely cause."""
+        """Describe where the gradient with respect to input k is wrong, by how much, and the likely cause."""
         tested = int((~np.isnan(measured)).sum())
         errors = np.nan_to_num(np.abs(claimed - measured), nan=np.inf).ravel()
         worst = max(wrong, key=errors.__getitem__)
@@ -242,14 +250,14 @@ class _Check:
 
 
 def _only(array: NumPyArray, places: Sequence[int] | NumPyArray) -> NumPyArray:
-    """The array with zeros at all but some places, which are flat indices."""
+    """Return the array with zeros everywhere except at ``places``, which are flat indices."""
     result = np.zeros_like(array)
     result.flat[places] = array.flat[places]
     return result
 
 
 def _place(place: int, shape: tuple[int, ...]) -> str:
-    """``"at [2, 0] "`` for a flat index, and "" for a scalar."""
+    """Return ``"at [2, 0] "`` for a flat index, or "" for a scalar."""
     return f"at {place_named(place, shape)} " if shape else ""
 
 

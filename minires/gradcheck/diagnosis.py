@@ -1,9 +1,9 @@
-"""What is wrong with an array of numbers: the one place where minires explains wrong numbers.
+"""Explain what is wrong with an array of numbers.
 
-It serves ``gradcheck``, the grader of the assignments and the exercises of the tutorials. A *cause* is a generator: it
+``gradcheck``, the grader of the assignments and the exercises of the tutorials use it. A *cause* is a generator: it
 yields a sentence if it explains the evidence, and nothing otherwise. :data:`PATTERNS` lists the causes that make sense
-for any array, the most specific ones first; the first sentence is the diagnosis. What only applies to gradients is in
-:mod:`minires.gradcheck.causes`.
+for any array, the most specific ones first; the first sentence is the diagnosis. Causes that apply only to gradients
+are in :mod:`minires.gradcheck.causes`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NumPyArray = np.ndarray[Any, Any]
-ALIKE = 1e-5  # two arrays are the same if they differ by less than this, relative to the largest number
-NEARLY = 1e-2  # and nearly the same by less than this
-FARTHEST = 3  # the largest shift that is tried
+ALIKE = 1e-5  # two arrays count as equal if they differ by at most this, relative to the largest number
+NEARLY = 1e-2  # and as nearly equal if they differ by at most this
+FARTHEST = 3  # the largest shift that is tried along an axis
 
 
 @dataclass
 class Evidence:
-    """A wrong array beside the right one.
+    """A wrong array and the right one.
 
     Attributes
     ----------
     got, expected : array
-        Of the same shape; ``expected`` is NaN where the right number is not known.
+        Two arrays of the same shape; ``expected`` is NaN where the right number is not known.
     wrong : list of int
         The flat indices at which they disagree.
     sizes : mapping of str to int
-        Sizes above 1 that a factor may turn out to be, by the words for them, such as
-        ``{"the size of axis 0 of x": 5}``.
+        Maps descriptions of sizes to sizes above 1, such as ``{"the size of axis 0 of x": 5}``. If the array is off by
+        a factor of one of these sizes, the sentence says so.
     """
 
     got: NumPyArray
@@ -49,11 +49,11 @@ class Evidence:
 
     @property
     def error(self) -> NumPyArray:
-        """What was added to the right numbers."""
+        """The difference between the wrong array and the right one."""
         return self.got - self.expected
 
     def explains(self, repaired: NumPyArray) -> bool:
-        """Whether a repaired version of the wrong array equals the right one."""
+        """Return whether a repaired version of the wrong array equals the right one."""
         return alike(repaired, self.expected)
 
 
@@ -61,16 +61,16 @@ Cause = Callable[[Any], Iterator[str]]
 
 
 class Difference(NamedTuple):
-    """What is wrong with a result.
+    """A description of a wrong result.
 
     Attributes
     ----------
     sentence : str
-        What one sees first: the type, the shape, or the first wrong number with its index.
+        The most obvious difference: the type, the shape, or the first wrong number with its index.
     extent : str
-        How many numbers are wrong, and what their places have in common, or "".
+        A sentence with the count of wrong numbers and what their indices have in common, or "".
     cause : str
-        The likely cause, or "".
+        A sentence with the likely cause, or "".
     """
 
     sentence: str
@@ -79,22 +79,23 @@ class Difference(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """Extent and cause in one line."""
+        """The extent and the cause in one line."""
         return f"{self.extent} {self.cause}".strip()
 
 
 def difference(
     name: str, got: NumPyArray, expected: NumPyArray, sizes: Mapping[str, int] | None = None, rounding: float = ALIKE
 ) -> Difference | None:
-    """How an array differs from what it should be; None if it does not.
+    """Describe how an array differs from what it should be, or return None if it does not.
 
     Parameters
     ----------
     name : str
-        What the sentences call the array.
+        The name of the array in the sentences.
     got, expected : array
+        The array, and what it should be.
     sizes : mapping of str to int, optional
-        Sizes that a factor may turn out to be.
+        Maps descriptions of sizes to sizes, as in :class:`Evidence`.
     rounding : float
         The largest error that counts as rounding, relative to the largest expected number.
     """
@@ -114,12 +115,12 @@ def difference(
 
 
 def explain(evidence: Evidence, causes: Iterable[Cause]) -> str:
-    """The first sentence that explains the evidence, or ""."""
+    """Return the first sentence that explains the evidence, or ""."""
     return next((sentence for cause in causes for sentence in cause(evidence)), "")
 
 
 def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
-    """What the wrong elements (flat indices) have in common, as the end of a clause, or "".
+    """Return what the wrong elements (flat indices) have in common, as the end of a clause, or "".
 
     >>> common_places((2, 3), [0, 3])
     ', all at index 0 of axis 1'
@@ -141,7 +142,7 @@ def common_places(shape: tuple[int, ...], wrong: Sequence[int]) -> str:
 
 
 def axis_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """The sizes of axes, and of several axes together, by the words for them. Earlier arrays come first.
+    """Return the sizes of axes, and of several axes together, keyed by their descriptions, in the order of the arrays.
 
     >>> axis_sizes({"x": (5, 1, 4)})
     {'the size of axis 0 of x': 5, 'the size of axis 2 of x': 4, 'the size of axes 0, 2 of x': 20}
@@ -154,7 +155,7 @@ def axis_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     }
 
 
-# --- causes of any wrong array
+# --- causes that apply to any wrong array
 
 
 def not_finite(e: Evidence) -> Iterator[str]:
@@ -204,7 +205,7 @@ def constant_factor(e: Evidence) -> Iterator[str]:
     factor = float((e.got * e.expected)[e.known].sum() / (e.expected[e.known] ** 2).sum()) if e.scale else 0.0
     if not factor or not e.explains(e.got / factor):
         return
-    single = e.known.sum() == 1  # any two numbers have some ratio
+    single = e.known.sum() == 1  # any two numbers differ by some factor
     for words, size in e.sizes.items() if not single else ():
         if math.isclose(size, factor, rel_tol=ALIKE):
             yield f"It is too large by the factor {size}, {words}: the division by it is missing."
@@ -244,27 +245,27 @@ VAGUE: list[Cause] = [same_everywhere, misplaced, nearly_right]
 PATTERNS = [*EXACT, *VAGUE]
 
 
-# --- what happens to arrays, and the words for it
+# --- ways in which an array may have been altered, and their descriptions
 
 
 def flips(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
-    """The array flipped along all axes, along some of them, and along each of them, with the words for it."""
+    """Flip the array along all axes, along some of them, and along each; yield a description and each result."""
     for axes in axes_sets(array.ndim):
         yield f"flipped along {axes_named(axes)}", np.flip(array, axes)
 
 
 def orders(ndim: int) -> Iterator[tuple[int, ...]]:
-    """All orders of axes but the right one."""
+    """Return all orders of the axes except the original one."""
     return (order for order in permutations(range(ndim)) if order != tuple(range(ndim)))
 
 
 def read_in_order(array: NumPyArray, order: tuple[int, ...]) -> NumPyArray:
-    """The array whose values were laid down in another order of axes; undoes ``transpose(order).reshape(shape)``."""
+    """Read the array's values as if they lay in another order of axes; undoes ``transpose(order).reshape(shape)``."""
     return array.reshape([array.shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
 def altered(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
-    """How backward may have altered an array before it used it: the words for it, and the altered array."""
+    """Yield the ways in which backward may have altered an array before use: a description and the altered array."""
     yield from flips(array)
     shape, swapped = array.shape, (*range(array.ndim - 2), array.ndim - 1, array.ndim - 2)
     for order in orders(array.ndim):
@@ -282,9 +283,9 @@ def altered(array: NumPyArray) -> Iterator[tuple[str, NumPyArray]]:
 
 
 def moves(shape: tuple[int, ...]) -> list[list[tuple[int, int]]]:
-    """Shifts along one axis, or along the last two at once: (axis, distance) pairs, the shortest shifts first.
+    """Return shifts along one axis, or along the last two at once, as (axis, distance) pairs, the shortest first.
 
-    More than half of each axis stays in sight, or else a swap of two halves would pass for a shift.
+    More than half of each axis stays inside; otherwise, a swap of two halves could be mistaken for a shift.
     """
     distances = [[d for d in range(-FARTHEST, FARTHEST + 1) if 2 * abs(d) < max(size, 1)] for size in shape]
     singles = [[(axis, d)] for axis, some in enumerate(distances) for d in some if d]
@@ -294,7 +295,7 @@ def moves(shape: tuple[int, ...]) -> list[list[tuple[int, int]]]:
 
 
 def moved(array: NumPyArray, move: Sequence[tuple[int, int]], fill: float | None) -> NumPyArray:
-    """The shifted array; what comes in at its edges is ``fill``, or what went out at the other side if that is None."""
+    """Return the shifted array. Its new edges hold ``fill`` or, if that is None, what left at the other side."""
     result = np.roll(array, [distance for _, distance in move], [axis for axis, _ in move])
     for axis, distance in move if fill is not None else ():
         np.moveaxis(result, axis, 0)[slice(distance) if distance > 0 else slice(distance, None)] = fill
@@ -302,7 +303,8 @@ def moved(array: NumPyArray, move: Sequence[tuple[int, int]], fill: float | None
 
 
 def shift_named(move: Sequence[tuple[int, int]]) -> str:
-    """
+    """Describe a shift.
+
     >>> shift_named([(2, 1), (3, -2)])
     'shifted by +1 along axis 2 and by -2 along axis 3'
     """
@@ -310,7 +312,7 @@ def shift_named(move: Sequence[tuple[int, int]]) -> str:
 
 
 def alike(a: NumPyArray, b: NumPyArray) -> bool:
-    """Whether two arrays are the same for the purposes of a guess. NaN and plain zeros prove nothing."""
+    """Return whether two arrays agree where neither holds NaN. Arrays of zeros never count as alike."""
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[both], b[both]
     largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
@@ -318,13 +320,14 @@ def alike(a: NumPyArray, b: NumPyArray) -> bool:
 
 
 def axes_sets(ndim: int) -> Iterator[tuple[int, ...]]:
-    """All sets of axes but the empty one, the largest first."""
+    """Yield all sets of axes except the empty one, the largest first."""
     for count in range(ndim, 0, -1):
         yield from combinations(range(ndim), count)
 
 
 def axes_named(axes: Iterable[int]) -> str:
-    """
+    """Name some axes in words.
+
     >>> axes_named([1]), axes_named([0, 2])
     ('axis 1', 'axes 0, 2')
     """
@@ -333,7 +336,7 @@ def axes_named(axes: Iterable[int]) -> str:
 
 
 def place_named(place: int, shape: tuple[int, ...]) -> str:
-    """The index of an element, given by its flat index.
+    """Write the index of an element, given its flat index.
 
     >>> place_named(5, (2, 3)), place_named(0, ())
     ('[1, 2]', '')
@@ -343,7 +346,7 @@ def place_named(place: int, shape: tuple[int, ...]) -> str:
 
 
 def _shapes(got: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    """What the two shapes have in common, which tells what is missing."""
+    """Explain a wrong shape by what it has in common with the right one, or return ""."""
     if sorted(got) == sorted(expected):
         return "The sizes are right, but in another order: a transpose is missing, or there is one too many."
     if math.prod(got) == math.prod(expected):

@@ -1,4 +1,4 @@
-"""A function at a point: the gradient that backward claims, and the slopes that can be measured.
+"""The two sides of a gradient check: the gradient that backward claims, and slopes that are measured.
 
 An upstream turns the outputs of a function into one number: L = sum(upstream * f(inputs)). Backward claims the gradient
 of L; the values of L at two neighbouring points give the slope between them.
@@ -25,20 +25,20 @@ Function = Callable[..., Any]
 
 
 class Slope(NamedTuple):
-    """How fast L changes along a direction, measured with a step to either side."""
+    """The slope of L along a direction, measured with a step to either side."""
 
     left: float
     right: float
-    noise: float  # how much rounding may have changed the two
+    noise: float  # the estimated rounding error of the two slopes
 
     @property
     def central(self) -> float:
-        """The mean of the two, in which curvature cancels."""
+        """The mean of the two slopes, in which the effect of curvature cancels."""
         return (self.left + self.right) / 2
 
 
 class Tied(Op, saves="shapes"):
-    """The output of f, made to depend on every checked input: those that f does not use get a gradient of zero."""
+    """An identity op that makes the output of f depend on every checked input: unused inputs get a gradient of zero."""
 
     def forward(self, output: Array, *inputs: Array) -> Array:
         return output
@@ -49,38 +49,39 @@ class Tied(Op, saves="shapes"):
 
 
 class Problem:
-    """``f`` at ``inputs``, with a random upstream.
+    """A function at given inputs, with a random upstream.
 
     Parameters
     ----------
     f : callable
-        From the inputs to a float64 Tensor, or several.
+        A function that takes the inputs and returns a float64 Tensor, or several.
     inputs : sequence of Tensor
-        Those with ``requires_grad`` are float64 leaves. Their arrays are never written to: f sees copies.
+        The arguments of f. Those with ``requires_grad=True`` must be float64 leaves. Their arrays are never written to,
+        because f sees copies.
     rng : numpy.random.Generator
-        For the upstream: magnitudes from 0.5 to 1.5, so that every element counts, and both signs.
+        Draws the upstream: numbers of both signs, with magnitudes from 0.5 to 1.5, so that every element counts.
     names : sequence of str, optional
-        What messages call the inputs.
+        The names of the inputs in messages; by default "input 0" and so on.
 
     Attributes
     ----------
     arrays : list of arrays
         The values of the inputs.
     output : array
-        f(inputs); several outputs are flattened and concatenated.
+        f(inputs). If there are several outputs, they are flattened and concatenated.
     upstream : array
-        It has the shape of ``output``.
+        The random upstream, with the shape of ``output``.
     device : {"cpu", "cuda"}
-        Where the output is.
+        The device of the output.
     checked : list of int
-        Which inputs require a gradient.
+        The indices of the inputs that require a gradient.
 
     Raises
     ------
     DTypeError
         If f does not return float64 tensors.
     GradcheckError
-        If f(inputs) is not finite.
+        If f(inputs) contains NaN or infinity.
     """
 
     def __init__(
@@ -100,17 +101,17 @@ class Problem:
         self.upstream = to_device(upstream, self.device)
 
     def evaluate(self, arrays: Sequence[Array]) -> Array:
-        """The joined output at other values of the inputs, without recording."""
+        """Return the joined output of f for other values of the inputs, without recording."""
         with no_grad(), self._holding(arrays):
             return self._joined().data
 
     def claim(self) -> list[NumPyArray]:
-        """The gradients to the checked inputs by backward, in the order of ``checked``.
+        """Return the gradients that backward computes for the checked inputs, in the order of ``checked``.
 
         Raises
         ------
         GradcheckError
-            If backward raises, changes its arguments, or gives another result the second time.
+            If backward raises an exception, f or backward changes an argument, or a second call gives another result.
         """
         first, second = self._backward(), self._backward()
         if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True)):
@@ -121,10 +122,10 @@ class Problem:
         return first[1:]
 
     def slope(self, k: int, direction: Array, step: float) -> Slope:
-        """The slope of L from input k, moved by ``step * direction`` both ways.
+        """Measure the slope of L, with input k moved by ``step * direction`` to either side.
 
         The outputs are subtracted before they are summed: those that do not change cancel exactly, and only those that
-        do change contribute rounding.
+        do change contribute rounding errors.
         """
         u, y = self.upstream, self.output
         below, above = self._beside(k, direction, step, self.arrays)
@@ -134,9 +135,9 @@ class Problem:
         return Slope(float(left), float(right), noise)
 
     def jacobian(self, k: int, places: Sequence[int], eps: float, arrays: Sequence[Array]) -> NumPyArray:
-        """(places, outputs): the slope of each output from some elements of input k, which are flat indices.
+        """Measure the slope of each output with respect to some elements of input k, as an array (places, outputs).
 
-        ``arrays`` are the values of the inputs.
+        ``places`` are the flat indices of the elements, and ``arrays`` the values of the inputs.
         """
         rows = np.zeros((len(places), self.output.size))
         for row, place in enumerate(places):
@@ -147,7 +148,7 @@ class Problem:
         return rows
 
     def derivative(self, rng: np.random.Generator) -> Problem:
-        """The gradient of this problem as another problem: a function of the inputs and of the upstream."""
+        """Return the gradient of this problem as another problem, whose inputs are the inputs and the upstream."""
 
         def gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
             recording = is_grad_enabled()
@@ -159,13 +160,13 @@ class Problem:
         return Problem(gradients, [*self.inputs, upstream], rng, [*self.names, "the upstream"])
 
     def _beside(self, k: int, direction: NumPyArray, step: float, arrays: Sequence[Array]) -> tuple[Array, Array]:
-        """The outputs with input k moved against ``direction`` and along it."""
+        """Return the outputs with input k moved against ``direction`` and along it."""
         move = step * to_device(direction, device_of(arrays[k]))
         before, x, after = arrays[:k], arrays[k], arrays[k + 1 :]
         return self.evaluate([*before, x - move, *after]), self.evaluate([*before, x + move, *after])
 
     def _backward(self) -> list[NumPyArray]:
-        """The output, and the gradients to the checked inputs."""
+        """Return the output, and the gradients with respect to the checked inputs."""
         arrays, upstream = _copies(self.arrays), Tensor(self.upstream)
         with enable_grad(), self._holding(arrays):
             root = self._joined()
@@ -200,10 +201,11 @@ class Problem:
 
     @contextmanager
     def _holding(self, arrays: Sequence[Array]) -> Iterator[None]:
-        """Put other arrays into the inputs for a while.
+        """Replace the arrays of the inputs temporarily.
 
         The tensors stay the same, so that f may also access them directly, as a layer accesses its weights. The setter
-        of ``data`` would tell every pending backward that they were changed, which they are not once this ends.
+        of ``data`` is bypassed: it would tell every pending backward that the inputs were changed, although their
+        arrays are restored at the end.
         """
         own = [x._data for x in self.inputs]
         try:

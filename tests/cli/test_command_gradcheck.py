@@ -44,8 +44,10 @@ def test_all_ops_are_a_row_each(minires, results):
 
 @pytest.mark.parametrize("words", [(), ("conv2d",)])
 def test_a_wrong_gradient_is_told_and_is_a_failure(minires, results, words):
-    results[4] = CheckedCase("conv2d", "groups", 1, False, None, "gradcheck: the gradient to input 1 is wrong.", 0.01)
+    results[4] = CheckedCase(
+        "conv2d", "groups", 1, False, None, "gradcheck: the gradient with respect to input 1 is wrong.", 0.01
+    )
     result = minires("gradcheck", *words)
     assert result.status == 1 and result.err == "minires gradcheck: the gradients of conv2d are wrong.\n"
     assert "WRONG" in result.out and "5 checks of 6 passed" in result.out
-    assert "conv2d, groups, order 1\n  gradcheck: the gradient to input 1 is wrong." in result.out
+    assert "conv2d, groups, order 1\n  gradcheck: the gradient with respect to input 1 is wrong." in result.out

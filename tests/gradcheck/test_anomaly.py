@@ -44,7 +44,9 @@ def test_backward_reports_the_op_and_the_line_of_its_forward():
         where = line(-1)
         with pytest.raises(AnomalyError) as error:
             (y * 3).sum().backward()
-    said_here(error, "backward of pow", "the gradient to input 0 (2) holds an infinity at index (1,)", where)
+    said_here(
+        error, "backward of pow", "the gradient with respect to input 0 (2) holds an infinity at index (1,)", where
+    )
 
 
 def test_backward_alone_under_the_search_still_names_the_op():
@@ -65,7 +67,9 @@ def test_the_search_reaches_second_derivatives():
         where = line(-1)
         with pytest.raises(AnomalyError) as error:
             slope.backward()
-    said_here(error, "backward of pow", "the gradient to input 0 (1) holds an infinity at index (0,)", where)
+    said_here(
+        error, "backward of pow", "the gradient with respect to input 0 (1) holds an infinity at index (0,)", where
+    )
 
 
 @pytest.mark.parametrize(

@@ -392,5 +392,5 @@ def test_the_sentence_names_place_and_values():
     with pytest.raises(GradcheckError) as caught:
         mr.gradcheck(spoiled(flaws), leaf([[1.0, -2.0, 3.0], [0.5, 1.5, 2.0]]))
     assert str(caught.value).startswith(
-        "gradcheck: the gradient to input 0 (2x3) is wrong at 1 of 6 elements; at [1, 2]"
+        "gradcheck: the gradient with respect to input 0 (2x3) is wrong at 1 of 6 elements; at [1, 2]"
     )

@@ -51,7 +51,7 @@ class MulIgnoresItsUpstream(Mul):
         return b, a
 
 
-@wrong(normal(3, 4), normal(3, 4), says="gradient to input 1: the two are swapped")
+@wrong(normal(3, 4), normal(3, 4), says="gradient with respect to input 1: the two are swapped")
 class MulSwapsItsInputs(Mul):
     def backward(self, upstream):
         a, b = self.inputs
@@ -269,7 +269,7 @@ class GetItemOverwritesRepeatedIndices(GetItem):
         return raw(dx)
 
 
-@wrong(normal(3, 4), normal(3, 4), says="gradient to input 1: the two are swapped", options=(0,))
+@wrong(normal(3, 4), normal(3, 4), says="gradient with respect to input 1: the two are swapped", options=(0,))
 class ConcatenateSwapsItsParts(Concatenate):
     def backward(self, upstream):
         return upstream[3:], upstream[:3]

@@ -68,7 +68,7 @@ class _Larger(mr.Op):
         return upstream * raw(mask), upstream * raw(1 - mask)
 
 
-@wrong(normal(4, 5), normal(4, 5), says="gradient to input 1: the two are swapped")
+@wrong(normal(4, 5), normal(4, 5), says="gradient with respect to input 1: the two are swapped")
 class LargerGivesTheSmaller(_Larger):
     def mask(self, a, b):
         return a < b
