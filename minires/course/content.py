@@ -56,8 +56,8 @@ class Question:
     title : str
         What the function does, in a few words.
     inputs : callable
-        Takes a :class:`Draw` and the options of a property, and returns a dict of the arguments of a call. Those whose names
-        begin with ``_`` are only for the check.
+        Takes a :class:`Draw` and the options of a property, and returns a dict of the arguments of a call. Those whose
+        names begin with ``_`` are only for the check.
     outputs : sequence of str
         What messages call the values that the function returns, in order.
     properties : sequence of Property

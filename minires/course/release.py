@@ -19,7 +19,7 @@ from .content import Assignment
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # nbgrader's marks
 SECRET, ZIP = "secret.txt", "gradescope.zip"
 
-HANDOUT = Path(__file__).parent / "handout"  # templates of texts, with placeholders for what depends on the assignment
+HANDOUT = Path(__file__).parent / "handout"  # text templates with placeholders for the words of an assignment
 
 
 def student_version(source: str) -> str:
@@ -41,9 +41,7 @@ def student_version(source: str) -> str:
             raise DataError(f"course: '{lines[number].strip()}' in line {number + 1} has no counterpart.")
     if len(marks) % 2:
         raise DataError(f"course: the last '{BEGIN}' has no counterpart.")
-    for begin, end in zip(
-        marks[-2::-2], marks[::-2], strict=True
-    ):  # from last to first, so that line numbers before it stay valid
+    for begin, end in zip(marks[-2::-2], marks[::-2], strict=True):  # last first, so earlier line numbers stay valid
         *_, function = re.findall(r"^\s*def (\w+)", "\n".join(lines[:begin]), re.MULTILINE)
         indent = lines[begin].removesuffix(lines[begin].lstrip())
         lines[begin : end + 1] = [f'{indent}raise NotImplementedError("{function} is not written yet")']
