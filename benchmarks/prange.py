@@ -43,7 +43,7 @@ from minires.kernels.cpu.norm import ROW, ROWS, _normalise
 from minires.kernels.threads import hand_out, slices
 
 LAYERS = ("workqueue", "omp")
-SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # numbers in all, and in a row
+SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # elements in total, and in a row
 TURNS, SECONDS = 31, 0.03
 
 
@@ -56,11 +56,11 @@ def _by_prange(x, scale, shift, y, turns, blocks):  # type: ignore[no-untyped-de
 
 
 def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The functions (a) and (b), after checking that both compute the same."""
+    """Return the functions (a) and (b), after checking that both compute the same result."""
     x, y, scale, shift = aligned(size), aligned(size), aligned(row), aligned(row)
     x[:], scale[:], shift[:] = np.random.default_rng(0).standard_normal(size), 2, 1
     blocks = -(-size // (row * ROWS))
-    turns = np.zeros((2, 8), np.int64)  # each in a cache line of its own
+    turns = np.zeros((2, 8), np.int64)  # one cache line each
 
     def work(first: int, last: int) -> None:
         _normalise(x, scale, shift, None, y, True, np.array([first]), last)
@@ -81,7 +81,7 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
 def time_of(way: Callable[[], None], calls: int) -> float:
     time.sleep(0.01)  # OpenMP's threads spin for a while after their work, on a core that the other function needs
     for _ in range(calls // 2):
-        way()  # to wake up cores and caches
+        way()  # warm up cores and caches
     begin = time.perf_counter()
     for _ in range(calls):
         way()
@@ -99,7 +99,7 @@ def race() -> None:
 
 
 def start(which: str) -> None:
-    """Time the first call in a process, which loads code that an earlier process compiled. Numba is loaded before."""
+    """Time the first call in a process, which loads code that an earlier process compiled. Numba is loaded first."""
     mr.ops.relu(mr.tensor(np.ones(4096, np.float32)))
     x, y, row, turns = (
         np.ones(4096, np.float32),

@@ -1,8 +1,8 @@
 """Write the measurements into docs/performance.md: python benchmarks/tables.py [FILE.json ...] [--check]
 
-By default, all files in benchmarks/results are used. ``minires bench --json`` writes one file for each machine. Figures
-are drawn as well. Everything between the two marks of the page is written by this script. With ``--check``, nothing is
-written, and the exit status is 1 if the page does not agree with the files.
+By default, all files in benchmarks/results are used. ``minires bench --json`` writes one file for each machine. The
+figures are drawn as well. Everything between the two marks of the page is written by this script. With ``--check``,
+nothing is written, and the exit status is 1 if the page does not agree with the files.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ EXTRAS = {
     "memory": ("Memory of a training process", {"peak": "peak, MB", "images": "for the images, MB"}),
     "start": ("The first step", {"first": "fresh install, s", "later": "later, s"}),
 }
-WORTH_A_ROW = 0.002  # of the time of a profile
+WORTH_A_ROW = 0.002  # share of the total time below which the table leaves an op out
 
 Content = dict[str, Any]
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table. The first column, and those whose name begins with ``<``, are aligned to the left."""
+    """Return a Markdown table. The first column, and those whose name begins with ``<``, are left-aligned."""
     ends = ["---" if i == 0 or name.startswith("<") else "---:" for i, name in enumerate(columns)]
     lines = [[name.lstrip("<") for name in columns], ends, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def number(value: float | None) -> str:
-    """Three digits: 0.123, 1.23, 12.3, 123, 1,234."""
+    """Format a number with three digits: 0.123, 1.23, 12.3, 123, 1,234."""
     if value is None:
         return "-"
     decimals = next((digits for digits, limit in ((3, 1), (2, 10), (1, 100)) if abs(value) < limit), 0)
@@ -50,7 +50,7 @@ def number(value: float | None) -> str:
 
 
 def machine(content: Content) -> str:
-    """A paragraph about the machine."""
+    """Return a paragraph about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
     peaks = "; ".join(f"{counted(int(threads), 'thread')}: {Peak(**peak)}" for threads, peak in content["peak"].items())
     lengths = {len(times) for result in content["results"] for times in result["turns"].values()} or {content["turns"]}
@@ -64,7 +64,7 @@ def machine(content: Content) -> str:
 
 
 def race_table(results: Sequence[Content]) -> str:
-    """The milliseconds of every framework, and the ratio to PyTorch's fastest variant."""
+    """Return a table of the milliseconds of every framework and the ratio to PyTorch's fastest variant."""
     names = list(dict.fromkeys(name for result in results for name in result["milliseconds"]))
     rows = []
     for result in results:
@@ -77,7 +77,7 @@ def race_table(results: Sequence[Content]) -> str:
 
 
 def conv_table(results: Sequence[Content]) -> str:
-    """A row for each convolution and direction."""
+    """Return a table with a row for each convolution and direction."""
     rows = []
     for result in results:
         best, times, speeds = result["best_torch"], result["milliseconds"], result["gflops"]
@@ -97,7 +97,7 @@ def conv_table(results: Sequence[Content]) -> str:
 
 
 def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
-    """A row for each framework."""
+    """Return a table with a row for each training step and framework."""
     rows = [
         [figure["name"].removeprefix("train "), contender, *(number(numbers[name]) for name in columns)]
         for figure in found
@@ -107,7 +107,7 @@ def extra_table(found: Sequence[Content], columns: dict[str, str]) -> str:
 
 
 def profile_table(profile: Content) -> str:
-    """A row for each op and phase that takes a noticeable part of a step."""
+    """Return a table with a row for each op and phase that takes a noticeable part of a step."""
     total = sum(row["seconds"] for row in profile["rows"])
     peak = profile["peak"] and Peak(**profile["peak"])
     rows = []
@@ -130,7 +130,7 @@ def profile_table(profile: Content) -> str:
 
 
 def section(name: str, content: Content) -> str:
-    """All the tables and figures of one machine."""
+    """Return all the tables and figures of one machine."""
     parts = [f"### {name}", machine(content)]
     results = content["results"]
     if (IMAGES / f"{name}-chart.png").exists():
@@ -152,7 +152,7 @@ def section(name: str, content: Content) -> str:
 
 
 def fill(page: str, tables: str) -> str:
-    """``page`` with ``tables`` between its two marks."""
+    """Return ``page`` with ``tables`` between its two marks."""
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
@@ -161,7 +161,7 @@ def fill(page: str, tables: str) -> str:
 
 
 def draw(name: str, content: Content) -> None:
-    """Draw the figures for which the file has the data."""
+    """Draw the figures that the file has data for."""
     if any(result["best_torch"] for result in content["results"]):
         figures.chart(content, IMAGES / f"{name}-chart.png")
     if any(profile["peak"] for profile in content.get("profile", ())):

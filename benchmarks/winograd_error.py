@@ -1,8 +1,8 @@
 """Measure the rounding error of Winograd's algorithm for different points: python benchmarks/winograd_error.py
 
 A 3x3 convolution is computed in float32 in several ways and compared with float64. The error is the largest difference,
-divided by the largest output. Inputs are not negative, as after a ReLU; weights have He's initialisation. The
-transforms follow Toom and Cook's construction, so only the points differ. The output::
+divided by the largest output. The inputs are nonnegative, as after a ReLU; the weights have He initialisation. The
+transforms follow the Toom-Cook construction, so only the points differ. The output::
 
     channels                                    16      64     256
     direct                                 2.3e-07 4.8e-07 3.9e-07
@@ -29,7 +29,7 @@ WAYS = {
 
 
 def maps(points: tuple[float, ...]) -> tuple[Array, Array, Array]:
-    """The matrices (spread, values, collect) for a filter of three numbers, at the given points and infinity.
+    """Return the matrices (spread, values, collect) for a filter of three numbers, at the given points and infinity.
 
     A product of two polynomials can be computed from their values at some points: evaluate both, multiply the values,
     and interpolate, which is the inverse of evaluation. Convolution is the transpose of such a product.
@@ -46,7 +46,7 @@ def maps(points: tuple[float, ...]) -> tuple[Array, Array, Array]:
 
 
 def winograd(x: Array, weight: Array, points: tuple[float, ...]) -> Array:
-    """The convolution of x (N, C, H, W) with weight (O, C, 3, 3); everything is computed in float32."""
+    """Return the convolution of x (N, C, H, W) with weight (O, C, 3, 3), all computed in float32."""
     spread, values, collect = (m.astype(np.float32) for m in maps(points))
     step, size = collect.shape  # outputs and inputs of a patch
     patches = np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))[:, :, ::step, ::step]

@@ -1,1 +1,1 @@
-"""How fast minires is, and compared with whom: ``minires.profile()``, and what ``minires bench`` runs."""
+"""Measure the speed of minires: ``minires.profile()``, and the measurements of ``minires bench``."""

@@ -1,4 +1,4 @@
-"""The contenders: each prepares a workload and returns a function that does it once."""
+"""The contenders in a race. Each one prepares a workload and returns a function that runs it once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ..ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
 from .workloads import Workload
 
 Step = Callable[[], Any]
-GRAPH = "minires graph"  # the same step as a CUDA graph
+GRAPH = "minires graph"  # the same step, run as a CUDA graph
 TORCH = ("torch eager", "torch channels-last", "torch compile")
 LR, MOMENTUM = 0.01, 0.9
 
 
 def available(against: str, device: str = "cpu") -> list[str]:
-    """minires, and the contenders in a comma-separated list, where ``torch`` stands for three of them.
+    """Return minires and the contenders in a comma-separated list, where ``torch`` stands for three of them.
 
     Raises
     ------
     ArgumentError
-        For another name than torch and dezero, or one that is not installed.
+        If the list names anything but torch and dezero, or a package that is not installed.
     """
     found = ["minires"] if device == "cpu" else ["minires", GRAPH]
     for name in filter(None, (part.strip() for part in against.split(","))):
         if name not in ("torch", "dezero"):
-            raise ArgumentError(f"bench: --against names {name!r}; it may name torch and dezero.")
+            raise ArgumentError(f"bench: --against names {name!r}; choose from torch and dezero.")
         if importlib.util.find_spec(name) is None:
             raise ArgumentError(f"bench: {name} is not installed: pip install {name}.")
         found += TORCH if name == "torch" else (name,)
@@ -44,9 +44,9 @@ def available(against: str, device: str = "cpu") -> list[str]:
 
 
 def prepare(contender: str, workload: Workload, threads: int) -> Step:
-    """A function that does the workload once, and waits for the GPU if it runs there.
+    """Return a function that runs the workload once, and waits for the GPU if it runs there.
 
-    Raises NotImplementedError if the contender cannot do the workload.
+    Raises NotImplementedError if the contender cannot run the workload.
     """
     if contender == "dezero":
         return _dezero(workload)
@@ -69,7 +69,7 @@ def _images(workload: Workload) -> tuple[Array, Array]:
 
 
 def _training_step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """The step that users write, in minires as in PyTorch."""
+    """Return a training step as users write it; the code is the same in minires and PyTorch."""
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
@@ -86,7 +86,7 @@ def _minires(workload: Workload, threads: int, contender: str) -> tuple[Step, St
     images, labels = _images(workload)
     x, y = (tensor(array, device=workload.device) for array in (images, labels))
     if workload.device == "cuda":
-        gpu.allow_tf32(workload.size > 32)  # as PyTorch does, in the networks that are bound by arithmetic
+        gpu.allow_tf32(workload.size > 32)  # as in _torch, for networks that are limited by arithmetic
     if workload.kind == "ops":
         return _minires_conv(workload, x), gpu.synchronize
     model = models.build(workload.model, num_classes=workload.classes).to(workload.device)
@@ -103,7 +103,7 @@ def _minires(workload: Workload, threads: int, contender: str) -> tuple[Step, St
 
 
 def _minires_conv(workload: Workload, x: Tensor) -> Step:
-    """One direction alone, on channels-last images, as between two layers of a network."""
+    """Return a function for one direction of a convolution on channels-last images, as between two layers."""
     device = importlib.import_module(f"minires.kernels.{workload.device}").DEVICE
     k, s = workload.kernel, workload.stride
     shape = workload.out_channels, workload.channels, k, k
@@ -136,7 +136,7 @@ def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step
     model = build(workload.model, workload.classes).to(workload.device, memory_format=layout)
     run = model
     if contender == "torch compile":
-        torch.compiler.reset()  # after another batch size, it would compile for any size
+        torch.compiler.reset()  # otherwise a second batch size would be compiled for any size
         run = torch.compile(model)
     if workload.kind == "infer":
         model.eval()
@@ -166,7 +166,7 @@ def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
 
 
 def _dezero(workload: Workload) -> Step:
-    """DeZero 0.0.13 needs ``np.int``, which NumPy has removed; it is defined again here."""
+    """Return a training step of ResNet-20. DeZero 0.0.13 needs ``np.int``, which NumPy removed, so it is added back."""
     if workload.kind != "train" or workload.model != "resnet20" or workload.device != "cpu":
         raise NotImplementedError
     if not hasattr(np, "int"):
@@ -185,7 +185,7 @@ def _dezero(workload: Workload) -> Step:
             self.branch = Sequential(*conv(channels, stride), f.relu, *conv(channels))
             self.project = Conv2d(channels, 1, stride, 0, nobias=True) if stride > 1 else None
 
-        def forward(self, x: Any) -> Any:  # DeZero has no padding op: its shortcut of option A is a 1x1 convolution
+        def forward(self, x: Any) -> Any:  # DeZero has no padding op: a 1x1 convolution stands in for option A
             return f.relu(self.branch(x) + (x if self.project is None else self.project(x)))
 
     def pool(x: Any) -> Any:

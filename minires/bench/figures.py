@@ -1,4 +1,4 @@
-"""Two images of what ``minires bench --json`` writes: the races beside PyTorch, and a profile under its limits."""
+"""Figures of the results of ``minires bench``: a chart of the races against PyTorch, and a roofline plot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 Content = dict[str, Any]
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d2691e", "#4a8f3c", "#666666"
-DIRECTIONS = {  # of a convolution: its name, colour, marker
+DIRECTIONS = {  # direction of a convolution: its name, colour and marker
     "forward": ("forward", BLUE, "o"),
-    "grad_input": ("gradient to the input", ORANGE, "s"),
-    "grad_weight": ("gradient to the weight", GREEN, "D"),
+    "grad_input": ("input gradient", ORANGE, "s"),
+    "grad_weight": ("weight gradient", GREEN, "D"),
 }
-BYTES_OF_A_NUMBER = 4  # if operations are not counted, the roofline shows one for each number moved
-WORTH_A_NAME = 0.005  # of the time
+BYTES_OF_A_NUMBER = 4  # where operations are not counted, the roofline assumes one per number moved
+WORTH_A_NAME = 0.005  # share of the total time below which the roofline leaves an op out
 
 
 def chart(content: Content, path: Path) -> None:
@@ -32,13 +32,13 @@ def chart(content: Content, path: Path) -> None:
     Raises
     ------
     ArgumentError
-        If there is no race beside PyTorch in ``content``.
+        If ``content`` has no race against PyTorch.
     """
     raced = [result for result in content["results"] if result["best_torch"] and "minires" in result["milliseconds"]]
     models = [result for result in raced if result["workload"]["kind"] != "ops"]
     convs = _by_shape([result for result in raced if result["workload"]["kind"] == "ops"])
     if not raced:
-        raise ArgumentError("chart: there is no race beside PyTorch to draw; run minires bench --against torch.")
+        raise ArgumentError("chart: there is no race against PyTorch to draw; run minires bench --against torch.")
     rows = [len(part) for part in (models, convs) if part]
     figure = new_figure(width=9.5, height=1.1 + 0.36 * sum(rows) + 0.5 * len(rows))
     panels = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False, sharex=True)[:, 0]
@@ -55,12 +55,12 @@ def chart(content: Content, path: Path) -> None:
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
     panels[-1].set_xlabel("times as fast as PyTorch's best variant (1: equally fast)")
-    figure.suptitle(f"minires beside PyTorch {content['versions']['torch']}, {_machine(content)}", x=0.02, ha="left")
+    figure.suptitle(f"minires and PyTorch {content['versions']['torch']}, {_machine(content)}", x=0.02, ha="left")
     figure.savefig(path)
 
 
 def _bars(axes: Axes, results: Sequence[Content]) -> None:
-    """A bar for each model, which says the milliseconds of both."""
+    """Draw a bar for each model, labelled with the milliseconds of both frameworks."""
     for row, result in enumerate(results):
         best, milliseconds = result["best_torch"], result["milliseconds"]
         ratio = result["ratio"][best]
@@ -73,7 +73,7 @@ def _bars(axes: Axes, results: Sequence[Content]) -> None:
 
 
 def _dots(axes: Axes, shapes: dict[str, list[Content]]) -> None:
-    """A line for each convolution, with a dot for each direction."""
+    """Draw a line for each convolution, with a dot for each direction."""
     for row, results in enumerate(shapes.values()):
         ratios = [result["ratio"][result["best_torch"]] for result in results]
         axes.plot([min(ratios), max(ratios)], [row, row], color="#cccccc", linewidth=2, zorder=1)
@@ -108,16 +108,16 @@ def _milliseconds(number: float) -> str:
 
 
 def roofline(content: Content, path: Path) -> None:
-    """Draw each op of the profile under the two roofs that the machine sets (Williams et al. 2009).
+    """Draw each op of the profile under the two limits ("roofs") of the machine (Williams et al. 2009).
 
-    Across: how many operations an op does with each byte that goes in or comes out. Up: how many a second. No dot can
-    be above the sloping roof, where memory is the limit, nor above the flat one, where arithmetic is; unless its
-    arrays are still in a cache, or it gets by with fewer operations than are counted. Areas are times.
+    The x axis is the number of operations per byte of input and output, the y axis the number of operations per
+    second. Memory limits an op to the sloping roof, arithmetic to the flat one. A dot can only be above a roof if its
+    arrays are still in a cache, or if it needs fewer operations than are counted. The area of a dot shows its time.
 
     Raises
     ------
     ArgumentError
-        If ``content`` holds no profile, or there were no kernels that know the peaks.
+        If ``content`` has no profile, or its profile has no peaks because the kernels could not be loaded.
     """
     profile = next(iter(content.get("profile", ())), None)
     if profile is None or not profile["peak"]:
@@ -146,10 +146,10 @@ def roofline(content: Content, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     for name, colour in (("forward", BLUE), ("backward", ORANGE)):
         axes.scatter([], [], s=60, color=colour, alpha=0.75, label=name)
-    axes.scatter([], [], s=60, facecolor="white", edgecolor=GREY, label="not counted: one operation a number")
+    axes.scatter([], [], s=60, facecolor="white", edgecolor=GREY, label="not counted: one operation per number")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     figure.suptitle(f"{_name(profile['workload'])}: {_machine(content)}; areas are times", x=0.02, ha="left")
-    figure.draw_without_rendering()  # now the axes have their place, which texts depend on
+    figure.draw_without_rendering()  # fixes the position of the axes, which the labels depend on
     _label_dots(axes, dots, total, ridge)
     _label_roofs(axes, top, slope)
     figure.savefig(path)
@@ -167,7 +167,7 @@ def _label_roofs(axes: Axes, top: float, slope: float) -> None:
 
 
 def _place(row: Content) -> tuple[float, float]:
-    """(operations a byte, operations a second)."""
+    """Return operations per byte and operations per second."""
     operations = row["operations"] or row["bytes"] / BYTES_OF_A_NUMBER
     return operations / row["bytes"], operations / row["seconds"]
 
@@ -177,8 +177,8 @@ def _area(row: Content, total: float) -> float:
 
 
 def _label_dots(axes: Axes, dots: Sequence[tuple[float, float, Content]], total: float, ridge: float) -> None:
-    """A name to the right of dots under the sloping roof, and below those under the flat one; names move apart."""
-    lowest, highest = -np.inf, np.inf  # where the next name may stand: upwards on the left, downwards on the right
+    """Label dots on the right under the sloping roof and below under the flat one; keep the labels apart."""
+    lowest, highest = -np.inf, np.inf  # limits for the next label: upwards on the left, downwards on the right
     left = sorted((dot for dot in dots if dot[0] < ridge), key=lambda dot: dot[1])
     right = sorted((dot for dot in dots if dot[0] >= ridge), key=lambda dot: dot[0])
     for across, up, row in left + right:

@@ -1,4 +1,4 @@
-"""The machine that is measured on, and the most that it can do: without this, no figure means anything."""
+"""Describe the machine and measure its peak performance, which are needed to interpret any other measurement."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ..kernels.threads import get_num_threads, usable_cores
 from ..version import __version__
 
 KERNELS = Path(__file__).parents[1] / "kernels"
-# How NumPy's names of instruction sets begin, and the width of their vectors in bits, widest first.
+# Prefixes of NumPy's names of instruction sets, and the width of their vectors in bits, widest first.
 VECTOR_BITS = {"AVX512": 512, "X86_V4": 512, "AVX2": 256, "X86_V3": 256, "": 128}
 
 
 def version_of(package: str) -> str | None:
-    """The version of a package, which is not imported for this, or None if it is not installed."""
+    """Return the version of a package without importing it, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -38,7 +38,7 @@ def version_of(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """The name of the CPU, as its maker gives it where the system knows it."""
+    """Return the name of the CPU, as given by its maker if the system knows it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
@@ -49,7 +49,7 @@ def cpu_name() -> str:
 
 
 def vector_bits() -> int:
-    """The width of the CPU's vectors, from the instruction sets that NumPy uses."""
+    """Return the width of the CPU's vectors in bits, derived from the instruction sets that NumPy uses."""
     extensions = _numpy_config()["SIMD Extensions"]
     used = [*extensions.get("baseline", ()), *extensions.get("found", ())]
     return next(
@@ -58,7 +58,7 @@ def vector_bits() -> int:
 
 
 def describe_machine(packages: Iterable[str]) -> dict[str, Any]:
-    """The CPU, the system, and the versions of Python and of packages, for a JSON file."""
+    """Return the CPU, the system, and the versions of Python and of ``packages``, for a JSON file."""
     return {
         "cpu": cpu_name(),
         "cores": usable_cores(),
@@ -74,12 +74,12 @@ def _numpy_config() -> Any:
 
 @dataclass
 class Blas:
-    """The library behind NumPy's matrix products, the CPU that its kernels are for (``core``), and its threads."""
+    """The library behind NumPy's matrix products, the CPU that its kernels are made for (``core``), and its threads."""
 
     name: str
     version: str
     core: str = ""
-    threads: int = 0  # unknown
+    threads: int = 0  # 0 if unknown
 
     def __str__(self) -> str:
         kernels = f", kernels for {self.core}" if self.core else ""
@@ -88,48 +88,48 @@ class Blas:
 
 
 def blas_in_use() -> Blas:
-    """NumPy's BLAS; if threadpoolctl does not know it, as Apple's, only what NumPy was built with."""
+    """Return NumPy's BLAS. If threadpoolctl does not know it, e.g. Apple's, only its name and version are known."""
     libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
     if not libraries:
         built_with = _numpy_config()["Build Dependencies"]["blas"]
         return Blas(built_with["name"], built_with["version"])
-    # Several copies may be loaded, in any order, SciPy's among them; wheels keep theirs beside the package.
+    # Several copies may be loaded in any order, including SciPy's. Wheels keep their copy beside the package.
     ours = min(libraries, key=lambda library: not {"numpy", "numpy.libs"} & set(Path(library["filepath"]).parts))
     return Blas(ours["internal_api"], ours["version"] or "", ours.get("architecture") or "", ours["num_threads"])
 
 
 def gpu_name() -> str:
-    """The name of the GPU that ``device="cuda"`` uses. Raises DeviceError if CuPy finds no GPU."""
+    """Return the name of the GPU that ``device="cuda"`` uses. Raises DeviceError if CuPy finds no GPU."""
     return str(cupy_module().cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
 @dataclass(frozen=True)
 class Peak:
-    """What a CPU can do at most, as measured."""
+    """The measured peak performance of a CPU."""
 
-    operations: float  # a second, in float32; a multiply-add counts as two
-    bytes: float  # a second, read from memory and written to it, not to caches
+    operations: float  # per second, in float32; a multiply-add counts as two
+    bytes: float  # per second, read from and written to memory rather than caches
 
     def __str__(self) -> str:
         return f"{self.operations / 1e9:.0f} GFLOP/s, {self.bytes / 1e9:.1f} GB/s"
 
 
 def kernels_load() -> bool:
-    """Whether the kernels of the CPU can be loaded."""
+    """Return whether the kernels of the CPU can be loaded."""
     try:
         return load_kernels("cpu")
     except KernelError:
         return False
 
 
-_measured: dict[int, Peak] = {}  # by this process: the number of threads to the peak
+_measured: dict[int, Peak] = {}  # the peaks measured by this process, keyed by the number of threads
 
 
 def measure_peak(threads: int | None = None) -> Peak | None:
-    """Measure the peak of the CPU with ``threads`` threads, by default all that kernels use.
+    """Measure the peak of the CPU with ``threads`` threads, by default as many as the kernels use.
 
-    It takes a fraction of a second, once in a process, and is written to the user's cache folder, where
-    :func:`cached_peak` finds it. Returns None if the kernels, which measure it, cannot be loaded.
+    This takes a fraction of a second and is done once per process. The peak is written to the user's cache folder,
+    where :func:`cached_peak` finds it. Returns None if the kernels, which are needed to measure it, cannot be loaded.
     """
     threads = min(threads or get_num_threads(), get_num_threads())
     if threads not in _measured and kernels_load():
@@ -143,19 +143,19 @@ def measure_peak(threads: int | None = None) -> Peak | None:
 
 
 def cached_peak(threads: int | None = None) -> Peak | None:
-    """The peak that was measured before on this machine, with these kernels; None if it is not in the cache."""
+    """Return the peak measured earlier on this machine with the same kernels, or None if it is not in the cache."""
     threads = threads or get_num_threads()
     if threads in _measured:
         return _measured[threads]
     try:
         peak = Peak(**json.loads(_file(threads).read_text(encoding="utf-8")))
         return peak if all(0 < rate < math.inf for rate in astuple(peak)) else None
-    except (OSError, ValueError, TypeError):  # it is missing or damaged
+    except (OSError, ValueError, TypeError):  # the file is missing or damaged
         return None
 
 
 def _file(threads: int) -> Path:
-    """Where the cache keeps a peak; the name depends on all that the peak depends on."""
+    """Return the path of a peak in the cache. The file name depends on everything that the peak depends on."""
     sources = b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py")))
     setting = f"{cpu_name()}, {vector_bits()}, {threads}, {__version__}, {version_of('numba')}".encode()
     return cache_folder() / f"peak-{hashlib.sha256(setting + sources).hexdigest()[:16]}.json"

@@ -1,8 +1,8 @@
-"""The measurements: races of contenders, and for a training step its memory, start, scaling and profile.
+"""Measure races between contenders, and the memory, start, scaling and profile of a training step.
 
-Contenders take turns, A B C A B C ..., so that whatever else happens on the machine happens to all of them: machines
-are shared, and slow down and recover within seconds. A ratio is therefore the median of the ratios within a turn, never
-the ratio of two numbers that were measured at different times.
+Contenders take turns, A B C A B C ..., so that all of them are affected by whatever else happens on the machine: shared
+machines slow down and recover within seconds. A ratio is therefore the median of the ratios within each turn, never the
+ratio of two numbers that were measured at different times.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .worker import Process
 from .workloads import Workload
 
 PACKAGES = ("numpy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch", "dezero")
-PAUSE = 0.15  # seconds between two contenders: the threads of the last one may still be spinning
+PAUSE = 0.15  # seconds between two contenders, as the threads of the previous one may still be spinning
 SECONDS_OF_A_TURN = 0.4
-QUICK = 1.0  # seconds: shorter calls are made at least three times, as the first one after a pause is slower
+QUICK = 1.0  # seconds; shorter calls are made at least three times, as the first one after a pause is slower
 COMPILED = ("minires", "torch compile")  # their first process leaves compiled code on disk
 PROFILED_STEPS = 5
 
 
 @dataclass
 class RaceResult:
-    """The seconds of each contender in each turn (the median of a few calls), and why some did not run."""
+    """The seconds of each contender in each turn (the median of a few calls), and why some contenders failed."""
 
     workload: Workload
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -43,13 +43,13 @@ class RaceResult:
         return statistics.median(self.times[contender])
 
     def ratio(self, contender: str, to: str = "minires") -> float:
-        """How many times faster than ``contender`` the other one is: the median over the turns."""
+        """Return how many times faster ``to`` is than ``contender``, the median over the turns."""
         pairs = zip(self.times[contender], self.times[to], strict=True)
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
     @property
     def best_torch(self) -> str | None:
-        """The fastest variant of PyTorch."""
+        """The fastest variant of PyTorch, or None if PyTorch did not run."""
         ran = [name for name in TORCH if name in self.times]
         return min(ran, key=self.median) if ran else None
 
@@ -59,7 +59,7 @@ class RaceResult:
         return self.best_torch or next((name for name in self.times if name not in ("minires", GRAPH)), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file. The operations of a convolution are counted as if it were computed directly."""
+        """Return the result for a JSON file. Operations are counted as if convolutions were computed directly."""
         content: dict[str, Any] = {
             "name": self.workload.name,
             "workload": asdict(self.workload),
@@ -81,7 +81,7 @@ class RaceResult:
 
 
 def race(contenders: Sequence[str], workload: Workload, threads: int, turns: int) -> RaceResult:
-    """Let the contenders do a workload in turn."""
+    """Let the contenders run a workload in turn, and return the result."""
     result = RaceResult(workload)
     with ExitStack() as stack:
         processes = {name: stack.enter_context(Process(name, threads)) for name in contenders}
@@ -93,7 +93,7 @@ def race(contenders: Sequence[str], workload: Workload, threads: int, turns: int
 
 
 def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
-    """CPU, versions and measured peaks (of one thread and of ``threads``), for a JSON file; the GPU if it is used."""
+    """Return CPU, versions, peaks with one thread and with ``threads``, and the GPU if used, for a JSON file."""
     with Process("minires", threads) as process:
         peaks = {str(number): process.ask("peak", threads=number) for number in sorted({1, threads})}
     found = describe_machine(PACKAGES)
@@ -109,7 +109,7 @@ def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
 
 @contextmanager
 def noting(failed: dict[str, str], contender: str) -> Iterator[None]:
-    """Note in ``failed`` why a contender fails. One that cannot do the workload is passed over."""
+    """Note in ``failed`` why a contender fails. A contender that cannot run the workload is skipped."""
     try:
         yield
     except NotImplementedError:
@@ -119,8 +119,8 @@ def noting(failed: dict[str, str], contender: str) -> Iterator[None]:
 
 
 def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) -> None:
-    """Let the processes do the workload in turn, and add their times under their names."""
-    calls: dict[str, int] = {}  # in each turn, of those that can do the workload
+    """Let the processes run the workload in turn, and add their times to ``result`` under their names."""
+    calls: dict[str, int] = {}  # the number of calls in each turn, for those that can run the workload
     for name, process in processes.items():
         with noting(result.failed, name):
             process.ask("prepare", workload=asdict(result.workload))
@@ -142,7 +142,7 @@ def each(
     workload: Workload,
     threads: int,
 ) -> dict[str, Any]:
-    """What ``measure`` finds for each contender, and why some failed, for a JSON file."""
+    """Call ``measure`` for each contender. Return what it found, and why some failed, for a JSON file."""
     found: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
     for name in contenders:
@@ -152,12 +152,13 @@ def each(
 
 
 def memory(contender: str, workload: Workload, threads: int) -> dict[str, float]:
-    """The peak memory of a training process in MB: in all, and beyond what it held after a batch of one image.
+    """Return the peak memory of a training process in MB, in total (``peak``) and for the images (``images``).
 
-    The second figure is what the images take, without libraries and compiled code.
+    ``images`` is the increase over the memory after training on a single image, so it leaves out libraries and
+    compiled code.
     """
     one, all_images = asdict(replace(workload, batch=1)), asdict(workload)
-    if contender in COMPILED:  # in a process of its own, because compilers need memory as well
+    if contender in COMPILED:  # in a separate process, because compilers need memory as well
         with Process(contender, threads) as process:
             process.ask("prepare", workload=one)
             process.ask("prepare", workload=all_images)
@@ -171,9 +172,10 @@ def memory(contender: str, workload: Workload, threads: int) -> dict[str, float]
 
 
 def start(contender: str, workload: Workload, threads: int) -> dict[str, float]:
-    """Seconds from the start of a process to the end of its first step.
+    """Return the seconds from the start of a process to the end of its first step.
 
-    ``first`` is that of a fresh installation, without compiled code on disk; ``later`` is the best of two after that.
+    ``first`` is the time in a fresh installation, without compiled code on disk; ``later`` is the best of two later
+    processes.
     """
     seconds = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # compilers may still be writing
@@ -186,7 +188,7 @@ def start(contender: str, workload: Workload, threads: int) -> dict[str, float]:
 
 
 def scaling(contender: str, workload: Workload, threads: int, turns: int) -> dict[str, float]:
-    """Milliseconds with one thread (``one``) and with all (``all``), taken in turn, and the speed-up."""
+    """Return the milliseconds with one thread (``one``) and with all (``all``), measured in turn, and the speed-up."""
     result = RaceResult(workload)
     with Process(contender, 1) as alone, Process(contender, threads) as together:
         take_turns(result, {"one": alone, "all": together}, turns)
@@ -199,7 +201,7 @@ def scaling(contender: str, workload: Workload, threads: int, turns: int) -> dic
 
 
 def profile(workload: Workload, threads: int) -> dict[str, Any]:
-    """The profile of a few steps of minires: its table, its rows, and the peak of the machine.
+    """Return the profile of a few steps of minires: its table, its rows, and the peak of the machine.
 
     Raises
     ------

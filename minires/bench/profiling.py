@@ -1,9 +1,9 @@
-"""Where the time goes: calls, time, operations and bytes of each op, for ``with minires.profile() as p``.
+"""Measure where the time goes: calls, time, operations and bytes of each op, for ``with minires.profile() as p``.
 
-A table of times says what is slow, but not whether it could be faster. Two limits hold for every op: a machine does
-only so many floating-point operations a second, and moves only so many bytes. Beside the rates of each op stands its
-share of the nearer limit (the *roofline* of Williams, Waterman and Patterson, 2009): an op at 90 % can only become
-faster by doing less.
+A table of times says what is slow, but not whether it could be faster. Every op has two limits: the number of
+floating-point operations and the number of bytes that the machine can process per second. The table therefore also
+shows the share of the nearer limit that each op reaches (the *roofline* model of Williams, Waterman and Patterson,
+2009). An op at 90 % can only become faster by doing less work.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def profile() -> Iterator[Profile]:
-    """``with profile() as p:`` counts calls, time, operations and bytes of each op; ``print(p)`` shows the table.
+    """Measure calls, time, operations and bytes of each op in ``with profile() as p:``; ``print(p)`` shows the table.
 
-    Once ``minires doctor`` has measured the peaks of this machine, the table also shows what share of them each op
-    reached, of arithmetic or of memory, whichever limit is nearer. An op of your own has GFLOP/s if it implements
+    Once ``minires doctor`` has measured the peaks of this machine, the table also shows each op's share of the peak of
+    arithmetic or of memory, whichever limit is nearer. For your own ops, GFLOP/s are shown if they implement
     :meth:`minires.Op.multiply_adds`.
 
     Examples
@@ -49,47 +49,47 @@ def profile() -> Iterator[Profile]:
 
 @dataclass
 class Row:
-    """What one op did in one phase ("forward" or "backward")."""
+    """The totals of one op in one phase ("forward" or "backward")."""
 
     calls: int = 0
-    seconds: float = 0.0  # without the time of ops that it called, which have their own rows
-    bytes: int = 0  # of the arrays that went in and came out: at least these were moved
-    operations: int = 0  # see Op.multiply_adds; 0 if not counted, or done by ops that it called
-    moves: bool = True  # False if it called ops that moved its bytes, or gave a view
+    seconds: float = 0.0  # without the ops that it called, which have their own rows
+    bytes: int = 0  # of the input and output arrays; at least these were moved
+    operations: int = 0  # see Op.multiply_adds; 0 if not counted, or if other ops did them
+    moves: bool = True  # False if it called other ops, which moved the bytes, or returned a view
     device: str = "cpu"
 
     @property
     def operations_per_second(self) -> float | None:
-        """None if operations are not counted."""
+        """Floating-point operations per second, or None if they are not counted."""
         return self.operations / self.seconds if self.operations and self.seconds else None
 
     @property
     def bytes_per_second(self) -> float | None:
-        """None for an op that called others, or gave a view."""
+        """Bytes moved per second, or None for an op that called others or returned a view."""
         return self.bytes / self.seconds if self.seconds and self.moves else None
 
     def share_of(self, peak: Peak) -> tuple[float, str] | None:
-        """The share of ``peak`` that it reached, and of which limit, the nearer one: "compute" or "memory"."""
+        """Return the share of the nearer limit that the op reached, and the limit's name: "compute" or "memory"."""
         compute = self.operations_per_second, peak.operations, "compute"
         memory = self.bytes_per_second, peak.bytes, "memory"
         return max(((rate / limit, name) for rate, limit, name in (compute, memory) if rate is not None), default=None)
 
 
 class Profile:
-    """The table that ``minires.profile()`` fills; ``print`` it.
+    """The table filled by ``minires.profile()``; ``print`` shows it.
 
     Attributes
     ----------
     rows : dict
-        ``(op name, "forward" or "backward")`` to :class:`Row`. A backward that is written in tensors calls other ops:
-        their time is listed under their own names, and only the rest under the backward's.
+        Maps ``(op name, "forward" or "backward")`` to :class:`Row`. If a backward pass calls other ops, their time is
+        listed under their own names, and only the remaining time under the backward's.
 
     Notes
     -----
-    Bytes are those of the arrays that went in and came out (for a backward: the upstream gradient and the gradients it
-    returns), so at least these were moved. Operations are those of the sum as it is written down, padding included. An
-    op can therefore exceed 100 % of a peak: its arrays were still in a cache, or its algorithm does fewer operations
-    (Winograd's does a quarter of the multiplications).
+    Bytes are those of the input and output arrays (for a backward: the upstream gradient and the gradients that it
+    returns), so at least these were moved. Operations are counted from the textbook formula, including padding. An op
+    can therefore exceed 100 % of a peak if its arrays were still in a cache, or if its algorithm needs fewer
+    operations (Winograd's needs a quarter of the multiplications).
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Profile:
         self._callees: list[list[float]] = []  # for each running op, the seconds of the ops that it has called
 
     def __call__(self, op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Any], None]:
-        """Start the clock of one call: an observer of ops. Nested calls subtract their time from the outer one's."""
+        """Start the clock of one call of an op; return the function that stops it. The time of nested calls is left out."""
         callees: list[float] = []
         self._callees.append(callees)
         _synchronize()
@@ -124,13 +124,13 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """The time of all ops together."""
+        """The total time of all ops."""
         return sum(row.seconds for row in self.rows.values())
 
     @property
     def peak(self) -> Peak | None:
-        """What the CPU can do, if it took part and its peak was measured on this machine before."""
-        from .machine import cached_peak  # here, to keep `import minires` quick
+        """The peak of the CPU, or None if no op ran on the CPU or its peak has not been measured."""
+        from .machine import cached_peak  # imported here to keep `import minires` quick
 
         return cached_peak() if any(row.device == "cpu" for row in self.rows.values()) else None
 
@@ -167,7 +167,7 @@ def _share_memory(arrays: Sequence[Array], results: Sequence[Array]) -> bool:
 
 
 def _operations(op: Op, phase: str, arrays: Sequence[Array], results: Sequence[Array]) -> int:
-    """The floating-point operations of one call: two for each multiply-add."""
+    """Return the floating-point operations of one call, two for each multiply-add."""
     if phase == "forward":
         return 2 * op.multiply_adds(results[0].shape, *(array.shape for array in arrays))
     forward = op.multiply_adds(op.shape, *op.input_shapes)
@@ -175,6 +175,6 @@ def _operations(op: Op, phase: str, arrays: Sequence[Array], results: Sequence[A
 
 
 def _synchronize() -> None:
-    """Wait for the GPU, so that the time of an op does not count for the next one."""
+    """Wait for the GPU, so that the time of an op is not attributed to the next one."""
     if (cupy := sys.modules.get("cupy")) is not None and cupy.cuda.is_available():
         cupy.cuda.get_current_stream().synchronize()

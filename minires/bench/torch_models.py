@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, as its users write them."""
+"""The same networks in PyTorch, written as PyTorch users write them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LARGE = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution and its batch norm."""
+    """Return a convolution and its batch norm."""
     padding = kernel // 2
     return [nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False), nn.BatchNorm2d(out_channels)]
 
 
 class SubsampleAndPad(nn.Module):
-    """The shortcut of option A."""
+    """The shortcut of option A: it skips every second row and column, and pads channels with zeros."""
 
     def __init__(self, new_channels: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SubsampleAndPad(nn.Module):
 
 
 class Block(nn.Module):
-    """A basic block with option A or B, or one with a bottleneck."""
+    """A basic block with a shortcut of option A or B, or a bottleneck block."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bottleneck: bool, option: str) -> None:
         super().__init__()
@@ -51,9 +51,9 @@ class Block(nn.Module):
 
 
 def build(name: str, classes: int) -> Any:
-    """One of ``LARGE``, or the CIFAR network of a depth 6n + 2.
+    """Build one of ``LARGE``, or the CIFAR network of a depth 6n + 2.
 
-    It has PyTorch's own initialisation, which speed does not depend on.
+    It keeps PyTorch's default initialisation, which does not affect the speed.
     """
     torch.manual_seed(0)
     large, expansion = name in LARGE, 4 if name == "resnet50" else 1

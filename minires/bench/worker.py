@@ -1,6 +1,6 @@
 """The process of one contender: ``python -m minires.bench.worker NAME THREADS``.
 
-It reads requests from stdin and writes answers to stdout, in lines of JSON. A request is the name of a method of
+It reads requests from stdin and writes answers to stdout, each a line of JSON. A request is the name of a method of
 :class:`Worker` and its arguments.
 """
 
@@ -23,7 +23,7 @@ WARM_UP = 2
 
 
 class Process:
-    """The process as its parent sees it. It is killed at the end of a ``with`` block."""
+    """The process of a contender, as its parent sees it. It is killed at the end of a ``with`` block."""
 
     def __init__(self, contender: str, threads: int, **environment: str) -> None:
         self._process = subprocess.Popen(
@@ -33,14 +33,14 @@ class Process:
         )  # fmt: skip
 
     def ask(self, method: str, **arguments: Any) -> Any:
-        """What a method of :class:`Worker` returns in the process.
+        """Call a method of :class:`Worker` in the process, and return its result.
 
         Raises
         ------
         NotImplementedError
-            If the contender cannot do the workload.
+            If the contender cannot run the workload.
         MiniresError
-            If the method has raised another error, or the process has died.
+            If the method raised another error, or the process died.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
@@ -65,14 +65,14 @@ class Process:
 
 
 class Worker:
-    """What the process can do."""
+    """The methods that the parent can call in the process."""
 
     def __init__(self, contender: str, threads: int) -> None:
         self._contender, self._threads = contender, threads
         set_num_threads(threads)
 
     def prepare(self, workload: dict[str, Any], steps: int = WARM_UP) -> None:
-        """Get ready, and do the first steps."""
+        """Prepare the workload, and run the first steps."""
         from .contenders import prepare
 
         self._step = prepare(self._contender, Workload(**workload), self._threads)
@@ -80,7 +80,7 @@ class Worker:
             self._step()
 
     def run(self, steps: int) -> list[float]:
-        """The seconds of each step."""
+        """Run some steps, and return the seconds that each took."""
         seconds = []
         for _ in range(steps):
             start = time.perf_counter()
@@ -90,9 +90,10 @@ class Worker:
 
     @staticmethod
     def memory(reset: bool) -> int:
-        """The resident bytes of this process: now if the maximum is ``reset``, otherwise the maximum; 0 if unknown.
+        """Return the resident memory of this process in bytes, or 0 if it is unknown.
 
-        The maximum that ``getrusage`` knows may be that of the parent process, and cannot be reset.
+        With ``reset``, this is the current memory, and the maximum is reset; otherwise it is the maximum. The maximum
+        from ``getrusage``, used where there is no /proc, may be that of the parent process and cannot be reset.
         """
         try:
             status = Path("/proc/self/status").read_text()
@@ -111,25 +112,25 @@ class Worker:
 
     @staticmethod
     def peak(threads: int | None = None) -> dict[str, float] | None:
-        """The peak of the machine, as minires measures it, with some or all threads; None without kernels."""
+        """Return the peak of the machine, measured with ``threads`` or all threads; None without kernels."""
         from .machine import measure_peak
 
         peak = measure_peak(threads)
         return None if peak is None else asdict(peak)
 
     def profile(self, steps: int) -> dict[str, Any]:
-        """The profile of some steps (minires only)."""
+        """Return the profile of some steps (minires only)."""
         from .profiling import profile
 
         with profile() as p:
             for _ in range(steps):
                 self._step()
         rows = [{"op": op, "phase": phase, **asdict(row)} for (op, phase), row in p.rows.items()]
-        return {"peak": self.peak(), "rows": rows, "table": str(p)}  # in this order: the table shows the peak
+        return {"peak": self.peak(), "rows": rows, "table": str(p)}  # peak() comes first: the table shows it
 
 
 def main(contender: str, threads: int) -> None:
-    # What libraries print must not get between the answers.
+    # Text that libraries print must not mix with the answers, so stdout is redirected to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker(contender, threads)

@@ -1,4 +1,4 @@
-"""The workloads: what is measured."""
+"""The workloads that ``minires bench`` measures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..errors import ArgumentError
 
 KINDS = ("train", "infer", "ops")
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
-LARGE: dict[str, Any] = {"size": 224, "classes": 1000}  # of images in ImageNet
+LARGE: dict[str, Any] = {"size": 224, "classes": 1000}  # as in ImageNet
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step or an inference of a model, or one direction of a convolution. Images are square."""
+    """A training step or inference of a model, or one direction of a convolution. Images are square."""
 
     kind: str
     model: str = ""
@@ -39,7 +39,7 @@ class Workload:
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of a convolution, computed directly, two for a multiply-add; 0 for a model."""
+        """The floating-point operations of a convolution computed directly, two per multiply-add; 0 for a model."""
         out = (self.size - 1) // self.stride + 1
         return 2 * self.batch * out**2 * self.channels * self.out_channels * self.kernel**2
 
@@ -57,7 +57,7 @@ TRAIN = [
     Workload("train", "resnet110", 128),
     Workload("train", "resnet18", 16, **LARGE),
 ]
-# A GPU takes larger batches of large images.
+# On a GPU, batches of large images are larger.
 TRAIN_ON_CUDA = [*TRAIN[:3], Workload("train", "resnet18", 128, **LARGE), Workload("train", "resnet50", 64, **LARGE)]
 INFER = [
     Workload("infer", "resnet20", 128),
@@ -66,7 +66,7 @@ INFER = [
     Workload("infer", "resnet18", 8, **LARGE),
     Workload("infer", "resnet50", 8, **LARGE),
 ]
-# The 3x3 convolutions of ResNet-20 and of ResNet-18, and a few others of ResNet-50
+# 3x3 convolutions of ResNet-20 and ResNet-18, and two 1x1 convolutions of ResNet-50.
 OPS = [
     *_conv(128, 32, 16, 16), *_conv(128, 32, 16, 32, stride=2), *_conv(128, 16, 32, 32),
     *_conv(128, 16, 32, 64, stride=2), *_conv(128, 8, 64, 64),
@@ -78,7 +78,7 @@ OPS = [
 
 
 def workloads(kind: str | None, only: str = "", device: str = "cpu") -> list[Workload]:
-    """The races of a kind (None: of all kinds) whose name contains ``only``. Raises ArgumentError if there are none."""
+    """Return the races of a kind (None: all) whose name contains ``only``. Raises ArgumentError if there are none."""
     train = TRAIN if device == "cpu" else TRAIN_ON_CUDA
     found = {"train": train, "infer": INFER, "ops": OPS, None: train + INFER + OPS}[kind]
     found = [replace(workload, device=device) for workload in found]
@@ -90,6 +90,6 @@ def workloads(kind: str | None, only: str = "", device: str = "cpu") -> list[Wor
 
 
 def step(only: str = "", device: str = "cpu") -> list[Workload]:
-    """The training steps whose memory, start, scaling and profile are measured: ResNet-20's, or others by name."""
+    """Return the training steps for memory, start, scaling and profile: ResNet-20's, or those that match ``only``."""
     chosen = workloads("train", only, device)
     return chosen if only else chosen[:1]

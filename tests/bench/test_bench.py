@@ -96,7 +96,7 @@ def test_the_operations_of_a_convolution():
 
 
 def test_wrong_names_say_what_there_is():
-    with pytest.raises(ArgumentError, match="it may name torch and dezero"):
+    with pytest.raises(ArgumentError, match="choose from torch and dezero"):
         contenders.available("caffe")
     with pytest.raises(ArgumentError, match="no workload has 'zebra' in its name; choose from: train"):
         workloads.workloads("train", "zebra")

@@ -67,7 +67,7 @@ def test_the_roofline_is_drawn(tmp_path):
 
 
 def test_without_figures_there_is_nothing_to_draw(tmp_path):
-    with pytest.raises(ArgumentError, match="no race beside PyTorch"):
+    with pytest.raises(ArgumentError, match="no race against PyTorch"):
         figures.chart(content(RaceResult(Workload("train", "resnet20"), {"minires": [1.0]})), tmp_path / "c.png")
     for given in (content(), content(profile=[{"peak": None}])):
         with pytest.raises(ArgumentError, match="no profile with measured peaks"):

@@ -73,7 +73,7 @@ def test_every_number_of_a_file_is_on_the_page(tables, content, tmp_path):
         "| resnet20, 128x32x32 | 100 | 150 | 4,400 | **1.50** |",
         "| resnet20, 1x32x32 | 2.00 | - |",
         # 2 * 2*8*8 * 3*5 * 9 operations in a microsecond
-        "| conv 3x3 3-5, 2x8x8 | gradient to the input | 0.001 | 0.002 | **2.00** | 34.6 | 35 % |",
+        "| conv 3x3 3-5, 2x8x8 | input gradient | 0.001 | 0.002 | **2.00** | 34.6 | 35 % |",
         "| resnet20, 128x32x32 | minires | 1,412 | 250 |",
         "| conv2d forward | 19 | 200 | 80.0 % | 100 | 2.50 | 50 % compute |",
         "| add forward | 19 | 50.0 | 20.0 % | - | 10.0 | 33 % memory |",
