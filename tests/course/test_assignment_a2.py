@@ -103,7 +103,7 @@ def test_the_windows_may_be_given_as_a_students_own_im2col_takes_them():
 # --- feedback on code of another style than the solution's
 
 IN_ANOTHER_STYLE = {
-    "a col2im that overwrites overlaps window by window: `=` where `+=` is due, or `+=` with an index that names "
+    "a col2im that overwrites overlaps window by window: `=` where `+=` is due, or `+=` with an index that contains "
     "pixels repeatedly (see np.add.at)": """
 def col2im(cols, x_shape, kernel_size, stride, padding):
     N, C, H, W = x_shape
@@ -116,7 +116,7 @@ def col2im(cols, x_shape, kernel_size, stride, padding):
                 x[n, :, top:top + kernel_size[0], left:left + kernel_size[1]] = window
     return x[:, :, padding[0]:padding[0] + H, padding[1]:padding[1] + W]
 """,
-    "an im2col that puts the columns in the order KH, KW, C, and the weight has C, KH, KW": """
+    "an im2col that puts the columns in the order KH, KW, C, but the weight has C, KH, KW": """
 def im2col(x, kernel_size, stride, padding):
     x = np.pad(x, [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2])
     view = np.lib.stride_tricks.sliding_window_view(x, kernel_size, (2, 3))[:, :, ::stride[0], ::stride[1]]

@@ -29,7 +29,7 @@ RIGHT = np.arange(1.0, 7).reshape(2, 3)
         (RIGHT[::-1], "flipped along axis 0"),
         (RIGHT[[1, 0]][:, [1, 0, 2]], "values are right, but in the wrong places"),
         (RIGHT + [[0, 0, 0], [0, 0, 5]], r"y\[1, 2\] is 11, but should be 6. 1 of 6 numbers are wrong"),
-        ("six", "must be numbers, but it is str"),
+        ("six", "must be numeric, but is of type str"),
         (RIGHT + 7, "^seven too many$"),
     ],
 )
@@ -63,7 +63,7 @@ def test_an_unknown_number_lists_those_there_are():
 def test_a_function_that_fails_is_told_how():
     with pytest.raises(CheckError, match="halve raises ZeroDivisionError"):
         call(halve, 0)
-    with pytest.raises(CheckError, match="asks for a function, not int"):
+    with pytest.raises(CheckError, match="asks for a function, but the answer is of type int"):
         call(3)
     with pytest.raises(OpenError):
         call(lambda x: None, 1)
@@ -108,12 +108,12 @@ def no_padding(x, kernel, stride, padding):
         ("4.4", lambda rows, weight, dy: (dy.T @ rows / 7, dy @ weight), "the factor 7, the number of rows"),
         ("4.5", 9.437184e6, "in bytes"),
         ("7.1", "lower", "training does not find it"),
-        ("7.1", "deeper", "not one of the words"),
+        ("7.1", "deeper", "not one of the choices"),
         ("7.2", "bn2.weight", "only if beta is"),
         ("7.3", "smaller", "Measure it"),
         ("8.1", 0.1**10, "plain network"),
         ("8.2", lambda upstream, y: (upstream, upstream), "passes where the ReLU let nothing through"),
-        ("8.2", lambda upstream, y: ((y > 0) * upstream, (y > 0) * 1.0), "shortcut is 1 where it should be"),
+        ("8.2", lambda upstream, y: ((y > 0) * upstream, (y > 0) * 1.0), "shortcut's gradient is 1 where it should be"),
         ("8.3", 21, "the network's input"),
         ("8.4", 6, "multiplied by it"),
     ],

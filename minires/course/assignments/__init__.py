@@ -1,4 +1,4 @@
-"""The assignments: each is a package here, and is found by its name."""
+"""The assignments. Every package in this folder is one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..content import Assignment
 
 
 def assignments() -> dict[str, Assignment]:
-    """All assignments by name."""
+    """Return all assignments, keyed by name."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     return {module.ASSIGNMENT.name: module.ASSIGNMENT for module in modules}
 
 
 def assignment(name: str) -> Assignment:
-    """The assignment of that name, in upper or lower case. Raises ArgumentError for an unknown name."""
+    """Return the assignment of that name, in upper or lower case. Raises ArgumentError if the name is unknown."""
     known = assignments()
     return known[choice("course", name.upper(), "assignment", known)]

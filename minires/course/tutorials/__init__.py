@@ -1,4 +1,4 @@
-"""The exercises of the tutorials: ``check("4.2", answer)`` says not only that an answer is wrong, but what is.
+"""The exercises of the tutorials: ``check("4.2", answer)`` says whether an answer is right, and if not, what is wrong.
 
 >>> from minires.course.tutorials import check
 >>> check("1.2", 7)
@@ -28,14 +28,14 @@ def check(number: str, answer: Any = None, *given: Any) -> None:
         The number in the tutorial: ``"4.2"`` is the second exercise of tutorial 4.
     answer : number, array, Tensor, function, ...
         What the exercise asks for. If it is None, or a function that returns None, the exercise is still open. This is
-        no error, so that a notebook runs from start to end before anything is solved.
+        not an error, so that a notebook runs from start to end before anything is solved.
     *given
-        What the answer is about, if that comes from a run.
+        Values that the right answer depends on, such as the results of the reader's training runs.
 
     Raises
     ------
     CheckError
-        If the answer is wrong, or is a function that fails. A notebook shows only its sentence.
+        If the answer is wrong, or is a function that fails. A notebook shows only the message.
     ArgumentError
         If there is no such exercise.
 
@@ -46,7 +46,7 @@ def check(number: str, answer: Any = None, *given: Any) -> None:
     >>> check("1.2", 6)
     Traceback (most recent call last):
         ...
-    minires.errors.CheckError: 1.2: 6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1.
+    minires.errors.CheckError: 1.2: 6 is the slope of x * x alone. The other path from x to y, the + x, adds 1.
     """
     judge, moral = EXERCISES[choice("check", number, "exercise", sorted(EXERCISES))]
     try:

@@ -13,7 +13,7 @@ EXERCISES = Exercises()
 
 EXERCISES.predicted(
     "8.1",
-    "Each block multiplies by 1 + f, and the 1 is the shortcut's.",
+    "Each block multiplies the slope by 1 + f, and the 1 comes from the shortcut.",
     "the slope",
     1.1**10,
     (0.1**10, "that is the plain network: ten factors of 0.1. A block adds x, so its slope is 0.1 + 1."),
@@ -25,7 +25,7 @@ EXERCISES.predicted(
 
 
 @EXERCISES.judged(
-    "8.2", "Both paths get the same gradient. So the block's input gets it twice: once as it is, once through F."
+    "8.2", "Both paths get the same gradient. So the block's input gets it twice: once unchanged, and once through F."
 )
 def backward_of_the_join(answer: Any) -> None:
     rng = np.random.default_rng(0)
@@ -33,16 +33,16 @@ def backward_of_the_join(answer: Any) -> None:
     y = np.maximum(branch + shortcut, 0)
     got = call(answer, upstream, y)
     if not isinstance(got, tuple) or len(got) != 2:
-        raise CheckError("join_backward should return two gradients: to the branch, and to the shortcut.")
+        raise CheckError("join_backward should return two gradients: one for the branch, and one for the shortcut.")
     step = 1e-6
     slope = (np.maximum(branch + step + shortcut, 0) - y) / step
     expected = upstream * slope
-    for name, gradient in zip(("the gradient to the branch", "the gradient to the shortcut"), got, strict=True):
+    for name, gradient in zip(("the branch's gradient", "the shortcut's gradient"), got, strict=True):
         mistakes = {
             f"{name} passes where the ReLU let nothing through: where y is 0, no gradient passes.": upstream,
             f"{name} is 1 where it should be the upstream: whatever comes after the block is lost.": 1.0 * (y > 0),
             f"{name} adds 1 to the upstream. The slope of an addition is 1: multiply by it.": upstream + 1,
-            f"{name} has y as a factor; ReLU's slope is 1 where y > 0.": upstream * y,
+            f"{name} is multiplied by y; ReLU's slope is 1 where y > 0.": upstream * y,
             f"{name} is halved. Both paths get all of the upstream, because both were added in full.": expected / 2,
             f"{name} is masked the wrong way round: it passes where y is 0.": np.where(y > 0, 0, upstream),
         }
@@ -51,7 +51,7 @@ def backward_of_the_join(answer: Any) -> None:
 
 EXERCISES.predicted(
     "8.3",
-    "The variances of independent numbers add up, and F(x) has as much as x: each block doubles it.",
+    "The variances of independent numbers add up, and that of F(x) equals that of x: each block doubles it.",
     "the variance",
     2**20,
     (40, "one block doubles the variance; the next one doubles it again."),
@@ -65,7 +65,7 @@ EXERCISES.predicted(
 
 EXERCISES.predicted(
     "8.4",
-    "Only what comes after the zero: the last gamma and the last beta. From the second step on, all of them.",
+    "Only the last gamma and the last beta: nothing gets past a gamma of 0. From the second step on, all six have one.",
     "the number of parameters with a gradient",
     2,
     (6, "all six would be right for any other gamma; but what goes back through the last BN is multiplied by it."),

@@ -18,20 +18,20 @@ EXERCISES.predicted(
     (5, 6),
     ((6, 7), "rounded up: the last window would reach over the edge. Windows that do not fit are dropped."),
     ((4, 5), "one too few: did you forget the padding, or the + 1 for the first window?"),
-    ((5, 5), "the padding is on two sides: 2 * padding, not once."),
+    ((5, 5), "the padding is on both sides: add 2 * padding, not padding."),
     ((10, 12), "the stride is forgotten: the window moves by two pixels at a time."),
     ((6, 5), "height and width are swapped."),
 )
 
 
 def _windows(x: Any, kernel: tuple[int, int], stride: int, padding: int) -> Any:
-    """(N, OH, OW, C, KH, KW), by NumPy's view of windows."""
+    """Return all windows as an array (N, OH, OW, C, KH, KW), by NumPy's sliding_window_view."""
     padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))  # type: ignore[call-overload]
     return windows[:, :, ::stride, ::stride].transpose(0, 2, 3, 1, 4, 5)
 
 
-@EXERCISES.judged("4.2", "It copies a whole image for each of the KH * KW places in the kernel, never a single pixel.")
+@EXERCISES.judged("4.2", "For each of the KH * KW kernel elements, it copies the pixels of all windows at once.")
 def rows_of_windows(answer: Any) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 6, 9))
     before = x.copy()
@@ -80,8 +80,8 @@ def gradients_of_a_product(answer: Any) -> None:
     dweight = np.sum([np.outer(upstream, row) for upstream, row in zip(dy, rows, strict=True)], axis=0)
     of_one_row = np.outer(dy[0], rows[0])
     mistakes = {
-        "dweight is transposed: the weight is (O, K), so its gradient is, too.": dweight.T,
-        "dweight is that of the first row; every row has used the weight, so their contributions add up.": of_one_row,
+        "dweight is transposed: the weight is (O, K), so its gradient must be, too.": dweight.T,
+        "dweight is that of the first row; every row uses the weight, so all contributions add up.": of_one_row,
         "dweight ignores the upstream: it would be right if every dy were 1.": np.tile(rows.sum(axis=0), (filters, 1)),
     }
     compare("dweight", got[0], dweight, mistakes, {"the number of rows": pixels})
@@ -90,7 +90,7 @@ def gradients_of_a_product(answer: Any) -> None:
     compare("drows", got[1], drows, mistakes, {"the number of filters": filters})
 
 
-NUMBERS = 64 * 64 * 8 * 8  # in the images
+NUMBERS = 64 * 64 * 8 * 8  # in all images together
 
 EXERCISES.predicted(
     "4.5",
@@ -99,7 +99,7 @@ EXERCISES.predicted(
     9 * NUMBERS * 4 / 1e6,
     (NUMBERS * 4 / 1e6, "that is the images alone; a row has 3 * 3 numbers of each channel."),
     (9 * NUMBERS * 8 / 1e6, "float32 takes 4 bytes; float64 would take 8."),
-    (9 * NUMBERS / 1e6, "that is how many millions of numbers; each takes 4 bytes."),
+    (9 * NUMBERS / 1e6, "that is the count of numbers, in millions; each takes 4 bytes."),
     (9 * NUMBERS * 4, "that is in bytes; the question asks for MB, of a million bytes."),
     (9 * NUMBERS * 4 / 2**20, "that is in MiB, of 1024 * 1024 bytes; the question asks for MB, of a million."),
     (9 * NUMBERS * 4 / 64e6, "64 appears twice: for the images, and for the channels of each."),

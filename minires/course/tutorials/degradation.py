@@ -12,14 +12,14 @@ EXERCISES = Exercises()
 
 EXERCISES.chosen(
     "7.1",
-    "And that is strange, for a deeper network could do whatever a shallower one does.",
+    "That is surprising, because a deeper network can compute whatever a shallower one can.",
     "higher",
     ("lower", "more layers can express more, so the loss ought to be lower; but training does not find it."),
     ("equal", "it would be equal if the extra layers did nothing; but nothing makes them do so."),
 )
 
-BEFORE_THE_LAST = "F is 0 only if the second beta, bn2.bias, is 0 as well; another parameter is enough by itself."
-LAST_GAMMA = "then F ends in relu(beta) times fc2: that is constant, and it is 0 only if beta is."
+BEFORE_THE_LAST = "F is 0 only if the second beta, bn2.bias, is also 0 or less; another parameter is enough by itself."
+LAST_GAMMA = "then F ends in relu(beta) times fc2, a constant that is 0 only if beta is 0 or less."
 BETA = "a beta of 0 is where training starts, and F can be anything then."
 
 EXERCISES.chosen(
@@ -35,7 +35,7 @@ EXERCISES.chosen(
 
 EXERCISES.chosen(
     "7.3",
-    "Batch norm's backward pass makes it a little larger in each layer, and fifty such factors make it huge.",
+    "Batch norm's backward pass makes the gradient a little larger in each layer, and fifty such factors make it huge.",
     "larger",
     ("smaller", "that is what most texts say: vanishing gradients. Measure it."),
     ("equal", "nothing keeps it constant: each layer multiplies it by some factor."),

@@ -1,4 +1,4 @@
-"""What an exercise is, and how an answer is compared with the right one, in sentences that teach."""
+"""The exercises of a tutorial, and how answers are compared with the right ones, with messages that explain errors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ Judge = Callable[..., None]
 
 
 class OpenError(Exception):
-    """There is no answer yet."""
+    """Raised when there is no answer yet."""
 
 
 class Exercises(dict[str, tuple[Judge, str]]):
-    """The exercises of a tutorial by their numbers: how an answer is judged, and the moral for those who are right."""
+    """A dict that maps the number of an exercise to its judge and to the explanation that a right answer gets."""
 
     def judged(self, number: str, moral: str) -> Callable[[Judge], Judge]:
-        """Add an exercise by its judge, which raises CheckError for a wrong answer, and OpenError for none."""
+        """Return a decorator that adds an exercise. The decorated function judges the answer.
+
+        It raises CheckError if the answer is wrong, and OpenError if there is none.
+        """
 
         def add(judge: Judge) -> Judge:
             self[number] = judge, moral
@@ -35,8 +38,8 @@ class Exercises(dict[str, tuple[Judge, str]]):
     ) -> None:
         """Add an exercise that asks for numbers.
 
-        ``mistakes`` are likely wrong answers, each with its explanation. A float that is off by less than ``nearly`` is
-        right.
+        ``mistakes`` are likely wrong answers, each with its explanation. A float that is off by less than ``nearly``
+        counts as right.
         """
 
         def judge(answer: Any) -> None:
@@ -46,13 +49,13 @@ class Exercises(dict[str, tuple[Judge, str]]):
         self[number] = judge, moral
 
     def chosen(self, number: str, moral: str, right: str, *others: tuple[str, str]) -> None:
-        """Add an exercise that asks for one of several words; each of the ``others`` comes with why it is wrong."""
+        """Add an exercise that asks for one of several words. Each of the ``others`` comes with why it is wrong."""
 
         def judge(answer: Any) -> None:
             if answer != right:
                 reasons = dict(others)
                 words = ", ".join(sorted([right, *reasons]))
-                raise CheckError(reasons.get(answer, f"{answer!r} is not one of the words to choose from: {words}."))
+                raise CheckError(reasons.get(answer, f"{answer!r} is not one of the choices: {words}."))
 
         self[number] = judge, moral
 
@@ -64,34 +67,36 @@ def compare(
     mistakes: Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> None:
-    """Compare an answer with what it should be, up to rounding in float32.
+    """Compare an answer with the right one, up to float32 rounding.
 
     Parameters
     ----------
     name : str
-        What the sentences call it.
+        What the messages call the answer.
     answer : number, array or Tensor
-        From the reader.
+        The reader's answer.
     expected : number or array
-        Computed in another way than the reader is asked to.
+        The right answer, computed in a different way from the one that the reader is asked for.
     mistakes : mapping, optional
-        From a sentence to the result of that mistake. The first that equals the answer is the explanation.
+        Maps the explanation of each likely mistake to the result of making it. The first explanation whose result
+        equals the answer becomes the error message.
     sizes : mapping, optional
-        Sizes that a factor may turn out to be, by the words for them, such as ``{"the number of rows": 3}``.
+        Maps descriptions to sizes, such as ``{"the number of rows": 3}``. If the answer is off by a factor of one of
+        these sizes, the message says so.
 
     Raises
     ------
     OpenError
         If there is no answer.
     CheckError
-        If it is not right, with the likely reason.
+        If the answer is wrong. The message gives the likely reason.
     """
     if answer is None or answer is ...:
         raise OpenError
     try:
         got = np.asarray(answer.numpy() if isinstance(answer, Tensor) else answer, dtype=float)
     except (TypeError, ValueError):
-        raise CheckError(f"{name} must be numbers, but it is {type(answer).__name__}: {answer!r:.60}.") from None
+        raise CheckError(f"{name} must be numeric, but is of type {type(answer).__name__}: {answer!r:.60}.") from None
     right = np.asarray(expected, float)
     with np.errstate(all="ignore"):
         found = difference(name, got, right, sizes)
@@ -100,24 +105,24 @@ def compare(
         for sentence, wrong in (mistakes or {}).items():
             if difference(name, got, np.asarray(wrong, float)) is None:
                 raise CheckError(sentence)
-    if got.size == right.size == 1:  # the right number stays a secret
-        hint = found.cause or f"It is {'larger' if abs(right.item()) > abs(got.item()) else 'smaller'}."
-        raise CheckError(f"{name} is {got.item():.6g}: that is not it. {hint}")
+    if got.size == right.size == 1:  # do not give the right number away
+        hint = found.cause or f"Its magnitude is too {'small' if abs(right.item()) > abs(got.item()) else 'large'}."
+        raise CheckError(f"{got.item():.6g} is not {name}. {hint}")
     if found.extent and found.cause:
         raise CheckError(f"{name} is wrong. {found.cause}")
     raise CheckError(f"{found.sentence} {found.pattern}".rstrip())
 
 
 def call(function: Any, *arguments: Any) -> Any:
-    """What the reader's function returns. Raises OpenError if that is None, CheckError if it fails."""
+    """Call the reader's function and return its result. Raises OpenError if that is None, CheckError if it fails."""
     if not callable(function):
-        raise CheckError(f"this exercise asks for a function, not {type(function).__name__}.")
+        raise CheckError(f"this exercise asks for a function, but the answer is of type {type(function).__name__}.")
     name = getattr(function, "__name__", "your function")
     try:
         result = function(*arguments)
     except MiniresError as error:
         raise CheckError(f"{name} fails: {error}") from error
-    except Exception as error:  # whatever went wrong in it
+    except Exception as error:  # the reader's code may raise anything
         raise CheckError(f"{name} raises {type(error).__name__}: {error}.") from error
     if result is None:
         raise OpenError

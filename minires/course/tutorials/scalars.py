@@ -1,4 +1,4 @@
-"""The exercises of tutorial 1, scalars to tape."""
+"""The exercises of tutorial 1, from scalars to a tape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EXERCISES = Exercises()
 
 EXERCISES.predicted(
     "1.1",
-    "Two numbers were computed, and x is the third. That it is used three times makes edges, not nodes.",
+    "Two nodes are computed, and x is the third. Using x three times adds edges, not nodes.",
     "the number of nodes",
     3,
     (5, "five counts x once for each use. It is one node, and three edges lead to it."),
-    (2, "two counts what was computed. x itself is a node, too: a leaf, which no operation made."),
+    (2, "two counts the computed nodes. x itself is a node, too: a leaf, which no operation computed."),
     (4, "three uses of x and one multiplication make four edges, but the question is about nodes."),
 )
 
@@ -27,7 +27,7 @@ EXERCISES.predicted(
     "Each of the three uses of x contributes: x, x and 1.",
     "the slope",
     7,
-    (6, "6 is the slope of x * x alone. The other path from x to y, the + x, adds its 1."),
+    (6, "6 is the slope of x * x alone. The other path from x to y, the + x, adds 1."),
     (4, "4 treats x * x as a product of two different numbers. x is both factors, and each use counts."),
     (3, "3 is what a single use of x contributes. There are three uses, and their contributions add up."),
     (12, "12 is the value of y; the question is how fast y changes with x."),
@@ -59,7 +59,7 @@ EXERCISES.predicted(
     "Each doubling doubles the number of paths: after fifty doublings, no computer would ever finish.",
     "the number of visits to x",
     1024,
-    (20, "20 counts two visits per doubling. But each visit starts a walk of its own, so the counts multiply."),
+    (20, "20 counts two visits per doubling. But each visit starts another walk, so the counts multiply."),
     (10, "10 would be one visit per doubling. y + y passes its gradient to y twice, and the walk goes on each time."),
     (512, "512 is for nine doublings."),
     (2048, "2048 counts the visits to all numbers, x included."),
@@ -76,11 +76,11 @@ EXERCISES.predicted(
 )
 
 
-@EXERCISES.judged("1.6", "It passed for random numbers and a random upstream: the chain rule needs no more from an op.")
+@EXERCISES.judged("1.6", "It passes gradcheck with a random upstream: the chain rule needs nothing else from an op.")
 def an_op_of_minires(answer: Any) -> None:
     x = tensor([0.5, -1.5, 2.0], requires_grad=True, dtype="float64")
     compare("the result of your op for 0.5, -1.5 and 2", call(lambda x: answer()(x), x), [0.125, -3.375, 8.0])
-    if not answer.backward.__code__.co_names:  # it reads nothing: not written yet
+    if not answer.backward.__code__.co_names:  # it uses no attribute, so it is not written yet
         raise OpenError
     try:
         gradcheck(lambda x: answer()(x), x, order=2)

@@ -12,7 +12,7 @@ from .inputs import LARGE_STRIDES, PADDINGS, POOL_PADDINGS, STRIDES
 
 
 def variance(trial: Trial) -> None:
-    """Mean and variance are right, within five standard errors for so many numbers."""
+    """Check that the mean and the variance of the weights are right, within five standard errors."""
     weight = shaped(trial)
     shape = trial.inputs["weight_shape"]
     found, right = float(weight.var()), 2 / math.prod(shape[1:])
@@ -25,17 +25,17 @@ def variance(trial: Trial) -> None:
 
 
 def seeded(trial: Trial) -> None:
-    """The seed decides the numbers, and nothing else does."""
+    """Check that the numbers depend on the seed, and on nothing else."""
     variance(trial)
     first = shaped(trial)
     if not same(first, shaped(trial)):
-        raise MismatchError("A second call with the same seed gives other numbers.")
+        raise MismatchError("A second call with the same seed gives different numbers.")
     if same(first, shaped(trial, seed=trial.inputs["seed"] + 1)):
-        raise MismatchError("Another seed gives the same numbers.")
+        raise MismatchError("A different seed gives the same numbers.")
 
 
 def cleanness(points: int) -> Property:
-    """The property that nearly every question ends with."""
+    """Return the property that nearly every question ends with."""
     return Property("clean", points, "The arguments are not changed, and a second call returns the same.", check=clean)
 
 
@@ -46,17 +46,17 @@ QUESTIONS = [
         Property("windows", 4, "Each row holds a window, in the order C, KH, KW."),
         Property("stride", 3, "Windows are SH rows and SW columns apart; what is left over at the end is dropped.",
                  {"strides": LARGE_STRIDES, "leftover": True}),
-        Property("padding", 3, "PH rows of zeros are above and below each image, PW columns on its left and right.",
+        Property("padding", 3, "Images get PH rows of zeros above and below, and PW columns on the left and right.",
                  {"paddings": PADDINGS}),
         Property("batch of one", 1, "It works for one image.", {"batch": 1}),
         cleanness(2),
     ]),
-    Question("col2im", "the way back of im2col: overlaps are added", inputs.columns, outputs=("x",), properties=[
+    Question("col2im", "the adjoint of im2col: overlaps are added", inputs.columns, outputs=("x",), properties=[
         Property("apart", 3, "Where windows do not overlap, every number returns to its place.", {"apart": True}),
         Property("overlap", 4, "Where windows overlap, their numbers are added."),
         Property("stride", 2, "Windows are SH rows and SW columns apart; pixels that no window sees get zero.",
                  {"strides": LARGE_STRIDES, "leftover": True}),
-        Property("padding", 3, "What came from the padding is cut off on all sides.", {"paddings": PADDINGS}),
+        Property("padding", 3, "The padding is cut off on all sides.", {"paddings": PADDINGS}),
         Property("adjoint", 2, "The sum of im2col(x) * cols equals the sum of x * col2im(cols), for every x and cols.",
                  {"image": True, "strides": STRIDES, "paddings": PADDINGS}, partial(adjoint, function="im2col")),
         cleanness(1),
@@ -65,7 +65,7 @@ QUESTIONS = [
         Property("filters", 4, "y is the sum of each window times each filter, which is not flipped.", {"bias": False}),
         Property("bias", 2, "Each output channel gets its own bias."),
         Property("stride", 3, "Windows are SH rows and SW columns apart.", {"strides": STRIDES}),
-        Property("padding", 2, "PH rows and PW columns of zeros are around each image.", {"paddings": PADDINGS}),
+        Property("padding", 2, "PH rows and PW columns of zeros surround each image.", {"paddings": PADDINGS}),
         Property("batch of one", 1, "It works for one image.", {"batch": 1}),
         cleanness(1),
     ]),
@@ -84,7 +84,7 @@ QUESTIONS = [
     Question("kaiming_normal", "initial weights that preserve the size of signals", inputs.weight_shape,
              outputs=("weight",), properties=[
         Property("variance", 3, "The mean is 0, and the variance is 2 / fan_in.", {}, variance),
-        Property("seed", 1, "The seed decides the numbers, and nothing else does.", {}, seeded),
+        Property("seed", 1, "The numbers depend on the seed, and on nothing else.", {}, seeded),
     ]),
     Question("max_pool_forward", "the largest number of each window", inputs.image, outputs=("y",), properties=[
         Property("windows", 3, "y is the maximum of each window of each channel.", {"apart": True}),
@@ -98,9 +98,9 @@ QUESTIONS = [
         Property("winners", 2, "Each number of dy goes to the largest pixel of its window.", {"apart": True}),
         Property("overlap", 2, "A pixel that wins several windows gets the sum of their gradients.",
                  {"strides": STRIDES}),
-        Property("ties", 2, "Of equal pixels the first one, row by row, gets all of the gradient.",
+        Property("ties", 2, "If several pixels are largest, the first one, row by row, gets the whole gradient.",
                  {"values": ("ties", "constant"), "strides": STRIDES}),
-        Property("padding", 2, "The padding wins nothing, and is cut off.",
+        Property("padding", 2, "The padding never wins, and is cut off.",
                  {"values": ("negative",), "paddings": POOL_PADDINGS}),
         cleanness(1),
     ]),
@@ -122,7 +122,7 @@ QUESTIONS = [
         Property("constant", 1, "The mean of a constant image is the constant.", {"values": "constant"}),
         cleanness(1),
     ]),
-    Question("global_avg_pool_backward", "its backward pass", inputs.global_upstream, outputs=("dx",), properties=[
+    Question("global_avg_pool_backward", "equal shares of dy", inputs.global_upstream, outputs=("dx",), properties=[
         Property("shares", 2, "Each pixel of a channel gets dy / (H*W)."),
         cleanness(1),
     ]),

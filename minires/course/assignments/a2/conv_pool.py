@@ -15,7 +15,7 @@ import numpy as np
 
 
 def im2col(x, kernel_size, stride, padding):
-    """Write out what each output pixel sees.
+    """Copy the window that each output pixel sees into a row.
 
     x is (N, C, H, W), and is padded with zeros. Returns cols (N, OH, OW, C*KH*KW): cols[n, p, q] is the window of image
     n whose upper left corner is at (p*SH, q*SW) of the padded image, channel by channel, and row by row within each.
@@ -37,12 +37,12 @@ def im2col(x, kernel_size, stride, padding):
 
 
 def col2im(cols, x_shape, kernel_size, stride, padding):
-    """Put the windows back: the adjoint of im2col, which takes gradients back through it.
+    """Add the windows back into images: the adjoint of im2col, and its backward pass.
 
     cols is (N, OH, OW, C*KH*KW), and x_shape is the shape (N, C, H, W) of the result. Each number of cols is added to
-    the pixel that im2col would have read it from; what came from the padding is dropped.
+    the pixel that im2col would have read it from; what belongs to the padding is dropped.
     """
-    # Write: start from zeros of the padded size, add every window where it came from, and cut the padding off.
+    # Write: start from zeros of the padded size, add every window where it came from, and cut off the padding.
     ### BEGIN SOLUTION
     n, c, h, w = x_shape
     (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
@@ -74,9 +74,9 @@ def conv_forward(x, weight, bias, stride, padding):
 
 
 def conv_backward(dy, x, weight, stride, padding):
-    """The gradients of conv_forward.
+    """Compute the gradients of conv_forward.
 
-    dy is (N, O, OH, OW), x and weight are those of the forward pass. Returns dx, dweight and dbias, in this order.
+    dy is (N, O, OH, OW); x and weight are those of the forward pass. Returns dx, dweight and dbias, in this order.
     """
     # Write: dweight from dy and the columns of x, dx by col2im of the product of dy and weight, dbias as a sum of dy.
     ### BEGIN SOLUTION
@@ -92,10 +92,10 @@ def conv_backward(dy, x, weight, stride, padding):
 
 
 def kaiming_normal(weight_shape, seed):
-    """Initial weights for a convolution that is followed by a ReLU (He et al. 2015, arXiv 1502.01852).
+    """Draw initial weights for a convolution that is followed by a ReLU (He et al. 2015, arXiv 1502.01852).
 
     Returns an array of weight_shape (O, C, KH, KW) of normal numbers with mean 0 and variance 2 / fan_in, where fan_in
-    is the number of terms in the sum that each output pixel is. The same seed gives the same numbers.
+    is the number of products that are added up for each output pixel. The same seed gives the same numbers.
     """
     # Write: draw the numbers from np.random.default_rng(seed), with the standard deviation that fan_in requires.
     ### BEGIN SOLUTION
@@ -107,9 +107,9 @@ def kaiming_normal(weight_shape, seed):
 
 
 def max_pool_forward(x, kernel_size, stride, padding):
-    """The largest number of each window, channel by channel: (N, C, H, W) -> (N, C, OH, OW).
+    """Return the largest number of each window, channel by channel: (N, C, H, W) -> (N, C, OH, OW).
 
-    The padding never wins: pad with minus infinity. The padding is at most half of the kernel.
+    The padding never wins: pad with minus infinity. The padding is at most half of the kernel size.
     """
     # Write: pad x, separate its windows by channel, and return the maximum of each.
     ### BEGIN SOLUTION
@@ -123,10 +123,10 @@ def max_pool_forward(x, kernel_size, stride, padding):
 
 
 def max_pool_backward(dy, x, kernel_size, stride, padding):
-    """The gradient of max_pool_forward with respect to x: each number of dy goes to the pixel that won its window.
+    """Compute the gradient of max_pool_forward with respect to x.
 
-    Where several pixels of a window are equal, the first one wins, row by row. A pixel that wins several windows gets
-    the sum of their gradients.
+    Each number of dy goes to the pixel that won its window. Where several pixels of a window are equal, the first one
+    wins, row by row. A pixel that wins several windows gets the sum of their gradients.
     """
     # Write: find the winner of each window, and add dy there.
     ### BEGIN SOLUTION
@@ -144,7 +144,7 @@ def max_pool_backward(dy, x, kernel_size, stride, padding):
 
 
 def avg_pool_forward(x, kernel_size, stride, padding):
-    """The mean of each window, channel by channel: (N, C, H, W) -> (N, C, OH, OW).
+    """Return the mean of each window, channel by channel: (N, C, H, W) -> (N, C, OH, OW).
 
     The zeros of the padding count as numbers: every window is divided by KH*KW.
     """
@@ -159,7 +159,7 @@ def avg_pool_forward(x, kernel_size, stride, padding):
 
 
 def avg_pool_backward(dy, x_shape, kernel_size, stride, padding):
-    """The gradient of avg_pool_forward with respect to its x, whose shape is x_shape (N, C, H, W)."""
+    """Compute the gradient of avg_pool_forward with respect to x, whose shape is x_shape (N, C, H, W)."""
     # Write: every pixel of a window gets an equal share of the window's dy.
     ### BEGIN SOLUTION
     kh, kw = kernel_size
@@ -171,7 +171,7 @@ def avg_pool_backward(dy, x_shape, kernel_size, stride, padding):
 
 
 def global_avg_pool_forward(x):
-    """The mean of each channel of each image: (N, C, H, W) -> (N, C)."""
+    """Return the mean of each channel of each image: (N, C, H, W) -> (N, C)."""
     # Write: take one mean over two axes.
     ### BEGIN SOLUTION
     return x.mean(axis=(2, 3))
@@ -179,7 +179,7 @@ def global_avg_pool_forward(x):
 
 
 def global_avg_pool_backward(dy, x_shape):
-    """The gradient of global_avg_pool_forward: dy is (N, C), the result has the shape x_shape (N, C, H, W)."""
+    """Compute the gradient of global_avg_pool_forward: dy is (N, C), the result has the shape x_shape (N, C, H, W)."""
     # Write: every pixel of a channel gets an equal share of the channel's dy.
     ### BEGIN SOLUTION
     _, _, h, w = x_shape

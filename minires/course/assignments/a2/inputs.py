@@ -24,7 +24,7 @@ def geometry(
     apart: bool = False,
     leftover: bool = False,
 ) -> tuple[tuple[int, ...], dict[str, Pair], tuple[int, ...]]:
-    """The shape of images, the arguments that describe a window, and how often it fits; all sizes are different.
+    """Draw the shape of images and the arguments that describe a window; also return how often the window fits.
 
     ``batch`` fixes N, ``apart`` sets the stride to the size of the kernel, and ``leftover`` leaves rows and columns at
     the end that no window reaches.
@@ -42,13 +42,13 @@ def geometry(
 
 
 def image(draw: Draw, values: str = "normal", **options: Any) -> dict[str, Any]:
-    """For im2col and pooling. ``values`` names the method of ``draw`` that makes x."""
+    """Draw inputs of im2col or pooling. ``values`` is the name of the method of ``draw`` that draws x."""
     shape, window, _ = geometry(draw, **options)
     return {"x": getattr(draw, values)(*shape), **window}
 
 
 def columns(draw: Draw, image: bool = False, **options: Any) -> dict[str, Any]:
-    """For col2im, and ``_x`` for im2col with the same window if ``image`` says so."""
+    """Draw inputs of col2im and, if ``image`` is true, ``_x`` for im2col with the same window."""
     shape, window, output = geometry(draw, **options)
     n, c = shape[:2]
     cols = draw.normal(n, *output, c * math.prod(window["kernel_size"]))
@@ -57,7 +57,7 @@ def columns(draw: Draw, image: bool = False, **options: Any) -> dict[str, Any]:
 
 
 def convolution(draw: Draw, backward: bool = False, bias: bool = True, **options: Any) -> dict[str, Any]:
-    """For a convolution, forward or backward, with another O than C."""
+    """Draw inputs of a convolution, forward or backward, in which O and C differ."""
     shape, window, output = geometry(draw, **options)
     n, c = shape[:2]
     (o,) = draw.sizes((2, 2, 6))
@@ -70,29 +70,29 @@ def convolution(draw: Draw, backward: bool = False, bias: bool = True, **options
 
 
 def upstream_and_image(draw: Draw, values: Sequence[str] = ("normal",), **options: Any) -> dict[str, Any]:
-    """For the backward pass of max pooling."""
+    """Draw inputs of the backward pass of max pooling."""
     shape, window, output = geometry(draw, **options)
     x = getattr(draw, draw.one_of(values))(*shape)
     return {"dy": draw.normal(*shape[:2], *output), "x": x, **window}
 
 
 def upstream_and_shape(draw: Draw, **options: Any) -> dict[str, Any]:
-    """For the backward pass of average pooling."""
+    """Draw inputs of the backward pass of average pooling."""
     shape, window, output = geometry(draw, **options)
     return {"dy": draw.normal(*shape[:2], *output), "x_shape": shape, **window}
 
 
 def whole_image(draw: Draw, values: str = "normal") -> dict[str, Any]:
-    """For global average pooling."""
+    """Draw inputs of global average pooling."""
     return {"x": getattr(draw, values)(*geometry(draw)[0])}
 
 
 def global_upstream(draw: Draw) -> dict[str, Any]:
-    """For the backward pass of global average pooling."""
+    """Draw inputs of the backward pass of global average pooling."""
     shape, _, _ = geometry(draw)
     return {"dy": draw.normal(*shape[:2]), "x_shape": shape}
 
 
 def weight_shape(draw: Draw) -> dict[str, Any]:
-    """For initial weights."""
+    """Draw the shape and the seed of initial weights."""
     return {"weight_shape": draw.sizes((100, 100, 150), (3, 3, 7), (2, 2, 4), (3, 3, 5)), "seed": draw.number()}

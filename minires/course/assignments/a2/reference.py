@@ -1,8 +1,8 @@
-"""What the functions of A2 should return, directly from their definitions: one loop for each index, and no im2col.
+"""The reference for A2: its functions written directly from their definitions, with one loop for each index.
 
-It is slow, but simple enough to be checked by reading. Expected values come from here. In later questions it also
-replaces a student's own earlier functions, in a process without minires, so it needs nothing but NumPy. A window may be
-given by single numbers, because a student's own im2col may accept more than the question asks for.
+They are slow, but simple enough to be checked by reading. Expected values come from here. In later questions these
+functions also replace a student's own earlier ones, in a process without minires, so they need nothing but NumPy. A
+window may be given by single numbers, because a student's own im2col may accept more than the question asks for.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ Array = np.ndarray[Any, Any]
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """A pair of integers from one or two."""
+    """Return a pair of integers, given a pair or a single number."""
     height, width = (value, value) if np.ndim(value) == 0 else value
     return int(height), int(width)
 
 
 def output_size(image: tuple[int, int], kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int]:
-    """How many windows fit vertically and horizontally."""
+    """Return how many windows fit vertically and horizontally."""
     axes = zip(image, pair(kernel_size), pair(stride), pair(padding), strict=True)
     rows, columns = (len(range(0, size + 2 * p - k + 1, s)) for size, k, s, p in axes)
     return rows, columns
 
 
 def reads(x_shape: Any, kernel_size: Any, stride: Any, padding: Any) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """The row and column of x under each output pixel (p, q) and kernel element (i, j), except in the padding."""
+    """Yield p, q, i, j and the row and column of x that element (i, j) of window (p, q) sees, except in the padding."""
     _, _, h, w = x_shape
     (kh, kw), (sh, sw), (ph, pw) = pair(kernel_size), pair(stride), pair(padding)
     oh, ow = output_size((h, w), kernel_size, stride, padding)
@@ -60,7 +60,7 @@ def conv_forward(x: Array, weight: Array, bias: Array, stride: Any = 1, padding:
     o, _, kh, kw = weight.shape
     y = np.zeros((len(x), o, *output_size(x.shape[2:], (kh, kw), stride, padding)))
     for p, q, i, j, row, column in reads(x.shape, (kh, kw), stride, padding):
-        y[:, :, p, q] += (x[:, None, :, row, column] * weight[None, :, :, i, j]).sum(axis=2)  # over C
+        y[:, :, p, q] += (x[:, None, :, row, column] * weight[None, :, :, i, j]).sum(axis=2)  # sum over C
     return y + np.asarray(bias)[:, None, None]
 
 

@@ -16,12 +16,12 @@ from minires.course import check
 
 
 def mine():
-    """Your file, loaded again, because it may have changed since the last cell."""
+    """Return your file as a module, loaded again because it may have changed since the last cell."""
     return importlib.reload(conv_pool)
 
 
 def attempt(function, *arguments):
-    """What your function returns, or None if it is not written yet."""
+    """Return the result of your function, or None if it is not written yet."""
     try:
         return getattr(mine(), function)(*arguments)
     except NotImplementedError as error:
@@ -32,7 +32,7 @@ def attempt(function, *arguments):
 # %% [markdown]
 # ## 1. What does an output pixel see?
 #
-# A window of 2 x 2 slides over an image of 4 x 4. **Predict**: in how many places does it fit with a stride of 1? With
+# A 2 x 2 window slides over a 4 x 4 image. **Predict**: in how many places does it fit with a stride of 1? With
 # a stride of 2? And what happens at the end of the image with a stride of 3?
 
 # %%
@@ -58,8 +58,8 @@ check("im2col")
 # ## 2. The way back
 #
 # im2col copies pixels, so its gradient adds up what the copies received. **Predict**: windows of 3 x 3 with a stride of
-# 1 on an image of 5 x 5. How many windows see the pixel in the corner, and how many the one in the middle? If all of
-# cols is 1, col2im gives these counts.
+# 1 on an image of 5 x 5. How many windows see the pixel in the corner, and how many see the one in the middle? If
+# cols is all ones, col2im gives these counts.
 
 # %%
 check("col2im")
@@ -103,7 +103,8 @@ if edges is not None:
 # ## 4. Three gradients
 #
 # The upstream dy says how much the loss grows with each output. Test your functions with random numbers, never with
-# ones: a backward that ignores its upstream is right for ones. **Predict**: what shapes do dx, dweight and dbias have?
+# ones: a backward pass that ignores its upstream is right for ones. **Predict**: what shapes do dx, dweight and dbias
+# have?
 
 # %%
 check("conv_backward")
