@@ -1,4 +1,4 @@
-"""Grading a submission: every property of every question is tried in public tests and in hidden ones."""
+"""Grade a submission: try every property of every question in public tests and in hidden ones."""
 
 from __future__ import annotations
 

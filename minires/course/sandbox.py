@@ -26,7 +26,8 @@ import numpy as np
 
 from . import child
 
-KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")  # environment variables
+# Environment variables that the child process keeps.
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
 LONGEST_TEXT = 1 << 20  # maximum size of a reply in bytes, not counting its arrays
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
