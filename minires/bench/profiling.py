@@ -97,7 +97,7 @@ class Profile:
         self._callees: list[list[float]] = []  # for each running op, the seconds of the ops that it has called
 
     def __call__(self, op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Any], None]:
-        """Start the clock of one call of an op; return the function that stops it. The time of nested calls is left out."""
+        """Start the clock of one call of an op; return the function that stops it. Nested calls are left out."""
         callees: list[float] = []
         self._callees.append(callees)
         _synchronize()

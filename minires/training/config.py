@@ -146,7 +146,7 @@ class Config:
     flip_test: bool = _augmentation(
         False, "Test and predict with the mean of the logits of each image and of its mirror image."
     )
-    device: str = _run("cpu", "Where the network computes.", choices=DEVICES)
+    device: str = _run("cpu", "The device that the network runs on.", choices=DEVICES)
     seed: int = _run(0, "Decides the initial weights, the order of the images and their augmentation.", _at_least_0)
     out: str | None = _run(
         None,
