@@ -1,4 +1,4 @@
-"""Residual networks and their plain twins, by name.
+"""Residual networks and their plain twins, which can be built by name.
 
 >>> import minires as mr
 >>> model = mr.models.resnet20(num_classes=10, shortcut="A")
@@ -24,27 +24,27 @@ from .summarize import Summary, summary
 
 Builder = Callable[..., Any]
 
-#: What makes each model: a function or class with the parameters ``num_classes`` and ``in_channels``, and its options.
+#: The function or class that builds each model, with the parameters ``num_classes``, ``in_channels`` and its options.
 MODELS: dict[str, Builder] = {}
 
 
 def names() -> list[str]:
-    """The names that :func:`build` takes."""
+    """Return the names that :func:`build` accepts."""
     return list(MODELS)
 
 
 def options(name: str) -> list[str]:
-    """The options of the model of that name: what it takes besides ``num_classes`` and ``in_channels``."""
+    """Return the options of the model ``name``: its parameters other than ``num_classes`` and ``in_channels``."""
     return [option for option in _parameters("options", name) if option not in ("num_classes", "in_channels")]
 
 
 def build(name: str, **given: Any) -> Any:
-    """The model of that name, with ``num_classes``, ``in_channels`` and the model's own options.
+    """Build the model ``name``, with ``num_classes``, ``in_channels`` and the model's own options.
 
     Raises
     ------
     ArgumentError
-        For a name that is not in :func:`names`, or an option that the model does not take.
+        If ``name`` is not in :func:`names`, or the model does not take one of the options.
     """
     known = _parameters("build", name)
     for option in given:
@@ -58,7 +58,7 @@ def _parameters(function: str, name: str) -> list[str]:
 
 
 def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int) -> Builder:
-    """Register the function ``resnet<depth>``, with the options of ``network``, or ``plain<depth>``, without."""
+    """Create and register ``resnet<depth>``, with the options of ``network``, or ``plain<depth>``, without options."""
     plain = kind == "plain"
     parameters = list(inspect.signature(network).parameters.values())[1:]  # without the depth
     signature = inspect.Signature(parameters[:2] if plain else parameters)
@@ -67,11 +67,11 @@ def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int)
     def build(*values: Any, **named: Any) -> CifarResNet | ImageNetResNet:
         given = signature.bind(*values, **named).arguments
         if given.get("shortcut", "A") is None:
-            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or take plain{depth}).")
+            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or use plain{depth}).")
         return network(depth, **given, **fixed)
 
     what = f"plain twin of ``resnet{depth}``, without shortcuts" if plain else f"residual network of {depth} layers"
-    build.__doc__ = f"The {what}; see :class:`{network.__name__}`."
+    build.__doc__ = f"Build the {what}; see :class:`{network.__name__}`."
     build.__name__ = build.__qualname__ = f"{kind}{depth}"
     build.__signature__ = signature  # type: ignore[attr-defined]
     MODELS[build.__name__] = build
@@ -87,7 +87,7 @@ plain8, plain14, plain20, plain32, plain44, plain56, plain110 = (
 
 
 def resnet9(num_classes: int = 10, in_channels: int = 3, width: int = 16) -> ResNet9:
-    """The short and wide network of nine layers for few epochs; see :class:`ResNet9`."""
+    """Build the short, wide network of nine layers that learns in few epochs; see :class:`ResNet9`."""
     return ResNet9(num_classes, in_channels, width)
 
 

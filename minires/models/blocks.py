@@ -1,4 +1,4 @@
-"""The blocks of residual networks; their forward reads like the figures of the papers.
+"""The blocks of residual networks. Their ``forward`` reads like the figures in the papers.
 
 ::
 
@@ -23,7 +23,7 @@ from .shortcuts import StochasticDepth, make_shortcut
 
 
 class ResidualBlock(nn.Module):
-    """What all blocks share: the layers of F, the shortcut beside them, and a chance to drop F in training.
+    """Base class of all blocks: the layers of F, the shortcut beside them, and stochastic depth, which drops F.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
         Whether a projection averages 2x2 pixels first.
     """
 
-    expansion: ClassVar[int] = 1  # output channels for each inner channel
+    expansion: ClassVar[int] = 1  # output channels per inner channel
     projection_norm: ClassVar[bool] = True  # whether the projection of a shortcut has a BN
 
     def __init__(
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
         raise NotImplementedError
 
     def norm_add_relu(self, branch: Tensor, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-        """relu(norm(branch) + shortcut(x)), in one pass over memory unless the normalised branch may be dropped."""
+        """Compute relu(norm(branch) + shortcut(x)), in one pass over memory unless the branch may be dropped."""
         shortcut = None if self.downsample is None else self.downsample(x)
         if self.drop is not None and self.drop.training and shortcut is not None:
             return ops.residual_add(self.drop(norm(branch)), shortcut)
@@ -85,8 +85,8 @@ class BasicBlock(ResidualBlock):
 class Bottleneck(ResidualBlock):
     """relu(F(x) + shortcut(x)), where F is a 1x1 convolution to fewer channels, a 3x3 one, and a 1x1 one to more.
 
-    He et al., arXiv 1512.03385, figure 5. The 3x3 convolution has the stride, as in torchvision ("v1.5"). In the paper
-    the first one has it, and never reads three of four pixels.
+    He et al., arXiv 1512.03385, figure 5. The 3x3 convolution has the stride, as in torchvision ("v1.5"). In the paper,
+    the first 1x1 convolution has it, which then skips three of every four pixels.
     """
 
     expansion = 4
@@ -107,25 +107,25 @@ class Bottleneck(ResidualBlock):
 
 
 class PreActivation(ResidualBlock):
-    """What both pre-activation blocks share: F(x) + shortcut(x), with nothing after the addition.
+    """Base class of both pre-activation blocks: F(x) + shortcut(x), with nothing after the addition.
 
-    He et al., arXiv 1603.05027, figure 4(e). F begins with a BN and ReLU that the shortcut does not pass, with two
-    exceptions. A projection reads ``relu(bn1(x))``, as F does, and has no BN of its own, since its input is already
-    normalised (as in the authors' code, KaimingHe/resnet-1k-layers). And in the first block of a network, the first BN
-    and ReLU belong to the convolution before it, so they come before the paths part, whatever the shortcut.
+    He et al., arXiv 1603.05027, figure 4(e). F begins with a BN and ReLU that are not applied to the shortcut, with two
+    exceptions. First, a projection reads ``relu(bn1(x))``, as F does. It has no BN, since its input is already
+    normalised (as in the authors' code, KaimingHe/resnet-1k-layers). Second, in the first block of a network, the first
+    BN and ReLU belong to the convolution before it, so they are applied to both paths, whatever the shortcut.
     """
 
     projection_norm = False
-    is_first: bool = False  # in its network
+    is_first: bool = False  # whether it is the first block of its network
     bn1: nn.BatchNorm2d
 
     @property
     def shares_activation(self) -> bool:
-        """Whether the shortcut reads ``relu(bn1(x))``, too."""
+        """Whether the shortcut reads ``relu(bn1(x))``, as F does."""
         return self.is_first or isinstance(self.downsample, nn.Sequential)  # a projection
 
     def branch(self, activated: Tensor) -> Tensor:
-        """F after its first BN and ReLU."""
+        """Compute the rest of F, after its first BN and ReLU."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,9 +178,9 @@ def make_stages(
     last_drop: float,
     avg_down: bool = False,
 ) -> Iterator[nn.Sequential]:
-    """Stages of ``counts`` blocks with ``widths`` inner channels. Each stage but the first halves the image.
+    """Build stages of ``counts`` blocks with ``widths`` inner channels. Each stage except the first halves the image.
 
-    Block l of L is dropped with l/L times the probability of the last one (arXiv 1603.09382, equation 4).
+    The probability of dropping block l of L is l/L times ``last_drop`` (arXiv 1603.09382, equation 4).
 
     >>> first, second = make_stages(BasicBlock, counts=(2, 2), widths=(16, 32), shortcut="A", last_drop=0.5)
     >>> [layer.drop.p for stage in (first, second) for layer in stage]
@@ -199,9 +199,10 @@ def make_stages(
 
 
 def finish(network: nn.Module, mode: str, zero_init_residual: bool) -> None:
-    """Initialise a network that has all its blocks, and mark its first pre-activation block.
+    """Initialise a complete network, and mark its first pre-activation block.
 
-    Convolutions are normal with variance 2 / fan (He et al., arXiv 1502.01852), where ``mode`` is fan_in or fan_out.
+    The weights of convolutions are drawn from a normal distribution with variance 2 / fan (He et al., arXiv
+    1502.01852), where ``mode`` says whether fan is fan_in or fan_out.
     """
     first = next((module for module in network.modules() if isinstance(module, PreActivation)), None)
     if first is not None:

@@ -19,7 +19,7 @@ WIDTHS = (16, 32, 64)
 
 
 class CifarResNet(nn.Module):
-    """6n + 2 layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """A network of 6n + 2 layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
     Parameters
     ----------
@@ -32,17 +32,17 @@ class CifarResNet(nn.Module):
     preactivation : bool
         Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027).
     zero_init_residual : bool
-        Start the last BN of each block at gamma = 0, so that each block is the identity at first
+        Whether gamma starts at 0 in the last BN of each block, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
     stochastic_depth_prob : float
-        The probability that training drops the last block for an image; for the l-th of L blocks, l/L times that
+        The probability of dropping the last block for an image in training. For block l of L, it is l/L times as high
         (Huang et al., arXiv 1603.09382, who use 0.5).
 
     Raises
     ------
     ArgumentError
-        If the depth is not 6n + 2, the shortcut is unknown, the probability is not in [0, 1), or options exclude each
-        other: zero_init_residual with preactivation, stochastic depth without shortcuts.
+        If the depth is not 6n + 2, another value is invalid, or two options exclude each other: zero_init_residual
+        with preactivation, or stochastic depth without shortcuts.
     """
 
     def __init__(

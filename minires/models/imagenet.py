@@ -20,7 +20,9 @@ COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 class ImageNetResNet(nn.Module):
-    """18 to 152 layers for images of about 224x224 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """A network of 18 to 152 layers for images of about 224x224 pixels.
+
+    It takes images (N, in_channels, H, W) and returns logits (N, num_classes).
 
     Parameters
     ----------
@@ -31,25 +33,25 @@ class ImageNetResNet(nn.Module):
         Where the size changes, A pads with zeros and B projects with a 1x1 convolution; C projects everywhere. None
         makes the plain twin, without shortcuts.
     zero_init_residual : bool
-        Start the last BN of each block at gamma = 0, so that each block is the identity at first
+        Whether gamma starts at 0 in the last BN of each block, so that each block is the identity at first
         (Goyal et al., arXiv 1706.02677, section 5.1).
     preactivation : bool
-        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). Those of the first
-        block come after the maximum pooling, as in timm's ``resnetv2_50``.
+        Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). In the first block,
+        they come after the maximum pooling, as in timm's ``resnetv2_50``.
     deep_stem : bool
-        Three 3x3 convolutions of 32, 32 and 64 filters instead of the 7x7 one (arXiv 1812.01187, figure 2b).
+        Whether three 3x3 convolutions of 32, 32 and 64 filters replace the 7x7 one (arXiv 1812.01187, figure 2b).
     avg_down : bool
-        Projections average 2x2 pixels instead of skipping three of four (arXiv 1812.01187, figure 2c). Together with
-        ``deep_stem``, this is ResNet-D.
+        Whether projections average 2x2 pixels instead of skipping three of every four (arXiv 1812.01187, figure 2c).
+        Together with ``deep_stem``, this is ResNet-D.
     stochastic_depth_prob : float
-        The probability that training drops the last block for an image; for the l-th of L blocks, l/L times that
+        The probability of dropping the last block for an image in training. For block l of L, it is l/L times as high
         (Huang et al., arXiv 1603.09382).
 
     Raises
     ------
     ArgumentError
-        If the depth or the shortcut is unknown, the probability is not in [0, 1), or options exclude each other:
-        zero_init_residual with preactivation, stochastic depth without shortcuts, avg_down without projections.
+        If the depth is unknown, another value is invalid, or two options exclude each other: zero_init_residual with
+        preactivation, stochastic depth without shortcuts, or avg_down without projections.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class ImageNetResNet(nn.Module):
 
 
 def three_convolutions(in_channels: int) -> nn.Sequential:
-    """The stem of ResNet-C and ResNet-D: (N, in_channels, H, W) to (N, 64, H/2, W/2)."""
+    """Build the stem of ResNet-C and ResNet-D: (N, in_channels, H, W) to (N, 64, H/2, W/2)."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, kernel_size=3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(32),

@@ -13,10 +13,11 @@ from .blocks import BasicBlock, finish
 
 
 class PooledConv(nn.Module):
-    """relu(BN(pool(conv(x)))): a 3x3 convolution and the maximum of each 2x2 pixels.
+    """relu(BN(pool(conv(x)))), with a 3x3 convolution and 2x2 maximum pooling.
 
-    Pooling comes first, so BN and ReLU read a quarter of the numbers. In Page's network it comes last. Apart from the
-    batch statistics that is the same, because BN with a positive gamma and ReLU do not change which pixel is largest.
+    Pooling comes before BN and ReLU, so they read only a quarter of the numbers. In Page's network, it comes last.
+    Apart from the batch statistics, the result is the same, because BN with a positive gamma and ReLU do not change
+    which pixel is largest.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -31,21 +32,22 @@ class PooledConv(nn.Module):
 class ResNet9(nn.Module):
     """Nine layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
-    The first and the last stage have a residual block, the second has none. Its ReLU follows the addition
-    (:class:`BasicBlock`); in Page's network it precedes it. At the end, the maximum of all pixels is taken.
+    The first and the last stage have a residual block; the second does not. The last ReLU of a block follows the
+    addition (:class:`BasicBlock`); in Page's network, it precedes the addition. At the end, the maximum over all pixels
+    is taken.
 
     Parameters
     ----------
     num_classes, in_channels : int
     width : int
-        The filters of the first convolution; the stages have 2, 4 and 8 times as many. Page's network has 64.
+        The number of filters of the first convolution, 64 in Page's network. The stages have 2, 4 and 8 times as many.
 
     Raises
     ------
     ArgumentError
         If a number is not an integer >= 1.
     ShapeError
-        From ``forward``, for images smaller than 8x8 pixels.
+        If ``forward`` is given images smaller than 8x8 pixels.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:

@@ -11,7 +11,7 @@ from ..errors import ArgumentError
 
 
 class SubsampleAndPad(nn.Module):
-    """The shortcut of option A, without parameters: every ``stride``-th pixel, with channels of zeros on both sides."""
+    """The shortcut of option A, without parameters: every ``stride``-th pixel, with channels of zeros added."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         self.stride = stride
@@ -27,10 +27,10 @@ class SubsampleAndPad(nn.Module):
 
 
 class HalvingAvgPool(nn.Module):
-    """The mean of each 2x2 pixels, (N, C, H, W) to (N, C, ceil(H/2), ceil(W/2)).
+    """The mean of each square of 2x2 pixels, (N, C, H, W) to (N, C, ceil(H/2), ceil(W/2)).
 
-    If a size is odd, the last row or column is averaged with itself, as by PyTorch's ``AvgPool2d(2, 2, ceil_mode=True,
-    count_include_pad=False)``. So the output has the size of a convolution with stride 2.
+    If a size is odd, the last row or column is averaged with itself, as in PyTorch's ``AvgPool2d(2, 2, ceil_mode=True,
+    count_include_pad=False)``. The output then has the same size as after a convolution with stride 2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ class HalvingAvgPool(nn.Module):
 class StochasticDepth(nn.Module):
     """In training, zeroes the branch of each image with probability ``p``, which leaves only the shortcut of its block.
 
-    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each image is drawn by
-    itself, and a branch that is kept is scaled by 1 / (1 - p), so that evaluation can use the branch as it is. The
-    paper draws once for the batch, and scales in evaluation instead.
+    Huang et al., arXiv 1603.09382. As in torchvision (``StochasticDepth(p, mode="row")``), each image is drawn
+    separately, and a branch that is kept is scaled by 1 / (1 - p), so that evaluation can use the branch unscaled. The
+    paper draws once per batch, and scales in evaluation instead.
 
     Parameters
     ----------
     p : float
-        In [0, 1).
+        The probability, in [0, 1).
 
     Raises
     ------
@@ -76,10 +76,10 @@ class StochasticDepth(nn.Module):
 def make_shortcut(
     option: str | None, in_channels: int, out_channels: int, stride: int, avg_down: bool = False, norm: bool = True
 ) -> nn.Module | None:
-    """The shortcut of a block: the identity where shapes allow it, unless option C projects everywhere.
+    """Build the shortcut of a block: the identity if shapes allow it, but with option C always a projection.
 
-    With ``avg_down``, a projection averages 2x2 pixels before its 1x1 convolution, which would skip three of four
-    (ResNet-D, arXiv 1812.01187, figure 2c); its parameters are named as in timm. A projection is a Sequential.
+    A projection is a Sequential. With ``avg_down``, it averages 2x2 pixels before its 1x1 convolution, which would
+    otherwise skip three of every four (ResNet-D, arXiv 1812.01187, figure 2c). Its parameters are named as in timm.
     """
     if option is None:
         return None
@@ -106,7 +106,7 @@ def check_options(
     zero_init_residual: bool,
     stochastic_depth_prob: Any,
 ) -> None:
-    """Check the options that all networks have. Raises ArgumentError."""
+    """Check the options that all networks share. Raises ArgumentError if one of them is invalid."""
     checks.integer(network, num_classes, "num_classes", 1)
     checks.integer(network, in_channels, "in_channels", 1)
     if shortcut not in ("A", "B", "C", None):
@@ -114,4 +114,4 @@ def check_options(
     if zero_init_residual and preactivation:
         raise ArgumentError(f"{network}: zero_init_residual needs blocks that end in BN; preactivation ones do not.")
     if checks.fraction(network, stochastic_depth_prob, "stochastic_depth_prob", below_one=True) and shortcut is None:
-        raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: nothing else is left of a block.")
+        raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: only they remain of dropped blocks.")

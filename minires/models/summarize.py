@@ -1,8 +1,8 @@
-"""What a model consists of: layers, output sizes, parameters, multiply-adds and memory, as a table.
+"""A table of a model's layers, with their output sizes, parameters, multiply-adds and memory.
 
 The model runs once, on zeros, and each op that it calls is counted for the innermost module that is running. Nothing
-needs to be known about the modules, so a network of your own is summarised like the ones here. Multiply-adds are
-those of :meth:`minires.Op.multiply_adds`. As in the tables of papers, where they are called FLOPs, batch norm, ReLU and
+needs to be known about the modules, so your own networks are summarised just like those of minires. Multiply-adds come
+from :meth:`minires.Op.multiply_adds`. As in the tables of papers, where they are called FLOPs, batch norm, ReLU and
 pooling are not counted.
 """
 
@@ -29,19 +29,19 @@ from ..nn.module import check_module, undisturbed
 
 @dataclass
 class Layer:
-    """One call of a module, without what its sub-modules did: they have their own rows."""
+    """One call of a module, not counting its sub-modules, which have their own rows."""
 
-    name: str  # its path in the model, as in the state dict
-    kind: str  # its class
+    name: str  # the module's path in the model, as in the state dict
+    kind: str  # the name of its class
     output: Shape | None = None  # None if it does not return a tensor
     parameters: int = 0  # how many numbers it learns; 0 when the same module is called again
     multiply_adds: int = 0
-    activation_bytes: int = 0  # of the arrays that its ops computed; a view has none
+    activation_bytes: int = 0  # of the arrays that its ops computed, except views
     is_leaf: bool = True
 
     @property
     def has_row(self) -> bool:
-        """Whether it is a layer, or a module of layers that does more than call them."""
+        """Whether the module is a layer, or does more than call its sub-modules."""
         return self.is_leaf or bool(self.parameters or self.multiply_adds or self.activation_bytes)
 
 
@@ -52,19 +52,19 @@ class Summary:
     Attributes
     ----------
     model : str
-        The name of the class.
+        The name of the model's class.
     input_shape : tuple of int
     layers : list of Layer
-        In the order in which they were called.
+        The layers, in the order in which they were called.
     parameters : int
-        Of the whole model, including modules that were never called.
+        The number of parameters of the whole model, including modules that were never called.
     multiply_adds : int
-        Of one forward pass on an input of that shape, for the whole batch.
+        The number of multiply-adds of one forward pass, for the whole batch.
     parameter_bytes : int
-        Of parameters and buffers.
+        The memory of parameters and buffers.
     activation_bytes : int
-        Of all arrays that the forward pass computes. In training they are kept until backward has read them; in
-        inference they are freed on the way.
+        The memory of all arrays that the forward pass computes. In training, they are kept until the backward pass has
+        read them; in inference, they are freed along the way.
     """
 
     model: str
@@ -78,7 +78,7 @@ class Summary:
     HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "memory")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The cells of the table, a tuple for each layer."""
+        """Return the cells of the table, one tuple for each layer."""
         return [
             (
                 layer.name or "(itself)",
@@ -92,7 +92,7 @@ class Summary:
         ]
 
     def totals(self) -> list[str]:
-        """The lines below the table."""
+        """Return the lines below the table."""
         return [
             f"parameters     {self.parameters:,} ({_bytes(self.parameter_bytes)} with buffers)",
             f"multiply-adds  {self.multiply_adds:,} for {sizes(self.input_shape)}",
@@ -110,7 +110,7 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The table for a notebook."""
+        """Return the table as HTML, for notebooks."""
         cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows()]
         head = "".join(f"<th>{name}</th>" for name in self.HEAD)
         body = "".join(f"<tr>{row}</tr>" for row in cells)
@@ -119,7 +119,7 @@ class Summary:
 
 
 def summary(model: Module, shape: tuple[int, ...]) -> Summary:
-    """The layers of ``model`` and what they cost, for an input of ``shape``.
+    """Summarise the layers of ``model`` and their costs, for an input of ``shape``.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
         Any module that takes one tensor. It runs once, in evaluation mode and without its hooks. Afterwards it is
         unchanged (mode, hooks, buffers, gradients and other attributes), and so is the random generator.
     shape : tuple of int
-        The shape of the input, batch included: (N, C, H, W) for images.
+        The shape of the input, including the batch axis: (N, C, H, W) for images.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     ArgumentError
         If ``model`` is not a Module, or ``shape`` is not a tuple of sizes.
     ShapeError
-        If the model does not take that shape, with the layer that failed and its message.
+        If the model does not accept this shape. The message names the layer that failed, and says why.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def summary(model: Module, shape: tuple[int, ...]) -> Summary:
     x = Tensor(backend.to_device(np.zeros(given, like.dtype), like.device))
     layers: list[Layer] = []
     running: list[Layer] = []  # the innermost one last
-    with undisturbed(model), no_grad(), engine("textbook"):  # nothing to compile, and each op is seen
+    with undisturbed(model), no_grad(), engine("textbook"):  # compiles nothing, and every op is observed
         try:
             with _watched(model.eval(), layers, running):
                 model(x)
@@ -230,7 +230,7 @@ def _watched(model: Module, layers: list[Layer], running: list[Layer]) -> Iterat
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes, with three significant digits.
+    """Format a number of bytes with three significant digits.
 
     >>> _bytes(576), _bytes(1234), _bytes(97_500_000)
     ('576 B', '1.23 kB', '97.5 MB')
