@@ -1,9 +1,9 @@
 """Fast kernels for some of the ops.
 
 A kernel works on raw arrays and computes the same result as the op's textbook code in ``minires/ops``. It is registered
-for an op and a device by ``minires.register_kernel``. The kernels of a device are imported when an op can use one of
-them for the first time.
+for an op and a device by ``minires.register_kernel``. The kernels of a device are imported when an op can first use one
+of them.
 
-Each op has one host file here, for all devices (see :mod:`minires.kernels.device`). The code that computes is in
-``cpu/`` (Numba) and ``cuda/`` (CUDA C++).
+Each op with kernels has one host file here, for all devices (see :mod:`minires.kernels.device`). The code that computes
+is in ``cpu/`` (Numba) and ``cuda/`` (CUDA C++).
 """

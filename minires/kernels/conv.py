@@ -15,7 +15,7 @@ ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # the window of a fully connected la
 
 
 def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]) -> bool:
-    """Whether the kernels take this case: no groups, and not too many elements in the windows of one image (H, W)."""
+    """Whether the kernels handle this case: no groups, and not too many elements in the windows of one image (H, W)."""
     (h, w), (ph, pw) = image, op.window.padding
     numbers = channels * (h + 2 * ph) * (w + 2 * pw) * math.prod(op.window.kernel)
     return op.groups == 1 and numbers < device.most
@@ -27,7 +27,7 @@ def conv2d(
 ) -> Array:
     if not _takes(device, op, x.shape[1], x.shape[2:]):
         return NotImplemented
-    op.block = device.channels_last(x)  # kept for the gradient to the weight, as x may have another layout
+    op.block = device.channels_last(x)  # kept to compute dweight, as x may have another layout
     more = None if shortcut is None else device.channels_last(shortcut)
     options = getattr(op, "activation", None) == "relu", getattr(op, "prepared", None)
     return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window, more, *options))
@@ -40,7 +40,7 @@ def conv2d_backward(device: ComputeDevice, op: Any, upstream: Array, arrived: An
         return NotImplemented
     dy, dx = device.channels_last(upstream), None
     if op.needs(0):
-        # If a shortcut starts at this input, its gradient has already arrived and is added when the result is stored.
+        # If a shortcut starts at this input, its gradient has already arrived, and is added when dx is stored.
         added = None if arrived[0] is None else device.channels_last(arrived[0])
         weights = device.contiguous(weight)
         dx = as_images(device.conv.backward(dy, weights, None, op.window, x.shape[2:], added))
@@ -67,7 +67,7 @@ def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, up
 
 
 def _as_column(device: ComputeDevice, rows: Array) -> Array:
-    """(..., C) -> one image (1, M, 1, C)."""
+    """Reshape rows (..., C) to one image (1, M, 1, C)."""
     return device.contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
 
 

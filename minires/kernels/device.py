@@ -1,8 +1,8 @@
 """The interface between the host files and a device, and the one place that knows the memory layout of images.
 
 Each op with kernels has one *host file* in this folder (conv.py, pool.py, ...). It decides which cases the kernels
-take, brings the arrays into the right layout, allocates the results, and calls the functions that compute them. Every
-device has these functions in a file of the same name: ``device.pool.max_pool`` is ``cpu/pool.py`` or ``cuda/pool.py``.
+handle, converts the arrays to the right layout, allocates the results, and calls the functions that compute them. Each
+device has these functions in its own folder: ``device.pool.max_pool`` is in ``cpu/pool.py`` or ``cuda/single.py``.
 
 Shapes are (N, C, H, W), as in the papers. In memory the channels come last: all channels of a pixel are next to each
 other, so that a CPU vector, or neighbouring threads of a GPU, can load them together. An array of shape (N, C, H, W) is
@@ -34,7 +34,7 @@ class ComputeDevice:
     empty: Callable[[tuple[int, ...]], Array]
     smallest: int  # if the first array has fewer elements, the textbook is faster
     most: float  # arrays must have fewer elements than this
-    # The modules of the device's folder. Their functions read blocks and write to blocks.
+    # The modules in the device's folder. Their functions read blocks and write to blocks.
     augment: Any
     conv: Any
     elementwise: Any
@@ -42,7 +42,7 @@ class ComputeDevice:
     norm: Any
     optim: Any
     pool: Any
-    copies: int = 0  # of images in another layout; tests check that a training step makes none
+    copies: int = 0  # how many images were copied to another layout; tests check that a training step copies none
 
     def takes(self, *arrays: Array | None) -> bool:
         """Whether all arrays (except None) are float32, not empty and not too large."""
@@ -52,14 +52,14 @@ class ComputeDevice:
         return True
 
     def contiguous(self, array: Array) -> Array:
-        """``array`` as a C-ordered, writeable array; ``array`` itself if it is one already.
+        """Return ``array`` itself if it is C-ordered and writeable; otherwise, a copy that is.
 
         For a read-only array, Numba would compile another kernel.
         """
         return array if array.flags.c_contiguous and _writeable(array) else self.xp.array(array, order="C")
 
     def channels_last(self, x: Array) -> Array:
-        """(N, C, H, W) -> the block (N, H, W, C); (N, C) and (N, C, L) likewise. A view if x has this layout."""
+        """Convert x (N, C, H, W), (N, C, L) or (N, C) to a block (N, H, W, C). This is a view if x has this layout."""
         block = _channels_last_view(x)
         if block.flags.c_contiguous and _writeable(block):
             return block
@@ -69,23 +69,23 @@ class ComputeDevice:
         return self.xp.array(block, order="C")
 
     def arrange(self, source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple[int, int] = (1, 1)) -> Array:
-        """A block of zeros with the float32 block ``source`` (of any strides) copied into it, after ``before`` channels
-        and to every ``steps``-th row and column.
+        """Return a block of zeros into which the float32 block ``source``, of any strides, is copied: after ``before``
+        channels, and to every ``steps``-th row and column.
         """
         block = self.empty(shape)
         self.elementwise.arrange(source, block, before, steps)
         return block
 
     def block_like(self, x: Array) -> Array:
-        """An uninitialised block (N, H, W, C) for images like x (N, C, H, W)."""
+        """Return an uninitialised block (N, H, W, C) for images like x (N, C, H, W)."""
         return self.empty((x.shape[0], *x.shape[2:], x.shape[1]))
 
     def empty_like(self, x: Array) -> Array:
-        """An uninitialised float32 array with the shape and the memory order of x."""
+        """Return an uninitialised float32 array with the shape and the memory order of x."""
         return self.empty(x.shape) if x.flags.c_contiguous or x.ndim < 3 else as_images(self.block_like(x))
 
     def flat(self, *arrays: Array) -> list[Array] | None:
-        """Flat views of arrays with the same shape and memory order, without gaps; None if that is not the case."""
+        """Return flat views of the arrays, or None unless they have the same shape and memory order, without gaps."""
         if any(array.shape != arrays[0].shape or not _writeable(array) for array in arrays):
             return None
         views = arrays if all(array.flags.c_contiguous for array in arrays) else map(_channels_last_view, arrays)
@@ -94,7 +94,7 @@ class ComputeDevice:
 
 
 def as_images(block: Array) -> Array:
-    """(N, H, W, C) -> the view (N, C, H, W); (N, C) and (N, L, C) likewise."""
+    """Return a block (N, H, W, C), (N, L, C) or (N, C) as a view (N, C, H, W), (N, C, L) or (N, C)."""
     return block.transpose(0, block.ndim - 1, *range(1, block.ndim - 1))
 
 
@@ -109,17 +109,17 @@ def _writeable(array: Array) -> bool:
 def host(
     phase: str, *ops: type, takes: Callable[..., bool] = ComputeDevice.takes, accumulates: tuple[int, ...] = ()
 ) -> Callable[[Kernel], Kernel]:
-    """Mark a function as the host code of some ops, for every device.
+    """Decorator that marks a function as the host code of some ops, for every device.
 
-    It is called with the device, followed by the arguments of a kernel.
+    The function is called with the device, followed by the arguments of a kernel.
 
     Parameters
     ----------
     phase, accumulates
-        As for :func:`minires.register_kernel`.
+        See :func:`minires.register_kernel`.
     takes : callable
-        Called with the device and all arrays that the function reads: those of a forward pass, or the upstream of a
-        backward pass and the saved inputs. The textbook runs unless it returns True.
+        Called with the device and all arrays that the function reads: the inputs of a forward pass, or the upstream
+        gradient of a backward pass and the saved inputs. The textbook runs unless ``takes`` returns True.
     """
 
     def mark(function: Kernel) -> Kernel:
@@ -130,7 +130,7 @@ def host(
 
 
 def register_kernels(device: ComputeDevice) -> None:
-    """Register all host code for ``device``."""
+    """Register all host code as kernels of ``device``."""
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
     for op, phase, takes, accumulates, function in _hosts:
@@ -144,6 +144,6 @@ def register_kernels(device: ComputeDevice) -> None:
 def _run_host(
     device: ComputeDevice, function: Kernel, takes: Callable[..., bool], phase: str, op: Any, *arrays: Any
 ) -> Any:
-    # a backward pass also receives the gradients that have already arrived, which may be None
+    # A backward pass may also receive the gradients that have already arrived; these are not checked.
     seen = arrays if phase == "forward" else (arrays[0], *(x.data for x in op.inputs))
     return function(device, op, *arrays) if takes(device, *seen) else NotImplemented

@@ -1,5 +1,5 @@
 """ReLU, sums of two tensors (where two paths or two gradients meet), and the copies made by a shortcut without
-parameters: one pass over memory each, for any layout.
+parameters. Each takes one pass over memory, for any layout.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
 
 @host("forward", PutItem)
 def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
-    """Only for images and an index [:, :, ::SH, ::SW]."""
+    """Handle only images and an index [:, :, ::SH, ::SW]."""
     index = op.index if isinstance(op.index, tuple) else ()
     whole = (isinstance(part, slice) and part.start is part.stop is None for part in index)
     if len(index) != 4 or len(op.target) != 4 or not all(whole):

@@ -18,7 +18,7 @@ from ..core.state import switched
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, DeviceError, sizes
 
-WARM_UP = 2  # normal calls: they compile kernels, create the optimiser's arrays and fill the memory pool
+WARM_UP = 2  # normal calls, which compile kernels, create the optimiser's arrays and fill the memory pool
 
 
 def is_available() -> bool:
@@ -37,7 +37,7 @@ def synchronize() -> None:
 
 @dataclass(frozen=True)
 class Memory:
-    """GPU memory in bytes: used by live arrays, held by CuPy's pool (including freed memory), free, and in total."""
+    """GPU memory in bytes: used by live arrays, held by CuPy's pool (including unused memory), free, and in total."""
 
     used: int
     pool: int
@@ -50,7 +50,7 @@ class Memory:
 
 
 def memory() -> Memory:
-    """How the GPU's memory is used. Raises DeviceError if there is no GPU."""
+    """Return how the GPU's memory is used. Raises DeviceError if there is no GPU."""
     cupy = cupy_module()
     pool = cupy.get_default_memory_pool()
     return Memory(pool.used_bytes(), pool.total_bytes(), *cupy.cuda.runtime.memGetInfo())
@@ -62,11 +62,11 @@ def free_memory() -> None:
 
 
 def allow_tf32(allowed: bool = True) -> None:
-    """Let cuBLAS round the factors of float32 products to TF32, with a mantissa of 10 bits instead of 23.
+    """Allow cuBLAS to round the factors of float32 products to TF32, which has a mantissa of 10 bits instead of 23.
 
-    Tensor cores multiply these several times faster; the error of a product is then about 1e-3 of its largest term.
-    This is off by default, so that float32 means the same on the GPU and on the CPU. GPUs before Ampere (sm_80) have no
-    TF32 and ignore it. Raises DeviceError if there is no GPU.
+    Tensor cores multiply TF32 numbers several times faster, and the error of a product is then about 1e-3 of its
+    largest term. TF32 is off by default, so that float32 means the same on the GPU and on the CPU. GPUs before Ampere
+    (sm_80) do not have TF32 and ignore this setting. Raises DeviceError if there is no GPU.
     """
     linalg = cupy_module()._core._routines_linalg
     linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if allowed else linalg.COMPUTE_TYPE_DEFAULT)
@@ -88,7 +88,7 @@ class Graph:
         self._cupy = cupy_module()
         self.before_replay: list[Callable[[], None]] = []
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
-        self._pool = self._cupy.cuda.MemoryPool()  # its own, as a replay writes to the recorded addresses
+        self._pool = self._cupy.cuda.MemoryPool()  # not shared, as each replay writes to the recorded addresses
         self._inputs: list[Tensor] = []
         self._outputs: Any = None
         self._graph: Any = None
@@ -112,7 +112,7 @@ class Graph:
         return self._outputs
 
     def _take(self, inputs: tuple[Any, ...]) -> None:
-        """Copy the inputs to where the graph reads them."""
+        """Copy the inputs to the arrays that the graph reads."""
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         if not all(is_array(array) for array in arrays):
             given = ", ".join(type(x).__name__ for x in inputs)
@@ -148,14 +148,14 @@ class Graph:
 
 
 def _detached(outputs: Any) -> Any:
-    """The step's result, detached from the tape."""
+    """Return the step's result, detached from the tape."""
     if isinstance(outputs, Tensor):
         return outputs.detach()
     return type(outputs)(map(_detached, outputs)) if isinstance(outputs, (tuple, list)) else outputs
 
 
 def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
-    """Record once what ``step`` launches on the GPU, and from then on launch it as a whole (a CUDA graph).
+    """Record everything that ``step`` launches on the GPU, and later launch it as a whole (a CUDA graph).
 
     The training step of a small ResNet consists of hundreds of launches, and the GPU finishes each of them before
     Python has prepared the next. A graph runs them without Python in between::
@@ -172,28 +172,29 @@ def graph(step: Callable[..., Any], warm_up: int = WARM_UP) -> Graph:
             loss = fast_step(images, labels)
             schedule.step()
 
-    Every call is one step. The first ``warm_up`` calls run ``step`` as it is, and the next one records it. After that,
+    Every call is one step. The first ``warm_up`` calls run ``step`` normally, and the next call records it. After that,
     its Python code no longer runs: the recorded launches are repeated, with new inputs and the current learning rates.
     So the step must not depend on values, count anything, or draw random numbers (dropout is refused, because its mask
-    would stay the same). Schedules, metrics and random augmentation belong outside.
+    would stay the same). Schedules, metrics and random augmentation belong outside the step.
 
     Parameters
     ----------
     step : callable
         Takes tensors, and returns tensors, a tuple or list of them, or None.
     warm_up : int
-        At least 1, because optimisers create their arrays in their first step.
+        The number of normal calls before the recording. It is at least 1, because optimisers create their arrays in
+        their first step.
 
     Returns
     -------
     Graph
-        Called like ``step``, with arrays or tensors of the same shapes and dtypes each time. The next call overwrites
-        the returned tensors, so read them before that.
+        A callable that replaces ``step``. Call it with arrays or tensors of the same shapes and dtypes each time. The
+        next call overwrites the returned tensors, so read them before that.
 
     Raises
     ------
     ArgumentError
-        If ``step`` is not callable, ``warm_up`` is not an integer >= 1, or inputs change their shapes.
+        If ``step`` is not callable, ``warm_up`` is not an integer >= 1, or the shapes or dtypes of the inputs change.
     DeviceError
         If there is no GPU, or the step does something that cannot be recorded, such as reading results or copying
         arrays from the CPU.

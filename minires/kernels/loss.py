@@ -12,7 +12,7 @@ from .device import ComputeDevice, host
 
 
 def _problem(device: ComputeDevice, op: CrossEntropy, logits: Array) -> tuple[Array, Array, float]:
-    """Logits, labels and label smoothing, in the form that the kernels expect."""
+    """Return the logits, labels and label smoothing in the form that the kernels expect."""
     labels = device.contiguous(op.labels).astype(np.int64, copy=False)
     return device.contiguous(logits), labels, float(op.label_smoothing)
 

@@ -37,9 +37,10 @@ def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     if op.running is not None or not hasattr(op, "statistics"):
         return NotImplemented
     block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
-    # The ReLU masks the gradient: by the sign of y if there is a shortcut, otherwise by that of its input, from x.
+    # The ReLU masks the gradient where its output is 0. With a shortcut, the mask is read from y, otherwise it is
+    # computed from x.
     y = device.channels_last(op.output.data) if _has_relu(op) and shortcut else None
     shift = device.contiguous(beta) if _has_relu(op) and not shortcut else None
-    masked = dy if y is None else device.block_like(x)  # dy masked by y, also the gradient to the shortcut
+    masked = dy if y is None else device.block_like(x)  # dy masked by y, which is also the shortcut's gradient
     dgamma, dbeta = device.norm.gradients(block, dy, y, op.statistics, shift, op.eps, masked, dx)
     return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))

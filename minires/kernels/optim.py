@@ -1,4 +1,4 @@
-"""Optimiser steps. Each parameter, its gradient and its state are read once; parameter and state are written once."""
+"""Optimiser steps. Each parameter, its gradient and its state are read once, and parameter and state written once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .device import ComputeDevice, host
 def _take(
     device: ComputeDevice, op: Optimizer, group: dict[str, Any], parameters: Any, states: Any, names: tuple[str, ...]
 ) -> list[tuple[list[Array], dict[str, Any]]] | None:
-    """For each parameter that a kernel takes: a list of its data, its gradient and the arrays ``names`` of its state,
-    all flat; and its state. The textbook updates the other parameters.
+    """Select the parameters that a kernel can update; the textbook updates the others here.
 
-    Returns None, without changing anything, if the textbook would have to run inside a CUDA graph, because every replay
-    would then repeat the learning rate of the recording.
+    Returns, for each selected parameter, a list of flat arrays (its data, its gradient, and the arrays ``names`` of its
+    state), and its state. Returns None, without changing anything, if the textbook would have to run inside a CUDA
+    graph, because every replay would then use the learning rate of the recording.
     """
     taken, others = [], []
     for parameter, known in zip(parameters, states, strict=True):
@@ -69,7 +69,7 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
 
 
 def _adam_numbers(decoupled: bool, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-    """The numbers that a step needs. This also increments the step counters."""
+    """Increment the step counters, and return the numbers that the step needs."""
     for known in states:
         known["step"] = known.get("step", 0) + 1
     step, (beta1, beta2), lr, decay = states[0]["step"], group["betas"], group["lr"], group["weight_decay"]

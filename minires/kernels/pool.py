@@ -1,4 +1,4 @@
-"""Pooling."""
+"""Max, average and global average pooling."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .device import ComputeDevice, as_images, host
 
 
 def _pooled(device: ComputeDevice, op: Any, x: Array) -> Array:
-    """An uninitialised block (N, OH, OW, C)."""
+    """Return an uninitialised block (N, OH, OW, C) for the output."""
     return device.empty((len(x), *op.window.output_size(op.name, *x.shape[2:]), x.shape[1]))
 
 
 def _pixels(device: ComputeDevice, op: Any) -> Array:
-    """An uninitialised block (N, H, W, C) for the gradient to the input."""
+    """Return an uninitialised block (N, H, W, C) for the gradient with respect to the input."""
     n, c, h, w = op.input_shapes[0]
     return device.empty((n, h, w, c))
 

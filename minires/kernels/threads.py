@@ -1,18 +1,19 @@
 """The number of threads that kernels use, and the small thread pool that runs them.
 
-A kernel is a serial loop over a range, and it releases Python's lock while it runs. So the range is cut into one slice
-for each thread::
+A kernel is a serial loop over a range, and it releases Python's global interpreter lock (GIL) while it runs. So the
+range is cut into one slice for each thread::
 
     share(work, units=128)        work(0, 64)   on the calling thread
                                   work(64, 128) on a thread of the pool
 
 The slices depend only on the number of threads, not on their speed, so results are the same in every run. Several
-Python threads may call at the same time; each waits only for its own slices. A forked child starts its own pool.
+Python threads may call these functions at the same time; each waits only for its own slices. A forked child process
+starts its own pool.
 
 Each thread of the pool has a queue. Pieces of one call may wait for each other (``kernels/cpu/team.py``), so all of
 them must run at the same time. This is guaranteed because all queues hold the calls in the same order. If two Python
 threads could put their pieces into two queues in different orders, one thread of the pool would run a piece of the
-first call and another a piece of the second, and both would wait forever for pieces that come later in the queues.
+first call and another thread a piece of the second, and both would wait forever for pieces later in the queues.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
 
-WORTH_A_THREAD = 100_000  # nanoseconds: about the time that waking a thread and waiting for it takes
+WORTH_A_THREAD = 100_000  # nanoseconds: about how long it takes to wake a thread and wait for it
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
@@ -41,15 +42,16 @@ _handing_out = threading.Lock()  # held while the pieces of one call are put int
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use, which can be smaller than that of the machine."""
+    """Return the number of cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_num_threads(number: int) -> None:
-    """Let the fast engine's kernels use ``number`` threads.
+    """Set the number of threads that the fast engine's kernels use.
 
-    The default is the environment variable ``MINIRES_NUM_THREADS``, or else every core that the process may use. The
-    threads that NumPy uses for matrix products (in the textbook) are set in its BLAS, not here.
+    The default is the value of the environment variable ``MINIRES_NUM_THREADS`` or, if it is not set, the number of
+    cores that the process may use. The number of threads that NumPy uses for matrix products (in the textbook ops) is a
+    setting of its BLAS library; this function does not change it.
 
     Raises
     ------
@@ -61,7 +63,10 @@ def set_num_threads(number: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads kernels use. Raises ArgumentError if ``MINIRES_NUM_THREADS`` is not an integer >= 1."""
+    """Return the number of threads that the fast engine's kernels use.
+
+    Raises ArgumentError if ``MINIRES_NUM_THREADS`` is set, but is not an integer >= 1.
+    """
     global _setting
     if _setting is None:
         given = os.environ.get("MINIRES_NUM_THREADS", "").strip()
@@ -72,17 +77,18 @@ def get_num_threads() -> int:
 
 
 def slices(units: int) -> list[tuple[int, int]]:
-    """Cut ``range(units)`` into at most one slice (first, last + 1) for each thread, of almost equal lengths."""
+    """Cut ``range(units)`` into slices (first, last + 1) of nearly equal length, at most one for each thread."""
     count = max(1, min(units, get_num_threads()))
     ends = [units * i // count for i in range(count + 1)]
     return list(itertools.pairwise(ends))
 
 
 def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
-    """Call ``work(first, last + 1)`` for each slice of ``range(units)``, each on a thread of its own, and wait.
+    """Call ``work(first, last + 1)`` for each slice of ``range(units)``, each on a different thread, and wait.
 
-    If the work takes fewer ``nanoseconds`` (a rough estimate, for one core) than waking a thread, it is done in one
-    slice. An exception in a slice is raised here, after all slices have ended.
+    ``nanoseconds`` is a rough estimate of how long the work takes on one core. If waking a thread would take longer,
+    the work is done in one slice on the calling thread. An exception in a slice is raised here, after all slices have
+    ended.
     """
     if nanoseconds > WORTH_A_THREAD:
         hand_out(work, slices(units))
@@ -93,9 +99,9 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
 def share_sums(
     work: Callable[[Array, int, int], Any], units: int, empty: Callable[[int], Array], nanoseconds: float = math.inf
 ) -> Array:
-    """Call ``work(sums, first, last + 1)`` for each slice of ``range(units)``, like :func:`share`; return all ``sums``.
+    """Call ``work(sums, first, last + 1)`` for each slice of ``range(units)``, like :func:`share`; return all sums.
 
-    Each slice has its own row of ``empty(slices)`` for its sums. The caller adds the rows up in order.
+    Each slice writes its sums to its own row of ``empty(number of slices)``, so that the caller can add them in order.
     """
     pieces = slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)]
     sums = empty(len(pieces))
@@ -109,7 +115,7 @@ def share_sums(
 
 
 def hand_out(work: Callable[..., Any], pieces: Sequence[tuple[int, ...]]) -> None:
-    """Call ``work(*piece)`` for each piece, all at the same time, each on a thread of its own, and wait.
+    """Call ``work(*piece)`` for all pieces at the same time, each on a different thread, and wait.
 
     Pieces may wait for each other. An exception in a piece is raised here, after all pieces have ended.
     """
@@ -134,8 +140,8 @@ def hand_out(work: Callable[..., Any], pieces: Sequence[tuple[int, ...]]) -> Non
 def take_turns(work: Callable[[Array, int], Any], units: int, nanoseconds: float = math.inf) -> None:
     """Call ``work(turn, units)`` on each thread, for work whose result does not depend on which thread does what.
 
-    ``turn`` holds a counter, from which the kernels take the next unit (``kernels/cpu/team.py``) until none is left. A
-    thread that starts late or is slower computes fewer units.
+    ``turn`` holds a counter, from which the kernels take the next unit (see ``kernels/cpu/team.py``) until all are
+    taken. A thread that starts late or is slow computes fewer units.
     """
     turn = np.zeros(1, np.int64)
     share(lambda first, last: work(turn, units), min(units, get_num_threads()), nanoseconds)
@@ -163,7 +169,7 @@ def _serve(queue: SimpleQueue[Any]) -> None:
 
 
 def _forget_pool() -> None:
-    """Start with an empty pool in a forked child, which has none of the parent's threads."""
+    """Start with an empty pool in a forked child process, because the parent's threads do not exist there."""
     global _handing_out
     _workers.clear()
     _handing_out = threading.Lock()

@@ -1,4 +1,4 @@
-"""How kernels are compiled: once for each machine, then kept on disk."""
+"""Compile kernels with Numba, once for each machine; the results are kept on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba import njit
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
-    # Kernels allocate no memory, so they do not need Numba's reference counts, which cost time.
+    # Kernels do not allocate memory, so they do not need Numba's reference counts, which cost time.
     "_nrt": False,
     # The compiler may reorder sums, but it must respect NaN and infinity.
     "fastmath": {"contract", "reassoc", "arcp", "nsz"},
@@ -24,12 +24,12 @@ _SOURCES = hashlib.sha256(
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of kernels. It is inlined into each of them, as a call would take longer than the part itself."""
+    """Compile a function that kernels use. It is inlined into them, as a call would take longer than its work."""
     return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without bounds checks and without Python's lock. Later processes load the result."""
+    """Compile at the first call; later processes load the result. Kernels run without bounds checks and the GIL."""
     compiled = njit(cache=True, **_OPTIONS)(function)
     # Numba would only check the date of the function's own file, but the function also uses code from other files.
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
@@ -40,9 +40,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def _empty_if_unreadable(load_index: Callable[[], Any]) -> Callable[[], Any]:
-    """Let ``load_index`` return an empty index if the one on disk cannot be read.
+    """Make ``load_index`` return an empty index if the index on disk cannot be read.
 
-    A file of another version may name classes that no longer exist, and pickle can then raise almost any exception.
+    A file from another version may name classes that no longer exist, and pickle can then raise almost any exception.
     """
 
     def load() -> Any:

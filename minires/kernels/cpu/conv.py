@@ -1,4 +1,4 @@
-"""Choose the algorithm of a convolution: Winograd's where it fits, the gathering loop otherwise."""
+"""Choose the algorithm of a convolution: Winograd's if it applies, the gathering loop otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .plan import backward_plan, forward_plan
 
 
 def _split(images: int) -> int:
-    """The number of parts into which each image is cut, so that there is work for every thread."""
+    """Return the number of parts into which each image is cut, so that there is work for every thread."""
     return -(-get_num_threads() // images)
 
 
@@ -22,9 +22,9 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, shortcut: Array | None = None, relu: bool = False,
     prepared: dict[Any, Any] | None = None,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), with weights (O, C, KH, KW); then optionally bias, shortcut and ReLU.
+    """Convolve (N, H, W, C) -> (N, OH, OW, O) with weights (O, C, KH, KW), then apply bias, shortcut and ReLU, if any.
 
-    ``prepared`` keeps the weights for the next call, in the order in which the kernel reads them.
+    ``prepared`` stores the weights for the next call, in the order in which the kernel reads them.
     """
     prepared = {} if prepared is None else prepared
     if winograd.fits(x, len(weight), window):
@@ -40,7 +40,7 @@ def forward(
 def backward(
     dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose, with the same weights: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W).
+    """Compute the transposed convolution (N, OH, OW, O) -> (N, H, W, C) with the same weights; ``image`` is (H, W).
 
     A bias (C,) and an array ``added`` (N, H, W, C) are added to the result if given.
     """
@@ -52,7 +52,9 @@ def backward(
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """Compute the gradient with respect to the weights, (O, C, KH, KW), from images (N, H, W, C) and the upstream
+    gradient (N, OH, OW, O).
+    """
     if winograd.fits(x, dy.shape[3], window):
         return winograd_weight.correlate(x, dy, window.padding)
     return correlate(x, dy, window)

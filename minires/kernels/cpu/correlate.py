@@ -1,7 +1,8 @@
-"""The gradient to the weights: each element of a window times the upstream at its pixel, summed over all pixels.
+"""The gradient with respect to the weights: each element of a pixel's window times the upstream gradient at that pixel,
+summed over all pixels.
 
-It is the gathering loop of gather.py turned inside out. There, a tile holds the sums of some pixels, and the loop runs
-over the window. Here, a tile holds the sums of PIXELS elements of the window by BLOCK output channels, and the loop
+It is computed by the loop of gather.py, turned inside out. There, a tile holds the sums for some pixels, and the loop
+runs over the window. Here, a tile holds the sums for PIXELS window elements and BLOCK output channels, and the loop
 runs over the pixels::
 
                                upstream[pixel, 0:8]   upstream[pixel, 8:16]
@@ -9,9 +10,10 @@ runs over the pixels::
     window[pixel, element 1]       sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-First the images are copied, with zeros around them, into strips of STRIP channels, and the upstream into blocks of
-BLOCK channels. What a tile reads for consecutive pixels is then close together in memory, and a few hundred pixels of a
-strip stay in the fastest cache. Every thread has its own sums, which are added up in a fixed order at the end.
+First, the images are copied into strips of STRIP channels, with zeros around them, and the upstream gradient is copied
+into blocks of BLOCK channels. The values that a tile reads for consecutive pixels are then close together in memory,
+and a few hundred pixels of a strip stay in the fastest cache. Each thread has its own sums, which are added up in a
+fixed order at the end.
 """
 
 from __future__ import annotations
@@ -30,28 +32,28 @@ from .simd import PIXELS, at
 from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
 from .units import ConvSizes, copy, copy_strips, copy_unit, cut, each_unit
 
-STRIP = 16  # channels; fewer if the image has fewer
+STRIP = 16  # channels in a strip; fewer if the image has fewer
 PIXELS_AT_ONCE = 128
-MOST_FLOATS = 96 * 1024  # of padded images; with more pixels at once, the sums are loaded and stored less often
+MOST_FLOATS = 96 * 1024  # limit for a unit's padded images; the more pixels, the less often sums are loaded and stored
 
 
 class CorrelationPlan(NamedTuple):
-    """The sizes and tables of the gradient to the weights, for one size of image."""
+    """The sizes and tables needed to compute the gradient with respect to the weights, for one image size."""
 
     sizes: ConvSizes
-    strip: int  # channels of a strip
+    strip: int  # channels in a strip
     strips: int
-    run: int  # elements of the window that are adjacent in memory
-    tiles: int  # in one run
+    run: int  # window elements that are adjacent in memory
+    tiles: int  # tiles in a run
     where: Array  # the offset of each window in a strip
-    taps: Array  # offsets within the window
+    taps: Array  # the offset of each run within the window
 
 
 @lru_cache(maxsize=1024)
 def correlation_plan(
     image: tuple[int, int], channels: int, out: tuple[int, int], outputs: int, window: Window
 ) -> CorrelationPlan:
-    """The plan for images of size ``image`` and an upstream of size ``out``."""
+    """Return the plan for images of size ``image`` and an upstream gradient of size ``out``."""
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     height, width = (
         max((o - 1) * s + (k - 1) * d + 1, p + size)  # room for all windows and for the image itself
@@ -79,7 +81,7 @@ def correlation_plan(
 
 @inlined
 def _copy_blocks(dy, blocks, first, pixels, channels):
-    """Copy pixels of the upstream, one block of output channels after another; missing channels become zeros."""
+    """Copy some pixels of the upstream gradient, block after block of channels; the last is filled up with zeros."""
     for c0 in range(0, channels, BLOCK):
         width = min(BLOCK, channels - c0)
         for p in range(pixels):
@@ -142,7 +144,9 @@ def _unpack(panels, dweight, plan, kw, first, last):
 
 
 def correlate(x: Array, dy: Array, window: Window) -> Array:
-    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """Compute the gradient with respect to the weights, (O, C, KH, KW), from images (N, H, W, C) and the upstream
+    gradient (N, OH, OW, O).
+    """
     n, height, width, channels = x.shape
     _, oh, ow, outputs = dy.shape
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window)

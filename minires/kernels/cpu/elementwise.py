@@ -1,4 +1,4 @@
-"""Elementwise ops in one pass over memory; all arrays of a call have the same memory order."""
+"""Elementwise ops in one pass over memory. All arrays of a call have the same memory order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .simd import at, put
 from .team import turns
 from .units import ZERO, clear, copy
 
-PART = 16384  # elements of a turn
+PART = 16384  # elements that a thread takes at a time
 
 
 @kernel
@@ -71,6 +71,6 @@ def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) ->
         source = source.copy()
     n, h, w, c = source.strides  # in bytes
     strides = n // 4, h // 4, w // 4, c // 4
-    first = source[:1, 0, 0, 0]  # a single element is contiguous: one compiled kernel serves all strides
+    first = source[:1, 0, 0, 0]  # a single element is contiguous, so one compiled kernel serves all strides
     numbers = first, strides, source.shape[1:], block.reshape(-1), block.shape[1:], before, *steps
     take_turns(partial(_arrange, *numbers), len(block), block.size)

@@ -1,13 +1,13 @@
-"""One loop for convolutions, their gradients to the input, and fully connected layers.
+"""One loop for convolutions, their gradients with respect to the input, and fully connected layers.
 
-A textbook convolution writes out the window of each output pixel (im2col), nine times the image for a 3x3 kernel, and
-multiplies that matrix by the weights. This loop reads the windows in place::
+A textbook convolution writes out the window of each output pixel (im2col), which takes nine times the memory of the
+image for a 3x3 kernel, and multiplies that matrix by the weights. This loop reads the windows in place::
 
-    for each unit of work (some images, or some rows of one), with its input copied once, with zeros around it:
+    for each unit of work (some images, or some rows of one), whose input is copied once, with zeros around it:
         for each block of output channels:                      its weights stay in the cache
             for each tile of pixels:                            PIXELS * BLOCK sums, all in registers
                 for each tap, for each number of its run:       multiply-adds, from two loads and PIXELS broadcasts
-                bias, shortcut and ReLU; the tile is stored, once
+                add bias and shortcut, apply the ReLU, and store the tile, once
 
 The pixels of a tile are a list of places (see plan.py), so they need not be neighbours, and tiles are full for every
 width, stride and dilation.
@@ -89,7 +89,7 @@ def gather_units(
 
 @kernel
 def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases, first, last):
-    """Store weights in the order in which the loop reads them: (phase, block, element, input channel, BLOCK)."""
+    """Store the weights in the order in which the loop reads them: (phase, block, element, input channel, BLOCK)."""
     blocks = (outputs + BLOCK - 1) // BLOCK
     for phase in range(len(phases)):
         e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]
@@ -105,7 +105,7 @@ def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases,
 
 
 def pack(weight: Array, plan: GatherPlan, channels_first: bool) -> Array:
-    """The weights (O, C, KH, KW), or (C, O, KH, KW) with ``channels_first``, as :func:`gather` reads them."""
+    """Return weights (O, C, KH, KW), or (C, O, KH, KW) if ``channels_first``, in the order in which the loop reads."""
     (outputs, inputs), (kh, kw) = weight.shape[:2], weight.shape[2:]
     o_step, c_step = inputs * kh * kw, kh * kw
     if channels_first:
@@ -121,7 +121,7 @@ def gather(
     x: Array, packed: Array, plan: GatherPlan, bias: Array | None = None, shortcut: Array | None = None,
     relu: bool = False,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O); then optionally bias, shortcut and ReLU."""
+    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any."""
     n, g = len(x), plan.sizes
     y = empty((n, g.out_height, g.out_width, g.out_channels))
     padded_bias = np.zeros(-(-g.out_channels // BLOCK) * BLOCK, np.float32)

@@ -12,10 +12,10 @@ from .compiler import inlined, kernel
 
 @inlined
 def _softmax(logits, n):
-    """The largest logit of a row, and the sum of exp(logit - largest)."""
+    """Return the largest logit of row n, and the sum of exp(logit - largest) over the row."""
     peak = logits[n, 0]
     for k in range(1, logits.shape[1]):
-        if not logits[n, k] <= peak:  # keeps a NaN
+        if not logits[n, k] <= peak:  # NaN stays NaN
             peak = logits[n, k]
     exponentials = 0.0
     for k in range(logits.shape[1]):
@@ -25,7 +25,7 @@ def _softmax(logits, n):
 
 @kernel
 def _cross_entropy(logits, labels, smoothing):
-    """The mean over rows of log(sum(exp)) - (1 - smoothing) * logit of the label - smoothing * mean of the logits."""
+    """Return the mean over rows of log(sum(exp)) - (1 - smoothing) * label's logit - smoothing * mean logit."""
     total = 0.0
     rows, classes = logits.shape
     for n in range(rows):
@@ -50,7 +50,7 @@ def _cross_entropy_backward(logits, labels, smoothing, upstream, dlogits):
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    """The mean over the rows, as a 0-d array."""
+    """Return the mean over the rows, as a 0-d array."""
     return np.asarray(_cross_entropy(logits, labels, smoothing), np.float32)
 
 

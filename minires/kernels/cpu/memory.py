@@ -1,10 +1,10 @@
 """Reused memory for results, and scratch memory for each thread.
 
 Every training step creates the same arrays, and frees them before the next step. If their memory went back to the
-system, it would have to be mapped and cleared again, page by page, in the next step; this took a fifth of ResNet-20's
-step when it was measured. So when the last array in a block of memory is freed, the block waits here for the next array
-of the same size or a somewhat smaller one. The system is asked for memory only if no block fits, and the same amount of
-waiting memory is then given back to it.
+operating system, it would have to be mapped and cleared again, page by page, in the next step; when measured, this took
+a fifth of ResNet-20's step. So when the last array in a block of memory is freed, the block waits here for the next
+array of the same or a somewhat smaller size. If no block fits, new memory is requested from the operating system, and
+at least the same amount of waiting memory (or all of it, if there is less) is given back.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ...core.backend import Array
 
 CACHE_LINE = 16  # floats
 LARGE = 1 << 14  # floats; NumPy allocates smaller arrays just as fast
-ROOMY = 4  # a block may be this many times larger than its array: between layers of a network, sizes halve
-_waiting: dict[int, list[Array]] = {}  # floats -> free blocks; the size used last is at the end
+ROOMY = 4  # a block may be this many times larger than its array, as sizes halve from stage to stage of a network
+_waiting: dict[int, list[Array]] = {}  # maps a size in floats to its free blocks; the size freed last is at the end
 
 _scratch = threading.local()
 
@@ -40,7 +40,7 @@ class _Block:
 
 
 def empty(shape: tuple[int, ...]) -> Array:
-    """An uninitialised, contiguous float32 array."""
+    """Return an uninitialised, contiguous float32 array."""
     floats = math.prod(shape)
     if floats < LARGE:
         return np.empty(shape, np.float32)
@@ -53,7 +53,7 @@ def empty(shape: tuple[int, ...]) -> Array:
 
 
 def _take(size: int) -> Array | None:
-    """A waiting block of this size, or None. Several threads may call this at the same time."""
+    """Return a waiting block of this size, or None. Several threads may call this at the same time."""
     blocks = _waiting.pop(size, [])
     memory = blocks.pop() if blocks else None
     if blocks:
@@ -62,16 +62,16 @@ def _take(size: int) -> Array | None:
 
 
 def _let_go(floats: int) -> None:
-    """Give waiting blocks of at least ``floats`` floats, or else all of them, back to the system."""
+    """Give waiting blocks of at least ``floats`` floats in total, or all blocks, back to the operating system."""
     for size in list(_waiting):
         while floats > 0 and _take(size) is not None:
             floats -= size
 
 
 def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
-    """At least ``floats`` float32 elements of this thread's own memory, uninitialised.
+    """Return at least ``floats`` uninitialised float32 elements that only this thread uses.
 
-    The next call with the same ``purpose`` returns the same memory.
+    The next call with the same ``purpose`` returns the same memory, unless it asks for more.
     """
     buffers = _scratch.__dict__
     found = buffers.get(purpose)
@@ -81,7 +81,7 @@ def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
 
 
 def aligned(floats: int) -> np.ndarray[Any, Any]:
-    """``floats`` uninitialised float32 elements that begin at a cache line, so that no vector crosses two lines."""
+    """Return ``floats`` uninitialised float32 elements that begin at a cache line: no vector then spans two lines."""
     memory = np.empty(floats + CACHE_LINE, np.float32)
     begin = -(memory.ctypes.data // 4) % CACHE_LINE
     return memory[begin : begin + floats]

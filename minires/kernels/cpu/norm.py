@@ -7,8 +7,9 @@ is used only once or twice. So each pass does as much as it can::
     backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
 
 Pixels are (M, C) in memory. To make loops long enough for vectors, several pixels form one row of about ROW elements,
-and the values of the channels are repeated along it. Sums over a block of rows are in float32, relative to the block's
-own mean, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque 1979).
+and the values for the channels are repeated along it. Sums over a block of rows are in float32, and deviations are
+relative to the block's mean, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque
+1979).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _row_length(channels: int) -> int:
 
 
 def _repeated(values: Array, length: int) -> Array:
-    """(C,) -> (length,): the values of the channels, repeated."""
+    """Repeat the values for the channels: (C,) -> (length,)."""
     repeated = np.empty((length // len(values), len(values)), np.float32)
     repeated[:] = values
     return repeated.reshape(length)
@@ -77,7 +78,7 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
         folded[:] = 0.0
         _fold(row2, channels, folded)
         for c in range(channels):
-            # the mean of the block in float32, as it was subtracted
+            # the mean of the block, in float32 because this is what was subtracted
             before, mean = total[0, c], np.float64(centre[c])
             both = before + count
             step = mean - total[1, c]
@@ -87,7 +88,7 @@ def _moments(x, channels, row, row2, centre, folded, total, first, last):
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """The mean and the biased variance of each channel of a block (..., C), in float64."""
+    """Return the mean and the biased variance of each channel of a block (..., C), in float64."""
     channels = x.shape[-1]
     length, flat = _row_length(channels), x.reshape(-1)
 
@@ -105,7 +106,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-# Which arguments below are None is known when a kernel is compiled, so the loops do not branch.
+# When a kernel below is compiled, it is known which arguments are None, so the loops do not branch.
 
 
 @kernel
@@ -127,8 +128,8 @@ def _normalise(x, scale, shift, shortcut, y, relu, turn, blocks):
 def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, last):
     """Fill ``total`` with the sums of g and of g * (x - centre), where g is dy masked by the ReLU.
 
-    The ReLU passed what is positive in ``y`` or, without y, in x * scale + shift; without both, there was no ReLU. If
-    ``y`` is given, g is stored in ``masked``.
+    The ReLU passed the positive elements of ``y`` or, without y, of x * scale + shift. If neither y nor scale is given,
+    there was no ReLU. If y is given, g is stored in ``masked``.
     """
     length, channels = len(centre), total.shape[1]
     total[:] = 0.0
@@ -152,7 +153,7 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, las
 
 @kernel
 def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
-    """dx = a * g + b * (x - centre) + d, where g is dy, masked as in ``_sums`` if ``scale`` is given."""
+    """Compute dx = a * g + b * (x - centre) + d, where g is dy, masked as in ``_sums`` if ``scale`` is given."""
     length = len(a)
     for block in turns(turn, blocks):
         begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
@@ -181,7 +182,7 @@ def gradients(
     x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``dx``, and ``masked`` if y is given; return the gradients to gamma and beta.
+    """Fill ``dx``, and ``masked`` if y is given; return the gradients with respect to gamma and beta.
 
     If y or beta is given, there was a ReLU. It passed the positive elements of y or, without y, of the normalised x.
     """
@@ -210,6 +211,6 @@ def gradients(
 
 
 def channel_sums(block: Array) -> Array:
-    """The sum of each channel of a block (..., C)."""
+    """Return the sum of each channel of a block (..., C)."""
     mean, _ = moments(block)
     return (mean * (block.size // block.shape[-1])).astype(block.dtype)

@@ -35,7 +35,7 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
 
 
 def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:
-    """Velocities are zeros before the first step."""
+    """Update parameters by SGD. Velocities are zero before the first step."""
     options = *map(np.float32, numbers()), nesterov
     for flat in tensors:
         share(partial(_sgd, *flat, *options), flat[0].size, flat[0].size)

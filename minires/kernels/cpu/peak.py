@@ -1,9 +1,10 @@
 """The peak performance of this CPU, measured with loops like those of the kernels.
 
-There are two simple loops; the fastest of several runs counts. Arithmetic: a tile of sums in registers, as in every
-convolution, with factors that never leave the fastest cache. Memory: an array several times larger than the largest
-cache is multiplied by a number in place, so that each byte is read once and written once, and nothing else moves.
-(Writing to a second array would hide traffic: a CPU reads a line of memory before it changes part of it.)
+There are two simple loops; the fastest of several runs counts. The arithmetic loop keeps a tile of sums in registers,
+as every convolution does, and its factors never leave the fastest cache. The memory loop multiplies an array several
+times larger than the largest cache by a number in place, so that each byte is read once and written once, and nothing
+else moves. (Writing to a second array would cause uncounted traffic: a CPU reads a line of memory before it changes
+part of it.)
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from .memory import aligned
 from .simd import PIXELS, at, put
 from .tile import BLOCK, outer_add, rows_of_tile, start, store
 
-STEPS = 64  # of a tile before it reads the same factors again, 4 to 12 KB
-REPEATS = 40_000  # a few milliseconds: much more than waking a thread takes
+STEPS = 64  # steps of a tile before it reads the same factors again, which take 4 to 12 KB
+REPEATS = 40_000  # enough for a few milliseconds, which is much longer than waking a thread takes
 BUDGET = 0.15  # seconds for each of the two measurements
 LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
 
 @kernel
 def _multiply_add(x, w, y, repeats):
-    """``y += repeats * sum of outer products``, for a tile. It is stored so that the compiler keeps the loop."""
+    """Add ``repeats`` times a sum of outer products to a tile, y. Storing it keeps the loop from being removed."""
     tile = start(y, 0)
     for _ in range(repeats):
         for k in range(STEPS):
@@ -44,7 +45,7 @@ def _scale(x, factor, first, last):
 
 
 def measure(threads: int) -> tuple[float, float]:
-    """The float32 operations and the bytes per second of ``threads`` threads, or of as many as kernels use if fewer."""
+    """Return the float32 operations and the bytes per second of ``threads`` threads, at most as many as kernels use."""
     threads = min(threads, get_num_threads())
     return _arithmetic(threads), _memory(threads)
 
@@ -71,7 +72,7 @@ def _memory(threads: int) -> float:
 
 
 def _best_time(run: Callable[[], None]) -> float:
-    """The duration of the fastest run in seconds, of as many runs as fit into BUDGET."""
+    """Return the duration in seconds of the fastest of at least three runs, repeated until BUDGET is used up."""
     run()  # the first run may compile
     times: list[float] = []
     while sum(times) < BUDGET or len(times) < 3:
@@ -82,12 +83,12 @@ def _best_time(run: Callable[[], None]) -> float:
 
 
 def large_array() -> Array:
-    """An array several times larger than the largest cache, if the system reports its size."""
+    """Return an array several times larger than the largest cache, if the system reports the size of its caches."""
     sizes = [_bytes(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     return np.ones(min(MOST, max(LEAST, 4 * max(sizes, default=0))) // 4, np.float32)
 
 
 def _bytes(path: Path) -> int:
-    """The bytes that a file like ``.../cache/index3/size`` states, e.g. as ``32768K``."""
+    """Read a number of bytes from a file like ``.../cache/index3/size``, which contains e.g. ``32768K``."""
     text = path.read_text().strip()
     return int(text.rstrip("KMG") or 0) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)

@@ -9,10 +9,11 @@ place; at each tap, a run of numbers is multiplied by weights. In memory (N, H, 
     input row r+1   . . . . . [ c c c c c c c c c ] . . .    tap 1: one padded row below
     input row r+2   . . . . . [ c c c c c c c c c ] . . .    tap 2
 
-The stride is the distance between places, the dilation the distance between taps. The gradient to the input (and the
-transposed convolution) works in the same way: an input pixel collects from the output pixels whose windows contain it.
-With a stride of 2, pixels at even and at odd positions meet different elements of the kernel. So each of the 2 x 2
-kinds of pixels, called a *phase*, has its own taps, and no zeros are inserted between the output pixels.
+The stride is the distance between places, the dilation the distance between taps. The gradient with respect to the
+input (and the transposed convolution) works in the same way: an input pixel collects from the output pixels whose
+windows contain it. With a stride of 2, pixels at even and at odd positions meet different elements of the kernel. So
+each of the 2 x 2 kinds of pixels, called a *phase*, has its own taps, and zeros need not be inserted between the output
+pixels.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from .units import ConvSizes, cut
 
 
 class GatherPlan(NamedTuple):
-    """The sizes and tables of a convolution, for one size of image."""
+    """The sizes and tables of a convolution, for one image size."""
 
     sizes: ConvSizes
-    direct: bool  # no tap ever leaves the image, so it need not be copied
+    direct: bool  # whether no tap leaves the image, so that it need not be copied
     where: Array  # (places,): the offset of each place in the padded input
     into: Array  # (places,): the offset of each output pixel
     taps: Array  # (taps,): offsets from a place
@@ -59,7 +60,10 @@ def _forward_axis(size: int, kernel: int, stride: int, padding: int, dilation: i
 
 
 def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation: int) -> list[_Axis]:
-    """Position phase + stride * r of the image was seen by window r + (phase + padding - i * dilation) / stride."""
+    """Return one axis for each phase.
+
+    Element i of window r + (phase + padding - i * dilation) / stride saw position phase + stride * r of the image.
+    """
     phases = []
     for phase in range(min(stride, image)):
         taps = [(phase + padding - i * dilation, i) for i in range(kernel)]
@@ -70,7 +74,7 @@ def _backward_axis(image: int, kernel: int, stride: int, padding: int, dilation:
 
 @lru_cache(maxsize=1024)
 def forward_plan(image: tuple[int, int], channels: int, out_channels: int, window: Window, split: int) -> GatherPlan:
-    """The plan of a convolution. An image should be cut into at least ``split`` units of work."""
+    """Return the plan of a convolution. An image should be cut into at least ``split`` units of work."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_forward_axis(*axis) for axis in zip(image, *options, strict=True)]
     out = rows[0].length, columns[0].length
@@ -81,7 +85,7 @@ def forward_plan(image: tuple[int, int], channels: int, out_channels: int, windo
 def backward_plan(
     seen: tuple[int, int], channels: int, image: tuple[int, int], out_channels: int, window: Window, split: int
 ) -> GatherPlan:
-    """The plan of the gradient to an input of size ``image`` from an upstream of size ``seen``."""
+    """Return the plan of the gradient with respect to an input of size ``image``, from an upstream of size ``seen``."""
     options = window.kernel, window.stride, window.padding, window.dilation
     rows, columns = [_backward_axis(*axis) for axis in zip(image, *options, strict=True)]
     return _plan(seen, channels, image, out_channels, rows, columns, (1, 1), split)
@@ -111,7 +115,7 @@ def _plan(
             where.append(((g * height + i * step[0]) * width + j * step[1]) * channels)  # (images, rows, columns)
             into.append(((g * out[0] + r.first + r.step * i) * out[1] + c.first + c.step * j) * out_channels)
             joined = [b == a + 1 for (a, _), (b, _) in zip(c.taps, c.taps[1:], strict=False)]
-            pixels = len(c.taps) if all(joined) else 1  # of one run
+            pixels = len(c.taps) if all(joined) else 1  # pixels of one run
             first_tap, first_element = len(taps), len(elements)
             taps += [((y + top) * width + x + left) * channels for y, _ in r.taps for x, _ in c.taps[:: pixels or 1]]
             elements += [(ki, kj) for _, ki in r.taps for _, kj in c.taps]
@@ -124,7 +128,7 @@ def _plan(
 
 
 def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:
-    """(zeros before the image, the padded size, whether no zeros are needed at all)."""
+    """Return (zeros before the image, the padded size, whether no zeros are needed at all)."""
     offsets = [offset for axis in phases for offset, _ in axis.taps]
     before = max(0, -min(offsets, default=0))
     last = max((step * (axis.length - 1) + max(axis.taps)[0] for axis in phases if axis.taps), default=0)

@@ -1,4 +1,4 @@
-"""Pooling of blocks (N, H, W, C). The innermost loop runs over the channels, so that it computes a vector at a time."""
+"""Pooling of blocks (N, H, W, C). The innermost loops run over the channels, and so compute a vector at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ZERO = np.float32(0)
 
 @kernel
 def _max_pool(x, y, winner, best, who, sizes, window, first, last):
-    """Pool images ``first`` to ``last``; ``winner`` gets the index of the largest element, the first of equal ones.
+    """Pool images ``first`` to ``last``, and store in ``winner`` the index of the first largest element of each window.
 
     The innermost loop has no branches, and all its numbers are floats, so that it is vectorised.
     """
@@ -41,7 +41,7 @@ def _max_pool(x, y, winner, best, who, sizes, window, first, last):
                         number = np.float32(i * kernel[1] + j)
                         for c in range(channels):
                             value, most = at(x, here + c), at(best, c)
-                            # the first NaN wins against all other values
+                            # The first NaN wins against all other values.
                             wins = (value > most) | ((value != value) & (most == most))
                             put(best, c, value if wins else most)
                             put(who, c, number if wins else at(who, c))
@@ -63,9 +63,9 @@ def _is(value, best):
 
 @kernel
 def _max_of_2x2(x, y, winner, sizes, first, last):
-    """The most common window, 2x2 with stride 2: its four numbers are compared in registers.
+    """Pool with the most common window, 2x2 with stride 2, comparing its four numbers in registers.
 
-    There are two loops because the compiler only checks a limited number of pairs of rows for overlap: a single loop,
+    There are two loops because the compiler checks only a limited number of pairs of rows for overlap: a single loop,
     which reads four rows and writes two, would not be vectorised.
     """
     height, width, oh, ow, channels = sizes
@@ -116,7 +116,7 @@ def _gradient(dy, winner, k, number, part):
 
 @kernel
 def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
-    """The gradients of images ``first`` to ``last``: added up if windows ``overlap``, otherwise stored directly."""
+    """Compute the gradients of images ``first`` to ``last``, added up if windows ``overlap``, else stored directly."""
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
     if overlap or oh * kernel[0] < height or ow * kernel[1] < width:  # some pixels may be in no window
@@ -141,7 +141,7 @@ def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
 
 
 def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:
-    """The arguments ``sizes`` and ``window`` of the kernels."""
+    """Return the arguments ``sizes`` and ``window`` of the kernels."""
     return (*x.shape[1:3], *y.shape[1:]), (window.kernel, window.stride, window.padding)
 
 
@@ -160,7 +160,7 @@ def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
 
 
 def avg_pool(x: Array, y: Array, window: Window, dtype: Any = np.float32) -> None:
-    """``dtype`` is the type of the sums."""
+    """Fill y with the mean of each window; the sums are computed in ``dtype``."""
     numbers = dtype(1 / math.prod(window.kernel)), *_geometry(x, y, window)
     flat = x.reshape(-1), y.reshape(-1)
     share(lambda first, last: _avg_pool(*flat, np.empty(x.shape[3], dtype), *numbers, first, last), len(x), x.size / 2)
@@ -183,6 +183,6 @@ def global_avg_pool_backward(dy: Array, dx: Array) -> None:
 
 
 def _whole(images: Array) -> Window:
-    """The window that covers a whole image."""
+    """Return the window that covers a whole image."""
     size = images.shape[1], images.shape[2]
     return Window(size, size, (0, 0))

@@ -1,9 +1,9 @@
 """A whole network in one call: its layers become a list of steps, which compiled code runs.
 
 For one small image, calling twenty layers from Python takes longer than computing them. For many images, running layer
-after layer sends every activation through memory, although those of a few images would stay in the cache. So the ops of
-a folded network are observed once and recorded as *steps*: what to compute, where to read and write in one piece of
-memory, and the tables and sizes that the kernels need::
+after layer sends every activation through memory, although the activations of a few images would stay in the cache. So
+the ops of a folded network are observed once and recorded as *steps*: what to compute, where to read and write in one
+piece of memory, and the tables and sizes that the kernels need::
 
     step 0   LOAD      images --> memory[0]
     step 1   WINOGRAD  memory[0] --> memory[a], with weights, bias, ReLU
@@ -44,8 +44,8 @@ from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, TABLES, WINOGRAD, run
 from .team import GIVEN_UP
 from .tile import BLOCK
 
-CACHE_FLOATS = 128 * 1024  # of the largest activation, for the images that go through the steps together
-MOST_PROGRAMS = 16  # of a model; each holds a copy of the weights
+CACHE_FLOATS = 128 * 1024  # limit for the largest activation of the images that go through the steps together
+MOST_PROGRAMS = 16  # programs kept for a model; each holds a copy of the weights
 MOST_WEIGHTS = 1 << 22  # floats; with more, it is faster to read the weights of each layer once for all images
 
 Watched = Sequence[tuple[Op, Sequence[Array], Array]]  # each op with its inputs and its output, in order
@@ -75,8 +75,8 @@ class Program:
         self._tables: list[Array] = []
         self._weights: list[Array] = []
         self._scratch = dict.fromkeys(("padded", "patches", "products", "table"), 0)
-        self._arrays: dict[int, Array] = {}  # by address: an array, which may have views
-        self._places: dict[int, tuple[int, int]] = {}  # by address: its offset in memory and its floats, for one image
+        self._arrays: dict[int, Array] = {}  # maps an address to its array, which may have views
+        self._places: dict[int, tuple[int, int]] = {}  # maps an address to (offset in memory, floats), for one image
         self._free: list[tuple[int, int]] = []
         self._end = 0
         last_use = {_address(array): time for time, (_, arrays, _) in enumerate(watched) for array in arrays}
@@ -112,7 +112,7 @@ class Program:
             source, target = self._where(arrays[0]), self._place(result)
             self._add(AVERAGE, source=source, target=target, channels=c, height=h, width=w)
         elif isinstance(op, GetItem):
-            pass  # later ops find the array of a view by its address; copies are not found, hence refused
+            pass  # later ops find the array of a view by its address; a copy is not found, and so refused
         elif isinstance(op, Pad) and pads_channels(op):
             self._padding(arrays[0], result, op.widths[1][0])
         else:
@@ -128,7 +128,7 @@ class Program:
             "source": self._where(x), "shortcut": self._where(shortcut[0]) if shortcut else 0,
             "adds": bool(shortcut), "relu": relu, "target": self._place(result),
         }  # fmt: skip
-        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as a batch may be
+        block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as any batch
         plan: winograd.PatchPlan | GatherPlan
         if winograd.fits(block, outputs, window):
             split = 1 if outputs >= self.members * BLOCK else self.members
@@ -145,7 +145,7 @@ class Program:
         self._add(kind, plan, weights=self._keep(packed), bias=self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int) -> None:
-        """``x`` is an array, or a view of some rows and columns of one."""
+        """Record the padding of channels; x is a recorded array, or a view of some of its rows and columns."""
         source = self._arrays.get(_address(x), np.empty(0))
         if x.ndim != 4 or source.ndim != 4 or (x.shape[:2], x.strides[:2]) != (source.shape[:2], source.strides[:2]):
             raise UnsuitableError
@@ -160,7 +160,7 @@ class Program:
             out_height=oh, out_width=ow,
         )  # fmt: skip
 
-    # Memory: an array's place is free again after the last step that reads it
+    # Memory. An array's place becomes free after the last step that reads the array.
 
     def _where(self, x: Array) -> int:
         address = _address(x)
@@ -199,7 +199,7 @@ class Program:
         self._steps.append(step)
 
     def _close(self) -> None:
-        """Join everything into a few arrays, and give places room for all images that go through the steps together."""
+        """Join everything into a few arrays, and make places large enough for all images that are computed together."""
         self.steps = np.zeros(len(self._steps), STEP)
         for row, step in zip(self.steps, self._steps, strict=True):
             for name, number in step.items():
@@ -212,7 +212,7 @@ class Program:
         del self._tables, self._weights, self._steps, self._arrays, self._places, self._free
 
     def __call__(self, x: Array) -> Array:
-        """Logits (N, K) of images (N, C, H, W)."""
+        """Compute the logits (N, K) of images (N, C, H, W)."""
         n = len(x)
         flat = x if x.flags.c_contiguous else x.transpose(0, 2, 3, 1)
         if not (flat.flags.c_contiguous and flat.flags.writeable):
@@ -246,7 +246,7 @@ class Program:
 
 
 def replay(device: ComputeDevice, op: Replay, x: Array) -> Any:
-    """The host code of :class:`Replay`."""
+    """Run the program of a :class:`Replay` op for x, recording it first if necessary: the host code of this op."""
     if x.ndim != 4 or not device.takes(x):
         return NotImplemented
     threads = get_num_threads()
@@ -262,7 +262,7 @@ def replay(device: ComputeDevice, op: Replay, x: Array) -> Any:
 
 
 def _watch(device: ComputeDevice, model: Any, x: Array, members: int) -> Program | None:
-    """Record the ops for two images, as with only one, a slice of the batch would look like the whole batch."""
+    """Record the ops for two images: with only one, a slice of the batch would look like the whole batch."""
     watched: list[Any] = []
     _, channels, height, width = x.shape
     two = np.resize(x[:2].transpose(0, 2, 3, 1), (2, height, width, channels)).transpose(0, 3, 1, 2)

@@ -7,9 +7,9 @@ multiplies two vectors and adds a third, lane by lane, and a core finishes two s
      +=  [ s   s   s   s   s   s   s   s  ]   one number of the image, repeated in every lane (a *broadcast*)
      *   [ w0  w1  w2  w3  w4  w5  w6  w7 ]   its weights for eight output channels
 
-Numba has no vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file adds a vector
-type to Numba, and functions that emit the LLVM instructions themselves. The Python loops in these functions run while a
-kernel is compiled, so the result is unrolled. Arrays are flat float32, and indices are not checked.
+Numba does not have vectors, and LLVM, the compiler below it, never keeps an array in registers. So this file adds a
+vector type to Numba, and functions that emit the LLVM instructions themselves. The Python loops in these functions run
+while a kernel is compiled, so the compiled loops are unrolled. Arrays are flat, and indices are not checked.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from numba.core import cgutils, config
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload, register_model
 
-# Parts of LLVM's names for CPUs with AVX-512. With NUMBA_CPU_NAME=haswell, even such a CPU must not use it.
+# Parts of LLVM's names for CPUs with AVX-512. With NUMBA_CPU_NAME=haswell, even such a CPU must not use AVX-512.
 NAMES_WITH_AVX512 = ("avx512", "icelake", "lake-server", "cooperlake", "rapids", "knl", "knm", "znver4", "znver5")
 
 
 def _shape_of_tile() -> tuple[int, int, int]:
-    """(lanes of a vector, pixels, vectors) for the CPU that Numba compiles for."""
+    """Return (lanes of a vector, pixels, vectors) for the CPU that Numba compiles for."""
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     enabled = features.split(",")
     if "+avx512f" in enabled and (config.CPU_NAME is None or any(name in cpu for name in NAMES_WITH_AVX512)):
@@ -43,7 +43,7 @@ def _shape_of_tile() -> tuple[int, int, int]:
 
 
 LANES, PIXELS, VECTORS = _shape_of_tile()
-LINE = 16  # floats of a cache line
+LINE = 16  # floats in a cache line
 
 # The types of the LLVM instructions below.
 INDEX, VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
@@ -65,14 +65,14 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, front_end_type, VECTOR)
 
 
-Address = Callable[[Any], Any]  # what an instruction gets for an array: index -> address
+Address = Callable[[Any], Any]  # an array, as an instruction receives it: a function from an index to an address
 
 
 def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
     """Decorator that lets kernels call a function that emits LLVM instructions.
 
-    ``typed`` returns the signature for the types of the arguments. The function is called with LLVM's builder and the
-    arguments (for each array, an :data:`Address`), and returns a value or None.
+    ``typed`` returns the signature, given the types of the arguments. The decorated function is called with LLVM's
+    builder and the arguments (for each array, an :data:`Address`), and returns a value or None.
     """
 
     def decorate(compute: Callable[..., Any]) -> Any:
@@ -90,7 +90,7 @@ def instruction(typed: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any
 
 
 def _argument(context: Any, builder: Any, kind: Any, given: Any) -> Any:
-    """What an instruction gets: an :data:`Address` for an array, and other arguments unchanged."""
+    """Convert an array to an :data:`Address`; return other arguments unchanged."""
     if not isinstance(kind, types.Array):
         return given
     data = context.make_array(kind)(context, builder, given).data
@@ -98,7 +98,7 @@ def _argument(context: Any, builder: Any, kind: Any, given: Any) -> Any:
 
 
 def read(builder: Any, address: Any) -> Any:
-    """The vector at an address."""
+    """Load the vector at an address."""
     value = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
     value.align = 4  # a vector may begin at any float
     return value
@@ -110,45 +110,45 @@ def write(builder: Any, value: Any, address: Any) -> None:
 
 
 def repeat(builder: Any, number: Any) -> Any:
-    """A vector with the number in every lane."""
+    """Return a vector with the number in every lane."""
     one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
     first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), first)
 
 
 def maximum(builder: Any, numbers: Any, floor: Any) -> Any:
-    """The larger of two vectors, lane by lane; a NaN in the first stays NaN."""
+    """Return the maximum of two vectors, lane by lane; a NaN in the first vector stays NaN."""
     return builder.select(builder.fcmp_ordered("<", numbers, floor), floor, numbers)
 
 
 @instruction(lambda array, index: array.dtype(array, types.int64))
 def at(builder: Any, array: Address, index: Any) -> Any:
-    """``array[index]``. Numba's own indexing checks for negative indices, which keeps loops from being vectorised."""
+    """Return ``array[index]``. Numba's indexing checks for negative indices, which prevents vectorised loops."""
     return builder.load(array(index))
 
 
 @instruction(lambda array, index, number: types.void(array, types.int64, array.dtype))
 def put(builder: Any, array: Address, index: Any, number: Any) -> None:
-    """``array[index] = number``, also without that check."""
+    """Assign ``array[index] = number``, also without that check."""
     builder.store(number, array(index))
 
 
 @instruction(lambda array, index: vector(array, types.int64))
 def load(builder: Any, array: Address, index: Any) -> Any:
-    """``array[index : index + LANES]`` as one vector."""
+    """Return ``array[index : index + LANES]`` as one vector."""
     return read(builder, array(index))
 
 
 @instruction(lambda array, index, numbers: types.void(array, types.int64, numbers))
 def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
-    """``array[index : index + LANES] = numbers``, one vector."""
+    """Assign ``array[index : index + LANES] = numbers``, where ``numbers`` is a vector."""
     write(builder, numbers, array(index))
 
 
 def _loader(count: int) -> Any:
     @instruction(lambda array, index, step: types.UniTuple(vector, count)(array, types.int64, types.int64))
     def load_several(builder: Any, array: Address, index: Any, step: Any) -> Any:
-        """``count`` vectors that begin ``step`` numbers apart."""
+        """Return ``count`` vectors that begin ``step`` numbers apart."""
         return cgutils.pack_array(builder, [read(builder, array(i)) for i in _indices(builder, index, step, count)])
 
     return load_several
@@ -159,7 +159,7 @@ load3, load4, load6 = _loader(3), _loader(4), _loader(6)
 
 @instruction(lambda array, index, step, several: types.void(array, types.int64, types.int64, several))
 def save_all(builder: Any, array: Address, index: Any, step: Any, several: Any) -> None:
-    """Store several vectors, ``step`` numbers apart."""
+    """Store several vectors, which begin ``step`` numbers apart."""
     vectors = cgutils.unpack_tuple(builder, several)
     for i, numbers in zip(_indices(builder, index, step, len(vectors)), vectors, strict=True):
         write(builder, numbers, array(i))
@@ -172,7 +172,7 @@ def _indices(builder: Any, index: Any, step: Any, count: int) -> list[Any]:
 
 @instruction(lambda array, index: types.void(array, types.int64))
 def prefetch(builder: Any, array: Address, index: Any) -> None:
-    """Start loading the cache line of ``array[index]``, to write to it, while the core goes on computing."""
+    """Start to load the cache line of ``array[index]``, for writing, while the core continues to compute."""
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = builder.module.declare_intrinsic(
         "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
@@ -183,12 +183,12 @@ def prefetch(builder: Any, array: Address, index: Any) -> None:
 
 @instruction(lambda a, floor: a(a, types.float32))
 def at_least(builder: Any, a: Any, floor: Any) -> Any:
-    """``max(a, floor)`` of a vector and a number; NaN stays NaN."""
+    """Return ``max(a, floor)`` for a vector and a number; NaN stays NaN."""
     return maximum(builder, a, repeat(builder, floor))
 
 
 def _teach(operation: Callable[[Any, Any], Any], name: str) -> None:
-    """Let kernels use an operator on two vectors, or on a number (repeated in every lane) and a vector."""
+    """Let kernels apply an operator to two vectors, or to a number (repeated in every lane) and a vector."""
 
     @instruction(lambda a, b: vector(a, b))
     def compute(builder: Any, a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Run the steps of a network: the compiled half of program.py."""
+"""Run the steps of a network, recorded by program.py, in one compiled function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)  # the kinds of steps
 TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
 STEP = np.dtype(
     [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
-    + [(name, np.int64) for name in ("size", "row", "column", "before")]  # of PAD: strides in the source, new channels
+    + [(name, np.int64) for name in ("size", "row", "column", "before")]  # for PAD: strides in the source, new channels
     + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # offsets in the joined tables
     + [(name, np.int64) for name in (*ConvSizes._fields, "direct")]
 )
@@ -30,7 +30,7 @@ def _part(units, rank, members):
 
 @inlined
 def _arrange(source, begin, strides, memory, step, n, rank, members):
-    """Copy images with any ``strides`` (N, C, H, W) to memory, channels last, with zero channels before and after."""
+    """Copy images with any ``strides`` (N, C, H, W) to memory, channels last, with channels of zeros around theirs."""
     first, last = _part(step.out_height, rank, members)
     for i in range(n):
         for row in range(first, last):
@@ -94,7 +94,7 @@ def run(
                 if step.kind == WINOGRAD:
                     begin, end = 0, step.out_channels
                     turn[0], behind = _part(units, rank, members)
-                    if step.out_channels >= members * BLOCK:  # by output channels: each thread reads its own weights
+                    if step.out_channels >= members * BLOCK:  # cut by output channels: threads read different weights
                         begin, end = _part((step.out_channels + BLOCK - 1) // BLOCK, rank, members)
                         begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
                     plan = PatchPlan(

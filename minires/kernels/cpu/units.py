@@ -1,8 +1,8 @@
 """Units of work of a convolution: a few small images, or some rows of a large one.
 
 Each loop of this folder over the pixels of a convolution takes one unit after another. It first copies the input of the
-unit to the thread's own memory, with zeros around it, so that later loops need not check for borders. The copy costs
-little, as it stays in the core's own cache. Then the loop goes over the unit's *places*: output pixels, or patches of
+unit to the thread's scratch memory, with zeros around it, so that later loops need not check for borders. The copy
+costs little, as it stays in the core's cache. Then the loop goes over the unit's *places*: output pixels, or patches of
 them.
 """
 
@@ -17,7 +17,7 @@ from .simd import at, put
 from .team import turns
 
 ZERO = np.float32(0)
-SCRATCH_FLOATS = 48 * 1024  # of the padded images of a unit: they should stay in the core's own cache
+SCRATCH_FLOATS = 48 * 1024  # limit for the padded images of a unit, which should stay in the core's cache
 ENOUGH_PIXELS = 96  # small images are grouped up to this many, because the last tile of a unit is rarely full
 
 
@@ -28,13 +28,13 @@ class ConvSizes(NamedTuple):
     height: int
     width: int
     top: int  # rows of zeros above the image
-    left: int  # columns of zeros to its left
+    left: int  # columns of zeros to the left of the image
     padded_height: int
     padded_width: int
     row_step: int  # input rows from one row of places to the next
     row_reach: int  # input rows that a row of places sees
-    rows: int  # of places, in an image
-    images: int  # in a unit
+    rows: int  # rows of places in an image
+    images: int  # images in a unit
     bands: int  # units in an image
     band_rows: int  # rows of places in a unit
     out_height: int
@@ -43,21 +43,21 @@ class ConvSizes(NamedTuple):
 
     @property
     def padded_floats(self) -> int:
-        """The floats of the copied input of a unit."""
+        """The number of floats in the copied input of a unit."""
         return self.images * self.padded_height * self.padded_width * self.channels
 
     def units(self, n: int) -> int:
-        """The number of units of ``n`` images."""
+        """Return the number of units that ``n`` images are cut into."""
         return n * self.bands if self.bands > 1 else -(-n // self.images)
 
 
 def cut(
     image: int, row: int, out: tuple[int, int], rows: int, row_step: int, split: int, most: int = SCRATCH_FLOATS
 ) -> tuple[int, int, int]:
-    """(images in a unit, units in an image, rows of places in a unit).
+    """Cut images into units: return (images in a unit, units in an image, rows of places in a unit).
 
-    ``image`` and ``row`` are the floats of a padded image and of one of its rows; a unit may copy ``most`` floats.
-    An image should be cut into at least ``split`` units.
+    ``image`` and ``row`` are the numbers of floats in a padded image and in one of its rows; a unit may copy ``most``
+    floats. An image should be cut into at least ``split`` units.
     """
     if split > 1 or image > most:
         fitting = max(1, most // max(1, row * row_step))
@@ -95,7 +95,7 @@ def copy(source, begin, step, target, to, count, width):
 
 @inlined
 def copy_unit(x, padded, g, image, images, row0, row1):
-    """Copy the input of a unit, with its border of zeros; return the offset of the places in the copy."""
+    """Copy the input of a unit, with its border of zeros, and return the offset of the places in the copy."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
     left, length, width = g.left * g.channels, g.width * g.channels, g.padded_width * g.channels
     for i in range(images):
@@ -112,7 +112,7 @@ def copy_unit(x, padded, g, image, images, row0, row1):
 
 @inlined
 def copy_strips(x, strips, g, image, images, row0, row1, strip):
-    """The same in strips of ``strip`` channels; missing channels become zeros."""
+    """Copy the input of a unit in strips of ``strip`` channels; the last strip is filled up with zeros."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
     size = g.padded_height * g.padded_width * strip
     for i in range(images):

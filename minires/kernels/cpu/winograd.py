@@ -13,8 +13,7 @@ multiplications instead of 144. For many patches and channels, each of these bec
 
     image --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
-A chunk of patches is spread, multiplied and collected before the next, so that all of this stays in the core's own
-cache.
+A chunk of patches is spread, multiplied and collected before the next one, so that all of it stays in the core's cache.
 
 The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers have similar sizes, and
 the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows. A patch is
@@ -38,26 +37,26 @@ from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, prefetc
 from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
 from .units import ConvSizes, copy, copy_unit, each_unit
 
-PATCHES = 48  # spread at a time: a multiple of every PIXELS, and few enough for the core's own cache
+PATCHES = 48  # patches spread at a time: a multiple of every PIXELS, and few enough for the core's cache
 LARGE_WEIGHTS = 1 << 20  # floats; with more, each thread computes some output channels, to read each weight only once
 
 _a, _b = 0.75, 1.5  # the points; the constants below are for the maps
 A, A2, A3 = np.float32(_a), np.float32(_a**2), np.float32(_a**3)
 B, B2, B3 = np.float32(_b), np.float32(_b**2), np.float32(_b**3)
 A2B2, A2_B2 = np.float32(_a**2 * _b**2), np.float32(_a**2 + _b**2)
-# Factors of the filter's values: 1 / the product of the differences of a point from the others.
+# Factors of the filter's values: 1 / the product of the differences between a point and each of the others.
 AT_0 = np.float32(1 / (_a**2 * _b**2))
 AT_A = np.float32(1 / (2 * _a**2 * (_a**2 - _b**2)))
 AT_B = np.float32(1 / (2 * _b**2 * (_b**2 - _a**2)))
 
 
 class PatchPlan(NamedTuple):
-    """The sizes, and tables with a number for each patch of a unit. The places of :class:`ConvSizes` are patches."""
+    """The sizes, and tables with one number for each patch. The places of :class:`ConvSizes` are patches here."""
 
     sizes: ConvSizes
-    where: Array  # the offset in the padded images
+    where: Array  # the offset of the patch in the padded images
     into: Array  # the offset of its outputs
-    some_rows: Array  # how many of its four rows and columns of outputs lie in the image
+    some_rows: Array  # how many of its four rows of outputs lie in the image; some_columns likewise
     some_columns: Array
     of_patch: Array  # the offset of each spread patch of a chunk
 
@@ -78,7 +77,9 @@ def fits(x: Array, out_channels: int, window: Window) -> bool:
 def patch_plan(
     image: tuple[int, int], channels: int, outputs: int, padding: tuple[int, int], split: int, patches: int
 ) -> PatchPlan:
-    """An image should be cut into at least ``split`` units; a chunk has ``patches`` patches."""
+    """Return the plan of a convolution. An image should be cut into at least ``split`` units; a chunk has ``patches``
+    patches.
+    """
     oh, ow = (size + 2 * p - 2 for size, p in zip(image, padding, strict=True))
     rows, columns = -(-oh // 4), -(-ow // 4)
     height, width = (
@@ -100,12 +101,12 @@ def patch_plan(
 
 
 def patches_at_once(channels: int) -> int:
-    """How many patches are spread before they are multiplied."""
+    """Return the number of patches that are spread before they are multiplied."""
     return PATCHES // 2 if 32 < channels <= 128 else PATCHES
 
 
 def scratch_floats(plan: PatchPlan) -> dict[str, int]:
-    """The floats that a thread needs for padded images, patches, their products, and intermediate results."""
+    """Return how many floats a thread needs for padded images, patches, their products and intermediate results."""
     patches = len(plan.of_patch)
     return {
         "padded": plan.sizes.padded_floats,
@@ -117,7 +118,7 @@ def scratch_floats(plan: PatchPlan) -> dict[str, int]:
 
 @inlined
 def _spread(d):
-    """Six inputs as six numbers: the transpose of the map from values at the points to coefficients."""
+    """Map six inputs to six numbers: the transpose of the map from values at the points to coefficients."""
     even_a, odd_a = d[4] - B2 * d[2], d[3] - B2 * d[1]
     even_b, odd_b = d[4] - A2 * d[2], d[3] - A2 * d[1]
     return (
@@ -130,14 +131,14 @@ def _spread(d):
 
 @inlined
 def _collect(m):
-    """Four outputs from six products: the transpose of the map from coefficients to values."""
+    """Map six products to four outputs: the transpose of the map from coefficients to values."""
     even_a, odd_a, even_b, odd_b = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
     return m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b, A3 * odd_a + B3 * odd_b + m[5]
 
 
 @inlined
 def _values(g):
-    """A filter's values at the six points, with the factors that ``_spread`` leaves out."""
+    """Return a filter's values at the six points, with the factors that ``_spread`` leaves out."""
     even_a, odd_a, even_b, odd_b = g[0] + A2 * g[2], A * g[1], g[0] + B2 * g[2], B * g[1]
     return (
         AT_0 * g[0],
@@ -147,19 +148,19 @@ def _values(g):
     )  # fmt: skip
 
 
-# The gradient to the weights uses the transposes of these maps.
+# The gradient with respect to the weights uses the transposes of these maps.
 
 
 @inlined
 def spread_upstream(y):
-    """The transpose of ``_collect``: from four numbers of the upstream to six."""
+    """Apply the transpose of ``_collect``, from four numbers of the upstream gradient to six numbers."""
     even_a, odd_a, even_b, odd_b = y[0] + A2 * y[2], A * y[1] + A3 * y[3], y[0] + B2 * y[2], B * y[1] + B3 * y[3]
     return y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]
 
 
 @inlined
 def filter_gradient(m):
-    """The transpose of ``_values``: from six sums to three numbers of the filter's gradient."""
+    """Apply the transpose of ``_values``, from six sums to three numbers of the filter's gradient."""
     even_a, odd_a = AT_A * (m[1] + m[2]), AT_A * (m[1] - m[2])
     even_b, odd_b = AT_B * (m[3] + m[4]), AT_B * (m[3] - m[4])
     return AT_0 * m[0] + even_a + even_b, A * odd_a + B * odd_b, A2 * even_a + B2 * even_b + m[5]
@@ -167,7 +168,7 @@ def filter_gradient(m):
 
 @inlined
 def spread_patch(image, i, row, channels, table, patches, k, step):
-    """Spread a patch of LANES channels, and store its 36 vectors from ``patches[k]`` on, ``step`` numbers apart."""
+    """Spread a patch of LANES channels, and store its 36 vectors ``step`` numbers apart, starting at ``patches[k]``."""
     for r in range(6):
         save_all(table, 6 * r * LANES, LANES, _spread(load6(image, i + r * row, channels)))
     for c in range(6):
@@ -228,7 +229,7 @@ def convolve_units(
 
 @kernel
 def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, first, last):
-    """Fill some blocks of (block, 36, C * BLOCK + gap). Without the gap, matrices would compete for cache sets."""
+    """Fill some blocks of an array (blocks, 36, C * BLOCK + gap); without the gap, matrices would share cache sets."""
     step = inputs * BLOCK + LANES
     for block in range(first, last):
         for c in range(inputs):
@@ -244,7 +245,7 @@ def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, output
 
 
 def transform(weight: Array, flipped: bool) -> Array:
-    """The 36 matrices of weights (O, C, 3, 3) or, if ``flipped``, of the transposed convolution, from O to C."""
+    """Return the 36 matrices of weights (O, C, 3, 3) or, if ``flipped``, of the transposed convolution, from O to C."""
     (outputs, inputs), o_step, c_step = weight.shape[:2], weight[0].size, 9
     if flipped:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
@@ -263,7 +264,7 @@ def convolve(
     x: Array, transformed: Array, outputs: int, bias: Array | None, padding: tuple[int, int],
     shortcut: Array | None = None, relu: bool = False,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O); then optionally bias, shortcut and ReLU."""
+    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any."""
     n, h, w, channels = x.shape
     by_outputs = transformed.size > LARGE_WEIGHTS
     split = 1 if by_outputs else -(-get_num_threads() // n)

@@ -1,13 +1,13 @@
-"""The gradient to the weights of a 3x3 convolution, by Winograd's algorithm in reverse.
+"""The gradient of a 3x3 convolution with respect to the weights, by Winograd's algorithm in reverse.
 
-Forward, a patch d and a filter g give y = collect(spread(d) * values(g)), where the three maps are linear (see
-winograd.py). So y is linear in g, and the gradient consists of the transposed maps in reverse order::
+In the forward pass, a patch d and a filter g give y = collect(spread(d) * values(g)), where the three maps are linear
+(see winograd.py). So y is linear in g, and the gradient consists of the transposed maps in reverse order::
 
     dg = values^T( sum over all patches of   spread(d) * collect^T(dy) )
 
 Again there are 36 matrix products, now (C, patches) @ (patches, O). They use the loop of correlate.py: a tile holds the
 sums of PIXELS input channels by BLOCK output channels, and the loop runs over the patches. values^T is applied once, at
-the end. Every thread has its own sums, which are added up in a fixed order.
+the end. Each thread has its own sums, which are added up in a fixed order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, sprea
 
 @inlined
 def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
-    """Spread 4x4 pixels of LANES channels to 36 vectors, ``step`` numbers apart."""
+    """Spread 4x4 pixels of LANES channels to 36 vectors, and store them ``step`` numbers apart."""
     for r in range(4):
         save_all(table, 6 * r * LANES, LANES, spread_upstream(load4(dy, i + r * row, channels)))
     for c in range(6):
@@ -55,7 +55,7 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_o
                     source, to = target + at(plan.into, chunk + p) + c, p * g.out_channels + c
                     if some_rows == 4 and some_columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
-                    else:  # outside the image, the upstream is zero
+                    else:  # outside the image, the upstream gradient is zero
                         clear(table, 36 * LANES, 16 * LANES)
                         for r in range(some_rows):
                             for q in range(some_columns):
@@ -105,7 +105,9 @@ def _finish(panels, dweight, table, first, last):
 
 
 def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
-    """The gradient (O, C, 3, 3) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """Compute the gradient with respect to the weights, (O, C, 3, 3), from images (N, H, W, C) and the upstream
+    gradient (N, OH, OW, O).
+    """
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
     blocks = -(-outputs // BLOCK)

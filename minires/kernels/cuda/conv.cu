@@ -1,4 +1,4 @@
-// What comes before and after the matrix product of a convolution.
+// The steps before and after the matrix product of a convolution.
 
 // x (N, H, W, C) -> rows (N*OH*OW, KH*KW*C): the window of each output pixel, with zeros outside the image.
 extern "C" __global__ void im2col(
@@ -16,7 +16,7 @@ extern "C" __global__ void im2col(
 }
 
 // rows (N*OH*OW, KH*KW*C) -> x (N, H, W, C), the adjoint of im2col. Each pixel adds up its values in all windows that
-// contain it. It is written only once, so no atomics are needed, and the order of the sum is fixed. `added` is added to
+// contain it. It is written only once, so it needs no atomics, and the order of the sum is fixed. `added` is added to
 // the result, unless it is null.
 extern "C" __global__ void col2im(
     const float* rows, const float* added, float* x, int height, int width, int channels, int out_height, int out_width,

@@ -14,13 +14,13 @@ from .launch import empty, for_each, launch
 
 WORKSPACE = 1 << 26  # elements that im2col may write at a time (256 MB); larger batches are cut into parts
 TILE = 64  # rows and columns of a tile in our own matrix product
-WANTED = 512  # blocks of that product, enough to keep every multiprocessor busy
+WANTED = 512  # blocks of threads for our own product, enough to keep every multiprocessor busy
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """a (M, K) @ b (K, N), in C order; either may be a transposed view.
+    """Compute a (M, K) @ b (K, N), in C order; either may be a transposed view.
 
-    cuBLAS computes it, or a kernel of our own inside a CUDA graph, where CuPy refuses to call cuBLAS.
+    cuBLAS does this or, inside a CUDA graph, where CuPy refuses to call cuBLAS, our own kernel.
     """
     out = empty(a.shape[0], b.shape[1]) if out is None else out
     if state.capture is None:
@@ -31,7 +31,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def own_product(a: Array, b: Array, out: Array) -> None:
-    """The same with our own kernel. A long inner axis, as in the gradient to a weight, is cut to get more blocks."""
+    """Compute the product with our own kernel. A long inner axis, as in dweight, is cut to get more blocks."""
     (m, k), n = a.shape, b.shape[1]
     tiles = -(-m // TILE), -(-n // TILE)
     parts = max(1, min(WANTED // (tiles[0] * tiles[1]), k // TILE, 65535))
@@ -50,18 +50,18 @@ def _pixelwise(window: Window, image: tuple[int, ...], size: tuple[int, ...]) ->
 
 
 def _parts(images: int, pixels: int, row: int) -> Iterator[slice]:
-    """Slices of the batch whose windows fit into the workspace. An image has ``pixels`` windows of ``row`` elements."""
+    """Yield slices of the batch whose windows, for each image ``pixels`` with ``row`` numbers, fit into WORKSPACE."""
     at_once = max(1, WORKSPACE // (pixels * row))
     return (slice(start, start + at_once) for start in range(0, images, at_once))
 
 
 def _sizes(window: Window, x: Array, size: tuple[int, ...]) -> tuple[int, ...]:
-    """The arguments of im2col and col2im: (H, W, C) of the image, (OH, OW), and the window."""
+    """Return the arguments of im2col and col2im: (H, W, C) of the image, (OH, OW), and the window."""
     return (*x.shape[1:], *size, *window.kernel, *window.stride, *window.padding, *window.dilation)
 
 
 def _rows(x: Array, window: Window, size: tuple[int, ...]) -> Array:
-    """im2col: (N, H, W, C) -> (N*OH*OW, KH*KW*C)."""
+    """Compute im2col: (N, H, W, C) -> (N*OH*OW, KH*KW*C)."""
     if _pixelwise(window, x.shape[1:3], size):
         return x.reshape(-1, x.shape[3])
     kh, kw = window.kernel
@@ -74,7 +74,7 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, shortcut: Array | None = None, relu: bool = False,
     prepared: dict[Any, Any] | None = None,
 ) -> Array:  # fmt: skip
-    """(N, H, W, C) -> (N, OH, OW, O), with weights (O, C, KH, KW); then optionally bias, shortcut and ReLU.
+    """Convolve (N, H, W, C) -> (N, OH, OW, O) with weights (O, C, KH, KW), then apply bias, shortcut and ReLU, if any.
 
     ``prepared`` is not used.
     """
@@ -93,7 +93,7 @@ def forward(
 def backward(
     dy: Array, weight: Array, bias: Array | None, window: Window, image: Any, added: Array | None = None
 ) -> Array:
-    """The transpose, with the same weights: (N, OH, OW, O) -> (N, H, W, C), where ``image`` is (H, W).
+    """Compute the transposed convolution (N, OH, OW, O) -> (N, H, W, C) with the same weights; ``image`` is (H, W).
 
     A bias (C,) and an array ``added`` (N, H, W, C) are added to the result if given.
     """
@@ -113,7 +113,9 @@ def backward(
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
-    """The gradient (O, C, KH, KW) from images (N, H, W, C) and the upstream (N, OH, OW, O)."""
+    """Compute the gradient with respect to the weights, (O, C, KH, KW), from images (N, H, W, C) and the upstream
+    gradient (N, OH, OW, O).
+    """
     c, o, size, dweight = x.shape[3], dy.shape[3], dy.shape[1:3], None
     kh, kw = window.kernel
     for part in _parts(len(x), size[0] * size[1], kh * kw * c):

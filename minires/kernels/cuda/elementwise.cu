@@ -18,7 +18,7 @@ extern "C" __global__ void add(const float* a, const float* b, float* y, int rec
     }
 }
 
-// In place, after a matrix product: y (pixels, C) + bias (C,) + shortcut, then optionally a ReLU.
+// y (pixels, C) += bias (C,) + shortcut, after a matrix product, and then optionally a ReLU.
 extern "C" __global__ void add_bias(
     float* y, const float* bias, const float* shortcut, int rectify, int channels, int count)
 {

@@ -12,13 +12,13 @@ import numpy as np
 FOLDER = Path(__file__).parent
 SOURCES = ("augment", "conv", "elementwise", "loss", "norm", "optim", "pool", "product")
 OPTIONS = ("--std=c++17",)
-THREADS = 256  # in a block
-BLOCKS = 4096  # at most; for more elements, each thread computes several
-MOST = 1 << 30  # arrays have fewer elements, so that an index of type int cannot overflow
+THREADS = 256  # threads in a block
+BLOCKS = 4096  # the largest number of blocks; for more elements, each thread computes several
+MOST = 1 << 30  # arrays have fewer elements than this, so that an index of type int cannot overflow
 
 
 def source(name: str) -> str:
-    """The text that is compiled for one of SOURCES."""
+    """Return the text that is compiled for one of SOURCES."""
     return (FOLDER / "common.cuh").read_text() + (FOLDER / f"{name}.cu").read_text()
 
 
@@ -33,7 +33,7 @@ def _function(name: str, kernel: str) -> Any:
 
 
 def _argument(value: Any) -> Any:
-    """Convert Python numbers to the kernels' int and float, and None to a null pointer."""
+    """Convert Python numbers to the int and float of CUDA C++, and None to a null pointer."""
     if value is None:
         return np.uintp(0)
     if isinstance(value, (bool, int, np.integer)):
@@ -42,7 +42,7 @@ def _argument(value: Any) -> Any:
 
 
 def empty(*shape: int) -> Any:
-    """An uninitialised float32 array."""
+    """Return an uninitialised float32 array."""
     return cupy.empty(shape, np.float32)
 
 

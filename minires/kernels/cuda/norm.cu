@@ -109,7 +109,7 @@ extern "C" __global__ void normalise(
 }
 
 // partial (slices, 2, C): the sums of g and of g * (x - mean), where g is dy, masked by the ReLU if there was one. If
-// there was also a shortcut, y is the mask, and g is stored in `masked`, as it is also the gradient to the shortcut.
+// there was also a shortcut, y is the mask, and g is stored in `masked`, as it is also the shortcut's gradient.
 // Otherwise the normalised x is the mask, and beta is given to compute it.
 extern "C" __global__ void gradient_sums(
     const float* x, const float* dy, const float* y, const float* mean, const float* scale, const float* beta,

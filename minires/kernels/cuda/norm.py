@@ -6,12 +6,12 @@ from ...core.backend import Array
 from ..norm import Statistics
 from .launch import THREADS, empty, for_each, launch
 
-SLICES = 256  # of the pixels, at most: enough blocks for every multiprocessor, and few results to merge
-PIXELS = 8  # that a thread should read, at least
+SLICES = 256  # the most slices of the pixels: enough blocks for every multiprocessor, and few results to merge
+PIXELS = 8  # the fewest pixels that a thread should read
 
 
 def _grid(x: Array) -> tuple[int, int, int]:
-    """(slices, groups of channels, lanes); each block of threads handles ``lanes`` neighbouring channels."""
+    """Return (slices, groups of channels, lanes). Each block of threads handles ``lanes`` neighbouring channels."""
     channels = x.shape[-1]
     lanes = min(32, 1 << (channels - 1).bit_length())
     rows = THREADS // lanes
@@ -36,7 +36,7 @@ def gradients(
     x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Fill ``dx``, and ``masked`` if y is given; return the gradients to gamma and beta.
+    """Fill ``dx``, and ``masked`` if y is given; return the gradients with respect to gamma and beta.
 
     If y or beta is given, there was a ReLU. It passed the positive elements of y or, without y, of the normalised x.
     """
@@ -55,5 +55,5 @@ def gradients(
 
 
 def channel_sums(block: Array) -> Array:
-    """The sum of each channel of a block (..., C)."""
+    """Return the sum of each channel of a block (..., C)."""
     return block.sum(axis=tuple(range(block.ndim - 1)))

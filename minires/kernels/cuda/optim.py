@@ -12,8 +12,8 @@ from ...core.backend import Array
 from ...core.state import state
 from .launch import THREADS, launch
 
-TENSORS = 100  # the same as in optim.cu
-BLOCKS = 64  # per tensor, at most
+TENSORS = 100  # the largest number of tensors in a launch; the same as in optim.cu
+BLOCKS = 64  # the largest number of blocks for a tensor
 POINTERS = ("parameter", "grad", "first", "second")
 ARGUMENT = np.dtype([(name, np.uint64, TENSORS) for name in POINTERS] + [("size", np.int32, TENSORS)])
 
@@ -21,7 +21,7 @@ Numbers = Callable[[], list[float]]  # returns the numbers that a step needs, su
 
 
 def sgd(tensors: list[list[Array]], numbers: Numbers, nesterov: bool) -> None:
-    """Velocities are zeros before the first step. Without momentum, there are none."""
+    """Update parameters by SGD. Velocities are zero before the first step; without momentum, they do not exist."""
     _launch("sgd", tensors, _options(numbers, 3), nesterov)
 
 
@@ -42,13 +42,13 @@ def _launch(kernel: str, tensors: list[list[Array]], *arguments: Any) -> None:
 
 
 def _options(numbers: Numbers, count: int) -> Array:
-    """The numbers on the GPU. In a CUDA graph, they are computed and copied again before each replay."""
+    """Copy the numbers to the GPU. In a CUDA graph, they are computed and copied again before each replay."""
     if state.capture is None:
         return cupy.asarray(np.array(numbers(), np.float32))
     options = cupy.empty(count, np.float32)
 
     def refresh() -> None:
-        # On the graph's stream, because the previous replay may still be reading the old numbers.
+        # Copy on the graph's stream, because the previous replay may still be reading the old numbers.
         options.set(np.array(numbers(), np.float32), stream=cupy.cuda.get_current_stream())
 
     state.capture.before_replay.append(refresh)

@@ -1,6 +1,6 @@
 // Pooling. The backward pass gathers, like col2im: each pixel adds up the gradients from the windows that contain it.
 
-// winner: the index of the largest element in its window, the first of equal ones; a NaN counts as the largest.
+// winner: the index of the largest element in its window, or the first of equal elements; a NaN counts as the largest.
 extern "C" __global__ void max_pool(
     const float* x, float* y, int* winner, int height, int width, int channels, int out_height, int out_width, int kh,
     int kw, int sh, int sw, int ph, int pw, int count)
@@ -25,7 +25,7 @@ extern "C" __global__ void max_pool(
     }
 }
 
-// If winner is null: average pooling, where each element of the window has the same share.
+// If winner is null, this is average pooling, where each element of the window has the same share.
 extern "C" __global__ void pool_backward(
     const float* dy, const int* winner, float* dx, float share, int height, int width, int channels, int out_height,
     int out_width, int kh, int kw, int sh, int sw, int ph, int pw, int count)

@@ -10,7 +10,7 @@ from ...core.backend import Array
 from ...ops.conv import Window
 from .launch import THREADS, empty, for_each, launch
 
-# Augmentation of bytes (N, C, H, W)
+# Augmentation of batches of bytes (N, C, H, W)
 
 
 def pad_crop(batch: Array, moved: Array, top: Array, left: Array, padding: int) -> None:
@@ -52,12 +52,12 @@ def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) ->
 
 
 def _threads(classes: int) -> int:
-    """The threads of a block: a power of two."""
+    """Return the number of threads in a block, which is a power of two."""
     return min(THREADS, max(32, 1 << (classes - 1).bit_length()))
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    """The mean over the rows, as a 0-d array."""
+    """Return the mean over the rows, as a 0-d array."""
     rows, classes = logits.shape
     losses, mean = empty(rows), empty()
     launch("loss", "cross_entropy", (rows,), _threads(classes), logits, labels, losses, smoothing, classes)
@@ -77,7 +77,7 @@ WINNER = np.int32
 
 
 def _sizes(x: Array, y: Array, window: Window) -> tuple[int, ...]:
-    """(H, W, C) of the images, (OH, OW), and the window."""
+    """Return (H, W, C) of the images, (OH, OW), and the window."""
     return *x.shape[1:], *y.shape[1:3], *window.kernel, *window.stride, *window.padding
 
 
