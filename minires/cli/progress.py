@@ -82,7 +82,7 @@ class TrainingProgress(Progress):
             f"to test, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
         if state.epoch > 1:
-            self._print(f"resumed: {counted(state.epoch - 1, 'epoch')} of {config.epochs} are done")
+            self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:
             self._print(f"\n{HEADER}")
 
@@ -136,7 +136,7 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, cla
     guess = percent(images_of_class.max() / total)
 
     print("\nwhat it learned")
-    print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always the same answer: {guess})")
+    print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always guessing the largest class: {guess})")
     print(f"  confused most  {most_confused(test, classes) or 'nothing'}")
     print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} images/s")
     print(f"  run folder     {printable(str(config.out))}")

@@ -49,7 +49,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
     assert sum(line.strip().startswith(("1/2 ", "2/2 ")) for line in lines) == 2, "one line an epoch"
     accuracy = json.loads((out / "metrics.json").read_text())["test_accuracy"]
     assert f"test accuracy  {100 * accuracy:.1f} %, {round(30 * (1 - accuracy))} of 30 images wrong" in result.out
-    assert "(always the same answer: 33.3 %)" in result.out
+    assert "(always guessing the largest class: 33.3 %)" in result.out
     assert f"minires evaluate '{out}'" in result.out, "a folder with a space is quoted"
     assert "minires train --model resnet8" in result.out
 
@@ -223,7 +223,7 @@ def test_ctrl_c_says_how_to_go_on_and_a_resumed_run_keeps_its_settings(minires, 
     assert result.err == f"minires train: stopped by Ctrl-C; continue with: minires train --resume --out {out}.\n"
 
     result = minires("train", "--resume", "--out", out)
-    assert result.status == 0 and "resumed: 1 epoch of 2 are done" in result.out
+    assert result.status == 0 and "resumed after 1 epoch of 2" in result.out
     assert "   2/2 " in result.out and "   1/2 " not in result.out
     assert (out / "history.csv").read_text().count("\n") == 3
 
