@@ -1,8 +1,8 @@
-"""Why residual learning works, in images: a stepper through the tape, and instruments that measure a model.
+"""Tools that show why residual learning works: a stepper through the tape, and instruments that measure a model.
 
 >>> import minires as mr
 >>> x = mr.tensor([1.0, 2.0], requires_grad=True)
->>> stepper = mr.explain.step((x * x).sum())  # in a notebook, this shows it
+>>> stepper = mr.explain.step((x * x).sum())  # a notebook displays it
 >>> len(stepper.tape.nodes)
 3
 """

@@ -1,8 +1,8 @@
 """``mr.explain.responses``: how strongly each layer responds, as in Figure 7 of He et al., arXiv 1512.03385.
 
-"The responses are the outputs of each 3x3 layer, after BN and before other nonlinearity (ReLU/addition)": in a residual
-network, what F adds to the shortcut. The paper finds that they are smaller than in plain networks, and smaller still in
-deeper ones: each block changes its input only a little.
+"The responses are the outputs of each 3x3 layer, after BN and before other nonlinearity (ReLU/addition)". In a residual
+network, they show how strong F(x) is. The paper finds that they are smaller than in plain networks, and smaller still
+in deeper residual networks: each block changes its input only a little.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ if TYPE_CHECKING:
 
 
 TABLE, FIGURE = "responses.csv", "responses.png"
-IMAGES = 256  # enough for the standard deviations
+IMAGES = 256  # enough to estimate the standard deviations
 
 
 @dataclass(frozen=True, repr=False)
 class Responses(Measurement):
-    """What :func:`responses` returns; a row for each call of a layer, in the order of the forward pass.
+    """The result of :func:`responses`: a row for each call of a layer, in the order of the forward pass.
 
-    ================  ===================================================================================
-    ``layer``         its path in the model
+    ================  ==================================================================================================
+    ``layer``         the path of the layer in the model
     ``norm``          the path of the batch norm after it; None if the response is the layer's own output
     ``std``           the standard deviation of the response, over images, channels and pixels
-    ``shortcut_std``  that of the shortcut, if batch norm adds one to the response; None otherwise
-    ================  ===================================================================================
+    ``shortcut_std``  the standard deviation of the shortcut, if batch norm adds one to the response; None otherwise
+    ================  ==================================================================================================
     """
 
     columns = ("layer", "norm", "std", "shortcut_std")
     subject = "response of each layer"
 
     def _draw(self) -> Figure:
-        """The standard deviations along depth, and those of the shortcuts that responses are added to."""
+        """Draw the standard deviations along depth, and those of the shortcuts that responses are added to."""
         lines = {"std": "response", "shortcut_std": "shortcut that it is added to"}
         return depth_figure(self.rows, {"standard deviation": lines})
 
 
 def responses(model: Module, x: TensorLike) -> Responses:
-    """The standard deviation of each layer's response to a batch.
+    """Measure the standard deviation of each layer's response to a batch.
 
     A response is the output of a layer with weights (a convolution, a linear layer), after the batch norm that follows
-    it, if any, and before ReLU and addition, even if batch norm does these as well. The last layer, whose output is the
-    model's, is left out. The model runs in evaluation mode, and is afterwards as it was.
+    it, if any, and before ReLU and addition, even if the batch norm layer also performs these. The last layer, whose
+    output is that of the model, is left out. The model runs in evaluation mode, and is restored afterwards.
 
     Parameters
     ----------
     model : Module
-        Any module. Its layers are the modules that have a weight of two axes or more.
+        Any module. Its layers are the modules that have a weight with at least two axes.
     x : Tensor or array, (N, ...)
-        A batch of floats that the model takes, such as normalised images.
+        A batch of floats that the model accepts, such as normalised images.
 
     Returns
     -------
@@ -74,7 +74,8 @@ def responses(model: Module, x: TensorLike) -> Responses:
     Raises
     ------
     ArgumentError
-        If ``model`` is not a module, or it calls no layer with weights but the last, as in a model made by ``nn.fold``.
+        If ``model`` is not a module, the batch is empty, or no layer with weights is called except the last, as in a
+        model made by ``nn.fold``.
     ShapeError, DTypeError
         If the batch does not fit the model.
 
@@ -88,7 +89,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
     """
     batch = batch_for("responses", model, x)
     rows: list[Row] = []
-    outputs: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # of the layers, by row, as long as they exist
+    outputs: WeakValueDictionary[int, Tensor] = WeakValueDictionary()  # number of a row -> output of its layer
 
     def find(tensor: Any) -> Row | None:
         return next((rows[number] for number, output in outputs.items() if output is tensor), None)
@@ -99,7 +100,7 @@ def responses(model: Module, x: TensorLike) -> Responses:
 
     def normalise(name: str, norm: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if (row := find(inputs[0])) is not None:
-            row.update(norm=name, std=_std(norm.forward(inputs[0])))  # once more, without its addition and ReLU
+            row.update(norm=name, std=_std(norm.forward(inputs[0])))  # again, without addition and ReLU
             row["shortcut_std"] = _std(inputs[1]) if len(inputs) > 1 and isinstance(inputs[1], Tensor) else None
 
     with undisturbed(model), no_grad():
@@ -123,9 +124,10 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     Parameters
     ----------
     networks : mapping of str to Responses
-        By name. Networks whose names end in the same number (``plain20``, ``resnet20``) share a colour, and those that
-        begin with ``plain`` are dashed.
+        The responses of each network, keyed by its name. Networks whose names end in the same number (``plain20``,
+        ``resnet20``) share a colour, and the lines of those whose names begin with ``plain`` are dashed.
     title : str
+        The title of the figure.
     """
     figure = new_figure(width=10, height=4.8)
     by_depth, ranked = figure.subplots(1, 2, sharey=True)
@@ -143,7 +145,7 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
     for axes in (by_depth, ranked):
         axes.xaxis.get_major_locator().set_params(integer=True)
         style_axes(axes)
-    by_depth.set_ylim(bottom=0)  # and that of the other panel
+    by_depth.set_ylim(bottom=0)  # both panels share this axis
     ranked.legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure
@@ -152,8 +154,8 @@ def responses_figure(networks: Mapping[str, Responses], title: str) -> Figure:
 def write_comparison(folder: Path, models: Sequence[str], device: str = "cpu") -> None:
     """Write ``responses.csv`` and ``responses.png`` into the folder of a comparison, from the runs of ``models`` in it.
 
-    All use the same batch of at most ``IMAGES`` test images. Raises RunError or DataError if a run or its data cannot
-    be read, or the files cannot be written.
+    All models get the same batch of at most ``IMAGES`` test images. Raises RunError or DataError if a run or its data
+    cannot be read, or the files cannot be written.
     """
     runs = {model: load_run(folder / model, device) for model in models}
     config = runs[models[0]].config

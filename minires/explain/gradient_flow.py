@@ -1,7 +1,7 @@
 """``mr.explain.flow``: the norms of activations and gradients along depth, for one batch.
 
-It tests a claim of He et al. (arXiv 1512.03385, section 4.1): plain networks that are too deep do not fail because of
-vanishing gradients, since with batch norm gradients have healthy norms.
+They test a claim of He et al. (arXiv 1512.03385, section 4.1): vanishing gradients are not the reason why very deep
+plain networks train badly, because with batch norm their gradients have healthy norms.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Flow(Measurement):
-    """What :func:`flow` returns; a row for each call of a layer, in the order of the forward pass.
+    """The result of :func:`flow`: a row for each call of a layer, in the order of the forward pass.
 
-    ========================  ===========================================================================
-    ``layer``                 its path in the model
+    ========================  =========================================================================================
+    ``layer``                 the path of the layer in the model
     ``activation_norm``       the L2 norm of the layer's input for one image
-    ``gradient_norm``         the L2 norm of the gradient of an image's loss to that input
-    ``weight_norm``           the L2 norm of its weights
-    ``weight_gradient_norm``  the L2 norm of the gradient of the batch's loss to its weights
-    ========================  ===========================================================================
+    ``gradient_norm``         the L2 norm of the gradient of an image's loss with respect to that input
+    ``weight_norm``           the L2 norm of the layer's weights
+    ``weight_gradient_norm``  the L2 norm of the gradient of the batch's loss with respect to the weights
+    ========================  =========================================================================================
 
-    Norms for an image are root mean squares over the batch, so that they do not depend on its size. The norm of a
-    gradient is None for frozen weights, and if the loss does not depend on the layer.
+    Norms for one image are root mean squares over the batch, so that they do not depend on the size of the batch. The
+    norm of a gradient is None if the weights are frozen, or if the loss does not depend on the layer.
     """
 
     columns = ("layer", "activation_norm", "gradient_norm", "weight_norm", "weight_gradient_norm")
     subject = "activations and gradients along depth"
 
     def _draw(self) -> Figure:
-        """Activations above, gradients below, both on a logarithmic scale, from the input to the output."""
+        """Draw activations above and gradients below, both on a logarithmic scale, from the input to the output."""
         activations = {"activation_norm": "input of the layer"}
         gradients = {
             "gradient_norm": "to the layer's input (for an image)",
@@ -59,21 +59,21 @@ class Flow(Measurement):
 
 
 def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, Any], Tensor] = cross_entropy) -> Flow:
-    """Run one training step's forward and backward, and measure activations and gradients at each layer with weights.
+    """Run the forward and backward pass of one training step, and measure activations and gradients at each layer.
 
-    The model runs in training mode, so batch norm uses the statistics of the batch. Afterwards it is as it was:
-    weights, running statistics, modes, hooks and every ``.grad``.
+    The model runs in training mode, so batch norm uses the statistics of the batch. Afterwards its weights, running
+    statistics, modes, hooks and every ``.grad`` are as before.
 
     Parameters
     ----------
     model : Module
-        Any module. Its layers are the modules that have a weight of two axes or more.
+        Any module. Its layers are the modules that have a weight with at least two axes.
     x : Tensor or array, (N, ...)
-        A batch of floats that the model takes, such as normalised images.
+        A batch of floats that the model accepts, such as normalised images.
     labels : Tensor or array
-        What ``loss_fn`` compares the model's output with.
+        The targets with which ``loss_fn`` compares the model's output.
     loss_fn : callable
-        ``loss_fn(model(x), labels)`` is one number, a mean over the batch.
+        A function whose result ``loss_fn(model(x), labels)`` is one number, a mean over the batch.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     Raises
     ------
     ArgumentError
-        If ``model`` is not a module, no layer with weights is called, ``loss_fn`` does not return a number, or no
-        gradient reaches ``x``, as in a model made by ``nn.fold``.
+        If ``model`` is not a module, the batch is empty, no layer with weights is called, ``loss_fn`` does not return
+        one number, or no gradient reaches ``x``, as in a model made by ``nn.fold``.
     ShapeError, DTypeError, LabelError
         If the batch does not fit the model, or the labels do not fit the loss.
 
@@ -96,7 +96,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
     ['conv1', 'layer1.0.conv1', 'layer1.0.conv2']
     >>> flow.save("flow.png")  # doctest: +SKIP
     """
-    batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy, so that nobody else has its gradient
+    batch = Tensor(batch_for("flow", model, x), requires_grad=True)  # a copy: its gradient is needed only here
     rows: list[Row] = []
     weights = {name: own_weights(layer) for name, layer in layers_of(model).items()}
     gradients: dict[Tensor, Tensor] = {}
@@ -110,7 +110,7 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
             "weight_norm": l2_norm(*(weight.data for weight in weights[name])),
         }
         rows.append(row)
-        if read.requires_grad:  # the loss is a mean over N images
+        if read.requires_grad:  # undo the loss's mean over the images
             read.register_hook(lambda grad: row.update(gradient_norm=l2_norm(grad.data) * math.sqrt(len(batch))))
 
     with undisturbed(model), enable_grad(), ExitStack() as hooks:
@@ -123,11 +123,11 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
         learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
         for leaf in (batch, *learned):
             hooks.callback(leaf.register_hook(partial(gradients.__setitem__, leaf)).remove)
-        grad(loss, loss)  # goes through the whole tape without adding to any `.grad`; the hooks see each gradient
+        grad(loss, loss)  # visits the whole tape without adding to any `.grad`; the hooks see each gradient
     if batch not in gradients:
         raise ArgumentError(
-            f"flow: no gradient comes back from the loss of {type(model).__name__} to x; of a network made by nn.fold, "
-            "take the original."
+            f"flow: no gradient comes back from the loss of {type(model).__name__} to x; for a network made by nn.fold,"
+            " use the original."
         )
     for row in rows:
         found = [gradients[weight].data for weight in weights[row["layer"]] if weight in gradients]

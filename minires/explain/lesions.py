@@ -1,10 +1,10 @@
 """``mr.explain.lesion`` and ``swap``: the error of a network without some of its blocks, or with blocks swapped.
 
-Veit et al., arXiv 1605.06431. Take one block out of a residual network, and its error hardly changes, unless the block
-changes the size; take one layer out of a plain one (VGG), and it fails (Figure 3). The more blocks are taken out, the
-higher the error (5a). If blocks change places, the error of a residual network grows smoothly with the disorder,
-measured by Kendall's tau (5b). A network in which every layer needs the output of the one before would fail at the
-first swap.
+The experiments are those of Veit et al., arXiv 1605.06431. If one block is taken out of a residual network, its error
+hardly changes, unless the block changes the size; if one layer is taken out of a plain network (VGG), it fails
+(Figure 3). The more blocks are taken out, the higher the error (5a). If blocks are swapped, the error of a residual
+network grows smoothly with the disorder, measured by Kendall's tau (5b). A network in which every layer needs the
+output of the previous one would fail at the first swap.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .surgery import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERS = 30  # above bars, before they overlap
-MOST_SWAPS = 5  # by default
+MOST_NUMBERS = 30  # with more bars, the numbers above them would overlap
+MOST_SWAPS = 5  # the largest number of swaps by default
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,27 +40,27 @@ class _ErrorMeasurement(Measurement):
 
 @dataclass(frozen=True, repr=False)
 class Lesion(_ErrorMeasurement):
-    """What :func:`lesion` returns: a row for the intact network, then one for each lesion.
+    """The result of :func:`lesion`: a row for the intact network, then one for each lesion.
 
     =================  ===========================================================================
-    ``count``          how many blocks were taken out; 0 for the intact network
-    ``removed``        their paths in the model, separated by spaces
+    ``count``          the number of blocks that were taken out; 0 for the intact network
+    ``removed``        the paths of these blocks in the model, separated by spaces
     ``reads, gives``   for a single block, the shapes of its input and output for one image
-    ``error_percent``  of all images of the split
-    ``loss``           mean cross-entropy
+    ``error_percent``  the error on all images of the split, in %
+    ``loss``           the mean cross-entropy
     =================  ===========================================================================
 
     Attributes
     ----------
     guessing_percent : float
-        The error of always answering the most frequent class of the split.
+        The error, in %, of always predicting the most frequent class of the split.
     """
 
     columns = ("count", "removed", "reads", "gives", "error_percent", "loss")
     subject = "error without some of its blocks"
 
     def _draw(self) -> Figure:
-        """The error without each block and, if several were taken out at once, by the number of blocks."""
+        """Draw the error without each block and, if several were taken out at once, by the number of blocks."""
         single = [row for row in self.rows if row["count"] == 1]
         by_count = any(row["count"] > 1 for row in self.rows)
         wide = max(6.0, min(2.5 + 0.3 * len(single), 12.0))
@@ -83,7 +83,7 @@ class Lesion(_ErrorMeasurement):
 
 
 def _draw_single(axes: Any, rows: list[Row]) -> None:
-    """A bar for each block that was taken out alone."""
+    """Draw a bar for each block that was taken out alone."""
     keeps, changes = ("block that keeps the size", BLUE), ("block that changes the size", ORANGE)
     labels, colours = zip(*(keeps if row["reads"] == row["gives"] else changes for row in rows), strict=True)
     errors = [row["error_percent"] for row in rows]
@@ -95,7 +95,7 @@ def _draw_single(axes: Any, rows: list[Row]) -> None:
 
 
 def _draw_counts(axes: Any, rows: list[Row]) -> None:
-    """A dot for each lesion, and a line through the medians of those of equal size."""
+    """Draw a dot for each lesion, and a line through the medians for each number of blocks."""
     counts = sorted({row["count"] for row in rows})
     axes.scatter([row["count"] for row in rows], [row["error_percent"] for row in rows], s=14, color=BLUE, alpha=0.5)
     medians = [np.median([row["error_percent"] for row in rows if row["count"] == count]) for count in counts]
@@ -114,27 +114,30 @@ def lesion(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Lesion:
-    """Take each block out in turn, and test what is left; nothing is trained again.
+    """Take each block out in turn, and test the remaining network without training it again.
 
     The shortcut of a residual block remains: F(x) is 0, and the ReLU after the addition stays. A plain block is
     replaced by the shortcut without parameters (option A) of its residual twin: its input, with every second pixel and
     more channels where the block changes the size. Any other module is replaced by its input, if its output has the
-    same shape. The model is tested in evaluation mode, and is afterwards as it was.
+    same shape. The model is tested in evaluation mode, and is restored afterwards.
 
     Parameters
     ----------
     model : Module
-        Takes (N, C, H, W) and returns logits (N, K).
+        A module that takes (N, C, H, W) and returns logits (N, K).
     split : Split, or another source that a loader takes
         The images to test on.
     transform : callable, optional
         As for :func:`minires.training.evaluate`, such as ``load_run(path).normalize``.
     blocks : sequence of str, optional
-        Paths of the modules to take out; by default all blocks of ``minires.models``.
+        The paths of the modules to take out; by default all blocks of ``minires.models``.
     counts : sequence of int
-        Also take out several blocks at once, so many of them, chosen at random ``trials`` times (Figure 5a).
+        Numbers of blocks to take out at once, in addition. For each number, blocks are chosen at random ``trials``
+        times (Figure 5a).
     trials, seed : int
+        The number of random choices for each count, and the seed of these choices.
     batch_size : int
+        The number of images that are tested at once.
 
     Returns
     -------
@@ -143,7 +146,8 @@ def lesion(
     Raises
     ------
     ArgumentError
-        If the model has no such blocks, a block cannot be replaced, or counts, trials or the seed are out of range.
+        If the model does not have these blocks, a block cannot be replaced, or counts, trials or the seed are out of
+        range.
     ShapeError, DTypeError, LabelError
         If the images or labels do not fit the model.
 
@@ -170,27 +174,27 @@ def lesion(
 
 @dataclass(frozen=True, repr=False)
 class Swap(_ErrorMeasurement):
-    """What :func:`swap` returns: a row for the intact network, then one for each order of its blocks.
+    """The result of :func:`swap`: a row for the intact network, then one for each order of its blocks.
 
     =================  ==========================================================================================
-    ``count``          how many pairs changed places; 0 for the intact network
-    ``kendall_tau``    of the order of all blocks: 1 for the original order, less the more pairs are swapped
+    ``count``          the number of pairs that were swapped; 0 for the intact network
+    ``kendall_tau``    Kendall's tau of the order of all blocks: 1 for the original order, less for other orders
     ``order``          the original paths of the blocks, in their new order, separated by spaces
-    ``error_percent``  of all images of the split
-    ``loss``           mean cross-entropy
+    ``error_percent``  the error on all images of the split, in %
+    ``loss``           the mean cross-entropy
     =================  ==========================================================================================
 
     Attributes
     ----------
     guessing_percent : float
-        The error of always answering the most frequent class of the split.
+        The error, in %, of always predicting the most frequent class of the split.
     """
 
     columns = ("count", "kendall_tau", "order", "error_percent", "loss")
     subject = "error when blocks change places"
 
     def _draw(self) -> Figure:
-        """The error by Kendall's tau, with the intact network at the left, and a shade for each number of swaps."""
+        """Draw the error over Kendall's tau, with the intact network at the left and a shade per number of swaps."""
         figure = new_figure(width=7, height=4.6)
         axes = figure.subplots()
         counts = sorted({row["count"] for row in self.rows})
@@ -221,18 +225,19 @@ def swap(
     seed: int = 0,
     batch_size: int = 256,
 ) -> Swap:
-    """Let random pairs of blocks of equal shapes change places, and test the network; nothing is trained again.
+    """Swap random pairs of blocks with equal shapes, and test the network without training it again.
 
-    Blocks that change the size stay in place. The model is tested in evaluation mode, and is afterwards as it was.
+    Blocks that change the size stay in place. The model is tested in evaluation mode, and is restored afterwards.
 
     Parameters
     ----------
     model, split, transform, blocks, batch_size
         As for :func:`lesion`.
     counts : sequence of int, optional
-        How many different pairs change places, one after the other. Each number is tried ``trials`` times, but no
-        order is tested twice. By default 1 to 5, or fewer if there are not as many pairs.
+        Numbers of different pairs that are swapped, one pair after the other. Each number is tried ``trials`` times,
+        but no order is tested twice. By default 1 to 5, or fewer if there are not as many pairs.
     trials, seed : int
+        The number of random choices for each count, and the seed of these choices.
 
     Returns
     -------
@@ -241,7 +246,8 @@ def swap(
     Raises
     ------
     ArgumentError
-        If no two blocks have equal shapes, or counts, trials or the seed are out of range.
+        If the model does not have these blocks, no two of them have equal shapes, one is part of another, or counts,
+        trials or the seed are out of range.
     ShapeError, DTypeError, LabelError
         If the images or labels do not fit the model.
 
@@ -269,7 +275,8 @@ def swap(
 
 
 def _swapped(order: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """
+    """Return the order after swapping the entries at each pair of places in turn.
+
     >>> _swapped(range(4), [(0, 1), (1, 3)])
     (1, 3, 2, 0)
     """
@@ -280,6 +287,6 @@ def _swapped(order: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[in
 
 
 def _kendall_tau(order: Sequence[int]) -> float:
-    from scipy.stats import kendalltau  # here, because it is slow to import
+    from scipy.stats import kendalltau  # imported here, because it is slow to import
 
     return float(kendalltau(range(len(order)), order).statistic)

@@ -1,4 +1,4 @@
-"""What the instruments share: a result with rows and a figure, and the layers of a model that they measure."""
+"""The parts that the instruments share: a result with rows and a figure, and the layers of a model to measure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "marker": "o"},
     {"color": ORANGE, "marker": "s", "linestyle": ":"},
 )
-MOST_NAMES = 40  # along an axis, before they overlap
-FEW_POWERS = 1000
+MOST_NAMES = 40  # more names along an axis would overlap
+FEW_POWERS = 1000  # the ratio of the axis limits below which 2 and 5 are marked, too
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Measurement:
     Attributes
     ----------
     model : str
-        The name of its class, for the title.
+        The name of the model's class, for the title.
     rows : list of dict
-        Their keys are ``columns``; None stands for what was not measured.
+        The numbers, keyed by ``columns``; a value that was not measured is None.
     """
 
     model: str
     rows: list[Row]
 
     columns: ClassVar[tuple[str, ...]]
-    subject: ClassVar[str]  # of the figure
+    subject: ClassVar[str]  # what the figure shows, for its title
 
     def figure(self, title: str | None = None) -> Figure:
-        """A new Matplotlib figure, by default with the title ``<model>: <subject>``."""
+        """Return a new Matplotlib figure. Its default title is ``<model>: <subject>``."""
         figure = self._draw()
         figure.suptitle(title or f"{self.model}: {self.subject}", parse_math=False)
         return figure
@@ -60,7 +60,7 @@ class Measurement:
         raise NotImplementedError
 
     def save(self, path: PathLike, title: str | None = None) -> Path:
-        """Write the figure as PNG. Raises ArgumentError for another extension, DataError if that fails."""
+        """Write the figure as a PNG file. Raises ArgumentError for another extension, DataError if writing fails."""
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise ArgumentError(
@@ -70,7 +70,7 @@ class Measurement:
         return path
 
     def save_csv(self, path: PathLike) -> Path:
-        """Write the rows as CSV, floats with six digits. Raises DataError if that fails."""
+        """Write the rows as a CSV file, with six digits for floats. Raises DataError if writing fails."""
         write_table(Path(path), self.columns, self.rows)
         return Path(path)
 
@@ -82,7 +82,7 @@ class Measurement:
 
 
 def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
-    """``x`` as a tensor on the model's device. Raises ArgumentError if it is empty, or the model is not a module."""
+    """Return ``x`` as a tensor on the model's device. Raises ArgumentError if x is empty, or model is not a module."""
     check_module(where, model)
     device = next((parameter.device for parameter in model.parameters()), "cpu")
     batch = as_tensor(x).detach().to(device)
@@ -92,20 +92,20 @@ def batch_for(where: str, model: Any, x: TensorLike) -> Tensor:
 
 
 def sample(source: LabelledSource, count: int, seed: int = 0) -> Split:
-    """``count`` images and their labels, chosen at random, or all if there are fewer."""
+    """Return ``count`` images and their labels, chosen at random, or all if there are fewer."""
     numbers = np.random.default_rng(seed).choice(len(source), min(count, len(source)), replace=False)
     return Split(*source[np.sort(numbers)])
 
 
 def own_weights(module: Module) -> list[Parameter]:
-    """The module's own weights, such as those of a convolution or a linear layer, but not biases and scales."""
+    """Return the module's own weights, such as those of a convolution or a linear layer, but not biases and scales."""
     if isinstance(module, LayerNorm):
         return []
     return [value for value in vars(module).values() if isinstance(value, Parameter) and value.ndim > 1]
 
 
 def layers_of(model: Module) -> dict[str, Module]:
-    """The layers with weights, by their paths."""
+    """Return the layers with weights, keyed by their paths."""
     return {name or "(itself)": module for name, module in model.named_modules() if own_weights(module)}
 
 
@@ -124,24 +124,24 @@ def watch(modules: Mapping[str, Module], watcher: Callable[[str, Module, tuple[A
 
 
 def no_layers(where: str, model: Module) -> ArgumentError:
-    """The error for a model without layers to measure."""
+    """Return the error for a model without layers to measure."""
     return ArgumentError(
-        f"{where}: {type(model).__name__} called no layer with weights; of a network made by nn.fold, take the "
+        f"{where}: {type(model).__name__} called no layer with weights; for a network made by nn.fold, use the "
         "original."
     )
 
 
 def depth_figure(rows: list[Row], panels: Mapping[str, Mapping[str, str]], log: bool = False) -> Figure:
-    """Lines along the layers, from the input to the output; what was not measured is left out.
+    """Draw lines along the layers, from the input to the output; values that were not measured are left out.
 
     Parameters
     ----------
     rows : list of dict
         A row for each layer.
     panels : mapping of str to mapping
-        The label of each panel's y axis, and its lines: the columns of the rows, and the labels of the lines.
+        Maps the label of each panel's y axis to the lines in it: a mapping of columns of the rows to labels.
     log : bool
-        Draw the y axes on a logarithmic scale, without zeros.
+        Whether the y axes have a logarithmic scale. Zeros are then left out.
     """
     figure = new_figure(width=max(7, min(2 + 0.22 * len(rows), 12)), height=2.8 + 1.8 * len(panels))
     figure.subplots(len(panels), sharex=True)
@@ -173,7 +173,7 @@ def name_depths(axes: Any, names: list[str]) -> None:
 
 
 def log_scale(axes: Any) -> None:
-    """A logarithmic scale with plain numbers, also 2 and 5 if few powers of ten are in view."""
+    """Set a logarithmic scale with plain numbers, and also mark 2 and 5 if few powers of ten are in view."""
     from matplotlib.ticker import LogLocator
 
     axes.set_yscale("log")

@@ -1,6 +1,6 @@
-"""The stepper's page: one HTML file with everything in it, which loads nothing else.
+"""The stepper's page: one self-contained HTML file, which loads nothing else.
 
-It shows each tensor as a heat map, with a byte for each number, and the source of each op.
+It shows each tensor as a heat map, stored with one byte per number, and the source of each op.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..ops.conv import Conv2d, Im2Col
 from ..optim import l2_norm
 from .tape import Tape, TapeNode
 
-NUMBERS = 130_000  # shown by all heat maps together: in base64 they take 175 of a page's 300 kB
-SMALLEST, LARGEST = 16, 16_384  # numbers of one heat map
+NUMBERS = 130_000  # limit for all heat maps together; in base64, this many numbers take 175 of a page's 300 kB
+SMALLEST, LARGEST = 16, 16_384  # the bounds of the limit for a single heat map
 SCRIPTS = ("heatmap.js", "overview.js", "columns.js", "steps.js", "stepper.js")
 EXACT = 64  # up to this many numbers are shown exactly
 LEVELS = 254  # of the bytes 1 to 255; byte 0 stands for NaN and infinity
@@ -35,7 +35,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def page(tape: Tape, title: str) -> str:
-    """The page as HTML. Names and sources are escaped: they are text in it, never markup."""
+    """Return the page as HTML. Names and sources are escaped, so that they are text in it, never markup."""
     web = files(__package__) / "web"
     parts = {
         "title": html.escape(title),
@@ -48,13 +48,13 @@ def page(tape: Tape, title: str) -> str:
 
 
 def _as_script(data: Any) -> str:
-    """JSON for a <script>: without ``<``, it can neither end the script nor start a comment."""
+    """Return JSON for a <script>. Without ``<``, it can neither end the script nor start a comment."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def page_data(tape: Tape, title: str) -> dict[str, Any]:
-    """The data for the page's script. Tensors and the classes of ops are listed once and referred to by number."""
-    arrays: dict[int, tuple[int, Array]] = {}  # by identity, with their numbers
+    """Return the data for the page's script. Tensors and classes of ops are listed once and referred to by number."""
+    arrays: dict[int, tuple[int, Array]] = {}  # id of an array -> its number, and the array
 
     def number(array: Array | None) -> int | None:
         return None if array is None else arrays.setdefault(id(array), (len(arrays), array))[0]
@@ -78,7 +78,7 @@ def _node(node: TapeNode, number: Callable[[Array | None], int | None], classes:
         "value": number(node.value),
         "gradient": number(node.gradient),
         "inputs": [
-            # the value of an input that is a node is there already
+            # an input that is a node needs no value here, because the node has it
             {**vars(x), "value": number(x.value) if x.node is None else None, "gradient": number(x.gradient)}
             for x in node.inputs
         ],
@@ -95,7 +95,7 @@ def _node(node: TapeNode, number: Callable[[Array | None], int | None], classes:
 
 
 def frame(page: str, title: str, height: int = 760) -> str:
-    """The page in a sandboxed frame that may only run its script, for the output of a notebook's cell."""
+    """Return the page in a sandboxed frame that may only run its own script, for the output of a notebook cell."""
     return (
         f'<iframe sandbox="allow-scripts" title="{html.escape(title)}" srcdoc="{html.escape(page)}" '
         f'style="width: 100%; height: {height}px; border: 1px solid #8886; border-radius: 8px"></iframe>'
@@ -103,9 +103,9 @@ def frame(page: str, title: str, height: int = 760) -> str:
 
 
 def shown_part(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
-    """How much of each axis, from its start, fits into ``limit`` numbers.
+    """Return how much of each axis, from its start, fits into ``limit`` numbers.
 
-    The last two axes are an image or a matrix, which is only cut if it does not fit by itself.
+    The last two axes are an image or a matrix, which is cut only if it does not fit by itself.
 
     >>> shown_part((128, 16, 32, 32), 4096), shown_part((640,), 100), shown_part((50, 200), 900)
     ((1, 4, 32, 32), (100,), (30, 30))
@@ -124,7 +124,7 @@ def shown_part(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
 
 
 def common_limit(counts: Sequence[int], budget: int) -> int:
-    """The largest limit for which ``sum(min(count, limit))`` stays within ``budget``, from SMALLEST to LARGEST.
+    """Return the largest limit, from SMALLEST to LARGEST, for which ``sum(min(count, limit))`` is within ``budget``.
 
     >>> common_limit([10, 100, 1000], 250)
     140
@@ -134,9 +134,9 @@ def common_limit(counts: Sequence[int], budget: int) -> int:
 
 
 def encode(array: Array, limit: int) -> dict[str, Any]:
-    """``array`` for the page: its shape, its statistics, and its first numbers as bytes in base64.
+    """Encode ``array`` for the page: its shape, its statistics, and its first numbers as bytes in base64.
 
-    Bytes 1 to 255 are even steps over ``range``. With the largest magnitude m, that is (-m, m) if any number is
+    Bytes 1 to 255 are even steps over ``range``. If m is the largest magnitude, the range is (-m, m) if any number is
     negative, so that byte 128 is zero, and (0, m) otherwise, so that byte 1 is zero.
     """
     shown = shown_part(array.shape, limit)
@@ -164,7 +164,7 @@ def _quantised(numbers: Array, low: float, high: float) -> Array:
 
 
 def _statistics(numbers: Array, finite: Array) -> dict[str, Any]:
-    """Of the whole array. Minimum, maximum, mean and standard deviation are those of its finite numbers."""
+    """Compute the statistics of the whole array. Minimum, maximum, mean and std are those of its finite numbers."""
     with np.errstate(over="ignore", invalid="ignore"):
         of_finite = {
             name: _json(getattr(finite, name)()) if finite.size else None for name in ("min", "max", "mean", "std")
@@ -174,12 +174,12 @@ def _statistics(numbers: Array, finite: Array) -> dict[str, Any]:
 
 
 def _json(number: float) -> float | str:
-    """A number for JSON, which lacks NaN and infinity: they become strings that JavaScript's Number() takes."""
+    """Convert a number for JSON, which lacks NaN and infinity: they become strings for JavaScript's Number()."""
     return float(f"{number:.9g}") if math.isfinite(number) else json.dumps(float(number))
 
 
 def options_of(op: Op) -> dict[str, str]:
-    """The arguments that the op was made with, such as a stride or an axis, if it keeps them under their names."""
+    """Return the arguments that the op was made with, such as a stride or an axis, if it keeps them by name."""
     options: dict[str, str] = {}
     for name in inspect.signature(type(op).__init__).parameters:
         value = getattr(op, name, None)
@@ -191,9 +191,10 @@ def options_of(op: Op) -> dict[str, str]:
 
 
 def source_of(op: type[Op], name: str) -> dict[str, str]:
-    """The source of a method, or a comment if Python does not have it (a class typed at the prompt).
+    """Return the source of a method, or a comment if Python does not have it (a class typed at the prompt).
 
-    It is followed by the base class's where it calls ``super()``. ``place`` is ``"minires/ops/conv.py, line 143"``.
+    If the method calls ``super()``, the method of the base class follows. ``place`` is of the form
+    ``"minires/ops/conv.py, line 143"``.
     """
     places, texts = [], []
     for owner in (cls for cls in op.__mro__ if name in vars(cls)):

@@ -1,4 +1,4 @@
-"""``mr.explain.step``: the tape of your own loss, to step through with the arrow keys."""
+"""``mr.explain.step``: step through the tape of your own loss with the arrow keys."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .trace import trace
 
 
 class Stepper:
-    """What :func:`step` returns. A notebook shows it; elsewhere, call ``save`` and open the file in a browser.
+    """The result of :func:`step`. A notebook displays it; elsewhere, call ``save`` and open the file in a browser.
 
     Attributes
     ----------
     tape : Tape
         The data of the page: nodes in forward order, with values, gradients, and the edges between them.
     html : str
-        The page: one file, which needs no network.
+        The page as one HTML file, which needs no network.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -41,7 +41,7 @@ class Stepper:
         self.html = page(tape, self.title)
 
     def save(self, path: PathLike) -> Path:
-        """Write the page to a file, replacing one that exists. Raises OSError if that fails."""
+        """Write the page to a file, replacing an existing one. Raises OSError if writing fails."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8")
         return path
@@ -55,20 +55,20 @@ class Stepper:
 
 
 def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] | None = None) -> Stepper:
-    """The tape under ``loss`` as a page: forward and backward through the real tensors, node by node.
+    """Show the tape under ``loss`` as a page that goes forward and backward through the real tensors, node by node.
 
-    It runs a separate backward pass, by the textbook, and keeps the gradient along each edge. Your graph and every
-    ``.grad`` stay as they are, and hooks are not called. Call it while the graph exists: before ``loss.backward()``,
-    or after ``loss.backward(retain_graph=True)``, and before an optimiser changes the parameters.
+    It runs a separate backward pass with the textbook engine, and keeps the gradient along each edge. Your graph and
+    every ``.grad`` stay unchanged, and hooks are not called. Call it while the graph exists: before
+    ``loss.backward()``, or after ``loss.backward(retain_graph=True)``, and before an optimiser changes the parameters.
 
     Parameters
     ----------
     loss : Tensor
-        One number that was computed from something with ``requires_grad=True``.
+        A tensor with one number that was computed from something with ``requires_grad=True``.
     model : Module, optional
-        Its parameters, and the ops that use them, are named after its layers.
+        A module; its parameters, and the ops that use them, are named after its layers.
     names : mapping of str to Tensor, optional
-        Names of other tensors; by default, the local variables of the caller.
+        Maps names to other tensors; by default, the local variables of the caller.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def step(loss: Tensor, model: Module | None = None, names: Mapping[str, Tensor] 
     ArgumentError
         If ``loss`` is not a tensor, or ``model`` is not a module.
     GraphError
-        If nothing was recorded, backward has freed the graph, or an array that it needs was changed in place.
+        If no graph was recorded, backward has freed it, or an array that it needs was changed in place.
     ShapeError
         If ``loss`` holds more than one number.
 
@@ -110,22 +110,22 @@ class Example(NamedTuple):
 
 
 def block_loss(model: str = "resnet8", dataset: str = "digits", seed: int = 0) -> Example:
-    """The loss of a network that was cut down to its first block, for the first training image.
+    """Compute the loss of a network that is cut down to its first block, for the first training image.
 
-    Around the block are the network's own parts: the first convolution before it, pooling, a linear layer and
-    cross-entropy after it. Batch norm, shortcut and ReLU, one op in the network's blocks, are separate ops here.
+    The network's first convolution precedes the block; pooling, a linear layer and cross-entropy follow it. Batch norm
+    is a separate op here, not one op with the ReLU or the addition of the shortcut as in the network's blocks.
 
     Parameters
     ----------
     model, dataset : str
         One of ``mr.models.names()``, and one of ``mr.data.names()``.
     seed : int
-        Decides the weights, which are those before training.
+        The seed of the weights, which are not trained.
 
     Raises
     ------
     ArgumentError
-        For another name, or a seed that is not an integer >= 0.
+        If a name is unknown, or the seed is not an integer >= 0.
     DataError
         If the data set is not on this machine.
     """

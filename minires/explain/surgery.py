@@ -1,8 +1,8 @@
-"""What lesions and swaps share: taking blocks out of a model, moving them, and measuring its error.
+"""The parts that lesions and swaps share: take blocks out of a model, move them, and measure its error.
 
 A block that is taken out is replaced by its shortcut: F(x) is 0, and the ReLU after the addition stays. A plain block
-has no shortcut; it is replaced by the one without parameters (option A) of its residual twin, so that both networks
-lose the same. Any other module is replaced by its input, if its output has the same shape.
+has no shortcut; it is replaced by the shortcut without parameters (option A) of its residual twin, so that both
+networks lose the same. Any other module is replaced by its input, if its output has the same shape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .measurement import watch
 
 @dataclass(frozen=True)
 class Place:
-    """A block and its place in the model, and the shapes of its input and output for one image."""
+    """A block, its path in the model, and the shapes of its input and output for one image."""
 
     name: str
     block: Module
@@ -55,9 +55,9 @@ class Study:
     places : list of Place
         The blocks, in the order in which they are called.
     intact : dict
-        ``error_percent`` and ``loss`` of the model as it is.
+        ``error_percent`` and ``loss`` of the unchanged model.
     guessing : float
-        The error, in %, of always answering the most frequent class.
+        The error, in %, of always predicting the most frequent class.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Study:
         self.guessing = 100 * (1 - int(np.bincount(test.labels).max()) / len(test.labels))
 
     def draws(self, counts: Iterable[int], most: int, what: str) -> list[list[int]]:
-        """For each of ``counts``, in ascending order, and each trial: so many numbers below ``most``.
+        """For each of ``counts``, in ascending order, and each trial, draw that many different numbers below ``most``.
 
-        Raises ArgumentError unless all counts are from 1 to ``most``, the number of ``what``.
+        Raises ArgumentError unless all counts are from 1 to ``most``, the number of the things called ``what``.
         """
         given = list(counts)
         for count in given:
@@ -106,7 +106,7 @@ class Study:
         return [self.rng.choice(most, count, replace=False).tolist() for count in of_trials]
 
     def without(self, numbers: Iterable[int]) -> Row:
-        """``error_percent`` and ``loss`` of the model without the blocks of these places."""
+        """Return ``error_percent`` and ``loss`` of the model without the blocks at these places."""
         with undisturbed(self.model):
             for number in numbers:
                 place = self.places[number]
@@ -114,7 +114,7 @@ class Study:
             return _error_and_loss(self.evaluate())
 
     def reordered(self, order: Sequence[int]) -> Row:
-        """``error_percent`` and ``loss`` of the model with the block of ``places[order[i]]`` at ``places[i]``."""
+        """Return ``error_percent`` and ``loss`` of the model with the block of ``places[order[i]]`` at place i."""
         modules = dict(self.model.named_modules())
         with undisturbed(self.model):
             for place, number in zip(self.places, order, strict=True):
@@ -123,11 +123,11 @@ class Study:
             return _error_and_loss(self.evaluate())
 
     def names(self, numbers: Iterable[int]) -> str:
-        """The names of these places, separated by spaces."""
+        """Return the names of these places, separated by spaces."""
         return " ".join(self.places[number].name for number in numbers)
 
     def instead(self, place: Place) -> Callable[..., Tensor]:
-        """What replaces the block's ``forward``."""
+        """Return the function that replaces the block's ``forward``."""
         block = place.block
         if isinstance(block, ResidualBlock):
             shortcut = _shortcut_of_twin(place.reads, place.gives) if block.downsample is None else block.downsample
@@ -142,7 +142,7 @@ class Study:
         return lambda x, *others: x
 
     def interchangeable(self) -> list[tuple[int, int]]:
-        """The pairs of places, by number, whose blocks have inputs and outputs of the same shape.
+        """Return the pairs of places, by number, whose blocks have inputs and outputs of the same shape.
 
         Raises ArgumentError if there are none, or a block is part of another.
         """
@@ -185,7 +185,7 @@ def _chosen(where: str, model: Module, blocks: Sequence[str] | None) -> dict[str
 
 
 def _shortcut_of_twin(reads: Shape, gives: Shape) -> Module:
-    """The shortcut of option A for a plain block."""
+    """Return the shortcut of option A for a plain block."""
     stride = max(-(-size // new) for size, new in zip(reads[1:], gives[1:], strict=True))  # rounded up
     shortcut = make_shortcut("A", reads[0], gives[0], stride)
     assert shortcut is not None

@@ -27,12 +27,12 @@ class TapeInput:
 
     name: str  # as the op's forward calls it: "x", "weight", ...
     shape: Shape
-    node: int | None  # the number of the node that it comes from; None if no gradient to it is wanted
+    node: int | None  # the number of the node that it comes from; None if it needs no gradient
     value: Array | None  # None if no backward reads it, and it cannot be recomputed
-    label: str = ""  # the name of the variable, if it has one and no gradient to it is wanted
-    gradient: Array | None = None  # what this op sent back along the edge
+    label: str = ""  # the name of the variable, if it has one and needs no gradient
+    gradient: Array | None = None  # the gradient that this op sent back along the edge
     adds: bool = False  # whether another gradient had arrived before, so that this one was added by +=
-    summed_from: Shape | None = None  # after broadcasting: the shape of its gradient before it was summed to this one
+    summed_from: Shape | None = None  # if it was broadcast: the shape of its gradient before the sum to `shape`
     role: str = ""  # at the join of a residual block: "F" or "shortcut"
 
 
@@ -42,7 +42,7 @@ class Arrival:
 
     consumer: int
     input: int
-    role: str = ""  # where the paths of a residual block part: "F" or "shortcut", the path it came along
+    role: str = ""  # where the paths of a residual block part: the path that it came along, "F" or "shortcut"
 
 
 @dataclass
@@ -55,8 +55,8 @@ class TapeNode:
     op: Op | None  # None for a leaf
     value: Array | None  # None if no backward reads it, and it cannot be recomputed
     inputs: list[TapeInput] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)  # in order
-    gradient: Array | None = None  # their sum; None if none arrived
+    arrivals: list[Arrival] = field(default_factory=list)  # in the order of the backward pass
+    gradient: Array | None = None  # the sum of the gradients that arrived; None if none did
     on_shortcut: bool = False  # whether it lies on the shortcut of a residual block
 
     @property
@@ -67,16 +67,16 @@ class TapeNode:
 
 @dataclass
 class Tape:
-    """Nodes in the order of a forward pass, the loss last. Backward visits them in reverse.
+    """The nodes in the order of a forward pass, the loss last. Backward visits them in reverse.
 
-    Arrays are those of the graph, not copies: later changes of a parameter show here, too.
+    On the CPU, the arrays are those of the graph, not copies: later changes to a parameter show here, too.
     """
 
     nodes: list[TapeNode]
 
 
 def known_names(variables: Mapping[str, Tensor], model: Module | None) -> dict[OpOrLeaf, str]:
-    """The names of a model's parameters and buffers, and of variables.
+    """Return the names of a model's parameters and buffers, and of variables.
 
     Variables whose name begins with an underscore are left out: a notebook keeps its outputs in them.
     """
@@ -90,7 +90,7 @@ def known_names(variables: Mapping[str, Tensor], model: Module | None) -> dict[O
 
 
 def give_names(sources: Sequence[OpOrLeaf], known: Mapping[OpOrLeaf, str]) -> Iterator[str]:
-    """A unique name for each source. An op that uses a layer's parameters is named after the layer."""
+    """Yield a unique name for each source. An op that uses a layer's parameters is named after the layer."""
     taken: set[str] = set()
     count: Counter[str] = Counter()
     for source in sources:
@@ -106,7 +106,7 @@ def give_names(sources: Sequence[OpOrLeaf], known: Mapping[OpOrLeaf, str]) -> It
 
 
 def _layer(op: Op, known: Mapping[OpOrLeaf, str]) -> str:
-    """``layer1.0.conv1`` for an op with the input ``layer1.0.conv1.weight``; "" if that is ambiguous."""
+    """Return ``layer1.0.conv1`` for an op with the input ``layer1.0.conv1.weight``, or "" if that is ambiguous."""
     names = (known.get(edge, "") for edge in op.edges if isinstance(edge, Tensor))
     layers = {name.rpartition(".")[0] for name in names} - {""}
     return layers.pop() if len(layers) == 1 else ""
@@ -145,7 +145,7 @@ def mark_joins(nodes: Sequence[TapeNode]) -> None:
 
 
 def _join(nodes: Sequence[TapeNode], node: TapeNode) -> tuple[int, int] | None:
-    """The numbers of the inputs that are F and the shortcut, if the two paths of a residual block meet at ``node``."""
+    """Return the numbers of the inputs that are F and the shortcut, if a residual block's paths meet at ``node``."""
     if isinstance(node.op, ResidualAdd):
         return 0, 1
     if isinstance(node.op, BatchNormAct) and len(node.inputs) == 4:
@@ -161,9 +161,9 @@ def _join(nodes: Sequence[TapeNode], node: TapeNode) -> tuple[int, int] | None:
 
 
 def _ancestors(nodes: Sequence[TapeNode], number: int) -> set[int]:
-    """The node and everything that it is computed from."""
+    """Return the numbers of the node and of all nodes that it is computed from."""
     found = {number}
-    for below in range(number, -1, -1):  # in the order of backward, in which nodes come after all that uses them
+    for below in range(number, -1, -1):  # backward's order: a node comes after all that use it
         if below in found:
             found.update(edge.node for edge in nodes[below].inputs if edge.node is not None)
     return found

@@ -1,8 +1,8 @@
 """Write down the tape under a loss: every node with its value, every edge with the gradient that came back along it.
 
-The graph of :mod:`minires.core.autograd` holds only what backward needs. Here the rest is added: values that no op kept
-are recomputed, and a separate backward pass keeps what the real one does not, the part of the gradient that each
-consumer sent. The user's graph and gradients are not changed.
+The graph of :mod:`minires.core.autograd` holds only what backward needs. The rest is added here: values that no op kept
+are recomputed, and a separate backward pass keeps the part of each gradient that each consumer sent, which the real one
+does not keep. The user's graph and gradients are not changed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = 
     Parameters
     ----------
     loss : Tensor
-        One number that was computed from something with ``requires_grad=True``.
-    names : mapping
-        Names of ops, leaves, and tensors that need no gradient. Others are named by their kind and a number.
+        A tensor with one number that was computed from something with ``requires_grad=True``.
+    names : mapping of Op or Tensor to str
+        The names of ops, leaves, and tensors that need no gradient. Others are named by their kind and a number.
     held : iterable of Tensor
         Tensors that the user still holds: their values are known, even if no op has kept them.
 
@@ -44,7 +44,7 @@ def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = 
     Raises
     ------
     GraphError
-        If nothing was recorded, the graph was freed by a backward, or an array that it needs was changed in place.
+        If no graph was recorded, backward has freed it, or an array that it needs was changed in place.
     ShapeError
         If ``loss`` holds more than one number.
     """
@@ -59,7 +59,7 @@ def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = 
             kept = [x.data for x in source.inputs] or [None] * len(source.edges)
             given = [x if edge is None else values.get(edge) for edge, x in zip(source.edges, kept, strict=True)]
             if source not in values and all(array is not None for array in given):
-                with np.errstate(all="ignore"):  # of a copy, because forward may keep something on its op
+                with np.errstate(all="ignore"):  # on a copy of the op, because forward may store something on it
                     values[source] = copy.copy(source).forward(*given)
             node.op, node.inputs = source, _inputs(source, given, numbers, names)
         node.value = _on_cpu(values.get(source))
@@ -70,7 +70,7 @@ def trace(loss: Tensor, names: Mapping[OpOrLeaf, str], held: Iterable[Tensor] = 
 
 
 def _in_forward_order(loss: Tensor) -> list[OpOrLeaf]:
-    """Every op and leaf below ``loss``, each after its operands, operands from left to right."""
+    """Return every op and leaf below ``loss``, each after its operands, with operands from left to right."""
     if not loss.requires_grad:
         raise GraphError(
             "step: the loss was not computed from anything with requires_grad=True, or it was computed in no_grad()."
@@ -101,7 +101,7 @@ def _check_usable(op: Op) -> None:
 
 
 def _kept_values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[OpOrLeaf, Array]:
-    """The outputs of the sources that the user holds, or that the graph has kept."""
+    """Return the outputs, keyed by source, that the user holds or that the graph has kept."""
     values: dict[OpOrLeaf, Array] = {tensor.source: tensor.data for tensor in held}
     for source in sources:
         if isinstance(source, Tensor):
@@ -109,7 +109,7 @@ def _kept_values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[Op
             continue
         if source.saves in ("output", "both"):
             values[source] = source.output.data
-        for edge, kept in zip(source.edges, source.inputs, strict=False):  # none are kept by ops that do not read them
+        for edge, kept in zip(source.edges, source.inputs, strict=False):  # empty if backward does not read them
             if edge is not None:
                 values[edge] = kept.data
     return values
@@ -118,7 +118,7 @@ def _kept_values(held: Iterable[Tensor], sources: Sequence[OpOrLeaf]) -> dict[Op
 def _inputs(
     op: Op, given: Sequence[Array | None], numbers: Mapping[OpOrLeaf, int], names: Mapping[OpOrLeaf, str]
 ) -> list[TapeInput]:
-    """The inputs of ``op``; ``given`` are their arrays, None where they are not known."""
+    """Describe the inputs of ``op``; ``given`` are their arrays, None where they are not known."""
     inputs = []
     for i, (name, edge, array) in enumerate(zip(_input_names(op), op.edges, given, strict=True)):
         number = None if edge is None else numbers[edge]
@@ -128,10 +128,10 @@ def _inputs(
 
 
 def _input_names(op: Op) -> Iterator[str]:
-    """The names of the inputs in ``forward``; ``arrays[2]`` and so on if it takes any number of them."""
+    """Yield the names of the inputs in ``forward``: ``arrays[2]`` and so on if it takes any number of them."""
     try:
         given = inspect.signature(op.forward).bind(*op.edges).arguments
-    except ValueError:  # a C function may not tell
+    except ValueError:  # a C function may not have a signature
         given = {f"input {i}": edge for i, edge in enumerate(op.edges)}
     for name, edges in given.items():
         if isinstance(edges, tuple) and len(edges) > 1:
@@ -141,10 +141,10 @@ def _input_names(op: Op) -> Iterator[str]:
 
 
 def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
-    """The chain rule, node by node, with every part of every sum written down.
+    """Apply the chain rule, node by node, and write down every part of every sum.
 
-    It uses the textbook, whichever engine is on: a kernel may already add up the parts. Hooks are not called. Each op's
-    backward is recorded, which shows where it sums.
+    The textbook engine is used even if another one is on, because a kernel may already add up the parts. Hooks are not
+    called. Each op's backward is itself recorded, which shows where it sums.
     """
     gradients: dict[int, Tensor] = {len(nodes) - 1: upstream}
     unobserved = switched("observers", ())  # a profile does not count what is computed here
@@ -168,7 +168,7 @@ def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
 
 
 def _summed_from(source: OpOrLeaf | None) -> Shape | None:
-    """The shape that was summed, if a sum was the last step of a backward, apart from its sign, shape and dtype."""
+    """Return the shape before the sum, if a backward ended in a sum, apart from changes of sign, shape and dtype."""
     while isinstance(source, (Neg, Reshape, Convert)):
         source = source.edges[0]
     return source.input_shapes[0] if type(source) is Sum else None  # and not its subclass Mean

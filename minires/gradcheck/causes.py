@@ -186,7 +186,7 @@ def one_slice_only(e: GradientEvidence) -> Iterator[str]:
 
 
 def one_contribution_only(e: GradientEvidence) -> Iterator[str]:
-    """Several contributions add up, such as a pixel's from several windows, but backward gives one of them or the mean."""
+    """Several contributions add up, as of a pixel in several windows, but backward gives one of them or the mean."""
     terms = (e.jacobian * e.upstream.ravel()).reshape(len(e.places), *e.output.shape)
     for together in [(), (2,)] if terms.ndim > 2 else [()]:  # the second adds up the channels first
         shares = terms.sum(together).reshape(len(terms), -1)

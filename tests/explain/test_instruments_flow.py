@@ -188,7 +188,7 @@ def test_x_is_left_alone():
         ((mr.nn.ReLU(), IMAGES, None, mean_of_outputs), ArgumentError, "ReLU called no layer with weights"),
         ((two_layers(), IMAGES, None, lambda y, labels: y), ArgumentError, "loss_fn must return one number"),
         ((two_layers(), IMAGES, None, lambda y, labels: 1.0), ArgumentError, "loss_fn must return one number"),
-        ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "to x; of a network made by nn.fold"),
+        ((mr.nn.fold(mr.models.resnet8(in_channels=1)), *batch()), ArgumentError, "x; for a network made by nn.fold"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(arguments, error, sentence):

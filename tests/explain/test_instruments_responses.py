@@ -89,7 +89,7 @@ def test_a_layer_belongs_to_the_batch_norm_that_reads_its_output():
 def test_without_responses_there_is_an_error(model):
     with pytest.raises(ArgumentError, match=r"^responses: \w+ called no layer with weights"):
         mr.explain.responses(model, IMAGES if len(list(model.children())) else IMAGES.reshape(5, 64))
-    with pytest.raises(ArgumentError, match=r"made by nn\.fold, take the original"):
+    with pytest.raises(ArgumentError, match=r"made by nn\.fold, use the original"):
         mr.explain.responses(mr.nn.fold(mr.models.resnet8(in_channels=1)), IMAGES)
 
 
