@@ -51,8 +51,8 @@ class Flow(Measurement):
         """Draw activations above and gradients below, both on a logarithmic scale, from the input to the output."""
         activations = {"activation_norm": "input of the layer"}
         gradients = {
-            "gradient_norm": "to the layer's input (for an image)",
-            "weight_gradient_norm": "to the layer's weights (for the batch)",
+            "gradient_norm": "w.r.t. the layer's input (for an image)",
+            "weight_gradient_norm": "w.r.t. the layer's weights (for the batch)",
         }
         panels = {"L2 norm of an image's activation": activations, "L2 norm of the gradient": gradients}
         return depth_figure(self.rows, panels, log=True)

@@ -135,7 +135,7 @@ def upstream_summed(e: GradientEvidence) -> Iterator[str]:
         for axes in axes_sets(e.output.ndim):
             total = (e.upstream * values).sum(axes)
             if total.size == e.x.size and e.is_claimed(total.reshape(e.x.shape)):
-                yield f"It is the sum of the upstream times {name} over {axes_named(axes)}: another factor is due."
+                yield f"It is the sum of the upstream times {name} over {axes_named(axes)}: the factor is wrong."
 
 
 def upstream_altered(e: GradientEvidence) -> Iterator[str]:
@@ -180,8 +180,8 @@ def one_slice_only(e: GradientEvidence) -> Iterator[str]:
             np.moveaxis(share, axis, 0)[index] = np.moveaxis(e.upstream, axis, 0)[index]
             if e.right_for(share):
                 yield (
-                    f"It holds the share of index {index} along axis {axis} of the output alone: the sum over that "
-                    "axis is lost."
+                    f"It holds the contribution of index {index} along axis {axis} of the output alone: the sum over "
+                    "that axis is missing."
                 )
 
 
@@ -281,7 +281,7 @@ def lost_or_leaked(e: GradientEvidence) -> Iterator[str]:
     if not passes.any():
         yield "It is zero at all of them, although f depends on them: part of the gradient does not arrive."
     if not should.any():
-        yield "f does not depend on any of them: a mask is missing, or all get what is due to the winner."
+        yield "f does not depend on any of them: a mask is missing, or too many elements get a gradient."
     if (passes != should).all():
         yield "It is zero where it should not be, and the reverse: a mask, or the choice of a winner, is wrong."
 

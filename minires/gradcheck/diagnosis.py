@@ -222,7 +222,7 @@ def constant_factor(e: Evidence) -> Iterator[str]:
 
 def truncated(e: Evidence) -> Iterator[str]:
     if e.scale > 1 and np.array_equal(e.got[e.known], np.trunc(e.expected[e.known])):
-        yield "It is cut off to whole numbers: an array of integers is on the way."
+        yield "It is cut off to whole numbers: an intermediate array holds integers."
 
 
 def same_everywhere(e: Evidence) -> Iterator[str]:
