@@ -1,4 +1,4 @@
-"""The training loop, the run folder, and their figures. Not imported by ``import minires``."""
+"""The training loop, run folders and their figures. ``import minires`` does not import this package."""
 
 from .checkpoint import StopSignals
 from .classification import Evaluation, evaluate

@@ -1,7 +1,8 @@
-"""Checkpoints, and stopping with one. A checkpoint holds all that the next batch depends on.
+"""Checkpoints, and stopping a run with a checkpoint.
 
-So a resumed run gives the same result, bit for bit, as one that was never stopped. The order of the images and their
-augmentation are not stored: they follow from the seed, the epoch and the batch.
+A checkpoint holds everything that the next batch depends on, so a resumed run gives the same result, bit for bit, as
+one that was never stopped. The order of the images and their augmentation are not stored, because they follow from the
+seed, the epoch and the batch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .config import Config
 from .folder import CHECKPOINT, MODEL, Row, damaged, differences
 from .gradients import GradientLog
 
-Arrays = dict[str, Any]  # by name
+Arrays = dict[str, Any]  # keyed by name
 
 
 @dataclass
@@ -40,9 +41,9 @@ class TrainingState:
     ----------
     model, optimizer, schedule
     ema : EMA or None
-        The average of the weights, if that is the result.
+        The average of the weights, if the run tests and saves it.
     gradients : GradientLog or None
-        With its measurements in the current epoch.
+        The log of gradient norms, with its measurements in the current epoch.
     history : list of Row
         The rows of completed epochs.
     tally : Tally
@@ -62,7 +63,7 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """The number of the current epoch, from 1."""
+        """The number of the current epoch, counted from 1."""
         return len(self.history) + 1
 
     @property
@@ -71,11 +72,11 @@ class TrainingState:
         return self.model if self.ema is None else self.ema.module
 
     def start_epoch(self) -> None:
-        """Reset the tally."""
+        """Reset the tally for the next epoch."""
         self.tally = Tally(lr=self.schedule.get_last_lr()[0])
 
     def state_dict(self) -> tuple[dict[str, Arrays], dict[str, Any]]:
-        """The arrays of each part, and everything else as values for JSON, which keeps floats exactly."""
+        """Return the arrays of each part, and everything else as values for JSON, which stores floats exactly."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         arrays = {"model": self.model.state_dict(), **{name: part.pop("arrays") for name, part in parts.items()}}
         notes = {
@@ -89,7 +90,7 @@ class TrainingState:
         return arrays, notes
 
     def load_state_dict(self, arrays: dict[str, Arrays], notes: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`. Raises the errors of the parts for a state that does not fit them."""
+        """Restore what :meth:`state_dict` returned. If it does not fit a part, the error of that part is raised."""
         self.model.load_state_dict(arrays["model"])
         for name, part in self._parts().items():
             part.load_state_dict({"arrays": arrays[name], **notes[name]})
@@ -100,7 +101,7 @@ class TrainingState:
             self.gradients.norms = notes["gradients"]
 
     def _parts(self) -> dict[str, Optimizer | EMA]:
-        """The parts whose state holds arrays and other values."""
+        """Return the parts whose state has both arrays and other values."""
         return {"optimizer": self.optimizer} if self.ema is None else {"optimizer": self.optimizer, "ema": self.ema}
 
 
@@ -136,7 +137,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
             raise DataError(f"{CHECKPOINT} has changed since it was written: its checksum differs")
         notes = {key: json.loads(value) for key, value in header.items()}
         if different := differences(Config.from_json(notes["config"]), config):
-            raise DataError(f"{CHECKPOINT} is of a run with {different}")
+            raise DataError(f"{CHECKPOINT} belongs to a run with {different}")
         parts: dict[str, Arrays] = defaultdict(dict)
         for key, array in arrays.items():
             part, _, name = key.partition(".")
@@ -147,7 +148,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
 
 
 def checksum(arrays: Arrays, header: dict[str, str]) -> str:
-    """SHA-256 of names, shapes, values and notes, to detect bits that changed on the disk."""
+    """Return the SHA-256 of all names, dtypes, shapes and values, to detect bits that changed on the disk."""
     described = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
     digest = hashlib.sha256(json.dumps([described, header], sort_keys=True).encode())
     for name in sorted(arrays):
@@ -157,7 +158,7 @@ def checksum(arrays: Arrays, header: dict[str, str]) -> str:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """A context in which a run writes to its folder; if that fails, a RunError says how to continue."""
+    """Context manager in which a run writes to its folder. If that fails, a RunError says how to continue."""
     try:
         yield
     except DataError as error:
@@ -170,7 +171,7 @@ def saving(folder: Path) -> Iterator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, the Ctrl-C of programs: job schedulers send it before they kill a process."""
+    """The process received SIGTERM, which job schedulers send before they kill a process."""
 
 
 INTERRUPTS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
@@ -179,14 +180,14 @@ INTERRUPTS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 class StopSignals:
     """Makes Ctrl-C and SIGTERM end :func:`~minires.training.train` with a checkpoint after the current batch.
 
-    A second signal stops at once, and so does a first one before training has begun, while data is being read: they
-    raise KeyboardInterrupt. Signals that the program ignores are still ignored. Outside of the main thread, where
+    A second signal stops the program at once by raising KeyboardInterrupt, and so does a first one before training has
+    begun, while data is being read. Signals that the program ignores are still ignored. Outside the main thread, where
     Python cannot handle signals, this does nothing.
 
     Parameters
     ----------
     notify : callable, optional
-        Called at the first signal, because training may take as long as a test to react.
+        Called at the first signal, for instance to ask the user to wait: the current batch or test is completed first.
 
     Attributes
     ----------
@@ -219,7 +220,7 @@ class StopSignals:
             signal.signal(*self._handlers.popitem())
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         self._asked = True
         return self.received is not None
 
@@ -232,6 +233,6 @@ class StopSignals:
             self.notify()
 
     def interrupt(self, rest: str) -> KeyboardInterrupt:
-        """The exception for the received signal, with a message such as "stopped by Ctrl-C", followed by ``rest``."""
+        """Return the exception for the signal, with a message such as "stopped by Ctrl-C", followed by ``rest``."""
         name = "SIGTERM" if self.received == signal.SIGTERM else "Ctrl-C"
         return INTERRUPTS[self.received or signal.SIGINT](f"stopped by {name}{rest}")

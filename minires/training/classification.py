@@ -1,4 +1,4 @@
-"""The task of a run: image classification. Its loss, its metrics and its report.
+"""The task of a run, image classification: its loss, metrics and report.
 
 Another task would be another file like this one.
 """
@@ -30,7 +30,10 @@ Array = np.ndarray[Any, Any]
 
 
 def forward(config: Config, model: Module, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """The logits (B, K) of a training batch, and its loss; with ``config.mixup``, of mixed images and both classes."""
+    """Return the logits (B, K) and the loss of a training batch.
+
+    With ``config.mixup``, images are mixed in pairs, and the loss is the weighted mean of the losses for both classes.
+    """
     if not config.mixup:
         logits = model(as_tensor(images))
         return logits, cross_entropy(logits, labels, config.label_smoothing)
@@ -42,7 +45,7 @@ def forward(config: Config, model: Module, images: Array, labels: Array) -> tupl
 
 @dataclass
 class Tally:
-    """Loss, accuracy and speed of an epoch so far, of augmented images in training mode.
+    """Loss, accuracy and speed of an epoch so far, for augmented images in training mode.
 
     ``lr`` is the learning rate at the beginning of the epoch. A run may be stopped and resumed within an epoch.
     """
@@ -55,11 +58,11 @@ class Tally:
     seconds: float = 0.0
 
     def start_clock(self) -> None:
-        """Start or continue to count seconds."""
+        """Start to count seconds, or continue after the run was resumed."""
         self._start = time.perf_counter() - self.seconds
 
     def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
-        """Count a batch: its mean loss, its logits (B, K) and labels (B,)."""
+        """Add a batch, given its mean loss, its logits (B, K) and its labels (B,)."""
         self.batches += 1
         self.images += len(labels)
         self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
@@ -81,7 +84,7 @@ class Tally:
 
 
 def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
-    """The row of ``history.csv`` for an epoch."""
+    """Return the row of ``history.csv`` for an epoch."""
     return {
         "epoch": epoch,
         "lr": tally.lr,
@@ -94,7 +97,7 @@ def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
 
 
 def result(config: Config, dataset: Dataset, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
-    """The content of ``metrics.json``. ``train_seconds`` and ``images_per_second`` do not include evaluation."""
+    """Return the content of ``metrics.json``. Its ``train_seconds`` and ``images_per_second`` exclude evaluation."""
     train_seconds = sum(row["seconds"] for row in history)
     return {
         **{name: getattr(config, name) for name in ("model", "data", "epochs", "seed", "device")},
@@ -116,9 +119,9 @@ class Evaluation:
     Attributes
     ----------
     loss : float
-        Mean cross-entropy, without label smoothing.
+        The mean cross-entropy, without label smoothing.
     accuracy : float
-        0 to 1.
+        The fraction of right predictions, from 0 to 1.
     errors : int
         The number of wrong predictions.
     confusion : array of int64, (K, K)
@@ -138,7 +141,7 @@ class Evaluation:
     labels: Array
 
     def worst_mistakes(self, most: int) -> Array:
-        """The indices of the wrongly classified images with the highest probabilities, in descending order."""
+        """Return the indices of the ``most`` wrong predictions with the highest probabilities, in descending order."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         confidence = self.probabilities[wrong, self.predictions[wrong]]
         return wrong[np.argsort(-confidence, kind="stable")[:most]]
@@ -158,13 +161,13 @@ def evaluate(
     ----------
     model : Module
         Takes (N, C, H, W) and returns logits (N, K).
-    split : Split, or another source that a loader takes
+    split : Split, or another source that a loader accepts
     transform : callable, optional
         The transform of the training images without augmentation: ``Normalize.of(train)``, or
         ``load_run(path).normalize``.
     batch_size : int
     num_workers : int
-        Threads that prepare batches in advance, see :class:`minires.data.Loader`.
+        The number of threads that prepare batches in advance, see :class:`minires.data.Loader`.
     flip : bool
         Whether to use each image's mirror image as well, see :func:`predict_logits`.
 
@@ -189,9 +192,9 @@ def evaluate(
 
 
 def predict_logits(model: Module, images: Array, flip: bool = False) -> Array:
-    """The logits (N, K) of a batch of floats (N, C, H, W), on the CPU.
+    """Return the logits (N, K) of a batch of float images (N, C, H, W), on the CPU.
 
-    With ``flip``, the mean of the logits of each image and of its mirror image. Krizhevsky et al. ("ImageNet
+    With ``flip``, they are the mean of the logits of each image and its mirror image. Krizhevsky et al. ("ImageNet
     Classification with Deep Convolutional Neural Networks", 2012, section 4.1) average the probabilities of five crops
     and their mirror images.
     """
@@ -216,22 +219,22 @@ def assess(logits: Array, labels: Array) -> Evaluation:
 
 
 def class_table(confusion: Array, classes: Sequence[str]) -> list[Row]:
-    """The results for the test images of each class: the rows of ``classes.csv``.
+    """Return the results for the test images of each class: the rows of ``classes.csv``.
 
     Parameters
     ----------
     confusion : array of int, (K, K)
-        That of an :class:`Evaluation`.
+        The confusion matrix of an :class:`Evaluation`.
     classes : sequence of K str
 
     Returns
     -------
     list of dict
-        ``class``, its name; ``images``, their number, and ``right``, how many of them were predicted right; ``recall``,
-        that as a fraction of its images, also called the accuracy of the class; ``precision``, as a fraction of the
-        predictions of this class; ``f1``, the harmonic mean of both; ``taken_for``, the most frequent wrong prediction
-        for its images, empty if all were right, and ``times``, how often it was predicted. Undefined ratios, 0 / 0, are
-        None.
+        For each class: ``class``, its name; ``images``, the number of its images; ``right``, how many of them were
+        predicted right; ``recall``, ``right`` as a fraction of ``images``, also called the accuracy of the class;
+        ``precision``, ``right`` as a fraction of all predictions of this class; ``f1``, the harmonic mean of recall and
+        precision; ``taken_for``, the most frequent wrong prediction for its images, or "" if all were right; and
+        ``times``, how often that was predicted. Undefined ratios, 0 / 0, are None.
 
     Examples
     --------

@@ -1,10 +1,10 @@
-"""Plain networks against residual networks, trained in the same way: He et al., arXiv 1512.03385, section 4.2.
+"""Plain and residual networks compared, trained in the same way: He et al., arXiv 1512.03385, section 4.2.
 
 The folder of a comparison holds a run folder for each network (``plain20``, ``resnet20``, ...) and
 
 ==================  ====================================================================================
-``compare.csv``     a row for each network: its size, and its loss and error when training is over
-``compare.png``     training and test error over the epochs, plain at the left, residual at the right
+``compare.csv``     a row for each network: its size, and its loss and error after training
+``compare.png``     training and test error over the epochs, plain on the left, residual on the right
 ``gradients.png``   the norm of each layer's gradient, in the first epoch and in the last
 ==================  ====================================================================================
 
@@ -42,8 +42,8 @@ COLUMNS = (
     "last_epoch_train_loss", "last_epoch_train_error_percent", "gradient_ratio_first_epoch",
     "gradient_ratio_last_epoch", "train_seconds",
 )  # fmt: skip
-MARGIN = 0.5  # percentage points: smaller differences count as equal, because seeds differ by as much
-SHRUNK, GROWN = 0.1, 10  # ratios to the last block's gradient below which it shrank, and above which it grew
+MARGIN = 0.5  # percentage points; smaller differences count as equal, because runs with different seeds differ as much
+SHRUNK, GROWN = 0.1, 10  # limits for the ratio of the first block's gradient to the last one's
 
 
 def compare(
@@ -51,12 +51,12 @@ def compare(
 ) -> list[Row]:
     """Train the plain and the residual network of each depth, on the same images in the same order.
 
-    Called again with the same arguments, it continues where it was stopped; complete runs are kept.
+    If it is called again with the same arguments, it continues where it was stopped. Complete runs are kept.
 
     Parameters
     ----------
     depths : sequence of int
-        Some of :func:`twin_depths`: 8, 20, 56, ...
+        Some of the depths that :func:`twin_depths` returns: 8, 20, 56, ...
     config : Config
         The settings of all runs, except for ``model``. ``out`` is the folder of the comparison, by default
         ``runs/compare-<data>-seed<seed>``.
@@ -68,22 +68,22 @@ def compare(
     Returns
     -------
     list of dict
-        The rows of ``compare.csv``, by depth, plain before residual. ``train_...`` and ``test_...`` are measured with
-        the final weights in evaluation mode, without augmentation. ``last_epoch_...`` are the last points of the
-        training curves: means over an epoch in which weights change and images are augmented. ``gradient_ratio_...``
-        is the norm of the gradient at the first convolution of the first block, divided by that at the last
-        convolution of the last block.
+        The rows of ``compare.csv``, sorted by depth, plain before residual. ``train_...`` and ``test_...`` are measured
+        with the final weights in evaluation mode, without augmentation. ``last_epoch_...`` are the last points of the
+        training curves: means over an epoch during which weights change and images are augmented.
+        ``gradient_ratio_...`` is the norm of the gradient at the first convolution of the first block, divided by the
+        norm at the last convolution of the last block.
 
     Raises
     ------
     ArgumentError
-        For a depth that is not in :func:`twin_depths`, or if there are no depths.
+        If a depth is not in :func:`twin_depths`, or ``depths`` is empty.
     RunError
         If a run in the folder was started with other settings or is damaged, or a loss is not finite.
     StoppedError
         If ``stop`` returned True.
     DataError
-        If the data set cannot be read, or the folder not written to.
+        If the data set cannot be read, or the folder cannot be written to.
     """
     depths = check_depths(depths)
     folder = comparison_folder(config)
@@ -92,7 +92,7 @@ def compare(
         for depth in depths
         for kind in KINDS
     ]
-    for run in settings:  # before the first of them is trained
+    for run in settings:  # check all runs before the first one is trained
         if (Path(str(run.out)) / CONFIG).exists():
             existing_folder(run)
     rows: list[Row] = []
@@ -109,14 +109,14 @@ def compare(
 
 
 def twin_depths() -> list[int]:
-    """The depths of networks for small images, 6n + 2 layers, that exist both plain and residual."""
+    """Return the depths, 6n + 2, for which both a plain and a residual network for small images exist."""
     names = models.names()
     depths = [int(name.removeprefix("plain")) for name in names if name.startswith("plain")]
     return [depth for depth in depths if depth % 6 == 2 and f"resnet{depth}" in names]
 
 
 def check_depths(depths: Sequence[int]) -> list[int]:
-    """The depths in ascending order, each once."""
+    """Check the depths, and return them in ascending order, each once."""
     for depth in depths:
         if not checks.is_integer(depth) or depth not in twin_depths():
             known = listed([str(known) for known in twin_depths()])
@@ -129,12 +129,12 @@ def check_depths(depths: Sequence[int]) -> list[int]:
 
 
 def comparison_folder(config: Config) -> Path:
-    """The folder of a comparison with these settings."""
+    """Return the folder of a comparison with these settings."""
     return Path(config.out if config.out is not None else f"runs/compare-{config.data_name}-seed{config.seed}")
 
 
 def _known_rows(folder: Path) -> dict[str, Row]:
-    """The rows of an earlier call, by model. If they cannot be read, they are computed again from the runs."""
+    """Return the rows of an earlier call, keyed by model, or {} if they cannot be read and must be computed again."""
     try:
         return {row["model"]: row for row in read_table(folder / COMPARISON) if tuple(row) == COLUMNS}
     except RunError:
@@ -142,7 +142,7 @@ def _known_rows(folder: Path) -> dict[str, Row]:
 
 
 def _row(run: Config) -> Row:
-    """The row of ``compare.csv`` for a complete run."""
+    """Return the row of ``compare.csv`` for a complete run."""
     folder = Path(str(run.out))
     trained, metrics, last = load_run(folder, run.device), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
     images = load_data(run.data, run.size or None).train
@@ -163,7 +163,7 @@ def _row(run: Config) -> Row:
 
 
 def _kind_and_depth(model: str) -> tuple[str, int]:
-    """E.g. ("plain", 20) for ``plain20``."""
+    """Split a model's name: ``plain20`` becomes ("plain", 20)."""
     kind = model.rstrip("0123456789")
     return kind, int(model.removeprefix(kind))
 
@@ -190,7 +190,7 @@ def draw_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> N
     ----------
     path : Path
     histories : mapping of str to list of dict
-        By model (``plain8``, ``resnet8``, ...): the rows of its ``history.csv``.
+        The rows of ``history.csv``, keyed by model (``plain8``, ``resnet8``, ...).
     title : str
 
     Raises
@@ -210,7 +210,7 @@ def draw_errors(path: Path, histories: Mapping[str, list[Row]], title: str) -> N
         axes.plot(epochs[-1:], test[-1:], color=colour, marker="o")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.axes[0].set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))  # of both panels
+    figure.axes[0].set_ylim(0, min(100, 10 * np.ceil((1.6 * worst + 1) / 10)))  # the panels share their axes
     _finish(figure, path, "error in %", legend="layers: test error at the end")
 
 
@@ -221,7 +221,7 @@ def draw_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -
     ----------
     path : Path
     gradients : mapping of str to list of dict
-        By model: the rows of its ``gradients.csv``.
+        The rows of ``gradients.csv``, keyed by model.
     title : str
 
     Raises
@@ -241,7 +241,7 @@ def draw_gradients(path: Path, gradients: Mapping[str, list[Row]], title: str) -
 
 
 def _panels(models: Iterable[str], title: str) -> tuple[Figure, list[tuple[str, int, Any, str]]]:
-    """Two panels with the same scale, and each model with its depth, its panel, and the colour of its depth."""
+    """Return a figure of two panels with the same scale, and for each model its name, depth, panel and colour."""
     figure = new_figure(width=10, height=5.2)
     panels = dict(zip(KINDS, figure.subplots(1, 2, sharex=True, sharey=True), strict=True))
     for kind, axes in panels.items():
@@ -266,13 +266,13 @@ def _finish(figure: Figure, path: Path, quantity: str, legend: str) -> None:
                 handlelength=1.2,
                 columnspacing=1.2,
                 loc="upper center",
-                bbox_to_anchor=(0.5, -0.13),  # below the panel, where it hides no curve
+                bbox_to_anchor=(0.5, -0.13),  # below the panel, so that it does not hide a curve
             )
     save_figure(figure, path)
 
 
 def findings(rows: list[Row]) -> list[str]:
-    """Sentences that say what the rows of ``compare.csv`` show.
+    """Return sentences that say what the rows of ``compare.csv`` show.
 
     Errors that differ by less than half a percentage point count as equal.
     """
@@ -304,10 +304,10 @@ def findings(rows: list[Row]) -> list[str]:
 
 
 def two_digits(number: float) -> str:
-    """Two significant digits, such as ``0.19``, ``3.6``, ``510``."""
+    """Format a number with two significant digits, such as ``0.19``, ``3.6`` or ``510``."""
     return f"{float(f'{number:.2g}'):,g}"
 
 
 def _compared(error: float, other: float, words: tuple[str, str, str]) -> str:
-    """The word for lower, equal or higher."""
+    """Choose the words for a lower, an equal or a higher error."""
     return words[1 + (error > other + MARGIN) - (error < other - MARGIN)]

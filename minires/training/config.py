@@ -1,6 +1,6 @@
-"""The settings of a run. Each is one field of :class:`Config`, with its default, its help and the values it may have.
+"""The settings of a run. Each is a field of :class:`Config`, with its default, its help text and a check of its value.
 
-The options of ``minires train`` are made from these fields; their names are the keys of TOML files and ``config.json``.
+The options of ``minires train``, and the keys of TOML files and ``config.json``, are derived from these fields.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from ..core.backend import DEVICES
 from ..errors import ArgumentError
 from ..interop.files import PathLike, brief, opened
 
-PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in this order
-NOTES = ("model_options", "classes", "image_shape", "mean", "std", "minires")  # in config.json, beside the settings
-LARGEST_JSON = 1 << 20  # characters; the names of 20,000 classes fit in
+PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in the order shown
+NOTES = ("model_options", "classes", "image_shape", "mean", "std", "minires")  # in config.json, besides the settings
+LARGEST_JSON = 1 << 20  # bytes; enough for the names of 20,000 classes
 
 Check = Callable[[str, Any, str], Any]
 
 
 def setting(panel: str, default: Any, help: str, check: Check | None = None, **more: Any) -> Any:
-    """A field of :class:`Config`.
+    """Define a field of :class:`Config`.
 
     Parameters
     ----------
     panel : str
-        The group of options that it belongs to in ``minires train --help``.
+        The group of options that the setting belongs to in ``minires train --help``.
     default : object
-        None if the setting need not be given.
+        The default value; None if it depends on other settings, or if there is none.
     help : str
-        What the setting means.
+        The help text of the option.
     check : callable, optional
-        ``check(where, value, name)`` returns the value to store, or raises ArgumentError. Not needed for a boolean, or
-        with ``choices``. A default of None is not checked.
+        ``check(where, value, name)`` returns the value to store, or raises ArgumentError. It is not needed for
+        booleans, or with ``choices``. A default of None is not checked.
     **more
-        ``choices``: the names that it may be. ``metavar``: the word for its value in the help. ``unset``: what None
-        means, in words. ``option``: the option, if it is not named like the field. ``of_model``: whether it is passed
-        to ``models.build``. ``harmless``: whether it cannot change the result of a run.
+        ``choices``: the valid names. ``metavar``: the placeholder for the value in the help. ``unset``: a description
+        of what None means. ``option``: the option, if it is not named like the field. ``of_model``: whether the setting
+        is passed to ``models.build``. ``harmless``: whether it cannot change the result of a run.
     """
     if choices := more.get("choices"):
         check = partial(checks.choice, choices=choices)
@@ -71,14 +71,14 @@ def _text(what: str) -> Check:
 
 
 def _data_set_or_folder(where: str, value: Any, name: str) -> str:
-    """The name of a data set, or the path of a folder, which gets a separator to tell it from a name."""
+    """Return the name of a data set, or the path of a folder, with a separator that tells it from a name."""
     if isinstance(value, str) and (value in data.names() or _is_path(value)):
         return value
     if isinstance(value, str) and value and os.path.isdir(value):
         return os.path.join(os.curdir, value)
     raise ArgumentError(
-        f"{where}: there is no data {value!r}, neither a data set nor a folder; choose one of "
-        f"{', '.join(data.names())}, or the path of a folder of images."
+        f"{where}: there is no data set or folder {value!r}; choose one of {', '.join(data.names())}, or the path of a "
+        "folder of images."
     )
 
 
@@ -87,7 +87,7 @@ def _is_path(name: str) -> bool:
 
 
 def _by_optimizer(name: str) -> str:
-    """E.g. ``sgd 0.1, adam 0.001, adamw 0.001``."""
+    """Return the default of each optimiser, such as ``sgd 0.1, adam 0.001, adamw 0.001``."""
     return ", ".join(f"{kind} {optimizer.training_defaults[name]:g}" for kind, optimizer in optim.OPTIMIZERS.items())
 
 
@@ -99,12 +99,12 @@ _variant = partial(_variant, of_model=True)
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides how a run turns out. The defaults train a small ResNet on digits in under a minute.
+    """All settings of a training run. The defaults train a small ResNet on digits in under a minute.
 
     Raises
     ------
     ArgumentError
-        For a value out of range, with the name of the setting.
+        If a value is invalid, or settings exclude each other. The message names the setting.
     """
 
     model: str = _network("resnet8", "", choices=models.MODELS)
@@ -124,18 +124,18 @@ class Config:
         "cosine", "How the learning rate changes from batch to batch.", choices=optim.SCHEDULES
     )
     warmup: float = _optimisation(
-        2.0, "Epochs in which the learning rate rises; onecycle has a rise of its own.", checks.not_negative
+        2.0, "Epochs in which the learning rate rises; onecycle has its own warm-up.", checks.not_negative
     )
     momentum: float = _optimisation(0.9, "The momentum of sgd; the first beta of adam and adamw.", _below_one)
     weight_decay: float = _optimisation(
-        None, "How strongly weights are drawn to zero.", checks.not_negative, unset=_by_optimizer("weight_decay")
+        None, "How strongly weights are pulled towards 0.", checks.not_negative, unset=_by_optimizer("weight_decay")
     )
-    clip: float = _optimisation(0.0, "The largest norm of all gradients together; 0 for no limit.", checks.not_negative)
+    clip: float = _optimisation(0.0, "Maximum norm of all gradients together; 0 for no limit.", checks.not_negative)
     ema: float = _optimisation(
         0.0, "Test and save a moving average of the weights with this decay; 0 for no average.", _below_one
     )
-    label_smoothing: float = _optimisation(0.0, "The part of each target that all classes share.", _below_one)
-    augment: bool = _augmentation(True, "Change training images at random, as their data set allows.")
+    label_smoothing: float = _optimisation(0.0, "Fraction of each target spread over all classes.", _below_one)
+    augment: bool = _augmentation(True, "Change training images at random, in ways that suit their data set.")
     color_jitter: float = _augmentation(
         0.0, "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.", checks.not_negative
     )
@@ -144,10 +144,10 @@ class Config:
         0.0, "Mix training images in pairs, in proportions from Beta(X, X); 0 for no mixing.", checks.not_negative
     )
     flip_test: bool = _augmentation(
-        False, "Test and predict with the mean of the logits of each image and of its mirror image."
+        False, "Test and predict with the mean of the logits of each image and its mirror image."
     )
     device: str = _run("cpu", "The device that the network runs on.", choices=DEVICES)
-    seed: int = _run(0, "Decides the initial weights, the order of the images and their augmentation.", _at_least_0)
+    seed: int = _run(0, "Seed for the initial weights, the order of the images and their augmentation.", _at_least_0)
     out: str | None = _run(
         None,
         "The run folder.",
@@ -158,9 +158,9 @@ class Config:
     )
     save_every: int = _run(1, "Epochs between checkpoints.", _at_least_1, harmless=True)
     workers: int = _run(0, "Threads that prepare batches in advance.", _at_least_0, harmless=True)
-    log_gradients: bool = _run(False, "Write the norm of each layer's gradient for each epoch.", harmless=True)
+    log_gradients: bool = _run(False, "Record the norm of each layer's gradient in each epoch.", harmless=True)
     tensorboard: bool = _run(False, "Also write event files for TensorBoard.", harmless=True)
-    size: int = _data(0, "Resize the images of a folder to N x N pixels; 0 to keep their own size.", _at_least_0)
+    size: int = _data(0, "Resize the images of a folder to N x N pixels; 0 to keep their size.", _at_least_0)
     weights: str | None = _network(
         None,
         "Start from the weights of a run, or of a file (safetensors, npz), with a new head for new classes.",
@@ -171,7 +171,7 @@ class Config:
     )
     freeze: str | None = _network(
         None,
-        "Do not train the network up to this part: layer1, layer2, ..., or backbone for all but the head.",
+        "Freeze the network up to and including this part: layer1, layer2, ..., or backbone for all but the head.",
         _text("the name of a part of the network"),
         metavar="PART",
         unset="train all of it",
@@ -187,7 +187,7 @@ class Config:
     deep_stem: bool = _variant(False, "Begin with three 3x3 convolutions instead of one of 7x7.")
     avg_down: bool = _variant(False, "Let projections average 2x2 pixels instead of skipping three of four.")
     stochastic_depth_prob: float = _variant(
-        0.0, "How likely training leaves out the last block for an image; earlier blocks are less likely.", _below_one
+        0.0, "Probability of dropping the last block for an image in training; lower for earlier blocks.", _below_one
     )
     width: int | None = _variant(
         None, "Filters of the first convolution of resnet9.", _at_least_1, unset="the network's own"
@@ -208,8 +208,8 @@ class Config:
                 raise ArgumentError(f"train: {name} is {value!r}, but {self.model} does not take it; {known}.")
         if self.size and self.data in data.names():
             raise ArgumentError(
-                f"train: size is {self.size}, but it is for the images of a folder; those of {self.data} have their "
-                "own size."
+                f"train: size is {self.size}, but only the images of a folder can be resized, and {self.data} is a "
+                "data set."
             )
         if self.freeze is not None and self.weights is None:
             raise ArgumentError(
@@ -229,51 +229,51 @@ class Config:
         return os.path.basename(os.path.abspath(self.data)) if _is_path(self.data) else self.data
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name, as JSON can store them."""
+        """Return the settings, keyed by name, as values that JSON can store."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Config:
-        """The settings in ``stored``, which may hold more. Raises ArgumentError for values out of range."""
+        """Create settings from ``stored``, whose other keys are ignored. Raises ArgumentError if a value is invalid."""
         return cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
 
     def differences(self, other: Config) -> list[str]:
-        """The names of the settings that would make the two runs turn out differently."""
+        """Return the names of the settings that differ and can change the result of a run."""
         names = [each.name for each in fields(self) if not each.metadata.get("harmless")]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
 def option(name: str) -> str:
-    """The option of ``minires train`` for a setting, e.g. ``--batch-size``."""
+    """Return the option of ``minires train`` for a setting, such as ``--batch-size``."""
     return Config.__dataclass_fields__[name].metadata.get("option", f"--{name.replace('_', '-')}")
 
 
 def no_option(name: str) -> str:
-    """The option that makes a setting False, e.g. ``--no-augment``."""
+    """Return the option that makes a setting False, such as ``--no-augment``."""
     return f"--no-{option(name).removeprefix('--')}"
 
 
 def read_settings(path: PathLike) -> dict[str, Any]:
-    """Read settings from a file, and check them. What the file leaves out is not in the result.
+    """Read settings from a file, and check them.
 
     Parameters
     ----------
     path : str or path
-        A file named ``.json`` is read as the ``config.json`` of a run. Its notes about the run's images are ignored,
-        and so is its ``out``: the new run gets a folder of its own. Any other file is TOML, with the names of
-        settings at its top level.
+        A file whose name ends with ``.json`` is read as the ``config.json`` of a run. Its notes about the run's model
+        and images are ignored, and so is its ``out``, because the new run gets its own folder. Any other file is read
+        as TOML, with the names of settings at its top level.
 
     Returns
     -------
     dict
-        ``Config(**read_settings(path))`` are all settings.
+        The settings in the file, keyed by name. ``Config(**read_settings(path))`` adds the defaults of the others.
 
     Raises
     ------
     DataError
         If the file cannot be read, or is not TOML or JSON.
     ArgumentError
-        For a setting that does not exist, or a value that it does not take.
+        If a setting does not exist, or its value is invalid.
     """
     is_json = Path(path).suffix == ".json"
     stored = read_object(path, "JSON" if is_json else "TOML")

@@ -69,7 +69,7 @@ def test_the_options_are_those_of_a_run(minires, monkeypatch):
         ("--depths 8,", "--depths is '8,'"),
         ("--epochs 0", "--epochs is 0; it must be an integer >= 1."),
         ("--lr x", "--lr is 'x'; it must be a number."),
-        ("--data nothing", "there is no data 'nothing'"),
+        ("--data nothing", "there is no data set or folder 'nothing'"),
     ],
 )
 def test_wrong_options_are_one_sentence(minires, words, sentence):

@@ -27,7 +27,7 @@ WRONG = {
     "train --seed -1": "--seed is -1",
     "train --seed x": "--seed is 'x'",
     "train --model resnet21": "there is no model 'resnet21'; choose one of resnet8",
-    "train --data nothing": "there is no data 'nothing', neither a data set nor a folder; choose one of digits",
+    "train --data nothing": "there is no data set or folder 'nothing'; choose one of digits",
     "train --schedule flat": "there is no schedule 'flat'; choose one of cosine",
     "train --optimizer lion": "there is no optimizer 'lion'; choose one of sgd, adam, adamw.",
     "train --weight-decay -1": "--weight-decay is -1.0; it must be a number >= 0.",

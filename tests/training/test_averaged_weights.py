@@ -107,7 +107,7 @@ def test_a_checkpoint_without_the_average_is_an_error(config):
     stored = Path("run/config.json").read_text()
     Path("run/config.json").write_text(stored.replace('"ema": 0.0', '"ema": 0.9'))
     with pytest.raises(
-        RunError, match=r"the run in run is damaged \(checkpoint.safetensors is of a run with ema 0.0, not 0.9"
+        RunError, match=r"the run in run is damaged \(checkpoint.safetensors belongs to a run with ema 0.0, not 0.9"
     ):
         train(replace(config, ema=0.9), resume=True)
     with pytest.raises(RunError, match=r"was started with ema 0.9, not 0.0"):

@@ -364,7 +364,7 @@ def test_a_checkpoint_of_another_network_is_an_error(config, fewer):
 
 def test_a_checkpoint_of_other_settings_is_an_error(config, fewer):
     save_checkpoint(Path(), replace(config, lr=0.2), fresh_state(config, fewer))
-    with pytest.raises(RunError, match=r"damaged \(checkpoint.safetensors is of a run with lr 0.2, not 0.1\)"):
+    with pytest.raises(RunError, match=r"damaged \(checkpoint.safetensors belongs to a run with lr 0.2, not 0.1\)"):
         load_checkpoint(Path(), config, fresh_state(config, fewer))
     save_checkpoint(Path(), replace(config, save_every=5, workers=3), fresh_state(config, fewer))
     load_checkpoint(Path(), config, fresh_state(config, fewer))

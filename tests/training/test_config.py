@@ -54,7 +54,7 @@ def test_a_run_of_an_earlier_release_was_trained_with_sgd():
     ("options", "sentence"),
     [
         ({"model": "resnet21"}, "no model 'resnet21'; choose one of resnet8"),
-        ({"data": "cats"}, "no data 'cats', neither a data set nor a folder; choose one of digits"),
+        ({"data": "cats"}, "no data set or folder 'cats'; choose one of digits"),
         ({"schedule": "linear"}, "no schedule 'linear'; choose one of cosine, onecycle, step, multistep, constant"),
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
         ({"optimizer": "lion"}, "no optimizer 'lion'; choose one of sgd, adam, adamw"),

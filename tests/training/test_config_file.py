@@ -65,7 +65,7 @@ def test_the_experiments_are_there():
         ("lr = [0.1]", "lr is [0.1]; it must be a number > 0."),
         ("augment = 1", "augment is 1; it must be True or False."),
         ("model = 20", "there is no model 20; choose one of resnet8,"),
-        ("data = ['digits']", "there is no data ['digits'], neither a data set nor a folder; choose one of digits,"),
+        ("data = ['digits']", "there is no data set or folder ['digits']; choose one of digits,"),
         ("out = 3", "out is 3; it must be a string"),
     ],
 )
