@@ -5,10 +5,10 @@
 >>> digits.image_shape, len(digits.train), len(digits.test)
 ((1, 8, 8), 1437, 360)
 
-To add a data set, write a function that returns a :class:`Dataset` in a file of its own that ends with
-``DATASETS["name"] = function``, and import it here; ``minires train --data`` then takes its name. If its files can be
+To add a data set, write a function that returns a :class:`Dataset`, in its own file that ends with
+``DATASETS["name"] = function``, and import it here; ``minires train --data`` then accepts its name. If its files can be
 downloaded, describe them as a ``PublishedDataset`` in that file (its ``load`` returns the data set), and add it to
-:data:`PUBLISHED`; ``minires data`` then fetches and checks them.
+:data:`PUBLISHED`; ``minires data`` then downloads and checks them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .shapes import drawings, shapes
 DATASETS.update(
     digits=digits, mnist=mnist, fashion_mnist=fashion_mnist, cifar10=cifar10, cifar100=cifar100, shapes=shapes
 )
-PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}  # those that can be downloaded
+PUBLISHED = {files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}  # downloadable data sets
 
 
 def published(name: str) -> PublishedFiles:
-    """The files of a data set that can be downloaded. Raises ArgumentError for another name."""
+    """Return the files of a data set that can be downloaded. Raises ArgumentError for any other name."""
     return PUBLISHED[checks.choice("data", name, "downloadable data set", PUBLISHED)]
 
 

@@ -1,4 +1,4 @@
-"""Random changes of training images beyond padding and mirroring: crops, colours, squares, and mixtures of two."""
+"""More random changes of training images: resized crops, changes of colour, cut-out squares, and mixed images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..core.backend import Array, device_of, to_device
 from ..core.checks import Pair
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 
-GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in the brightness (ITU-R BT.601)
+GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
 Factor = float | Sequence[float]  # a strength, or the smallest and the largest factor
-TRIES = 10  # random rectangles, of which the first that fits is taken
+TRIES = 10  # number of random rectangles; the first that fits is used
 
 
 class Described:
-    """A transform that shows the options that it was made with."""
+    """A transform whose ``repr`` shows its options."""
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -28,9 +28,9 @@ class Described:
 class RandomResizedCrop(Described):
     """Cut a random rectangle out of each image and resize it (Szegedy et al., arXiv 1409.4842, section 6).
 
-    As in torchvision: the rectangle's share of the image's area is uniform, and so are the logarithm of its aspect
-    ratio (width / height) and its position. If 10 rectangles do not fit into the image, the largest central rectangle
-    with an allowed aspect ratio is taken. Resizing is bilinear; when shrinking, it averages over all pixels.
+    As in torchvision, the rectangle's share of the image's area, the logarithm of its aspect ratio (width / height) and
+    its position are drawn from uniform distributions. If 10 rectangles in a row do not fit into the image, the largest
+    central rectangle with an allowed aspect ratio is used. Resizing is bilinear; shrinking averages over all pixels.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class RandomResizedCrop(Described):
     Raises
     ------
     ArgumentError
-        For sizes below 1, and unless 0 < low <= high for ``scale`` and ``ratio``.
+        If a size is not an integer >= 1, or if ``scale`` or ``ratio`` is not a pair with 0 < low <= high.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class RandomResizedCrop(Described):
         self.ratio = _range("RandomResizedCrop", "ratio", ratio)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        """A batch of the same dtype, (N, C, size). Raises ShapeError or DTypeError unless it is a batch of images."""
+        """Return the resized crops, (N, C, OH, OW). Raises ShapeError or DTypeError unless ``batch`` holds images."""
         n, _, height, width = check_batch("RandomResizedCrop", batch)
         top, left, rows, columns = self.rectangles(n, height, width, rng)
         dtype = np.dtype(np.float32) if batch.dtype == np.uint8 else batch.dtype
@@ -73,7 +73,7 @@ class RandomResizedCrop(Described):
     def rectangles(
         self, n: int, height: int, width: int, rng: np.random.Generator
     ) -> tuple[Array, Array, Array, Array]:
-        """Top, left, height and width, (N,) each, of random rectangles in images of ``height`` by ``width``."""
+        """Return top, left, height and width, (N,) each, of random rectangles in images of ``height`` by ``width``."""
         area = height * width * rng.uniform(*self.scale, (TRIES, n))
         narrow, wide = map(math.log, self.ratio)
         ratio = np.exp(rng.uniform(narrow, wide, (TRIES, n)))
@@ -92,10 +92,10 @@ class RandomResizedCrop(Described):
 
 
 def _weights(first: Array, length: Array, pixels: int, outputs: int) -> Array:
-    """The weight of each pixel in each output, along one axis: (N, outputs, pixels); each row sums to 1.
+    """Return the weight of each pixel in each output along one axis, (N, outputs, pixels). Each row sums to 1.
 
-    A weight falls linearly from the output's centre to 0, over the width of one pixel or one output, whichever is
-    larger. Pixels outside of ``first`` to ``first + length``, of which there is one range per image, have weight 0.
+    The weights fall linearly from the centre of an output to 0, over the width of one pixel or one output, whichever is
+    larger. For each image, pixels outside the range from ``first`` to ``first + length`` have weight 0.
     """
     first, length = first[:, None, None], length[:, None, None]  # (N, 1, 1)
     step = length / outputs
@@ -109,22 +109,23 @@ def _weights(first: Array, length: Array, pixels: int, outputs: int) -> Array:
 class ColorJitter(Described):
     """Change the brightness, contrast and saturation of each image by random factors, as torchvision defines them.
 
-    Each change is a blend, factor * image + (1 - factor) * faded, clipped to black and white. The faded image is black
-    for brightness, the mean grey value for contrast, and the grey image for saturation. A factor below 1 fades the
-    image, a factor above 1 does the opposite. The order of the three changes is random, once for the whole batch.
+    Each change is a blend, factor * image + (1 - factor) * faded, clipped to the range from black to white. The faded
+    image is black for brightness, the mean grey value for contrast, and the grey image for saturation. A factor below 1
+    fades the image; a factor above 1 has the opposite effect. The three changes are applied in a random order, which is
+    the same for the whole batch.
 
-    It goes before ``Normalize``: it takes bytes, or floats from 0 (black) to 1 (white).
+    Use it before ``Normalize``: it takes bytes, or floats from 0 (black) to 1 (white).
 
     Parameters
     ----------
     brightness, contrast, saturation : float or (float, float)
         A number v >= 0 means factors from max(0, 1 - v) to 1 + v; two numbers are the smallest and the largest factor.
-        0 changes nothing.
+        The default, 0, changes nothing.
 
     Raises
     ------
     ArgumentError
-        For other values.
+        If a value is neither a number >= 0 nor two numbers with 0 <= low <= high.
 
     Examples
     --------
@@ -140,12 +141,12 @@ class ColorJitter(Described):
         self.saturation = _factors("saturation", saturation)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        """A batch of the same shape and dtype; bytes are rounded once, at the end.
+        """Return the changed images, in the same shape and dtype. Bytes are rounded only once, at the end.
 
         Raises
         ------
         ShapeError
-            If the batch is not (N, C, H, W), with 1 or 3 channels.
+            If the batch is not (N, C, H, W) with 1 or 3 channels.
         DTypeError
             If it holds neither uint8 nor floats.
         ArgumentError
@@ -157,8 +158,8 @@ class ColorJitter(Described):
         is_bytes = batch.dtype == np.uint8
         if not is_bytes and not (batch.min() >= 0 and batch.max() <= 1):
             raise ArgumentError(
-                f"ColorJitter: the batch runs from {batch.min():g} to {batch.max():g}, but floats must be in [0, 1]; "
-                "put it before Normalize."
+                f"ColorJitter: the batch has values from {batch.min():g} to {batch.max():g}, but floats must be "
+                "in [0, 1]; put it before Normalize."
             )
         white = 255 if is_bytes else 1
         images = batch.astype(np.float32 if is_bytes else batch.dtype)
@@ -180,7 +181,7 @@ def _faded(name: str, images: Array) -> Array | int:
 
 
 def _factors(name: str, value: Factor) -> tuple[float, float]:
-    """The smallest and the largest factor."""
+    """Return the smallest and the largest factor."""
     if isinstance(value, (tuple, list)):
         return _range("ColorJitter", name, value, zero=True)
     strength = checks.not_negative("ColorJitter", value, name)
@@ -190,13 +191,14 @@ def _factors(name: str, value: Factor) -> tuple[float, float]:
 class Cutout(Described):
     """Fill a square of each image with zeros (DeVries & Taylor, arXiv 1708.04552).
 
-    Its centre is a random pixel, so a part of the square may be outside of the image; section 3.2 found that this
-    matters. After ``Normalize``, as in the paper, zero is the mean colour; in bytes it would be black.
+    The centre of the square is a random pixel, so part of the square may lie outside the image; the paper found that
+    this matters (section 3.2). Use it after ``Normalize``, as in the paper: there, zero is the mean colour, whereas in
+    bytes it is black.
 
     Parameters
     ----------
     length : int
-        The side of the square, in pixels: in the paper, 16 for CIFAR-10 and 8 for CIFAR-100.
+        Side of the square in pixels. The paper uses 16 for CIFAR-10 and 8 for CIFAR-100.
 
     Raises
     ------
@@ -206,7 +208,7 @@ class Cutout(Described):
     Examples
     --------
     >>> cut = Cutout(2)(np.ones((1, 1, 4, 4), np.float32), np.random.default_rng(0))
-    >>> int(cut.sum())  # 16 pixels without a square of 4
+    >>> int(cut.sum())  # 16 pixels minus a square of 4
     12
     """
 
@@ -214,7 +216,7 @@ class Cutout(Described):
         self.length = checks.integer("Cutout", length, "length", 1)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        """A batch of the same shape and dtype. Raises ShapeError or DTypeError unless it is a batch of images."""
+        """Return a changed copy of ``batch``. Raises ShapeError or DTypeError unless ``batch`` holds images."""
         n, _, height, width = check_batch("Cutout", batch)
         tops = rng.integers(0, height, n) - self.length // 2
         lefts = rng.integers(0, width, n) - self.length // 2
@@ -227,8 +229,8 @@ class Cutout(Described):
 class MixUp(Described):
     """Mix each image with a random one of its batch (Zhang et al., arXiv 1710.09412, section 2).
 
-    The target is then lam times one class plus 1 - lam times the other. Cross-entropy is linear in the target, so two
-    of them give the same loss as one with probabilities, and labels stay class numbers, which can be counted::
+    The target becomes lam times one class plus 1 - lam times the other. Cross-entropy is linear in the target, so the
+    loss is the same mixture of two cross-entropies, and the labels remain class numbers::
 
         mixed, partners, lam = mixup(images, rng)
         logits = model(tensor(mixed))
@@ -237,8 +239,8 @@ class MixUp(Described):
     Parameters
     ----------
     alpha : float
-        lam is drawn from Beta(alpha, alpha), once per batch: near 0 or 1 for a small alpha, uniform for 1. The paper
-        uses 1 for CIFAR-10 and 0.2 for ImageNet.
+        lam is drawn from Beta(alpha, alpha) once per batch: mostly near 0 or 1 if alpha is small, uniformly from [0, 1]
+        if alpha is 1. The paper uses 1 for CIFAR-10 and 0.2 for ImageNet.
 
     Raises
     ------
@@ -250,23 +252,23 @@ class MixUp(Described):
         self.alpha = checks.positive("MixUp", alpha, "alpha")
 
     def __call__(self, images: Array, rng: np.random.Generator) -> tuple[Array, Array, float]:
-        """Mix floats (N, C, H, W).
+        """Mix a batch of images (N, C, H, W), which must be floats.
 
         Returns
         -------
         mixed : array, (N, C, H, W), of the same dtype
             lam * images + (1 - lam) * images[partners].
         partners : array of int64, (N,)
-            The index of the image that each was mixed with.
+            For each image, the index of the image that it was mixed with.
         lam : float
-            In [0, 1].
+            The weight of the original images, in [0, 1].
 
         Raises
         ------
         ShapeError
             If ``images`` is not (N, C, H, W).
         DTypeError
-            If it does not hold floats: bytes would have to be rounded.
+            If ``images`` does not hold floats; mixed bytes would have to be rounded.
         """
         n, *_ = check_batch("MixUp", images)
         if images.dtype == np.uint8:
@@ -279,24 +281,24 @@ class MixUp(Described):
 
 
 def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
-    """The sizes of a batch of images, with at least one pixel.
+    """Check a batch of images, and return N, C, H and W.
 
-    Raises ShapeError unless it is (N, C, H, W), DTypeError unless it holds uint8 or floats.
+    Raises ShapeError unless it is (N, C, H, W) with all sizes >= 1, and DTypeError unless it holds uint8 or floats.
     """
     if batch.ndim != 4 or 0 in batch.shape:
-        raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), and none of them 0.")
+        raise ShapeError(f"{where}: the batch is {sizes(batch.shape)}; it must be (N, C, H, W), all of them >= 1.")
     if batch.dtype != np.uint8 and batch.dtype.kind != "f":
         raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
     return batch.shape
 
 
 def to_device_of(batch: Array, numbers: Array) -> Array:
-    """``numbers``, which were drawn on the CPU, on the device of ``batch``."""
+    """Move ``numbers``, which were drawn on the CPU, to the device of ``batch``."""
     return to_device(numbers, device_of(batch))
 
 
 def _range(where: str, name: str, value: Sequence[float], zero: bool = False) -> tuple[float, float]:
-    """Two numbers above 0, the lower one first; with ``zero``, the lower one may be 0."""
+    """Check two numbers above 0, the lower one first, and return them; with ``zero``, the lower one may be 0."""
     low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (math.nan, math.nan)
     if not (checks.is_number(low) and checks.is_number(high) and 0 <= low <= high < math.inf and (zero or low > 0)):
         least = "0 <= low" if zero else "0 < low"

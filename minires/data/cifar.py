@@ -1,9 +1,9 @@
 """CIFAR-10 and CIFAR-100: 60,000 colour images of 32x32 pixels (Krizhevsky, "Learning Multiple Layers of Features
 from Tiny Images", 2009), in either of the two versions at https://www.cs.toronto.edu/~kriz/cifar.html.
 
-The binary version is a file of records: one label byte (in CIFAR-100 two, the coarse and the fine class), then 3,072
-bytes, the 32x32 pixels of red, green and blue. The python version is a pickle of the same data, which is read here
-without running what a pickle can run.
+A file of the binary version consists of records: one label byte (two in CIFAR-100, the coarse and the fine class), and
+3,072 bytes for the 32x32 pixels of red, green and blue. The python version is a pickle of the same data. A pickle can
+run any code when it is loaded; the reader here runs none of it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .transforms import Compose, Flip, PadCrop
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 AUGMENTATION = Compose([PadCrop(4), Flip()])
-LARGEST_NAME = 256  # bytes per image in the python version besides its pixels: a file name and labels
+LARGEST_NAME = 256  # maximum bytes per image of the python version, not counting its pixels: a file name and labels
 
-# The opcodes that the pickles of CIFAR (Python 2, protocol 2) consist of, and the functions that they call, to make one
-# array of bytes.
+# The opcodes that occur in the pickles of CIFAR (Python 2, protocol 2), and the functions that the pickles call to make
+# an array of bytes.
 OPCODES = (
     "PROTO STOP MARK GLOBAL REDUCE BUILD NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING "
     "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
     "BINPUT LONG_BINPUT BINGET LONG_BINGET"
 )
 FUNCTIONS = ("numpy.core.multiarray._reconstruct", "numpy.dtype", "numpy.ndarray")
-LARGEST_MEMO = 1 << 20  # Python allocates a memo as long as its highest index
+LARGEST_MEMO = 1 << 20  # entries; Python allocates a memo as long as its highest index
 
 NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
 NAMES_100 = (
@@ -52,7 +52,7 @@ NAMES_100 = (
 
 
 def _read(name: str, folder: Path, part: str, count: int, label_bytes: int, label_key: bytes) -> tuple[Array, Array]:
-    """The ``count`` images (N, 3, 32, 32) and labels (N,) of one file, in either version."""
+    """Read the ``count`` images (N, 3, 32, 32) and labels (N,) of one file, in either version."""
     binary = os.path.isfile(folder / f"{part}.bin")
     with opened(name, folder / (f"{part}.bin" if binary else part), "a batch of images") as file:
         pixels, labels = _from_records(file, count, label_bytes) if binary else _from_pickle(file, count, label_key)
@@ -60,7 +60,7 @@ def _read(name: str, folder: Path, part: str, count: int, label_bytes: int, labe
 
 
 def _from_records(file: BinaryIO, count: int, label_bytes: int) -> tuple[Array, Array]:
-    """Pixels (N, 3072) and labels (N,) in the binary version, with ``label_bytes`` before an image; the last counts."""
+    """Read pixels (N, 3072) and labels (N,) from the binary version. The last of the ``label_bytes`` is the label."""
     size, record = os.fstat(file.fileno()).st_size, label_bytes + PIXELS
     if size != count * record:
         raise ValueError(f"it has {size:,} bytes, but its {count:,} images take {count * record:,}")
@@ -69,7 +69,7 @@ def _from_records(file: BinaryIO, count: int, label_bytes: int) -> tuple[Array, 
 
 
 def _from_pickle(file: BinaryIO, count: int, label_key: bytes) -> tuple[Array, Array]:
-    """Pixels (N, 3072) and labels (N,) in the python version."""
+    """Read pixels (N, 3072) and labels (N,) from the python version."""
     size, most = os.fstat(file.fileno()).st_size, count * (PIXELS + LARGEST_NAME) + 4096
     if size > most:
         raise ValueError(f"it has {size:,} bytes, but {count:,} images take no more than {most:,}")
@@ -131,15 +131,16 @@ CIFAR100 = PublishedDataset(
 
 
 def cifar10(root: PathLike | None = None) -> Dataset:
-    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes.
+    """Load CIFAR-10: 50,000 training and 10,000 test images of 10 classes.
 
-    Training images are shifted by up to 4 pixels and mirrored, as in He et al. (arXiv 1512.03385, section 4.2).
+    The augmentation shifts images by up to 4 pixels and mirrors them, as in He et al. (arXiv 1512.03385, section 4.2).
 
     Parameters
     ----------
     root : str or path, optional
-        The folder that holds ``cifar-10-batches-bin`` or ``cifar-10-batches-py``. By default, ``MINIRES_DATA`` and
-        the folder that ``minires data fetch cifar10`` writes to are searched.
+        The folder that holds ``cifar-10-batches-bin`` or ``cifar-10-batches-py``. By default, the folder
+        ``MINIRES_DATA`` (if it is set) and the user's cache folder are searched; ``minires data fetch cifar10``
+        downloads to the first of them.
 
     Returns
     -------
@@ -149,24 +150,26 @@ def cifar10(root: PathLike | None = None) -> Dataset:
     Raises
     ------
     DataError
-        If it is not there, or a file is damaged.
+        If the files are not found or are damaged.
     """
     return CIFAR10.load(root)
 
 
 def cifar100(root: PathLike | None = None) -> Dataset:
-    """CIFAR-100: like :func:`cifar10`, with the 100 fine classes; ``cifar-100-binary`` or ``cifar-100-python``.
+    """Load CIFAR-100: like :func:`cifar10`, but with 100 classes (the fine labels).
+
+    The data set is in the folder ``cifar-100-binary`` or ``cifar-100-python``.
 
     Raises
     ------
     DataError
-        If it is not there, or a file is damaged.
+        If the files are not found or are damaged.
     """
     return CIFAR100.load(root)
 
 
 class _Recorded:
-    """Stands for each function of ``FUNCTIONS``: keeps its arguments and its state."""
+    """A stand-in for the functions in ``FUNCTIONS`` that only records its arguments and its state."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -184,15 +187,15 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(content: bytes) -> dict[bytes, Any]:
-    """The dictionary in a pickle of CIFAR: lists, numbers, bytes, and uint8 arrays.
+    """Read the dictionary in a pickle of CIFAR. It holds lists, numbers, bytes, and uint8 arrays.
 
-    A pickle is a program that can call any function. Each opcode is first compared with those that the pickles of
-    CIFAR consist of, and the three functions that they call are replaced by stand-ins.
+    A pickle is a program that can call any function. Therefore, its opcodes are first compared with those that occur in
+    the pickles of CIFAR, and the three functions that these call are replaced by a stand-in.
 
     Raises
     ------
     ValueError
-        With the reason, if the pickle holds anything else or is damaged.
+        If the pickle contains anything else or is damaged. The message gives the reason.
     """
     import pickletools
 
@@ -200,9 +203,9 @@ def read_pickle(content: bytes) -> dict[bytes, Any]:
     try:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name not in allowed:
-                raise pickle.UnpicklingError(f"batches of CIFAR do not have the opcode {opcode.name}")
+                raise pickle.UnpicklingError(f"batches of CIFAR do not use the opcode {opcode.name}")
             if opcode.name == "LONG_BINPUT" and (argument or 0) > LARGEST_MEMO:
-                raise pickle.UnpicklingError(f"it asks for room for {argument} objects")
+                raise pickle.UnpicklingError(f"it asks for a memo of {argument} entries")
         found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # an unpickler raises almost anything on damaged input
         raise ValueError(f"its pickle is damaged or unsafe ({error or type(error).__name__})") from error
@@ -212,7 +215,7 @@ def read_pickle(content: bytes) -> dict[bytes, Any]:
 
 
 def _array(recorded: _Recorded) -> Array:
-    """The array that NumPy would have made, if it is an array of bytes."""
+    """Return the array that NumPy would have made. Raises ValueError unless it is an array of bytes."""
     match recorded.state:
         case (1, (*shape,), _Recorded() as dtype, bool(by_columns), bytes(pixels)) if dtype.arguments[:1] == (b"u1",):
             if len(pixels) != math.prod(size if type(size) is int else 0 for size in shape):

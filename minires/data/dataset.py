@@ -1,4 +1,4 @@
-"""What a data set is: images as bytes, labels as class numbers, and the names of the classes."""
+"""Data sets: images as bytes, labels as class numbers, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..core import checks
 from ..core.backend import Array
 from ..errors import DataError, sizes
 
-#: ``transform(batch, rng)`` takes (N, C, H, W) and a random generator, and returns a new (N, C, H, W).
+#: ``transform(batch, rng)`` takes a batch (N, C, H, W) and a random generator, and returns a new batch (N, C, H, W).
 Transform = Callable[[Array, np.random.Generator], Array]
 
 
 @runtime_checkable
 class Source(Protocol):
-    """What a loader reads from: a :class:`Split`, or an object of your own that reads images when they are needed.
+    """The protocol of what a loader reads from: a :class:`Split`, or your own class that reads images when needed.
 
     ``source[chosen]`` takes an array of B indices, 0 to len(source) - 1, and returns new arrays: images, uint8
     (B, C, H, W), and labels, int64 (B,). A loader with workers calls it from several threads. For example::
@@ -41,15 +41,15 @@ class Source(Protocol):
 
 
 class LabelledSource(Source, Protocol):
-    """A source that knows its labels and the size of its images before it reads one: what a data set consists of."""
+    """A source whose labels and image size are known before an image is read, such as the splits of a data set."""
 
     @property
     def labels(self) -> Array:
-        """All class numbers, int64 (N,)."""
+        """The class numbers of all images, int64 (N,)."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of each image, (C, H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +59,16 @@ class Split:
     Parameters
     ----------
     images : array of uint8, (N, C, H, W)
-        Bytes, which take a quarter of the memory of floats; transforms convert one batch at a time.
+        Bytes take a quarter of the memory of floats; transforms convert one batch at a time.
     labels : array of int64, (N,)
-        Class numbers, from 0.
+        Class numbers, starting at 0.
     texts : tuple of N str, optional
-        What is written about each image. The loader does not use them.
+        A text about each image. The loader does not use the texts.
 
     Raises
     ------
     DataError
-        If a shape or dtype differs from these, or the numbers of images, labels and texts differ.
+        If an array has another shape or dtype or is empty, or the numbers of images, labels and texts differ.
     """
 
     images: Array
@@ -82,9 +82,9 @@ class Split:
         if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
             raise DataError(f"Split: labels are {_described(labels)}; they must be int64 (N,).")
         if len(images) != len(labels):
-            raise DataError(f"Split: there are {len(images)} images but {len(labels)} labels; each needs one.")
+            raise DataError(f"Split: there are {len(images)} images but {len(labels)} labels; each image needs one.")
         if self.texts and len(self.texts) != len(images):
-            raise DataError(f"Split: there are {len(images)} images but {len(self.texts)} texts; each needs one.")
+            raise DataError(f"Split: there are {len(images)} images but {len(self.texts)} texts; each image needs one.")
         if 0 in images.shape:
             raise DataError(f"Split: images ({sizes(images.shape)}) are empty.")
 
@@ -92,12 +92,12 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, chosen: Array) -> tuple[Array, Array]:
-        """Copies of the images (B, C, H, W) and labels (B,) at an array of B indices."""
+        """Return copies of the images (B, C, H, W) and labels (B,) at an array of B indices."""
         return self.images[chosen], self.labels[chosen]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of each image, (C, H, W)."""
         return self.images.shape[1:]
 
     def __repr__(self) -> str:
@@ -115,10 +115,9 @@ class Dataset:
     classes : tuple of str
         The name of each class number.
     train, test : Split, or another source with ``labels`` and ``image_shape``
-        Images of one size; no image is in both.
+        All images have the same size, and no image is in both.
     augmentation : transform, optional
-        Random changes of a training image that keep its class. Only training applies it; test images are never
-        changed.
+        Changes training images at random, in ways that keep their class. It is never applied to test images.
 
     Raises
     ------
@@ -136,7 +135,7 @@ class Dataset:
         if self.train.image_shape != self.test.image_shape:
             raise DataError(
                 f"Dataset {self.name}: images are {sizes(self.train.image_shape)} in train but "
-                f"{sizes(self.test.image_shape)} in test; all must have one size."
+                f"{sizes(self.test.image_shape)} in test; all must have the same size."
             )
         for part, split in (("train", self.train), ("test", self.test)):
             low, high = int(split.labels.min()), int(split.labels.max())
@@ -148,24 +147,24 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of each image, (C, H, W)."""
         return self.train.image_shape
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
 
 
-#: The data sets that can be chosen by name: functions that return a :class:`Dataset`.
+#: A dict that maps the name of each data set to a function that returns the :class:`Dataset`.
 DATASETS: dict[str, Callable[[], Dataset]] = {}
 
 
 def names() -> list[str]:
-    """The names that :func:`load` takes."""
+    """Return the names that :func:`load` accepts."""
     return list(DATASETS)
 
 
 def load(name: str) -> Dataset:
-    """The data set of that name.
+    """Load the data set with that name.
 
     Raises
     ------

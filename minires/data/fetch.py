@@ -18,17 +18,17 @@ from ..errors import DataError
 from ..interop.files import PathLike
 from .places import Archive, PublishedFiles, find, places, stored
 
-PIECE = 1 << 18  # bytes at a time
-TIMEOUT = 30.0  # seconds without a byte
-TRIES = 5  # per mirror, as long as each of them brings some bytes
-LARGEST_MEMBER = 1 << 28  # bytes; the largest batch has 155 million
+PIECE = 1 << 18  # bytes to read at a time
+TIMEOUT = 30.0  # seconds to wait for the next byte
+TRIES = 5  # attempts per mirror; an attempt that fails without a single byte is the last
+LARGEST_MEMBER = 1 << 28  # bytes; the largest file of CIFAR has 155 million
 
-#: ``progress(file, done, size)`` is called after every piece of a download, with the numbers of bytes.
+#: ``progress(file, done, size)`` is called after every piece of a download; ``done`` and ``size`` are in bytes.
 Progress = Callable[[str, int, int], None]
 
 
 def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Progress | None = None) -> Path:
-    """Download a data set, unless it is there already, and return its folder.
+    """Download a data set, unless it is already there, and return its folder.
 
     An interrupted download continues where it stopped, from the same mirror or the next one. Files get their names
     only when they are complete and their md5 sums are right.
@@ -37,14 +37,14 @@ def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Pro
     ----------
     published : PublishedFiles
     root : str or path, optional
-        The data folder; by default ``MINIRES_DATA``, or else the user's cache folder.
+        The data folder. By default, it is ``MINIRES_DATA`` if that is set, and otherwise the user's cache folder.
     progress : callable, optional
-        Takes (file, bytes so far, bytes in all).
+        Called as ``progress(file, bytes so far, total bytes)``.
 
     Raises
     ------
     DataError
-        If no mirror delivers the right file, or it cannot be written.
+        If no mirror delivers the right file, or a file cannot be written.
     """
     place = places(root)[0]
     folder = place / published.folder
@@ -63,14 +63,14 @@ def fetch(published: PublishedFiles, root: PathLike | None = None, progress: Pro
                 unpack(target, folder, sums)
                 target.unlink()
             else:
-                (folder / target.stem).unlink(missing_ok=True)  # damaged, and read instead of the new one
+                (folder / target.stem).unlink(missing_ok=True)  # damaged; it would be read instead of the new one
     except OSError as error:
         raise DataError(f"fetch: {error.filename or folder} cannot be written: {error.strerror or error}.") from error
     return folder
 
 
 def download(published: PublishedFiles, archive: Archive, target: Path, progress: Progress | None = None) -> None:
-    """Get one file from the first mirror that delivers it. Raises DataError if none does."""
+    """Download one file from the first mirror that delivers it. Raises DataError if all mirrors fail."""
     part = target.with_name(f"{target.name}.part")
     reasons = []
     for mirror in published.mirrors:
@@ -83,7 +83,7 @@ def download(published: PublishedFiles, archive: Archive, target: Path, progress
 
 
 def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | None) -> str | None:
-    """Fill ``part`` from one mirror, until it is right. Returns None, or why that failed."""
+    """Download ``part`` from one mirror. Return None if its md5 sum is right, or else the reason for the failure."""
     for _ in range(TRIES):
         begin = part.stat().st_size if part.exists() else 0
         try:
@@ -100,7 +100,7 @@ def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | No
             if _md5(part) == archive.md5:
                 return None
             part.unlink()
-            failure = "delivers another file, with a wrong md5 sum"
+            failure = "delivers a file with the wrong md5 sum"
             if not begin:
                 break
             # The part that was there before may have been wrong: try again from the first byte.
@@ -110,7 +110,7 @@ def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | No
 def _append(url: str, archive: Archive, part: Path, begin: int, progress: Progress | None) -> None:
     """Append what the server sends after the first ``begin`` bytes, or start over if it sends the whole file.
 
-    Raises OSError or HTTPException if the file is not complete then.
+    Raises OSError or HTTPException if the file is incomplete afterwards.
     """
     if begin >= archive.size:
         return
@@ -138,14 +138,14 @@ def unpack(archive: Path, folder: Path, sums: Mapping[str, str]) -> None:
     ----------
     archive : Path
     folder : Path
-        Where they go; in the archive they are in a folder of the same name.
+        Where the files are written. In the archive, they are in a folder with the same name.
     sums : mapping of str to str
-        The md5 sum of each.
+        Maps the name of each file to its md5 sum.
 
     Raises
     ------
     DataError
-        If one of them is missing, damaged, or a link.
+        If the archive is damaged, or if one of the files is missing, damaged, too large, or not a regular file.
     """
     wanted = {f"{folder.name}/{name}": name for name in sums}
     found = set()
@@ -157,13 +157,13 @@ def unpack(archive: Path, folder: Path, sums: Mapping[str, str]) -> None:
                     continue
                 content = members.extractfile(member) if member.isfile() else None
                 if content is None or member.size > LARGEST_MEMBER:
-                    raise DataError(f"fetch: {member.name} in {archive} is not a file of a sensible size.")
+                    raise DataError(f"fetch: {member.name} in {archive} is not a regular file, or is too large.")
                 part = folder / f"{name}.part"
                 with open(part, "wb") as file:
                     shutil.copyfileobj(content, file)
                 if _md5(part) != sums[name]:
                     part.unlink()
-                    raise DataError(f"fetch: {member.name} in {archive} has a wrong md5 sum.")
+                    raise DataError(f"fetch: {member.name} in {archive} has the wrong md5 sum.")
                 os.replace(part, folder / name)
                 found.add(name)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -173,18 +173,19 @@ def unpack(archive: Path, folder: Path, sums: Mapping[str, str]) -> None:
 
 
 def check(published: PublishedFiles, root: PathLike | None = None) -> tuple[Path, int]:
-    """Compare the files of a data set, unpacked, with their md5 sums.
+    """Compare the files of a data set with the published md5 sums of their uncompressed content.
 
     Returns
     -------
     folder : Path
+        The folder of the data set.
     unknown : int
-        The number of files without a published sum.
+        The number of files for which no md5 sum was published.
 
     Raises
     ------
     DataError
-        If the data set is not there, or a file differs from the published one.
+        If the data set is not found, or a file cannot be read or differs from the published one.
     """
     folder = find(published, root)
     sums = next(sums for name, sums in published.sums.items() if folder.as_posix().endswith(name))
@@ -195,7 +196,7 @@ def check(published: PublishedFiles, root: PathLike | None = None) -> tuple[Path
 
 
 def _mistake(published: PublishedFiles, path: Path, md5: str) -> str | None:
-    """What is wrong with a file, compressed or not. None if its content has that md5 sum, or none was published."""
+    """Return what is wrong with a file, compressed or not, or None if its md5 sum is right or ``md5`` is ""."""
     path = stored(path)
     try:
         found = _md5(path, unpack=True)
@@ -210,7 +211,7 @@ def _mistake(published: PublishedFiles, path: Path, md5: str) -> str | None:
 
 
 def _md5(path: Path, unpack: bool = False) -> str:
-    """The md5 sum of a file; with ``unpack``, that of the content of a ``.gz``."""
+    """Return the md5 sum of a file; with ``unpack``, that of the uncompressed content of a ``.gz``."""
     digest = hashlib.md5(usedforsecurity=False)
     with gzip.open(path) if unpack and path.suffix == ".gz" else open(path, "rb") as file:
         while piece := file.read(PIECE):

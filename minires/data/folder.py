@@ -1,4 +1,4 @@
-"""Your own images: a folder with a sub-folder for each class, or with a table of its files."""
+"""Data sets of your own images: a folder with a sub-folder for each class, or with a table of the files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .transforms import Compose, Flip, PadCrop
 LABELS = "labels.csv"
 SPLITS = ("train", "test")
 MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
-NAMED = 3  # mistakes that one error names
+NAMED = 3  # maximum number of mistakes that an error message lists
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """An image that has not been read: its file, its class, its split (if something says so), and its text."""
+    """An image that has not been read yet: its file, its class, its split (if it is known), and its text."""
 
     path: Path
     label: str
@@ -45,13 +45,13 @@ class FileSplit:
     ----------
     files : list of N paths
     labels : array of int64, (N,)
-        Class numbers, from 0.
+        Class numbers, starting at 0.
     image_shape : (int, int, int)
-        (C, H, W) of every image.
+        The shape of each image, (C, H, W).
     resize : bool
-        Whether images of another size are resized to it, or refused.
+        Whether to resize images of another size. If False, reading such an image raises DataError.
     texts : tuple of N str, optional
-        What is written about each image.
+        A text about each image.
     """
 
     files: list[Path]
@@ -69,7 +69,8 @@ class FileSplit:
         Raises
         ------
         DataError
-            If images cannot be read, or have another size. All are tried, and the first ones named.
+            If images cannot be read, or have another size. All images are tried, and the message lists up to three that
+            failed.
         """
         from .images import read
 
@@ -82,7 +83,7 @@ class FileSplit:
             if image.shape != self.image_shape:
                 raise DataError(
                     f"{path} is {sizes(image.shape[1:])}, but the first image is {height}x{width}; give a size, such "
-                    "as size=32 or --size 32, to make them equal"
+                    "as size=32 or --size 32, to resize all images"
                 )
             images[place] = image
 
@@ -96,12 +97,18 @@ class FileSplit:
 def folder(
     path: PathLike, size: int | tuple[int, int] | None = None, channels: int = 3, in_memory: bool | None = True
 ) -> Dataset:
-    """The images in a folder, in any format that Pillow reads.
+    """Load the images in a folder as a data set.
 
-    The folder has either a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and
-    optionally ``split`` (train or test) and ``text``; or sub-folders ``train`` and ``test`` with a folder for each
-    class in both; or just a folder for each class. If nothing says which images are test images, every fifth image of
-    each class is, in the order of their names. Hidden files and other columns are ignored.
+    The folder contains one of the following:
+
+    - a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and optionally ``split``
+      (train or test) and ``text`` (other columns are ignored);
+    - the folders ``train`` and ``test``, each of which contains a folder for each class;
+    - a folder for each class.
+
+    Without given splits, every fifth image of each class, in the order of the paths, is a test image. Hidden files are
+    ignored. A file in ``labels.csv`` may have any format that Pillow reads, except EPS; folders are searched for files
+    with the suffixes of common formats.
 
     Parameters
     ----------
@@ -110,26 +117,28 @@ def folder(
         Height and width to which every image is resized, whatever its proportions. By default, all images must have
         the same size.
     channels : {1, 3}
-        Grey or colour.
+        1 for grey images, 3 for colour images.
     in_memory : bool or None
-        True reads all images at once. False reads the first image, for its size, and every other image each time that
-        a loader needs it: memory does not grow with the number of images, and a damaged image is noticed only when it
-        is read. None chooses False for more than a GiB of pixels, N * C * H * W bytes, and True otherwise.
+        True reads all images at once. False reads the images whenever a loader needs them, and only the first image at
+        once, to find its size if ``size`` is not given: memory use does not grow with the number of images, but a
+        damaged image is noticed only when it is read. None means False if the pixels would take more than a GiB
+        (N * C * H * W bytes), and True otherwise.
 
     Returns
     -------
     Dataset
-        Named after the folder; classes in alphabetical order. The splits are :class:`Split`, or
-        :class:`minires.data.FileSplit` for images that are not in memory. Training images are augmented like those of
-        CIFAR-10: shifted by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
+        Its name is that of the folder, and its classes are in alphabetical order. The splits are :class:`Split`, or
+        :class:`minires.data.FileSplit` if the images are not in memory. The augmentation is like that of CIFAR-10:
+        training images are shifted by up to an eighth of their shorter side (4 pixels for 32x32), and mirrored.
 
     Raises
     ------
     DataError
-        If there are fewer than two classes, a class has no training image, there is no test image, an image cannot be
-        read or is outside of the folder (all of a split are tried, and the first ones named), or sizes differ.
+        If the folder or the table cannot be read; if there are fewer than two classes, a class without a training
+        image, or no test image; if an image cannot be read or is outside the folder; or if sizes differ and ``size`` is
+        not given. All images of a split are tried, and the message lists up to three that failed.
     ArgumentError
-        For another ``size``, ``channels`` or ``in_memory``.
+        If ``size``, ``channels`` or ``in_memory`` has any other value.
     """
     from .images import read
 
@@ -163,7 +172,7 @@ def folder(
 
 
 def _from_table(root: Path) -> list[LabelledFile]:
-    """The rows of ``labels.csv``, all of which must be valid."""
+    """Read the rows of ``labels.csv``. Raises DataError unless all of them are valid."""
     table = root / LABELS
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -187,11 +196,11 @@ def _from_table(root: Path) -> list[LabelledFile]:
         if split not in SPLITS and "split" in columns:
             raise DataError(f"line {line} has the split {split!r}, not train or test")
         if _leaves(file):
-            raise DataError(f"line {line} leads out of the folder: {file}")
+            raise DataError(f"line {line} has a path that is absolute or contains ..: {file}")
         if not os.path.isfile(root / file):
             raise DataError(f"line {line} names a missing file: {file}")
         if os.path.normpath(file) in seen:
-            raise DataError(f"line {line} names a second time: {file}")
+            raise DataError(f"line {line} names a file that an earlier line names: {file}")
         seen.add(os.path.normpath(file))
         return LabelledFile(root / file, label, split or None, row.get("text") or "")
 
@@ -199,7 +208,7 @@ def _from_table(root: Path) -> list[LabelledFile]:
 
 
 def _leaves(file: str) -> bool:
-    """Whether it is an absolute path or has a ``..``, on any system: the folder may come from another one."""
+    """Whether a path is absolute or contains ``..``, on any system: the folder may come from another system."""
     return any(kind(file).anchor or ".." in kind(file).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
@@ -219,7 +228,7 @@ def _from_classes(root: Path, split: str | None) -> Iterator[LabelledFile]:
     for place in [root / name for name in names if os.path.isdir(root / name)]:
         paths = list(find(place))
         if not paths:
-            raise DataError(f"folder: the class {place} holds no images; fill it or remove it.")
+            raise DataError(f"folder: the class {place} holds no images; add some or remove it.")
         yield from (LabelledFile(path, place.name, split) for path in paths)
 
 
@@ -236,7 +245,7 @@ def _check_inside(root: Path, files: list[LabelledFile]) -> None:
 
 
 def _with_splits(files: list[LabelledFile]) -> list[LabelledFile]:
-    """The files, each with its split."""
+    """Return the files with their splits. If these are not given, every fifth file of each class is a test image."""
     if all(file.split for file in files):
         return files
     seen = Counter[str]()
@@ -248,7 +257,10 @@ def _with_splits(files: list[LabelledFile]) -> list[LabelledFile]:
 
 
 def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
-    """The names of the classes: at least two, each with a training image. There must be a test image, too."""
+    """Return the names of the classes.
+
+    There must be at least two, each with a training image, and at least one test image. Otherwise, raise DataError.
+    """
     classes = sorted({file.label for file in files})
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
@@ -258,14 +270,14 @@ def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
         raise DataError(f"folder: {root} has no training image of the class {untrained[0]}.")
     if not any(file.split == "test" for file in files):
         raise DataError(
-            f"folder: {root} has no test image; every fifth image of a class is one, unless folders train and test or "
-            "a column split say which."
+            f"folder: {root} has no test image; every fifth image of each class is one, unless the folders train and "
+            "test or the column split of labels.csv say otherwise."
         )
     return tuple(classes)
 
 
 def _all(function: Callable[[Given], Made], items: Sequence[Given], what: str) -> list[Made]:
-    """``function`` of each item. All items are tried, and one DataError says what is wrong with them."""
+    """Return the result of ``function`` for each item. All items are tried, and one DataError lists the failures."""
     results, wrong = [], []
     for item in items:
         try:

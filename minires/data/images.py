@@ -1,4 +1,4 @@
-"""Image files as arrays: any file that Pillow reads, converted to the channels and the size that a network takes.
+"""Reading image files as arrays, in any format of Pillow but EPS, with the channels and size that a network needs.
 
 Importing this module imports Pillow, so import it only where images are read.
 """
@@ -17,15 +17,15 @@ from ..core.backend import Array
 from ..errors import ArgumentError, DataError
 from ..interop.files import PathLike
 
-# Those that a folder is searched for; a file that is given by name may have any suffix.
+# Folders are searched for files with these suffixes. A file that is given by name may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-MODES = {1: "L", 3: "RGB"}  # Pillow's names for grey and colour, by the number of channels
+MODES = {1: "L", 3: "RGB"}  # Pillow's modes for grey and colour, keyed by the number of channels
 
 
 def find(path: PathLike) -> Iterator[Path]:
-    """The images in a folder and its sub-folders, in the order of their names; or ``path`` itself, if it is a file.
+    """Yield the images in a folder and its sub-folders, ordered by name, or ``path`` itself if it is not a folder.
 
-    Hidden files and links to folders are skipped, so links cannot form a circle. A folder that cannot be listed is
+    Hidden files and links to folders are skipped, so links cannot form a loop. A folder that cannot be listed is
     yielded itself, so that :func:`read` raises an error for it.
     """
     if not os.path.isdir(path):
@@ -41,17 +41,17 @@ def find(path: PathLike) -> Iterator[Path]:
 
 
 def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None) -> Array:
-    """Read an image file as bytes.
+    """Read an image file as an array of bytes.
 
-    The image is turned upright as its EXIF data says. Transparent pixels become white. Of 16-bit values, the upper 8
-    bits are kept. Floats are assumed to be in [0, 1], or in [0, 255] if one is above 1. Of an animation, the first
-    image is read. Shrinking averages over all pixels.
+    The image is rotated upright according to its EXIF data. Transparent pixels become white. The upper 8 bits of 16-bit
+    values are kept. Floats are assumed to be in [0, 1], or in [0, 255] if one of them is above 1. Of an animation, only
+    the first frame is read. Shrinking averages over all pixels.
 
     Parameters
     ----------
     path : str or path
     channels : {1, 3}
-        Grey or colour.
+        1 for a grey image, 3 for a colour image.
     size : (int, int), optional
         Height and width to resize to, whatever the proportions. By default, the size is kept.
 
@@ -64,13 +64,13 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     DataError
         If the file is missing, damaged, not an image, or larger than Pillow considers safe.
     ArgumentError
-        For another number of channels.
+        If ``channels`` is neither 1 nor 3.
     """
     if channels not in MODES:
         raise ArgumentError(f"images.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     try:
         if os.path.isdir(path):
-            os.listdir(path)  # raises the reason, if it cannot be listed
+            os.listdir(path)  # raises an error with the reason if it cannot be listed
             raise IsADirectoryError("it is a folder")
         if not os.path.isfile(path):
             raise FileNotFoundError("there is no such file")  # reading a pipe would block
@@ -86,7 +86,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
 
 
 def _decode(path: PathLike) -> Image.Image:
-    """The image, upright, opaque and with 8 bits per channel."""
+    """Decode an image file into an upright, opaque image with 8 bits per channel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about odd metadata, which do not affect the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -97,10 +97,10 @@ def _decode(path: PathLike) -> Image.Image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")):
             return _eight_bits(image)
-        if image.mode == "LAB":  # which convert() does not know
+        if image.mode == "LAB":  # convert() does not support this mode
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
-            return ImageCms.applyTransform(image, transform) or image  # None only if it works in place
+            return ImageCms.applyTransform(image, transform) or image  # returns None only if it works in place
         if image.getbands()[-1] in "Aa" or "transparency" in image.info:
             image = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

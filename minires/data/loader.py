@@ -1,4 +1,4 @@
-"""The loader: a split, batch by batch, in a reproducible order."""
+"""The loader, which yields the batches of a split in a reproducible order."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from .dataset import Source, Split, Transform
 from .transforms import to_float
 
 Batch = tuple[Array, Array]  # images and labels
-AHEAD = 2  # batches per worker, like PyTorch's prefetch_factor
+AHEAD = 2  # batches that each worker makes in advance, like PyTorch's prefetch_factor
 
 
 class Loader:
     """Iterate over a split: ``for images, labels in loader`` runs through one epoch.
 
-    Everything random depends on (seed, epoch, batch) only: batch 5 of epoch 7 is the same whether the batches before it
-    were made or not, so a run can be resumed as if it had never stopped. The number of workers does not matter either:
-    the batches are bit for bit the same, in the same order.
+    All random numbers depend only on (seed, epoch, batch): batch 5 of epoch 7 is the same whether or not the batches
+    before it were made, so a run can be resumed as if it had never stopped. The number of workers does not matter
+    either: the batches are bit for bit the same, in the same order.
 
     Parameters
     ----------
     split : Split, or another source
-        N images and labels. A source has ``len(source)`` and ``source[chosen]``, which reads the images at an array of
-        B indices: uint8 (B, C, H, W), and int64 labels (B,). So they need not all be in memory at once.
+        N images and labels. A source supports ``len(source)`` and ``source[chosen]``, which reads the images, uint8
+        (B, C, H, W), and the labels, int64 (B,), at an array of B indices. The images need not all be in memory.
     batch_size : int
         The last batch of an epoch may be smaller.
     shuffle : bool
-        Whether each epoch has its own random order.
+        Whether to shuffle the images in each epoch anew.
     seed : int, optional
-        An integer >= 0. By default, it is drawn once from the generator that ``manual_seed`` restarts.
+        An integer >= 0. By default, it is drawn once from the generator that ``manual_seed`` seeds.
     transform : callable, optional
-        Takes (batch of uint8 (B, C, H, W), numpy.random.Generator). By default, images become float32 in [0, 1].
+        Called as ``transform(batch, rng)`` with a batch of uint8 (B, C, H, W) and a numpy.random.Generator. By default,
+        images are converted to float32 in [0, 1].
     drop_last : bool
         Whether to leave out a last batch that is smaller than the others.
     num_workers : int
         The number of threads that read and transform batches in advance, at most two batches each. They end when the
-        loop ends, however it ends. With 0, each batch is made when it is needed. The source and the transform must be
-        thread-safe. NumPy and Pillow run in parallel in threads, most Python code does not.
+        loop ends, even if it is left early. With 0, each batch is made when it is needed. With threads, the source and
+        the transform must be thread-safe. NumPy and Pillow release the GIL during long operations, which then run in
+        parallel; pure Python code does not.
     device : {"cpu", "cuda"}
         The device of the images; labels stay on the CPU. Images are moved to the GPU as bytes and transformed there if
         the transform supports it (``on_any_device``); otherwise they are moved after the transform.
@@ -57,23 +59,23 @@ class Loader:
     epoch : int
         The epoch of the next iteration. Each iteration increments it.
     start_batch : int
-        The batch at which the next iteration begins: 0, unless :meth:`set_epoch` sets it.
+        The batch at which the next iteration begins: 0 unless :meth:`set_epoch` sets another.
 
     Yields
     ------
     images : array, (B, C, H, W)
-        As the transform returns them: float32.
+        The images that the transform returns, usually float32.
     labels : array of int64, (B,)
 
     Raises
     ------
     ArgumentError
-        For an invalid argument.
+        If an argument is invalid.
     DeviceError
         If the device is not available.
     DataError
-        While iterating, if the source returns something else. Errors that the source or the transform raises are passed
-        on unchanged.
+        During iteration, if the source does not return images and labels as described above. Errors that the source or
+        the transform raises are passed on unchanged.
 
     Examples
     --------
@@ -95,7 +97,7 @@ class Loader:
         num_workers: int = 0,
         device: str = "cpu",
     ) -> None:
-        # Arrays and lists have a length and an index, like a source, but no labels.
+        # Arrays and lists have a length and can be indexed, like a source, but they have no labels.
         if isinstance(split, (np.ndarray, Sequence)) or not isinstance(split, Source):
             raise ArgumentError(f"Loader: split is {type(split).__name__}; it must be a Split, such as digits().train.")
         if transform is not None and not callable(transform):
@@ -125,10 +127,10 @@ class Loader:
         return whole + (left_over > 0 and not self.drop_last)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Let the next iteration run through ``epoch``, an integer >= 0, without its first ``start_batch`` batches.
+        """Make the next iteration run through ``epoch``, an integer >= 0, without its first ``start_batch`` batches.
 
-        The skipped batches are not made; the others are the same as in the whole epoch. Raises ArgumentError for values
-        out of range.
+        The skipped batches are not made; the others are the same as in the whole epoch. Raises ArgumentError if a value
+        is out of range.
         """
         start_batch = checks.integer("Loader", start_batch, "start_batch", 0)
         if start_batch > len(self):
@@ -143,11 +145,11 @@ class Loader:
         return self._prefetched(make, iter(numbers)) if self.num_workers else map(make, numbers)
 
     def _prefetched(self, make: Callable[[int], Batch], numbers: Iterator[int]) -> Iterator[Batch]:
-        """``map(make, numbers)``. Workers finish the batches in any order; the queue keeps them in theirs."""
+        """Yield ``make(b)`` for each number b, in order, although the workers may finish in another order."""
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minires-loader")
 
         def work(b: int, engine_name: str) -> Batch:
-            with engine(engine_name):  # switches are per thread: use those of the thread that iterates
+            with engine(engine_name):  # the engine is chosen per thread; use that of the iterating thread
                 return make(b)
 
         def start(count: int) -> list[Future[Batch]]:
@@ -161,8 +163,8 @@ class Loader:
         finally:  # also after an error, and when the loop is left early
             pool.shutdown(wait=True, cancel_futures=True)
 
-    # Generator 0 of an epoch makes the order, generator b + 1 the augmentation of batch b. None of them depends on how
-    # many random numbers another one has drawn, or when.
+    # In each epoch, generator 0 is used for the order of the images, and generator b + 1 for the augmentation of batch
+    # b. The numbers of one generator do not depend on how many numbers another one has drawn, or when.
 
     def _order(self, epoch: int) -> Array:
         order = np.arange(len(self.split))
@@ -182,7 +184,7 @@ class Loader:
         found = self.split[chosen]
         if not isinstance(found, tuple) or len(found) != 2:
             raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")
-        part = Split(*found)  # checks them
+        part = Split(*found)  # checks the arrays
         if len(part) != len(chosen):
             raise DataError(f"Loader: the source returned {len(part)} images for {len(chosen)} indices.")
         return part.images, part.labels

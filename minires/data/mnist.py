@@ -22,20 +22,20 @@ from .places import Archive, PublishedDataset, stored
 from .transforms import Compose, Flip, PadCrop
 
 SIDE = 28
-TEST_PER_CLASS = 36  # of the digits: 360 of 1,797, a fifth
+TEST_PER_CLASS = 36  # of scikit-learn's digits: 360 of 1,797 images, a fifth
 
 
 def _read(name: str, folder: Path, part: str, count: int) -> tuple[Array, Array]:
-    """Images (N, 1, 28, 28) and labels (N,) of the part ``train`` or ``t10k``."""
+    """Read images (N, 1, 28, 28) and labels (N,) of the part ``train`` or ``t10k``."""
     images = read_idx(name, stored(folder / f"{part}-images-idx3-ubyte"), (count, SIDE, SIDE))
     return images[:, None], read_idx(name, stored(folder / f"{part}-labels-idx1-ubyte"), (count,))
 
 
 def _idx_files(folders: tuple[str, str], files: dict[str, tuple[str, int, str]], **more: Any) -> PublishedDataset:
-    """A data set of 60,000 and 10,000 images in idx files.
+    """Return a data set of 60,000 training and 10,000 test images in idx files.
 
-    ``folders`` are ours and torchvision's. ``files`` are the md5 sum and the size of each file as it is published, a
-    ``.gz``, and the md5 sum of its content.
+    ``folders`` are the names of the folder in minires and in torchvision. ``files`` maps the name of each file to the
+    md5 sum and the size of the published ``.gz``, and the md5 sum of its content.
     """
     archives = tuple(Archive(f"{file}.gz", md5, size) for file, (md5, size, _) in files.items())
     sums = {file: md5 for file, (_, _, md5) in files.items()}
@@ -84,48 +84,52 @@ FASHION_MNIST = _idx_files(
 
 
 def mnist(root: PathLike | None = None) -> Dataset:
-    """MNIST: handwritten digits, 60,000 training and 10,000 test images.
+    """Load MNIST: 60,000 training and 10,000 test images of handwritten digits.
 
-    Training images are shifted by up to 2 pixels. They are not mirrored: a mirrored 2 is not a digit.
+    The augmentation shifts images by up to 2 pixels. It does not mirror them: a mirrored 2 is not a digit.
 
     Parameters
     ----------
     root : str or path, optional
         The folder that holds ``mnist`` (or torchvision's ``MNIST/raw``) with four idx files, plain or ``.gz``. By
-        default, ``MINIRES_DATA`` and the folder that ``minires data fetch mnist`` writes to are searched.
+        default, the folder ``MINIRES_DATA`` (if it is set) and the user's cache folder are searched;
+        ``minires data fetch mnist`` downloads to the first of them.
 
     Returns
     -------
     Dataset
-        Images (N, 1, 28, 28), bright ink on black.
+        Images (N, 1, 28, 28), white digits on black.
 
     Raises
     ------
     DataError
-        If it is not there, or a file is damaged.
+        If the files are not found or are damaged.
     """
     return MNIST.load(root)
 
 
 def fashion_mnist(root: PathLike | None = None) -> Dataset:
-    """Fashion-MNIST: clothes, in as many images and the same files as :func:`mnist`, in the folder ``fashion-mnist``.
+    """Load Fashion-MNIST: 60,000 training and 10,000 test images of clothes.
 
-    Training images are shifted by up to 2 pixels and mirrored. Raises DataError as :func:`mnist` does.
+    The files have the same names as those of :func:`mnist`, but are in the folder ``fashion-mnist`` (or torchvision's
+    ``FashionMNIST/raw``). The augmentation shifts images by up to 2 pixels and mirrors them. Raises DataError if the
+    files are not found or are damaged.
     """
     return FASHION_MNIST.load(root)
 
 
 def digits() -> Dataset:
-    """1,797 handwritten digits of 8x8 pixels, which come with scikit-learn: 1,437 to train, 360 to test, 36 per class.
+    """Load scikit-learn's handwritten digits: 1,437 training and 360 test images of 8x8 pixels.
 
-    They are the test set of the "Optical Recognition of Handwritten Digits" of the UCI repository, by 13 writers. The
-    split does not depend on the seed of a run, so the results of any two runs can be compared.
+    They are the test set of the UCI repository's "Optical Recognition of Handwritten Digits", by 13 writers. The test
+    images are 36 per class. The split does not depend on the seed of a run, so the results of any two runs can be
+    compared.
 
     Returns
     -------
     Dataset
-        Images (N, 1, 8, 8), with the original 0 to 16 scaled to 0 to 255; classes "0" to "9". Training images are
-        shifted by up to one pixel. They are not mirrored: a mirrored 2 is not a digit.
+        Images (N, 1, 8, 8), with the original values 0 to 16 scaled to 0 to 255, and the classes "0" to "9". The
+        augmentation shifts images by up to one pixel. It does not mirror them: a mirrored 2 is not a digit.
 
     Raises
     ------
@@ -150,9 +154,9 @@ def digits() -> Dataset:
 
 
 def _evenly_spaced(labels: Array) -> Array:
-    """(N,) booleans: TEST_PER_CLASS images of each class, evenly spaced, so that they come from all writers.
+    """Choose TEST_PER_CLASS images of each class, evenly spaced so that they come from all writers; as (N,) booleans.
 
-    This needs no random generator, whose numbers might change with the version of NumPy.
+    This does not use a random generator, because its numbers might change with the version of NumPy.
     """
     is_test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -162,16 +166,17 @@ def _evenly_spaced(labels: Array) -> Array:
 
 
 def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
-    """The bytes in an idx file, ``.gz`` or not, which must have this shape.
+    """Read the bytes in an idx file, ``.gz`` or not.
 
-    No more is unpacked than the shape needs, whatever the file claims or inflates to.
+    No more is unpacked than the shape needs, even if the file claims or contains more.
 
     Parameters
     ----------
     function : str
-        The caller, for error messages.
+        The name of the caller, for error messages.
     path : Path
     shape : tuple of int
+        The shape that the file must have.
 
     Returns
     -------
@@ -180,7 +185,7 @@ def read_idx(function: str, path: Path, shape: tuple[int, ...]) -> Array:
     Raises
     ------
     DataError
-        If the file is damaged, or of another shape.
+        If the file is damaged or has another shape.
     """
     with opened(function, path, "an idx file") as file:
         try:
@@ -200,7 +205,7 @@ def _content(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> Array:
     if found != shape:
         raise ValueError(f"it holds {sizes(found)} bytes, not {sizes(shape)}")
     needed = int(np.prod(shape))
-    content = file.read(needed + 1)  # one more than needed, to see the end, and with it the checksum of a .gz
+    content = file.read(needed + 1)  # one byte more, to reach the end, where the checksum of a .gz is compared
     if len(content) != needed:
         raise ValueError(f"its {sizes(shape)} bytes are {'followed by others' if len(content) > needed else 'cut off'}")
     return np.frombuffer(content, np.uint8).reshape(shape)

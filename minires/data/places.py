@@ -1,4 +1,4 @@
-"""Published data sets: the files they consist of, where these are on this machine, and how they become a data set."""
+"""Published data sets: their files, where these are on this machine, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..interop.files import PathLike
 from .dataset import Dataset, Split, Transform
 
 #: ``read(name, folder, part, count)`` returns the ``count`` images (N, C, H, W) and labels (N,) of one part of a data
-#: set. ``name`` is the data set, for error messages.
+#: set. ``name`` is that of the data set, for error messages.
 Reader = Callable[[str, Path, str, int], tuple[Array, Array]]
 
 
@@ -33,22 +33,22 @@ class Archive:
 class PublishedFiles:
     """The files of a published data set.
 
-    The md5 sums are those of the publishers. They guard against damage on the way, not against forgery.
+    The md5 sums are those of the publishers. They detect damaged downloads, but do not protect against forgery.
 
     Parameters
     ----------
     name : str
-        As ``minires.data.load`` takes it.
+        The name that ``minires.data.load`` accepts.
     licence : str
     folder : str
-        Where the files go, in the data folder.
+        The sub-folder of the data folder to which the files are downloaded.
     mirrors : tuple of str
-        The beginnings of URLs, in the order in which they are tried.
+        Base URLs, in the order in which they are tried.
     archives : tuple of Archive
-        ``.tar.gz`` archives are unpacked; single files, ``.gz``, are kept as they are.
+        The files to download. ``.tar.gz`` archives are unpacked; single ``.gz`` files stay compressed.
     sums : dict
-        For each folder that the data set may be in, its files and the md5 sum of each, unpacked. "" where no sum was
-        published.
+        Maps each folder that may hold the data set to a dict that maps file names to the md5 sums of the uncompressed
+        files. A sum is "" if it was not published.
     """
 
     name: str
@@ -60,13 +60,13 @@ class PublishedFiles:
 
     @property
     def size(self) -> int:
-        """Bytes to download."""
+        """The size of the download in bytes."""
         return sum(archive.size for archive in self.archives)
 
 
 @dataclass(frozen=True)
 class PublishedDataset(PublishedFiles):
-    """Published files, and how they are read.
+    """A published data set: its files, its classes, and the function that reads the files.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ class PublishedDataset(PublishedFiles):
     augmentation : transform
         As in :class:`minires.data.Dataset`.
     train, test : dict
-        The parts that each split consists of, and the number of images in each.
+        Maps the parts of the split to their numbers of images.
     read : callable
-        Reads one part.
+        Reads one part; see ``Reader``.
     """
 
     classes: tuple[str, ...]
@@ -86,13 +86,13 @@ class PublishedDataset(PublishedFiles):
     read: Reader
 
     def load(self, root: PathLike | None = None) -> Dataset:
-        """The data set. Raises DataError if it is not there, or a file is damaged."""
+        """Load the data set. Raises DataError if its files are not found or are damaged."""
         folder = find(self, root)
         train, test = (self.split(folder, parts) for parts in (self.train, self.test))
         return Dataset(self.name, self.classes, train, test, self.augmentation)
 
     def split(self, folder: Path, parts: dict[str, int]) -> Split:
-        """One split: its parts, one after the other. Raises DataError if a file is damaged."""
+        """Load one split by joining its parts. Raises DataError if a file is damaged."""
         found = []
         for part, count in parts.items():
             images, labels = self.read(self.name, folder, part, count)
@@ -108,7 +108,7 @@ class PublishedDataset(PublishedFiles):
 
 
 def cache_folder() -> Path:
-    """The folder ``minires`` in the user's cache folder, whose place depends on the system."""
+    """Return the folder ``minires`` in the user's cache folder, whose location depends on the system."""
     home = os.path.expanduser("~")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
@@ -120,26 +120,27 @@ def cache_folder() -> Path:
 
 
 def places(root: PathLike | None = None) -> list[Path]:
-    """The folders to search, in order: ``root`` alone, or ``MINIRES_DATA`` (if it is set) and the cache folder."""
+    """Return the folders to search: only ``root``, or else ``MINIRES_DATA`` (if it is set) and the cache folder."""
     if root is not None:
         return [Path(root)]
     return [Path(place) for place in (os.environ.get("MINIRES_DATA"), cache_folder()) if place]
 
 
 def stored(path: Path) -> Path:
-    """``path``, or ``path`` with ``.gz`` appended if only that is a file."""
+    """Return ``path``, or ``path`` with ``.gz`` appended if only the latter is a file."""
     packed = path.with_name(f"{path.name}.gz")
-    # Unlike Path.is_file, os.path.isfile is False where permission is denied.
+    # Unlike Path.is_file, os.path.isfile returns False where permission is denied.
     return packed if os.path.isfile(packed) and not os.path.isfile(path) else path
 
 
 def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
-    """The first folder that holds all files of a data set, each of them compressed (``.gz``) or not.
+    """Return the first folder that holds all files of a data set, each of them compressed (``.gz``) or not.
 
     Raises
     ------
     DataError
-        If no folder does, with the places that were searched and the command that fetches the data set.
+        If there is no such folder. The message names the folders that were searched and the command that downloads the
+        data set.
     """
     incomplete = []
     for place in places(root):
@@ -153,12 +154,12 @@ def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
     raise DataError(
         f"data set {published.name!r} was not found: there is no complete {' or '.join(published.sums)} in "
         f"{' or '.join(map(str, places(root)))}{found}; fetch it with `minires data fetch {published.name}`, or set "
-        "MINIRES_DATA or root= to the folder where it is."
+        "MINIRES_DATA or root= to the folder that holds it."
     )
 
 
 def is_here(published: PublishedFiles) -> bool:
-    """Whether all files of a data set are here, damaged or not."""
+    """Whether all files of a data set are on this machine, damaged or not."""
     try:
         find(published)
     except DataError:

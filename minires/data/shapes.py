@@ -1,8 +1,9 @@
 """Any number of drawn images of five classes, with the exact box and mask of the object in each.
 
-Each class is a list of parts: ellipses, thick lines and polygons, in a frame from -1 to 1, with x to the right and y
-down. A pose moves and rotates that frame; a pixel belongs to a part if its centre, transformed back into the frame, is
-inside. Nothing is read from disk, and the same seed draws the same images.
+Each object is a list of parts (ellipses, thick lines and polygons) in a frame from -1 to 1, with x to the right and y
+down. A pose shifts, rotates and scales that frame. A point of the image belongs to a part if, transformed back into the
+frame, it is inside the part; a pixel is the mean of several points. Nothing is read from disk, and the same seed draws
+the same images.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from .dataset import Dataset, Split
 from .transforms import Flip
 
 CLASSES = ("person", "car", "bird", "cat", "dog")
-FINER = 2  # points along each side of a pixel; their mean is its colour
-LEAST_SEEN = 0.5  # the share of an object that must stay visible
+FINER = 2  # points along each side of a pixel, whose colour is their mean
+LEAST_SEEN = 0.5  # the smallest share of an object that stays visible
 
 Point = tuple[float, float]
-Inside = Callable[[Array, Array], Array]  # from x and y of points to booleans
+Inside = Callable[[Array, Array], Array]  # maps x and y of points to booleans
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,9 @@ class Drawing:
     ----------
     image : array of uint8, (3, H, W)
     label : int
-        The number of its class in ``CLASSES``.
+        The index of the object's class in ``CLASSES``.
     mask : array of bool, (H, W)
-        The pixels at least half of which show the object. Where something hides the object, the mask is False.
+        True where at least half of a pixel shows the object, and False where something hides it.
     box : (int, int, int, int)
         The smallest box around the mask: left, top, right, bottom; right and bottom are exclusive.
     """
@@ -48,18 +49,20 @@ class Drawing:
 
 
 def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Dataset:
-    """Drawings of people, cars, birds, cats and dogs, the same number of each.
+    """Draw a data set of people, cars, birds, cats and dogs, which take turns.
 
     Parameters
     ----------
     train, test : int
-        The numbers of images.
+        The number of images in each split.
     size : int
-        Their height and width, at least 16.
+        Height and width of the images, at least 16.
     difficulty : float
-        0 to 1. At 0, the object is upright and centred on a background of one colour. The higher the difficulty, the
-        more it is rotated, shifted, shrunk and partly hidden, and the busier the background and the noise are.
+        From 0 to 1. At 0, the object is upright and centred on a background of one colour. The higher the difficulty,
+        the more the object is rotated, shifted, shrunk and hidden, the busier the background, and the stronger the
+        noise.
     seed : int
+        The same seed draws the same images.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
     Raises
     ------
     ArgumentError
-        For a value out of range.
+        If a value is out of range.
 
     Examples
     --------
@@ -86,12 +89,12 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
 
 
 def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator[Drawing]:
-    """An endless sequence of drawings, one class after the other; the parameters are those of :func:`shapes`.
+    """Return an endless iterator over drawings, in which the classes take turns; see :func:`shapes` for the parameters.
 
     Raises
     ------
     ArgumentError
-        For a value out of range, before the first drawing.
+        If a value is out of range. The call itself raises it, before the first drawing.
 
     Examples
     --------
@@ -106,7 +109,7 @@ def drawings(size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Iterator
 
 
 def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> Drawing:
-    """One image of class ``label``."""
+    """Draw one image of class ``label``."""
     points = (np.arange(size * FINER) + 0.5) / (size * FINER / 2) - 1  # from -1 to 1
     x, y = np.meshgrid(points, points)  # (S, S) each, where S is size * FINER
     pixels = _background(x, y, difficulty, rng)  # (S, S, 3)
@@ -130,7 +133,7 @@ def draw(label: int, size: int, difficulty: float, rng: np.random.Generator) -> 
 
 
 def _colour(rng: np.random.Generator, unlike: Array) -> Array:
-    """A random colour that differs strongly from another one in at least one channel."""
+    """Return a random colour that differs strongly from ``unlike`` in at least one channel."""
     while True:
         colour: Array = rng.uniform(30, 225, 3)
         if np.abs(colour - unlike).max() > 60:
@@ -138,7 +141,7 @@ def _colour(rng: np.random.Generator, unlike: Array) -> Array:
 
 
 def _background(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """A gradient between two colours in a random direction, with spots: (S, S, 3)."""
+    """Draw a background, (S, S, 3): a gradient between two colours in a random direction, with spots."""
     first, second = rng.uniform(0, 255, (2, 3))
     angle = rng.uniform(0, 2 * np.pi)
     ramp = difficulty * (x * np.cos(angle) + y * np.sin(angle) + 1.5)[..., None] / 3  # (S, S, 1)
@@ -150,7 +153,7 @@ def _background(x: Array, y: Array, difficulty: float, rng: np.random.Generator)
 
 
 def _posed(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """The same points in the frame of the object: shifted, rotated, scaled, and perhaps mirrored."""
+    """Transform points into the frame of the object, which is shifted, rotated, scaled, and perhaps mirrored."""
     scale = 0.85 * (1 - 0.5 * difficulty * rng.random())
     angle = difficulty * rng.uniform(-0.5, 0.5)  # radians
     left, top = difficulty * (1 - scale) * rng.uniform(-1, 1, 2)
@@ -161,7 +164,7 @@ def _posed(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> t
 
 
 def _hidden(pixels: Array, whole: Array, x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """Perhaps draw something in front of the object. Returns where the object is still visible (S, S)."""
+    """Perhaps draw something in front of the object. Return where the object is still visible, (S, S)."""
     if rng.random() >= difficulty:
         return whole
     v, u = (axis[rng.integers(len(axis))] for axis in np.nonzero(whole))
@@ -174,12 +177,12 @@ def _hidden(pixels: Array, whole: Array, x: Array, y: Array, difficulty: float, 
 
 
 def ellipse(middle: Point, width: float, height: float) -> Inside:
-    """The inside of an ellipse with these half axes."""
+    """Return a function that tells which points are inside an ellipse with the half axes ``width`` and ``height``."""
     return lambda x, y: ((x - middle[0]) / width) ** 2 + ((y - middle[1]) / height) ** 2 <= 1
 
 
 def line(begin: Point, end: Point, thickness: float) -> Inside:
-    """The points within ``thickness`` of the line between two points."""
+    """Return a function that tells which points are within ``thickness`` of the line between two points."""
 
     def inside(x: Array, y: Array) -> Array:
         dx, dy = end[0] - begin[0], end[1] - begin[1]
@@ -191,7 +194,10 @@ def line(begin: Point, end: Point, thickness: float) -> Inside:
 
 
 def polygon(*corners: Point) -> Inside:
-    """The inside of a convex polygon, with its corners in clockwise order as seen on the screen."""
+    """Return a function that tells which points are inside a convex polygon.
+
+    The corners are in clockwise order, as seen on the screen.
+    """
 
     def inside(x: Array, y: Array) -> Array:
         covered = np.ones(x.shape, bool)
@@ -202,11 +208,11 @@ def polygon(*corners: Point) -> Inside:
     return inside
 
 
-Parts = list[tuple[Inside, float]]  # with the brightness of each, relative to the object's colour
+Parts = list[tuple[Inside, float]]  # each with its brightness, relative to the object's colour
 
 
 def person(rng: np.random.Generator) -> Parts:
-    """Head, trunk, two arms and two legs in varying positions."""
+    """Return the parts of a person: head, trunk, and two arms and two legs in random positions."""
     hands, feet = rng.uniform(-0.3, 0.35, 2), rng.uniform(0.1, 0.35, 2)
     return [
         *[(line((0, -0.35), (side * 0.5, y), 0.08), 0.7) for side, y in zip((-1, 1), hands, strict=True)],
@@ -217,7 +223,7 @@ def person(rng: np.random.Generator) -> Parts:
 
 
 def car(rng: np.random.Generator) -> Parts:
-    """A body, a cabin with a window, and two wheels."""
+    """Return the parts of a car: a body, a cabin with a window, and two wheels."""
     roof = rng.uniform(-0.5, -0.25)
     return [
         (polygon((-0.35, roof), (0.3, roof), (0.6, 0.05), (-0.6, 0.05)), 1),
@@ -228,7 +234,7 @@ def car(rng: np.random.Generator) -> Parts:
 
 
 def bird(rng: np.random.Generator) -> Parts:
-    """A slanting body with a wing and a tail, a beak, and two thin legs."""
+    """Return the parts of a bird: a body with a wing and a tail, a head with a beak, and two thin legs."""
     wing = rng.uniform(-0.2, 0.15)
     return [
         *[(line((x, 0.3), (x + 0.05, 0.75), 0.035), 0.5) for x in (-0.05, 0.12)],
@@ -241,7 +247,7 @@ def bird(rng: np.random.Generator) -> Parts:
 
 
 def cat(rng: np.random.Generator) -> Parts:
-    """A round head with two pointed ears, and a long upright tail."""
+    """Return the parts of a cat: a body on four legs, a round head with two pointed ears, and a long upright tail."""
     tip = rng.uniform(-0.75, -0.45)
     return [
         *[(line((x, 0.3), (x, 0.75), 0.08), 0.8) for x in (-0.38, -0.2, 0.2, 0.36)],
@@ -255,7 +261,7 @@ def cat(rng: np.random.Generator) -> Parts:
 
 
 def dog(rng: np.random.Generator) -> Parts:
-    """A long snout, a drooping ear, and a short tail."""
+    """Return the parts of a dog: a body on four legs, a head with a long snout and a drooping ear, and a short tail."""
     tail = rng.uniform(-0.35, 0.1)
     return [
         *[(line((x, 0.2), (x + 0.02, 0.85), 0.09), 0.8) for x in (-0.48, -0.3, 0.18, 0.34)],

@@ -1,11 +1,11 @@
-"""What is done to a batch of images before the network sees it.
+"""Transforms of a batch of images before the network sees it: augmentation and normalisation.
 
 A transform is called with a whole batch (N, C, H, W) and a random generator, and returns a new batch. It draws all its
-random numbers from that generator, so the same generator gives the same images.
+random numbers from that generator, so generators with the same seed give the same images.
 
 The order matters. First come transforms of bytes, which move pixels or change colours (``RandomResizedCrop``,
-``PadCrop``, ``Flip``, ``ColorJitter``), then ``Normalize``, then what works on normalised values (``Cutout``). Apply
-``MixUp`` to the batches of a loader, because it also needs the labels.
+``PadCrop``, ``Flip``, ``ColorJitter``), then ``Normalize``, then transforms of normalised values (``Cutout``). Apply
+``MixUp`` to the batches of a loader, because it also needs their labels.
 
 Transforms with ``on_any_device`` also take batches on the GPU; they use the same random numbers as on the CPU.
 """
@@ -25,13 +25,13 @@ from .augmentation import ColorJitter, Cutout, Described, MixUp, RandomResizedCr
 from .dataset import LabelledSource, Split, Transform
 
 MEASURED_AT_ONCE = 256  # images
-ENOUGH = 4096  # images to measure, if they have to be read from files
+ENOUGH = 4096  # images to measure if they have to be read from files
 
 
 class Compose(Described):
-    """Transforms applied one after the other: ``Compose([PadCrop(4), Flip(), Normalize.of(train)])``.
+    """Apply several transforms one after the other: ``Compose([PadCrop(4), Flip(), Normalize.of(train)])``.
 
-    Raises ArgumentError if one of them cannot be called.
+    Raises ArgumentError if one of them is not callable.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -42,7 +42,7 @@ class Compose(Described):
 
     @property
     def on_any_device(self) -> bool:
-        """Whether all of them take batches on the GPU."""
+        """Whether all transforms take batches on the GPU."""
         return all(getattr(transform, "on_any_device", False) for transform in self.transforms)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
@@ -52,17 +52,17 @@ class Compose(Described):
 
 
 class Normalize(Described):
-    """Convert bytes to float32 with about mean 0 and variance 1 in each channel: (x / 255 - mean) / std.
+    """Convert bytes to float32 with a mean of about 0 and a variance of about 1 per channel: (x / 255 - mean) / std.
 
     Parameters
     ----------
     mean, std : sequence of float, one per channel
-        Of the training images scaled to [0, 1].
+        Mean and standard deviation of each channel of the training images, scaled to [0, 1].
 
     Raises
     ------
     ArgumentError
-        Unless each channel has one mean and one std > 0.
+        If ``mean`` and ``std`` are empty or differ in length, or if a value of ``std`` is not > 0.
 
     Examples
     --------
@@ -75,22 +75,23 @@ class Normalize(Described):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         if len(mean) != len(std) or not len(mean):
-            raise ArgumentError(f"Normalize: mean has {len(mean)} values but std has {len(std)}; a channel needs both.")
+            raise ArgumentError(f"Normalize: mean has {len(mean)} values and std has {len(std)}; a channel needs both.")
         for value in std:
             checks.positive("Normalize", value, "std")
         self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
 
     @classmethod
     def of(cls, split: LabelledSource) -> Normalize:
-        """Measure ``split``. It should be the training split: statistics of the test split would leak into the result.
+        """Return a transform with the statistics of ``split``.
 
-        A channel that is constant cannot be divided by its standard deviation; it becomes 0. If the images have to be
-        read from files, only every k-th image is measured, at most about 4,096.
+        It should be the training split: statistics of the test split would leak into the result. If a channel is
+        constant, its standard deviation of 0 is replaced by 1, so normalising gives 0. If the images have to be read
+        from files, only every k-th image is measured, 4,096 images at most.
         """
         every = 1 if isinstance(split, Split) else -(-len(split) // ENOUGH)
         chosen = np.arange(0, len(split), every)
-        # Counting the 256 values of each channel needs no float copy of all images. But bincount converts to int64,
-        # which would take 400 MB for CIFAR-10, so it gets a few images at a time.
+        # Counting the 256 values of each channel needs no float copy of all images. But bincount converts its input to
+        # int64, which would take 400 MB for a channel of CIFAR-10, so it gets only some of the images at a time.
         counts = np.zeros((split.image_shape[0], 256), np.int64)
         for start in range(0, len(chosen), MEASURED_AT_ONCE):
             some, _ = split[chosen[start : start + MEASURED_AT_ONCE]]
@@ -101,7 +102,7 @@ class Normalize(Described):
         return cls(mean.tolist(), np.where(variance > 0, np.sqrt(variance), 1.0).tolist())
 
     def __call__(self, batch: Array, rng: np.random.Generator | None = None) -> Array:
-        """The batch as float32, of the same shape. Raises ShapeError unless it has as many channels as ``mean``."""
+        """Return the normalised batch as float32. Raises ShapeError unless it has as many channels as ``mean``."""
         if batch.ndim != 4 or batch.shape[1] != len(self.mean):
             raise ShapeError(
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
@@ -116,13 +117,13 @@ class Normalize(Described):
 class PadCrop(Described):
     """Shift each image by up to ``padding`` pixels along both axes, filling with zeros.
 
-    It pads all four sides and crops the result to the old size (He et al., arXiv 1512.03385, section 4.2, with 4 pixels
-    for 32x32).
+    It pads all four sides and crops the result at random to the original size (He et al., arXiv 1512.03385, section
+    4.2, with 4 pixels for 32x32).
 
     Parameters
     ----------
     padding : int
-        In pixels.
+        The number of pixels that are added on each side.
 
     Raises
     ------
@@ -152,7 +153,7 @@ class PadCrop(Described):
 class Flip(Described):
     """Mirror each image left to right with probability 1/2.
 
-    For images whose mirror image has the same class: a mirrored cat is a cat, a mirrored 2 is not a digit.
+    Use it only if the mirror image has the same class: a mirrored cat is a cat, but a mirrored 2 is not a digit.
     """
 
     on_any_device = True

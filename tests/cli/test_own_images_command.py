@@ -16,7 +16,7 @@ def test_from_a_folder_to_predictions(minires):
     Image.new("RGB", (5, 5)).save("pets/cat/other.png")
     options = ["--data", "pets", "--epochs", 1, "--batch-size", 8, "--out", "run"]
     result = minires("train", *options)
-    assert result.status == 1 and "give a size, such as size=32 or --size 32, to make them equal" in result.err
+    assert result.status == 1 and "give a size, such as size=32 or --size 32, to resize all images" in result.err
 
     result = minires("train", *options, "--size", 8)
     assert result.status == 0 and result.err == ""

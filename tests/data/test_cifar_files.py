@@ -184,7 +184,7 @@ def test_missing_and_incomplete(tmp_path, monkeypatch):
     assert str(caught.value) == (
         "data set 'cifar10' was not found: there is no complete cifar-10-batches-bin or cifar-10-batches-py in "
         f"{tmp_path / 'named'} or {tmp_path / 'cache'}; fetch it with `minires data fetch cifar10`, or set "
-        "MINIRES_DATA or root= to the folder where it is."
+        "MINIRES_DATA or root= to the folder that holds it."
     )
     write_binary(SMALL10, tmp_path)
     (tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin").unlink()
@@ -236,7 +236,7 @@ REFUSED = {
         "asks for 'numpy.dtype.__class__'",
     ),
     "an object": (dictionary({b"data": b"(inumpy\nload\n"}), "the opcode INST"),
-    "room for many": (b"\x80\x02}r\xff\xff\xff\x7f.", "room for 2147483647 objects"),
+    "room for many": (b"\x80\x02}r\xff\xff\xff\x7f.", "a memo of 2147483647 entries"),
     "half of it": (batch(PIXELS, LABELS)[:5000], "its pickle is damaged or unsafe .expected 9216 bytes in"),
     "nothing": (b"", "its pickle is damaged or unsafe .pickle exhausted before seeing STOP"),
     "no pickle": (b"hello", "its pickle is damaged or unsafe"),

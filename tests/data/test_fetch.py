@@ -127,7 +127,7 @@ def test_a_corrupt_file_everywhere_is_one_sentence(server, tmp_path):
     with pytest.raises(DataError) as caught:
         fetch(source(server.address, NOWHERE), tmp_path)
     message = str(caught.value)
-    assert f"{server.address} delivers another file, with a wrong md5 sum; {NOWHERE} fails (" in message
+    assert f"{server.address} delivers a file with the wrong md5 sum; {NOWHERE} fails (" in message
     assert message.endswith(".") and "\n" not in message and names(tmp_path) == []
 
 
@@ -222,14 +222,14 @@ def test_other_members_are_never_unpacked(tmp_path, hostile):
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ([("batches/one", tarfile.SYMTYPE, "/etc/passwd")], "batches/one in .* is not a file of a sensible size"),
-        ([("batches/one", tarfile.LNKTYPE, "batches/two")], "is not a file of a sensible size"),
-        ([("batches/one", tarfile.CHRTYPE, "")], "is not a file of a sensible size"),
-        ([("batches/one", tarfile.BLKTYPE, "")], "is not a file of a sensible size"),
-        ([("batches/one", tarfile.FIFOTYPE, "")], "is not a file of a sensible size"),
-        ([("batches/one", tarfile.DIRTYPE, "")], "is not a file of a sensible size"),
-        ([("batches/one", ONE), ("batches/one", tarfile.SYMTYPE, "/etc")], "is not a file of a sensible size"),
-        ([("batches/one", ONE + b"x")], "batches/one in .* has a wrong md5 sum"),
+        ([("batches/one", tarfile.SYMTYPE, "/etc/passwd")], "batches/one in .* is not a regular file, or is too large"),
+        ([("batches/one", tarfile.LNKTYPE, "batches/two")], "is not a regular file, or is too large"),
+        ([("batches/one", tarfile.CHRTYPE, "")], "is not a regular file, or is too large"),
+        ([("batches/one", tarfile.BLKTYPE, "")], "is not a regular file, or is too large"),
+        ([("batches/one", tarfile.FIFOTYPE, "")], "is not a regular file, or is too large"),
+        ([("batches/one", tarfile.DIRTYPE, "")], "is not a regular file, or is too large"),
+        ([("batches/one", ONE), ("batches/one", tarfile.SYMTYPE, "/etc")], "is not a regular file, or is too large"),
+        ([("batches/one", ONE + b"x")], "batches/one in .* has the wrong md5 sum"),
         ([("batches/one", ONE)], "lacks two"),
         ([], "lacks one, two"),
     ],
@@ -247,7 +247,7 @@ def test_members_that_are_too_large_and_archives_that_are_none(tmp_path, monkeyp
     path.write_bytes(TAR)
     with monkeypatch.context() as patch:
         patch.setattr(fetching, "LARGEST_MEMBER", 1000)
-        with pytest.raises(DataError, match="not a file of a sensible size"):
+        with pytest.raises(DataError, match="not a regular file, or is too large"):
             unpack(path, tmp_path / "batches", SUMS)
     for content in (TAR[:-30], b"no archive", b""):
         path.write_bytes(content)

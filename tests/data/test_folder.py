@@ -105,7 +105,7 @@ def test_classes_that_are_empty_alone_or_not_there(tmp_path):
     save(tmp_path / "cat" / "a.png", 1)
     assert "holds only the class cat; at least two" in message_of(tmp_path)
     (tmp_path / "dog").mkdir()
-    assert "the class" in message_of(tmp_path) and "dog holds no images; fill it or remove it" in message_of(tmp_path)
+    assert "the class" in message_of(tmp_path) and "dog holds no images; add some or remove it" in message_of(tmp_path)
     save(tmp_path / "dog" / "a.png", 2)
     assert "has no test image" in message_of(tmp_path)
 
@@ -116,7 +116,7 @@ def test_an_empty_class_of_one_split(tmp_path, name):
         save(tmp_path / other / "a.png", 1)
     (tmp_path / name).mkdir()
     (tmp_path / name / "notes.txt").write_text("no image")
-    assert f"the class {tmp_path / name} holds no images; fill it or remove it" in message_of(tmp_path)
+    assert f"the class {tmp_path / name} holds no images; add some or remove it" in message_of(tmp_path)
 
 
 def test_a_table_of_one_class(cats_and_dogs):
@@ -208,11 +208,11 @@ def test_links_out_of_the_folder_are_refused(cats_and_dogs, tmp_path_factory):
     [
         ("cat/99.png,cat", "line 2 names a missing file: cat/99.png"),
         ("cat,cat", "line 2 names a missing file: cat"),
-        ("../cat/0.png,cat", r"line 2 leads out of the folder: \.\./cat/0\.png"),
-        ("cat/../../x.png,cat", "line 2 leads out of the folder"),
-        ("/etc/passwd,cat", "line 2 leads out of the folder: /etc/passwd"),
-        (r"C:\x.png,cat", "line 2 leads out of the folder"),
-        (r"cat\..\..\x.png,cat", "line 2 leads out of the folder"),
+        ("../cat/0.png,cat", r"line 2 has a path that is absolute or contains \.\.: \.\./cat/0\.png"),
+        ("cat/../../x.png,cat", "line 2 has a path that is absolute or contains"),
+        ("/etc/passwd,cat", r"line 2 has a path that is absolute or contains \.\.: /etc/passwd"),
+        (r"C:\x.png,cat", "line 2 has a path that is absolute or contains"),
+        (r"cat\..\..\x.png,cat", "line 2 has a path that is absolute or contains"),
         ("cat/0.png", "line 2 does not have as many cells as there are columns"),
         ("cat/0.png,cat,more", "line 2 does not have as many cells as there are columns"),
         ("cat/0.png,", "line 2 has no class"),

@@ -49,7 +49,7 @@ def test_normalize_of_a_channel_that_never_changes(batch):
 
 
 def test_normalize_says_what_is_wrong(batch):
-    with pytest.raises(ArgumentError, match="mean has 1 values but std has 2"):
+    with pytest.raises(ArgumentError, match="mean has 1 values and std has 2"):
         Normalize([0.5], [1.0, 2.0])
     with pytest.raises(ArgumentError, match="std is 0"):
         Normalize([0.5], [0])
