@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from .classification import Evaluation
 
 TRAIN, TEST = "#888888", "#1f5fa8"  # grey and blue
-# For networks of several depths, told apart by readers with any kind of colour vision (Okabe and Ito, 2008).
+# One for each depth of a network; readers with any kind of colour vision can tell them apart (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 BOLD: dict[str, Any] = {"linewidth": 2.4}
 THIN: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
 MOST_COUNTS = 30  # with more classes, numbers in the cells and names beside them would be too small to read
 MOST_MISTAKES = 25
-LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters above an image
+LONGEST_NAME, LONGEST_TITLE = 20, 24  # characters, of a class name and of a line above an image
 
 
 def write_curves(path: Path, history: list[Row], title: str) -> None:
     """Draw loss and error of training and test images over the epochs.
 
-    Training curves are means over each epoch, in which the network changes and images are augmented, so they may lie
-    above the test curves. Raises DataError if ``path`` cannot be written.
+    Training curves are means over each epoch, during which the network changes and images are augmented, so they may
+    lie above the test curves. Raises DataError if ``path`` cannot be written.
     """
     figure = new_figure(width=9, height=3.8)
     loss, error = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     all_losses = []
     for split, colour in (("train", TRAIN), ("test", TEST)):
-        losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # 0 has no place on a logarithmic axis
+        losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # a logarithmic axis cannot show 0
         all_losses += losses
         _curve(loss, epochs, losses, f"{split} {{:.4f}}", colour)
         percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
@@ -67,7 +67,7 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
 
 
 def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
-    """A line; ``{}`` in its label stands for its last value."""
+    """Plot a line. Its label is a format string for the last value, such as ``"test {:.4f}"``."""
     axes.plot(epochs, values, color=colour, label=label.format(values[-1]), marker="o", markevery=[-1], markersize=4)
 
 
@@ -117,7 +117,7 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
     path : Path
         If there are no mistakes, no figure is written, and an existing one is removed.
     test : Evaluation
-        Of ``split``.
+        The predictions for ``split``.
     split : Split, or another source
         Only the images that are drawn are read from it.
     classes : sequence of K str
@@ -146,7 +146,7 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
             cmap=None if colour else "gray",
             vmin=0,
             vmax=255,
-            interpolation="antialiased",  # which is "nearest" for small images
+            interpolation="antialiased",  # this is "nearest" for small images
         )
         predicted = test.predictions[number]
         title = _mistake(classes[label], classes[predicted], test.probabilities[number, predicted])
@@ -157,19 +157,22 @@ def write_mistakes(path: Path, test: Evaluation, split: Source, classes: Sequenc
 
 
 def _mistake(true: str, predicted: str, probability: float) -> str:
-    """E.g. ``8 → 1, 97 %``, in two lines if it is long."""
+    """Return the title of a mistake, such as ``8 → 1, 97 %``, in two lines if it is long."""
     true, predicted = f"{_short(true)} →", f"{_short(predicted)}, {100 * probability:.0f} %"
     return f"{true} {predicted}" if len(true) + len(predicted) < LONGEST_TITLE else f"{true}\n{predicted}"
 
 
 def _short(name: str) -> str:
-    """A class name, which may be the name of a folder, as short text that can be drawn."""
+    """Shorten a class name, and replace characters that cannot be drawn, since it may be the name of a folder."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(K, K, 3): the diagonal in blue relative to its row, the rest in orange relative to the largest mistake."""
+    """Return colours (K, K, 3): the diagonal in blue, relative to its row, and the rest in orange.
+
+    Orange is relative to the most frequent mistake.
+    """
     right = np.eye(len(confusion), dtype=bool)
     wrong = np.where(right, 0, confusion)
     share = np.where(
@@ -180,7 +183,7 @@ def _cell_colours(confusion: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; sizes are in inches."""
+    """Create an empty figure. Sizes are in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -198,7 +201,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def figure_bytes(figure: Figure) -> bytes:
-    """``figure`` as PNG."""
+    """Return ``figure`` as PNG."""
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # for class names in scripts that the font lacks
@@ -207,6 +210,6 @@ def figure_bytes(figure: Figure) -> bytes:
 
 
 def blue(lightness: float) -> tuple[float, float, float]:
-    """A blue from dark (0) to white (1)."""
+    """Return a shade of blue, from dark (0) to white (1)."""
     red, green, blue = (full + (1 - full) * lightness for full in (0.05, 0.19, 0.42))
     return red, green, blue

@@ -1,18 +1,18 @@
-"""The run folder: its files, how they are written, and how a run is read back.
+"""Run folders: their files, and functions that write them and read a run back.
 
 ============================  ==========================================================================
 ``config.json``               the settings, and what is needed to use the model without its data set
-``model.safetensors``         the weights after the last epoch, or with ``ema`` their average
+``model.safetensors``         the weights after the last epoch or, with ``ema``, their average
 ``history.csv``               a row for each epoch: learning rate at its start, losses, accuracies, seconds
 ``metrics.json``              the result, written when the run is complete
 ``curves.png``                loss and error over the epochs
 ``confusion.png``             the predicted classes of the test images of each class
-``gradients.csv``             with ``log_gradients``: a row for each epoch and layer, the norm of its gradient
-``gradients.png``             that norm by depth
+``gradients.csv``             with ``log_gradients``: the norm of each layer's gradient in each epoch
+``gradients.png``             with ``log_gradients``: these norms by depth
 ``classes.csv``               the results for each class: recall, precision, F1, the most frequent mistake
 ``mistakes.png``              the mistakes with the highest probabilities, if there are any
-``tensorboard``               a folder of event files, with the setting ``tensorboard``
-``checkpoint.safetensors``    what ``--resume`` continues from
+``tensorboard``               with ``tensorboard``: a folder of event files
+``checkpoint.safetensors``    the state that ``--resume`` continues from
 ============================  ==========================================================================
 
 Every file is written atomically: a run that is killed leaves complete files, and perhaps a temporary one, which the
@@ -53,22 +53,22 @@ CLASSES = "classes.csv"
 MISTAKES = "mistakes.png"
 TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
-LARGEST_IMAGE = 1 << 24  # values
+LARGEST_IMAGE = 1 << 24  # values in an image
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
 
-Row = dict[str, Any]  # of the history, with the keys COLUMNS
+Row = dict[str, Any]  # a row of a table, keyed by column; those of the history are COLUMNS
 
 
 def new_folder(config: Config) -> Config:
-    """Make the folder of a new run, and return ``config`` with ``out`` set to it. Earlier runs are never overwritten.
+    """Create the folder of a new run, and return ``config`` with ``out`` set to it. Earlier runs are never overwritten.
 
-    By default it is ``runs/<model>-<data>-seed<seed>``, with a number added if that exists.
+    By default, it is ``runs/<model>-<data>-seed<seed>``, with a number added if that folder exists.
 
     Raises
     ------
     RunError
-        If ``out`` was given and already holds a run, or if the folder cannot be made.
+        If ``out`` was given and already holds a run, or if the folder cannot be created.
     """
     folder = Path(config.out) if config.out is not None else _default_folders(config)[-1]
     try:
@@ -76,12 +76,12 @@ def new_folder(config: Config) -> Config:
         if any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
             raise RunError(f"train: {folder} already holds a run; continue it with --resume, or choose another --out.")
     except OSError as error:
-        raise RunError(f"train: the run folder {folder} cannot be made: {error.strerror or error}.") from error
+        raise RunError(f"train: the run folder {folder} cannot be created: {error.strerror or error}.") from error
     return replace(config, out=str(folder))
 
 
 def existing_folder(config: Config) -> Config:
-    """``config`` with ``out`` set to the folder of the run to resume, by default the latest with that name.
+    """Return ``config`` with ``out`` set to the folder of the run to resume, by default the latest of that name.
 
     Raises
     ------
@@ -102,13 +102,13 @@ def existing_folder(config: Config) -> Config:
 
 
 def differences(found: Config, wanted: Config) -> str:
-    """E.g. ``epochs 2, not 5, lr 0.1, not 0.2``; empty if both give the same result."""
+    """Describe the differences, such as ``epochs 2, not 5, lr 0.1, not 0.2``, or "" if none changes the result."""
     names = found.differences(wanted)
     return ", ".join(f"{name} {getattr(found, name)}, not {getattr(wanted, name)}" for name in names)
 
 
 def _default_folders(config: Config) -> list[Path]:
-    """The folders of earlier runs with these settings, and the next one, which does not exist yet."""
+    """Return the folders of earlier runs of this model, data and seed, and the next one, which does not exist yet."""
     name = f"{config.model}-{config.data_name}-seed{config.seed}"
     folders = [Path("runs", name)]
     while folders[-1].exists():
@@ -117,7 +117,7 @@ def _default_folders(config: Config) -> list[Path]:
 
 
 def load_config(folder: Path) -> Config:
-    """The settings that the run in ``folder`` was started with. Raises RunError if they cannot be read."""
+    """Return the settings that the run in ``folder`` was started with. Raises RunError if they cannot be read."""
     try:
         return Config.from_json(read_json(folder / CONFIG))
     except ArgumentError as error:
@@ -125,7 +125,7 @@ def load_config(folder: Path) -> Config:
 
 
 def damaged(folder: Path, error: Exception) -> RunError:
-    """The error for a folder whose files were changed after the run."""
+    """Return the error for a folder whose files are damaged."""
     reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).removeprefix("train: ").rstrip(".")
     return RunError(f"the run in {folder} is damaged ({reason}); train it again in another folder.")
 
@@ -139,9 +139,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], errors: str = "replace") -> None:
-    """Write the columns of rows as CSV: floats with six digits, None as an empty cell.
+    """Write the columns of rows as CSV: floats with six significant digits, None as an empty cell.
 
-    Names of files and folders may hold bytes that are not UTF-8; ``errors`` says what becomes of them, as in
+    Names of files and folders may contain bytes that are not UTF-8; ``errors`` says how to encode them, as in
     ``str.encode``. Raises DataError if the file cannot be written.
     """
     text = io.StringIO()
@@ -153,7 +153,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def read_table(path: Path) -> list[Row]:
-    """Read the rows that :func:`write_table` wrote, at least one. Raises RunError if that fails."""
+    """Read a table that :func:`write_table` wrote. Raises RunError if it has no rows or cannot be read."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
@@ -182,9 +182,9 @@ class Run:
     config : Config
         The settings of the run.
     model : Module
-        In evaluation mode.
+        The network, in evaluation mode.
     classes : tuple of str
-        The name of each class number.
+        The names of the classes, in the order of their numbers.
     normalize : Normalize
         Converts images to the input of the network: ``normalize(uint8 (N, C, H, W))``.
     image_shape : (int, int, int)
@@ -200,7 +200,7 @@ class Run:
 
 
 def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
-    """The content of ``config.json``: the settings, and what :func:`load_run` needs besides the weights."""
+    """Return the content of ``config.json``: the settings, and what :func:`load_run` needs besides the weights."""
     return {
         **config.to_json(),
         "model_options": model_options(config, len(dataset.classes), dataset.image_shape[0]),
@@ -227,7 +227,7 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
     if not (folder / CONFIG).is_file():
         raise RunError(f"{folder} is not a run folder: it has no {CONFIG}; is it the --out of a `minires train`?")
     if not (folder / MODEL).exists():
-        raise RunError(f"the run in {folder} has saved no model yet; continue it with `minires train --resume`.")
+        raise RunError(f"the run in {folder} has not saved a model yet; continue it with `minires train --resume`.")
     stored = read_json(folder / CONFIG)
     try:
         config = Config.from_json(stored)

@@ -1,7 +1,7 @@
 """The norm of each layer's gradient over the epochs: ``gradients.csv`` and ``gradients.png``.
 
-A gradient that vanishes gets smaller from the last layer to the first. With batch norm it does not vanish, even in
-plain networks that are too deep to learn (He et al., arXiv 1512.03385, section 4.1).
+A vanishing gradient gets smaller from the last layer to the first. With batch norm, the gradient does not vanish, even
+in plain networks that are too deep to learn (He et al., arXiv 1512.03385, section 4.1).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ..optim import l2_norm
 from .figures import blue, new_figure, save_figure, style_axes
 from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
 
-EVERY = 10  # batches; measuring each one would cost a pass over all weights, and hardly change the means
+EVERY = 10  # batches between measurements; each is a pass over all weights, and more would hardly change the means
 COLUMNS = ("epoch", "layer", "gradient_norm", "weight_norm")
-MOST_LINES = 6  # of a figure
-SMALLEST = 1e-12  # 0 has no place on a logarithmic axis
+MOST_LINES = 6  # in a figure
+SMALLEST = 1e-12  # a logarithmic axis cannot show 0
 
 
 class GradientLog:
@@ -29,7 +29,7 @@ class GradientLog:
     ----------
     model : Module
     folder : Path
-        The run folder. Its ``gradients.csv`` gets a row for each epoch and layer, layers in order of depth.
+        The run folder. Its ``gradients.csv`` gets a row for each epoch and layer, with the layers in order of depth.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class GradientLog:
         self.norms: dict[str, list[list[float]]] = {}
 
     def batch(self, number: int) -> None:
-        """Measure every tenth batch, after its ``backward``; ``number`` counts from 1 in each epoch."""
+        """Measure every tenth batch. Call it after ``backward``; ``number`` counts from 1 in each epoch."""
         if number % EVERY != 1:
             return
         for name, weight in self.weights.items():
@@ -61,7 +61,7 @@ class GradientLog:
             If it cannot be written.
         """
         earlier = read_gradients(self.folder) if number > 1 and (self.folder / GRADIENTS).exists() else []
-        rows = [row for row in earlier if row["epoch"] < number]  # later ones are from before a resume
+        rows = [row for row in earlier if row["epoch"] < number]  # later ones were written before the run was resumed
         for name, norms in self.norms.items():
             gradient_norm, weight_norm = np.mean(norms, axis=0).tolist()
             rows.append({"epoch": number, "layer": name, "gradient_norm": gradient_norm, "weight_norm": weight_norm})
@@ -76,7 +76,7 @@ class GradientLog:
 
 
 def read_gradients(folder: Path) -> list[Row]:
-    """The rows of the ``gradients.csv`` in a run folder. Raises RunError if it is missing or damaged."""
+    """Return the rows of the ``gradients.csv`` in a run folder. Raises RunError if it is missing or damaged."""
     rows = read_table(folder / GRADIENTS)
     for row in rows:
         if tuple(row) != COLUMNS or not isinstance(row["epoch"], int) or isinstance(row["gradient_norm"], str):
@@ -85,12 +85,12 @@ def read_gradients(folder: Path) -> list[Row]:
 
 
 def by_depth(rows: list[Row], epoch: int) -> list[float]:
-    """The norms of the gradients in ``epoch``, from the first layer to the last."""
+    """Return the norms of the gradients in ``epoch``, from the first layer to the last."""
     return [max(row["gradient_norm"], SMALLEST) for row in rows if row["epoch"] == epoch]
 
 
 def write_gradients(path: Path, rows: list[Row], title: str) -> None:
-    """Draw the norm of the gradient by depth: a line for each of some epochs, later ones darker.
+    """Draw the norm of the gradient by depth, with a line for each of up to six epochs, later ones darker.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The training loop: from settings to a run folder."""
+"""The training loop, which turns settings into a run folder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .recipe import load_data, make_model, make_optimizer, make_schedule, make_t
 Stop = Callable[[], bool]
 
 
-# Without NumPy's warnings of an overflow: the first loss that is not finite raises an error.
+# NumPy need not warn of an overflow, because the first loss that is not finite raises an error.
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def train(
     config: Config, resume: bool = False, progress: Progress | None = None, stop: Stop = lambda: False
 ) -> dict[str, Any]:
     """Train a model with the settings of ``config``, and write a run folder.
 
-    The result is that of the last epoch: choosing the epoch with the best test result would fit the test images. The
-    same settings on the same machine give the same weights, bit for bit, even if the run is stopped and resumed:
-    ``config.seed`` seeds the random generator, as ``manual_seed`` does.
+    The result is that of the last epoch, because choosing the epoch with the best test result would fit the test
+    images. The same settings on the same machine give the same weights, bit for bit, even if the run is stopped and
+    resumed. ``config.seed`` seeds the global random generator, like ``manual_seed``.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def train(
         Its methods are called during the run.
     stop : callable, optional
         Called after each batch, and after the test at the end of an epoch. If it returns True, the run is saved and
-        ends with StoppedError. :class:`StopSignals` makes Ctrl-C do so.
+        ends with StoppedError. Pass a :class:`StopSignals` to stop at Ctrl-C.
 
     Returns
     -------
@@ -59,10 +59,10 @@ def train(
     Raises
     ------
     RunError
-        If the folder already holds a run (or no run to resume), the loss is not finite, or the folder cannot be written
-        to. What was saved before stays intact.
+        If the folder already holds a run (or, with ``resume``, does not), the loss is not finite, or the folder cannot
+        be written to. What was saved before stays intact.
     StoppedError
-        If ``stop`` returned True; ``resume`` continues with the next batch.
+        If ``stop`` returned True. With ``resume``, the run continues with the next batch.
     DataError
         If the data set cannot be read, or the first file cannot be written.
     DeviceError
@@ -139,14 +139,14 @@ def train(
 
 
 def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
-    """Test ``model`` on the test images, as ``config`` says."""
+    """Test ``model`` on the test images, with the settings of ``config``."""
     return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
 
 
 def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: Iterable[Progress], stop: Stop) -> bool:
     """Train on the remaining batches of an epoch: forward, loss, backward and step for each.
 
-    Returns False if ``stop`` ended it early.
+    Returns whether the epoch is complete: False if ``stop`` ended it early.
     """
     training_mode(state.model)
     epoch, tally = state.epoch, state.tally

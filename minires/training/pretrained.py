@@ -1,4 +1,4 @@
-"""Fine-tuning: initial weights, a new head for new classes, and frozen layers."""
+"""Fine-tuning: pretrained weights, a new head for new classes, and frozen layers."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from ..nn import Module
 from .config import Config
 from .folder import load_run
 
-BACKBONE = "backbone"  # all but the head
+BACKBONE = "backbone"  # stands for all parts but the head
 
 
 def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[Normalize, str]:
     """Copy the weights at ``config.weights`` into ``model``. For new classes, the head stays random.
 
-    - A run folder must hold the same network, for images with as many channels. Rows of the head are copied for classes
-      with the same name, and stay random for new classes. Images are normalised like those of the run, which its layers
-      were trained on.
-    - A file of published weights, see :func:`minires.interop.load_weights`, contains neither classes nor a
-      normalisation: the head is always new, and images are normalised by their own mean and standard deviation.
+    - A run folder must hold the same network, for images with the same number of channels. Rows of the head are copied
+      for classes with the same name, and stay random for new classes. Images are normalised like those of the run,
+      because its layers were trained on them.
+    - A file of published weights (see :func:`minires.interop.load_weights`) contains neither class names nor a
+      normalisation. The head is always new, and images are normalised by the mean and standard deviation of the
+      training images.
 
     Returns
     -------
     normalize : Normalize
+        The normalisation of the images.
     origin : str
-        What was copied, in words.
+        A description of what was copied.
 
     Raises
     ------
     RunError
-        If the run cannot be read, or has another network or other images.
+        If the run cannot be read, or its network or number of channels differs.
     StateDictError, DataError
         If the file cannot be read, or does not fit the model.
     """
@@ -68,21 +70,21 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
 
 
 def _described(config: Config) -> str:
-    """E.g. ``resnet20`` or ``resnet20 with shortcut='B'``."""
+    """Describe the network, for instance as ``resnet20`` or ``resnet20 with shortcut='B'``."""
     options = ", ".join(f"{name}={value!r}" for name, value in config.model_options.items())
     return f"{config.model} with {options}" if options else config.model
 
 
 def freeze(model: Module, last: str) -> None:
-    """Freeze ``last`` and all parts before it: their parameters do not require gradients.
+    """Freeze ``last`` and all parts before it: their parameters no longer require gradients.
 
-    Backward stops there, optimisers do not get these parameters, and :func:`training_mode` leaves the parts in
-    evaluation mode.
+    The backward pass stops there, the optimiser does not get these parameters, and :func:`training_mode` keeps the
+    parts in evaluation mode.
 
     Parameters
     ----------
     model : Module
-        Its parts are in the order of the forward pass, the head ``fc`` last.
+        Its parts must be in the order of the forward pass, with the head ``fc`` last.
     last : str
         The name of a part, or "backbone" for all but the head.
 
@@ -100,7 +102,7 @@ def freeze(model: Module, last: str) -> None:
 
 
 def training_mode(model: Module) -> None:
-    """Set the training mode, except for frozen parts: their batch norm keeps its running statistics."""
+    """Put ``model`` in training mode, except for frozen parts, whose batch norm keeps its running statistics."""
     model.train()
     for part in model.children():
         learned = [parameter.requires_grad for parameter in part.parameters()]

@@ -1,4 +1,4 @@
-"""What a training run reports while it runs: to a progress bar, to a notebook, to TensorBoard."""
+"""Progress reports of a training run, for a progress bar, a notebook or TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Progress:
     """Base class, which reports nothing. A subclass overrides the methods that it needs."""
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
-        """Training begins with the next batch of ``state``, which is the first one unless the run is resumed.
+        """Called before training begins, with the state before the first batch or, in a resumed run, the next one.
 
-        ``config.out`` is the run folder, also if it was not given. ``origin`` says where initial weights come from;
-        it is empty if they are random.
+        ``config.out`` is the run folder, even if it was not given. ``origin`` describes where the initial weights come
+        from, and is empty if they are random.
         """
 
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
-        """Batch ``done`` of ``total`` is done; both count from 1. ``tally`` is of the epoch so far."""
+        """Called after batch ``done`` of ``total``, both counted from 1. ``tally`` covers the epoch so far."""
 
     def epoch(self, epoch: int, row: Row) -> None:
-        """Epoch ``epoch`` is done, evaluated and saved; ``row`` is its row of ``history.csv``."""
+        """Called after epoch ``epoch`` was trained, tested and written to ``history.csv``; ``row`` is its row there."""
 
     def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
-        """The run is complete; ``metrics`` is the content of ``metrics.json``, ``test`` the last test of the model."""
+        """Called when the run is complete, with the content of ``metrics.json`` and the last test of the model."""
 
 
-SCALARS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of a row of the history
+SCALARS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")  # columns of the history
 EVERY = 20  # batches between two points of a curve
 
 
@@ -64,7 +64,7 @@ class TensorBoard(Progress):
                 "train: --tensorboard needs the package tensorboardX, which is not installed: "
                 "pip install 'minires[tensorboard]', or pip install tensorboardX."
             ) from error
-        # Not its SummaryWriter, which writes later, from another thread: too late if the run is killed.
+        # Its SummaryWriter is not used: it writes later, from another thread, which is too late if the run is killed.
         self._library = tensorboardX
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
@@ -76,7 +76,7 @@ class TensorBoard(Progress):
         number = len(list(folder.iterdir()))
         self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".{number}")
         self._close = weakref.finalize(self, self._file.close)  # also if an error stops the run
-        session = self._library.proto.event_pb2.SessionLog  # drops what a stopped run wrote after its last checkpoint
+        session = self._library.proto.event_pb2.SessionLog  # replaces what was written after the last checkpoint
         self._write(step=self._step + 1, session_log=session(status=session.START))
 
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:

@@ -1,4 +1,4 @@
-"""The data set, the model, the transform, the optimiser and the schedule that the settings name."""
+"""Build the data set, the model, the transform, the optimiser and the schedule that the settings describe."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .config import Config
 
 
 def load_data(name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-    """The data set of that name, or the folder at that path.
+    """Load the data set ``name``, or the folder of images at the path ``name``.
 
-    ``size`` and ``channels`` are for a folder, see :func:`minires.data.folder`. If its images take more than a GiB,
-    they are read batch by batch. Raises ArgumentError if there is no such data set or folder.
+    ``size`` and ``channels`` are for folders only, see :func:`minires.data.folder`. If the images of a folder take more
+    than a GiB, they are read batch by batch. Raises ArgumentError if there is no such data set or folder.
     """
     if name in data.names():
         return data.load(name)
@@ -31,18 +31,18 @@ def load_data(name: str, size: int | tuple[int, int] | None = None, channels: in
 
 
 def model_options(config: Config, classes: int, channels: int) -> dict[str, Any]:
-    """All options for ``models.build``: those of the settings, and those that follow from the data."""
+    """Return all options for ``models.build``: those from the settings, and those that follow from the data."""
     return {**config.model_options, "num_classes": classes, "in_channels": channels}
 
 
 def make_model(config: Config, dataset: Dataset) -> Module:
-    """The model with random weights, on the device."""
+    """Build the model, with random weights, on the device of the settings."""
     options = model_options(config, len(dataset.classes), dataset.image_shape[0])
     return models.build(config.model, **options).to(config.device)
 
 
 def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
-    """The transform of training images. Test images are only normalised."""
+    """Build the transform of training images. Test images are only normalised."""
     before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
     if config.color_jitter:
         before.append(ColorJitter(*[config.color_jitter] * 3))
@@ -51,14 +51,14 @@ def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Tr
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
-    """The optimiser, with weight decay on every parameter that is trained, as in He et al."""
+    """Build the optimiser, with weight decay on every parameter that is trained, as in He et al."""
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kind = optim.OPTIMIZERS[config.optimizer]
     return kind.for_training(learned, config.lr, config.weight_decay, config.momentum)
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, batches: int) -> optim.Schedule:
-    """The schedule, preceded by the warm-up, for epochs of ``batches`` batches. It is stepped after each batch."""
+    """Build the schedule, with its warm-up, for epochs of ``batches`` batches. Call its ``step`` after each batch."""
     schedule = optim.SCHEDULES[config.schedule].for_run(optimizer, config.epochs * batches)
     warmup_steps = 0 if schedule.has_warmup else round(config.warmup * batches)
     return optim.Warmup(schedule, warmup_steps) if warmup_steps else schedule

@@ -38,7 +38,7 @@ def test_a_known_name_comes_before_a_folder():
 
 
 def test_neither_a_name_nor_a_folder():
-    with pytest.raises(ArgumentError, match="no data set or folder 'cats'; choose one of digits, .*or"):
+    with pytest.raises(ArgumentError, match=r"no data set or folder 'cats'; choose one of digits, .*or"):
         Config(data="cats")
     with pytest.raises(ArgumentError, match=r"no data set '\./cats', and no such folder; choose one of digits"):
         load_data("./cats")

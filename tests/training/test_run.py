@@ -38,7 +38,7 @@ def test_no_run_folder():
 
 def test_a_run_without_a_model(folder):
     (folder / "model.safetensors").unlink()
-    with pytest.raises(RunError, match="has saved no model yet; continue it with `minires train --resume`"):
+    with pytest.raises(RunError, match="has not saved a model yet; continue it with `minires train --resume`"):
         load_run(folder)
 
 

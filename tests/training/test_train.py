@@ -281,7 +281,7 @@ def test_resume_says_what_is_wrong(config):
 
 def test_a_folder_that_cannot_be_made_is_an_error(config):
     Path("file").write_text("")
-    with pytest.raises(RunError, match=r"^train: the run folder file.run cannot be made: "):
+    with pytest.raises(RunError, match=r"^train: the run folder file.run cannot be created: "):
         train(replace(config, out="file/run"))
 
 
