@@ -5,7 +5,7 @@
 
 IMAGES is a folder that ``minires.data.folder`` can read, with 100 training images. Each arm is trained with five seeds
 and tested after its last epoch, on the folder's test images and their mirror images. The script writes ``runs.csv``,
-``table.md`` and ``accuracy.png`` to the folder ``--out``. If it is stopped and started again, it continues.
+``table.md`` and ``accuracy.png`` to the folder ``--out``. If it is stopped, the same command continues it.
 
 The test images were not used to choose any setting. For fine-tuning, five_classes_validation.py did not find clearly
 better settings. Training from scratch uses the usual settings for CIFAR, but more epochs, because an epoch is only five
@@ -54,12 +54,12 @@ def run(arm: str, config: Config) -> Result:
 
 
 def accuracies(results: list[Result], arm: str) -> list[float]:
-    """The test accuracies of an arm in percent, one for each seed."""
+    """Return the test accuracies of an arm in percent, one for each seed."""
     return [100 * result.test_accuracy for result in results if result.arm == arm]
 
 
 def table(results: list[Result]) -> str:
-    """A Markdown table of the mean and standard deviation over the seeds."""
+    """Return a Markdown table of the mean and standard deviation over the seeds."""
     lines = ["| | test accuracy | seeds | seconds per run |", "|---|---|---|---|"]
     for arm in ARMS:
         found = accuracies(results, arm)

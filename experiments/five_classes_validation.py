@@ -32,7 +32,7 @@ from minires.training.pretrained import freeze, load_pretrained
 from minires.training.recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
 
 FOLDS, REPEATS = 5, 2
-KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # name in the folder: name in CIFAR-10
+KNOWN = {"bird": "bird", "car": "automobile", "cat": "cat", "dog": "dog"}  # maps the folder's names to CIFAR-10's
 CANDIDATES = [
     {"freeze": "layer2"},
     {"freeze": "layer2", "flip_test": False},
@@ -50,7 +50,7 @@ CANDIDATES = [
 
 
 def folds(five: Dataset, cifar10: Dataset, rng: np.random.Generator) -> Iterator[Dataset]:
-    """For each fold, a data set with four fifths of the training images, and the validation images as ``test``."""
+    """Yield, for each fold, a data set: four fifths of the training images, and the validation images as ``test``."""
     tested = {image.tobytes() for image in five.test.images}
     unseen = np.array([image.tobytes() not in tested for image in cifar10.test.images])
     own = [rng.permutation(np.flatnonzero(five.train.labels == label)) for label in range(len(five.classes))]

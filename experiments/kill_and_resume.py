@@ -3,7 +3,7 @@
     python experiments/kill_and_resume.py --runs 50 --out kills.json
 
 Each run is a `minires train` of two or three seconds in its own process. It is killed by SIGKILL up to four times and
-resumed each time. There are three kinds of moments:
+resumed each time. The moment is one of three kinds:
 
     random    any moment of the run
     write     while the weights or the checkpoint are being written, which their temporary files show
@@ -55,7 +55,7 @@ COLUMNS = ("kills", "stops", "in_write", "between_files", "within_epoch", "no_ch
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Everything that a complete run leaves behind, except times."""
+    """Return everything that a complete run leaves behind, except times."""
     arrays, notes = load(folder / CHECKPOINT), load_metadata(folder / CHECKPOINT)
     metrics = json.loads((folder / METRICS).read_text())
     return {
@@ -69,7 +69,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def start(settings: str, folder: Path) -> int:
-    """Start or resume the run in ``folder``; return its process id."""
+    """Start or resume the run in ``folder``, and return its process id."""
     words = ["train", *settings.split(), "--out", str(folder), *(["--resume"] if (folder / CONFIG).exists() else [])]
     if child := os.fork():
         return child
@@ -85,20 +85,20 @@ def start(settings: str, folder: Path) -> int:
 
 
 def exit_status(child: int) -> int | None:
-    """The exit status of ``child``, or None if it is still running."""
+    """Return the exit status of ``child``, or None if it is still running."""
     ended, status = os.waitpid(child, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def wait(child: int, until: float) -> int | None:
-    """The exit status of ``child``, or None if it is still running at the time ``until``."""
+    """Wait for ``child`` to end. Return its exit status, or None if it is still running at the time ``until``."""
     while (status := exit_status(child)) is None and time.monotonic() < until:
         time.sleep(0.0005)
     return status
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """The files that are being written, or were being written when the run was killed."""
+    """Return the names of the files that are being written, or were being written when the run was killed."""
     return [name for name in os.listdir(folder) if name.startswith(".")] if folder.is_dir() else []
 
 
@@ -131,7 +131,7 @@ def kill(child: int, folder: Path, kind: str, seconds: float, rng: np.random.Gen
 
 
 def found(folder: Path) -> Counter[str]:
-    """What a kill or a stop left behind."""
+    """Return what a kill or a stop left behind, as a count of 0 or 1 for each column."""
     left: Counter[str] = Counter(in_write=bool(temporary_files(folder)))
     if not (folder / CHECKPOINT).exists():
         left["no_checkpoint"] = 1
@@ -145,7 +145,7 @@ def found(folder: Path) -> Counter[str]:
 
 
 def disturbed_run(folder: Path, settings: str, seconds: float, rng: np.random.Generator) -> Counter[str]:
-    """Train, kill and resume until the run is complete; count the kills and stops and what they left behind."""
+    """Train, kill and resume until the run is complete. Return counts of kills, stops and what they left behind."""
     counts: Counter[str] = Counter()
     for kind in rng.choice(["random", "write", "stop"], size=rng.integers(1, 5)):
         status = kill(start(settings, folder), folder, kind, seconds, rng)
@@ -162,7 +162,7 @@ def disturbed_run(folder: Path, settings: str, seconds: float, rng: np.random.Ge
 
 
 def reference_run(folder: Path, settings: str) -> tuple[dict[str, Any], float]:
-    """The outcome of an uninterrupted run, and how many seconds it takes.
+    """Return the outcome of an uninterrupted run, and its duration in seconds.
 
     It runs in this process, so that kernels are already compiled in the processes that are forked from it.
     """
@@ -175,15 +175,15 @@ def reference_run(folder: Path, settings: str) -> tuple[dict[str, Any], float]:
 
 
 def line(number: object, name: str, counts: Counter[str]) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     return f"{number:>4}  {name:<24}" + "".join(f"{int(counts[column]):>{len(column) + 2}}" for column in COLUMNS)
 
 
 def main() -> int:
-    """The command."""
+    """Run the experiment, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random kinds and moments")
     parser.add_argument("--out", type=Path, help="write the table to this JSON file")
     options = parser.parse_args()
 

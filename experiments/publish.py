@@ -3,15 +3,15 @@
     python experiments/publish.py RUN... --to docs/results/NAME [--commit COMMIT]
     python experiments/publish.py --to docs/results/NAME
 
-A RUN is the folder of a ``minires train`` or a ``minires compare``. Publish on the machine that trained, because the
+A RUN is a folder that ``minires train`` or ``minires compare`` wrote. Publish on the machine that trained, because the
 page names the machine. Runs that are already in NAME stay, so seeds can be added one at a time. Without a RUN, only the
 page and the index are rewritten.
 
 ``about.md`` in NAME is written by hand, and the page starts with it: a title, what was done and why, and published
-results to compare with. The script never changes it.
+results to compare with. The script never changes this file.
 
-Files are copied unchanged, except that the setting ``out`` is left out and other paths are cut to their last part.
-``published.json`` records when the run finished, on which machine and with which versions.
+Files are copied unchanged, except that the setting ``out`` is left out and other paths are shortened to their last
+component. ``published.json`` records when the run finished, on which machine and with which versions.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Published:
     name: str
     config: Config
     metrics: dict[str, Any]
-    made: dict[str, Any]  # what published.json holds
+    made: dict[str, Any]  # the content of published.json
 
     @property
     def error(self) -> float:
@@ -108,7 +108,7 @@ def copy_run(run: Path, to: Path, commit: str, figures: bool = True) -> None:
 
 
 def published_in(folder: Path) -> list[Published]:
-    """The runs in the folder of an experiment, sorted by name."""
+    """Return the runs in the folder of an experiment, sorted by name."""
     return [
         Published(
             path.parent.relative_to(folder).as_posix(),
@@ -121,12 +121,12 @@ def published_in(folder: Path) -> list[Published]:
 
 
 def _with_numbers(path: Path) -> list[str | int]:
-    """A sort key that puts plain8 before plain20."""
+    """Return a sort key that puts plain8 before plain20."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def page(folder: Path) -> str:
-    """The README.md of an experiment, made from the files in its folder."""
+    """Return the README.md of an experiment, made from the files in its folder."""
     runs = published_in(folder)
     about = (folder / ABOUT).read_text(encoding="utf-8").strip() if (folder / ABOUT).exists() else f"# {folder.name}"
     parts = [about, "## Results", results(runs)]
@@ -143,13 +143,13 @@ def page(folder: Path) -> str:
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """A Markdown table of rows with the same columns. All columns except the first are aligned to the right."""
+    """Return a Markdown table of rows with the same columns. All columns but the first are aligned to the right."""
     lines = [list(rows[0]), ["---", *["---:"] * (len(rows[0]) - 1)], *(row.values() for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def results(runs: list[Published]) -> str:
-    """A table with a row for each run, and a row for the mean of each group of seeds."""
+    """Return a table with a row for each run, and a row for the mean of each group of several seeds."""
     rows = []
     for run in runs:
         metrics, wall = run.metrics, run.made["wall_seconds"]
@@ -174,7 +174,7 @@ def results(runs: list[Published]) -> str:
 
 
 def by_arm(runs: list[Published]) -> dict[str, list[Published]]:
-    """Groups of runs that differ only in their seed.
+    """Group the runs that differ only in their seed, and return a dict that maps names of groups to their runs.
 
     A group is named after its network, or after its runs if several groups have the same network.
     """
@@ -189,14 +189,14 @@ def by_arm(runs: list[Published]) -> dict[str, list[Published]]:
 
 
 def error_of(runs: list[Published]) -> str:
-    """The test error of one run, or the mean ± sample standard deviation of several."""
+    """Return the test error of one run, or the mean ± sample standard deviation of several."""
     errors = [run.error for run in runs]
     deviation = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
     return f"{statistics.mean(errors):.2f}{deviation}"
 
 
 def compared(folder: Path, comparison: Path) -> Iterator[str]:
-    """The figures and the table of a comparison, and what they show."""
+    """Yield the figures and the table of a comparison, and sentences on what they show."""
     place, rows = comparison.relative_to(folder).as_posix(), read_table(comparison / COMPARISON)
     yield f"![Training and test error of plain and residual networks]({place}/{FIGURE})"
     yield f"![Norm of the gradient by depth]({place}/{GRADIENTS_FIGURE})"
@@ -221,7 +221,7 @@ def compared(folder: Path, comparison: Path) -> Iterator[str]:
 
 
 def settings(runs: list[Published]) -> str:
-    """A table of the settings that differ from the defaults in any of the runs."""
+    """Return a table of the settings that differ from the defaults in any of the runs."""
     default = Config()
     names = list(dict.fromkeys(name for run in runs for name in run.config.differences(default)))
     rows = []
@@ -232,7 +232,7 @@ def settings(runs: list[Published]) -> str:
 
 
 def commands(folder: Path, runs: list[Published]) -> Iterator[str]:
-    """The commands that repeat the runs."""
+    """Yield the commands that repeat the runs."""
     comparisons: dict[Path, list[Config]] = {}
     for run in runs:
         parent = (folder / run.name).parent
@@ -246,7 +246,7 @@ def commands(folder: Path, runs: list[Published]) -> Iterator[str]:
 
 
 def provenance(runs: list[Published]) -> Iterator[str]:
-    """A sentence for each group of runs that were made on the same day, machine and versions."""
+    """Yield a sentence for each group of runs with the same date, machine and versions."""
     groups: dict[str, list[str]] = {}
     for run in runs:
         made = run.made
@@ -261,7 +261,7 @@ def provenance(runs: list[Published]) -> Iterator[str]:
 
 
 def index(results_folder: Path) -> str:
-    """The README.md of docs/results: a table with a row for each experiment."""
+    """Return the README.md of docs/results: a table with a row for each experiment."""
     rows = []
     for path in sorted(results_folder.glob(f"*/{PAGE}")):
         runs = published_in(path.parent)
@@ -278,7 +278,7 @@ def current_commit() -> str:
 
 
 def duration(seconds: float) -> str:
-    """E.g. ``0:07``, ``12:30``, ``1:02:03``."""
+    """Format a duration, such as ``0:07``, ``12:30`` or ``1:02:03``."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
@@ -286,10 +286,10 @@ def duration(seconds: float) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="the folder of a minires train or compare")
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folder that minires train or compare wrote")
     parser.add_argument("--to", metavar="FOLDER", type=Path, required=True, help="docs/results/NAME")
-    parser.add_argument("--commit", help="the commit that made the runs; by default the one that is checked out")
-    parser.add_argument("--no-figures", action="store_true", help="do not copy the runs' figures")
+    parser.add_argument("--commit", help="the commit that made the runs; default: the one that is checked out")
+    parser.add_argument("--no-figures", action="store_true", help="do not copy the figures of runs")
     given = parser.parse_args(words)
     index_page = given.to.resolve().parent / PAGE
     if index_page.exists() and not index_page.read_text(encoding="utf-8").startswith(INDEX):

@@ -1,4 +1,4 @@
-"""To and from disk and other frameworks: safetensors, npz, published weights, ONNX, and memory shared by DLPack."""
+"""Exchange with files and other frameworks: safetensors, npz, published weights, ONNX, and memory shared by DLPack."""
 
 from .dlpack import from_dlpack
 from .onnx_file import export_onnx

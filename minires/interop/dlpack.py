@@ -1,11 +1,11 @@
 """DLPack, the protocol by which array libraries share memory (https://dmlc.github.io/dlpack).
 
 ``torch.from_dlpack(t)`` and ``np.from_dlpack(t)`` share the memory of a tensor t of minires, and ``mr.from_dlpack(x)``
-that of a tensor x of PyTorch, JAX, CuPy or NumPy. Nothing is copied, a change on one side is seen on the other, strides
-are kept (channels-last stays channels-last), and the memory lives until both sides are gone.
+shares that of an array x of PyTorch, JAX, CuPy or NumPy. Nothing is copied: a change on one side is seen on the other,
+strides are kept (channels-last stays channels-last), and the memory is freed when both sides are gone.
 
-Writes of the other library are not counted: a pending backward that needs the old values detects them only under
-:func:`minires.detect_anomaly`, like a write into ``t.data``. Read-only memory (``broadcast_to``) is marked as such for
+Writes by the other library are not tracked: a later backward pass that needs the old values detects them only under
+:func:`minires.detect_anomaly`, as with a write to ``t.data``. Read-only memory (``broadcast_to``) is marked as such for
 libraries that ask for version 1 of the protocol; NumPy respects the mark, PyTorch 2.13 does not.
 """
 
@@ -23,25 +23,26 @@ CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A tensor that shares the memory of ``x``, on its device.
+    """Return a tensor that shares the memory of ``x``, on the same device.
 
     Parameters
     ----------
     x : any object with ``__dlpack__`` and ``__dlpack_device__``
-        A tensor of PyTorch, JAX, CuPy, ... or an array of NumPy, of floats, integers or booleans.
+        An array or tensor of PyTorch, JAX, CuPy, NumPy, ... that holds floats, integers or booleans.
 
     Returns
     -------
     Tensor
-        A leaf without a gradient. With NumPy before 2.1, it is read-only; :func:`minires.tensor` makes a copy.
+        A leaf that does not require a gradient. With NumPy before 2.1, the memory is read-only on the CPU;
+        :func:`minires.tensor` makes a copy that can be changed.
 
     Raises
     ------
     DTypeError
-        If ``x`` does not support the protocol, does not share its memory, or has a dtype that NumPy lacks, such as
+        If ``x`` does not support the protocol, cannot share its memory, or has another dtype, such as complex64 or
         bfloat16.
     DeviceError
-        If it is on the GPU and CuPy is not installed, or on a device that minires does not support.
+        If ``x`` is on the GPU and CuPy is not installed, or on a device that minires does not support.
 
     Examples
     --------
@@ -55,7 +56,7 @@ def from_dlpack(x: Any) -> Tensor:
     """
     what = f"{type(x).__module__}.{type(x).__qualname__}"
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
-        raise DTypeError(f"from_dlpack: {what} has no __dlpack__; mr.tensor(x) makes a tensor of a copy.")
+        raise DTypeError(f"from_dlpack: {what} has no __dlpack__; mr.tensor(x) copies x into a tensor.")
     what += f" ({x.dtype})" if hasattr(x, "dtype") else ""
     try:
         kind = int(x.__dlpack_device__()[0])

@@ -14,11 +14,11 @@ from ..errors import DataError, MiniresError
 
 PathLike = str | os.PathLike[str]
 
-TEMPORARY = ".minires-tmp"  # ends the names of files that are being written
+TEMPORARY = ".minires-tmp"  # suffix of files that are being written
 
 
 def brief(text: str) -> str:
-    r"""Text from a file, made fit for an error message: on one line and not too long.
+    r"""Shorten text from a file for an error message, and escape its line breaks and control characters.
 
     >>> print(brief("conv1.weight"), brief("a\n" + 100 * "b"))
     conv1.weight a\nbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb...
@@ -33,15 +33,16 @@ def opened(function: str, path: PathLike, kind: str) -> Iterator[BinaryIO]:
     Parameters
     ----------
     function : str
-        Who reads it, for the message.
+        The name of the calling function, for the message.
     path : str or path
     kind : str
-        What it should be, e.g. "safetensors".
+        The expected format, e.g. "safetensors", for the message.
 
     Raises
     ------
     DataError
-        In one sentence: "load: weights.safetensors cannot be read as safetensors: there is no such file."
+        If the file cannot be read, with a message such as "load: weights.safetensors cannot be read as safetensors:
+        there is no such file."
     """
     try:
         if not os.path.exists(path):
@@ -58,7 +59,7 @@ def opened(function: str, path: PathLike, kind: str) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: PathLike, content: bytes) -> None:
-    """Write a temporary file beside ``path``, sync it, and rename it: a crash leaves the old file or the new one.
+    """Write a temporary file next to ``path``, sync it, and rename it, so a crash leaves the old or the new file.
 
     A process that is killed may leave its temporary file; :func:`remove_temporary_files` removes it.
 
@@ -87,19 +88,19 @@ def write_atomically(path: PathLike, content: bytes) -> None:
 
 
 def write_json(path: PathLike, content: dict[str, Any]) -> None:
-    """Write an object as indented JSON; a crash leaves the old file or the new one. Raises DataError if that fails."""
+    """Write a dict as indented JSON, with :func:`write_atomically`. Raises DataError if it cannot be written."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def remove_temporary_files(folder: PathLike) -> None:
-    """Remove what :func:`write_atomically` left in ``folder`` when the process was killed, as far as possible."""
+    """Remove the files that :func:`write_atomically` left in ``folder`` when a process was killed, if possible."""
     with suppress(OSError):
         for file in list(Path(folder).glob(f".*{TEMPORARY}")):
             file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can: Windows and some network disks cannot."""
+    """Make a rename survive a power failure. Windows and some network disks do not support this."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
 """A network as an ONNX graph: nodes, each of which computes a named array, and constant arrays.
 
 A model is traced twice, with two batch sizes, and each trace becomes a graph. Where the graphs agree, nothing depends
-on the batch. Where they differ, a graph contains the size or the values of its own batch. That is an error, except in
+on the batch. Where they differ, each of them contains the size or the values of its batch. That is an error, except in
 the shape of a Reshape, where ONNX can infer one size.
 """
 
@@ -18,24 +18,24 @@ from ..errors import ArgumentError, sizes
 from ..nn.folding import merged
 
 INPUT = "input"
-RESERVED = (INPUT, "output")  # all other names that are not parameters' begin with a slash
+RESERVED = (INPUT, "output")  # all other names begin with a slash, except those of parameters and buffers
 
 
 class OnnxGraph:
-    """A graph for the input ``x``, without nodes; ``state`` are the arrays of parameters and buffers, by name.
+    """A graph for the input ``x``, at first without nodes; ``state`` maps names to arrays of parameters and buffers.
 
     Attributes
     ----------
     nodes : list of onnx.NodeProto
-        In the order of computation. Each has one output.
+        The nodes in the order of computation. Each has one output.
     constants : dict of str to array
-        Parameters under their own names, and everything else that does not depend on the input.
+        Maps names to parameters and to all other arrays that do not depend on the input.
     computed : dict of int to str
-        The names of the input and of what the nodes compute, by the id of the traced array.
+        Maps the id of a traced array, which is the input or is computed by a node, to its name in the graph.
     ends : dict of str to array
-        The input and the outputs, as they were traced.
+        Maps the names of the input and the outputs to the traced arrays.
     shapes : dict of str to list
-        Of the same, for any batch: ``["batch", 3, 32, 32]``. Empty before :func:`merge`.
+        Maps the same names to shapes for any batch size, such as ``["batch", 3, 32, 32]``. Empty before :func:`merge`.
     """
 
     def __init__(self, x: Array, state: Mapping[str, Array]) -> None:
@@ -48,7 +48,7 @@ class OnnxGraph:
         self.shapes: dict[str, list[Any]] = {}
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node, and return the name of what it computes."""
+        """Add a node, and return the name of its output."""
         from onnx import helper
 
         output = f"/{kind.lower()}_{len(self.nodes)}"
@@ -62,7 +62,7 @@ class OnnxGraph:
         return name
 
     def value(self, array: Array, dtype: np.dtype[Any]) -> str:
-        """The name of a traced array, or of a new constant; converted to ``dtype``."""
+        """Return the name of a traced array or of a new constant for it, converted to ``dtype`` if necessary."""
         if name := self.computed.get(id(array)):
             return name if array.dtype == dtype else self.add("Cast", name, to=type_of(dtype))
         return self.constant(array, dtype, self.parameters.get(id(array)) if array.dtype == dtype else None)
@@ -71,7 +71,7 @@ class OnnxGraph:
         """Name the outputs: ``output``, or ``/output_0``, ``/output_1``, ... if there are several."""
         for number, array in enumerate(outputs):
             old, new = self.computed[id(array)], "output" if len(outputs) == 1 else f"/output_{number}"
-            if old in self.ends:  # and keeps that name
+            if old in self.ends:  # the input, or an array that is returned twice, keeps its name
                 old = self.add("Identity", old)
             for node in self.nodes:
                 node.input[:] = [new if name == old else name for name in node.input]
@@ -81,25 +81,25 @@ class OnnxGraph:
 
 
 def type_of(dtype: np.dtype[Any]) -> int:
-    """ONNX's number for a dtype."""
+    """Return ONNX's number for a dtype."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def merge(small: OnnxGraph, large: OnnxGraph) -> OnnxGraph:
-    """``small``, corrected for any batch size, if ``large`` is the same graph for a larger batch.
+    """Return ``small``, changed to take any batch size, if ``large`` is the same graph for a larger batch.
 
     Raises
     ------
     ArgumentError
-        If the model does something else for another batch, or uses an array that depends on the batch.
+        If the model does something different for another batch size, or uses an array that depends on the batch.
     """
     batch = len(small.ends[INPUT]), len(large.ends[INPUT])
     if small.nodes != large.nodes or small.ends.keys() != large.ends.keys():
         raise ArgumentError(
-            "export_onnx: the model does not do the same for every batch: with batches of "
-            f"{batch[0]} and {batch[1]} it called different ops, or with different options."
+            "export_onnx: the model does not do the same for every batch size: with batches of "
+            f"{batch[0]} and {batch[1]}, it called different ops or used different options."
         )
     for node in small.nodes:
         for name in set(node.input) & small.constants.keys():
@@ -118,10 +118,10 @@ def _merge_constant(node: Any, name: str, small: dict[str, Array], large: dict[s
         small[name] = np.where(a == b, a, -1)
         return
     if node.op_type == "Reshape":
-        raise ArgumentError(f"export_onnx: reshape to {tuple(a.tolist())} holds the size of the batch more than once.")
+        raise ArgumentError(f"export_onnx: reshape to {tuple(a.tolist())} contains the batch size more than once.")
     raise ArgumentError(
-        f"export_onnx: {node.op_type} uses an array ({sizes(a.shape)}) that depends on the input or on the size of the "
-        "batch but was not computed by ops of minires; argmax, comparisons and changes of .data are not recorded."
+        f"export_onnx: {node.op_type} uses an array ({sizes(a.shape)}) that depends on the input or on the batch size "
+        "but was not computed by ops of minires; argmax, comparisons and changes of .data are not recorded."
     )
 
 

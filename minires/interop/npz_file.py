@@ -1,8 +1,8 @@
-r"""Reading npz, a zip file of NumPy arrays, which may be damaged or malicious.
+r"""Reading npz files, which are zip files of NumPy arrays and may be damaged or malicious.
 
-``numpy.load`` trusts the file: it makes an array as large as its header says, unpacks a gigabyte from a member of a
-kilobyte, and hands the header to ``ast.literal_eval``, which can crash the interpreter. Here headers are held against
-a pattern and against the sizes in the zip file's directory, and an array is read only when it is asked for.
+``numpy.load`` trusts the file: it allocates an array as large as its header says, unpacks a gigabyte from a member of a
+megabyte, and passes the header to ``ast.literal_eval``, which can crash the interpreter. Here, headers are compared
+with a pattern and with the sizes in the zip file's directory, and an array is read only on request.
 
 An array is a member ``name.npy`` of the zip file: 8 bytes (``\x93NUMPY`` and the version, 1.0), 2 bytes with the
 length of the header, the header (a Python dict as text), and the numbers (numpy.lib.format, "Format Version 1.0").
@@ -26,8 +26,8 @@ from .files import brief
 from .safetensors_file import LARGEST_HEADER, MOST_AXES, StoredArray
 
 MAGIC = b"\x93NUMPY\x01\x00"
-LONGEST_HEADER = 10_000  # bytes of a member's header, as in NumPy
-HEADER = re.compile(  # of an array of numbers; groups: its dtype, and its shape, as `3, 4` or `5,`
+LONGEST_HEADER = 10_000  # bytes of an array's header, as in NumPy
+HEADER = re.compile(  # the header of an array of numbers; the groups are its dtype and its shape, as `3, 4` or `5,`
     r"\{ *'descr': *'([<>|=][fiub][0-9]{1,2})', *'fortran_order': *(?:True|False), "
     r"*'shape': *\((|[0-9]{1,18},|(?:[0-9]{1,18}, *)+[0-9]{1,18}) *\) *,? *\} *\n?",
     re.ASCII,
@@ -35,12 +35,12 @@ HEADER = re.compile(  # of an array of numbers; groups: its dtype, and its shape
 
 
 def read_directory(file: BinaryIO) -> dict[str, StoredArray]:
-    """The arrays in an npz file by name, not read yet.
+    """Return a dict that maps the names in an npz file to the arrays, which are not read yet.
 
     Raises
     ------
     ValueError
-        With the reason, if it is not a zip file, or a member is not an array of numbers.
+        If it is not a zip file, or a member is not an array of numbers. The message gives the reason.
     """
     archive = _open_zip(file)
     arrays: dict[str, StoredArray] = {}
@@ -53,13 +53,13 @@ def read_directory(file: BinaryIO) -> dict[str, StoredArray]:
 
 
 def _open_zip(file: BinaryIO) -> ZipFile:
-    """The zip file, unless its directory, which Python reads at once, is long. Raises ValueError with the reason."""
+    """Open the zip file. Raises ValueError if it is damaged, or its directory, which is read at once, is too long."""
     file.seek(max(file.seek(0, 2) - 42, 0))
     tail = file.read()
     if tail[-22:-18] != b"PK\5\6" or tail[-2:] != b"\0\0":  # the last record, without a comment after it
         raise ValueError("it is not a zip file, or its end is missing")
-    if tail[:4] == b"PK\6\7":  # a longer record, which overrides the last one
-        raise ValueError("its directory is of the kind for files beyond 4 GB; write it as safetensors")
+    if tail[:4] == b"PK\6\7":  # a zip64 record, which overrides the last one
+        raise ValueError("its directory is zip64, which is for files beyond 4 GB; write it as safetensors")
     if int.from_bytes(tail[-10:-6], "little") > LARGEST_HEADER:
         raise ValueError(f"its directory is longer than {LARGEST_HEADER} bytes")
     try:
@@ -98,7 +98,7 @@ def _unpacking(archive: ZipFile, member: ZipInfo) -> Iterator[IO[bytes]]:
 
 
 def _read_header(name: str, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The dtype, in this machine's byte order, and the shape."""
+    """Return the dtype, in this machine's byte order, and the shape."""
     start = stream.read(len(MAGIC) + 2)
     if start[:-2] != MAGIC:
         raise ValueError(f"member {name} is not an array")
@@ -113,5 +113,5 @@ def _read_header(name: str, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int
     except TypeError as error:
         raise ValueError(f"member {name} is of type {kind!r}, which NumPy does not have") from error
     if len(shape) > MOST_AXES:
-        raise ValueError(f"member {name} has {len(shape)} axes")
+        raise ValueError(f"member {name} has {len(shape)} axes, more than {MOST_AXES}")
     return dtype.newbyteorder("="), shape

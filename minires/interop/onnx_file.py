@@ -1,4 +1,4 @@
-"""ONNX files: a trained network for onnxruntime and other programs.
+"""Export of a trained network to an ONNX file, for onnxruntime and other programs.
 
 The model's forward pass is traced (tracing.py), each call becomes ONNX nodes (translation.py), the traces of two batch
 sizes are merged into one graph for every batch size (graph.py), and this module writes the graph to a file.
@@ -24,8 +24,8 @@ from .graph import OnnxGraph, fold_batch_norms, merge, type_of
 from .tracing import trace
 from .translation import OPSET, translate
 
-IR_VERSION = 8  # of the file format: what came with opset 18
-BATCHES = (2, 3)
+IR_VERSION = 8  # the version of the file format that came with opset 18
+BATCHES = (2, 3)  # the batch sizes of the two traces
 
 
 class Statistics(Protocol):
@@ -45,27 +45,28 @@ def export_onnx(
 ) -> None:
     """Write ``model``, in evaluation mode, to an ONNX file that takes batches of any size.
 
-    The model's forward pass is run twice on random numbers, and the ops that it calls are recorded. What Python decides
-    (``if``, ``for``) is fixed in the file as it was decided then. The model itself is not changed.
+    The model's forward pass is run twice on random numbers, and the ops that it calls are recorded. Python's control
+    flow (``if``, ``for``) is not: the file contains the ops that were called then. The model itself is not changed.
 
     The input is called ``input``, the output ``output`` (or ``/output_0``, ``/output_1``, ... if the model returns a
-    tuple), and parameters keep their names in the state dict. The same model gives the same bytes.
+    tuple), and parameters have the names that they have in the state dict. The same model gives the same bytes.
 
     Parameters
     ----------
     model : Module
-        It takes one tensor and uses ops of minires.
+        A model that takes one tensor and computes with ops of minires.
     path : str or path
-        Conventionally ``.onnx``. An existing file is replaced in one step.
+        The file to write, conventionally ``.onnx``. An existing file is replaced atomically.
     input_shape : tuple of int
         The shape of one example without the batch axis: ``(C, H, W)`` for images. Four sizes are read as PyTorch's
         ``(N, C, H, W)``; N does not matter.
     fold : bool
-        Whether to merge each batch norm that follows a convolution into its weight and bias. False keeps all layers.
+        Whether to merge each batch norm that follows a convolution into the convolution's weight and bias. False keeps
+        all layers.
     normalize : object with ``mean`` and ``std``, optional
         Such as :class:`minires.data.transforms.Normalize`; for a run of ``minires train`` it is
-        ``load_run(folder).normalize``. The file then takes images as they are, uint8 from 0 to 255, and normalises
-        them first. By default, the input is what the model takes: floats of the dtype of its first parameter.
+        ``load_run(folder).normalize``. The exported network then takes images of uint8, from 0 to 255, and normalises
+        them first. By default, it takes the input of the model: floats of the dtype of its first parameter.
     metadata : mapping of str to str, optional
         Notes to store in the file, under ``metadata_props``.
 
@@ -73,7 +74,7 @@ def export_onnx(
     ------
     ArgumentError
         If the model cannot be run on ``input_shape``, calls an op that cannot be exported, or does something that
-        depends on the numbers in its input or on the size of the batch.
+        depends on the numbers in its input or on the batch size.
     DataError
         If the package onnx is not installed, or the file cannot be written.
 
@@ -108,7 +109,7 @@ def _example_shape(given: Any) -> tuple[int, ...]:
 
 
 def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | None) -> OnnxGraph:
-    """The graph for every batch. ``model`` is a copy, on the CPU, in evaluation mode."""
+    """Return the graph for all batch sizes. ``model`` is a copy on the CPU, in evaluation mode."""
     dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
     state = {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     rng = np.random.default_rng(0)
@@ -122,13 +123,13 @@ def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | Non
 
 
 def _normalized(x: Tensor, normalize: Statistics) -> Tensor:
-    """The computation of ``normalize``, in ops."""
+    """Normalise ``x`` as ``normalize`` does, but with ops."""
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (normalize.mean, normalize.std))
     return (x.astype("float32") / 255 - mean) / std  # (N, C, H, W), (C, 1, 1)
 
 
 def _encode(graph: OnnxGraph, metadata: dict[str, str]) -> bytes:
-    """The content of the file, checked by ONNX's own checker."""
+    """Return the content of the file, after a check by ONNX's own checker."""
     from onnx import checker, helper, numpy_helper
 
     used = dict.fromkeys(name for node in graph.nodes for name in node.input if name in graph.constants)

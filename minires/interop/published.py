@@ -1,8 +1,8 @@
-"""Published weights: loading state dicts of PyTorch models whose names differ from those of the models here.
+"""Loading published weights: state dicts of PyTorch models whose names may differ from those of the models here.
 
-The models here have torchvision's names. Other well-known code differs in a few words: ``linear`` for ``fc`` and
+The models here use torchvision's names. Other well-known code differs in a few words: ``linear`` for ``fc`` and
 ``shortcut`` for ``downsample`` (kuangliu/pytorch-cifar, akamaster/pytorch_resnet_cifar10). Wrappers used in training
-leave a prefix (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
+add a prefix (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ NOT_USED = "num_batches_tracked"  # PyTorch's count of the batches that a batch 
 def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     """Copy the weights of a PyTorch model into ``model``; if any of them does not fit, nothing is changed.
 
-    Names that the model has are used as they are. Other names lose the prefixes of wrappers (``module.``, ``model.``,
-    ``_orig_mod.``), and ``linear`` is read as ``fc``, ``shortcut`` as ``downsample``. ``num_batches_tracked`` is
-    ignored. Names, shapes and types are compared before any array is read, so a file cannot take more memory than the
-    model does.
+    Names that the model has are used unchanged. From other names, the prefixes of wrappers (``module.``, ``model.``,
+    ``_orig_mod.``) are removed, and ``linear`` is read as ``fc``, ``shortcut`` as ``downsample``.
+    ``num_batches_tracked`` is ignored. Names, shapes and types are compared before any array is read, so a file cannot
+    take much more memory than the model does.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     path : str or path
         A safetensors or npz file, recognised by its content, not its name. Float16, bfloat16 and float64 are converted.
     head : bool
-        Whether to load the classifier ``fc``, too. If not, the model keeps its own, which may have other classes.
+        Whether to load the classifier ``fc``, too. If False, the model keeps its own, which may have other classes.
 
     Raises
     ------
     StateDictError
-        With the names that are missing, left over, or of another shape or kind of number.
+        If entries are missing, left over, or of another shape or kind of number. The message names them.
     DataError
         If the file is missing, damaged or of another format. A pickle (``.pt``, ``.pth``) is never read.
     ArgumentError
@@ -84,7 +84,7 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
 
 
 def torchvision_name(key: str) -> str:
-    """The name that torchvision gives to an entry.
+    """Return the name that torchvision gives to an entry.
 
     >>> torchvision_name("module.layer2.0.shortcut.1.bias"), torchvision_name("linear.weight")
     ('layer2.0.downsample.1.bias', 'fc.weight')
@@ -95,7 +95,7 @@ def torchvision_name(key: str) -> str:
 
 
 def match(own: Mapping[str, Tensor], stored: Mapping[str, StoredArray], path: str, model: str) -> dict[str, str]:
-    """For each tensor of a model, by its name, the entry of the file that belongs to it.
+    """Return a dict that maps the name of each tensor of a model to the name of its entry in the file.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def match(own: Mapping[str, Tensor], stored: Mapping[str, StoredArray], path: st
 
 
 def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], missing: list[str], left: list[str]) -> str:
-    """The probable cause, if it is one of the models' options."""
+    """Return sentences that name probable causes, such as another option of the model, or "" if none is known."""
     hints = []
     for name, axis, what, option in (
         ("fc.bias", 0, "classes", "num_classes"),
@@ -149,7 +149,7 @@ def _stored_arrays(file: BinaryIO, path: PathLike) -> dict[str, StoredArray]:
     file.seek(0)
     is_zip = start.startswith(b"PK\3\4")
     first_member = start[30 : 30 + int.from_bytes(start[26:28], "little")]
-    if start.startswith(b"\x80\2") or (is_zip and first_member.endswith(b".pkl")):  # torch.save, before 1.6 and since
+    if start.startswith(b"\x80\2") or (is_zip and first_member.endswith(b".pkl")):  # torch.save before 1.6, and since
         raise DataError(
             f"load_weights: {os.fspath(path)} is a pickle, which can run code when it is read; convert it where "
             "PyTorch is: safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."

@@ -1,4 +1,4 @@
-"""Named arrays on disk, as safetensors: a header of JSON and the raw arrays, which cannot hold code.
+"""Named arrays on disk in the safetensors format: a JSON header and the raw arrays, which cannot contain code.
 
 The format (https://github.com/huggingface/safetensors, "Format")::
 
@@ -7,8 +7,8 @@ The format (https://github.com/huggingface/safetensors, "Format")::
     the rest         the arrays, one after the other, without gaps
 
 The package ``safetensors`` writes the files, and checks every shape, dtype and offset of a header against the size of
-the file before an array is made. Here its limit on headers is lowered from 100 MB, a name may not occur twice, and
-arrays are read one at a time, bfloat16 included, which the package does not convert for NumPy.
+the file before an array is made. In addition, this module lowers the package's limit on headers from 100 MB, refuses
+names that occur twice, and reads arrays one at a time, even bfloat16, which the package does not convert for NumPy.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..core.backend import Array
 from ..errors import DataError, DTypeError
 from .files import PathLike, brief, opened, write_atomically
 
-LARGEST_HEADER = 3 << 20  # bytes; as Python objects up to 25 times as many. ResNet-1202 with Adam's state takes 1.3 MB
+LARGEST_HEADER = 3 << 20  # bytes (as Python objects, up to 25 times as many); ResNet-1202 with Adam's state has 1.3 MB
 MOST_AXES = 32  # NumPy 1's limit
 DTYPES = {"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
           "U64": "<u8", "I64": "<i8", "F16": "<f2", "BF16": "<f4", "F32": "<f4", "F64": "<f8"}  # fmt: skip
-STORED = {"BF16": "<u2", "BOOL": "u1"}  # where the bytes in the file are not what NumPy makes of them
+STORED = {"BF16": "<u2", "BOOL": "u1"}  # how to read the dtypes that have to be converted afterwards
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in an open file: what it will be, and ``read()``, which makes it."""
+    """An array in an open file: its dtype and shape as a NumPy array, and ``read()``, which reads it."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -43,23 +43,23 @@ class StoredArray:
 
 
 def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays to ``path`` in one step: after a crash it holds all of them, or what it held before.
+    """Write named arrays to ``path`` atomically: after a crash, the file has either its new or its old content.
 
     Parameters
     ----------
     path : str or path
         Conventionally ``.safetensors``.
     state_dict : mapping of str to array
-        As ``Module.state_dict()`` returns it.
+        Maps names to arrays, like the result of ``Module.state_dict()``.
     metadata : mapping of str to str, optional
-        Notes for the header; :func:`load_metadata` reads them.
+        Notes to store in the header; :func:`load_metadata` reads them.
 
     Raises
     ------
     DTypeError
-        If a name is not a string, or a value not an array of numbers.
+        If a name is not a string, or a value is not an array of numbers.
     DataError
-        If the file cannot be written, or names and notes are longer than :func:`load` reads.
+        If the file cannot be written, or its header would be larger than :func:`load` accepts.
     """
     from safetensors.numpy import save as encode
 
@@ -76,7 +76,7 @@ def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, s
 
 
 def load(path: PathLike) -> dict[str, Array]:
-    """The named arrays that :func:`save`, or any other safetensors writer, left at ``path``.
+    """Load the named arrays in a safetensors file, written by :func:`save` or another program.
 
     bfloat16, which NumPy lacks, becomes float32 with the same values.
 
@@ -91,18 +91,18 @@ def load(path: PathLike) -> dict[str, Array]:
 
 
 def load_metadata(path: PathLike) -> dict[str, str]:
-    """The notes in the header of a safetensors file. Raises DataError if it cannot be read."""
+    """Load the notes in the header of a safetensors file. Raises DataError if it cannot be read."""
     with opened("load_metadata", path, "safetensors") as file:
         return read_header(file)[1]
 
 
 def read_header(file: BinaryIO) -> tuple[dict[str, StoredArray], dict[str, str]]:
-    """The arrays in a safetensors file by name, not read yet, and the notes in its header.
+    """Return the arrays in a safetensors file, keyed by name and not read yet, and the notes in its header.
 
     Raises
     ------
     ValueError
-        With the reason, if the file breaks a rule of the format.
+        If the file is not a valid safetensors file. The message gives the reason.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -127,14 +127,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _stored(file: BinaryIO, start: int, name: str, description: dict[str, Any]) -> StoredArray:
-    """An array whose description the package has found to agree with the file."""
+    """Return an array whose description in the header has passed the checks of the package."""
     if description.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"entry '{brief(name)}' is described by {brief(', '.join(description))}")
+        raise ValueError(f"entry '{brief(name)}' has the wrong fields: {brief(', '.join(description))}")
     dtype, shape, offsets = description["dtype"], description["shape"], description["data_offsets"]
     if dtype not in DTYPES:
         raise ValueError(f"entry '{brief(name)}' is of type '{brief(dtype)}', which NumPy does not have")
     if len(shape) > MOST_AXES:
-        raise ValueError(f"entry '{brief(name)}' has {len(shape)} axes")
+        raise ValueError(f"entry '{brief(name)}' has {len(shape)} axes, more than {MOST_AXES}")
 
     def read() -> Array:
         file.seek(start + offsets[0])

@@ -1,6 +1,6 @@
-"""What a model does to one input, as a list of op calls.
+"""Tracing: recording the ops that a model calls for one input.
 
-The model's own ``forward`` runs while an observer records every op with the arrays that go in and come out.
+The model's own ``forward`` runs while an observer records every op with its input and output arrays.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ..errors import ArgumentError, MiniresError, sizes
 class TracedCall:
     """One call of an op."""
 
-    op: Any  # whose options its translator knows
+    op: Any  # an Op; each translator reads the options of its own op class
     inputs: Sequence[Array]
     output: Array
     fingerprint: int  # of the output, right after the call
 
 
 def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedCall], list[Array]]:
-    """Run ``model`` on ``x`` and record what it does.
+    """Run ``model`` on ``x`` and record the ops that it calls.
 
     Returns
     -------
     x : array
-        The input as the calls have it.
+        The input array as it occurs in the calls.
     calls : list of TracedCall
-        Those that lead from ``x`` to the outputs, in order; all other arrays in them are constants.
+        The calls that lead from ``x`` to the outputs, in order. All other arrays in them are constants.
     outputs : list of array
 
     Raises
@@ -45,7 +45,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
     ArgumentError
         If the model does not take ``x``, returns anything but tensors computed from it, or changes an array in place.
     """
-    calls: list[TracedCall] = []  # those whose output depends on x
+    calls: list[TracedCall] = []  # the calls whose output depends on x
     depends = set()  # the ids of x and of these outputs
 
     def record(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
@@ -69,8 +69,8 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
                 returned = model(entry)
         except MiniresError as error:
             raise ArgumentError(
-                f"export_onnx: input_shape is {sizes(x.shape[1:])} for one example, but the model does not take such a "
-                f"batch ({sizes(x.shape)}): {error}"
+                f"export_onnx: input_shape is {sizes(x.shape[1:])} for one example, but the model does not take a "
+                f"batch of such examples ({sizes(x.shape)}): {error}"
             ) from error
         if fingerprint(array) != before:
             raise _changed_in_place("the input", array)
@@ -81,7 +81,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
         if id(output.data) not in depends:
             raise ArgumentError(
                 f"export_onnx: an output ({sizes(output.shape)}) is not computed from the input by ops of minires; "
-                "argmax, comparisons, sums to one number and changes of .data are not recorded."
+                "argmax, comparisons, reductions to one number and changes of .data are not recorded."
             )
     arrays = [output.data for output in outputs]
     wanted = set(map(id, arrays))

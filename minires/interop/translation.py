@@ -1,6 +1,6 @@
-"""Which ONNX nodes compute what an op of minires computes: a table with a translator for each op class.
+"""Translating ops of minires to ONNX nodes: a table with a translator for each op class.
 
-ONNX's operators are described at https://onnx.ai/onnx/operators/; these are those of operator set 18.
+ONNX's operators are described at https://onnx.ai/onnx/operators/; this module uses operator set 18.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from .graph import OnnxGraph
 from .tracing import TracedCall
 
 OPSET = 18
-LAST = np.iinfo(np.int64).max  # the end of a slice that has none
+LAST = np.iinfo(np.int64).max  # stands for the end of an axis in a slice
 
-# translator(graph, call, *inputs) adds nodes, and returns the name of what they compute. ``inputs`` are the names of
-# the call's inputs, converted to the dtype of its output, as most of ONNX's operators require.
+# translator(graph, call, *inputs) adds nodes, and returns the name of their result. ``inputs`` are the names of the
+# call's inputs, converted to the dtype of its output, as most of ONNX's operators require.
 Translator = Callable[..., str]
-Options = Callable[[Any], dict[str, Any]]  # the attributes of a node, from those of an op
+Options = Callable[[Any], dict[str, Any]]  # returns the attributes of a node for an op
 
 
 def translate(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array], state: Mapping[str, Array]) -> OnnxGraph:
-    """The graph of a trace, for the size of its batch; ``state`` names parameters and buffers.
+    """Return the graph of a trace, for its batch size; ``state`` maps names to the arrays of parameters and buffers.
 
     Raises
     ------
     ArgumentError
-        For an op that cannot be expressed in ONNX.
+        If an op cannot be expressed in ONNX.
     """
     graph = OnnxGraph(x, state)
     for call in calls:
@@ -47,7 +47,7 @@ def translate(x: Array, calls: Sequence[TracedCall], outputs: Sequence[Array], s
 
 
 def _node(kind: str, options: Options = lambda op: {}) -> Translator:
-    """One node."""
+    """Return a translator that adds one node."""
 
     def translator(graph: OnnxGraph, call: TracedCall, *inputs: str) -> str:
         return graph.add(kind, *inputs, **options(call.op))
@@ -85,7 +85,7 @@ def _where(graph: OnnxGraph, call: TracedCall, a: str, b: str) -> str:
 
 
 def _convert(graph: OnnxGraph, call: TracedCall, x: str) -> str:
-    return x  # has the dtype already
+    return x  # which has the dtype of the output already
 
 
 # Shapes
@@ -109,14 +109,14 @@ def _pad(graph: OnnxGraph, call: TracedCall, x: str) -> str:
 
 
 def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
-    """All slices in one node; then each integer, list of integers and new axis from left to right."""
+    """Add one node for all slices, then one for each integer, list of integers and new axis, from left to right."""
     index = call.op.index if isinstance(call.op.index, tuple) else (call.op.index,)
     index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
     if any(part.dtype.kind == "b" for part in arrays):
-        raise ArgumentError("export_onnx: getitem by a mask cannot be exported; where(mask, x, 0) can.")
+        raise ArgumentError("export_onnx: getitem with a mask cannot be exported; where(mask, x, 0) can.")
     if len(arrays) > 1 and any(part.ndim for part in arrays):
-        raise ArgumentError("export_onnx: getitem by an array beside integers or other arrays cannot be exported.")
+        raise ArgumentError("export_onnx: getitem with an array and integers or other arrays cannot be exported.")
     place = next((i for i, part in enumerate(index) if part is Ellipsis), len(index))
     after = index[place + 1 :]
     rest = call.inputs[0].ndim - sum(part is not None for part in index[:place] + after)
@@ -131,7 +131,7 @@ def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
             slices.append((start, end, axis, step))
     if slices:
         name = graph.add("Slice", name, *(graph.constant(numbers) for numbers in zip(*slices, strict=True)))
-    axis = 0  # of what is computed so far
+    axis = 0  # of the array computed so far
     for part in index:
         if part is None:
             name = graph.add("Unsqueeze", name, graph.constant([axis]))
@@ -170,7 +170,7 @@ def _conv_transpose(graph: OnnxGraph, call: TracedCall, *inputs: str) -> str:
 
 
 def _conv_act(graph: OnnxGraph, call: TracedCall, x: str, weight: str, bias: str, *shortcut: str) -> str:
-    """What ``nn.fold`` makes of a convolution and a batch norm."""
+    """Translate the convolution that ``nn.fold`` makes from a convolution and a batch norm."""
     return _join(graph, graph.add("Conv", x, weight, bias, **_conv(call.op)), shortcut, call.op.activation)
 
 

@@ -156,7 +156,7 @@ class Elsewhere:
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
-        ([1.0], DTypeError, r"builtins\.list has no __dlpack__; mr\.tensor\(x\) makes a tensor of a copy\."),
+        ([1.0], DTypeError, r"builtins\.list has no __dlpack__; mr\.tensor\(x\) copies x into a tensor\."),
         (3.0, DTypeError, r"builtins\.float has no __dlpack__"),
         (np.array([1j]), DTypeError, r"numpy\.ndarray \(complex128\) cannot be shared: a tensor holds floats"),
         (Elsewhere(1), DTypeError, "Elsewhere cannot be shared: no"),

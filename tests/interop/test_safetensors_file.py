@@ -52,7 +52,7 @@ HOSTILE = {  # what is wrong: the file, and words of the message, or None if the
     ),
     "a number in the notes": (file({"a": F32, "__metadata__": {"a": 1}}), None),
     "a string for the notes": (file({"a": F32, "__metadata__": "x"}), None),
-    "one more key": (file({"a": {**F32, "more": 1}}), "entry 'a' is described by dtype, shape, data_offsets, more"),
+    "one more key": (file({"a": {**F32, "more": 1}}), "'a' has the wrong fields: dtype, shape, data_offsets, more"),
     "three offsets": (file({"a": {**F32, "data_offsets": [0, 4, 8]}}), None),
     "a number for an array": (file({"a": 3}), None),
     "float8": (file({"a": {**F32, "dtype": "F8_E4M3", "shape": [8]}}), "entry 'a' is of type 'F8_E4M3'"),
