@@ -31,7 +31,7 @@ class LabelError(MiniresError, ValueError):
 
 
 class GraphError(MiniresError, RuntimeError):
-    """Backward cannot run: nothing was recorded, the graph was freed, or a saved array was changed."""
+    """The backward pass cannot run: nothing was recorded, the graph was freed, or a saved array was changed."""
 
 
 class AnomalyError(MiniresError, ArithmeticError):

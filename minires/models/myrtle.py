@@ -30,7 +30,7 @@ class PooledConv(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """Nine layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
+    """A network of nine layers for images of about 32x32 pixels, (N, in_channels, H, W) to logits (N, num_classes).
 
     The first and the last stage have a residual block; the second does not. The last ReLU of a block follows the
     addition (:class:`BasicBlock`); in Page's network, it precedes the addition. At the end, the maximum over all pixels

@@ -112,6 +112,6 @@ def check_options(
     if shortcut not in ("A", "B", "C", None):
         raise ArgumentError(f"{network}: shortcut is {shortcut!r}; it must be 'A', 'B', 'C' or None (plain).")
     if zero_init_residual and preactivation:
-        raise ArgumentError(f"{network}: zero_init_residual needs blocks that end in BN; preactivation ones do not.")
+        raise ArgumentError(f"{network}: zero_init_residual needs blocks that end in BN, unlike pre-activation blocks.")
     if checks.fraction(network, stochastic_depth_prob, "stochastic_depth_prob", below_one=True) and shortcut is None:
         raise ArgumentError(f"{network}: stochastic_depth_prob needs shortcuts: only they remain of dropped blocks.")

@@ -75,7 +75,7 @@ class EMA:
                 average.data = latest.data.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of the state, for a checkpoint: ``"arrays"`` is the state dict of ``module``."""
+        """Return a copy of the state: ``"arrays"``, the state dict of ``module``, and ``"updates"``."""
         return {"arrays": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -235,7 +235,7 @@ class Warmup(Schedule):
         self.steps = checks.integer("Warmup", steps, "steps", 1)
         self.start_factor = checks.fraction("Warmup", start_factor, "start_factor")
         super().__init__(schedule.optimizer)
-        self.base_lrs = schedule.base_lrs  # the optimiser's rates already include its factor
+        self.base_lrs = schedule.base_lrs  # not the optimiser's current rates, which include a factor
         self._set()
 
     def factor(self, t: int) -> float:

@@ -148,7 +148,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
 
 
 def checksum(arrays: Arrays, header: dict[str, str]) -> str:
-    """Return the SHA-256 of all names, dtypes, shapes and values, to detect bits that changed on the disk."""
+    """Return the SHA-256 of the header and all names, dtypes, shapes and values, to detect changed bits on the disk."""
     described = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
     digest = hashlib.sha256(json.dumps([described, header], sort_keys=True).encode())
     for name in sorted(arrays):
@@ -210,7 +210,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in INTERRUPTS:
-                if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):  # None: not set from Python
+                if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):  # None: was not set from Python
                     self._handlers[number] = handler
                     signal.signal(number, self._receive)
         return self

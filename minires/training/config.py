@@ -185,7 +185,7 @@ class Config:
     preactivation: bool = _variant(False, "Put BN and ReLU before each convolution instead of after it.")
     zero_init_residual: bool = _variant(False, "Start with gamma = 0 in the last BN of each block.")
     deep_stem: bool = _variant(False, "Begin with three 3x3 convolutions instead of one of 7x7.")
-    avg_down: bool = _variant(False, "Let projections average 2x2 pixels instead of skipping three of four.")
+    avg_down: bool = _variant(False, "Let projections average 2x2 pixels instead of skipping three of every four.")
     stochastic_depth_prob: float = _variant(
         0.0, "Probability of dropping the last block for an image in training; lower for earlier blocks.", _below_one
     )

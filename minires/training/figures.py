@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .classification import Evaluation
 
 TRAIN, TEST = "#888888", "#1f5fa8"  # grey and blue
-# One for each depth of a network; readers with any kind of colour vision can tell them apart (Okabe and Ito, 2008).
+# One colour for each depth; readers with any kind of colour vision can tell them apart (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 BOLD: dict[str, Any] = {"linewidth": 2.4}
 THIN: dict[str, Any] = {"linewidth": 1.2, "linestyle": (0, (4, 2))}

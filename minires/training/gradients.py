@@ -23,7 +23,7 @@ SMALLEST = 1e-12  # a logarithmic axis cannot show 0
 
 
 class GradientLog:
-    """Means over each epoch of the L2 norms of the weights of convolutions and linear layers, and of their gradients.
+    """Logs the L2 norms of the weights of convolutions and linear layers, and of their gradients, as means per epoch.
 
     Parameters
     ----------

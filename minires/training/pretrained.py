@@ -20,7 +20,7 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
 
     - A run folder must hold the same network, for images with the same number of channels. Rows of the head are copied
       for classes with the same name, and stay random for new classes. Images are normalised like those of the run,
-      because its layers were trained on them.
+      because its layers were trained on such images.
     - A file of published weights (see :func:`minires.interop.load_weights`) contains neither class names nor a
       normalisation. The head is always new, and images are normalised by the mean and standard deviation of the
       training images.

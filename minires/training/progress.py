@@ -19,7 +19,7 @@ from .folder import CONFUSION, MISTAKES, TENSORBOARD, Row
 
 
 class Progress:
-    """Base class, which reports nothing. A subclass overrides the methods that it needs."""
+    """Base class of progress reports, which reports nothing. A subclass overrides the methods that it needs."""
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         """Called before training begins, with the state before the first batch or, in a resumed run, the next one.
@@ -76,7 +76,7 @@ class TensorBoard(Progress):
         number = len(list(folder.iterdir()))
         self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".{number}")
         self._close = weakref.finalize(self, self._file.close)  # also if an error stops the run
-        session = self._library.proto.event_pb2.SessionLog  # replaces what was written after the last checkpoint
+        session = self._library.proto.event_pb2.SessionLog  # drops what was written after the last checkpoint
         self._write(step=self._step + 1, session_log=session(status=session.START))
 
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
