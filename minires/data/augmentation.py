@@ -12,7 +12,7 @@ from ..core.backend import Array, device_of, to_device
 from ..core.checks import Pair
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 
-GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
+GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue for the grey value (ITU-R BT.601)
 Factor = float | Sequence[float]  # a strength, or the smallest and the largest factor
 TRIES = 10  # number of random rectangles; the first that fits is used
 
@@ -82,7 +82,7 @@ class RandomResizedCrop(Described):
         first = fits.argmax(axis=0), np.arange(n)
         found = fits[first]
 
-        whole = min(max(width / height, self.ratio[0]), self.ratio[1])  # the allowed ratio nearest to the image's
+        whole = min(max(width / height, self.ratio[0]), self.ratio[1])  # the allowed ratio closest to that of the image
         largest = max(round(min(height, width / whole)), 1), max(round(min(width, height * whole)), 1)
         rows = np.where(found, rows[first], largest[0]).astype(np.int64)  # (N,)
         columns = np.where(found, columns[first], largest[1]).astype(np.int64)

@@ -114,7 +114,7 @@ def folder(
     ----------
     path : str or path
     size : int or (int, int), optional
-        Height and width to which every image is resized, whatever its proportions. By default, all images must have
+        Height and width to which every image is resized; the proportions are not kept. By default, all images must have
         the same size.
     channels : {1, 3}
         1 for grey images, 3 for colour images.
@@ -166,7 +166,7 @@ def folder(
         texts = texts if any(texts) else ()
         split = FileSplit([file.path for file in chosen], labels, (channels, height, width), resize is not None, texts)
         splits.append(Split(*split[np.arange(len(split))], texts) if in_memory else split)
-    padding = min(height, width) // 8  # for 32x32 pixels, that of He et al.
+    padding = min(height, width) // 8  # 4 for 32x32 pixels, as in He et al.
     augmentation = Compose([PadCrop(padding), Flip()]) if padding else Flip()
     return Dataset(root.resolve().name, classes, splits[0], splits[1], augmentation)
 

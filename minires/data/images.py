@@ -53,7 +53,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     channels : {1, 3}
         1 for a grey image, 3 for a colour image.
     size : (int, int), optional
-        Height and width to resize to, whatever the proportions. By default, the size is kept.
+        Height and width to resize to; the proportions are not kept. By default, the image keeps its size.
 
     Returns
     -------

@@ -122,7 +122,7 @@ class Loader:
             )
 
     def __len__(self) -> int:
-        """The number of batches."""
+        """Return the number of batches in an epoch."""
         whole, left_over = divmod(len(self.split), self.batch_size)
         return whole + (left_over > 0 and not self.drop_last)
 

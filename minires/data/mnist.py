@@ -22,7 +22,7 @@ from .places import Archive, PublishedDataset, stored
 from .transforms import Compose, Flip, PadCrop
 
 SIDE = 28
-TEST_PER_CLASS = 36  # of scikit-learn's digits: 360 of 1,797 images, a fifth
+TEST_PER_CLASS = 36  # test images per class of scikit-learn's digits: 360 of 1,797, a fifth
 
 
 def _read(name: str, folder: Path, part: str, count: int) -> tuple[Array, Array]:

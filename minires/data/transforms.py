@@ -24,7 +24,7 @@ from ..errors import ArgumentError, ShapeError, sizes
 from .augmentation import ColorJitter, Cutout, Described, MixUp, RandomResizedCrop, to_device_of
 from .dataset import LabelledSource, Split, Transform
 
-MEASURED_AT_ONCE = 256  # images
+MEASURED_AT_ONCE = 256  # images whose pixels are counted at a time
 ENOUGH = 4096  # images to measure if they have to be read from files
 
 

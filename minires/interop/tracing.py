@@ -26,7 +26,7 @@ class TracedCall:
     op: Any  # an Op; each translator reads the options of its own op class
     inputs: Sequence[Array]
     output: Array
-    fingerprint: int  # of the output, right after the call
+    fingerprint: int  # a hash of the output, computed right after the call
 
 
 def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedCall], list[Array]]:
@@ -46,7 +46,7 @@ def trace(model: Callable[[Tensor], Any], x: Array) -> tuple[Array, list[TracedC
         If the model does not take ``x``, returns anything but tensors computed from it, or changes an array in place.
     """
     calls: list[TracedCall] = []  # the calls whose output depends on x
-    depends = set()  # the ids of x and of these outputs
+    depends = set()  # the ids of x and of the outputs of these calls
 
     def record(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Array], None]:
         def finished(result: Array) -> None:
