@@ -7,14 +7,14 @@
 # ---
 
 # %% [markdown]
-# # 1. Scalars to tape
+# # 1. From scalars to a tape
 #
 # How does a framework know the derivative of a program? It records what you compute while you compute it, and then
-# walks back through the record. You will build this for plain numbers in about sixty lines. The last figure shows **a
-# tape with the gradient on each edge, yours beside minires's, with the same numbers on it**.
+# walks back through the record. You will build this for plain numbers in about sixty lines. The last figure shows
+# **your tape beside minires's, with the same gradient on each edge**.
 #
-# Each section follows the pattern *predict, run, check*. `check` tells you what is wrong with an answer; solutions are
-# folded away.
+# Each section follows the pattern *predict, run, check*. `check` tells you what is wrong with an answer. The solutions
+# are collapsed: click one to open it.
 
 # %%
 import math
@@ -80,9 +80,9 @@ print("the first parent's parents:", y.parents[0].parents)
 #
 # ## The chain rule, path by path
 #
-# The derivative of y with respect to x is a sum over all *paths* from y down to x; each path gives the product of the
-# slopes along it. As a program: carry along the product so far, the *upstream*, and add it to the gradient of each node
-# that you reach.
+# The derivative of y with respect to x is a sum over all *paths* from y down to x; each path contributes the product of
+# the slopes along it. To compute it, walk down from y. Carry the product so far, called the *upstream*, with you, and
+# add it to the gradient of each node that you reach.
 #
 # **Predict 1.2.** What is dy/dx of `y = x * x + x` at x = 3?
 
@@ -113,10 +113,11 @@ print(f"dy/dx = {x.grad:g}, visits: {dict(visits)}")
 # answer = 3 + 3 + 1
 # ```
 #
-# Three paths: through the product's first factor, through its second, and straight from the sum. </details>
+# There are three paths: through the product's first factor, through its second factor, and straight from the sum.
+# </details>
 #
-# A function that is not an operator in Python is just another node. **Exercise 1.3.** Give `tanh` its slope. The
-# derivative of tanh a is 1 - tanh² a.
+# A function such as `tanh`, which has no operator in Python, creates a node in just the same way. **Exercise 1.3.**
+# Give `tanh` its slope. The derivative of tanh a is 1 - tanh² a.
 
 
 # %%
@@ -137,13 +138,13 @@ check("1.3", lambda number: tanh(Value(number)))
 #     slopes = (1 - result**2,)
 # ```
 #
-# The result is used again: many slopes are cheap once the value is known. </details>
+# The slope reuses the result: many slopes are cheap to compute once the value is known. </details>
 #
 # ## Each node once
 #
 # Start with `y = x`, and repeat `y = y + y` ten times. This makes only eleven numbers.
 #
-# **Predict 1.4.** How often does `walk_every_path` arrive at x?
+# **Predict 1.4.** How many times does `walk_every_path` arrive at x?
 
 # %%
 answer = None
@@ -181,7 +182,7 @@ for rungs in (1, 2, 5, 10, 15):
 
 # %%
 def in_order(result):
-    """All nodes below ``result``, each one after its parents."""
+    """Return all nodes below ``result``, each one after its parents."""
     order, seen = [], set()
 
     def visit(node):
@@ -209,12 +210,12 @@ backward(y)
 print(f"50 rungs: dy/dx = {x.grad:g} in {len(in_order(y))} visits")
 
 # %% [markdown]
-# You should see 2⁵⁰, immediately.
+# You should immediately see 1.1259e+15, which is 2⁵⁰.
 #
 # ## Break it on purpose
 #
-# It is easy to write `=` instead of the `+=` above. Many programs would still be right, namely those that use every
-# number only once.
+# It is easy to write `=` instead of the `+=` above. Many programs, namely those that use every number only once, would
+# still give the right gradients.
 #
 # **Predict 1.5.** With `=`, what is x.grad for `y = x * x + x` at x = 3?
 
@@ -250,10 +251,11 @@ print(f"with =: {wrong:g}   with +=: {x.grad:g}   by differences: {difference:.6
 # answer = 3
 # ```
 #
-# The sum contributes 1, then the product 3 and 3 again; each overwrites the one before. </details>
+# The sum contributes 1, and then the product contributes 3 twice; each contribution overwrites the one before.
+# </details>
 #
-# The last number needs no tape: it comes from changing x a little. This is slow but reliable, so backward passes are
-# tested against it.
+# The last number printed above needs no tape: it comes from changing x a little. This is slow but reliable, so backward
+# passes are tested against it.
 #
 # ## The same in minires
 #
@@ -269,11 +271,11 @@ print("y was made by", y.op, "from", y.op.edges)
 print("q was made by", q.op, "from", q.op.edges)
 
 # %% [markdown]
-# There is one difference. With n inputs and m outputs, the slopes would be a matrix of n·m numbers, of which most are
-# zero or repeated. So an op does not store slopes. Instead, it has a function, `backward`, that takes the upstream and
-# returns the products.
+# There is one difference. With n inputs and m outputs, the slopes would form a matrix of n·m numbers, most of which are
+# zero or repeated. So an op does not store slopes. Instead, it has a method, `backward`, that takes the upstream and
+# returns the product of the upstream and the slopes.
 #
-# **Exercise 1.6.** Write the backward of a cube. It gets the upstream, a tensor of the output's shape.
+# **Exercise 1.6.** Write `backward` for the cube. It receives the upstream, a tensor with the shape of the output.
 
 
 # %%
@@ -297,7 +299,7 @@ check("1.6", Cube)
 #         return upstream * 3 * x**2
 # ```
 #
-# Leave out `upstream` and see what `check` says: the gradient is then right only if the op comes last. </details>
+# Leave out `upstream` and see what `check` says: the gradient is then right only if this op is the last one. </details>
 #
 # ## The tape, twice
 #
@@ -353,8 +355,8 @@ plt.show()
 # there. Three arrows end at x: two from the two factors of p, and one from q.
 #
 # Below is the stepper: the arrow keys take you forward, and then backward, through the same tape. Where a second
-# gradient arrives, it shows the `+=`. (The notebook must be trusted; if your viewer does not show frames, run `minires
-# explain step`.)
+# gradient arrives, it shows the `+=`. (The notebook must be trusted; if your viewer does not display iframes, run
+# `minires explain step`.)
 
 # %%
 stepper
@@ -362,6 +364,6 @@ stepper
 # %% [markdown]
 # ## What you have
 #
-# An op records its inputs and its derivative; backward goes through the record once, consumers first, and *adds*.
-# minires's `core/autograd.py` is these sixty lines with tensors, memory management and error messages. Next, tutorial 4
-# takes a closer look at one op.
+# An op records its inputs and its derivative; backward goes through the record once, consumers first, and *adds*. In
+# minires, `core/autograd.py` is these sixty lines, extended to tensors, with memory management and error messages
+# added. Next, tutorial 4 takes a closer look at one op.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 4. Convolution is im2col and a matrix product
 #
-# A convolution looks like seven nested loops. But it can be computed with a copy and one matrix product, forward and
-# backward, and this makes it fast. The last figure shows **the time and the memory that the same layer takes, from
-# Python's loops to compiled kernels**, on your machine.
+# A convolution looks like seven nested loops. But its forward and backward pass can be computed by copying numbers and
+# by matrix products, and this makes it fast. The last figure shows **the time and the memory that the same layer takes
+# on your machine, from Python's loops to compiled kernels**.
 
 # %%
 import os
@@ -32,11 +32,12 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What is computed
 #
-# Images are (N, C, H, W), filters (O, C, KH, KW). A filter is placed on the padded image wherever it fits, `stride`
-# pixels apart. At each place, the numbers under it are multiplied by its own numbers and summed.
+# Images have the shape (N, C, H, W), and filters (O, C, KH, KW). A filter is placed on the padded image wherever it
+# fits, in steps of `stride` pixels. At each place, the numbers under the filter are multiplied by the filter's numbers,
+# and the products are summed.
 #
-# **Predict 4.1.** The image is 10 high and 13 wide, the kernel 3 high and 4 wide, the stride 2, the padding 1 on
-# each side. How large is the output, as `(OH, OW)`?
+# **Predict 4.1.** The image is 10 high and 13 wide, the kernel is 3 high and 4 wide, the stride is 2, and the padding
+# is 1 on each side. How large is the output? Answer as `(OH, OW)`.
 
 # %%
 answer = None
@@ -68,13 +69,13 @@ print("x", x.shape, "  weight", weight.shape, "  y", y.shape)
 # answer = ((10 + 2 * 1 - 3) // 2 + 1, (13 + 2 * 1 - 4) // 2 + 1)
 # ```
 #
-# This is the first window, and one more for each stride that fits into what is left. </details>
+# There is a first window, and one more for each stride that fits into the rest of the padded image. </details>
 #
 # ## Windows as rows
 #
-# im2col ("image to column") copies what each output pixel sees into a row of C·KH·KW numbers. This does not need a loop
-# over pixels: the numbers under kernel element (i, j) of *all* windows are one slice of the padded image, with steps of
-# `stride`.
+# im2col ("image to column") copies the window that each output pixel sees into a row of C·KH·KW numbers. This does not
+# need a loop over pixels: the numbers under kernel element (i, j) in *all* windows form one slice of the padded image,
+# with steps of `stride`.
 #
 # **Exercise 4.2.** Fill `rows[..., i, j]`, which is (N, OH, OW, C), from `padded`, which is (N, C, H + 2P, W + 2P).
 
@@ -104,7 +105,7 @@ check("4.2", im2col)
 #
 # The slice is (N, C, OH, OW), so its channels have to be moved to the end. </details>
 #
-# The convolution is then one matrix product, of each row with each filter. From here on, we use minires's own im2col.
+# The convolution is then one matrix product, of all rows with all filters. From here on, we use the im2col of minires.
 
 # %%
 rows = mr.ops.im2col(x, kernel_size=(3, 4), stride=2, padding=1).numpy()
@@ -116,11 +117,11 @@ print("largest difference from the loops:", f"{np.abs(product - y).max():.1e}")
 # %% [markdown]
 # ## The way back
 #
-# What happens to a gradient of `rows` on its way to x? im2col only copies. A pixel that was copied k times has k
+# What happens to the gradient of `rows` on its way to x? im2col only copies. A pixel that was copied k times receives k
 # gradients, and they add up.
 #
-# **Predict 4.3.** A 3x3 kernel, stride 1, padding 1: how many windows see a pixel in the corner, at an edge, and in the
-# middle? Answer as `(corner, edge, middle)`.
+# **Predict 4.3.** With a 3x3 kernel, stride 1 and padding 1, how many windows see a pixel in the corner, at an edge,
+# and in the middle? Answer as `(corner, edge, middle)`.
 
 # %%
 answer = None
@@ -142,8 +143,8 @@ figure.suptitle("how many 3x3 windows see each pixel (padding 1)")
 plt.show()
 
 # %% [markdown]
-# You should see nines inside for stride 1. For stride 2, pixels are seen by one, two or four windows; this is the
-# checkerboard that transposed convolutions leave in images. For stride 3, windows do not overlap.
+# You should see nines in the middle for stride 1. For stride 2, pixels are seen by one, two or four windows; this is
+# the checkerboard pattern that transposed convolutions leave in images. For stride 3, windows do not overlap.
 #
 # <details><summary>Solution 4.3</summary>
 #
@@ -153,8 +154,8 @@ plt.show()
 #
 # </details>
 #
-# col2im puts the rows back, and *adds* where they overlap. Let us break this, and see what `mr.gradcheck` says, which
-# compares with finite differences.
+# col2im puts the rows back, and *adds* where windows overlap. Let us break this, and see what `mr.gradcheck`, which
+# compares gradients with finite differences, says about it.
 
 
 # %%
@@ -179,8 +180,8 @@ except mr.GradcheckError as error:
 print("with +=:", mr.gradcheck(lambda x: mr.ops.im2col(x, 3, padding=1), image))
 
 # %% [markdown]
-# The gradient of the other step, the product y = rows · weightᵀ, takes two more products. **Exercise 4.4.** `rows` is
-# (P, K), `weight` (O, K), and the upstream `dy` (P, O). Compute `dweight` and `drows`.
+# The gradients of the other step, the product y = rows · weightᵀ, take two more matrix products. **Exercise 4.4.**
+# `rows` is (P, K), `weight` is (O, K), and the upstream `dy` is (P, O). Compute `dweight` and `drows`.
 
 
 # %%
@@ -201,14 +202,15 @@ check("4.4", gradients)
 #     drows = dy @ weight
 # ```
 #
-# A gradient has the shape of what it belongs to, which leaves only one way to combine the matrices. </details>
+# A gradient has the shape of the tensor that it belongs to, so there is only one way to combine the matrices.
+# </details>
 #
 # ## What it costs
 #
-# Each row repeats many numbers of its neighbours. Take a layer of the last stage of ResNet-20: 64 images, 64 channels,
-# 8x8, and a 3x3 kernel with padding 1, in float32.
+# Each row repeats many numbers from its neighbours. Take a layer from the last stage of ResNet-20: 64 images of 8x8
+# pixels with 64 channels, and a 3x3 kernel with padding 1, in float32.
 #
-# **Predict 4.5.** How many MB (millions of bytes) do its rows take?
+# **Predict 4.5.** How many MB (millions of bytes) do the rows take?
 
 # %%
 answer = None
@@ -236,15 +238,15 @@ print(f"{operations / 1e6:.0f} million multiplications and additions")
 #
 # ## The ladder
 #
-# The same layer, five times:
+# Here is the same layer, computed in five ways:
 #
 # 1. *loops*: seven loops in Python, measured for one image and one filter, and scaled up.
-# 2. *im2col*: the rows, then sums of products in NumPy's own loop (`einsum`).
-# 3. *matrix product*: the rows, then BLAS. This is minires's textbook.
-# 4. *Numba*: minires's engine, compiled. It reads the windows in place and does not write the rows.
+# 2. *im2col*: the rows, then sums of products in a loop of NumPy's (`einsum`).
+# 3. *matrix product*: the rows, then BLAS. This is the textbook code of minires.
+# 4. *Numba*: the compiled kernels of minires. They read the windows in place and do not write the rows.
 # 5. *CuPy*: the same call on a GPU, if there is one.
 #
-# **Predict:** how many times faster is each than the one before? Write it down before you go on.
+# **Predict:** how many times faster is each of them than the one before? Write it down before you go on.
 
 
 # %%
@@ -259,7 +261,7 @@ def with_engine(name, x, weight):
 
 
 def fastest(function, repeats):
-    """The seconds of the fastest call; slower ones were disturbed by other programs."""
+    """Return the seconds that the fastest call takes; slower calls were disturbed by other programs."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -269,7 +271,7 @@ def fastest(function, repeats):
 
 
 def most_memory(function):
-    """The most bytes that its arrays take at any time, including the result, but not the inputs."""
+    """Return the most bytes that the function's arrays take at any time, including the result but not the inputs."""
     held = [function() for _ in range(5)]  # while these live, the engine cannot reuse their memory
     tracemalloc.start()
     function()
@@ -322,7 +324,7 @@ copying = fastest(lambda: mr.ops.im2col(x, kernel_size=3, padding=1), 3 if FAST 
 print(f"writing the rows alone takes {1e3 * copying:.2f} ms")
 
 # %% [markdown]
-# `mr.profile` shows how close this comes to the peak of the machine, once that has been measured:
+# `mr.profile` shows how close this comes to the peak performance of the machine, once the peak has been measured:
 
 # %%
 measure_peak()
@@ -351,11 +353,11 @@ right.set_xlim(right=1.2 * max(memory.values()) / 1e6)
 plt.show()
 
 # %% [markdown]
-# You should see the time fall by four orders of magnitude or more (the scale is logarithmic). Memory first goes up: the
-# rows make the matrix product possible, but take many times the memory of the images. Numba's version is faster still,
-# without any rows.
+# You should see the time fall by four orders of magnitude or more (the scale is logarithmic). The memory first goes up:
+# the rows make the matrix product possible, but take many times the memory of the images. The Numba version is faster
+# still, and does not need the rows.
 #
 # What made it faster? Mostly, the same multiplications are done in an order in which the processor finds its numbers in
-# registers and caches. (Where the engine uses Winograd's algorithm, it also needs fewer multiplications, and the
-# profile may show more than 100 %.) minires's textbook, `ops/conv.py`, is what you wrote here; its engine is in
+# registers and caches. (Where a kernel uses Winograd's algorithm, it also needs fewer multiplications, and the profile
+# may show more than 100 %.) The textbook code of minires, `ops/conv.py`, is what you wrote here; the kernels are in
 # `kernels/cpu`.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 7. Degradation
 #
-# In 2015, networks got worse as they got deeper: not only on new images, which could be overfitting, but on the very
+# In 2015, networks got worse as they got deeper: not only on new images, which could be overfitting, but also on the
 # images that they were trained on. He et al. called this *degradation*, and cured it with residual blocks. You will
 # repeat their experiment in about a minute, and look for the cause. The last figure shows **the training loss of plain
 # and residual networks by depth, for three seeds each**.
@@ -34,14 +34,14 @@ STEPS = 4 if FAST else 40
 # %% [markdown]
 # ## Networks that differ in one addition
 #
-# So that three seeds can be trained in a minute, the layers are fully connected and 48 numbers wide, and the images are
-# handwritten digits of 8x8 pixels. A block has two layers; with `shortcut`, its input is added to its output. The depth
-# counts the layers in blocks.
+# To train three seeds in a minute, we use fully connected layers that are 48 numbers wide, and handwritten digits of
+# 8x8 pixels. A block has two layers; with `shortcut`, its input is added to its output. The depth is the number of
+# layers in the blocks.
 
 
 # %%
 class Block(nn.Module):
-    """F(x), or with a shortcut F(x) + x, where F is BN-ReLU-linear, twice."""
+    """F(x) or, with a shortcut, F(x) + x, where F is BN-ReLU-linear, twice."""
 
     def __init__(self, width, shortcut, norm=True):
         self.bn1 = nn.BatchNorm1d(width) if norm else nn.Identity()
@@ -67,8 +67,8 @@ def network(depth, shortcut, norm=True, width=48):
 
 
 # %% [markdown]
-# **Predict 7.1.** Without shortcuts, is the *training* loss of 54 layers `"lower"` than that of 8, `"equal"`, or
-# `"higher"`?
+# **Predict 7.1.** Without shortcuts, is the *training* loss of 54 layers `"lower"` than the loss of 8 layers,
+# `"equal"`, or `"higher"`?
 
 # %%
 answer = None
@@ -149,7 +149,7 @@ def table(runs):
 table(runs)
 
 # %% [markdown]
-# You should see all networks learn except the deep plain ones; the residual ones cope with any depth.
+# You should see that all networks learn except the deep plain ones; residual networks learn at any depth.
 #
 # <details><summary>Solution 7.1</summary>
 #
@@ -159,14 +159,14 @@ table(runs)
 #
 # </details>
 #
-# ## A better network is right there
+# ## A better network exists
 #
-# A deep network contains a better one: copy the shallow one, and let the other blocks do nothing. Plain blocks have to
-# learn this "nothing". For residual blocks, it is easy.
+# There are weights with which a deep network is as good as a shallow one: copy the shallow network, and let the other
+# blocks do nothing. Plain blocks have to learn this "nothing". For residual blocks, it is easy.
 #
-# **Predict 7.2.** Which *one* parameter of a residual block makes it the identity when it is zero, whatever the
-# others are? (`"bn1.weight"`, `"bn1.bias"`, `"fc1.weight"`, `"bn2.weight"`, `"bn2.bias"` or `"fc2.weight"`; the
-# linear layers' own biases are zero here.)
+# **Predict 7.2.** Which *one* parameter of a residual block turns the block into the identity when it is zero, whatever
+# the other parameters are? (`"bn1.weight"`, `"bn1.bias"`, `"fc1.weight"`, `"bn2.weight"`, `"bn2.bias"` or
+# `"fc2.weight"`; the biases of the linear layers are zero here.)
 
 # %%
 answer = None
@@ -198,8 +198,8 @@ print("54 layers do what 8 do:", np.allclose(deep(images).numpy(), shallow(image
 #
 # ## Vanishing gradients?
 #
-# **Predict 7.3.** Is the gradient in the first block of plain-54, before training, `"smaller"` than that in its last
-# block, `"equal"`, or `"larger"`?
+# **Predict 7.3.** Before training, is the gradient in the first block of plain-54 `"smaller"` than the gradient in its
+# last block, `"equal"`, or `"larger"`?
 
 # %%
 answer = None
@@ -221,11 +221,11 @@ for (kind, depth), found in runs.items():
 #
 # </details>
 #
-# You should see it *explode* in plain networks, by a constant factor per layer. Nothing vanishes: in networks with
-# batch norm, measurements do not support the claim that "residual networks cure vanishing gradients".
+# You should see that the gradient *explodes* in plain networks, by a constant factor per layer. It does not vanish: for
+# networks with batch norm, measurements do not support the claim that "residual networks cure vanishing gradients".
 #
-# Is the explosion the cause, then? Remove batch norm: with He's initial weights, the gradient then keeps its size.
-# (Such networks need a smaller learning rate.)
+# So is the explosion the cause? Remove batch norm: with He's initial weights, the gradient then keeps its size. (Such
+# networks need a smaller learning rate.)
 
 # %%
 without = {
@@ -236,15 +236,15 @@ for (kind, depth), found in without.items():
     print(f"{kind}, {depth}: gradient norm, first / last block: {np.mean([run.gradient_ratio for run in found]):.1f}")
 
 # %% [markdown]
-# You should see a healthy gradient, and a network that still does not learn. So the size of the gradient is not
-# everything. (Balduzzi et al., arXiv 1702.08591, describe what else goes wrong: similar images, for example, get
-# gradients that have nothing in common.)
+# You should see a gradient of about the same size in both blocks, and a network that still does not learn. So the size
+# of the gradient is not everything. (Balduzzi et al., arXiv 1702.08591, describe what else goes wrong: for example,
+# similar images get gradients that have nothing in common.)
 #
 # ## Overfitting?
 #
 # A network that overfits does well on the training set and badly on the test set. **Exercise 7.4.** Compute by how many
-# points the test error of the deepest plain network is above its training error, averaged over the seeds. Each run of
-# `deepest` has a `train_error` and a `test_error`.
+# percentage points the test error of the deepest plain network is above its training error, averaged over the seeds.
+# Each run in `deepest` has a `train_error` and a `test_error`.
 
 # %%
 deepest = runs["plain", DEPTHS[-1]]
@@ -282,13 +282,13 @@ for (kind, depth), found in runs.items():
 
 # %% [markdown]
 # Our errors are lower wherever a network learns at all: real digits of 8x8 pixels are easier. The plain networks fail
-# at the same depths, and the gradients grow in the same way: their growth depends on depth, width and batch norm, and
+# at the same depths, and the gradients grow in the same way: their growth depends on depth, width and batch norm, but
 # hardly on the data.
 #
-# The paper's convolutional networks degrade far more gently: plain-56 does worse than plain-20 by a few points, and
-# only plain-110 fails (above 60 %). The authors found that their gradients have healthy norms; in fully connected
-# layers with batch norm, they grow by a fifth per layer. `minires compare` trains convolutional networks in four
-# minutes.
+# The paper's convolutional networks degrade far more gently: plain-56 is worse than plain-20 by a few percentage
+# points, and only plain-110 fails (its error is above 60 %). The authors found that the gradients of their networks
+# have healthy norms; in fully connected layers with batch norm, gradients grow by a fifth per layer. `minires compare`
+# trains convolutional networks in four minutes.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -312,6 +312,6 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# You should see the plain curve climb to the loss of guessing, while the residual one stays low. All of this is
+# You should see the plain curve climb to the loss of guessing, while the residual curve stays low. Both curves show the
 # *training* loss: the deep plain network does not overfit. Its training fails, although it could be as good as the
 # shallow one. Degradation is a problem of optimisation.

@@ -11,7 +11,7 @@
 #
 # A block of a plain network computes F(x). A residual block computes F(x) + x. With this one addition, networks of a
 # hundred layers can be trained. This tutorial is about what the addition does to gradients. The last figure shows **the
-# two streams of gradient in each block of a network, through the shortcut and through F**, at three moments.
+# two streams of gradient in each block of a network, through the shortcut and through F**, in three situations.
 
 # %%
 import os
@@ -56,15 +56,15 @@ for f in (0.1, 0.5, 1.0):
 # answer = (1 + 0.1) ** 10
 # ```
 #
-# Expanded, this is a sum over all paths through the network; the path through the shortcuts alone contributes the 1.
-# </details>
+# When you expand this power, you get a sum over all paths through the network; the path that takes only shortcuts
+# contributes the 1. </details>
 #
-# The shortcut does not cure everything: look at f = 1. Keep that in mind for later.
+# The shortcut does not cure everything: look at f = 1. Keep this in mind for later.
 #
 # ## The join
 #
-# The block of the paper ends in relu(F(x) + x). **Exercise 8.2.** Write the backward of this join: compute the
-# gradients to the branch F(x) and to the shortcut from the upstream and the output y.
+# The block of the paper ends with relu(F(x) + x). **Exercise 8.2.** Write the backward of this join: from the upstream
+# and the output y, compute the gradients with respect to the branch F(x) and the shortcut.
 
 
 # %%
@@ -86,7 +86,7 @@ check("8.2", join_backward)
 #
 # </details>
 #
-# Here are three wrong joins that students write, and what `mr.gradcheck` says about each:
+# Here are three mistakes that students make in this join, and what `mr.gradcheck` says about each of them:
 
 
 # %%
@@ -111,8 +111,8 @@ for bug in ("forgotten", "counted twice", "one"):
 print("right:", mr.gradcheck(lambda x: Join(None)(ops.tanh(x), x), x))
 
 # %% [markdown]
-# The last one is nasty: a checker that calls `y.sum().backward()`, as many do, has an upstream of ones and cannot
-# detect it.
+# The last mistake is hard to find: a checker that calls `y.sum().backward()`, as many do, has an upstream of ones, and
+# so cannot detect it.
 #
 # ## Where the paths part
 #
@@ -157,7 +157,7 @@ stepper
 #
 # Let F(x) = W·relu(x), with He's initial weights. Then F(x) has the same variance as x.
 #
-# **Predict 8.3.** x has variance 1. What is it after twenty residual blocks *without* batch norm?
+# **Predict 8.3.** x has variance 1. What is the variance after twenty residual blocks *without* batch norm?
 
 # %%
 answer = None
@@ -189,15 +189,16 @@ for name, found in variances.items():
 #
 # </details>
 #
-# You should see it double in each block, up to random fluctuations: twenty random factors, each nearly 2. Plain
-# networks keep their variance without batch norm; it is the addition that needs it.
+# You should see the variance of the residual network double in each block, up to random fluctuations: it is multiplied
+# by twenty random factors, each of them nearly 2. Plain networks keep their variance without batch norm; it is the
+# addition that needs batch norm.
 #
 # With batch norm, each block adds about as much as the first: the variance grows linearly with depth, not
-# exponentially. So the share of F in a block's output shrinks with depth: later blocks only *refine*.
+# exponentially. So F's share of a block's output shrinks with depth: later blocks only *refine*.
 #
 # ## Starting from the identity
 #
-# It is even better if each block starts as the identity. F ends in a batch norm, γ·(normalised) + β: set its γ to 0.
+# It is even better if each block starts as the identity. F ends with a batch norm, γ·(normalised) + β: set its γ to 0.
 #
 # **Predict 8.4.** A block has six parameters (two convolutions, two γ, two β). How many have a nonzero gradient at the
 # first step?
@@ -223,12 +224,12 @@ for name, parameter in block.named_parameters():
 # answer = 2
 # ```
 #
-# After the first step γ is no longer zero, and all six take part. </details>
+# After the first step, γ is no longer zero, and all six parameters have gradients. </details>
 #
 # ## Two streams in a deep network
 #
-# Take eighteen blocks and handwritten digits. In each block, measure the norm of the gradient that leaves it through
-# the shortcut and through F: as initialised, with γ = 0, and in the same network after 80 steps of Adam.
+# Take eighteen blocks and handwritten digits. In each block, measure the norms of the gradients that leave the block
+# through the shortcut and through F: as initialised, with γ = 0, and in the latter network after 80 steps of Adam.
 
 
 # %%
@@ -245,7 +246,7 @@ def network(blocks, zero_gamma):
 
 
 def norms(model):
-    """(blocks, 2): the norms of the gradients through the shortcut and through F, after a backward pass."""
+    """Return (blocks, 2): the norms of the gradients through the shortcut and through F, after a backward pass."""
     return np.array(
         [
             [np.linalg.norm(path.grad.numpy()) for path in (layer.into_shortcut, layer.into_branch)]
@@ -292,13 +293,13 @@ panels[0].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# You should see, on the left, both streams at work: the first blocks get more of their gradient through F, the last
-# ones most of it through the shortcut, because F's share of the signal shrinks. In the middle, only the shortcut passes
-# the gradient of the loss to every block, unchanged at any depth. On the right, F has learned its part, which is
-# smaller in deeper blocks.
+# On the left, you should see both streams at work: the first blocks get more of their gradient through F, and the last
+# blocks get most of it through the shortcut, because F's share of the signal shrinks. In the middle, only the shortcut
+# passes on the gradient of the loss, unchanged at any depth. On the right, F has learned its part, which is smaller in
+# deeper blocks.
 #
 # ## What you have
 #
-# A residual block adds, so its backward splits and adds. The gradient through the shortcut is not multiplied by any
-# weight, so depth cannot shrink it. Whether this is *the* reason why deep residual networks can be trained is a harder
-# question. Vanishing gradients are not the whole answer, as tutorial 7 shows.
+# A residual block adds, so its backward pass splits the gradient and adds the two parts. The gradient through the
+# shortcut is not multiplied by any weight, so depth cannot shrink it. Whether this is *the* reason why deep residual
+# networks can be trained is a harder question. Vanishing gradients are not the whole answer, as tutorial 7 shows.

@@ -1,7 +1,7 @@
 """Make the notebooks: execute each NN_name.py here, and write NN_name.ipynb next to it.
 
-    python tutorials/build.py                 all of them
-    python tutorials/build.py 1 4             only these two
+    python tutorials/build.py                 build all of them
+    python tutorials/build.py 1 4             build only these two
     python tutorials/build.py --check         execute them, check the time they take, and write nothing
 
 Needs ``pip install -e '.[tutorials]'``. The exit status is 1 if a cell fails or prints a warning.
@@ -36,7 +36,7 @@ def execute(notebook: nbformat.NotebookNode) -> float:
 
 
 def warnings_of(notebook: nbformat.NotebookNode) -> list[str]:
-    """What the cells wrote to stderr."""
+    """Return the texts that the cells wrote to stderr."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
 

@@ -21,7 +21,7 @@ REGISTRIES = (mr.models.MODELS, mr.data.DATASETS, mr.optim.OPTIMIZERS, mr.optim.
 def toys(tmp_path, monkeypatch):
     """The examples of the page, as the file toys.py, are imported; afterwards the registries are as before."""
     text = PAGE.read_text(encoding="utf-8")
-    section = text[text.index("## A model") : text.index("## An assignment")]
+    section = text[text.index("## Adding a model") : text.index("## Adding an assignment")]
     Path("toys.py").write_text("\n\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL)))
     monkeypatch.syspath_prepend(tmp_path)
     before = [dict(registry) for registry in REGISTRIES]
