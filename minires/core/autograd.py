@@ -188,7 +188,7 @@ class Op:
         """Run backward (or its kernel, if nothing is recorded) and check that the gradients have the inputs' shapes.
 
         ``pending`` holds the gradients that other consumers have already sent to this op's sources. Some kernels add
-        these gradients to their own results, and remove them from ``pending``.
+        these gradients to their own results; they are then removed from ``pending``.
         """
         run = partial(self._gradients, upstream, {} if pending is None else pending)
         return self._observed("backward", [upstream.data], run) if state.observers else run()
@@ -336,7 +336,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
             if not isinstance(source, Op):
                 continue
             edges = source.edges
-            # Without a gradient there is nothing to compute, but the sources below still have to be counted down.
+            # Without a gradient, there is nothing to compute, but the sources below still have to be counted down.
             parts = (None,) * len(edges) if grad is None else source.gradients(grad, grads)
             for edge, part in zip(edges, parts, strict=True):
                 if edge is None:

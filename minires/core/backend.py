@@ -21,7 +21,7 @@ DEFAULT_DTYPE = np.float32  # for Python floats
 
 
 def array_module(array: Array) -> Any:
-    """The module whose functions work on ``array``: ``numpy``, or ``cupy`` for an array on the GPU."""
+    """Return the module whose functions work on ``array``: ``numpy``, or ``cupy`` for an array on the GPU."""
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 
@@ -73,7 +73,7 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def device_of(array: Array) -> str:
-    """The device that ``array`` is on: ``"cpu"`` or ``"cuda"``."""
+    """Return the device that ``array`` is on: ``"cpu"`` or ``"cuda"``."""
     return "cpu" if array_module(array) is np else "cuda"
 
 
@@ -125,7 +125,7 @@ def index_on_device(index: Any, array: Array) -> Any:
 
 
 def _axes_of_index(part: Any) -> int:
-    """The number of axes of the array that one part of an index covers."""
+    """Return the number of axes of the array that one part of an index covers."""
     return part.ndim if is_array(part) and part.dtype.kind == "b" else int(part is not None)
 
 

@@ -74,7 +74,7 @@ def fraction(where: str, value: Any, name: str, below_one: bool = False) -> floa
 
 
 def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
-    """Check that ``value`` is one of ``choices``; ``what`` says what they are."""
+    """Check that ``value`` is one of ``choices``; ``what`` names the kind of choice."""
     if not isinstance(value, str) or value not in choices:
         raise ArgumentError(f"{where}: there is no {what} {value!r}; choose one of {', '.join(choices)}.")
     return value
@@ -141,7 +141,7 @@ def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
     numbers = axis_numbers(op, axis, x)
     count = math.prod(x.shape[a] for a in numbers)
     if count == 0:
-        raise ShapeError(f"{op}: x ({sizes(x.shape)}) has no element along axes {numbers}.")
+        raise ShapeError(f"{op}: x ({sizes(x.shape)}) has no elements along axes {numbers}.")
     return numbers, count
 
 

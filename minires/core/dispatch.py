@@ -26,7 +26,7 @@ class Registered(NamedTuple):
 
 
 _kernels: dict[tuple[type, str, str], Registered] = {}
-_rooms: dict[str, str] = {}  # the module that registers the kernels of each device, until it is imported
+_rooms: dict[str, str] = {}  # maps a device to the module that registers its kernels, until it is imported
 _importing = threading.RLock()
 
 

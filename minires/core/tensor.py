@@ -188,13 +188,18 @@ class Tensor:
         return detached
 
     def to(self, device_or_dtype: Any) -> Tensor:
-        """Move to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``); returns itself if it fits."""
+        """Copy to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``).
+
+        Returns this tensor itself if it is already on the device, or already has the dtype.
+        """
         if device_or_dtype in ("cpu", "cuda"):
             return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
         return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
 
     def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
-        """Add the gradient of this tensor with respect to each leaf that it was computed from to the leaf's ``grad``.
+        """Compute the gradient of this tensor with respect to each leaf that it was computed from.
+
+        Each gradient is added to the ``grad`` of its leaf.
 
         Parameters
         ----------
@@ -379,7 +384,7 @@ class Tensor:
     __imul__ = partialmethod(_augment, "imul")
     __itruediv__ = partialmethod(_augment, "itruediv")
 
-    # Attached by minires/ops
+    # These methods are attached by minires/ops.
     if TYPE_CHECKING:
 
         def __neg__(self) -> Tensor: ...

@@ -27,7 +27,10 @@ _hosts: list[tuple[type, str, Callable[..., bool], tuple[int, ...], Kernel]] = [
 
 @dataclass(eq=False)
 class ComputeDevice:
-    """What the host files need from a device. ``empty`` returns an uninitialised float32 array."""
+    """The properties and functions of a device that the host files use.
+
+    ``empty`` returns an uninitialised float32 array.
+    """
 
     name: str
     xp: Any  # numpy or cupy
@@ -134,7 +137,7 @@ def register_kernels(device: ComputeDevice) -> None:
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
     for op, phase, takes, accumulates, function in _hosts:
-        if phase == "step":  # all parameters at once, so the size of the first does not matter
+        if phase == "step":  # it updates all parameters, so the size of the first does not matter
             register_kernel(op, phase, device.name)(partial(function, device))
         else:
             kernel = partial(_run_host, device, function, takes, phase)

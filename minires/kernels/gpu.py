@@ -124,7 +124,7 @@ class Graph:
         if fixed != new:
             wanted, given = (", ".join(f"{sizes(s)} {d}" for s, d in some) for some in (fixed, new))
             raise ArgumentError(
-                f"graph: it was recorded for inputs {wanted}, but got {given}; sizes and dtypes must "
+                f"graph: recorded for inputs {wanted}, but called with {given}; shapes and dtypes must "
                 "not change (Loader(..., drop_last=True) drops the last, smaller batch)."
             )
         for x, array in zip(self._inputs, arrays, strict=True):

@@ -32,7 +32,7 @@ from ..core import checks
 from ..core.backend import Array
 from ..errors import ArgumentError
 
-Work = Callable[[int, int], Any]  # called with the first unit and the one after the last
+Work = Callable[[int, int], Any]  # called with the first unit and the unit after the last one
 
 WORTH_A_THREAD = 100_000  # nanoseconds: about how long it takes to wake a thread and wait for it
 

@@ -51,7 +51,7 @@ class BatchNorm(Op):
         dbeta = upstream.sum(axes)  # (C,)
         dgamma = (upstream * normalised).sum(axes)  # (C,)
         dx = upstream
-        if self.running is None:  # minus the gradients through the mean and the variance
+        if self.running is None:  # subtract the gradients through the mean and the variance
             count = x.size // gamma.size
             dx = dx - (dbeta / count).reshape(per_channel) - normalised * (dgamma / count).reshape(per_channel)
         return dx * (gamma.reshape(per_channel) * inverse_std), dgamma, dbeta

@@ -143,7 +143,7 @@ class Max(Reduction):
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
         others = tuple(axis for axis in range(x.ndim) if axis not in self.axes)
-        moved = x.data.transpose(others + self.axes)  # the reduced axes last
+        moved = x.data.transpose(others + self.axes)  # with the reduced axes last
         rows = moved.reshape(*moved.shape[: len(others)], math.prod(moved.shape[len(others) :]))
         places = getattr(rows, f"arg{self.pick}")(axis=-1)[..., None]
         first = array_module(rows).arange(rows.shape[-1]) == places  # one True in each row
@@ -169,9 +169,9 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
-    """The index of the largest element, the first if there are several; without ``axis``, the index in flattened x.
+    """The index of the largest element along ``axis``, or of the first of equal elements.
 
-    The result is int64 and has no gradient.
+    If ``axis`` is None, this is an index into the flattened x. The result is int64 and does not have a gradient.
     """
     x = as_tensor(x)
     checks.filled_axes("argmax", axis if axis is None else checks.one_axis("argmax", axis, x), x)

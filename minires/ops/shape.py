@@ -78,7 +78,7 @@ class Transpose(Op, saves="shapes"):
         return x.transpose(self.axes)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        return upstream.transpose(sorted(range(len(self.axes)), key=self.axes.__getitem__))  # the inverse order
+        return upstream.transpose(sorted(range(len(self.axes)), key=self.axes.__getitem__))  # the inverse permutation
 
 
 def transpose(x: TensorLike, *axes: Any) -> Tensor:

@@ -114,7 +114,7 @@ def test_inputs_may_come_from_the_cpu():
 def test_other_sizes_are_refused():
     double = mr.cuda.graph(lambda x: x * 2)
     double(np.zeros((4, 3), "f"))
-    with pytest.raises(mr.errors.ArgumentError, match=r"recorded for inputs 4x3 float32, but got 2x3 float32"):
+    with pytest.raises(mr.errors.ArgumentError, match=r"recorded for inputs 4x3 float32, but called with 2x3 float32"):
         double(np.zeros((2, 3), "f"))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...core.backend import Array
 
-CACHE_LINE = 16  # floats
+CACHE_LINE = 16  # floats in a cache line
 LARGE = 1 << 14  # floats; NumPy allocates smaller arrays just as fast
 ROOMY = 4  # a block may be this many times larger than its array, as sizes halve from stage to stage of a network
 _waiting: dict[int, list[Array]] = {}  # maps a size in floats to its free blocks; the size freed last is at the end

@@ -27,7 +27,7 @@ from .simd import at, put
 from .team import turns
 
 ROW = 512
-ROWS = 32  # in a block: 64 KB
+ROWS = 32  # rows in a block, which takes 64 KB
 ZERO = np.float32(0)
 
 

@@ -240,7 +240,7 @@ class Program:
         try:
             hand_out(work, pieces)
         except BaseException:
-            sync[GIVEN_UP] = 1  # interrupted before this thread ran its own piece
+            sync[GIVEN_UP] = 1  # this thread may not have run its own piece
             raise
         return y
 

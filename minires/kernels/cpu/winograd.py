@@ -194,7 +194,7 @@ def convolve_units(
             count = min(at_once, end - chunk)
             for p in range(count):
                 corner = origin + at(plan.where, chunk + p)
-                for q in range(16):  # where the outputs will go
+                for q in range(16):  # the places where the outputs will be stored
                     pixel = target + at(plan.into, chunk + p) + q // 4 * out_row + q % 4 * g.out_channels
                     for o in range(first_output, last_output, LINE):
                         prefetch(y, pixel + o)

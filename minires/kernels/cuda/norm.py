@@ -6,7 +6,7 @@ from ...core.backend import Array
 from ..norm import Statistics
 from .launch import THREADS, empty, for_each, launch
 
-SLICES = 256  # the most slices of the pixels: enough blocks for every multiprocessor, and few results to merge
+SLICES = 256  # the largest number of slices: enough blocks for every multiprocessor, and few results to merge
 PIXELS = 8  # the fewest pixels that a thread should read
 
 
