@@ -33,7 +33,10 @@ PRELOADED = (
     *("signal", "string", "warnings", "numpy.fft", "numpy.linalg", "numpy.random"),
 )
 # All audit events with these prefixes are refused (https://docs.python.org/3/library/audit_events.html).
-REFUSED = {"os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "sqlite3"}
+REFUSED = {
+    *("os", "shutil", "subprocess", "pty", "socket", "ctypes", "resource", "signal", "gc", "fcntl", "sqlite3"),
+    *("winreg", "_winapi", "msvcrt"),
+}
 HARMLESS = {"os.putenv", "os.unsetenv", "os.walk", "os.fwalk"}
 OPENING = {"open", "os.listdir", "os.scandir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -88,6 +91,8 @@ def receive(stream: BinaryIO, longest_text: int = sys.maxsize, most_numbers: int
     def decode(tree: Any, levels: int) -> Any:
         if levels == 0:
             raise ValueError("nested too deeply")
+        if isinstance(tree, list):
+            raise ValueError("not encoded")
         if not isinstance(tree, dict):
             return tree
         if "array" in tree:
@@ -131,38 +136,41 @@ def close_doors() -> None:
     """Refuse access to other files, processes, connections and signals, as far as Python can.
 
     The standard library and NumPy may be read, and the empty folder that this process started in may be written to. An
-    audit hook cannot be removed. Paths are compared literally, by methods that the student's code cannot replace.
+    audit hook cannot be removed, and this one reads neither globals nor builtins, which the student's code can replace:
+    it uses only its own arguments, which are constants. Paths must be plain strings, and are compared literally.
     """
     here = os.path.join(os.getcwd(), "")
     numpy = os.path.join(os.path.dirname(np.__file__), "")
     standard = os.path.join(os.path.dirname(os.__file__), "")
     libraries = (standard, os.path.join(sys.base_prefix, "DLLs", ""))  # the latter exists on Windows only
     packages = (os.path.join(standard, "site-packages", ""), os.path.join(standard, "dist-packages", ""))
-    as_text, nowhere, separators = os.fsdecode, os.devnull, (os.sep, os.altsep or os.sep)
+    places = (os.sep, os.altsep or os.sep, os.devnull, here, numpy, libraries, packages)
+    constants = (type, str, int, PermissionError, frozenset(OPENING), frozenset(REFUSED), frozenset(HARMLESS), WRITING)
 
-    def allowed(path: str, writes: bool) -> bool:
-        if ".." in path or path == nowhere:
-            return path == nowhere
-        if not any(separator in path for separator in separators) or str.startswith(path, here):
-            return True
-        path = path + os.sep  # a folder itself may be listed, too
-        return not writes and (
-            str.startswith(path, numpy) or (str.startswith(path, libraries) and not str.startswith(path, packages))
-        )
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in OPENING:
-            path = arguments[0]
-            if path is not None and not isinstance(path, int):  # None is the current folder, a number an open file
-                writes = event == "open" and bool(arguments[2] & WRITING)
-                if not allowed(as_text(path), writes):
-                    raise PermissionError(f"a submission may not open {as_text(path)}")
-        elif event == "import":
-            path = arguments[1]  # of a compiled module; other modules are opened like any file
-            if path is not None and not str.startswith(as_text(path), (numpy, *libraries)):
-                raise PermissionError(f"a submission may not import {as_text(path)}")
-        elif event.partition(".")[0] in REFUSED and event not in HARMLESS:
-            raise PermissionError(f"a submission may not use {event}")
+    def hook(event: str, arguments: tuple[Any, ...], places: Any = places, constants: Any = constants) -> None:
+        separator, other_separator, nowhere, here, numpy, libraries, packages = places
+        kind, text, number, refusal, opening, refused, harmless, writing = constants
+        if event in opening or event == "import":
+            path = arguments[1 if event == "import" else 0]  # an import has one if it is of a compiled module
+            if path is None or kind(path) is number:  # the current folder, or an open file
+                return
+            if kind(path) is not text:
+                raise refusal("a submission may open files by names that are plain strings only")
+            place = path + separator  # a folder itself may be listed, too
+            if event == "import":
+                fits = path.startswith((numpy, *libraries))
+            elif ".." in path or path == nowhere:
+                fits = path == nowhere
+            elif path.startswith(here) or (separator not in path and other_separator not in path):
+                fits = True
+            elif event == "open" and arguments[2] & writing:
+                fits = False
+            else:
+                fits = place.startswith(numpy) or (place.startswith(libraries) and not place.startswith(packages))
+            if not fits:
+                raise refusal(f"a submission may not {'import' if event == 'import' else 'open'} {path}")
+        elif event.partition(".")[0] in refused and event not in harmless:
+            raise refusal(f"a submission may not use {event}")
 
     for module in ("signal", "_signal"):
         vars(sys.modules[module]).pop("pidfd_send_signal", None)  # it does not raise an audit event

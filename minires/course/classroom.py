@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -27,7 +28,7 @@ def find_file(folder: PathLike, name: str) -> Path | None:
     level = [Path(folder)]
     for _ in range(DEEPEST + 1):
         for place in level:
-            if (place / name).is_file() and not (place / name).is_symlink():
+            if os.path.isfile(place / name) and not (place / name).is_symlink():  # Path.is_file raises PermissionError
                 return place / name
         level = [path for place in level for path in _folders(place)]
     return None
@@ -136,10 +137,13 @@ def grade_class(
             why = f"The grader failed with {type(error).__name__}: {error}"
             return Result(folder.resolve().name, grader.assignment, problem=why)
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         futures = [pool.submit(grade, folder) for folder in folders]
         for future in as_completed(futures):
             report(future.result())
+    finally:  # after Ctrl-C, the submissions that wait are not graded
+        pool.shutdown(cancel_futures=True)
     results = [future.result() for future in futures]
     if out:
         rows = [{name: _as_text(cell) for name, cell in row.items()} for row in summary_rows(results)]

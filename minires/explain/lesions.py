@@ -235,7 +235,7 @@ def swap(
         As for :func:`lesion`.
     counts : sequence of int, optional
         Numbers of different pairs that are swapped, one pair after the other. Each number is tried ``trials`` times,
-        but no order is tested twice. By default 1 to 5, or fewer if there are not as many pairs.
+        but for each number, no order is tested twice. By default 1 to 5, or fewer if there are not as many pairs.
     trials, seed : int
         The number of random choices for each count, and the seed of these choices.
 

@@ -21,6 +21,11 @@ def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]
     return op.groups == 1 and numbers < device.most
 
 
+def _contiguous(device: ComputeDevice, bias: Array | None) -> Array | None:
+    """A bias as kernels read it, without gaps: it may be a column of a matrix."""
+    return None if bias is None else device.contiguous(bias)
+
+
 @host("forward", Conv2d, Conv2dAct)
 def conv2d(
     device: ComputeDevice, op: Any, x: Array, weight: Array, bias: Array | None = None, shortcut: Array | None = None
@@ -30,7 +35,8 @@ def conv2d(
     op.block = device.channels_last(x)  # kept to compute dweight, as x may have another layout
     more = None if shortcut is None else device.channels_last(shortcut)
     options = getattr(op, "activation", None) == "relu", getattr(op, "prepared", None)
-    return as_images(device.conv.forward(op.block, device.contiguous(weight), bias, op.window, more, *options))
+    weights, bias = device.contiguous(weight), _contiguous(device, bias)
+    return as_images(device.conv.forward(op.block, weights, bias, op.window, more, *options))
 
 
 @host("backward", Conv2d, accumulates=(0,))
@@ -55,7 +61,7 @@ def conv_transpose2d(
 ) -> Array:
     if not _takes(device, op, weight.shape[1], op.image):
         return NotImplemented
-    weights = device.contiguous(weight)
+    weights, bias = device.contiguous(weight), _contiguous(device, bias)
     return as_images(device.conv.backward(device.channels_last(x), weights, bias, op.window, op.image))
 
 
@@ -73,7 +79,7 @@ def _as_column(device: ComputeDevice, rows: Array) -> Array:
 
 @host("forward", Linear)
 def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    weights = device.contiguous(weight)[:, :, None, None]
+    weights, bias = device.contiguous(weight)[:, :, None, None], _contiguous(device, bias)
     return device.conv.forward(_as_column(device, x), weights, bias, ONE_PIXEL).reshape(*x.shape[:-1], len(weight))
 
 

@@ -61,10 +61,12 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
     taken = _take(device, op, group, parameters, states, Adam.arrays)
     if taken is None:
         return NotImplemented
-    for step in sorted({known.get("step", 0) for _, known in taken}):
-        some = [(flat, known) for flat, known in taken if known.get("step", 0) == step]
-        numbers = partial(_adam_numbers, op.decoupled, group, [known for _, known in some])
-        device.optim.adam([flat for flat, _ in some], numbers)
+    by_step: dict[int, list[tuple[list[Array], dict[str, Any]]]] = {}  # a parameter that was frozen has made fewer
+    for flat, known in taken:
+        by_step.setdefault(known.get("step", 0), []).append((flat, known))
+    for some in by_step.values():
+        next_numbers = partial(_adam_numbers, op.decoupled, group, [known for _, known in some])
+        device.optim.adam([flat for flat, _ in some], next_numbers)
     return None
 
 

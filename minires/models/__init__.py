@@ -67,7 +67,8 @@ def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int)
     def build(*values: Any, **named: Any) -> CifarResNet | ImageNetResNet:
         given = signature.bind(*values, **named).arguments
         if given.get("shortcut", "A") is None:
-            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C' (or use plain{depth}).")
+            twin = f" (or use plain{depth})" if f"plain{depth}" in MODELS else ""
+            raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C'{twin}.")
         return network(depth, **given, **fixed)
 
     what = f"plain twin of ``resnet{depth}``, without shortcuts" if plain else f"residual network of {depth} layers"

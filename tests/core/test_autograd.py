@@ -113,6 +113,12 @@ def test_backward_of_a_leaf_gives_its_upstream():
     assert grads_of(x, x, upstream=[3.0, 4.0])[0].tolist() == [3.0, 4.0]
 
 
+def test_an_upstream_may_be_a_parameter():
+    x = mr.tensor([1.0, 2.0], requires_grad=True)
+    (x * 2).backward(mr.nn.Parameter([3.0, 4.0]))
+    assert type(x.grad) is mr.Tensor and x.grad.numpy().tolist() == [6.0, 8.0] and not x.grad.requires_grad
+
+
 def test_gradients_accumulate_over_backward_passes_until_they_are_cleared():
     x = leaf([1.0, 2.0])
     for expected in ([3.0, 3.0], [6.0, 6.0]):

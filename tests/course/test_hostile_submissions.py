@@ -52,6 +52,24 @@ IN_THE_FUNCTION = {
     "minires by its path": "import sys; sys.path.append(PACKAGE); sys.modules.pop('minires', None)\n"
     "    import minires; return x + x",
     "the reference by its path": "exec(open(REFERENCE).read()); return x + x",
+    "the reference, after the guard's constants are emptied": "import sys; m = sys.modules['__main__']\n"
+    "    m.OPENING.clear(); m.REFUSED.clear(); exec(open(REFERENCE).read()); return x + x",
+    "the reference, after the guard's functions are replaced": "import builtins, os\n"
+    "    os.fspath = lambda path: 'x'; builtins.isinstance = lambda *a: True; builtins.any = lambda a: False\n"
+    "    exec(open(REFERENCE).read()); return x + x",
+    "the reference by a path that equals all": "class P(str):\n"
+    "        __eq__ = lambda s, o: True; __hash__ = str.__hash__; startswith = lambda *a: True\n"
+    "    exec(open(P(REFERENCE)).read()); return x + x",
+    "the reference, after the guard is changed through an error": "try: open(REFERENCE)\n"
+    "    except OSError as error:\n"
+    "        place = error.__traceback__\n"
+    "        while place.tb_next: place = place.tb_next\n"
+    "        known = place.tb_frame.f_locals\n"
+    "        for name in known:\n"
+    "            for cell in getattr(known[name], '__closure__', None) or (): cell.cell_contents = ''\n"
+    "            try: known[name].clear()\n"
+    "            except AttributeError: pass\n"
+    "    exec(open(REFERENCE).read()); return x + x",
     "the reference by another path": "exec(open('/proc/self/root' + REFERENCE).read()); return x + x",
     "the grader's memory": "import os; open(f'/proc/{os.getppid()}/environ').read(); return x + x",
     "the grader's command": "import os; open(f'/proc/{os.getppid()}/cmdline').read(); return x + x",
@@ -93,6 +111,7 @@ RAW_MESSAGES = {  # the JSON, and how many bytes it has and how many follow it, 
     "a claim of a long text": (ANSWER % ("<f8", [2]), 1 << 50, 0),
     "no JSON": ("no JSON", None, 0),
     "a list": ('{"items": []}', None, 0),
+    "lists of JSON": ('{"entries": {"arguments": {"entries": {}}, "returned": [[1.0], [1.0, 2.0]]}}', None, 0),
     "a number": ("1", None, 0),
     "brackets without end": ("[" * 100_000, None, 0),
     "a question without a name": ('{"entries": {"ask": {"array": "<f8", "shape": [8]}}}', None, 64),

@@ -145,13 +145,15 @@ def test_an_optimizers_kernel_takes_the_same_steps(op, device, rng, monkeypatch)
     assert ran.count(None) >= TRIALS // 2
 
 
-def test_one_parameter_that_a_kernel_does_not_take_leaves_it_the_others(device, rng):
+@pytest.mark.parametrize("optimizer_class", [mr.optim.SGD, mr.optim.Adam])
+def test_one_parameter_that_a_kernel_does_not_take_leaves_it_the_others(optimizer_class, device, rng):
     """The first is float64, and the second was first updated later than the third; the textbook takes all of them."""
     steps = []
+    options = {"momentum": 0.9} if optimizer_class is mr.optim.SGD else {}
     for engine in ("textbook", "fast"):
         dtypes = "float64", "float32", "float32"
         parameters = [mr.nn.Parameter(mr.tensor([1.0, 2.0, 3.0], dtype=d, device=device).data) for d in dtypes]
-        optimizer = mr.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01)
+        optimizer = optimizer_class(parameters, lr=0.1, weight_decay=0.01, **options)
         with mr.engine(engine):
             for moved in (parameters[::2], parameters, parameters):
                 optimizer.zero_grad()
@@ -299,3 +301,19 @@ def test_two_runs_are_bit_identical(rng):
         results.append(model.state_dict())
     for name, value in results[0].items():
         assert np.array_equal(value, results[1][name]), name
+
+
+def test_a_bias_may_be_a_column_of_a_matrix(device, rng):
+    columns = mr.tensor(rng.standard_normal((16, 5)).astype("float32"), device=device)
+    x, weight = (
+        mr.tensor(rng.standard_normal(s).astype("float32"), device=device) for s in ((2, 8, 12, 12), (16, 8, 3, 3))
+    )
+    calls = [
+        lambda: mr.ops.conv2d(x, weight, columns[:, 0], padding=1),
+        lambda: mr.ops.conv_transpose2d(x, weight.transpose(1, 0, 2, 3), columns[:, 1], padding=1),
+        lambda: mr.ops.linear(x.transpose(0, 2, 3, 1), weight[:, :, 0, 0], columns[:, 2]),
+    ]
+    for call in calls:
+        with mr.engine("textbook"):
+            right = call().numpy()
+        assert relative_error(call().numpy(), right) < TOLERANCE

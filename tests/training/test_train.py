@@ -138,7 +138,7 @@ def test_resumed_is_bit_for_bit_uninterrupted(config, no_figures, options):
     resumed = Recorder()
     train(stopped, resume=True, progress=resumed)
 
-    assert resumed.started == [("stopped", "few", 3)]
+    assert resumed.started == [("stopped", "few", 3, "")]
     assert_same_weights("run", "stopped")
     assert history_of("run") == history_of("stopped")
     without_time = [[{**row, "seconds": 0} for row in recorder.rows] for recorder in (whole, resumed)]
