@@ -24,12 +24,12 @@ _SOURCES = hashlib.sha256(
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a function that kernels use. It is inlined into them, as a call would take longer than its work."""
+    """Compile a function that kernels use. It is inlined, as a call would take longer than the function itself."""
     return njit(forceinline=True, **_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile at the first call; later processes load the result. Kernels run without bounds checks and the GIL."""
+    """Compile at the first call; later processes load the result. Kernels release the GIL and do not check bounds."""
     compiled = njit(cache=True, **_OPTIONS)(function)
     # Numba would only check the date of the function's own file, but the function also uses code from other files.
     cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)

@@ -105,7 +105,7 @@ def _pack(weight, o_step, c_step, kw, packed, outputs, inputs, elements, phases,
 
 
 def pack(weight: Array, plan: GatherPlan, channels_first: bool) -> Array:
-    """Return weights (O, C, KH, KW), or (C, O, KH, KW) if ``channels_first``, in the order in which the loop reads."""
+    """Reorder weights (O, C, KH, KW), or (C, O, KH, KW) if ``channels_first``, for the loop of :func:`gather`."""
     (outputs, inputs), (kh, kw) = weight.shape[:2], weight.shape[2:]
     o_step, c_step = inputs * kh * kw, kh * kw
     if channels_first:

@@ -50,7 +50,10 @@ def _pixelwise(window: Window, image: tuple[int, ...], size: tuple[int, ...]) ->
 
 
 def _parts(images: int, pixels: int, row: int) -> Iterator[slice]:
-    """Yield slices of the batch whose windows, for each image ``pixels`` with ``row`` numbers, fit into WORKSPACE."""
+    """Cut the batch into slices whose windows fit into the workspace.
+
+    Each image has ``pixels`` windows of ``row`` numbers.
+    """
     at_once = max(1, WORKSPACE // (pixels * row))
     return (slice(start, start + at_once) for start in range(0, images, at_once))
 
