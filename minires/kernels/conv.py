@@ -22,7 +22,7 @@ def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]
 
 
 def _contiguous(device: ComputeDevice, bias: Array | None) -> Array | None:
-    """A bias as kernels read it, without gaps: it may be a column of a matrix."""
+    """Return the bias as a contiguous array, which kernels need; it may be a column of a matrix."""
     return None if bias is None else device.contiguous(bias)
 
 

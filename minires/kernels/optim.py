@@ -61,7 +61,7 @@ def adam(device: ComputeDevice, op: Adam, first: Array, group: dict[str, Any], p
     taken = _take(device, op, group, parameters, states, Adam.arrays)
     if taken is None:
         return NotImplemented
-    by_step: dict[int, list[tuple[list[Array], dict[str, Any]]]] = {}  # a parameter that was frozen has made fewer
+    by_step: dict[int, list[tuple[list[Array], dict[str, Any]]]] = {}  # step counts differ if some were frozen
     for flat, known in taken:
         by_step.setdefault(known.get("step", 0), []).append((flat, known))
     for some in by_step.values():
