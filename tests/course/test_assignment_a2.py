@@ -233,9 +233,8 @@ def test_the_page_of_wrong_answers_is_what_verify_writes():
     found = Verification(A2, graded("stub"), graded("solution"), [kill_of(bug) for bug in A2.bugs])
     assert found.faults() == []
     assert (DOCS / "a2_kill_matrix.md").read_text(encoding="utf-8") == page(found) + "\n"
-    assert f"which of {len(A2.bugs)} wrong answers it detects" in (DOCS.parent / "README.md").read_text(
-        encoding="utf-8"
-    )
+    words = (DOCS.parent / "README.md").read_text(encoding="utf-8").split()
+    assert f"which of {len(A2.bugs)} wrong answers it detects" in " ".join(words)
 
 
 @pytest.mark.parametrize(

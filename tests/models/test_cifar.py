@@ -177,7 +177,7 @@ WRONG = [
     (lambda: mr.models.resnet8(num_classes=0), "num_classes is 0"),
     (lambda: mr.models.resnet8(in_channels=-3), "in_channels is -3"),
     (lambda: mr.models.resnet8(shortcut="D"), "shortcut is 'D'"),
-    (lambda: mr.models.resnet8(shortcut=None), "take plain8"),
+    (lambda: mr.models.resnet8(shortcut=None), "use plain8"),
     (lambda: mr.models.resnet8(preactivation=True, zero_init_residual=True), "zero_init_residual"),
 ]
 

@@ -70,7 +70,7 @@ def test_every_parameter_gets_a_gradient(options, rng):
 WRONG = [
     (lambda: mr.models.ImageNetResNet(20), "depth is 20; it must be one of 18, 34"),
     (lambda: mr.models.resnet18(shortcut="D"), "shortcut is 'D'"),
-    (lambda: mr.models.resnet18(shortcut=None), "take plain18"),
+    (lambda: mr.models.resnet18(shortcut=None), "use plain18"),
     (lambda: mr.models.resnet18(shortcut="A", avg_down=True), "avg_down needs projections, 'B' or 'C'"),
     (lambda: mr.models.resnet50(preactivation=True, zero_init_residual=True), "zero_init_residual needs blocks"),
     (lambda: mr.models.resnet18(stochastic_depth_prob=1.0), r"stochastic_depth_prob is 1.0; it must lie in \[0, 1\)"),

@@ -33,6 +33,7 @@ def toys(tmp_path, monkeypatch):
 
 
 SETTINGS = {"model": "pixels", "data": "bars", "optimizer": "signsgd", "schedule": "linear"}
+KINDS = {"data": "data set or folder"}  # what an error calls them, if not by the setting
 
 
 def test_toys_train_an_epoch(toys):
@@ -54,12 +55,12 @@ def test_the_command_line_takes_them(toys, capsys):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_error_lists_them(toys, name):
     with pytest.raises(
-        ArgumentError, match=rf"^train: there is no {name} 'other', .*{SETTINGS[name]}|{SETTINGS[name]}\."
+        ArgumentError, match=rf"^train: there is no {KINDS.get(name, name)} 'other'; .*\b{SETTINGS[name]}\b"
     ):
         Config(**{name: "other"})
 
 
 def test_without_their_file_they_are_unknown():
     for name, value in SETTINGS.items():
-        with pytest.raises(ArgumentError, match=f"there is no {name} '{value}'"):
+        with pytest.raises(ArgumentError, match=f"there is no {KINDS.get(name, name)} '{value}'"):
             Config(**{name: value})

@@ -46,7 +46,7 @@ def test_a_run_without_a_model(folder):
     ("changes", "reason"),
     [
         ({"classes": None}, "it lacks 'classes'"),
-        ({"mean": []}, "mean has 0 values but std has 1"),
+        ({"mean": []}, "mean has 0 values and std has 1"),
         ({"std": [0]}, "std is 0"),
         ({"model": "resnet21"}, "no model 'resnet21'"),
         ({"model": "resnet14"}, "missing layer1.1.conv1.weight"),
