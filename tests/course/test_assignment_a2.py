@@ -234,7 +234,7 @@ def test_the_page_of_wrong_answers_is_what_verify_writes():
     assert found.faults() == []
     assert (DOCS / "a2_kill_matrix.md").read_text(encoding="utf-8") == page(found) + "\n"
     words = (DOCS.parent / "README.md").read_text(encoding="utf-8").split()
-    assert f"which of {len(A2.bugs)} wrong answers it detects" in " ".join(words)
+    assert f"which of {len(A2.bugs)} wrong answers the grader detects" in " ".join(words)
 
 
 @pytest.mark.parametrize(
