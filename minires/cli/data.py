@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -57,7 +58,8 @@ def fetch(name: Name) -> None:
     source = published(name)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = make_console()
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:
+    bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    with nullcontext() if bars.disable else bars:  # older versions of Rich would print an empty line
         tasks = {archive.file: bars.add_task(archive.file, total=archive.size) for archive in source.archives}
         folder = fetch_files(source, progress=lambda file, done, _: bars.update(tasks[file], completed=done))
     print(f"{name} is in {printable(str(folder))}")

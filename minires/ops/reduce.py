@@ -110,8 +110,9 @@ class Var(Reduction):
         self.divisor = divisor
 
     def forward(self, x: Array) -> Array:
-        deviation = x - x.mean(axis=self.axes, keepdims=True)
-        return (deviation * deviation).sum(axis=self.axes, keepdims=self.keepdims) / self.divisor
+        squares = array_module(x).square(x - x.mean(axis=self.axes, keepdims=True))
+        # The dtype is set at the end, because NumPy 1 divides a single float32 in float64.
+        return (squares.sum(axis=self.axes, keepdims=self.keepdims) / self.divisor).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
