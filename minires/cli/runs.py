@@ -65,8 +65,8 @@ def check_fits(run: Run, dataset: Dataset) -> None:
         )
     if run.classes != dataset.classes:
         raise DataError(
-            f"{run.path} was trained on the {len(run.classes)} classes of {run.config.data}, but {dataset.name} has "
-            f"{len(dataset.classes)} others; evaluate it on {run.config.data}."
+            f"{run.path} was trained on the {len(run.classes)} classes of {run.config.data}, but the "
+            f"{len(dataset.classes)} classes of {dataset.name} are different; evaluate it on {run.config.data}."
         )
 
 

@@ -66,8 +66,8 @@ def gradcheck(
         The step. For elements above 1 in magnitude, it is relative to their magnitude.
     atol, rtol : float
         An error of up to ``atol + rtol * abs(slope)`` is accepted if rounding makes the measured slope that uncertain.
-        Usually the slope is more precise, and only a hundredth of that is accepted, with ``atol`` multiplied by the
-        largest gradient if that is below 1. An error of 0.1 % is therefore found.
+        Usually the slope is more precise, and the accepted error is a hundred times smaller, with ``atol`` multiplied
+        by the largest gradient if that gradient is below 1. An error of 0.1 % is therefore found.
     order : {1, 2}
         If 2, also check the derivatives of the gradient (``create_graph=True``) with respect to the inputs and the
         upstream, for a second random upstream.

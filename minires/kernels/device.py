@@ -72,8 +72,9 @@ class ComputeDevice:
         return self.xp.array(block, order="C")
 
     def arrange(self, source: Array, shape: tuple[int, ...], before: int = 0, steps: tuple[int, int] = (1, 1)) -> Array:
-        """Return a block of zeros into which the float32 block ``source``, of any strides, is copied: after ``before``
-        channels, and to every ``steps``-th row and column.
+        """Copy the float32 block ``source``, of any strides, into a new block of zeros, and return the new block.
+
+        The copy starts at channel ``before``, and ``steps`` says to which rows and columns it is written.
         """
         block = self.empty(shape)
         self.elementwise.arrange(source, block, before, steps)
