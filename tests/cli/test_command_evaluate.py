@@ -64,6 +64,6 @@ def test_another_data_set_must_fit(minires, run_folder, monkeypatch):
     result = minires("evaluate", run_folder, "--data", "wide")
     assert result.status == 1 and "takes images of 1x6x9, but those of wide are 1x6x10" in result.err
     result = minires("evaluate", run_folder, "--data", "renamed")
-    assert result.status == 1 and "has 3 others" in result.err
+    assert result.status == 1 and "the 3 classes of " in result.err and "are different" in result.err
     result = minires("evaluate", run_folder, "--data", "nothing")
     assert result.status == 2 and "there is no data set 'nothing'" in result.err
