@@ -38,7 +38,7 @@ def chart(content: Content, path: Path) -> None:
     models = [result for result in raced if result["workload"]["kind"] != "ops"]
     convs = _by_shape([result for result in raced if result["workload"]["kind"] == "ops"])
     if not raced:
-        raise ArgumentError("chart: there is no race against PyTorch to draw; run minires bench --against torch.")
+        raise ArgumentError("chart: the results hold no race against PyTorch; run minires bench --against torch.")
     rows = [len(part) for part in (models, convs) if part]
     figure = new_figure(width=9.5, height=1.1 + 0.36 * sum(rows) + 0.5 * len(rows))
     panels = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False, sharex=True)[:, 0]
@@ -121,7 +121,7 @@ def roofline(content: Content, path: Path) -> None:
     """
     profile = next(iter(content.get("profile", ())), None)
     if profile is None or not profile["peak"]:
-        raise ArgumentError("roofline: there is no profile with measured peaks to draw; run minires bench profile.")
+        raise ArgumentError("roofline: the results hold no profile with measured peaks; run minires bench profile.")
     top, slope = profile["peak"]["operations"], profile["peak"]["bytes"]
     total = sum(row["seconds"] for row in profile["rows"])
     figure = new_figure(width=9.5, height=5.6)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # comes with scikit-learn
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from ..core.backend import cupy_module
 from ..core.dispatch import load_kernels

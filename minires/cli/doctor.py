@@ -155,7 +155,7 @@ def _data(report: Report) -> None:
         report.add("MINIRES_DATA", f"{folder}: {', '.join(inside) or 'empty'}")
     else:
         advice = f"MINIRES_DATA is {folder}, which is not a folder: unset it, or set it to the data folder."
-        report.add("MINIRES_DATA", f"{folder}: there is no such folder", advice)
+        report.add("MINIRES_DATA", f"{folder}: this folder does not exist", advice)
 
 
 def doctor() -> None:

@@ -39,7 +39,7 @@ _count = _parser(int, "an integer >= 1", minimum=1)
 
 
 def integers(option: str, text: str, example: str) -> list[int]:
-    """Parse the value of ``option``, integers separated by commas. Raises ArgumentError for anything else."""
+    """Parse the value of ``option``, integers separated by commas. Raises ArgumentError if it cannot be parsed."""
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:

@@ -48,7 +48,7 @@ def train(
         try:
             metrics = run_training(config, resume=resume, progress=progress, stop=stop)
         except (StoppedError, KeyboardInterrupt) as error:
-            if progress.config is None:  # there is no run folder yet
+            if progress.config is None:  # the run folder does not exist yet
                 raise
             saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"

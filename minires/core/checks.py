@@ -182,7 +182,7 @@ def shape_tuple(op: str, shape: tuple[Any, ...], minimum: int) -> tuple[int, ...
 
 
 def bias(op: str, bias: TensorLike | None, outputs: int, x: Tensor) -> list[Tensor]:
-    """Return [bias], which must have one element for each output, or [] if there is no bias."""
+    """Return [bias], which must have one element for each output, or [] if ``bias`` is None."""
     if bias is None:
         return []
     bias = floats(op, bias, "bias", like=x)

@@ -104,7 +104,7 @@ def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
 
 
 def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:
-    """Run the faster twin and return its result, or NotImplemented if there is no twin or it declines."""
+    """Run the faster twin and return its result, or NotImplemented if the op has no twin or the twin declines."""
     kernel = find_kernel(op, phase, array)
     return NotImplemented if kernel is None else kernel.run(op, array, *others)
 

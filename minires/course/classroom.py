@@ -40,7 +40,7 @@ def read_submission(folder: PathLike, name: str) -> str:
     Raises
     ------
     DataError
-        If there is no such file, or if it is too large or is not text.
+        If the file does not exist, is too large or is not text.
     """
     path = find_file(folder, name)
     if path is None:
@@ -68,12 +68,12 @@ def submissions_in(folder: PathLike, name: str) -> list[Path]:
         return [top]
     found = _folders(top)
     if not any(find_file(place, name) for place in found):
-        raise DataError(f"course: there is no file {name} in {folder}, nor in its subfolders.")
+        raise DataError(f"course: neither {folder} nor its subfolders contain {name}.")
     return found
 
 
 def assignment_of(folder: PathLike) -> Assignment:
-    """Return the assignment whose file is in a folder of submissions. Raises ArgumentError if there is none."""
+    """Return the assignment whose file is in a folder of submissions. Raises ArgumentError if no file matches."""
     for content in assignments().values():
         if find_file(folder, content.file):
             return content

@@ -155,7 +155,7 @@ class Assignment:
         return functions[: functions.index(function)]
 
     def question(self, function: str) -> Question:
-        """Return the question of that name. Raises ArgumentError if there is none."""
+        """Return the question of that name. Raises ArgumentError if the name is unknown."""
         questions = {question.function: question for question in self.questions}
         return questions[choice("course", function, f"{self.name} question", questions)]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from ..core.backend import Array
+
 MOST_TRIES = 1000
 
 

@@ -139,7 +139,7 @@ class Child:
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def call(self, function: str, arguments: dict[str, Any], positional: tuple[Any, ...] = ()) -> Returned:
-        """Call a function of the file, starting a process if there is none. Raises CallError if it does not return."""
+        """Call a function of the file, and start a process if none is running. Raises CallError unless it returns."""
         self.load()
         request = {"function": function, "positional": positional, "arguments": arguments}
         reply = self._exchange(request, self.limits.seconds)

@@ -14,8 +14,7 @@ from ..core.backend import Array, array_module
 from ..core.state import observed, state, switched
 from ..errors import AnomalyError, sizes
 
-# The files whose frames may lie between the user's line and an observer: those of minires, and contextlib.
-INSIDE = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, contextlib.__file__)
+INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of minires
 
 _called_from: WeakKeyDictionary[Op, str] = WeakKeyDictionary()  # op -> "file:line" of the call of its forward
 

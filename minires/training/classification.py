@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.backend import generator
+from ..core.backend import Array, generator
 from ..core.state import no_grad
 from ..core.tensor import Tensor, as_tensor
 from ..data import Dataset, Loader
@@ -25,8 +25,6 @@ from ..version import __version__
 from .config import Config
 from .figures import write_confusion, write_curves, write_mistakes
 from .folder import CLASSES, CONFUSION, CURVES, MISTAKES, Row, write_table
-
-Array = np.ndarray[Any, Any]
 
 
 def forward(config: Config, model: Module, images: Array, labels: Array) -> tuple[Tensor, Tensor]:

@@ -214,4 +214,4 @@ def test_the_data_folder(monkeypatch, tmp_path):
     assert facts_and_advice()[0]["MINIRES_DATA"] == f"{tmp_path}: cifar-10-batches-bin"
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "missing"))
     facts, advice = facts_and_advice()
-    assert "there is no such folder" in facts["MINIRES_DATA"] and "which is not a folder" in advice
+    assert "this folder does not exist" in facts["MINIRES_DATA"] and "which is not a folder" in advice

@@ -54,9 +54,11 @@ IN_THE_FUNCTION = {
     "the reference by its path": "exec(open(REFERENCE).read()); return x + x",
     "the reference, after the guard's constants are emptied": "import sys; m = sys.modules['__main__']\n"
     "    m.OPENING.clear(); m.REFUSED.clear(); exec(open(REFERENCE).read()); return x + x",
-    "the reference, after the guard's functions are replaced": "import builtins, os\n"
-    "    os.fspath = lambda path: 'x'; builtins.isinstance = lambda *a: True; builtins.any = lambda a: False\n"
-    "    exec(open(REFERENCE).read()); return x + x",
+    "the reference, after a function of the guard is replaced": "import os\n"
+    "    os.fspath = lambda path: 'x'; exec(open(REFERENCE).read()); return x + x",
+    "the reference, after a builtin of the guard is replaced": "import builtins\n"
+    "    true = builtins.isinstance; builtins.isinstance = lambda *a: True; text = open(REFERENCE).read()\n"
+    "    builtins.isinstance = true; exec(text); return x + x",
     "the reference by a path that equals all": "class P(str):\n"
     "        __eq__ = lambda s, o: True; __hash__ = str.__hash__; startswith = lambda *a: True\n"
     "    exec(open(P(REFERENCE)).read()); return x + x",

@@ -30,7 +30,7 @@ def test_a_submission_that_is_not_text_is_refused(tmp_path):
 def test_submissions_are_folders_in_a_folder_or_the_folder_itself(tmp_path):
     for name in ("b", "a", ".git"):
         (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=r"there is no file toy.py in"):
+    with pytest.raises(DataError, match=r"nor its subfolders contain toy.py"):
         submissions_in(tmp_path, "toy.py")
     (tmp_path / "b" / "toy.py").touch()
     assert submissions_in(tmp_path, "toy.py") == [tmp_path / "a", tmp_path / "b"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]  # this file must not import minires: it runs where minires is not installed
 
 
 def pair(value: Any) -> tuple[int, int]:
