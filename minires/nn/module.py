@@ -223,6 +223,31 @@ def check_module(where: str, model: Any) -> Module:
 
 
 @contextmanager
+def in_mode(model: Module, training: bool) -> Iterator[None]:
+    """Put the model in training or evaluation mode; after the ``with`` block, each module has its former mode again.
+
+    ``model.train()`` would not restore it: it also puts frozen batch norms in training mode.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> model = mr.nn.Sequential(mr.nn.Linear(3, 2), mr.nn.BatchNorm1d(2).eval())
+    >>> with in_mode(model, training=False):
+    ...     [module.training for module in model.modules()]
+    [False, False, False]
+    >>> [module.training for module in model.modules()]
+    [True, True, False]
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def undisturbed(model: Module) -> Iterator[None]:
     """After the ``with`` block, restore the model's modules, their buffers, and the random generator.
 

@@ -9,6 +9,7 @@ import pytest
 import minires as mr
 from minires.errors import ArgumentError, StateDictError
 from minires.nn import Buffer, Linear, Module, ModuleList, Parameter, Sequential
+from minires.nn.module import in_mode
 
 
 class Net(Module):
@@ -52,6 +53,17 @@ def test_modes_reach_all_children():
     assert net.eval() is net
     assert not any(module.training for module in net.modules())
     assert all(module.training for module in net.train().modules())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mode_for_a_while_restores_that_of_each_module_even_after_an_error(training):
+    net = Net()
+    net.blocks[1].eval()
+    before = [module.training for module in net.modules()]
+    with pytest.raises(KeyError), in_mode(net, training):
+        assert [module.training for module in net.modules()] == [training] * len(before)
+        raise KeyError
+    assert [module.training for module in net.modules()] == before
 
 
 def test_zero_grad_forgets_every_gradient():
