@@ -191,6 +191,8 @@ _TABLE = [
     Case("clip", "high only", nonzero(4, 3), high=0.1),
     Case("where", "same shape", normal(3, 4), normal(3, 4), call=partial(ops.where, _MASK)),
     Case("where", "broadcast", normal(2, 1, 4), normal(3, 1), call=partial(ops.where, _MASK)),
+    Case("masked_fill", "broadcast", normal(2, 1, 4), call=lambda x: x.masked_fill(_MASK, 2.0)),
+    Case("masked_fill", "a tensor of one number", normal(3, 4), normal(), call=lambda x, v: x.masked_fill(_MASK, v)),
     # reductions and broadcasting
     *_each(_reduction, normal, "sum", "mean", "var", "logsumexp"),
     *_each(_reduction, distinct, "max", "min"),

@@ -6,7 +6,7 @@ its arguments. To find the backward of ``conv2d``, open the file that defines ``
 
 from ..core.tensor import Tensor
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, softmax, tanh
-from .arithmetic import abs, add, clip, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .arithmetic import abs, add, clip, div, exp, log, masked_fill, maximum, minimum, mul, neg, pow, sqrt, sub, where
 from .conv import col2im, conv2d, conv_transpose2d, im2col
 from .linalg import linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
@@ -32,14 +32,15 @@ __all__ = [
     "abs", "add", "argmax", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
     "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp",
     "expand_dims", "flatten", "flip", "gelu", "getitem", "global_avg_pool2d", "im2col", "layer_norm", "leaky_relu",
-    "linear", "log", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
-    "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape", "residual_add", "sigmoid", "softmax", "sqrt",
-    "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
+    "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean",
+    "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape", "residual_add", "sigmoid", "softmax",
+    "sqrt", "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    exp, log, sqrt, abs, tanh, sigmoid, relu, clip, sum, mean, var, max, min, logsumexp, softmax, log_softmax,
-    argmax, reshape, transpose, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip, astype, to_device,
+    exp, log, sqrt, abs, tanh, sigmoid, relu, clip, masked_fill, sum, mean, var, max, min, logsumexp, softmax,
+    log_softmax, argmax, reshape, transpose, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip, astype,
+    to_device,
 ]  # fmt: skip
 _OPERATORS = {
     "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul, "abs": abs,

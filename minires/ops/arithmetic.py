@@ -11,7 +11,7 @@ from ..core import checks
 from ..core.autograd import Op
 from ..core.backend import Array, array_module, to_device
 from ..core.tensor import Tensor, TensorLike, as_tensor
-from ..errors import ArgumentError, DTypeError, sizes
+from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 
 
 class Add(Op, saves="shapes"):
@@ -203,19 +203,41 @@ class Where(Op, saves="shapes"):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         a_shape, b_shape = self.input_shapes
-        chosen, other = Tensor.wrap(self.condition), Tensor.wrap(~self.condition)
-        return (upstream * chosen).sum_to(a_shape), (upstream * other).sum_to(b_shape)
+        to_a, to_b = masked_fill(upstream, ~self.condition, 0), masked_fill(upstream, self.condition, 0)
+        return to_a.sum_to(a_shape), to_b.sum_to(b_shape)
 
 
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
+    return _where("where", "condition", condition, a, b)
+
+
+def _where(op: str, name: str, condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     condition = as_tensor(condition)
     if condition.dtype.kind != "b":
-        raise DTypeError(f"where: condition is {condition.dtype}; it must hold booleans, e.g. x > 0.")
-    a, b = checks.broadcast("where", a, b)
+        raise DTypeError(f"{op}: {name} is {condition.dtype}; it must hold booleans, e.g. x > 0.")
+    a, b = checks.broadcast(op, a, b)
     for part in (a, b):
-        checks.broadcast("where", condition, part)
+        checks.broadcast(op, condition, part)
     return Where(to_device(condition.data.copy(), a.device))(a, b)
+
+
+def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
+    """``value``, one number, where ``mask`` is true, and x elsewhere. Raises DTypeError unless ``mask`` holds booleans.
+
+    A backward that stops a gradient selects with this function: ``upstream * mask`` would give NaN for inf * 0.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.tensor([1.0, float("inf")]).masked_fill([False, True], 0)
+    tensor([1., 0.])
+    """
+    x = as_tensor(x)
+    value = as_tensor(value, like=x)
+    if value.ndim > 0:
+        raise ShapeError(f"masked_fill: value is {sizes(value.shape)}; it must be one number. Use where(mask, a, b).")
+    return _where("masked_fill", "mask", mask, value.to(x.dtype), x)
 
 
 class Clip(Op):

@@ -134,6 +134,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "transpose": [lambda x: x.transpose(0, 2, 3, 1), lambda x: x.T],
     "var": [lambda x: ops.var(x, (2, 3)), lambda x: x.var(1, correction=0, keepdims=True)],
     "where": [lambda x: ops.where(np.arange(7) > 3, x, 0.5), lambda x: ops.where(CHANNELS > 0, x, -x)],
+    "masked_fill": [lambda x: x.masked_fill(np.arange(7) > 3, 0.5)],
 }
 CASES = [(name, function) for name, functions in EXPORTED.items() for function in functions]
 REFUSED = {

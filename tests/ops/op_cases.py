@@ -93,6 +93,7 @@ ELEMENTWISE = [
     Case("clip:low", lambda x: ops.clip(x, 0.1), lambda x: x.clamp(0.1), [X]),
     Case("clip:high", lambda x: ops.clip(x, high=0), lambda x: x.clamp(max=0), [X], "ties"),
     Case("where", lambda a, b: ops.where(MASK, a, b), lambda a, b: torch.where(as_torch(MASK), a, b), [X, (3, 1)]),
+    Case("masked_fill", lambda x: ops.masked_fill(x, MASK, -2), lambda x: x.masked_fill(as_torch(MASK), -2), [X]),
     Case("relu:with 0", ops.relu, lambda x: x.relu(), [X], "ties"),
     Case("leaky_relu:with 0", ops.leaky_relu, lambda x: fn.leaky_relu(x), [X], "ties"),
     Case("leaky_relu:0.3", lambda x: ops.leaky_relu(x, 0.3), lambda x: fn.leaky_relu(x, 0.3), [X]),
