@@ -72,6 +72,24 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
+def wide_sum(x: Array, axes: int | tuple[int, ...], keepdims: bool = False, divisor: float = 1) -> Array:
+    """Return the sum of x over ``axes``, divided by ``divisor``, in the dtype of x; integers and booleans give int64.
+
+    Floats are added in float64, because NumPy keeps a running sum along every axis but the last: in float32, the mean
+    of a million values near 1000 would be off by 9. Only where it adds up a whole array, it adds in pairs.
+    """
+    if x.dtype.kind != "f":
+        return x.sum(axis=axes, keepdims=keepdims, dtype=np.int64)
+    in_pairs = x.dtype == np.float32 and x.flags.c_contiguous and np.size(axes) == x.ndim
+    total = x.sum(axis=axes, keepdims=keepdims, dtype=x.dtype if in_pairs else np.result_type(x.dtype, np.float64))
+    return (total / divisor).astype(x.dtype, copy=False)
+
+
+def at_least_float32(x: Array) -> Array:
+    """Return x, in float32 if it is float16, whose intermediate results would overflow or lose digits."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
 def device_of(array: Array) -> str:
     """Return the device that ``array`` is on: ``"cpu"`` or ``"cuda"``."""
     return "cpu" if array_module(array) is np else "cuda"

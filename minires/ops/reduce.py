@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import checks
 from ..core.autograd import Op, Shape
-from ..core.backend import Array, array_module
+from ..core.backend import Array, array_module, at_least_float32, wide_sum
 from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
 from ..errors import ShapeError, sizes
 
@@ -31,7 +31,7 @@ class Reduction(Op):
 
 class Sum(Reduction, saves="shapes"):
     def forward(self, x: Array) -> Array:
-        return x.sum(axis=self.axes, keepdims=self.keepdims)
+        return wide_sum(x, self.axes, self.keepdims)
 
     def backward(self, upstream: Tensor) -> Tensor:
         return self.kept(upstream).broadcast_to(self.input_shapes[0])
@@ -91,7 +91,7 @@ def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
 
 class Mean(Sum):
     def forward(self, x: Array) -> Array:
-        return x.mean(axis=self.axes, keepdims=self.keepdims)
+        return wide_sum(x, self.axes, self.keepdims, math.prod(x.shape[axis] for axis in self.axes))
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x_shape,) = self.input_shapes
@@ -110,9 +110,9 @@ class Var(Reduction):
         self.divisor = divisor
 
     def forward(self, x: Array) -> Array:
-        squares = array_module(x).square(x - x.mean(axis=self.axes, keepdims=True))
-        # The dtype is set at the end, because NumPy 1 divides a single float32 in float64.
-        return (squares.sum(axis=self.axes, keepdims=self.keepdims) / self.divisor).astype(x.dtype, copy=False)
+        wide, count = at_least_float32(x), math.prod(x.shape[axis] for axis in self.axes)
+        squares = array_module(x).square(wide - wide_sum(wide, self.axes, True, count))
+        return wide_sum(squares, self.axes, self.keepdims, self.divisor).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
@@ -185,7 +185,7 @@ class LogSumExp(Reduction, name="logsumexp", saves="both"):
         largest = x.max(axis=self.axes, keepdims=True)
         shift = xp.where(xp.isfinite(largest), largest, 0)
         with np.errstate(divide="ignore"):  # where all elements are -inf, log(0) = -inf is right
-            y = xp.log(xp.exp(x - shift).sum(axis=self.axes, keepdims=True)) + shift
+            y = xp.log(wide_sum(xp.exp(x - shift), self.axes, True)) + shift
         return y if self.keepdims else y.squeeze(self.axes)
 
     def backward(self, upstream: Tensor) -> Tensor:
