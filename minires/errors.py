@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+LONGEST = 1000  # characters of a message; names of files, classes and servers could make it any length
+
 
 class MiniresError(Exception):
-    """Base class of every error that minires raises on purpose."""
+    """Base class of every error that minires raises on purpose. Its message is printable, whatever text it quotes."""
+
+    def __init__(self, *message: object) -> None:
+        super().__init__(*(printable(part) if isinstance(part, str) else part for part in message))
 
 
 class ShapeError(MiniresError, ValueError):
@@ -76,6 +81,19 @@ class CheckError(MiniresError, AssertionError):
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: the message without a traceback."""
         return [str(self)]
+
+
+def printable(text: str, limit: int = LONGEST) -> str:
+    r"""Put text on one line, escape characters that could confuse a terminal, and cut its middle if it is long.
+
+    >>> print(printable("red \x1b[31m"), printable(10 * "ab", limit=11))
+    red \x1b[31m abab...abab
+    """
+    text = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in " ".join(text.split("\n"))
+    )
+    half = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
 
 def sizes(shape: Iterable[int]) -> str:

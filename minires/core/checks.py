@@ -7,6 +7,7 @@ A check returns its argument in the form that the caller works with: an array or
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -76,8 +77,24 @@ def fraction(where: str, value: Any, name: str, below_one: bool = False) -> floa
 def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
     """Check that ``value`` is one of ``choices``; ``what`` names the kind of choice."""
     if not isinstance(value, str) or value not in choices:
-        raise ArgumentError(f"{where}: there is no {what} {value!r}; choose one of {', '.join(choices)}.")
+        meant = closest(str(value), choices)
+        hint = f"did you mean {meant}? Choose" if meant else "choose"
+        raise ArgumentError(f"{where}: there is no {what} {value!r}; {hint} one of {', '.join(choices)}.")
     return value
+
+
+def closest(name: str, choices: Collection[str]) -> str | None:
+    """Return the choice that ``name`` probably means: the same but for case and punctuation, or nearly the same.
+
+    The digits must be the same: resnet21 may mean any network.
+    """
+    import difflib  # imported late: 3 ms
+
+    plain = re.sub(r"[\W_]", "", name.lower())
+    digits = re.findall(r"\d", name)
+    known = {re.sub(r"[\W_]", "", one.lower()): one for one in choices if re.findall(r"\d", one) == digits}
+    found = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
+    return known[found[0]] if found else None
 
 
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None) -> Tensor:
