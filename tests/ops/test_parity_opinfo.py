@@ -6,7 +6,6 @@ in ``NOT_OFFERED``, and all refusals together are at most a tenth of the samples
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from functools import partial
 
@@ -50,12 +49,14 @@ def upsample(x, size=None, scale_factor=None, *, mode, align_corners=None):
     return ops.interpolate(x, size, scale_factor, mode, align_corners)
 
 
-SAME_NAME = """
-    abs add argmax broadcast_to exp flatten flip log log_softmax logsumexp matmul maximum mean minimum mul neg pow reshape
-    sigmoid softmax sqrt squeeze stack sub sum tanh transpose var std where masked_fill silu permute unsqueeze view
-    adaptive_avg_pool2d avg_pool2d binary_cross_entropy_with_logits conv2d conv_transpose2d cross_entropy gelu group_norm
-    interpolate layer_norm leaky_relu linear max_pool2d mse_loss relu zeros ones full arange zeros_like ones_like
-""".split()
+SAME_NAME = [
+    "abs", "add", "argmax", "broadcast_to", "exp", "flatten", "flip", "log", "log_softmax", "logsumexp", "matmul",
+    "maximum", "mean", "minimum", "mul", "neg", "pow", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack",
+    "sub", "sum", "tanh", "transpose", "var", "std", "where", "masked_fill", "silu", "permute", "unsqueeze", "view",
+    "adaptive_avg_pool2d", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "conv_transpose2d",
+    "cross_entropy", "gelu", "group_norm", "interpolate", "layer_norm", "leaky_relu", "linear", "max_pool2d",
+    "mse_loss", "relu", "zeros", "ones", "full", "arange", "zeros_like", "ones_like",
+]  # fmt: skip
 VARIANTS = {
     "log_softmax/with_dtype": ops.log_softmax,
     "softmax/with_dtype": ops.softmax,
