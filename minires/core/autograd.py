@@ -17,6 +17,7 @@ can itself be recorded and differentiated again (``create_graph=True``).
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -218,7 +219,7 @@ class Op:
         return tuple(grads)
 
     def _run_backward_kernel(self, upstream: Tensor, pending: dict[Source, Tensor]) -> Any:
-        kernel = find_kernel(self, "backward", upstream.data)
+        kernel = find_kernel(self, "backward", upstream.data, math.prod(self.input_shapes[0]))
         if kernel is None or not kernel.accumulates:
             return NotImplemented if kernel is None else kernel.run(self, upstream.data)
         edges = [edge if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]

@@ -68,7 +68,8 @@ def register_kernel(
     device : {"cpu", "cuda"}
         The device on which the twin runs.
     smallest : int
-        The textbook runs if the first array has fewer elements than this.
+        The textbook runs if the first input has fewer elements than this and, in a backward pass, so has the upstream
+        gradient.
     accumulates : tuple of int
         The indices of the inputs for which a backward twin adds the gradients from other consumers to its own, which
         saves a pass over memory. It is then called with (op, upstream array, arrived), where ``arrived`` holds, for
@@ -92,15 +93,18 @@ def register_kernel(
     return register
 
 
-def find_kernel(op: object, phase: str, array: Array) -> Registered | None:
-    """Return the faster twin of an op whose first array is ``array``, or None if the textbook should run."""
+def find_kernel(op: object, phase: str, array: Array, size: int = 0) -> Registered | None:
+    """Return the faster twin of an op whose first array is ``array``, or None if the textbook should run.
+
+    ``size`` counts if it is larger than that of ``array``: the upstream gradient of a loss is a single number.
+    """
     if state.engine == "textbook":
         return None
-    device = device_of(array)
-    if device in _rooms and (array.size >= SMALL or device != "cpu"):  # on a GPU, even the smallest op uses kernels
+    device, size = device_of(array), max(array.size, size)
+    if device in _rooms and (size >= SMALL or device != "cpu"):  # on a GPU, even the smallest op uses kernels
         load_kernels(device)
     kernel = _kernels.get((type(op), phase, device))
-    return None if kernel is None or array.size < kernel.smallest else kernel
+    return None if kernel is None or size < kernel.smallest else kernel
 
 
 def run_kernel(op: object, phase: str, array: Array, *others: Any) -> Any:

@@ -35,7 +35,7 @@ class ComputeDevice:
     name: str
     xp: Any  # numpy or cupy
     empty: Callable[[tuple[int, ...]], Array]
-    smallest: int  # if the first array has fewer elements, the textbook is faster
+    smallest: int  # if the first input has fewer elements, the textbook is faster
     most: float  # arrays must have fewer elements than this
     # The modules in the device's folder. Their functions read blocks and write to blocks.
     augment: Any
