@@ -1,0 +1,342 @@
+"""Every op on ONNX's own test cases (``onnx.backend.test``) of the node types that minires has, in both engines.
+
+A case whose attribute minires does not offer is counted, and at most a tenth may be. Cases of dtypes that minires does
+not have (strings, bfloat16, float8, ...), and of images without two axes, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import ops
+
+pytest.importorskip("onnx")
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+
+
+class NotOfferedError(Exception):
+    """The case needs what minires does not have; the message names it."""
+
+
+def offered(options, **only):
+    """Raise NotOfferedError if an attribute has another value than the one that is offered."""
+    for name, value in only.items():
+        if options.get(name, value) != value:
+            raise NotOfferedError(f"{name}={options[name]}")
+
+
+def ints(values):
+    return [int(value) for value in np.asarray(values).ravel()]
+
+
+def elementwise(f):
+    return lambda *inputs, **options: f(*inputs)
+
+
+def axes_of(options, axes):
+    """The axes of a reduction, which are an attribute in old versions of ONNX and an input in new ones."""
+    given = options["axes"] if axes is None and "axes" in options else axes
+    return None if given is None or not len(ints(given)) else tuple(ints(given))
+
+
+def reduction(f):
+    def run(x, axes=None, **options):
+        axis = axes_of(options, axes)
+        if axis is None and options.get("noop_with_empty_axes"):
+            raise NotOfferedError("noop_with_empty_axes")
+        return f(x, axis, keepdims=bool(options.get("keepdims", 1)))
+
+    return run
+
+
+def padding(options, kernel):
+    """(top, left, bottom, right) as padding (height, width), which must be the same on both sides."""
+    if options.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        raise NotOfferedError("auto_pad")
+    pads = options.get("pads", [0] * 2 * len(kernel)) if options.get("auto_pad") != b"VALID" else [0] * 2 * len(kernel)
+    before, after = pads[: len(kernel)], pads[len(kernel) :]
+    if list(before) != list(after):
+        raise NotOfferedError(f"pads={pads}")
+    return tuple(before)
+
+
+def window(options, kernel):
+    ones = [1] * len(kernel)
+    dilation, stride = options.get("dilations", ones), options.get("strides", ones)
+    return {"stride": tuple(stride), "padding": padding(options, kernel), "dilation": tuple(dilation)}
+
+
+def conv(x, weight, bias=None, **options):
+    return ops.conv2d(x, weight, bias, **window(options, weight.shape[2:]), groups=options.get("group", 1))
+
+
+def conv_transpose(x, weight, bias=None, **options):
+    kernel = weight.shape[2:]
+    if "output_shape" in options:
+        raise NotOfferedError("output_shape")
+    extra = tuple(options.get("output_padding", (0, 0)))
+    groups = options.get("group", 1)
+    return ops.conv_transpose2d(x, weight, bias, **window(options, kernel), output_padding=extra, groups=groups)
+
+
+def max_pool(x, **options):
+    offered(options, storage_order=0)
+    kernel = options["kernel_shape"]
+    return ops.max_pool2d(x, tuple(kernel), **window(options, kernel), ceil_mode=bool(options.get("ceil_mode", 0)))
+
+
+def average_pool(x, **options):
+    kernel = options["kernel_shape"]
+    given = window(options, kernel)
+    if given.pop("dilation") != (1, 1):
+        raise NotOfferedError("dilations")
+    counted = bool(options.get("count_include_pad", 0))
+    return ops.avg_pool2d(
+        x, tuple(kernel), **given, ceil_mode=bool(options.get("ceil_mode", 0)), count_include_pad=counted
+    )
+
+
+def batch_norm(x, gamma, beta, mean, var, epsilon=1e-5, momentum=0.9, training_mode=0, **_):
+    if not training_mode:
+        return ops.batch_norm(x, gamma, beta, mean, var, False, eps=epsilon)
+    raise NotOfferedError("training_mode: the running variance of ONNX is biased")
+
+
+def layer_norm(x, scale=None, bias=None, axis=-1, epsilon=1e-5, **_):
+    start = axis % x.ndim
+    return ops.layer_norm(x, x.shape[start:], scale, bias, epsilon)
+
+
+def group_norm(x, scale, bias, num_groups, epsilon=1e-5, **_):
+    return ops.group_norm(x, num_groups, scale, bias, epsilon)
+
+
+def softmax(f):
+    return lambda x, axis=-1, **options: f(x, axis)
+
+
+def gemm(a, b, c=None, alpha=1.0, beta=1.0, transA=0, transB=0, **_):
+    y = alpha * ((a.T if transA else a) @ (b.T if transB else b))
+    return y if c is None else y + beta * c
+
+
+def gelu(x, approximate=b"none", **_):
+    return ops.gelu(x, approximate=approximate.decode())
+
+
+def clip(x, low=None, high=None, **options):
+    return ops.clip(x, options.get("min", low), options.get("max", high))
+
+
+def pad(x, pads, value=None, axes=None, mode=b"constant", **_):
+    before, after = np.asarray(pads).reshape(2, -1).tolist()
+    given = range(x.ndim) if axes is None else ints(axes)
+    widths = [(0, 0)] * x.ndim
+    for axis, pair in zip(given, zip(before, after, strict=True), strict=True):
+        widths[axis % x.ndim] = pair
+    names = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+    return ops.pad(x, widths, names[mode.decode()], 0 if value is None else value.item())
+
+
+def resize(x, roi=None, scales=None, sizes=None, **options):
+    mode = options.get("mode", b"nearest").decode()
+    offered(options, antialias=0, exclude_outside=0, keep_aspect_ratio_policy=b"stretch")
+    where = options.get("coordinate_transformation_mode", b"half_pixel").decode()
+    known = {("nearest", "asymmetric", "floor"), ("linear", "half_pixel", "-"), ("linear", "align_corners", "-")}
+    rounding = options.get("nearest_mode", b"round_prefer_floor").decode() if mode == "nearest" else "-"
+    if (mode, where, rounding) not in known:
+        raise NotOfferedError(f"{mode}, {where}, {rounding}")
+    if "axes" in options or x.ndim != 4:
+        raise NotOfferedError("axes")
+    corners = {"align_corners": where == "align_corners"} if mode == "linear" else {}
+    size = None if sizes is None else tuple(ints(sizes)[2:])
+    factor = None if scales is None else tuple(float(scale) for scale in scales.numpy()[2:])
+    return ops.interpolate(x, size, factor, mode={"linear": "bilinear"}.get(mode, mode), **corners)
+
+
+def slice_(x, starts, ends, axes=None, steps=None, **_):
+    index = [slice(None)] * x.ndim
+    axes = range(len(ints(starts))) if axes is None else ints(axes)
+    steps = [1] * len(ints(starts)) if steps is None else ints(steps)
+    for axis, start, end, step in zip(axes, ints(starts), ints(ends), steps, strict=True):
+        end = None if step < 0 and end < -x.shape[axis] else end
+        index[axis] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+def cross_entropy(logits, labels, weight=None, ignore_index=-100, reduction=b"mean", **_):
+    return ops.cross_entropy(logits, labels, weight, ignore_index, reduction.decode())
+
+
+def reshape(x, shape, allowzero=0, **_):
+    sizes = ints(shape)
+    return ops.reshape(x, [x.shape[i] if size == 0 and not allowzero else size for i, size in enumerate(sizes)])
+
+
+def flatten(x, axis=1, **_):
+    start = axis % x.ndim if axis < 0 else axis
+    return ops.reshape(x, math.prod(x.shape[:start]), math.prod(x.shape[start:]))
+
+
+def unsqueeze(x, axes=None, **options):
+    given = ints(axes if axes is not None else options["axes"])
+    for axis in sorted(axis % (x.ndim + len(given)) for axis in given):
+        x = ops.expand_dims(x, axis)
+    return x
+
+
+def argmax(x, axis=0, keepdims=1, select_last_index=0, **_):
+    if select_last_index:
+        raise NotOfferedError("select_last_index")
+    return ops.argmax(x, axis, keepdims=bool(keepdims))
+
+
+def mod(a, b, fmod=0, **_):
+    if fmod:
+        raise NotOfferedError("fmod")
+    return a % b
+
+
+def fold_pairs(f):
+    def run(first, *others, **_):
+        for other in others:
+            first = f(first, other)
+        return first
+
+    return run
+
+
+def col2im(x, image, block, dilations=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0), **options):
+    n, columns, _ = x.shape
+    kernel, size = tuple(ints(block)), tuple(ints(image))
+    given = window({"dilations": dilations, "strides": strides, "pads": list(pads)}, kernel)
+    shape = n, columns // math.prod(kernel), *size
+    rows = ops.im2col(mr.zeros(shape), kernel, **given).shape
+    return ops.col2im(x.permute(0, 2, 1).reshape(rows), shape, kernel, **given)
+
+
+def divide(a, b, **_):
+    if a.dtype.kind == "f":
+        return a / b
+    return ops.div(a, b, rounding_mode="trunc")
+
+
+NODES = {
+    "Abs": elementwise(ops.abs), "Add": elementwise(ops.add), "ArgMax": argmax, "AveragePool": average_pool,
+    "BatchNormalization": batch_norm, "Clip": clip, "Concat": lambda *x, axis, **_: ops.concatenate(list(x), axis),
+    "Conv": conv, "ConvTranspose": conv_transpose, "Div": divide, "Exp": elementwise(ops.exp),
+    "Col2Im": col2im, "Expand": lambda x, shape, **_: x.broadcast_to(np.broadcast_shapes(x.shape, tuple(ints(shape)))),
+    "Flatten": flatten, "Gather": lambda x, index, axis=0, **_: x[(slice(None),) * (axis % x.ndim) + (index,)],
+    "Gelu": gelu, "Gemm": gemm, "GlobalAveragePool": lambda x, **_: ops.adaptive_avg_pool2d(x, 1),
+    "GroupNormalization": group_norm, "Identity": elementwise(lambda x: x), "LayerNormalization": layer_norm,
+    "LeakyRelu": lambda x, alpha=0.01, **_: ops.leaky_relu(x, alpha), "Log": elementwise(ops.log),
+    "LogSoftmax": softmax(ops.log_softmax), "MatMul": elementwise(ops.matmul), "Max": fold_pairs(ops.maximum),
+    "MaxPool": max_pool, "Min": fold_pairs(ops.minimum), "Mod": mod, "Mul": elementwise(ops.mul),
+    "Neg": elementwise(ops.neg), "Pad": pad, "Pow": elementwise(lambda a, b: a**b),
+    "Range": lambda start, end, step, **_: mr.arange(start.item(), end.item(), step.item()),
+    "ReduceLogSumExp": reduction(ops.logsumexp), "ReduceMax": reduction(ops.max), "ReduceMean": reduction(ops.mean),
+    "ReduceMin": reduction(ops.min), "ReduceSum": reduction(ops.sum), "Relu": elementwise(ops.relu),
+    "Reshape": reshape, "Resize": resize, "Sigmoid": elementwise(ops.sigmoid), "Slice": slice_,
+    "Softmax": softmax(ops.softmax), "SoftmaxCrossEntropyLoss": cross_entropy, "Sqrt": elementwise(ops.sqrt),
+    "Squeeze": lambda x, axes=None, **options: ops.squeeze(x, axes_of(options, axes)), "Sub": elementwise(ops.sub),
+    "Sum": fold_pairs(ops.add), "Swish": elementwise(lambda x: ops.silu(x)), "Tanh": elementwise(ops.tanh),
+    "Transpose": lambda x, perm=None, **_: x.transpose(tuple(perm or reversed(range(x.ndim)))),
+    "Unsqueeze": unsqueeze, "Where": elementwise(ops.where), "And": elementwise(lambda a, b: a & b),
+    "Or": elementwise(lambda a, b: a | b), "Xor": elementwise(lambda a, b: a ^ b), "Not": elementwise(lambda a: ~a),
+    "BitwiseAnd": elementwise(lambda a, b: a & b), "BitwiseOr": elementwise(lambda a, b: a | b),
+    "BitwiseXor": elementwise(lambda a, b: a ^ b), "BitwiseNot": elementwise(lambda a: ~a),
+    "Equal": elementwise(lambda a, b: a == b), "Greater": elementwise(lambda a, b: a > b),
+    "GreaterOrEqual": elementwise(lambda a, b: a >= b), "Less": elementwise(lambda a, b: a < b),
+    "LessOrEqual": elementwise(lambda a, b: a <= b),
+}  # fmt: skip
+
+
+def collect():
+    """ONNX's cases of one node, by node type, with arrays that minires can hold."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        every = collect_testcases(None)
+    found = {}
+    for case in every:
+        node = case.model.graph.node[0]
+        if (
+            len(case.model.graph.node) == 1
+            and node.op_type in NODES
+            and case.data_sets
+            and fits(node, *case.data_sets[0])
+        ):
+            found.setdefault(node.op_type, []).append((case.name, node, *case.data_sets[0]))
+    return found
+
+
+def fits(node, inputs, outputs):
+    """Whether all arrays have dtypes that minires has and, where the node is about images, four axes."""
+    arrays = [*inputs, *outputs]
+    if not all(isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind in "fiub" for array in arrays):
+        return False
+    images = node.op_type in ("AveragePool", "Conv", "ConvTranspose", "MaxPool")
+    return not (images and inputs[0].ndim != 4) and (len(outputs) == 1 or node.op_type == "LayerNormalization")
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return collect()
+
+
+def run(node, inputs, engine):
+    """The output that minires computes for a node."""
+    from onnx.helper import get_attribute_value
+
+    options = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
+    given = iter(inputs)
+    tensors = [mr.tensor(next(given)) if name else None for name in node.input]
+    try:
+        with mr.engine(engine):
+            return np.asarray(NODES[node.op_type](*tensors, **options))
+    except mr.errors.DTypeError as error:
+        if "but floats are needed" in str(error):
+            raise NotOfferedError(str(error)) from error
+        raise
+
+
+@pytest.mark.parametrize("kind", NODES)
+def test_cases(kind, cases):
+    problems, ran = [], 0
+    for name, node, inputs, (expected, *_) in cases[kind]:
+        for engine in ("fast", "textbook"):
+            try:
+                found = run(node, inputs, engine)
+            except NotOfferedError:
+                continue
+            except Exception as error:
+                problems.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            ran += 1
+            expected = np.asarray(expected)
+            tolerance = {"rtol": 1e-3, "atol": 1e-3 if expected.dtype == np.float16 else 1e-6}
+            if found.shape != expected.shape or found.dtype != expected.dtype:
+                problems.append(f"{name}: {found.dtype} {found.shape} for {expected.dtype} {expected.shape}")
+            elif not np.allclose(found, expected, equal_nan=True, **tolerance):
+                problems.append(f"{name}: {found.ravel()[:6]} for {expected.ravel()[:6]}")
+    assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:20])
+    assert ran
+
+
+def test_at_most_a_tenth_is_not_offered(cases):
+    total, missing = 0, []
+    for kind in NODES:
+        for name, node, inputs, _ in cases[kind]:
+            total += 1
+            try:
+                run(node, inputs, "textbook")
+            except NotOfferedError as error:
+                missing.append(f"{name}: {error}")
+    print(f"{total} cases, {len(missing)} not offered: {missing}")
+    assert len(missing) <= 0.1 * total
