@@ -23,6 +23,14 @@ class ShapeError(MiniresError, ValueError):
     """Sizes that do not fit together, or do not fit the op."""
 
 
+class OutOfRangeError(ShapeError, IndexError):
+    """An index outside of its axis. Python's iteration stops at an IndexError."""
+
+
+class NoAxisError(ShapeError, TypeError):
+    """``len`` or ``iter`` of a tensor without axes, for which Python expects a TypeError."""
+
+
 class DTypeError(MiniresError, TypeError):
     """A value whose type or dtype the op does not accept."""
 

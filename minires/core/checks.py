@@ -6,10 +6,12 @@ A check returns its argument in the form that the caller works with: an array or
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Collection
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,73 @@ from .autograd import Shape
 from .tensor import Axis, Tensor, TensorLike, as_tensor
 
 Pair = int | tuple[int, int]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy use; ``input`` is the first argument
+    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "start_dim": "start_axis", "end_dim": "end_axis",
+    "other": "b", "min": "low", "max": "high", "size": "shape", "target": "labels", "weight": "gamma", "bias": "beta",
+}  # fmt: skip
+INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
+    "out": "assign the result, y = {}(...), or write into an array with y[...] = {}(...)",
+    "dtype": "convert the result, {}(...).to(dtype), or x before the call",
+}
+
+
+def refuses(**sentences: str) -> Callable[[Function], Function]:
+    """Decorator that says, for arguments of PyTorch's that a function does not take, what to write instead."""
+
+    def mark(function: Function) -> Function:
+        vars(function)["refused"] = sentences
+        return function
+
+    return mark
+
+
+def pytorch_names(function: Function, name: str | None = None) -> Function:
+    """Return ``function``, such that it also takes PyTorch's names of its arguments: ``dim`` for ``axis``.
+
+    A call with wrong arguments raises ArgumentError. Python's TypeError would not say which arguments there are.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.ops.sum(input=mr.tensor([[1.0, 2.0]]), dim=1)
+    tensor([3.])
+    """
+    name = name or function.__name__
+    signature = inspect.signature(function)
+    taken = [key for key in signature.parameters if key != "self"]
+    known = frozenset(taken)
+    refused = getattr(function, "refused", {})
+
+    def rename(options: dict[str, Any]) -> dict[str, Any]:
+        renamed: dict[str, Any] = {}
+        for key, value in options.items():
+            ours = taken[0] if key == "input" else OUR_NAMES.get(key)
+            ours = ours if ours in known and key not in known and key not in refused else key
+            if ours in renamed or (ours != key and ours in options):
+                raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
+            sentence = refused.get(key) or (None if ours in known else INSTEAD.get(key, "").format(name, name))
+            if sentence and (value is not None or key not in INSTEAD):
+                raise ArgumentError(f"{name}: {key} is not an argument here; {sentence}.")
+            if not sentence:  # NumPy's functions pass out=None and dtype=None, which change nothing
+                renamed[ours] = value
+        return renamed
+
+    @wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        if not known.issuperset(options):
+            options = rename(options)
+        try:
+            return function(*arguments, **options)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # it was raised inside of the function: the call itself was right
+            reason = str(error).partition("() ")[2]
+        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in signature.parameters.values()]
+        raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
+
+    return call  # type: ignore[return-value]
 
 
 def is_integer(value: object, minimum: float = -math.inf) -> bool:
@@ -97,13 +166,19 @@ def closest(name: str, choices: Collection[str]) -> str | None:
     return known[found[0]] if found else None
 
 
-def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None) -> Tensor:
-    """Convert ``value`` to a tensor, which must hold floats."""
+def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None, like_name: str = "x") -> Tensor:
+    """Convert ``value`` to a tensor, which must hold floats, of the same dtype as ``like``."""
     x = as_tensor(value, like)
     if x.dtype.kind != "f":
         raise DTypeError(
             f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed; "
             f"convert it, e.g. {name}.to('float32')."
+        )
+    if like is not None and x.dtype != like.dtype and like.dtype.kind == "f":
+        model = f", or the model with model.to('{like.dtype}')" if like_name == "x" else ""
+        raise DTypeError(
+            f"{op}: {like_name} is {like.dtype} but {name} is {x.dtype}; "
+            f"convert {like_name} with {like_name}.to('{x.dtype}'){model}."
         )
     return x
 
@@ -170,7 +245,9 @@ def filled_axis(op: str, axis: Any, x: Tensor) -> int:
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Convert a and b to tensors, whose shapes must broadcast.
 
-    If one holds floats and the other integers, the integers are converted to the float dtype.
+    If one holds floats and the other integers, the integers are converted to the float dtype. If both
+    hold floats and one is a scalar, it gets the other's dtype, as in PyTorch: a float64 mean of pixels does not turn a
+    float32 batch into float64.
     """
     a = as_tensor(a, like=b if isinstance(b, Tensor) else None)
     b = as_tensor(b, like=a)
@@ -181,6 +258,8 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
                 "counted from the last axis, sizes must be equal or 1."
             )
     kinds = a.dtype.kind + b.dtype.kind
+    if (a.ndim == 0) != (b.ndim == 0) and kinds == "ff":
+        return (a.astype(b.dtype), b) if a.ndim == 0 else (a, b.astype(a.dtype))
     return (a.astype(b.dtype) if kinds in ("if", "uf") else a), (b.astype(a.dtype) if kinds in ("fi", "fu") else b)
 
 

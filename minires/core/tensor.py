@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, sizes
+from ..errors import ArgumentError, DTypeError, GraphError, NoAxisError, OutOfRangeError, ShapeError, sizes
 from . import autograd, backend
 from .autograd import Hook, HookHandle, Op
 from .backend import Array, DTypeLike
@@ -101,6 +101,12 @@ class Tensor:
     def data(self, array: Array) -> None:
         if not backend.is_array(array):
             raise DTypeError(f"tensor.data must be a raw array, not {type(array).__name__}; write t.data = u.data.")
+        kinds = self._data.dtype.kind + array.dtype.kind
+        if kinds[0] != kinds[1] and kinds not in ("iu", "ui"):
+            raise DTypeError(
+                f"tensor.data: this tensor ({sizes(self.shape)}) is {self.dtype}, but the array is {array.dtype}; "
+                f"convert it with array.astype('{self.dtype}'), or create a new tensor."
+            )
         self._data = array
         self.mark_changed()
 
@@ -274,10 +280,12 @@ class Tensor:
 
     def __len__(self) -> int:
         if self.ndim == 0:
-            raise ShapeError("len: the tensor is a scalar; it has no first axis.")
+            raise NoAxisError("len: the tensor is a scalar; it has no first axis.")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise NoAxisError("iter: the tensor is a scalar; it has no first axis. Its value is t.item().")
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
@@ -358,7 +366,8 @@ class Tensor:
         try:
             self._data[as_index(index, self)] = value.data
         except (IndexError, ValueError) as error:
-            raise ShapeError(
+            kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
+            raise kind(
                 f"t[index] = value: value ({sizes(value.shape)}) and index do not fit t ({sizes(self.shape)}): {error}."
             ) from error
         self.mark_changed()

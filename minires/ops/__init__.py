@@ -4,6 +4,9 @@ An op is a class (``forward`` on arrays, ``backward`` on tensors) followed by th
 its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
 """
 
+import sys
+
+from ..core import checks
 from ..core.tensor import Tensor
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, softmax, tanh
 from .arithmetic import abs, add, clip, div, exp, log, masked_fill, maximum, minimum, mul, neg, pow, sqrt, sub, where
@@ -46,8 +49,12 @@ _OPERATORS = {
     "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul, "abs": abs,
     "getitem": getitem,
 }  # fmt: skip
+for _name in __all__:  # every public function also takes PyTorch's names of its arguments
+    _function = checks.pytorch_names(globals()[_name])
+    globals()[_name] = _function
+    setattr(sys.modules[_function.__module__], _name, _function)
 for _function in _METHODS:
-    setattr(Tensor, _function.__name__, _function)
+    setattr(Tensor, _function.__name__, globals()[_function.__name__])
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
 for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # Python calls x.__rsub__(2) for 2 - x

@@ -190,5 +190,5 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
         If ``activation`` is neither "relu" nor None.
     """
     branch = checks.floats("residual_add", branch, "branch")
-    shortcut = checks.floats("residual_add", shortcut, "shortcut", like=branch)
+    shortcut = checks.floats("residual_add", shortcut, "shortcut", branch, "branch")
     return ResidualAdd(activation)(branch, *join_inputs("residual_add", branch.shape, shortcut, activation, "branch"))

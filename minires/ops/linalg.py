@@ -37,8 +37,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     Leading axes broadcast. A vector (K,) is treated as a row on the left and as a column on the right, and its extra
     axis is removed from the result.
     """
-    a = checks.floats("matmul", a, "a", like=b if isinstance(b, Tensor) else None)
-    b = checks.floats("matmul", b, "b", like=a)
+    a = checks.floats("matmul", a, "a", b if isinstance(b, Tensor) else None, "b")
+    b = checks.floats("matmul", b, "b", a, "a")
     given = f"matmul: a is {sizes(a.shape)} and b is {sizes(b.shape)}"
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"{given}, but a scalar is not a matrix; multiply with *.")

@@ -6,7 +6,7 @@ from typing import Any
 from ..core import checks
 from ..core.autograd import Op
 from ..core.backend import Array, array_module
-from ..core.tensor import Tensor, TensorLike, as_tensor
+from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
 from .activation import join_inputs
 from .reduce import mean, var
@@ -171,7 +171,8 @@ def layer_norm(
     """
     x = checks.floats("layer_norm", x)
     checks.positive("layer_norm", eps, "eps")
-    given = {name: as_tensor(p) for name, p in (("gamma", gamma), ("beta", beta)) if p is not None}
+    given = {"gamma": gamma, "beta": beta}
+    given = {name: checks.floats("layer_norm", p, name, x) for name, p in given.items() if p is not None}
     features = next(iter(given.values())).shape if given else x.shape[-1:]
     for name, parameter in given.items():
         if parameter.shape != features or x.shape[x.ndim - len(features) :] != features or not features:

@@ -13,7 +13,7 @@ from ..core import backend, checks
 from ..core.autograd import Op
 from ..core.backend import Array, DTypeLike, array_module
 from ..core.tensor import Axis, Tensor, TensorLike, as_index, as_tensor
-from ..errors import ArgumentError, ShapeError, sizes
+from ..errors import ArgumentError, OutOfRangeError, ShapeError, sizes
 
 
 class Reshape(Op, saves="shapes"):
@@ -208,7 +208,8 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
         return GetItem(as_index(index, x))(x)
     except (IndexError, TypeError, ValueError) as error:
         reason = str(error).rstrip(".")
-        raise ShapeError(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error
+        kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
+        raise kind(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error
 
 
 def flip(x: TensorLike, axis: Axis = None) -> Tensor:

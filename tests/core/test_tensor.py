@@ -142,7 +142,7 @@ def test_python_numbers_come_out():
         (int, r"^item: the tensor \(2x3\)"),
         (bool, "^bool: the tensor is 2x3"),
         (lambda t: len(t[0, 0]), "^len: the tensor is a scalar"),
-        (lambda t: iter(t[0, 0]), "^len: the tensor is a scalar"),
+        (lambda t: iter(t[0, 0]), "^iter: the tensor is a scalar"),
     ],
     ids=["item", "float", "int", "bool", "len", "iter"],
 )
