@@ -475,9 +475,12 @@ def fingerprint(array: Array) -> int:
 
 
 def as_index(index: Any, x: Tensor) -> Any:
-    """Return ``index``, with its tensors, arrays and lists copied to arrays on the device of x."""
+    """Return ``index``, with its tensors, arrays and sequences copied to arrays on the device of x."""
 
     def part(given: Any) -> Any:
-        return as_tensor(given).data.copy() if isinstance(given, (Tensor, list)) or backend.is_array(given) else given
+        if given is None or given is Ellipsis or isinstance(given, (slice, int, np.integer, str, bytes)):
+            return given
+        array = as_tensor(given).data.copy()
+        return array.astype(int) if not array.size and isinstance(given, Sequence) else array  # [] would be float32
 
     return backend.index_on_device(tuple(map(part, index)) if isinstance(index, tuple) else part(index), x._data)

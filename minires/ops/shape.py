@@ -190,12 +190,15 @@ class PutItem(Op, name="putitem", saves="shapes"):
 
     def forward(self, values: Array) -> Array:
         xp = array_module(values)
-        y = xp.zeros_like(values, shape=self.target)  # with the memory order of ``values``
-        if any(map(backend.is_array, self.index if isinstance(self.index, tuple) else [self.index])):
-            xp.add.at(y, self.index, values)  # an element selected twice gets the sum of both values
-        else:
+        parts = self.index if isinstance(self.index, tuple) else (self.index,)
+        if not any(backend.is_array(part) and part.dtype.kind != "b" for part in parts):  # no element twice
+            y = xp.zeros_like(values, shape=self.target)  # with the memory order of ``values``
             y[self.index] = values
-        return y
+            return y
+        wide = np.result_type(values, np.float64) if values.dtype.kind == "f" else values.dtype
+        y = xp.zeros(self.target, wide)
+        xp.add.at(y, self.index, values.astype(wide))  # an element selected several times gets the sum of their values
+        return y.astype(values.dtype)
 
     def backward(self, upstream: Tensor) -> Tensor:
         return upstream[self.index]
