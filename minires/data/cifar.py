@@ -3,24 +3,22 @@ from Tiny Images", 2009), in either of the two versions at https://www.cs.toront
 
 A file of the binary version consists of records: one label byte (two in CIFAR-100, the coarse and the fine class), and
 3,072 bytes for the 32x32 pixels of red, green and blue. The python version is a pickle of the same data. A pickle can
-run any code when it is loaded; the reader here runs none of it.
+run any code when it is loaded; the reader in :mod:`minires.data.pickles` runs none of it.
 """
 
 from __future__ import annotations
 
-import io
-import math
 import os
-import pickle
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from ..core.backend import Array
 from ..interop.files import PathLike, opened
 from .dataset import Dataset
+from .pickles import read_pickle
 from .places import Archive, PublishedDataset
 from .transforms import Compose, Flip, PadCrop
 
@@ -28,16 +26,8 @@ SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 AUGMENTATION = Compose([PadCrop(4), Flip()])
 LARGEST_NAME = 256  # maximum bytes per image of the python version, not counting its pixels: a file name and labels
-
-# The opcodes that occur in the pickles of CIFAR (Python 2, protocol 2), and the functions that the pickles call to make
-# an array of bytes.
-OPCODES = (
-    "PROTO STOP MARK GLOBAL REDUCE BUILD NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING "
-    "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
-    "BINPUT LONG_BINPUT BINGET LONG_BINGET"
-)
-FUNCTIONS = ("numpy.core.multiarray._reconstruct", "numpy.dtype", "numpy.ndarray")
-LARGEST_MEMO = 1 << 20  # entries; Python allocates a memo as long as its highest index
+MOST_STEPS = 16  # of a pickle, for each image: to make its label and name
+LARGEST_PICKLE = 1 << 27  # bytes, unless a pickle with pixels as bytes is larger
 
 NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
 NAMES_100 = (
@@ -70,10 +60,12 @@ def _from_records(file: BinaryIO, count: int, label_bytes: int) -> tuple[Array, 
 
 def _from_pickle(file: BinaryIO, count: int, label_key: bytes) -> tuple[Array, Array]:
     """Read pixels (N, 3072) and labels (N,) from the python version."""
-    size, most = os.fstat(file.fileno()).st_size, count * (PIXELS + LARGEST_NAME) + 4096
+    # Python 3 writes bytes as UTF-8 in protocols 1 and 2, and Python 2 as text in protocol 0: up to 4 bytes for one.
+    as_bytes, as_text = (count * (length + LARGEST_NAME) + 4096 for length in (PIXELS, 4 * PIXELS))
+    size, most = os.fstat(file.fileno()).st_size, max(as_bytes, min(as_text, LARGEST_PICKLE))
     if size > most:
         raise ValueError(f"it has {size:,} bytes, but {count:,} images take no more than {most:,}")
-    batch = read_pickle(file.read())
+    batch = read_pickle(file, MOST_STEPS * count + 1000)
     pixels, labels = batch.get(b"data"), batch.get(label_key)
     if not isinstance(pixels, np.ndarray) or pixels.shape != (count, PIXELS):
         raise ValueError(f"its entry 'data' is not an array of {count} x {PIXELS} bytes")
@@ -166,59 +158,3 @@ def cifar100(root: PathLike | None = None) -> Dataset:
         If the files are not found or are damaged.
     """
     return CIFAR100.load(root)
-
-
-class _Recorded:
-    """A stand-in for the functions in ``FUNCTIONS`` that only records its arguments and its state."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = ()
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in FUNCTIONS:
-            raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'[:60]!r}, which could run any program")
-        return _Recorded
-
-
-def read_pickle(content: bytes) -> dict[bytes, Any]:
-    """Read the dictionary in a pickle of CIFAR. It holds lists, numbers, bytes, and uint8 arrays.
-
-    A pickle is a program that can call any function. Therefore, its opcodes are first compared with those that occur in
-    the pickles of CIFAR, and the three functions that these call are replaced by a stand-in.
-
-    Raises
-    ------
-    ValueError
-        If the pickle contains anything else or is damaged. The message gives the reason.
-    """
-    import pickletools
-
-    allowed = set(OPCODES.split())
-    try:
-        for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name not in allowed:
-                raise pickle.UnpicklingError(f"batches of CIFAR do not use the opcode {opcode.name}")
-            if opcode.name == "LONG_BINPUT" and (argument or 0) > LARGEST_MEMO:
-                raise pickle.UnpicklingError(f"it asks for a memo of {argument} entries")
-        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # an unpickler raises almost anything on damaged input
-        raise ValueError(f"its pickle is damaged or unsafe ({error or type(error).__name__})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds {type(found).__name__}, not a dictionary")
-    return {key: _array(value) if isinstance(value, _Recorded) else value for key, value in found.items()}
-
-
-def _array(recorded: _Recorded) -> Array:
-    """Return the array that NumPy would have made. Raises ValueError unless it is an array of bytes."""
-    match recorded.state:
-        case (1, (*shape,), _Recorded() as dtype, bool(by_columns), bytes(pixels)) if dtype.arguments[:1] == (b"u1",):
-            if len(pixels) != math.prod(size if type(size) is int else 0 for size in shape):
-                raise ValueError(f"its array has {len(pixels):,} bytes, which does not fit its shape")
-            return np.frombuffer(pixels, np.uint8).reshape(shape, order="F" if by_columns else "C")
-    raise ValueError("its array is not an array of bytes")
