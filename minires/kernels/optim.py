@@ -77,5 +77,5 @@ def _adam_numbers(decoupled: bool, group: dict[str, Any], states: list[dict[str,
     step, (beta1, beta2), lr, decay = states[0]["step"], group["betas"], group["lr"], group["weight_decay"]
     return [
         lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, group["eps"], 0 if decoupled else decay,
-        1 - lr * decay if decoupled else 1, math.sqrt(1 - beta2**step),
+        1 - lr * decay if decoupled else 1, 1 / math.sqrt(1 - beta2**step),
     ]  # fmt: skip

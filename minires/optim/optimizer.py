@@ -295,7 +295,7 @@ class Adam(Optimizer):
         square += (1 - beta2) * grad * grad
         # Both averages start at 0. The corrections for this bias are applied here, and not stored.
         root = xp.sqrt(square) / math.sqrt(1 - beta2**step) + group["eps"]
-        parameter -= group["lr"] / (1 - beta1**step) * mean / root
+        parameter -= group["lr"] / (1 - beta1**step) * (mean / root)
 
 
 class AdamW(Adam):

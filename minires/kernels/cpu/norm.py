@@ -162,7 +162,7 @@ def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
                 g = at(dy, i + j)
                 if scale is not None:
                     g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
-                put(dx, i + j, a[j] * g + b[j] * (at(x, i + j) - centre[j]) + d[j])
+                put(dx, i + j, a[j] * g + (b[j] * (at(x, i + j) - centre[j]) + d[j]))
 
 
 def statistics(x: Array, gamma: Array, eps: float) -> Statistics:

@@ -23,7 +23,7 @@ def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, first, last):
 
 
 @kernel
-def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, decay, shrink, root, first, last):
+def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, decay, shrink, unbias, first, last):
     for i in range(first, last):
         p = parameter[i] * shrink
         g = grad[i] + decay * p
@@ -31,7 +31,7 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
         s = beta2 * square[i] + rest2 * g * g
         mean[i] = m
         square[i] = s
-        parameter[i] = p - lr * m / (math.sqrt(s) / root + eps)
+        parameter[i] = p - lr * (m / (math.sqrt(s) * unbias + eps))
 
 
 def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:

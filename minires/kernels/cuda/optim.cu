@@ -25,7 +25,8 @@ extern "C" __global__ void sgd(const Tensors tensors, const float* options, int 
     }
 }
 
-// options: lr / (1 - beta1^step), beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, 1 - lr * decay, sqrt(1 - beta2^step).
+// options: lr / (1 - beta1^step), beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, 1 - lr * decay,
+// 1 / sqrt(1 - beta2^step).
 // Of decay and 1 - lr * decay, Adam uses the former and AdamW the latter.
 extern "C" __global__ void adam(const Tensors tensors, const float* options)
 {
@@ -39,6 +40,6 @@ extern "C" __global__ void adam(const Tensors tensors, const float* options)
         float s = options[3] * square[i] + options[4] * g * g;
         mean[i] = m;
         square[i] = s;
-        parameter[i] = p - options[0] * m / (sqrtf(s) / options[8] + options[5]);
+        parameter[i] = p - options[0] * (m / (sqrtf(s) * options[8] + options[5]));
     }
 }
