@@ -28,7 +28,7 @@ from minires.training.checkpoint import TrainingState
 from minires.training.classification import evaluate
 from minires.training.folder import write_table
 from minires.training.loop import train_epoch
-from minires.training.pretrained import freeze, load_pretrained
+from minires.training.pretrained import freeze, load_pretrained, training_mode
 from minires.training.recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
 
 FOLDS, REPEATS = 5, 2
@@ -80,6 +80,7 @@ def confusion(config: Config, dataset: Dataset) -> np.ndarray:
     loader = Loader(dataset.train, config.batch_size, shuffle=True, seed=config.seed, transform=transform)
     optimizer = make_optimizer(config, model)
     state = TrainingState(model, optimizer, make_schedule(config, optimizer, len(loader)))
+    training_mode(model)
     for _ in range(config.epochs):
         train_epoch(config, state, loader, [], stop=lambda: False)
         state.history.append({})

@@ -20,6 +20,7 @@ from ..data import Dataset, Loader
 from ..data.dataset import Source, Transform
 from ..data.transforms import MixUp
 from ..nn import Module
+from ..nn.module import in_mode
 from ..ops import cross_entropy, softmax
 from ..version import __version__
 from .config import Config
@@ -94,16 +95,17 @@ def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
     }
 
 
-def result(config: Config, dataset: Dataset, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
+def result(config: Config, loader: Loader, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
     """Return the content of ``metrics.json``. Its ``train_seconds`` and ``images_per_second`` exclude evaluation."""
     train_seconds = sum(row["seconds"] for row in history)
+    images = len(loader) * loader.batch_size if loader.drop_last else len(loader.split)  # in an epoch
     return {
         **{name: getattr(config, name) for name in ("model", "data", "epochs", "seed", "device")},
         "test_accuracy": test.accuracy,
-        "test_error_percent": 100 * test.errors / len(dataset.test),
+        "test_error_percent": 100 * test.errors / len(test.labels),
         "test_loss": test.loss,
         "train_seconds": train_seconds,
-        "images_per_second": config.epochs * len(dataset.train) / train_seconds,
+        "images_per_second": config.epochs * images / train_seconds,
         "parameters": sum(parameter.size for parameter in model.parameters()),
         "out": config.out,
         "minires": __version__,
@@ -153,7 +155,7 @@ def evaluate(
     num_workers: int = 0,
     flip: bool = False,
 ) -> Evaluation:
-    """Test ``model`` on ``split``, in evaluation mode; afterwards it is in the same mode as before.
+    """Test ``model`` on ``split``, in evaluation mode; afterwards each module is in the same mode as before.
 
     Parameters
     ----------
@@ -176,16 +178,11 @@ def evaluate(
     """
     device = next(parameter.device for parameter in model.parameters())
     batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers, device=device)
-    was_training = model.training
-    model.eval()
     logits, labels = [], []
-    try:
-        with no_grad():
-            for images, classes in batches:
-                logits.append(predict_logits(model, images, flip))
-                labels.append(classes)
-    finally:
-        model.train(was_training)
+    with in_mode(model, training=False), no_grad():
+        for images, classes in batches:
+            logits.append(predict_logits(model, images, flip))
+            labels.append(classes)
     return assess(np.concatenate(logits), np.concatenate(labels))
 
 

@@ -28,6 +28,7 @@ from .config import Config
 from .figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
 from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, load_run, read_json, read_table, write_table
 from .gradients import by_depth, read_gradients
+from .lock import locked
 from .loop import Stop, train
 from .progress import Progress
 from .recipe import load_data
@@ -79,7 +80,8 @@ def compare(
     ArgumentError
         If a depth is not in :func:`twin_depths`, or ``depths`` is empty.
     RunError
-        If a run in the folder was started with other settings or is damaged, or a loss is not finite.
+        If a run in the folder was started with other settings or is damaged, another process is writing to the folder,
+        or a loss is not finite.
     StoppedError
         If ``stop`` returned True.
     DataError
@@ -96,15 +98,16 @@ def compare(
         if (Path(str(run.out)) / CONFIG).exists():
             existing_folder(run)
     rows: list[Row] = []
-    known = _known_rows(folder)
-    for run in settings:
-        run_folder = Path(str(run.out))
-        if not (run_folder / METRICS).exists():
-            known.pop(run.model, None)
-            train(run, resume=(run_folder / CONFIG).exists(), progress=progress, stop=stop)
-        rows.append(known.get(run.model) or _row(run))
-        write_table(folder / COMPARISON, COLUMNS, rows)
-        draw(folder, rows, title=f"{config.data_name}, seed {config.seed}")
+    with locked(folder):
+        known = _known_rows(folder)
+        for run in settings:
+            run_folder = Path(str(run.out))
+            if not (run_folder / METRICS).exists():
+                known.pop(run.model, None)
+                train(run, resume=(run_folder / CONFIG).exists(), progress=progress, stop=stop)
+            rows.append(known.get(run.model) or _row(run))
+            write_table(folder / COMPARISON, COLUMNS, rows)
+            draw(folder, rows, title=f"{config.data_name}, seed {config.seed}")
     return rows
 
 

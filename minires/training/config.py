@@ -116,6 +116,7 @@ class Config:
     )
     epochs: int = _optimisation(20, "Passes over the training images.", _at_least_1)
     batch_size: int = _optimisation(64, "Images per step.", _at_least_1)
+    drop_last: bool = _optimisation(False, "Leave out the last batch of an epoch if it is smaller than the others.")
     optimizer: str = _optimisation("sgd", "sgd has Nesterov momentum.", choices=optim.OPTIMIZERS)
     lr: float = _optimisation(
         None, "The highest learning rate of the schedule.", checks.positive, unset=_by_optimizer("lr")

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from ..interop.safetensors_file import load
 from ..nn import Module
 from ..version import __version__
 from .config import Config, read_object
+from .lock import locked
 from .recipe import model_options
 
 CONFIG = "config.json"
@@ -60,24 +61,38 @@ COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_acc
 Row = dict[str, Any]  # a row of a table, keyed by column; those of the history are COLUMNS
 
 
-def new_folder(config: Config) -> Config:
-    """Create the folder of a new run, and return ``config`` with ``out`` set to it. Earlier runs are never overwritten.
+@contextmanager
+def run_folder(config: Config, resume: bool) -> Iterator[Config]:
+    """Open the folder of a new run or, with ``resume``, of an earlier one, and lock it inside the ``with`` block.
 
-    By default, it is ``runs/<model>-<data>-seed<seed>``, with a number added if that folder exists.
+    Yields ``config`` with ``out`` set to the folder. By default, that of a new run is
+    ``runs/<model>-<data>-seed<seed>``, with a number added if that folder exists. Earlier runs are never overwritten.
 
     Raises
     ------
     RunError
-        If ``out`` was given and already holds a run, or if the folder cannot be created.
+        If ``out`` was given and already holds a run (or, with ``resume``, holds none, or one with other settings), if
+        another process is writing to the folder, or if it cannot be created.
     """
-    folder = Path(config.out) if config.out is not None else _default_folders(config)[-1]
-    try:
-        folder.mkdir(parents=True, exist_ok=config.out is not None)
-        if any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
+    folder = Path(str((existing_folder(config) if resume else new_folder(config)).out))
+    with locked(folder):
+        if not resume and any((folder / name).exists() for name in (CONFIG, CHECKPOINT, MODEL, METRICS)):
             raise RunError(f"train: {folder} already holds a run; continue it with --resume, or choose another --out.")
-    except OSError as error:
-        raise RunError(f"train: the run folder {folder} cannot be created: {error.strerror or error}.") from error
-    return replace(config, out=str(folder))
+        yield replace(config, out=str(folder))
+
+
+def new_folder(config: Config) -> Config:
+    """Create the folder of a new run, and return ``config`` with ``out`` set to it. Raises RunError if that fails."""
+    while True:
+        folder = Path(config.out) if config.out is not None else _default_folders(config)[-1]
+        try:
+            folder.mkdir(parents=True, exist_ok=config.out is not None)
+            return replace(config, out=str(folder))
+        except OSError as error:
+            if config.out is None and folder.is_dir():
+                continue  # another process has just created it: take the next name
+            reason = error.strerror or error
+            raise RunError(f"train: the run folder {folder} cannot be created: {reason}.") from error
 
 
 def existing_folder(config: Config) -> Config:

@@ -19,8 +19,9 @@ from ..optim import EMA, clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .folder import COLUMNS, CONFIG, HISTORY, METRICS, description, existing_folder, new_folder, write_table
+from .folder import COLUMNS, CONFIG, HISTORY, METRICS, description, run_folder, write_table
 from .gradients import GradientLog
+from .preflight import check_before_training
 from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, TensorBoard
 from .recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
@@ -59,12 +60,14 @@ def train(
     Raises
     ------
     RunError
-        If the folder already holds a run (or, with ``resume``, does not), the loss is not finite, or the folder cannot
-        be written to. What was saved before stays intact.
+        If the folder already holds a run (or, with ``resume``, does not), another process is writing to it, the loss is
+        not finite, or the folder or its disk cannot take the files. What was saved before stays intact.
+    ArgumentError, ShapeError
+        Before training, if a batch of a single image or the size of the images does not fit the model.
     StoppedError
         If ``stop`` returned True. With ``resume``, the run continues with the next batch.
     DataError
-        If the data set cannot be read, or the first file cannot be written.
+        If the data set cannot be read or has a class without training images, or the first file cannot be written.
     DeviceError
         If ``config.device`` is not available.
     """
@@ -87,22 +90,50 @@ def train(
         transform=transform,
         num_workers=config.workers,
         device=config.device,
+        drop_last=config.drop_last,
     )
     optimizer = make_optimizer(config, model)
     schedule = make_schedule(config, optimizer, batches=len(loader))
+    training_mode(model)
+    check_before_training(config, model, dataset, loader, optimizer, resume)
 
-    config = existing_folder(config) if resume else new_folder(config)
+    with run_folder(config, resume) as config:
+        folder = Path(str(config.out))
+        gradients = GradientLog(model, folder) if config.log_gradients else None
+        ema = EMA(model, config.ema) if config.ema else None
+        state = TrainingState(model, optimizer, schedule, ema, gradients)
+        if resume:
+            load_checkpoint(folder, config, state)
+        remove_temporary_files(folder)
+        complete = state.epoch > config.epochs and (folder / METRICS).exists()
+        if not complete:
+            write_json(folder / CONFIG, description(config, dataset, normalize))
+        for watcher in watchers:
+            watcher.start(config, dataset, state, origin)
+        test = train_epochs(config, state, dataset, normalize, loader, watchers, stop)
+        metrics = result(config, loader, model, state.history, test)
+        if not complete:
+            with saving(folder):
+                write_report(folder, config, dataset, state.history, test)
+                if gradients is not None:
+                    gradients.draw(f"gradients of {config.model} on {config.data_name}")
+                write_json(folder / METRICS, metrics)
+        for watcher in watchers:
+            watcher.end(metrics, test)
+    return metrics
+
+
+def train_epochs(
+    config: Config,
+    state: TrainingState,
+    dataset: Dataset,
+    normalize: Normalize,
+    loader: Loader,
+    watchers: Iterable[Progress],
+    stop: Stop,
+) -> Evaluation:
+    """Train, test and save the remaining epochs, and return the last test. Raises StoppedError after ``stop``."""
     folder = Path(str(config.out))
-    gradients = GradientLog(model, folder) if config.log_gradients else None
-    ema = EMA(model, config.ema) if config.ema else None
-    state = TrainingState(model, optimizer, schedule, ema, gradients)
-    if resume:
-        load_checkpoint(folder, config, state)
-    remove_temporary_files(folder)
-    write_json(folder / CONFIG, description(config, dataset, normalize))
-
-    for watcher in watchers:
-        watcher.start(config, dataset, state, origin)
     test: Evaluation | None = None
     while state.epoch <= config.epochs:
         epoch = state.epoch
@@ -114,8 +145,8 @@ def train(
             state.start_epoch()
             with saving(folder):
                 write_table(folder / HISTORY, COLUMNS, state.history)
-                if gradients is not None:
-                    gradients.epoch(epoch)
+                if state.gradients is not None:
+                    state.gradients.epoch(epoch)
                 if epoch % config.save_every == 0 or epoch == config.epochs:
                     save_checkpoint(folder, config, state)
             for watcher in watchers:
@@ -124,18 +155,8 @@ def train(
             with saving(folder):
                 save_checkpoint(folder, config, state)
             raise StoppedError(f"train: stopped and saved; continue the run in {folder} with resume=True.")
-
-    if test is None:  # a complete run was resumed
-        test = evaluate_test_images(config, state.result, dataset, normalize)
-    metrics = result(config, dataset, model, state.history, test)
-    with saving(folder):
-        write_report(folder, config, dataset, state.history, test)
-        if gradients is not None:
-            gradients.draw(f"gradients of {config.model} on {config.data_name}")
-        write_json(folder / METRICS, metrics)
-    for watcher in watchers:
-        watcher.end(metrics, test)
-    return metrics
+    # If a complete run was resumed, no epoch was left to train.
+    return test or evaluate_test_images(config, state.result, dataset, normalize)
 
 
 def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
@@ -146,9 +167,9 @@ def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normal
 def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: Iterable[Progress], stop: Stop) -> bool:
     """Train on the remaining batches of an epoch: forward, loss, backward and step for each.
 
-    Returns whether the epoch is complete: False if ``stop`` ended it early.
+    The modules stay in their modes: :func:`training_mode` chooses them before the first epoch, so a layer that a
+    watcher puts in evaluation mode stays there. Returns whether the epoch is complete: False if ``stop`` ended it.
     """
-    training_mode(state.model)
     epoch, tally = state.epoch, state.tally
     loader.set_epoch(epoch, tally.batches)
     tally.start_clock()

@@ -69,7 +69,9 @@ class TensorBoard(Progress):
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         self._run = Path(str(config.out))
-        self._step = (state.epoch - 1) * math.ceil(len(dataset.train) / config.batch_size) + state.tally.batches
+        images = len(dataset.train)
+        batches = images // config.batch_size if config.drop_last else math.ceil(images / config.batch_size)
+        self._step = (state.epoch - 1) * batches + state.tally.batches
         folder = self._run / TENSORBOARD
         folder.mkdir(exist_ok=True)
         # File names contain the time in seconds, which two files may share, and this number.

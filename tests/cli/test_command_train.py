@@ -120,9 +120,11 @@ def test_the_defaults_are_those_of_the_settings(settings):
 
 # A value other than the default for every setting, except the network, the folder, and options only for resnet9.
 OTHERS = {
-    "data": "./images", "epochs": 3, "batch_size": 50, "optimizer": "adam", "lr": 3e-05, "schedule": "onecycle",
-    "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999, "label_smoothing": 0.1,
-    "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2, "flip_test": True, "device": "cuda", "seed": 7,
+    "data": "./images", "epochs": 3, "batch_size": 50, "drop_last": True, "optimizer": "adam", "lr": 3e-05,
+    "schedule": "onecycle", "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999,
+    "label_smoothing": 0.1,
+    "augment": False, "color_jitter": 0.4, "cutout": 4, "mixup": 0.2,
+    "flip_test": True, "device": "cuda", "seed": 7,
     "save_every": 5, "workers": 2, "log_gradients": True, "tensorboard": True, "size": 24, "weights": "a run",
     "freeze": "layer1", "shortcut": "C", "preactivation": True, "zero_init_residual": True, "deep_stem": True,
     "avg_down": True, "stochastic_depth_prob": 0.2,

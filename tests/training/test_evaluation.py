@@ -84,6 +84,16 @@ def test_model_is_in_evaluation_mode_and_unrecorded_and_put_back(split):
     assert not model.training
 
 
+def test_each_module_is_put_back_in_its_own_mode():
+    model = mr.models.resnet8(in_channels=1)
+    model.bn1.eval()
+    model.layer1.eval()
+    model.layer1[0].conv1.train()
+    before = {name: module.training for name, module in model.named_modules()}
+    evaluate(model, mr.data.Split(np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2, np.int64)))
+    assert {name: module.training for name, module in model.named_modules()} == before
+
+
 def test_model_is_put_back_after_an_error(split):
     model = Table(SCORES[:, :2])
     with pytest.raises(LabelError, match="labels run from 0 to 2"):

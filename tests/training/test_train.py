@@ -171,10 +171,36 @@ def test_resume_before_the_first_checkpoint_starts_again(config, no_figures):
 
 @pytest.mark.slow
 def test_resuming_a_complete_run_changes_nothing(config):
+    """Not even the time of a file."""
     metrics = train(config)
-    before = weights_of("run")
+    before = {path: path.stat().st_mtime_ns for path in Path("run").iterdir()}
     assert train(config, resume=True) == metrics
-    assert all(np.array_equal(before[name], array) for name, array in weights_of("run").items())
+    assert {path: path.stat().st_mtime_ns for path in Path("run").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_report_gets_it_when_it_is_resumed(config):
+    metrics = train(config)
+    for name in ("metrics.json", "curves.png"):
+        Path("run", name).unlink()
+    assert train(config, resume=True) == metrics
+    assert Path("run/metrics.json").exists() and Path("run/curves.png").exists()
+
+
+def test_layers_that_a_watcher_freezes_stay_frozen(config, no_figures):
+    """In evaluation mode, in every epoch and after each test."""
+
+    class Freezing(Recorder):
+        def start(self, config, dataset, state, origin):
+            self.model = state.model
+            self.model.layer1.eval()
+            self.statistics = self.model.layer1[0].bn1.running_mean.numpy().copy()
+
+    watcher = Freezing()
+    train(config, progress=watcher)
+    assert not any(module.training for module in watcher.model.layer1.modules())
+    assert watcher.model.layer2.training and watcher.model.bn1.training
+    np.testing.assert_array_equal(watcher.model.layer1[0].bn1.running_mean.numpy(), watcher.statistics)
 
 
 def test_progress_is_told(config, no_figures):
