@@ -43,13 +43,12 @@ class HookHandle:
     """A registered hook; ``remove()`` unregisters it."""
 
     def __init__(self, hooks: list[Any], hook: Callable[..., Any]) -> None:
-        self._hooks, self._hook = hooks, hook
-        hooks.append(hook)
+        self._hooks, self._entry = hooks, partial(hook)  # a new object, so that the same hook can be registered twice
+        hooks.append(self._entry)
 
     def remove(self) -> None:
         """Unregister the hook. Calling this twice is allowed."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
+        self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
 
 
 class Op:
@@ -176,7 +175,7 @@ class Op:
         if self.freed:
             raise GraphError(
                 f"backward: the graph of {self.name} was freed by an earlier backward; "
-                "pass retain_graph=True there, or compute the loss again."
+                "pass retain_graph=True there (mr.grad: create_graph=True), or compute the loss again."
             )
         for what, changed in self._changed:
             if changed():
@@ -216,6 +215,8 @@ class Op:
                 )
             if grad.dtype != source.dtype:
                 grads[i] = grad.astype(source.dtype)
+            elif any(grad.data is x.data for x in self.inputs):  # whoever changes the gradient must not change an input
+                grads[i] = grad * 1
         return tuple(grads)
 
     def _run_backward_kernel(self, upstream: Tensor, pending: dict[Source, Tensor]) -> Any:
@@ -330,9 +331,12 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
             source = ready.pop()
             grad = grads.pop(source, None)
             if grad is not None:
-                for hook in tuple(source.hooks or ()):
-                    replacement = hook(grad)
-                    grad = grad if replacement is None else grad.upstream(replacement)
+                if source.hooks:  # hooks may change or keep what they get, so this is a copy, as is what goes on
+                    grad = grad * 1
+                    for hook in tuple(source.hooks):
+                        replacement = hook(grad)
+                        grad = grad if replacement is None else grad.upstream(replacement)
+                    grad = grad * 1
                 visit(source, grad)
             if not isinstance(source, Op):
                 continue

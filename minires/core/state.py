@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial, wraps
 from typing import Any
+
+from ..errors import ArgumentError
 
 # An observer is called with (op, "forward" or "backward", input arrays) before an op runs. If it returns a function,
 # this is called after the op with the result: an array, or the gradient arrays; None if the op raised an error.
@@ -23,7 +27,68 @@ class _State(threading.local):
 state = _State()
 
 
-@contextmanager
+class Block(threading.local):
+    """A context manager that can be entered again, also inside itself, and that can decorate functions."""
+
+    def __init__(self, enter: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._enter = enter
+        self._entered: list[AbstractContextManager[Any]] = []  # a threading.local has one list for each thread
+
+    def __enter__(self) -> Any:
+        self._entered.append(self._enter())
+        return self._entered[-1].__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._entered.pop().__exit__(*error)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function``, such that each call of it, or each step if it is a generator, runs inside the block."""
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if is_async or not callable(function) or isinstance(function, type):
+            what = "an async function, during which other code runs" if is_async else repr(function)
+            raise ArgumentError(f"no_grad, engine and the like decorate functions, not {what}; use them with `with`.")
+
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._enter():
+                return function(*arguments, **options)
+
+        @wraps(function)
+        def steps(*arguments: Any, **options: Any) -> Any:
+            generator = function(*arguments, **options)
+            step = partial(next, generator)
+            while True:
+                try:
+                    with self._enter():
+                        value = step()
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    step = partial(generator.send, (yield value))
+                except BaseException as error:
+                    step = partial(generator.throw, error)
+
+        return steps if inspect.isgeneratorfunction(function) else call
+
+
+def block(function: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
+    """Decorator that makes a function with one ``yield`` a :class:`Block`: what ``contextmanager`` does, and more.
+
+    The function itself can be a decorator, too, without parentheses, if it has no parameters.
+    """
+    enter = contextmanager(function)
+    bare = not inspect.signature(function).parameters
+
+    @wraps(function)
+    def create(*arguments: Any, **options: Any) -> Any:
+        if bare and arguments:
+            return Block(enter)(*arguments, **options)
+        return Block(partial(enter, *arguments, **options))
+
+    return create
+
+
+@block
 def switched(switch: str, value: Any) -> Iterator[Any]:
     """Set one switch inside a ``with`` block, and restore it afterwards."""
     previous = getattr(state, switch)
@@ -34,14 +99,28 @@ def switched(switch: str, value: Any) -> Iterator[Any]:
         setattr(state, switch, previous)
 
 
-def no_grad() -> AbstractContextManager[Any]:
-    """Switch recording off, inside ``with no_grad():`` or in a function decorated with ``@no_grad()``."""
-    return switched("grad_enabled", False)
+@block
+def no_grad() -> Iterator[Any]:
+    """Switch recording off, inside ``with no_grad():`` or in a function decorated with ``@no_grad()``.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> @mr.no_grad()
+    ... def twice(x):
+    ...     return x * 2
+    >>> twice(mr.tensor([1.0], requires_grad=True)).requires_grad
+    False
+    """
+    with switched("grad_enabled", False):
+        yield
 
 
-def enable_grad() -> AbstractContextManager[Any]:
+@block
+def enable_grad() -> Iterator[Any]:
     """Switch recording on again inside ``no_grad()``."""
-    return switched("grad_enabled", True)
+    with switched("grad_enabled", True):
+        yield
 
 
 def is_grad_enabled() -> bool:

@@ -302,6 +302,15 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what ``copy`` and ``pickle`` keep: everything but the hooks, which may refer to anything."""
+        if self.op is not None:
+            raise GraphError(
+                f"copy or pickle: this tensor ({sizes(self.shape)}) was computed by {self.op.name}, and its graph "
+                "would be copied, too; use t.detach()."
+            )
+        return {**self.__dict__, "hooks": None}
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
         return array.copy() if copy else array
@@ -462,7 +471,9 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if like is None or backend.is_array(value):
-        return Tensor.wrap(backend.as_array(value))
+        array = backend.as_array(value)
+        shared = state.grad_enabled and hasattr(value, "__array__")  # the caller may change it before backward reads it
+        return Tensor.wrap(array.copy(order="K") if shared else array)
     array = backend.as_array(value, like.dtype if like.dtype.kind == "f" else None)
     if like.dtype.kind in "iu" and array.dtype.kind in "iu" and (array == (cast := array.astype(like.dtype))).all():
         array = cast

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ..core.autograd import Op
 from ..core.backend import Array, array_module
-from ..core.state import observed, state, switched
+from ..core.state import block, observed, state, switched
 from ..errors import AnomalyError, sizes
 
 INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of minires
@@ -19,7 +18,7 @@ INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  #
 _called_from: WeakKeyDictionary[Op, str] = WeakKeyDictionary()  # op -> "file:line" of the call of its forward
 
 
-@contextlib.contextmanager
+@block
 def detect_anomaly() -> Iterator[None]:
     """Raise AnomalyError at the first NaN or infinity, forward or backward, with the op and the line that called it.
 

@@ -128,7 +128,9 @@ def batch_norm(
     x = checks.floats("batch_norm", x)
     gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
     running = {"running_mean": running_mean, "running_var": running_var}
-    running = {name: checks.floats("batch_norm", s, name) for name, s in running.items() if s is not None}
+    # An array is not copied, as it is updated in place.
+    running = {name: s if isinstance(s, Tensor) else Tensor.wrap(s) for name, s in running.items() if s is not None}
+    running = {name: checks.floats("batch_norm", s, name) for name, s in running.items()}
     if x.ndim not in (2, 3, 4):
         raise ShapeError(f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, H, W) is needed.")
     for name, vector in {"gamma": gamma, "beta": beta, **running}.items():
