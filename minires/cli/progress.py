@@ -72,6 +72,7 @@ class TrainingProgress(Progress):
         frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
         kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "not augmented"
+        unused = "" if dataset.val is None else f", {len(dataset.val):,} in val (not used)"
         if origin:
             self._print(origin)
         self._print(
@@ -79,7 +80,7 @@ class TrainingProgress(Progress):
         )
         self._print(
             f"{dataset.name}: {counted(len(dataset.train), 'image')} to train ({augmented}), {len(dataset.test):,} "
-            f"to test, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
+            f"to test{unused}, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
         if state.epoch > 1:
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")

@@ -116,6 +116,8 @@ class Dataset:
         The name of each class number.
     train, test : Split, or another source with ``labels`` and ``image_shape``
         All images have the same size, and no image is in both.
+    val : Split or another such source, optional
+        More images to measure with, such as while you choose a learning rate. Commands do not use it.
     augmentation : transform, optional
         Changes training images at random, in ways that keep their class. It is never applied to test images.
 
@@ -130,14 +132,16 @@ class Dataset:
     train: LabelledSource
     test: LabelledSource
     augmentation: Transform | None = None
+    val: LabelledSource | None = None
 
     def __post_init__(self) -> None:
-        if self.train.image_shape != self.test.image_shape:
-            raise DataError(
-                f"Dataset {self.name}: images are {sizes(self.train.image_shape)} in train but "
-                f"{sizes(self.test.image_shape)} in test; all must have the same size."
-            )
-        for part, split in (("train", self.train), ("test", self.test)):
+        splits = {"train": self.train, "test": self.test, **({} if self.val is None else {"val": self.val})}
+        for part, split in splits.items():
+            if self.train.image_shape != split.image_shape:
+                raise DataError(
+                    f"Dataset {self.name}: images are {sizes(self.train.image_shape)} in train but "
+                    f"{sizes(split.image_shape)} in {part}; all must have the same size."
+                )
             low, high = int(split.labels.min()), int(split.labels.max())
             if low < 0 or high >= len(self.classes):
                 raise DataError(
@@ -151,7 +155,8 @@ class Dataset:
         return self.train.image_shape
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test})"
+        val = "" if self.val is None else f", val={self.val}"
+        return f"Dataset({self.name}: {len(self.classes)} classes, train={self.train}, test={self.test}{val})"
 
 
 #: A dict that maps the name of each data set to a function that returns the :class:`Dataset`.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
@@ -14,13 +15,19 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array
-from ..errors import ArgumentError, DataError, sizes
+from ..errors import ArgumentError, DataError, listed, sizes
 from ..interop.files import PathLike
 from .dataset import Dataset, Split
+from .table import read_table
 from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "val")
+# Names of folders, and cells of the column split, in lower case
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
 MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
 NAMED = 3  # maximum number of mistakes that an error message lists
 Given = TypeVar("Given")
@@ -102,12 +109,16 @@ def folder(
     The folder contains one of the following:
 
     - a file ``labels.csv`` with the columns ``file`` (relative to the folder) and ``class``, and optionally ``split``
-      (train or test) and ``text`` (other columns are ignored);
+      (train, val or test) and ``text`` (other columns are ignored);
     - the folders ``train`` and ``test``, each of which contains a folder for each class;
     - a folder for each class.
 
-    Without given splits, every fifth image of each class, in the order of the paths, is a test image. Hidden files are
-    ignored. A file in ``labels.csv`` may have any format that Pillow reads, except EPS; folders are searched for files
+    Names of splits may be in any case; ``training``, ``valid``, ``validation``, ``testing``, ``eval`` and
+    ``evaluation`` are known, too. If there is a val but no test, the images of val are the test images; if there are
+    both, val is kept as :attr:`Dataset.val`. Without given splits, every fifth image of each class, in the order of the
+    paths, is a test image. A folder ``test`` or ``val`` of images without classes is left out. Spaces around the names
+    of classes do not count, and no two of them may differ only by case. Hidden files are ignored. A file in
+    ``labels.csv`` may have any format that Pillow reads, except EPS; folders are searched for files
     with the suffixes of common formats.
 
     Parameters
@@ -150,7 +161,10 @@ def folder(
         raise ArgumentError(f"folder: in_memory is {in_memory!r}; it must be True, False or None.")
     if not os.path.isdir(root):
         raise DataError(f"folder: there is no folder {root}.")
-    files = _from_table(root) if os.path.isfile(root / LABELS) else _from_folders(root)
+    tables = [name for name in _names(root) if name.lower() == LABELS and os.path.isfile(root / name)]
+    if len(tables) > 1:
+        raise DataError(f"folder: {root} holds {listed(tables)}; remove all but one.")
+    files = _from_table(root, root / tables[0]) if tables else _from_folders(root)
     _check_inside(root, files)
     files = _with_splits(files)
     classes = _classes(root, files)
@@ -158,53 +172,55 @@ def folder(
     if in_memory is None:
         in_memory = len(files) * channels * height * width <= MOST_IN_MEMORY
 
-    splits: list[Split | FileSplit] = []
+    splits: dict[str, Split | FileSplit] = {}
     for part in SPLITS:
         chosen = [file for file in files if file.split == part]
+        if not chosen:  # only val may be missing
+            continue
         labels = np.searchsorted(classes, [file.label for file in chosen]).astype(np.int64)
         texts = tuple(file.text for file in chosen)
         texts = texts if any(texts) else ()
         split = FileSplit([file.path for file in chosen], labels, (channels, height, width), resize is not None, texts)
-        splits.append(Split(*split[np.arange(len(split))], texts) if in_memory else split)
+        splits[part] = Split(*split[np.arange(len(split))], texts) if in_memory else split
     padding = min(height, width) // 8  # 4 for 32x32 pixels, as in He et al.
     augmentation = Compose([PadCrop(padding), Flip()]) if padding else Flip()
-    return Dataset(root.resolve().name, classes, splits[0], splits[1], augmentation)
+    return Dataset(root.resolve().name, classes, augmentation=augmentation, **splits)
 
 
-def _from_table(root: Path) -> list[LabelledFile]:
-    """Read the rows of ``labels.csv``. Raises DataError unless all of them are valid."""
-    table = root / LABELS
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames or []
-            if missing := [name for name in ("file", "class") if name not in columns]:
-                raise DataError(f"folder: {table} has no column {' and no column '.join(missing)}.")
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"folder: {table} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+def _from_table(root: Path, table: Path) -> list[LabelledFile]:
+    """Return the files in the rows of ``labels.csv``. Raises DataError unless all of them are valid."""
+    rows = read_table(table)
+    seen: set[Path] = set()
 
-    seen: set[str] = set()
-
-    def labelled(numbered: tuple[int, dict[str, str | None]]) -> LabelledFile:
+    def labelled(numbered: tuple[int, dict[str, str]]) -> LabelledFile:
         line, row = numbered
-        file, label, split = (row.get(name) or "" for name in ("file", "class", "split"))
-        if None in row or None in row.values():
+        if not row:
             raise DataError(f"line {line} does not have as many cells as there are columns")
+        file, label = row["file"], _class_name(row["class"])
         if not file or not label:
             raise DataError(f"line {line} has no {'class' if file else 'file'}")
-        if split not in SPLITS and "split" in columns:
-            raise DataError(f"line {line} has the split {split!r}, not train or test")
+        split = SPLIT_NAMES.get(row.get("split", "train").lower())
+        if split is None:
+            raise DataError(f"line {line} has the split {row['split']!r}, not train, val or test")
         if _leaves(file):
             raise DataError(f"line {line} has a path that is absolute or contains ..: {file}")
-        if not os.path.isfile(root / file):
+        spellings = file, file.replace("\\", "/"), *(unicodedata.normalize(form, file) for form in ("NFC", "NFD"))
+        path = next((root / spelling for spelling in spellings if os.path.isfile(root / spelling)), None)
+        if path is None:
             raise DataError(f"line {line} names a missing file: {file}")
-        if os.path.normpath(file) in seen:
+        if path in seen:
             raise DataError(f"line {line} names a file that an earlier line names: {file}")
-        seen.add(os.path.normpath(file))
-        return LabelledFile(root / file, label, split or None, row.get("text") or "")
+        seen.add(path)
+        return LabelledFile(path, label, split if "split" in row else None, row.get("text", ""))
 
-    return _all(labelled, rows, f"rows of {table}")
+    files = _all(labelled, rows, f"rows of {table}")
+    return _with_a_test(files, {file.split for file in files if file.split})
+
+
+def _with_a_test(files: list[LabelledFile], parts: Collection[str]) -> list[LabelledFile]:
+    """Return the files; if there is a part ``val`` but no part ``test``, the former is the test."""
+    rename = "val" in parts and "test" not in parts
+    return [replace(file, split="test") if rename and file.split == "val" else file for file in files]
 
 
 def _leaves(file: str) -> bool:
@@ -212,24 +228,76 @@ def _leaves(file: str) -> bool:
     return any(kind(file).anchor or ".." in kind(file).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
+def _class_name(name: str) -> str:
+    """Return the name without spaces around it, and with each letter written in one way (é can be e and an accent)."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def _from_folders(root: Path) -> list[LabelledFile]:
-    if all(os.path.isdir(root / part) for part in SPLITS):
-        return [file for part in SPLITS for file in _from_classes(root / part, part)]
-    return list(_from_classes(root, None))
+    """Return the files in the folders of classes, which may be in the folders of splits."""
+    names = _subfolders(root)
+    splits = [name for name in names if name.lower() in SPLIT_NAMES]
+    with_classes = [name for name in splits if _subfolders(root / name)]
+    parts = {SPLIT_NAMES[name.lower()]: name for name in with_classes}
+    if len(names) == 1 and (inner := _subfolders(root / names[0])):
+        raise DataError(
+            f"folder: {root} holds only the folder {names[0]}, which holds {listed(inner)}; give {root / names[0]}."
+        )
+    if not with_classes:
+        # A train without folders is a class (of vehicles); a val or test without folders has no classes.
+        unlabelled = [name for name in splits if SPLIT_NAMES[name.lower()] != "train"]
+        if unlabelled and len(names) - len(unlabelled) < 2:
+            raise DataError(f"folder: {root} holds {listed(names)}, but no folders of classes in {listed(splits)}.")
+        return list(_from_classes(root, [name for name in names if name not in unlabelled], None))
+    if others := [name for name in names if name not in splits and _has_images(root / name)]:
+        raise DataError(
+            f"folder: {root} holds {listed(with_classes)} with folders in them, but also {listed(others)}; move the "
+            "classes into folders train and test, or name the class of each file in labels.csv."
+        )
+    if len(parts) < len(with_classes):
+        raise DataError(
+            f"folder: {root} holds {listed(with_classes)}, two of them for one split; merge or rename them."
+        )
+    if len(parts) < 2 or "train" not in parts:
+        lacks = "train" if "train" not in parts else "val or test"
+        raise DataError(
+            f"folder: {root} holds {listed(names)}, but no {lacks} with a folder for each class; add it, or give "
+            f"{root / with_classes[0]} to make every fifth image of each class a test image."
+        )
+    files = [
+        file for part, name in parts.items() for file in _from_classes(root / name, _subfolders(root / name), part)
+    ]
+    return _with_a_test(files, parts)
 
 
-def _from_classes(root: Path, split: str | None) -> Iterator[LabelledFile]:
-    from .images import find
+def _subfolders(root: Path) -> list[str]:
+    """Return the names of the folders in ``root`` that are not hidden."""
+    return [name for name in _names(root) if os.path.isdir(root / name)]
 
+
+def _names(root: Path) -> list[str]:
     try:
-        names = sorted(name for name in os.listdir(root) if not name.startswith("."))
+        return sorted(name for name in os.listdir(root) if not name.startswith("."))
     except OSError as error:
         raise DataError(f"folder: {root} cannot be listed: {error.strerror or error}.") from error
-    for place in [root / name for name in names if os.path.isdir(root / name)]:
+
+
+def _has_images(place: Path) -> bool:
+    from .images import find
+
+    return any(True for _ in find(place))
+
+
+def _from_classes(root: Path, names: list[str], split: str | None) -> Iterator[LabelledFile]:
+    from .images import find
+
+    for place in [root / name for name in names]:
         paths = list(find(place))
         if not paths:
-            raise DataError(f"folder: the class {place} holds no images; add some or remove it.")
-        yield from (LabelledFile(path, place.name, split) for path in paths)
+            endings = sorted({Path(file).suffix for _, _, files in os.walk(place) for file in files})
+            found = f" (its files end in {listed(endings)})" if any(endings) else ""
+            raise DataError(f"folder: the class {place} holds no images{found}; add some or remove it.")
+        yield from (LabelledFile(path, _class_name(place.name), split) for path in paths)
 
 
 def _check_inside(root: Path, files: list[LabelledFile]) -> None:
@@ -262,6 +330,11 @@ def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
     There must be at least two, each with a training image, and at least one test image. Otherwise, raise DataError.
     """
     classes = sorted({file.label for file in files})
+    for name, other in itertools.pairwise(sorted(classes, key=str.casefold)):
+        if name.casefold() == other.casefold():
+            raise DataError(
+                f"folder: {root} has the classes {name} and {other}, which differ only by case; rename one."
+            )
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
         raise DataError(f"folder: {root} holds {found}; at least two classes are needed.")

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, DataError
 from ..interop.files import PathLike
 
 # Folders are searched for files with these suffixes. A file that is given by name may have any suffix.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MODES = {1: "L", 3: "RGB"}  # Pillow's modes for grey and colour, keyed by the number of channels
 
 

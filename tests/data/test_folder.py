@@ -116,14 +116,15 @@ def test_an_empty_class_of_one_split(tmp_path, name):
         save(tmp_path / other / "a.png", 1)
     (tmp_path / name).mkdir()
     (tmp_path / name / "notes.txt").write_text("no image")
-    assert f"the class {tmp_path / name} holds no images; add some or remove it" in message_of(tmp_path)
+    expected = f"the class {tmp_path / name} holds no images (its files end in .txt); add some or remove it"
+    assert expected in message_of(tmp_path)
 
 
 def test_a_table_of_one_class(cats_and_dogs):
     write_table(cats_and_dogs, "cat/0.png,cat", "dog/0.png,cat")
     assert "holds only the class cat; at least two" in message_of(cats_and_dogs)
     write_table(cats_and_dogs)
-    assert "holds no images" in message_of(cats_and_dogs)
+    assert "labels.csv cannot be read: there are no rows below its header line." in message_of(cats_and_dogs)
 
 
 def test_a_class_that_is_only_in_the_test(tmp_path):
@@ -229,15 +230,15 @@ def test_rows_that_cannot_be_used(cats_and_dogs, row, reason):
 
 def test_tables_that_cannot_be_used(cats_and_dogs):
     write_table(cats_and_dogs, "cat/0.png,cat", columns="file,label")
-    assert "labels.csv has no column class" in message_of(cats_and_dogs)
+    assert "its header line reads `file,label`, but it must name the columns" in message_of(cats_and_dogs)
     write_table(cats_and_dogs, "cat/0.png,cat,tset", columns="file,class,split")
-    assert "line 2 has the split 'tset', not train or test" in message_of(cats_and_dogs)
-    (cats_and_dogs / "labels.csv").write_bytes(b"file,class\n\xff\xfe,cat\n")
-    assert "labels.csv cannot be read" in message_of(cats_and_dogs)
+    assert "line 2 has the split 'tset', not train, val or test" in message_of(cats_and_dogs)
+    (cats_and_dogs / "labels.csv").write_bytes(b"file,class\n\xe9.png,cat\n")
+    assert "line 2 is not UTF-8 (it has the byte 0xe9); save the table as UTF-8." in message_of(cats_and_dogs)
     (cats_and_dogs / "labels.csv").write_bytes(b'file,class\n"open,cat\n')
     assert "labels.csv cannot be read: unexpected end of data" in message_of(cats_and_dogs)
     (cats_and_dogs / "labels.csv").write_bytes(b"")
-    assert "labels.csv has no column file and no column class" in message_of(cats_and_dogs)
+    assert "labels.csv cannot be read: it is empty." in message_of(cats_and_dogs)
 
 
 def test_a_folder_trains(cats_and_dogs):
@@ -252,3 +253,125 @@ def test_a_folder_trains(cats_and_dogs):
 def test_training_images_are_moved_by_an_eighth_and_mirrored(cats_and_dogs, size, padding):
     expected = f"Compose(transforms=[PadCrop(padding={padding}), Flip()])" if padding else "Flip()"
     assert repr(folder(cats_and_dogs, size=size).augmentation) == expected
+
+
+ROWS = [f"{label}/{i}.png,{label}" for i in range(6) for label in ("cat", "dog")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("labels.csv", "file;class\n" + "\n".join(ROWS).replace(",", ";"), "utf-8"),
+        ("labels.csv", "file\tclass\n" + "\n".join(ROWS).replace(",", "\t"), "utf-8"),
+        ("labels.csv", "FILE,Class\r\n" + "\r\n".join(ROWS), "utf-8-sig"),
+        ("labels.csv", "file, class\n" + "\n".join(ROWS).replace(",", " , "), "utf-8"),
+        ("labels.csv", 'class, "file"\n' + "\n".join(f'"{row[:3]}", "{row[:-4]}"' for row in ROWS), "utf-8"),
+        ("labels.csv", "# mine; file,class\n\nfile,class\n" + "\n\n , \n".join(ROWS), "utf-8"),
+        ("labels.csv", "file,class\n" + "\n".join(ROWS), "utf-16"),
+        ("Labels.CSV", "file,class\n" + "\n".join(ROWS), "utf-8"),
+        ("labels.csv", "file,class\n" + "\n".join(ROWS).replace("/", "\\"), "utf-8"),
+        ("labels.csv", "file,class\n" + "\n".join(ROWS).replace(",cat", ",\xa0cat  "), "utf-8"),
+    ],
+)
+def test_tables_that_say_the_same_in_another_way(cats_and_dogs, name, text, encoding):
+    (cats_and_dogs / name).write_bytes(text.encode(encoding))
+    dataset = folder(cats_and_dogs)
+    assert dataset.classes == ("cat", "dog")
+    assert brightness(dataset.train) == [0, 1, 2, 3, 5, 10, 11, 12, 13, 15] and brightness(dataset.test) == [4, 14]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\n".join(ROWS), "its header line reads `cat/0.png,cat`, but it must name the columns, as"),
+        ("file,class,File\n", "it has the column file twice"),
+        ("file class\n", "its header line reads `file class`"),
+        ("\x1b[31m" + "a" * 5000, r"its header line reads `\\x1b\[31ma+\.\.\.a+`"),
+        ("# only a comment\n", "it is empty"),
+    ],
+)
+def test_tables_that_say_nothing(cats_and_dogs, text, reason):
+    (cats_and_dogs / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"labels\.csv cannot be read: {reason}"):
+        folder(cats_and_dogs)
+
+
+@pytest.mark.parametrize(
+    ("second", "third"), [("Val", None), ("TESTING", None), ("test", "valid"), ("eval", "Validation")]
+)
+def test_splits_of_a_table_by_other_names(cats_and_dogs, second, third):
+    names = ["Training", "train", "train ", second, *([third] if third else [])]
+    rows = [f"{label}/{i}.png,{label},{name}" for i, name in enumerate(names) for label in ("cat", "dog")]
+    write_table(cats_and_dogs, *rows, columns="file,class,split")
+    dataset = folder(cats_and_dogs)
+    assert brightness(dataset.train) == [0, 10, 1, 11, 2, 12] and brightness(dataset.test) == [3, 13]
+    assert (brightness(dataset.val) if dataset.val else None) == ([4, 14] if third else None)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    ("train", "test", "val"),
+    [
+        ("train", "test", None), ("Train", "Test", None), ("training", "testing", None), ("TRAIN", "eval", None),
+        ("train", "val", None), ("train", "Valid", None), ("Training", "validation", None),
+        ("train", "test", "val"), ("Train", "Testing", "Validation"),
+    ],
+)  # fmt: skip
+def test_folders_of_splits_by_other_names(tmp_path, train, test, val, in_memory):
+    for start, name in ((0, train), (20, test), (40, val)):
+        for value, label in enumerate(("cat", "dog") if name else ()):
+            save(tmp_path / name / label / "a.png", start + value)
+    (tmp_path / "annotations").mkdir()
+    dataset = folder(tmp_path, in_memory=in_memory)
+    parts = [dataset.train, dataset.test, *([dataset.val] if val else [])]
+    assert dataset.classes == ("cat", "dog") and (dataset.val is None) == (val is None)
+    assert [part[np.arange(2)][0][:, 0, 0, 0].tolist() for part in parts] == [[0, 1], [20, 21], [40, 41]][: len(parts)]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ("cat/ dog/ test.", "cat dog"),
+        ("cat/ dog/ Val. Test.", "cat dog"),
+        ("car/ bus/ train/", "bus car train"),  # a class of vehicles
+        ("train/a/ train/b/ test.", "holds test, train, but no val or test with a folder for each class; add it, or"),
+        ("train/a/ train/b/", "holds only the folder train, which holds a, b; give"),
+        ("data/train/a/ data/test/b/", "holds only the folder data, which holds test, train; give"),
+        ("test/a/ val/b/", "holds test, val, but no train with"),
+        ("train/ test/", "holds test, train, but no folders of classes in test, train"),
+        ("train/a/ train/b/ test/a/ test/b/ cat/", "holds test, train with folders in them, but also cat; move"),
+        ("cat/ dog/ test/cat/ test/dog/", "holds test with folders in them, but also cat, dog"),
+        ("train/a/ Train/b/ test/a/", "holds Train, test, train, two of them for one split"),
+        ("train/a/ val/a/ validation/b/ test/a/", "two of them for one split"),
+        ("cat/ Cat/ dog/", "has the classes Cat and cat, which differ only by case"),
+        ("train/cat/ train/dog/ test/Dog/", "has the classes Dog and dog, which differ only by case"),
+    ],
+)  # fmt: skip
+def test_what_a_folder_holds_is_known_or_said(tmp_path, files, expected):
+    for name in files.split():
+        for i in range(5):
+            save(tmp_path / name.replace(".", "/") / f"{i}.png", 1)
+    if expected.startswith(("holds", "has", "two")):
+        assert expected in message_of(tmp_path)
+    else:
+        dataset = folder(tmp_path)
+        assert dataset.classes == tuple(expected.split()) and len(dataset.test) == len(dataset.classes)
+
+
+def test_names_of_classes_are_compared_as_people_read_them(tmp_path):
+    for name in ("caf\u00e9", "cafe\u0301", " dog", "dog"):
+        for i in range(5):
+            save(tmp_path / name / f"{name}{i}.png", 1)
+    dataset = folder(tmp_path)
+    assert dataset.classes == ("caf\u00e9", "dog") and len(dataset.train) == 16
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPG", "a.PNG", "a.Jpeg"])
+def test_suffixes_of_images(tmp_path, name):
+    for label in ("cat", "dog"):
+        for i in range(5):
+            (tmp_path / label / str(i)).mkdir(parents=True)
+            Image.new("RGB", (4, 3)).save(
+                tmp_path / label / str(i) / name, "PNG" if "n" in name.lower()[2:] else "JPEG"
+            )
+    assert len(folder(tmp_path).train) == 8

@@ -71,7 +71,7 @@ def test_importing_minires_stays_light():
 def test_load_by_name():
     assert "digits" in mr.data.names()
     assert mr.data.load("digits").name == "digits"
-    with pytest.raises(ArgumentError, match="no data set 'digit'; choose one of digits"):
+    with pytest.raises(ArgumentError, match=r"no data set 'digit'; did you mean digits[?] Choose one of digits"):
         mr.data.load("digit")
 
 
