@@ -15,6 +15,7 @@ from . import data, errors, interop, models, nn, ops, optim
 from .bench.profiling import profile
 from .core.autograd import Op, grad
 from .core.backend import manual_seed
+from .core.creation import arange, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .core.dispatch import engine, kernel_room, register_kernel
 from .core.state import enable_grad, is_grad_enabled, no_grad
 from .core.tensor import Tensor, tensor
@@ -33,10 +34,11 @@ kernel_room("cpu", "minires.kernels.cpu")
 kernel_room("cuda", "minires.kernels.cuda")
 
 __all__ = [
-    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "cuda", "data", "detect_anomaly",
-    "enable_grad", "engine", "errors", "explain", "from_dlpack", "get_num_threads", "grad", "gradcheck", "interop",
-    "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "profile", "register_kernel",
-    "save", "set_num_threads", "show_config", "tensor",
+    "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "arange", "cuda", "data", "detect_anomaly",
+    "enable_grad", "engine", "errors", "explain", "from_dlpack", "full", "get_num_threads", "grad", "gradcheck",
+    "interop", "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
+    "profile", "rand", "randn", "register_kernel", "save", "set_num_threads", "show_config", "tensor", "zeros",
+    "zeros_like",
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from ..errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, sizes
 from .backend import Array, device_of
+from .calls import pytorch_names, refuses
 from .dispatch import find_kernel, run_kernel
 from .state import state, switched
 
@@ -255,6 +256,11 @@ def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: b
     _walk(root, upstream, retain_graph, create_graph, accumulate)
 
 
+@pytorch_names
+@refuses(
+    retain_graph="pass create_graph=True, which keeps the graph",
+    allow_unused="leave out the inputs that the output does not depend on",
+)
 def grad(
     output: Tensor, inputs: Tensor | Iterable[Tensor], grad_output: Tensor | None = None, create_graph: bool = False
 ) -> tuple[Tensor, ...]:

@@ -6,87 +6,20 @@ A check returns its argument in the form that the caller works with: an array or
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Collection
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 from .autograd import Shape
+from .calls import pytorch_names as pytorch_names
+from .calls import refuses as refuses
 from .tensor import Axis, Tensor, TensorLike, as_tensor
 
 Pair = int | tuple[int, int]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy use; ``input`` is the first argument
-    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "start_dim": "start_axis", "end_dim": "end_axis",
-    "other": "b", "min": "low", "max": "high", "size": "shape", "target": "labels", "weight": "gamma", "bias": "beta",
-}  # fmt: skip
-INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
-    "out": "assign the result, y = {}(...), or write into an array with y[...] = {}(...)",
-    "dtype": "convert the result, {}(...).to(dtype), or x before the call",
-}
-
-
-def refuses(**sentences: str) -> Callable[[Function], Function]:
-    """Decorator that says, for arguments of PyTorch's that a function does not take, what to write instead."""
-
-    def mark(function: Function) -> Function:
-        vars(function)["refused"] = sentences
-        return function
-
-    return mark
-
-
-def pytorch_names(function: Function, name: str | None = None) -> Function:
-    """Return ``function``, such that it also takes PyTorch's names of its arguments: ``dim`` for ``axis``.
-
-    A call with wrong arguments raises ArgumentError. Python's TypeError would not say which arguments there are.
-
-    Examples
-    --------
-    >>> import minires as mr
-    >>> mr.ops.sum(input=mr.tensor([[1.0, 2.0]]), dim=1)
-    tensor([3.])
-    """
-    name = name or function.__name__
-    signature = inspect.signature(function)
-    taken = [key for key in signature.parameters if key != "self"]
-    known = frozenset(taken)
-    refused = getattr(function, "refused", {})
-
-    def rename(options: dict[str, Any]) -> dict[str, Any]:
-        renamed: dict[str, Any] = {}
-        for key, value in options.items():
-            ours = taken[0] if key == "input" else OUR_NAMES.get(key)
-            ours = ours if ours in known and key not in known and key not in refused else key
-            if ours in renamed or (ours != key and ours in options):
-                raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
-            sentence = refused.get(key) or (None if ours in known else INSTEAD.get(key, "").format(name, name))
-            if sentence and (value is not None or key not in INSTEAD):
-                raise ArgumentError(f"{name}: {key} is not an argument here; {sentence}.")
-            if not sentence:  # NumPy's functions pass out=None and dtype=None, which change nothing
-                renamed[ours] = value
-        return renamed
-
-    @wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
-        if not known.issuperset(options):
-            options = rename(options)
-        try:
-            return function(*arguments, **options)
-        except TypeError as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise  # it was raised inside of the function: the call itself was right
-            reason = str(error).partition("() ")[2]
-        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in signature.parameters.values()]
-        raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
-
-    return call  # type: ignore[return-value]
 
 
 def is_integer(value: object, minimum: float = -math.inf) -> bool:

@@ -18,6 +18,7 @@ from ..errors import ArgumentError, DTypeError, GraphError, NoAxisError, OutOfRa
 from . import autograd, backend
 from .autograd import Hook, HookHandle, Op
 from .backend import Array, DTypeLike
+from .calls import pytorch_names
 from .state import state
 
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
@@ -66,12 +67,16 @@ class Tensor:
         If nested lists are ragged.
     """
 
-    __array_ufunc__ = None  # ``array + tensor`` then calls ``Tensor.__radd__``
     __hash__ = object.__hash__
 
     def __init__(
         self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None
     ) -> None:
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise ArgumentError(
+                f"tensor: requires_grad is {requires_grad!r}; it must be True or False. For a tensor of a given shape, "
+                "write mr.zeros(2, 3)."
+            )
         array = backend.as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
         self._set(array if device is None else backend.to_device(array, device))
         self.requires_grad = requires_grad
@@ -101,6 +106,7 @@ class Tensor:
     def data(self, array: Array) -> None:
         if not backend.is_array(array):
             raise DTypeError(f"tensor.data must be a raw array, not {type(array).__name__}; write t.data = u.data.")
+        array = backend.as_array(array)
         kinds = self._data.dtype.kind + array.dtype.kind
         if kinds[0] != kinds[1] and kinds not in ("iu", "ui"):
             raise DTypeError(
@@ -187,6 +193,26 @@ class Tensor:
             raise ShapeError(f"item: the tensor ({sizes(self.shape)}) has {self.size} elements; it must have one.")
         return self._data.item()
 
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers; a scalar as a number."""
+        return self._data.tolist()
+
+    def _test(self, name: str, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        try:
+            return Tensor.wrap(getattr(self._data, name)(axis=axis, keepdims=keepdims))
+        except (TypeError, ValueError) as error:
+            raise ShapeError(f"{name}: axis {axis!r} does not exist in the tensor ({sizes(self.shape)}).") from error
+
+    @pytorch_names
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether any element along ``axis`` is true, or not 0."""
+        return self._test("any", axis, keepdims)
+
+    @pytorch_names
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements along ``axis`` are true, or not 0."""
+        return self._test("all", axis, keepdims)
+
     def detach(self) -> Tensor:
         """Return a tensor that shares this tensor's memory but is not part of the graph."""
         detached = Tensor.wrap(self._data)
@@ -202,6 +228,7 @@ class Tensor:
             return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
         return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
 
+    @pytorch_names
     def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Compute the gradient of this tensor with respect to each leaf that it was computed from.
 
@@ -290,7 +317,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ShapeError(f"bool: the tensor is {sizes(self.shape)}; use .numpy().any() or .numpy().all().")
+            raise ShapeError(f"bool: the tensor is {sizes(self.shape)}; use t.any() or t.all().")
         return bool(self._data)
 
     def __float__(self) -> float:
@@ -298,6 +325,17 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __index__(self) -> int:
+        if self.size != 1 or self.dtype.kind == "f":
+            raise DTypeError(f"index: the tensor ({sizes(self.shape)}) is {self.dtype}; only one integer is an index.")
+        return int(self.item())
+
+    def __contains__(self, value: TensorLike) -> bool:
+        return bool((self == value).any())
+
+    def __pos__(self) -> Tensor:
+        return self
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -313,6 +351,11 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+        if copy is False and array is not self._data:
+            raise ArgumentError(
+                f"__array__: {self.dtype} on {self.device} cannot become {array.dtype} on the CPU without a copy; "
+                "leave out copy=False."
+            )
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -350,8 +393,13 @@ class Tensor:
         return f"tensor({values}{notes})"
 
     def _compare(self, comparison: str, other: TensorLike) -> Tensor:
-        """Compare elementwise. The result is not part of the graph."""
-        other = as_tensor(other, like=self)
+        """Compare elementwise. The result is not part of the graph. ``t == None`` is False, as in PyTorch."""
+        try:
+            other = as_tensor(other, like=self)
+        except DTypeError:
+            if comparison in ("eq", "ne"):
+                return NotImplemented
+            raise
         try:
             return Tensor.wrap(getattr(operator, comparison)(self._data, other.data))
         except ValueError as error:
@@ -404,6 +452,7 @@ class Tensor:
 
     # These methods are attached by minires/ops.
     if TYPE_CHECKING:
+        __array_ufunc__: Any
 
         def __neg__(self) -> Tensor: ...
         def __add__(self, other: TensorLike) -> Tensor: ...

@@ -30,6 +30,7 @@ from .shape import (
     to_device,
     transpose,
 )
+from .ufuncs import ArrayUfunc
 
 __all__ = [
     "abs", "add", "argmax", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
@@ -59,3 +60,4 @@ for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
 for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # Python calls x.__rsub__(2) for 2 - x
     setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))
+Tensor.__array_ufunc__ = ArrayUfunc()

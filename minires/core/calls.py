@@ -1,0 +1,83 @@
+"""How functions are called: PyTorch's names of arguments, and what a call with wrong arguments says."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from ..errors import ArgumentError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy use; ``input`` is the first argument
+    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "start_dim": "start_axis", "end_dim": "end_axis",
+    "other": "b", "min": "low", "max": "high", "size": "shape", "target": "labels", "weight": "gamma", "bias": "beta",
+    "ddof": "correction", "outputs": "output", "grad_outputs": "grad_output", "gradient": "grad",
+}  # fmt: skip
+INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
+    "out": "assign the result, y = {0}(...), or write it into a tensor, y[...] = {0}(...)",
+    "dtype": "convert the result, {0}(...).to(dtype), or x before the call",
+    "order": "elements are read with the last axis changing fastest",
+}
+
+
+def refuses(**sentences: str) -> Callable[[Function], Function]:
+    """Decorator that says, for arguments of PyTorch's that a function does not take, what to write instead.
+
+    In a sentence, ``{0}`` stands for the name of the function.
+    """
+
+    def mark(function: Function) -> Function:
+        vars(function)["refused"] = sentences
+        return function
+
+    return mark
+
+
+def pytorch_names(function: Function, name: str | None = None) -> Function:
+    """Return ``function``, such that it also takes PyTorch's names of its arguments: ``dim`` for ``axis``.
+
+    A call with wrong arguments raises ArgumentError. Python's TypeError would not say which arguments there are.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> mr.ops.sum(input=mr.tensor([[1.0, 2.0]]), dim=1)
+    tensor([3.])
+    """
+    name = name or function.__name__
+    signature = inspect.signature(function)
+    taken = [key for key in signature.parameters if key != "self"]
+    known = frozenset(taken)
+    refused = getattr(function, "refused", {})
+
+    def rename(options: dict[str, Any]) -> dict[str, Any]:
+        renamed: dict[str, Any] = {}
+        for key, value in options.items():
+            ours = taken[0] if key == "input" else OUR_NAMES.get(key, key)
+            ours = key if key in known or key in refused or ours not in known else ours
+            if ours in renamed or (ours != key and ours in options):
+                raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
+            if ours not in known and key in INSTEAD and (value is None or (key == "order" and value == "C")):
+                continue  # NumPy's functions pass these defaults to methods; they change nothing
+            if ours not in known and key in (sentences := {**INSTEAD, **refused}):
+                raise ArgumentError(f"{name}: {key} is not offered; {sentences[key].format(name)}.")
+            renamed[ours] = value
+        return renamed
+
+    @wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        if not known.issuperset(options):
+            options = rename(options)
+        try:
+            return function(*arguments, **options)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # it was raised inside of the function: the call itself was right
+            reason = str(error).partition("() ")[2]
+        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in signature.parameters.values()]
+        raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
+
+    return call  # type: ignore[return-value]
