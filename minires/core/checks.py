@@ -178,9 +178,9 @@ def filled_axis(op: str, axis: Any, x: Tensor) -> int:
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Convert a and b to tensors, whose shapes must broadcast.
 
-    If one holds floats and the other integers, the integers are converted to the float dtype. If both
-    hold floats and one is a scalar, it gets the other's dtype, as in PyTorch: a float64 mean of pixels does not turn a
-    float32 batch into float64.
+    If one holds floats and the other integers, the integers are converted to the float dtype. If both hold floats and
+    one is a scalar, it gets the other's dtype, as in PyTorch: a float64 scale does not turn a float32 batch into
+    float64.
     """
     a = as_tensor(a, like=b if isinstance(b, Tensor) else None)
     b = as_tensor(b, like=a)
@@ -191,7 +191,7 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
                 "counted from the last axis, sizes must be equal or 1."
             )
     kinds = a.dtype.kind + b.dtype.kind
-    if (a.ndim == 0) != (b.ndim == 0) and kinds == "ff":
+    if kinds == "ff" and a.dtype != b.dtype and (a.ndim == 0) != (b.ndim == 0):
         return (a.astype(b.dtype), b) if a.ndim == 0 else (a, b.astype(a.dtype))
     return (a.astype(b.dtype) if kinds in ("if", "uf") else a), (b.astype(a.dtype) if kinds in ("fi", "fu") else b)
 
