@@ -155,12 +155,7 @@ class ColorJitter(Described):
         n, channels, _, _ = check_batch("ColorJitter", batch)
         if channels not in (1, 3):
             raise ShapeError(f"ColorJitter: the batch ({sizes(batch.shape)}) has {channels} channels, not 1 or 3.")
-        is_bytes = batch.dtype == np.uint8
-        if not is_bytes and not (batch.min() >= 0 and batch.max() <= 1):
-            raise ArgumentError(
-                f"ColorJitter: the batch has values from {batch.min():g} to {batch.max():g}, but floats must be "
-                "in [0, 1]; put it before Normalize."
-            )
+        is_bytes = check_range("ColorJitter", batch)
         white = 255 if is_bytes else 1
         images = batch.astype(np.float32 if is_bytes else batch.dtype)
         for name in rng.permutation(["brightness", "contrast", "saturation"]):
@@ -290,6 +285,29 @@ def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
     if batch.dtype != np.uint8 and batch.dtype.kind != "f":
         raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
     return batch.shape
+
+
+def check_range(where: str, batch: Array) -> bool:
+    """Check that a batch holds bytes or floats in [0, 1], and return whether it holds bytes.
+
+    Bytes take no time to check. Raises DTypeError or ArgumentError.
+    """
+    if batch.dtype == np.uint8:
+        return True
+    if batch.dtype.kind != "f":
+        raise DTypeError(f"{where}: the batch ({sizes(batch.shape)}) is {batch.dtype}; it must be uint8 or floats.")
+    low, high = (float(value) for value in (batch.min(), batch.max())) if batch.size else (0.0, 1.0)
+    if not (low >= 0 and high <= 1):
+        if math.isnan(low) or math.isinf(high - low):
+            advice = "replace NaN and infinity, e.g. with np.nan_to_num"
+        elif low >= 0 and high <= 255:
+            advice = "divide floats of bytes by 255"
+        else:
+            advice = "put it before Normalize" if where == "ColorJitter" else "they look normalised already"
+        raise ArgumentError(
+            f"{where}: the batch holds floats from {low:g} to {high:g}, but floats must be in [0, 1]; {advice}."
+        )
+    return False
 
 
 def to_device_of(batch: Array, numbers: Array) -> Array:

@@ -7,12 +7,15 @@ The order matters. First come transforms of bytes, which move pixels or change c
 ``PadCrop``, ``Flip``, ``ColorJitter``), then ``Normalize``, then transforms of normalised values (``Cutout``). Apply
 ``MixUp`` to the batches of a loader, because it also needs their labels.
 
+All transforms take bytes (uint8) or floats. Where black and white matter, as in ``Normalize`` and ``ColorJitter``,
+floats must be in [0, 1].
+
 Transforms with ``on_any_device`` also take batches on the GPU; they use the same random numbers as on the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,16 @@ from ..core import checks
 from ..core.backend import Array, array_module
 from ..core.dispatch import run_kernel
 from ..errors import ArgumentError, ShapeError, sizes
-from .augmentation import ColorJitter, Cutout, Described, MixUp, RandomResizedCrop, to_device_of
+from .augmentation import (
+    ColorJitter,
+    Cutout,
+    Described,
+    MixUp,
+    RandomResizedCrop,
+    check_batch,
+    check_range,
+    to_device_of,
+)
 from .dataset import LabelledSource, Split, Transform
 
 MEASURED_AT_ONCE = 256  # images whose pixels are counted at a time
@@ -54,6 +66,8 @@ class Compose(Described):
 class Normalize(Described):
     """Convert bytes to float32 with a mean of about 0 and a variance of about 1 per channel: (x / 255 - mean) / std.
 
+    It also takes floats in [0, 1], as :func:`to_float` makes them; these are not divided by 255.
+
     Parameters
     ----------
     mean, std : sequence of float, one per channel
@@ -62,7 +76,8 @@ class Normalize(Described):
     Raises
     ------
     ArgumentError
-        If ``mean`` and ``std`` are empty or differ in length, or if a value of ``std`` is not > 0.
+        If ``mean`` and ``std`` are empty or differ in length, if a value of ``mean`` is not in [0, 1], or if a value of
+        ``std`` is not in (0, 1].
 
     Examples
     --------
@@ -74,11 +89,15 @@ class Normalize(Described):
     on_any_device = True
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        for name, values in (("mean", mean), ("std", std)):
+            if isinstance(values, str) or not hasattr(values, "__len__"):
+                raise ArgumentError(
+                    f"Normalize: {name} is {values!r}; it must have a number for each channel, such as [0.5, 0.5, 0.5]."
+                )
         if len(mean) != len(std) or not len(mean):
             raise ArgumentError(f"Normalize: mean has {len(mean)} values and std has {len(std)}; a channel needs both.")
-        for value in std:
-            checks.positive("Normalize", value, "std")
-        self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
+        self.mean = [_scaled("mean", value, lambda value: 0 <= value <= 1, "[0, 1]") for value in mean]
+        self.std = [_scaled("std", value, lambda value: 0 < value <= 1, "(0, 1]") for value in std]
 
     @classmethod
     def of(cls, split: LabelledSource) -> Normalize:
@@ -102,7 +121,17 @@ class Normalize(Described):
         return cls(mean.tolist(), np.where(variance > 0, np.sqrt(variance), 1.0).tolist())
 
     def __call__(self, batch: Array, rng: np.random.Generator | None = None) -> Array:
-        """Return the normalised batch as float32. Raises ShapeError unless it has as many channels as ``mean``."""
+        """Return the normalised batch as float32.
+
+        Raises
+        ------
+        ShapeError
+            If the batch is not (N, C, H, W) with as many channels as ``mean`` has values.
+        DTypeError
+            If it holds neither uint8 nor floats.
+        ArgumentError
+            If it holds floats outside of [0, 1].
+        """
         if batch.ndim != 4 or batch.shape[1] != len(self.mean):
             raise ShapeError(
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "
@@ -111,7 +140,14 @@ class Normalize(Described):
         statistics = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
         mean, std = (to_device_of(batch, values) for values in statistics)
         fast = run_kernel(self, "forward", batch, mean, std)
-        return (batch.astype(np.float32) / 255 - mean) / std if fast is NotImplemented else fast
+        return (to_float(batch) - mean) / std if fast is NotImplemented else fast
+
+
+def _scaled(name: str, value: Any, fits: Callable[[float], bool], interval: str) -> float:
+    """Check a mean or a standard deviation of images that are scaled to [0, 1]."""
+    of_bytes = checks.is_number(value) and 1 < value <= 255
+    advice = "; divide the mean and std of bytes by 255" if of_bytes else ""
+    return checks.number("Normalize", value, name, fits, f"lie in {interval}{advice}")
 
 
 class PadCrop(Described):
@@ -137,7 +173,7 @@ class PadCrop(Described):
         self.padding = checks.integer("PadCrop", padding, "padding", 1)
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        (n, c, height, width), p = batch.shape, self.padding
+        (n, c, height, width), p = check_batch("PadCrop", batch), self.padding
         top, left = (to_device_of(batch, offsets) for offsets in rng.integers(0, 2 * p + 1, size=(2, n)))
         fast = run_kernel(self, "forward", batch, top, left)
         if fast is not NotImplemented:
@@ -159,7 +195,8 @@ class Flip(Described):
     on_any_device = True
 
     def __call__(self, batch: Array, rng: np.random.Generator) -> Array:
-        mirrored = to_device_of(batch, rng.random(len(batch)) < 0.5)
+        n, *_ = check_batch("Flip", batch)
+        mirrored = to_device_of(batch, rng.random(n) < 0.5)
         fast = run_kernel(self, "forward", batch, mirrored)
         if fast is not NotImplemented:
             return fast
@@ -167,8 +204,12 @@ class Flip(Described):
 
 
 def to_float(batch: Array, rng: Any = None) -> Array:
-    """Convert bytes to float32 in [0, 1], as a loader without a transform does."""
-    return batch.astype(np.float32) / 255
+    """Convert bytes to float32 in [0, 1], as a loader without a transform does.
+
+    Floats in [0, 1] keep their values. Raises DTypeError or ArgumentError for other numbers.
+    """
+    values = batch.astype(np.float32)
+    return values / 255 if check_range("to_float", batch) else values
 
 
 __all__ = [

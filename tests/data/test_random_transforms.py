@@ -278,7 +278,7 @@ def test_color_jitter_says_what_is_wrong(rng):
     with pytest.raises(ShapeError, match=r"the batch \(2x4x3x3\) has 4 channels, not 1 or 3"):
         ColorJitter(0.5)(np.zeros((2, 4, 3, 3), np.uint8), rng)
     normal = np.linspace(-2, 2.5, 18, dtype=np.float32).reshape(2, 1, 3, 3)
-    with pytest.raises(ArgumentError, match=r"has values from -2 to 2.5, but floats must be in \[0, 1\]; put it"):
+    with pytest.raises(ArgumentError, match=r"holds floats from -2 to 2.5, but floats must be in \[0, 1\]; put it"):
         ColorJitter(0.5)(normal, rng)
 
 

@@ -6,8 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires.data import Split
-from minires.data.transforms import Compose, Flip, Normalize, PadCrop, to_float
-from minires.errors import ArgumentError, ShapeError
+from minires.data.transforms import (
+    ColorJitter,
+    Compose,
+    Cutout,
+    Flip,
+    MixUp,
+    Normalize,
+    PadCrop,
+    RandomResizedCrop,
+    to_float,
+)  # fmt: skip
+from minires.errors import ArgumentError, DTypeError, ShapeError
 
 
 @pytest.fixture
@@ -51,8 +61,19 @@ def test_normalize_of_a_channel_that_never_changes(batch):
 def test_normalize_says_what_is_wrong(batch):
     with pytest.raises(ArgumentError, match="mean has 1 values and std has 2"):
         Normalize([0.5], [1.0, 2.0])
-    with pytest.raises(ArgumentError, match="std is 0"):
-        Normalize([0.5], [0])
+    for mean, std, reason in (
+        ([0.5], [0], r"std is 0; it must lie in \(0, 1\]\.$"),
+        ([125.3], [63.0], r"mean is 125.3; it must lie in \[0, 1\]; divide the mean and std of bytes by 255\.$"),
+        ([0.5], [63.0], r"std is 63.0; it must lie in \(0, 1\]; divide the mean and std of bytes by 255\.$"),
+        ([float("nan")], [0.2], r"mean is nan; it must lie in \[0, 1\]\.$"),
+        ([10**400], [0.2], r"it must lie in \[0, 1\]\.$"),
+        ([True], [0.2], r"mean is True; it must lie in \[0, 1\]\.$"),
+        (0.5, 0.2, r"mean is 0.5; it must have a number for each channel, such as \[0.5, 0.5, 0.5\]\.$"),
+        ([0.5], None, "std is None; it must have a number for each channel"),
+        ("0", "1", "mean is '0'; it must have a number for each channel"),
+    ):
+        with pytest.raises(ArgumentError, match=reason):
+            Normalize(mean, std)
     with pytest.raises(ShapeError, match=r"7x3x5x6, but it must be .* with 1 channels"):
         Normalize([0.5], [1.0])(batch)
     with pytest.raises(ShapeError, match="3x5x6"):
@@ -113,7 +134,7 @@ def test_compose_runs_in_order(batch, rng):
     def halved(x, rng):
         return x // 2
 
-    normalize = Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
+    normalize = Normalize([0.1, 0.2, 0.3], [1.0, 0.5, 0.3])
     np.testing.assert_array_equal(Compose([halved, normalize])(batch, rng), normalize(batch // 2))
     assert repr(Compose([PadCrop(4), Flip()])) == "Compose(transforms=[PadCrop(padding=4), Flip()])"
     with pytest.raises(ArgumentError, match="'flip' is not a transform"):
@@ -124,3 +145,43 @@ def test_to_float():
     x = to_float(np.array([0, 51, 255], np.uint8))
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x, np.array([0, 0.2, 1], np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_are_not_divided_by_255_again(batch, dtype):
+    floats = (batch / 255).astype(dtype)
+    normalize = Normalize([0.4, 0.5, 0.6], [0.3, 0.2, 0.1])
+    np.testing.assert_array_equal(to_float(floats), floats.astype(np.float32))
+    assert to_float(floats).dtype == normalize(floats).dtype == np.float32
+    np.testing.assert_allclose(normalize(floats), normalize(batch), atol=1e-5 if dtype != np.float16 else 1e-2)
+    np.testing.assert_array_equal(Compose([to_float, normalize])(batch, None), normalize(to_float(batch)))
+
+
+@pytest.mark.parametrize("transform", [to_float, Normalize([0.5] * 3, [0.2] * 3), ColorJitter(0.1)])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda x: x.astype(np.float32), "the batch holds floats from 0 to 255, .*; divide floats of bytes by 255"),
+        (
+            lambda x: x / 255 - 0.5,
+            "the batch holds floats from -0.5 to 0.5, .*; (put it before N|they look normalised)",
+        ),
+        (lambda x: np.where(x == 255, np.nan, 0), "the batch holds floats from nan to nan, .*; replace NaN"),
+        (lambda x: np.where(x == 255, np.inf, 0), "the batch holds floats from 0 to inf, .*; replace NaN"),
+        (lambda x: x.astype(np.int64), "is int64; it must be uint8 or floats"),
+        (lambda x: x > 9, "is bool; it must be uint8 or floats"),
+    ],
+)
+def test_other_numbers_are_no_images(batch, transform, change, reason):
+    batch[0, 0, 0, :2] = 0, 255
+    with pytest.raises((ArgumentError, DTypeError), match=reason):
+        transform(change(batch), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("transform", [PadCrop(1), Flip(), Cutout(1), RandomResizedCrop(2), MixUp()])
+def test_transforms_that_move_pixels_take_bytes_or_floats(batch, transform, rng):
+    with pytest.raises(DTypeError, match="is int64; it must be uint8 or floats"):
+        transform(batch.astype(np.int64), rng)
+    with pytest.raises(ShapeError, match=r"the batch is 3x5x6; it must be \(N, C, H, W\)"):
+        transform(batch[0].astype(np.float32), rng)
+    transform(batch / 255 * 4 - 2, rng)
