@@ -75,9 +75,10 @@ def _pow(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     return graph.add("Pow", x, graph.constant(call.op.exponent, call.output.dtype))
 
 
-def _clip(graph: OnnxGraph, call: TracedCall, x: str) -> str:
-    bounds = ("" if b is None else graph.constant(b, call.output.dtype) for b in (call.op.low, call.op.high))
-    return graph.add("Clip", x, *bounds)
+def _clip(graph: OnnxGraph, call: TracedCall, x: str, low: str, high: str) -> str:
+    if all(bound.ndim == 0 for bound in call.inputs[1:]):
+        return graph.add("Clip", x, low, high)
+    return graph.add("Min", graph.add("Max", x, low), high)
 
 
 def _where(graph: OnnxGraph, call: TracedCall, a: str, b: str) -> str:
@@ -212,6 +213,8 @@ _TRANSLATORS: dict[type, Translator] = {
     arithmetic.Maximum: _node("Max"),
     arithmetic.Minimum: _node("Min"),
     arithmetic.Pow: _pow,
+    arithmetic.PowTensor: _node("Pow"),
+    arithmetic.Sqrt: _node("Sqrt"),
     arithmetic.Clip: _clip,
     arithmetic.Where: _where,
     activation.ReLU: _node("Relu"),

@@ -9,7 +9,25 @@ import sys
 from ..core import checks
 from ..core.tensor import Tensor
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, softmax, tanh
-from .arithmetic import abs, add, clip, div, exp, log, masked_fill, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .arithmetic import (
+    abs,
+    add,
+    clip,
+    div,
+    exp,
+    floor_divide,
+    log,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    remainder,
+    sqrt,
+    sub,
+    where,
+)
 from .conv import col2im, conv2d, conv_transpose2d, im2col
 from .linalg import linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
@@ -35,10 +53,11 @@ from .ufuncs import ArrayUfunc
 __all__ = [
     "abs", "add", "argmax", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
     "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp",
-    "expand_dims", "flatten", "flip", "gelu", "getitem", "global_avg_pool2d", "im2col", "layer_norm", "leaky_relu",
-    "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean",
-    "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "reshape", "residual_add", "sigmoid", "softmax",
-    "sqrt", "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
+    "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem", "global_avg_pool2d", "im2col", "layer_norm",
+    "leaky_relu", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum",
+    "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "remainder", "reshape", "residual_add",
+    "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var",
+    "where",
 ]  # fmt: skip
 
 _METHODS = [
@@ -47,8 +66,8 @@ _METHODS = [
     to_device,
 ]  # fmt: skip
 _OPERATORS = {
-    "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul, "abs": abs,
-    "getitem": getitem,
+    "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
+    "pow": pow, "matmul": matmul, "abs": abs, "getitem": getitem,
 }  # fmt: skip
 for _name in __all__:  # every public function also takes PyTorch's names of its arguments
     _function = checks.pytorch_names(globals()[_name])
@@ -58,6 +77,6 @@ for _function in _METHODS:
     setattr(Tensor, _function.__name__, globals()[_function.__name__])
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
-for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):  # Python calls x.__rsub__(2) for 2 - x
+for _name in set(_OPERATORS) - {"neg", "abs", "getitem"}:  # Python calls x.__rsub__(2) for 2 - x
     setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))
 Tensor.__array_ufunc__ = ArrayUfunc()

@@ -20,11 +20,11 @@ class ReLU(Op, name="relu", saves="output"):
         return array_module(x).maximum(x, 0)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        return upstream * (self.output > 0)
+        return upstream.masked_fill(self.output <= 0, 0)
 
 
 def relu(x: TensorLike) -> Tensor:
-    """max(x, 0); its gradient at 0 is 0."""
+    """max(x, 0); its gradient is 0 at 0, and 1 at NaN."""
     return ReLU()(checks.floats("relu", x))
 
 
@@ -133,14 +133,14 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
     """Zero each element with probability ``p`` and multiply the others by 1 / (1 - p) (Srivastava et al. 2014).
 
-    Returns x itself if not ``training``. Raises ArgumentError unless 0 <= p < 1.
+    Returns x itself if not ``training``. Raises ArgumentError unless 0 <= p <= 1.
     """
     x = checks.floats("dropout", x)
-    p = checks.fraction("dropout", p, "p", below_one=True)
+    p = checks.fraction("dropout", p, "p")
     if not training or p == 0:
         return x
-    kept = backend.generator().random(x.shape, dtype="float32") >= p
-    return x * Tensor.wrap(backend.to_device(kept.astype(x.dtype) / (1 - p), x.device))
+    dropped = backend.generator().random(x.shape, dtype="float32") < p
+    return x.masked_fill(backend.to_device(dropped, x.device), 0) / (1 - p if p < 1 else 1)
 
 
 def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
@@ -166,7 +166,7 @@ class ResidualAdd(Op, saves="output"):
         return y if self.activation is None else array_module(y).maximum(y, 0)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        dy = upstream if self.activation is None else upstream * (self.output > 0)
+        dy = upstream if self.activation is None else upstream.masked_fill(self.output <= 0, 0)
         return dy, dy
 
 

@@ -2,8 +2,11 @@
 
 When an op broadcasts an input, its backward must sum the gradients of all copies of that input; ``sum_to`` does this.
 Functions of two operands raise ShapeError if the shapes do not broadcast. exp, log and sqrt raise DTypeError if x does
-not hold floats; ``/`` raises it if neither operand holds floats.
+not hold floats. ``/`` and powers that need floats convert integers to float32.
 """
+
+import math
+import operator
 
 import numpy as np
 
@@ -66,14 +69,61 @@ class Div(Op):
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.inputs
         to_a = (upstream / b).sum_to(a.shape) if self.needs(0) else None
-        to_b = (-upstream * a / (b * b)).sum_to(b.shape) if self.needs(1) else None
+        to_b = (-upstream * (a / b / b)).sum_to(b.shape) if self.needs(1) else None  # b * b could overflow
         return to_a, to_b
 
 
-def div(a: TensorLike, b: TensorLike) -> Tensor:
-    """a / b, elementwise; at least one of them must hold floats."""
+class RoundedDiv(Op, saves="shapes"):
+    def __init__(self, rounding_mode: str) -> None:
+        self.rounding_mode = rounding_mode
+
+    def forward(self, a: Array, b: Array) -> Array:
+        xp = array_module(a)
+        if self.rounding_mode == "floor":
+            return xp.floor_divide(a, b)
+        return xp.trunc(a / b) if a.dtype.kind == "f" else (a - xp.fmod(a, b)) // b  # exact for large integers, too
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, ...]:
+        return tuple(upstream.masked_fill(True, 0).sum_to(shape) for shape in self.input_shapes)
+
+
+def div(a: TensorLike, b: TensorLike, *, rounding_mode: str | None = None) -> Tensor:
+    """a / b, elementwise; "floor" rounds the quotient down and "trunc" towards 0, with gradient 0.
+
+    Integers give float32, or integers if ``rounding_mode`` is given.
+    """
     a, b = checks.broadcast("div", a, b)
-    return Div()(a if b.dtype.kind == "f" else checks.floats("div", a, "a"), b)
+    if rounding_mode is not None:
+        mode = checks.choice("div", rounding_mode, "rounding_mode", ("floor", "trunc"))
+        return RoundedDiv(mode)(a, _divisor("div", a, b))
+    return Div()(a, b) if "f" in a.dtype.kind + b.dtype.kind else Div()(a.to("float32"), b.to("float32"))
+
+
+def _divisor(op: str, a: Tensor, b: Tensor) -> Tensor:
+    if a.dtype.kind != "f" and not b.data.all():
+        raise ArgumentError(f"{op}: b ({sizes(b.shape)}) holds a 0, and integers cannot be divided by 0.")
+    return b
+
+
+def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
+    """a // b, elementwise: the quotient, rounded down. Its gradient is 0."""
+    a, b = checks.broadcast("floor_divide", a, b)
+    return RoundedDiv("floor")(a, _divisor("floor_divide", a, b))
+
+
+class Remainder(Op):
+    def forward(self, a: Array, b: Array) -> Array:
+        return array_module(a).remainder(a, b)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.inputs
+        return upstream.sum_to(a.shape), (-upstream * floor_divide(a, b)).sum_to(b.shape)
+
+
+def remainder(a: TensorLike, b: TensorLike) -> Tensor:
+    """a % b, elementwise: a - b * floor(a / b), which has the sign of b, as in Python."""
+    a, b = checks.broadcast("remainder", a, b)
+    return Remainder()(a, _divisor("remainder", a, b))
 
 
 class Neg(Op, saves="shapes"):
@@ -100,30 +150,49 @@ class Pow(Op):
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
         if self.exponent == 0:  # 0 * x**-1 would be NaN at x = 0
-            return upstream * 0
+            return upstream.masked_fill(True, 0)
         return upstream * (self.exponent * x ** (self.exponent - 1))
 
 
+class PowTensor(Op, name="pow", saves="both"):
+    def forward(self, x: Array, exponent: Array) -> Array:
+        return x**exponent
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (x, exponent), to_x, to_exponent = self.inputs, None, None
+        if self.needs(0):
+            base = x.masked_fill((x == 0) & (exponent == 0), 1)  # 0 * 0**-1 would be NaN
+            to_x = (upstream * (exponent * base ** (exponent - 1))).sum_to(x.shape)
+        if self.needs(1):
+            base = x.masked_fill((x == 0) & (exponent >= 0), 1)  # 0 * log(0) would be NaN
+            to_exponent = (upstream * (self.output * log(base))).sum_to(exponent.shape)
+        return to_x, to_exponent
+
+
 def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
-    """x to the power of ``exponent``, which is a number or, if all elements of x are positive, a tensor."""
+    """x to the power of ``exponent``, a number or a tensor. 0**0 is 1, and its gradients are 0, as in PyTorch."""
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
-    if isinstance(exponent, Tensor):
-        if not (x.data > 0).all():
-            raise ArgumentError(f"pow: x ({sizes(x.shape)}) has values <= 0; it must be > 0 if exponent is a tensor.")
-        return exp(exponent * log(x))
+    x, power = checks.broadcast("pow", x, exponent)
+    if power.dtype.kind != "f" and (power.data < 0).any():
+        raise DTypeError(
+            f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent has negative numbers; convert x, x.to('float32')."
+        )
     if not checks.is_number(exponent):
-        raise ArgumentError(f"pow: exponent is {exponent!r}; it must be a number or a tensor.")
-    number = exponent.item() if isinstance(exponent, np.generic) else exponent
-    if x.dtype.kind != "f":
-        if number < 0 or not float(number).is_integer():
-            raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent is {number}; convert x to floats.")
-        number = int(number)
-    return Pow(number)(x)
+        return PowTensor()(x, power)
+    return sqrt(x) if exponent == 0.5 else Pow(exponent.item() if isinstance(exponent, np.generic) else exponent)(x)
+
+
+class Sqrt(Op, saves="output"):
+    def forward(self, x: Array) -> Array:
+        return array_module(x).sqrt(x)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream / (2 * self.output)
 
 
 def sqrt(x: TensorLike) -> Tensor:
     """The square root."""
-    return Pow(0.5)(checks.floats("sqrt", x))
+    return Sqrt()(checks.floats("sqrt", x))
 
 
 class Exp(Op, saves="output"):
@@ -159,27 +228,30 @@ class Abs(Op):
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
-        return upstream * Tensor.wrap(array_module(x.data).sign(x.data))
+        return upstream * ((x > 0).to(x.dtype) - (x < 0).to(x.dtype))
 
 
 def abs(x: TensorLike) -> Tensor:
-    """The absolute value; its gradient at 0 is 0."""
+    """The absolute value; its gradient at 0 and at NaN is 0."""
     return Abs()(checks.numbers("abs", x))
 
 
 class Maximum(Op):
+    loses = staticmethod(operator.lt)
+
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).maximum(a, b)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.inputs
-        y = self.forward(a.data, b.data)
-        a_wins = (a.data == y) * (1 - 0.5 * (b.data == y))  # 1 where a wins, 0 where b wins, 0.5 for ties
-        to_a = upstream * Tensor.wrap(a_wins.astype(upstream.dtype))
-        return to_a.sum_to(a.shape), (upstream - to_a).sum_to(b.shape)
+        share = where(a == b, upstream / 2, upstream)  # next to a NaN, neither loses, and both get the whole gradient
+        to_a, to_b = share.masked_fill(self.loses(a, b), 0), share.masked_fill(self.loses(b, a), 0)
+        return to_a.sum_to(a.shape), to_b.sum_to(b.shape)
 
 
 class Minimum(Maximum):
+    loses = staticmethod(operator.gt)
+
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).minimum(a, b)
 
@@ -241,21 +313,30 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
 
 
 class Clip(Op):
-    def __init__(self, low: float | None, high: float | None) -> None:
-        self.low, self.high = low, high
+    def forward(self, x: Array, low: Array, high: Array) -> Array:
+        return array_module(x).clip(x, low, high)
 
-    def forward(self, x: Array) -> Array:
-        return array_module(x).clip(x, self.low, self.high)
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, high = self.inputs
+        passed = ((x >= low) & (x <= high), (x < low) & (low < high), (x > high) | (high < low))  # what y equals
+        return tuple(
+            upstream.masked_fill(~mask, 0).sum_to(part.shape) if self.needs(i) else None
+            for i, (mask, part) in enumerate(zip(passed, self.inputs, strict=True))
+        )
 
-    def backward(self, upstream: Tensor) -> Tensor:
-        (x,) = self.inputs
-        return where(Tensor.wrap(self.forward(x.data) == x.data), upstream, 0)
 
+def clip(x: TensorLike, low: TensorLike = None, high: TensorLike = None) -> Tensor:
+    """Limit x to [low, high]: numbers or tensors, one of which may be missing. Outside, x gets no gradient.
 
-def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """Limit x to [low, high]; the gradient is 0 outside this range. Raises ArgumentError unless low <= high."""
-    x = as_tensor(x)
+    Raises ArgumentError if both are missing, or are numbers with low > high.
+    """
     given = [bound for bound in (low, high) if bound is not None]
-    if not given or not all(map(checks.is_number, given)) or not given[0] <= given[-1]:
-        raise ArgumentError(f"clip: low is {low!r} and high is {high!r}; give at least one number, with low <= high.")
-    return Clip(*(bound.item() if isinstance(bound, np.generic) else bound for bound in (low, high)))(x)
+    if not given or (all(map(checks.is_number, given)) and not given[0] <= given[-1]):
+        raise ArgumentError(f"clip: low is {low!r} and high is {high!r}; give at least one of them, with low <= high.")
+    x = as_tensor(x)
+    for bound in given:
+        x, _ = checks.broadcast("clip", x, bound)  # integers become floats if a bound holds floats
+    ends = (-math.inf, math.inf) if x.dtype.kind == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+    bounds = [as_tensor(b if b is not None else end, like=x) for b, end in zip((low, high), ends, strict=True)]
+    checks.broadcast("clip", *bounds)
+    return Clip()(x, *(bound.to(x.dtype) for bound in bounds))

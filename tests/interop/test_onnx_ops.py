@@ -56,7 +56,12 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
         lambda x: ops.broadcast_to(x.mean((2, 3), keepdims=True), (len(x), 3, 4, 5)),
         lambda x: ops.broadcast_to(x, (2, *x.shape)),
     ],
-    "clip": [lambda x: ops.clip(x, -0.5, 6), lambda x: x.clip(high=0.25), lambda x: x.clip(0)],
+    "clip": [
+        lambda x: ops.clip(x, CHANNELS, 2 * CHANNELS),
+        lambda x: ops.clip(x, -0.5, 6),
+        lambda x: x.clip(high=0.25),
+        lambda x: x.clip(0),
+    ],
     "concatenate": [lambda x: ops.concatenate([x, x.relu(), x * 2], axis=1), lambda x: ops.concatenate([x, -x])],
     "conv2d": [
         lambda x: ops.conv2d(x, weight(4, 3, 3, 2), weight(4), stride=(2, 1), padding=(1, 2)),
@@ -112,7 +117,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "mul": [lambda x: x * CHANNELS, lambda x: x * x, lambda x: x * (np.arange(7) % 2 == 0)],
     "neg": [lambda x: -x],
     "pad": [lambda x: ops.pad(x, (1, 2, 0, 3)), lambda x: ops.pad(x, ((0, 0), (2, 1), (0, 0), (0, 0)), value=-1.5)],
-    "pow": [lambda x: x**2, lambda x: (x * x + 0.1) ** -0.5, lambda x: (x * x + 0.1) ** mr.tensor(1.5)],
+    "pow": [lambda x: x**2, lambda x: (x * x + 0.1) ** -0.5, lambda x: (x * x + 0.1) ** mr.tensor([1.5])],
     "relu": [lambda x: ops.relu(x)],
     "reshape": [
         lambda x: x.reshape(len(x), -1),
@@ -148,6 +153,8 @@ REFUSED = {
     "cross_entropy": (
         lambda x: ops.cross_entropy(x.flatten(1), [0] * len(x)) + x, "depends on the input",
     ),
+    "floor_divide": (lambda x: x // 0.3, "op rounded_div cannot be exported"),
+    "remainder": (lambda x: x % 0.3, "op remainder cannot be exported"),
     "im2col": (lambda x: ops.im2col(x, 2), "op im2col cannot be exported"),
     "mse_loss": (lambda x: ops.mse_loss(x, x.detach() * 2), "reductions to one number"),
 }  # fmt: skip

@@ -28,7 +28,7 @@ def _relu(x, y, turn, parts):
 def _relu_backward(y, dy, dx, turn, parts):
     for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(dx))):
-            put(dx, i, at(dy, i) if at(y, i) > 0 else ZERO)
+            put(dx, i, at(dy, i) if not at(y, i) <= 0 else ZERO)  # dy at NaN
 
 
 @kernel

@@ -7,7 +7,7 @@ extern "C" __global__ void relu_forward(const float* x, float* y, int count)
 
 extern "C" __global__ void relu_backward(const float* y, const float* dy, float* dx, int count)
 {
-    FOR_EACH(i, count) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+    FOR_EACH(i, count) dx[i] = y[i] <= 0.0f ? 0.0f : dy[i];  // dy at NaN
 }
 
 extern "C" __global__ void add(const float* a, const float* b, float* y, int rectify, int count)
