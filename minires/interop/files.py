@@ -26,6 +26,41 @@ def brief(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "...")[1:-1]
 
 
+def foreign(start: bytes) -> str | None:
+    """Return what a file is that holds no arrays, judging by its first bytes, and what to do; None if it is not known.
+
+    >>> foreign(b"version https://git-lfs.github.com/spec/v1")
+    'it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder'
+    """
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<!--")):
+        return "it is a web page; use the link that downloads the file itself"
+    for magic, what in (
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"BZh", "compressed with bzip2"),
+        (b"7z\xbc", "a 7z archive"),
+    ):
+        if start.startswith(magic):
+            return f"it is {what}; unpack it first"
+    is_zip = start.startswith(b"PK\3\4")
+    first_member = start[30 : 30 + int.from_bytes(start[26:28], "little")] if is_zip else b""
+    is_bare = start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and any(start[5:8])  # not a length, as in safetensors
+    if is_bare or first_member.endswith(b".pkl"):
+        return (
+            "it is a pickle, which can run code when it is read; convert it where PyTorch is: "
+            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
+        )
+    if start.startswith(b"\x89HDF"):
+        return "it is an HDF5 file, as Keras writes; save the arrays with np.savez instead"
+    if not start:
+        return "it is empty"
+    if len(start) >= 8 and start[:8].isascii() and start[:8].decode().isprintable():
+        return f"it begins with the text '{brief(start[:30].decode('latin-1'))}'"
+    return None
+
+
 @contextmanager
 def opened(function: str, path: PathLike, kind: str) -> Iterator[BinaryIO]:
     """Open ``path`` for reading; an OSError or ValueError raised inside the ``with`` becomes a DataError.

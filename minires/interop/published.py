@@ -2,7 +2,7 @@
 
 The models here use torchvision's names. Other well-known code differs in a few words: ``linear`` for ``fc`` and
 ``shortcut`` for ``downsample`` (kuangliu/pytorch-cifar, akamaster/pytorch_resnet_cifar10). Wrappers used in training
-add a prefix (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile).
+add a prefix (``module.`` DataParallel, ``model.`` Lightning, ``_orig_mod.`` torch.compile, ``backbone.`` detectors).
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ import numpy as np
 
 from ..core.backend import Array
 from ..core.tensor import Tensor
-from ..errors import DataError, StateDictError, listed, sizes
+from ..errors import StateDictError, listed, sizes
 from ..nn import Module
-from ..nn.module import check_module
-from .files import PathLike, brief, opened
+from ..nn.module import check_module, not_needed, renaming_hint, saved_tensors
+from .files import PathLike, brief, foreign, opened
 from .npz_file import read_directory
 from .safetensors_file import StoredArray, read_header
 
-WRAPPERS = ("module.", "model.", "_orig_mod.")
+WRAPPERS = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.")
 HEAD = "fc."  # prefix of the classifier's parameters
-WORDS = {"linear": "fc", "shortcut": "downsample"}
-NOT_USED = "num_batches_tracked"  # PyTorch's count of the batches that a batch norm has seen
+WORDS = {"linear": "fc", "classifier": "fc", "head": "fc", "shortcut": "downsample"}
 
 
 def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     """Copy the weights of a PyTorch model into ``model``; if any of them does not fit, nothing is changed.
 
     Names that the model has are used unchanged. From other names, the prefixes of wrappers (``module.``, ``model.``,
-    ``_orig_mod.``) are removed, and ``linear`` is read as ``fc``, ``shortcut`` as ``downsample``.
-    ``num_batches_tracked`` is ignored. Names, shapes and types are compared before any array is read, so a file cannot
-    take much more memory than the model does.
+    ``_orig_mod.``, ``net.``, ``network.``, ``backbone.``) are removed, and ``linear``, ``classifier`` and ``head`` are
+    read as ``fc``, ``shortcut`` as ``downsample``. ``num_batches_tracked`` is ignored. Names, shapes and types are
+    compared before any array is read, so a file cannot take much more memory than the model does.
 
     Parameters
     ----------
@@ -72,9 +71,9 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
     file holds a network with 10 classes: num_classes=10.
     """
     check_module("load_weights", model)
-    own: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    own = saved_tensors(model)
     with opened("load_weights", path, "weights") as file:
-        stored = _stored_arrays(file, path)
+        stored = _stored_arrays(file)
         if not head:
             own = {name: tensor for name, tensor in own.items() if not name.startswith(HEAD)}
             stored = {key: array for key, array in stored.items() if not torchvision_name(key).startswith(HEAD)}
@@ -107,7 +106,7 @@ def match(own: Mapping[str, Tensor], stored: Mapping[str, StoredArray], path: st
     for key, entry in stored.items():
         name = key if key in own else torchvision_name(key)
         if name not in own:
-            left_over += [] if key.split(".")[-1] == NOT_USED else [key]
+            left_over += [] if not_needed(key) else [key]
         elif name in found:
             raise StateDictError(f"load_weights: {path} has {brief(found[name])} and {brief(key)}, both for {name}.")
         else:
@@ -141,20 +140,17 @@ def _hint(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], miss
     blocks = re.compile(r"layer\d\.\d+\.(?!downsample)")
     if any(map(blocks.match, (*missing, *map(torchvision_name, left)))):
         hints.append(" Is it a network of another depth?")
-    return "".join(hints)
+    return renaming_hint(missing, left) or "".join(hints)
 
 
-def _stored_arrays(file: BinaryIO, path: PathLike) -> dict[str, StoredArray]:
+def _stored_arrays(file: BinaryIO) -> dict[str, StoredArray]:
     start = file.read(1000)
     file.seek(0)
-    is_zip = start.startswith(b"PK\3\4")
-    first_member = start[30 : 30 + int.from_bytes(start[26:28], "little")]
-    if start.startswith(b"\x80\2") or (is_zip and first_member.endswith(b".pkl")):  # torch.save before 1.6, and since
-        raise DataError(
-            f"load_weights: {os.fspath(path)} is a pickle, which can run code when it is read; convert it where "
-            "PyTorch is: safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')."
-        )
-    return read_directory(file) if is_zip else read_header(file)[0]
+    if not start.startswith(b"PK\3\4"):
+        return read_header(file)[0]
+    if reason := foreign(start):
+        raise ValueError(reason)
+    return read_directory(file)
 
 
 def _read(stored: StoredArray, key: str, target: Tensor) -> Array:

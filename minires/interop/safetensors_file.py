@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..core.backend import Array
-from ..errors import DataError, DTypeError
-from .files import PathLike, brief, opened, write_atomically
+from ..errors import ArgumentError, DataError, DTypeError
+from .files import PathLike, brief, foreign, opened, write_atomically
 
 LARGEST_HEADER = 3 << 20  # bytes (as Python objects, up to 25 times as many); ResNet-1202 with Adam's state has 1.3 MB
 MOST_AXES = 32  # NumPy 1's limit
@@ -58,21 +58,47 @@ def save(path: PathLike, state_dict: Mapping[str, Any], metadata: Mapping[str, s
     ------
     DTypeError
         If a name is not a string, or a value is not an array of numbers.
+    ArgumentError
+        If a name is empty or ``"__metadata__"``, which the format reserves, or a note is not a string.
     DataError
         If the file cannot be written, or its header would be larger than :func:`load` accepts.
     """
     from safetensors.numpy import save as encode
 
+    if not isinstance(state_dict, Mapping):
+        raise ArgumentError(
+            f"save: the state is {type(state_dict).__name__}; it must be a dict of arrays, such as model.state_dict()."
+        )
     arrays = {}
     for name, value in state_dict.items():
-        array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-        if not isinstance(name, str) or array.dtype.kind not in "fiub":
-            raise DTypeError(f"save: entry {name!r} is {array.dtype}; a state dict maps names to arrays of numbers.")
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-    content = encode(arrays, metadata=dict(metadata) if metadata else None)
+        if not isinstance(name, str):
+            raise DTypeError(f"save: the name {name!r} is {type(name).__name__}; names must be strings.")
+        if name in ("", "__metadata__") or not _encodable(name):
+            raise ArgumentError(f"save: an array cannot have the name {brief(name)!r} in this format; choose another.")
+        try:
+            array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+        except (TypeError, ValueError, RuntimeError) as error:  # such as bfloat16 of PyTorch, or ragged lists
+            raise DTypeError(f"save: entry {name!r} is not an array: {error}") from error
+        if array.dtype.newbyteorder("<") not in map(np.dtype, DTYPES.values()):
+            raise DTypeError(
+                f"save: entry {name!r} is {array.dtype}; a state dict maps names to arrays of numbers: floats up to "
+                "float64, integers or booleans."
+            )
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        arrays[name] = np.ascontiguousarray(native).reshape(array.shape)
+    notes = dict(metadata or {})
+    for note in (*notes, *notes.values()):
+        if not isinstance(note, str) or not _encodable(note):
+            raise ArgumentError(f"save: metadata holds {note!r}; names and notes must be strings.")
+    content = encode(arrays, metadata=notes or None)
     if (length := int.from_bytes(content[:8], "little")) > LARGEST_HEADER:
         raise DataError(f"save: the names and notes take {length} bytes; load reads no more than {LARGEST_HEADER}.")
     write_atomically(path, content)
+
+
+def _encodable(text: str) -> bool:
+    """Whether text can be stored: half of a surrogate pair cannot."""
+    return text.encode(errors="replace").decode() == text
 
 
 def load(path: PathLike) -> dict[str, Array]:
@@ -106,14 +132,21 @@ def read_header(file: BinaryIO) -> tuple[dict[str, StoredArray], dict[str, str]]
     """
     from safetensors import SafetensorError, safe_open
 
-    length = int.from_bytes(file.read(8), "little")
-    if length > LARGEST_HEADER:
+    start = file.read(1000)
+    length = int.from_bytes(start[:8], "little")
+    if length > LARGEST_HEADER or not start:
+        if reason := foreign(start):
+            raise ValueError(reason)
+        if start.startswith(b"PK\3\4"):
+            raise ValueError("it is a zip file; mr.interop.load_weights(model, path) reads those of np.savez")
         raise ValueError(f"its header is {length} bytes long, more than {LARGEST_HEADER}")
     try:
         with safe_open(os.fspath(file.name), framework="numpy"):
             pass  # opening checks the whole header and reads no array
     except SafetensorError as error:
-        raise ValueError(brief(str(error).removeprefix("Error while deserializing header: "))) from error
+        reason = foreign(start) or brief(str(error).removeprefix("Error while deserializing header: "))
+        raise ValueError(reason) from error
+    file.seek(8)
     header = json.loads(file.read(length), object_pairs_hook=_unique)
     notes = header.pop("__metadata__", None) or {}
     return {name: _stored(file, 8 + length, name, description) for name, description in header.items()}, notes

@@ -17,10 +17,10 @@ from .layers import (
     MaxPool2d,
     ReLU,
 )
-from .module import Buffer, Module, ModuleList, Parameter, Sequential
+from .module import Buffer, Module, ModuleDict, ModuleList, Parameter, ParameterDict, ParameterList, Sequential
 
 __all__ = [
     "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten",
-    "GlobalAvgPool2d", "Identity", "LayerNorm", "Linear", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU",
-    "Sequential", "fold", "init",
+    "GlobalAvgPool2d", "Identity", "LayerNorm", "Linear", "MaxPool2d", "Module", "ModuleDict", "ModuleList",
+    "Parameter", "ParameterDict", "ParameterList", "ReLU", "Sequential", "fold", "init",
 ]  # fmt: skip

@@ -6,9 +6,14 @@ name of the attribute. Everything else here walks over this tree of modules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from itertools import count
+from types import GeneratorType
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,7 +21,7 @@ from ..core import backend
 from ..core.autograd import HookHandle
 from ..core.backend import DTypeLike, array_module, to_device
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, StateDictError, listed, sizes
+from ..errors import ArgumentError, DTypeError, StateDictError, listed, sizes
 
 Self = TypeVar("Self", bound="Module")
 
@@ -33,6 +38,29 @@ class Buffer(Tensor):
 
     def __init__(self, data: TensorLike, dtype: DTypeLike = None) -> None:
         super().__init__(data, False, dtype)
+
+
+#: What can hold modules without being one, and what makes its items only when it is looped over.
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque, type({}.keys()), type({}.values()), type({}.items()))
+_STREAMS = (GeneratorType, map, filter, zip, enumerate, reversed)
+
+
+#: Common types of attributes that hold nothing, which makes the search for lost modules fast.
+_SCALARS = frozenset((bool, int, float, str, type(None), np.ndarray))
+_PLAIN = _SCALARS | {Parameter, Buffer}
+
+#: Methods of PyTorch's modules that are spelled differently here.
+_TORCH = {
+    "cuda": "to('cuda')", "cpu": "to('cpu')", "half": "to('float16')", "float": "to('float32')",
+    "double": "to('float64')", "register_module": "add_module(name, module)",
+}  # fmt: skip
+
+
+class Keys(NamedTuple):
+    """The names that :meth:`Module.load_state_dict` did not find in the state, or not in the module."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -55,6 +83,20 @@ class Module:
 
     training: bool = True
     _forward_hooks: list[Callable[..., Any]] | None = None
+    _not_saved: frozenset[str] = frozenset()  # the names of buffers that are not part of the state dict
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if isinstance(value, (Module, Parameter, Buffer)):
+                raise ArgumentError(
+                    f"{cls.__name__}.{name} belongs to the class, so it would not be trained; write "
+                    f"self.{name} = ... in __init__."
+                )
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f"; write {_TORCH[name]}" if name in _TORCH else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}.", name=name, obj=self)
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the module's output."""
@@ -63,13 +105,22 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run ``forward``, then the hooks."""
         output = self.forward(*inputs, **options)
-        for hook in self._forward_hooks or ():
-            replacement = hook(self, inputs, output)
-            output = output if replacement is None else replacement
+        if self._forward_hooks:
+            for hook in tuple(self._forward_hooks):  # a hook may remove itself
+                replacement = hook(self, inputs, options, output)
+                output = output if replacement is None else replacement
         return output
 
-    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> HookHandle:
+    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
         """Call ``hook(module, inputs, output)`` after each forward pass. The hook may return a replacement output.
+
+        Parameters
+        ----------
+        hook : callable
+            ``inputs`` is the tuple of the positional arguments of the call.
+        with_kwargs : bool
+            Whether to call ``hook(module, inputs, options, output)``, where ``options`` is the dict of the keyword
+            arguments of the call.
 
         Returns
         -------
@@ -77,34 +128,87 @@ class Module:
             Call its ``remove()`` to remove the hook.
         """
         self._forward_hooks = self._forward_hooks or []
-        return HookHandle(self._forward_hooks, hook)
+        return HookHandle(self._forward_hooks, hook if with_kwargs else partial(_without_options, hook))
+
+    def _register(self, name: str, value: Any) -> None:
+        """Set an attribute whose name comes from a caller, which must not hide a method or another attribute."""
+        what = f"{type(self).__name__}: the name {name!r}"
+        if not isinstance(name, str) or not name or "." in name:
+            raise ArgumentError(f"{what} must be a string, not empty and without dots.")
+        if not isinstance(vars(self).get(name), (Module, Parameter, Buffer, type(None))) or hasattr(type(self), name):
+            raise ArgumentError(f"{what} is that of another attribute; choose another name.")
+        setattr(self, name, value)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set ``module`` as the attribute ``name``. Raises ArgumentError if the module has another such attribute."""
+        self._register(name, module if module is None else check_module("add_module", module))
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Set ``param`` as the attribute ``name``. Raises ArgumentError if the module has another such attribute."""
+        self._register(name, param if param is None or isinstance(param, Parameter) else Parameter(param))
+
+    def register_buffer(self, name: str, tensor: TensorLike | None, persistent: bool = True) -> None:
+        """Set a copy of ``tensor`` as the attribute ``name``: a tensor that is moved with the module but not learned.
+
+        Parameters
+        ----------
+        name : str
+        tensor : Tensor, array or None
+        persistent : bool
+            Whether it is part of the state dict.
+
+        Raises
+        ------
+        ArgumentError
+            If the module has another attribute of this name.
+        """
+        self._register(name, tensor if tensor is None or isinstance(tensor, Buffer) else Buffer(tensor))
+        self._not_saved = self._not_saved - {name} if persistent else self._not_saved | {name}
+
+    def get_submodule(self, target: str) -> Module:
+        """Return the module at a path such as ``"layer1.0.conv1"``. Raises AttributeError if there is none."""
+        module: Any = self
+        for name in target.split(".") if target else ():
+            module = getattr(module, name)
+        return check_module("get_submodule", module)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Iterate over the modules that are attributes of this one, with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
-                raise ArgumentError(
-                    f"{type(self).__name__}.{name} is a plain {type(value).__name__} of modules or parameters, which "
-                    "would not be trained; wrap it in nn.ModuleList or nn.Sequential."
-                )
+        return ((name, value) for name, value in list(vars(self).items()) if isinstance(value, Module))
 
     def children(self) -> Iterator[Module]:
         """Iterate over the modules that are attributes of this one."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Iterate over this module, named ``prefix``, and all modules below it, each once, parents first."""
-        seen: set[int] = set()
+        """Iterate over this module, named ``prefix``, and all modules below it, each once, parents first.
+
+        Raises
+        ------
+        ArgumentError
+            At the end, if a plain list, dict, ... holds modules or parameters that are not found in this way.
+        """
+        seen: dict[int, Module] = {}
+        containers: list[tuple[Module, str, Any]] = []
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
             if id(module) not in seen:
-                seen.add(id(module))
+                seen[id(module)] = module
                 yield path, module
-                below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+                below = []
+                for name, value in vars(module).items():
+                    if type(value) in _PLAIN:
+                        continue
+                    if isinstance(value, Module):
+                        below.append((f"{path}.{name}" if path else name, value))
+                    elif isinstance(value, _STREAMS) or (isinstance(value, _CONTAINERS) and _inside(value)):
+                        containers.append((module, name, value))
                 stack.extend(reversed(below))
+        if containers:
+            known = {*seen, *(id(value) for module in seen.values() for value in vars(module).values())}
+            for module, name, value in containers:
+                _check_container(f"{type(module).__name__}.{name}", value, known)
 
     def modules(self) -> Iterator[Module]:
         """Iterate over this module and all modules below it, each once."""
@@ -114,7 +218,7 @@ class Module:
         """Iterate over the tensors of these kinds, each once, in the order of the attributes: weight, bias, ..."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
+            for name, value in list(vars(module).items()):
                 if isinstance(value, kinds) and id(value) not in seen:
                     seen.add(id(value))
                     yield f"{path}.{name}" if path else name, value
@@ -161,19 +265,40 @@ class Module:
             function(module)
         return self
 
-    def to(self: Self, device_or_dtype: Any) -> Self:
-        """Move parameters and buffers to a device, or convert them to a dtype, in place. Gradients become None."""
+    def to(self: Self, device_or_dtype: Any = None, dtype: DTypeLike = None, *, device: str | None = None) -> Self:
+        """Move parameters and buffers to a device, or convert floats to a dtype, in place; gradients as well.
+
+        Buffers of integers or booleans keep their dtype.
+
+        Raises
+        ------
+        DTypeError
+            If the dtype is not a floating dtype, such as ``"float32"``. Nothing is changed.
+        """
+        targets = [target for target in (device_or_dtype, dtype, device) if target is not None]
+        for target in targets:
+            if target not in ("cpu", "cuda") and np.dtype(backend.as_dtype(target)).kind != "f":
+                raise DTypeError(
+                    f"{type(self).__name__}.to: {np.dtype(target)} would lose the fractions of the weights; a model "
+                    "can only be converted to a floating dtype, such as 'float32'."
+                )
         for _, tensor in self._named_tensors(Parameter, Buffer):
-            tensor.data = tensor.detach().to(device_or_dtype).data
-            tensor.grad = None
+            grad = tensor.grad
+            for target in targets:
+                if target in ("cpu", "cuda") or tensor.dtype.kind == "f":
+                    tensor.data = tensor.detach().to(target).data
+                    grad = grad if grad is None else grad.detach().to(target)
+            tensor.grad = grad
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return copies of all parameters and buffers, on the CPU, keyed by name."""
-        return {name: np.array(tensor.numpy(), order="C") for name, tensor in self._named_tensors(Parameter, Buffer)}
+        return {name: np.array(tensor.numpy(), order="C") for name, tensor in saved_tensors(self).items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Keys:
         """Copy the arrays of ``state_dict`` into the parameters and buffers. If one does not fit, nothing is changed.
+
+        PyTorch's ``num_batches_tracked`` is ignored, because batch norm does not need it here.
 
         Parameters
         ----------
@@ -182,28 +307,53 @@ class Module:
         strict : bool
             Whether missing and unexpected names are errors. Shapes must fit in any case.
 
+        Returns
+        -------
+        Keys
+            A named tuple of two lists of names: ``missing_keys``, which the state lacks, and ``unexpected_keys``, which
+            the module lacks.
+
         Raises
         ------
+        ArgumentError
+            If ``state_dict`` is not a mapping.
         StateDictError
-            If shapes differ or, with ``strict``, names are missing or left over. The message lists these names.
+            If shapes or kinds of numbers differ or, with ``strict``, names are missing or left over. The message lists
+            these names.
         """
-        own = dict(self._named_tensors(Parameter, Buffer))
-        arrays = {name: np.asarray(value) for name, value in state_dict.items()}
-        missing = [name for name in own if name not in arrays]
-        left_over = [name for name in arrays if name not in own]
+        where = f"load_state_dict: the state does not fit {type(self).__name__}"
+        if not isinstance(state_dict, Mapping):
+            hint = "model.state_dict()" if isinstance(state_dict, Module) else "mr.load(path)"
+            raise ArgumentError(
+                f"load_state_dict: it takes a dict of arrays, not {type(state_dict).__name__}; pass {hint}."
+            )
+        own = saved_tensors(self)
+        given = {name: value for name, value in state_dict.items() if name in own or not not_needed(name)}
+        if inner := [name for name, value in given.items() if isinstance(value, Mapping)]:
+            raise StateDictError(f"{where}: {inner[0]!r} is a dict itself; pass state[{inner[0]!r}].")
+        missing = [name for name in own if name not in given]
+        left_over = [name for name in given if name not in own]
+        arrays = {name: _as_array(where, name, given[name]) for name in own if name in given}
         misfits = [
-            f"{name} ({sizes(arrays[name].shape)} for {sizes(tensor.shape)})"
-            for name, tensor in own.items()
-            if name in arrays and arrays[name].shape != tensor.shape
+            f"{name} ({sizes(array.shape)} for {sizes(own[name].shape)})"
+            if array.shape != own[name].shape
+            else f"{name} ({array.dtype} for {own[name].dtype})"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape or not np.can_cast(array.dtype, own[name].dtype, "same_kind")
         ]
         if misfits or (strict and (missing or left_over)):
             raise StateDictError(
-                f"load_state_dict: the state does not fit {type(self).__name__}: missing {listed(missing)}; "
-                f"left over {listed(left_over)}; of another shape {listed(misfits)}."
+                f"{where}: missing {listed(missing)}; left over {listed(list(map(str, left_over)))}; of another shape "
+                f"or type {listed(misfits)}." + renaming_hint(missing, left_over)
             )
-        for name, tensor in own.items():
-            if name in arrays:
-                tensor.data = to_device(arrays[name].astype(tensor.dtype), tensor.device)
+        try:
+            with np.errstate(over="raise", invalid="ignore"):
+                converted = {name: array.astype(own[name].dtype) for name, array in arrays.items()}
+        except FloatingPointError as error:
+            raise StateDictError(f"{where}: it holds numbers too large for the model's dtype.") from error
+        for name, array in converted.items():
+            own[name].data = to_device(array, own[name].device)
+        return Keys(missing, left_over)
 
     def extra_repr(self) -> str:
         """Return the arguments to show in ``repr``."""
@@ -213,6 +363,20 @@ class Module:
         children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "\n" + "\n".join(children) + "\n" if children else ""
         return f"{type(self).__name__}({self.extra_repr()}{inside})"
+
+
+def _without_options(
+    hook: Callable[..., Any], module: Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any
+) -> Any:
+    return hook(module, inputs, output)
+
+
+def saved_tensors(model: Module) -> dict[str, Tensor]:
+    """Return the tensors of the model's state dict: parameters and buffers, except those that are not persistent."""
+    modules = dict(model.named_modules())
+    tensors = dict(model._named_tensors(Parameter, Buffer))
+    places = ((name, name.rpartition(".")) for name in tensors)
+    return {name: tensors[name] for name, (path, _, own) in places if own not in modules[path]._not_saved}
 
 
 def check_module(where: str, model: Any) -> Module:
@@ -273,42 +437,233 @@ def undisturbed(model: Module) -> Iterator[None]:
                 buffer.data = array
 
 
-class _Numbered(Module):
-    """Modules in a fixed order, named 0, 1, ..."""
+def _inside(container: Any) -> list[Any]:
+    """Return the modules, parameters and buffers in a list, dict, ..., and in the lists, dicts, ... in it."""
+    found, stack, seen = [], [container], set()
+    while stack:
+        item = stack.pop()
+        if id(item) not in seen:
+            seen.add(id(item))
+            items = [*item, *item.values()] if isinstance(item, dict) else item
+            if _SCALARS.issuperset(map(type, items)):
+                continue
+            found += [part for part in items if isinstance(part, (Module, Parameter, Buffer))]
+            stack += [part for part in items if isinstance(part, _CONTAINERS)]
+    return found
 
-    def __init__(self, modules: Iterable[Any] = ()) -> None:
-        for number, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise ArgumentError(
-                    f"{type(self).__name__}: item {number} is {type(module).__name__}, not an nn.Module."
-                )
-            setattr(self, str(number), module)
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
+def _check_container(where: str, value: Any, known: Collection[int]) -> None:
+    """Raise ArgumentError if a list, dict, ... holds modules or parameters whose ids are not ``known``."""
+    kind = type(value).__name__
+    if isinstance(value, _STREAMS):
+        raise ArgumentError(
+            f"{where} is a {kind}, whose items are made only once and cannot be trained; write nn.ModuleList(...) for "
+            "modules, or list(...) for anything else."
+        )
+    lost = [item for item in _inside(value) if id(item) not in known]
+    if not lost:
+        return
+    item = next((item for item in lost if isinstance(item, Module)), lost[0])
+    if isinstance(item, Buffer):
+        raise ArgumentError(f"{where} is a plain {kind} of buffers, which would not be saved; use register_buffer.")
+    own, what = ("Module", "modules") if isinstance(item, Module) else ("Parameter", "parameters")
+    new = f"nn.{own}Dict" if isinstance(value, dict) else f"nn.{own}List"
+    if not any(item is direct for direct in (value.values() if isinstance(value, dict) else value)):
+        new += f", and the containers in it in nn.{own}List or nn.{own}Dict"
+    raise ArgumentError(f"{where} is a plain {kind} of {what}, which would not be trained; wrap it in {new}.")
+
+
+def _as_array(where: str, name: str, value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor of PyTorch that requires a gradient
+        raise StateDictError(f"{where}: {name} is not an array: {error}") from error
+
+
+def not_needed(name: Any) -> bool:
+    """Whether a name in a state dict is that of PyTorch's count of the batches that a batch norm has seen."""
+    return isinstance(name, str) and name.rpartition(".")[2] == "num_batches_tracked"
+
+
+def renaming_hint(missing: Sequence[str], left_over: Sequence[Any]) -> str:
+    """Return a sentence on how to rename the entries of a state so that the missing ones are found, or "" if unknown.
+
+    >>> print(renaming_hint(["fc.bias"], ["net.fc.bias"]).strip())
+    Without the prefix 'net.', its names fit: {name.removeprefix('net.'): array for name, array in state.items()}.
+    >>> print(renaming_hint(["net.fc.bias"], ["fc.bias"]).strip())
+    Its names fit model.net: model.net.load_state_dict(state).
+    >>> print(renaming_hint(["fc.weight", "fc.bias"], ["classifier.bias", "classifier.weight"]).strip())
+    Is its 'classifier' the model's 'fc'? Then rename it: name.replace('classifier.', 'fc.').
+    """
+    wanted, found = set(missing), {name for name in left_over if isinstance(name, str)}
+    for names, others, remedy in (
+        (found, wanted, "Without the prefix '{0}', its names fit: {{name.removeprefix('{0}'): array for name, array in "
+                        "state.items()}}."),
+        (wanted, found, "Its names fit model.{1}: model.{1}.load_state_dict(state)."),
+    ):  # fmt: skip
+        for end in (match.end() for match in re.finditer(r"\.", min(names, default=""))):
+            prefix = min(names)[:end]
+            if others and others <= {name.removeprefix(prefix) for name in names if name.startswith(prefix)}:
+                return " " + remedy.format(prefix, prefix[:-1])
+    heads = [{name.partition(".")[0] for name in names} for names in (found, wanted)]
+    if [len(names) for names in heads] == [1, 1] and heads[0] != heads[1]:
+        theirs, ours = (names.pop() for names in heads)
+        if {f"{ours}.{name.partition('.')[2]}" for name in found} == wanted:
+            return f" Is its '{theirs}' the model's '{ours}'? Then rename it: name.replace('{theirs}.', '{ours}.')."
+    return ""
+
+
+class _Named(Module):
+    """Base class of the containers, which hold modules (or parameters) as attributes with names given by the caller."""
+
+    kind: ClassVar[type] = Module
+
+    def _checked(self, item: Any) -> Any:
+        if isinstance(item, self.kind):
+            return item
+        if issubclass(self.kind, Tensor) and isinstance(item, Tensor):
+            return self.kind(item)
+        hint = f"; write {item.__name__}(...)" if isinstance(item, type) and issubclass(item, self.kind) else ""
+        raise ArgumentError(
+            f"{type(self).__name__}: item {len(self)} is {type(item).__name__}, not an nn.{self.kind.__name__}{hint}."
+        )
+
+    def _items(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, self.kind)}
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._items())
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+
+class _Numbered(_Named, MutableSequence[Any]):
+    """Base class of the containers whose items have numbers as names: 0, 1, ..."""
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        self.extend(items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items().values())
+
+    def __getitem__(self, index: Any) -> Any:
+        items = list(self)[index]
+        return type(self)(items) if isinstance(index, slice) else items
+
+    def __setitem__(self, index: Any, item: Any) -> None:
+        if isinstance(index, slice):
+            self._replace(index, map(self._checked, item))
+        else:
+            setattr(self, list(self._items())[index], self._checked(item))
+
+    def __delitem__(self, index: Any) -> None:
+        items = list(self)
+        del items[index]
+        self._replace(slice(None), items)
+
+    def _replace(self, part: slice, new: Iterable[Any]) -> None:
+        items = list(self)
+        items[part] = new
+        for name in self._items():
+            delattr(self, name)
+        for number, item in enumerate(items):
+            setattr(self, str(number), item)
+
+    def insert(self, index: int, item: Any) -> None:
+        """Insert an item before ``index``."""
+        self._replace(slice(index, index), [self._checked(item)])
+
+    def append(self: Self, item: Any) -> Self:  # type: ignore[override]
+        """Add an item at the end, and return the container."""
+        item = self._checked(item)
+        setattr(self, next(str(n) for n in count(len(self)) if str(n) not in vars(self)), item)
+        return self
+
+    def extend(self: Self, items: Iterable[Any]) -> Self:  # type: ignore[override]
+        """Add items at the end, and return the container."""
+        for item in list(items):
+            self.append(item)
+        return self
 
 
 class Sequential(_Numbered):
-    """Modules that run one after the other and are named 0, 1, ..."""
+    """Modules that run one after the other and are named 0, 1, ..., or by the keys of a dict.
 
-    def __init__(self, *modules: Module) -> None:
-        super().__init__(modules)
+    Examples
+    --------
+    >>> import minires as mr
+    >>> net = mr.nn.Sequential(mr.nn.Linear(4, 8), mr.nn.ReLU(), mr.nn.Linear(8, 2))
+    >>> net[:2].append(mr.nn.Dropout(0.5))
+    Sequential(
+      (0): Linear(4, 8, bias=True)
+      (1): ReLU()
+      (2): Dropout(p=0.5)
+    )
+    >>> list(mr.nn.Sequential({"conv": mr.nn.Conv2d(3, 4, 3), "relu": mr.nn.ReLU()}).state_dict())
+    ['conv.weight', 'conv.bias']
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self._register(name, self._checked(module))
+        else:
+            super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
 
+    def __getitem__(self, index: Any) -> Any:
+        """Return a module or, for a slice, a Sequential of these modules, which keep their names."""
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        return Sequential(dict(list(self._items().items())[index]))
+
 
 class ModuleList(_Numbered):
     """A list of modules, which are named 0, 1, ... and belong to the module that holds the list."""
 
-    def append(self, module: Module) -> None:
-        """Add a module at the end."""
-        super().__init__((*self, module))
+
+class ParameterList(_Numbered):
+    """A list of parameters, which are named 0, 1, ... and belong to the module that holds the list."""
+
+    kind = Parameter
+
+
+class ModuleDict(_Named, MutableMapping[str, Any]):
+    """A dict of modules, whose keys are their names, and which belong to the module that holds the dict.
+
+    Raises ArgumentError if a key is not a string, contains a dot, or is the name of a method, such as ``"train"``.
+
+    Examples
+    --------
+    >>> import minires as mr
+    >>> heads = mr.nn.ModuleDict({"boxes": mr.nn.Linear(8, 4)})
+    >>> heads["classes"] = mr.nn.Linear(8, 10)
+    >>> list(heads), list(heads.state_dict())[2:]
+    (['boxes', 'classes'], ['classes.weight', 'classes.bias'])
+    """
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # not those of a mapping
+
+    def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        self.update(items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items())
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items()[key]
+
+    def __setitem__(self, key: str, item: Any) -> None:
+        self._register(key, self._checked(item))
+
+    def __delitem__(self, key: str) -> None:
+        self[key]  # KeyError if there is none
+        delattr(self, key)
+
+
+class ParameterDict(ModuleDict):
+    """A dict of parameters, whose keys are their names, and which belong to the module that holds the dict."""
+
+    kind = Parameter

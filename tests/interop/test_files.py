@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.errors import DataError, DTypeError
+from minires.errors import ArgumentError, DataError, DTypeError
 from minires.interop.files import remove_temporary_files, write_atomically
-from minires.interop.safetensors_file import load_metadata
+from minires.interop.safetensors_file import load_metadata, save
 
 
 def test_round_trip_keeps_names_dtypes_shapes_and_layout(tmp_path, rng):
@@ -49,9 +49,63 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
 def test_only_arrays_of_numbers_are_saved(tmp_path):
     with pytest.raises(DTypeError, match="entry 'a' is <U1"):
         mr.save(tmp_path / "x", {"a": "b"})
-    with pytest.raises(DTypeError, match="entry 3"):
+    with pytest.raises(DTypeError, match="the name 3 is int"):
         mr.save(tmp_path / "x", {3: np.zeros(2)})
     assert os.listdir(tmp_path) == []
+
+
+WRONG_ENTRIES = [
+    ({"__metadata__": np.ones(2), "w": np.ones(3)}, {}, ArgumentError, "cannot have the name '__metadata__'"),
+    ({"": np.ones(2)}, {}, ArgumentError, "cannot have the name ''"),
+    ({"a\ud800": np.ones(2)}, {}, ArgumentError, "cannot have the name"),
+    ([np.ones(2)], {}, ArgumentError, "the state is list"),
+    ({"a": {"b": np.ones(2)}}, {}, DTypeError, "entry 'a' is object"),
+    ({"a": np.ones(2, complex)}, {}, DTypeError, "floats up to float64"),
+    ({"a": np.ones(2)}, {"note": 3}, ArgumentError, "metadata holds 3"),
+]
+
+
+@pytest.mark.parametrize(("state", "metadata", "error", "words"), WRONG_ENTRIES)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, state, metadata, error, words):
+    with pytest.raises(error, match=words):
+        save(tmp_path / "x", state, metadata)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", ["f2", "<f4", ">f8", "?", "u1", "i2", ">u4", "i8"])
+def test_every_dtype_layout_and_size_comes_back(tmp_path, dtype):
+    base = np.arange(-12, 12).reshape(4, 6).astype(dtype)
+    state = {"plain": base, "strided": base.T[::2], "flipped": base[::-1], "none": base[:0], "one": base[1, 2, ...]}
+    mr.save(tmp_path / "x", state)
+    loaded = mr.load(tmp_path / "x")
+    for name, array in state.items():
+        assert loaded[name].dtype == array.dtype.newbyteorder("=") and loaded[name].shape == array.shape
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+FOREIGN = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "a Git LFS pointer, .* `git lfs pull`"),
+    (b"\n<!DOCTYPE html><html>" + b" " * 100, "it is a web page"),
+    (b"\x1f\x8b\x08" + bytes(20), "compressed with gzip; unpack it first"),
+    (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "a pickle, which can run code"),
+    (b"Not Found, sorry", "it begins with the text 'Not Found, sorry'"),
+    (b"", "it is empty"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), FOREIGN)
+def test_a_file_of_another_kind_is_named(tmp_path, content, words):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    for read in (mr.load, lambda path: mr.interop.load_weights(mr.nn.Linear(2, 1), path)):
+        with pytest.raises(DataError, match=words):
+            read(tmp_path / "w.safetensors")
+
+
+def test_an_npz_file_is_named(tmp_path):
+    np.savez(tmp_path / "w.npz", a=np.ones(2))
+    with pytest.raises(DataError, match=r"mr.interop.load_weights\(model, path\) reads those of np.savez"):
+        mr.load(tmp_path / "w.npz")
 
 
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):

@@ -41,6 +41,8 @@ def theirs(rng, model, prefix="", fc="fc", downsample="downsample"):
         {"fc": "linear", "downsample": "shortcut"},
         {"prefix": "_orig_mod.module.", "fc": "linear"},
         {"prefix": "model.", "downsample": "shortcut"},
+        {"prefix": "net.", "fc": "classifier"},
+        {"prefix": "module.backbone.", "fc": "head"},
     ],
 )
 def test_names_of_other_code(tmp_path, rng, names, encode):
@@ -77,6 +79,7 @@ MISFITS = [
     (lambda a: a.update({"fc.bias": np.zeros(10, "i4")}), r"fc.bias \(int32 for float32\)"),
     (lambda a: a.update({"module.fc.bias": a["fc.bias"]}), r"has fc.bias and module.fc.bias, both for fc.bias\."),
     (lambda a: [a.pop(n) for n in list(a) if "downsample" in n], r"without projections: another shortcut option"),
+    (lambda a: [a.update({f"x.{n}": a.pop(n)}) for n in list(a)], r"Without the prefix 'x.', its names fit"),
     (lambda a: a.update({"layer1.1.conv1.weight": np.zeros(2, "f")}), r"Is it a network of another depth\?"),
 ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.errors import ArgumentError, StateDictError
+from minires.errors import ArgumentError, DTypeError, StateDictError
 from minires.nn import Buffer, Linear, Module, ModuleList, Parameter, Sequential
 from minires.nn.module import in_mode
 
@@ -104,17 +104,77 @@ def test_loading_lists_what_does_not_fit_and_changes_nothing():
     assert net.scale.item() == 5.0 and net.scale.dtype == np.float32
 
 
-def test_a_plain_list_of_modules_is_refused():
-    net = Net()
-    net.forgotten = [Linear(2, 2)]
-    with pytest.raises(ArgumentError, match=r"Net.forgotten is a plain list .* nn.ModuleList"):
-        list(net.parameters())
+def test_loading_tells_what_it_did_not_find():
+    net = Linear(2, 1)
+    found = net.load_state_dict({"weight": [[1, 2]], "extra": 3, "bn.num_batches_tracked": 7}, strict=False)
+    assert found == (["bias"], ["extra"]) and found.missing_keys == ["bias"] and net.weight.numpy().tolist() == [[1, 2]]
+    assert net.load_state_dict({**net.state_dict(), "num_batches_tracked": np.array(3)}) == ([], [])
+
+
+RENAMED = [
+    (lambda s: {f"module.{n}": a for n, a in s.items()}, r"removeprefix\('module.'\): array for name, array in state"),
+    (lambda s: {f"a.b.{n}": a for n, a in s.items()} | {"c.d": 1}, r"Without the prefix 'a.b.', its names fit"),
+    (
+        lambda s: {n.removeprefix("net."): a for n, a in s.items()},
+        r"Its names fit model.net: model.net.load_state_dict",
+    ),
+    (lambda s: {n.replace("fc.", "head."): a for n, a in s.items()}, r"Is its 'head' the model's 'fc'\?"),
+    (lambda s: {"epoch": 3, "state_dict": s}, r"'state_dict' is a dict itself; pass state\['state_dict'\]\.$"),
+    (lambda s: {**s, "fc.bias": np.ones(2, complex)}, r"of another shape or type fc.bias \(complex128 for float32\)"),
+    (lambda s: {**s, "fc.bias": [1.0, 1e300]}, "numbers too large"),
+    (lambda s: {**s, "fc.bias": [[1.0], []]}, "fc.bias is not an array"),
+    (lambda s: {**s, "seen": np.array([0.5])}, r"seen \(float64 for int64\)"),
+    (lambda s: {3: np.ones(2), **s}, r"left over 3;"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("change", "words"), RENAMED)
+def test_a_state_of_other_names_is_refused_with_the_remedy(change, words):
+    net = Sequential({"net": Linear(3, 2)} if "model.net" in words else {"fc": Linear(3, 2)})
+    if "seen" in words:
+        net.register_buffer("seen", [1])
+    before = net.state_dict()
+    with pytest.raises(StateDictError, match=words):
+        net.load_state_dict(change(before))
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("w.safetensors", r"pass mr.load\(path\)"), (Net(), "pass model.state_dict")]
+)
+def test_what_is_no_state_is_refused(state, words):
+    with pytest.raises(ArgumentError, match=words):
+        Net().load_state_dict(state)
 
 
 @pytest.mark.parametrize("container", [Sequential, lambda item: ModuleList([item])])
 def test_containers_take_modules_only(container):
     with pytest.raises(ArgumentError, match="item 0 is function"):
         container(mr.ops.relu)
+
+
+def test_a_hook_that_removes_itself_does_not_skip_the_next_and_sees_keywords_if_asked():
+    class Scale(Module):
+        def forward(self, x, by=1.0):
+            return x * by
+
+    layer, seen, x = Scale(), [], mr.tensor([1.0])
+
+    def once(module, inputs, output):
+        seen.append("once")
+        handle.remove()
+
+    handle = layer.register_forward_hook(once)
+    layer.register_forward_hook(lambda module, inputs, options, output: seen.append(options), with_kwargs=True)
+    twin = lambda module, inputs, output: seen.append("twin")  # noqa: E731
+    handles = [layer.register_forward_hook(twin) for _ in range(2)]
+    layer(x, by=2.0)
+    assert seen == ["once", {"by": 2.0}, "twin", "twin"]
+    handles[0].remove(), handles[0].remove()
+    layer(x)
+    assert seen[4:] == [{}, "twin"]
 
 
 def test_forward_hooks_see_and_replace():
@@ -133,13 +193,27 @@ def test_unknown_attributes_raise():
         Net().fcc
 
 
-def test_to_changes_dtype_in_place_and_forgets_gradients():
+@pytest.mark.parametrize("target", ["float64", np.float16])
+def test_to_changes_the_dtype_of_floats_in_place_and_that_of_gradients(target):
     net = Net()
+    net.register_buffer("count", np.array([2**40 + 1]))
     parameter = net.fc.weight
     net(mr.tensor(np.ones((2, 3), "f"))).sum().backward()
-    assert net.to("float64") is net
-    assert net.fc.weight is parameter and parameter.dtype == np.float64 and parameter.grad is None
-    assert net.seen.dtype == np.float64
+    grad = parameter.grad.numpy().astype(target)
+    assert net.to(target) is net
+    assert net.fc.weight is parameter and parameter.dtype == net.seen.dtype == parameter.grad.dtype == target
+    np.testing.assert_array_equal(parameter.grad.numpy(), grad)
+    assert net.count.numpy().tolist() == [2**40 + 1]
+
+
+@pytest.mark.parametrize("target", ["int64", np.uint8, bool, "complex64"])
+def test_to_takes_floating_dtypes_only(target):
+    net = Net()
+    before = net.state_dict()
+    with pytest.raises(DTypeError, match=r"Net.to: .* floating dtype, such as 'float32'|complex64"):
+        net.to(target)
+    for name, array in net.state_dict().items():
+        assert array.dtype == np.float32 and (array == before[name]).all()
 
 
 def test_apply_freeze_and_repr():
