@@ -15,6 +15,7 @@ OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy u
     "dim": "axis", "dims": "axis", "keepdim": "keepdims", "start_dim": "start_axis", "end_dim": "end_axis",
     "other": "b", "min": "low", "max": "high", "size": "shape", "target": "labels", "weight": "gamma", "bias": "beta",
     "ddof": "correction", "outputs": "output", "grad_outputs": "grad_output", "gradient": "grad",
+    "unbiased": "correction", "pad": "padding",
 }  # fmt: skip
 INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
     "out": "assign the result, y = {0}(...), or write it into a tensor, y[...] = {0}(...)",

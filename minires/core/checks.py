@@ -145,20 +145,21 @@ def axis_numbers(op: str, axis: Axis, x: Tensor) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(x.ndim))
     given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    ndim = max(x.ndim, 1)  # a scalar also takes axis 0 and -1, as in PyTorch
     for a in given:
-        if not is_integer(a) or not -x.ndim <= a < x.ndim:
+        if not is_integer(a) or not -ndim <= a < ndim:
             raise ShapeError(f"{op}: axis {a!r} does not exist in x ({sizes(x.shape)}), which has {x.ndim} axes.")
-    found = sorted({int(a) % x.ndim for a in given})
+    found = sorted({int(a) % ndim for a in given})
     if len(found) < len(given):
         raise ArgumentError(f"{op}: axis {axis!r} names an axis twice.")
-    return tuple(found)
+    return tuple(found) if x.ndim else ()
 
 
 def one_axis(op: str, axis: Any, x: Tensor) -> int:
     """Return a single axis as a number >= 0."""
     if isinstance(axis, (tuple, list)) or axis is None:
         raise ArgumentError(f"{op}: axis is {axis!r}; it must be one integer.")
-    return axis_numbers(op, axis, x)[0]
+    return (*axis_numbers(op, axis, x), 0)[0]  # 0 for a scalar
 
 
 def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
@@ -172,7 +173,9 @@ def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
 
 def filled_axis(op: str, axis: Any, x: Tensor) -> int:
     """Return a single axis, which must not be empty, as a number >= 0."""
-    return filled_axes(op, one_axis(op, axis, x), x)[0][0]
+    number = one_axis(op, axis, x)
+    filled_axes(op, number, x)
+    return number
 
 
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:

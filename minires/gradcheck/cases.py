@@ -199,7 +199,7 @@ _TABLE = [
     Case("masked_fill", "broadcast", normal(2, 1, 4), call=lambda x: x.masked_fill(_MASK, 2.0)),
     Case("masked_fill", "a tensor of one number", normal(3, 4), normal(), call=lambda x, v: x.masked_fill(_MASK, v)),
     # reductions and broadcasting
-    *_each(_reduction, normal, "sum", "mean", "var", "logsumexp"),
+    *_each(_reduction, normal, "sum", "mean", "var", "std", "logsumexp"),
     *_each(_reduction, distinct, "max", "min"),
     Case("var", "biased", normal(3, 4), axis=0, correction=0),
     Case("broadcast_to", "size 1", normal(3, 1), shape=(3, 4)),
@@ -215,6 +215,8 @@ _TABLE = [
     Case("squeeze", "one axis", normal(1, 3, 1), axis=2),
     Case("expand_dims", "last", normal(2, 3), axis=-1),
     Case("transpose", "reversed", normal(2, 3, 4)),
+    Case("transpose", "two axes", normal(2, 3, 4), call=lambda x: x.transpose(0, -1)),
+    Case("permute", "cyclic", normal(2, 3, 4), call=lambda x: x.permute(1, 2, 0)),
     Case("transpose", "cyclic", normal(2, 3, 4), call=lambda x: x.transpose(1, 2, 0)),
     Case("transpose", "cyclic, equal sizes", normal(3, 3, 3), call=lambda x: x.transpose(1, 2, 0)),
     Case("concatenate", "axis 0", normal(2, 3), normal(4, 3), call=lambda *x: ops.concatenate(x)),
@@ -222,6 +224,8 @@ _TABLE = [
     Case("stack", "axis 1", normal(3, 4), normal(3, 4), call=lambda *x: ops.stack(x, axis=1)),
     Case("pad", "pairs", normal(3, 4), padding=((1, 0), (0, 2))),
     Case("pad", "from the last axis", normal(2, 3, 4), padding=(1, 2, 0, 3), value=7.0),
+    Case("pad", "negative", normal(3, 4), padding=(-1, 2, 1, -2)),
+    *(Case("pad", m, normal(2, 3, 4), padding=(2, 3, -1, 1), mode=m) for m in ("reflect", "replicate", "circular")),
     Case("flip", "all axes", normal(3, 4)),
     Case("flip", "last axis", normal(2, 3, 4), axis=-1),
     Case("getitem", "slices", normal(3, 5), call=lambda x: x[1:, ::-2]),
@@ -303,4 +307,6 @@ for _case in _TABLE:
     CASES.setdefault(_case.op, []).append(_case)
 
 # the ops without cases, and the reason
-EXEMPT: dict[str, str] = {"argmax": "an index does not change with a small step, so it has no gradient"}
+EXEMPT: dict[str, str] = dict.fromkeys(
+    ["argmax", "argmin"], "an index does not change with a small step, so it has no gradient"
+)

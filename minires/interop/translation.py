@@ -71,6 +71,10 @@ def _var(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     return graph.add("Div", squares, graph.constant(call.op.divisor, call.output.dtype))
 
 
+def _std(graph: OnnxGraph, call: TracedCall, x: str) -> str:
+    return graph.add("Sqrt", _var(graph, call, x))
+
+
 def _pow(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     return graph.add("Pow", x, graph.constant(call.op.exponent, call.output.dtype))
 
@@ -221,6 +225,7 @@ _TRANSLATORS: dict[type, Translator] = {
     activation.LeakyReLU: _node("LeakyRelu", lambda op: {"alpha": op.negative_slope}),
     activation.ResidualAdd: _residual_add,
     reduce.Var: _var,
+    reduce.Std: _std,
     reduce.BroadcastTo: _broadcast_to,
     shape.Reshape: _reshape,
     shape.Transpose: _node("Transpose", lambda op: {"perm": list(op.axes)}),

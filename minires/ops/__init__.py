@@ -33,7 +33,7 @@ from .linalg import linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from .norm import batch_norm, layer_norm
 from .pool import avg_pool2d, global_avg_pool2d, max_pool2d
-from .reduce import argmax, broadcast_to, logsumexp, max, mean, min, sum, sum_to, var
+from .reduce import argmax, argmin, broadcast_to, logsumexp, max, mean, min, std, sum, sum_to, var
 from .shape import (
     astype,
     concatenate,
@@ -42,6 +42,7 @@ from .shape import (
     flip,
     getitem,
     pad,
+    permute,
     reshape,
     squeeze,
     stack,
@@ -51,19 +52,19 @@ from .shape import (
 from .ufuncs import ArrayUfunc
 
 __all__ = [
-    "abs", "add", "argmax", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
-    "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d", "cross_entropy", "div", "dropout", "exp",
-    "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem", "global_avg_pool2d", "im2col", "layer_norm",
-    "leaky_relu", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum",
-    "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad", "pow", "relu", "remainder", "reshape", "residual_add",
-    "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var",
-    "where",
+    "abs", "add", "argmax", "argmin", "astype", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits",
+    "broadcast_to", "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d", "cross_entropy", "div", "dropout",
+    "exp", "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem", "global_avg_pool2d", "im2col",
+    "layer_norm", "leaky_relu", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max",
+    "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "pad", "permute", "pow", "relu",
+    "remainder", "reshape", "residual_add", "sigmoid", "softmax", "sqrt", "squeeze", "stack", "std", "sub", "sum",
+    "sum_to", "tanh", "to_device", "transpose", "var", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    exp, log, sqrt, abs, tanh, sigmoid, relu, clip, masked_fill, sum, mean, var, max, min, logsumexp, softmax,
-    log_softmax, argmax, reshape, transpose, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip, astype,
-    to_device,
+    exp, log, sqrt, abs, tanh, sigmoid, relu, clip, masked_fill, sum, mean, var, std, max, min, logsumexp, softmax,
+    log_softmax, argmax, argmin, reshape, transpose, permute, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip,
+    astype, to_device,
 ]  # fmt: skip
 _OPERATORS = {
     "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
@@ -75,6 +76,9 @@ for _name in __all__:  # every public function also takes PyTorch's names of its
     setattr(sys.modules[_function.__module__], _name, _function)
 for _function in _METHODS:
     setattr(Tensor, _function.__name__, globals()[_function.__name__])
+for _name, _function in {"view": reshape, "unsqueeze": expand_dims}.items():  # PyTorch's names
+    setattr(Tensor, _name, globals()[_function.__name__])
+setattr(Tensor, "expand", lambda x, *shape: broadcast_to(x, checks.shape_tuple("expand", shape, -1)))  # noqa: B010
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
 for _name in set(_OPERATORS) - {"neg", "abs", "getitem"}:  # Python calls x.__rsub__(2) for 2 - x

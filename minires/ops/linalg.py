@@ -12,19 +12,14 @@ from ..core.tensor import Tensor, TensorLike
 from ..errors import ShapeError, sizes
 
 
-def _swapped(x: Tensor) -> Tensor:
-    """Swap the last two axes of x, which transposes every matrix in it."""
-    return x.transpose(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
-
-
 class MatMul(Op, name="matmul"):
     def forward(self, a: Array, b: Array) -> Array:
         return a @ b  # (..., M, K) @ (..., K, P) -> (..., M, P)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = self.inputs
-        to_a = (upstream @ _swapped(b)).sum_to(a.shape) if self.needs(0) else None  # (..., M, P) @ (..., P, K)
-        to_b = (_swapped(a) @ upstream).sum_to(b.shape) if self.needs(1) else None  # (..., K, M) @ (..., M, P)
+        to_a = (upstream @ b.transpose(-2, -1)).sum_to(a.shape) if self.needs(0) else None  # (..., M, P) @ (..., P, K)
+        to_b = (a.transpose(-2, -1) @ upstream).sum_to(b.shape) if self.needs(1) else None  # (..., K, M) @ (..., M, P)
         return to_a, to_b
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:

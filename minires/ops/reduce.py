@@ -12,15 +12,19 @@ import numpy as np
 
 from ..core import checks
 from ..core.autograd import Op, Shape
-from ..core.backend import Array, array_module, at_least_float32, wide_sum
+from ..core.backend import Array, DTypeLike, array_module, at_least_float32, wide_sum
 from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
-from ..errors import ShapeError, sizes
+from ..errors import ArgumentError, ShapeError, sizes
 
 
 class Reduction(Op):
     """An op that reduces all elements along ``axes`` to one number."""
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        if not isinstance(keepdims, (bool, np.bool_)):
+            raise ArgumentError(
+                f"{self.name}: keepdims is {keepdims!r}; it must be True or False; write several axes as axis=(0, 1)."
+            )
         self.axes, self.keepdims = axes, keepdims
 
     def kept(self, y: Tensor) -> Tensor:
@@ -37,10 +41,11 @@ class Sum(Reduction, saves="shapes"):
         return self.kept(upstream).broadcast_to(self.input_shapes[0])
 
 
-def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over ``axis``."""
-    x = as_tensor(x)
-    return Sum(checks.axis_numbers("sum", axis, x), keepdims)(x)
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Tensor:
+    """The sum over ``axis``, computed in ``dtype``; by default that of x, and int64 for integers and booleans."""
+    x = as_tensor(x) if dtype is None else as_tensor(x).astype(dtype)
+    y = Sum(checks.axis_numbers("sum", axis, x), keepdims)(x)
+    return y if dtype is None else y.to(x.dtype)
 
 
 class BroadcastTo(Op, saves="shapes"):
@@ -55,8 +60,13 @@ class BroadcastTo(Op, saves="shapes"):
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """A view of x that repeats axes of size 1, and adds leading axes, so that it has the given shape."""
-    x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), 0)
+    """A view of x that repeats axes of size 1, and adds leading axes, so that it has the given shape.
+
+    A size of -1 means that this axis of x keeps its size.
+    """
+    x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), -1)
+    new = len(target) - x.ndim
+    target = tuple(x.shape[a - new] if size == -1 and a >= new >= 0 else size for a, size in enumerate(target))
     _check_broadcast("broadcast_to", x.shape, target)
     return x if x.shape == target else BroadcastTo(target)(x)
 
@@ -70,10 +80,9 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     >>> mr.ops.sum_to(mr.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 2))
     tensor([[4., 6.]])
     """
-    x = as_tensor(x)
-    if x.shape == shape:
+    x, target = as_tensor(x), checks.shape_tuple("sum_to", (shape,), 0)
+    if x.shape == target:
         return x
-    target = checks.shape_tuple("sum_to", (shape,), 0)
     _check_broadcast("sum_to", target, x.shape)
     leading = x.ndim - len(target)  # axes that the smaller shape does not have
     stretched = (leading + axis for axis, size in enumerate(target) if size == 1)
@@ -82,7 +91,11 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
 def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
     """Raise ShapeError unless ``small`` broadcasts to ``large``."""
-    if len(small) > len(large) or any(a not in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False)):
+    if (
+        len(small) > len(large)
+        or any(a not in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False))
+        or -1 in large
+    ):
         raise ShapeError(
             f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; counted from the last axis, "
             "each size must be 1 or equal to the target's."
@@ -98,9 +111,9 @@ class Mean(Sum):
         return super().backward(upstream / math.prod(x_shape[axis] for axis in self.axes))
 
 
-def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over ``axis``."""
-    x = checks.floats("mean", x)
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Tensor:
+    """The mean over ``axis``; ``dtype`` converts x first, as integers have to be."""
+    x = checks.floats("mean", x if dtype is None else as_tensor(x).astype(dtype))
     return Mean(checks.filled_axes("mean", axis, x)[0], keepdims)(x)
 
 
@@ -110,9 +123,13 @@ class Var(Reduction):
         self.divisor = divisor
 
     def forward(self, x: Array) -> Array:
-        wide, count = at_least_float32(x), math.prod(x.shape[axis] for axis in self.axes)
-        squares = array_module(x).square(wide - wide_sum(wide, self.axes, True, count))
-        return wide_sum(squares, self.axes, self.keepdims, self.divisor).astype(x.dtype, copy=False)
+        return self.wide(x).astype(x.dtype, copy=False)
+
+    def wide(self, x: Array) -> Array:
+        """Return the variance, in float32 if x is float16."""
+        x, count = at_least_float32(x), math.prod(x.shape[axis] for axis in self.axes)
+        squares = array_module(x).square(x - wide_sum(x, self.axes, True, count))
+        return wide_sum(squares, self.axes, self.keepdims, self.divisor)
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
@@ -120,17 +137,41 @@ class Var(Reduction):
         return self.kept(upstream * (2 / self.divisor)) * deviation
 
 
-def var(x: TensorLike, axis: Axis = None, correction: float = 1, keepdims: bool = False) -> Tensor:
+class Std(Var, saves="both"):
+    """The square root of the variance. Where it is 0, its gradient is defined as 0."""
+
+    def forward(self, x: Array) -> Array:
+        return array_module(x).sqrt(self.wide(x)).astype(x.dtype, copy=False)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        zero = self.output.data == 0
+        return super().backward((upstream / (2 * self.output.masked_fill(zero, 1))).masked_fill(zero, 0))
+
+
+def var(x: TensorLike, axis: Axis = None, correction: float | None = 1, keepdims: bool = False) -> Tensor:
     """The variance over ``axis``: the sum of squared deviations from the mean, divided by (count - correction).
 
-    ``correction=1``, PyTorch's default, gives the unbiased variance; batch norm normalises with ``correction=0``.
+    ``correction=1``, PyTorch's default, gives the unbiased variance; batch norm normalises with ``correction=0``. True
+    and False, for PyTorch's ``unbiased``, mean 1 and 0.
     """
-    x = checks.floats("var", x)
-    axes, count = checks.filled_axes("var", axis, x)
-    correction = checks.number("var", correction, "correction")
-    if count <= correction:
-        raise ShapeError(f"var: {count} elements (x: {sizes(x.shape)}) are too few for correction {correction:g}.")
-    return Var(axes, keepdims, count - correction)(x)
+    return _spread(Var, x, axis, correction, keepdims)
+
+
+def std(x: TensorLike, axis: Axis = None, correction: float | None = 1, keepdims: bool = False) -> Tensor:
+    """The standard deviation over ``axis``: the square root of :func:`var`."""
+    return _spread(Std, x, axis, correction, keepdims)
+
+
+def _spread(op: type[Var], x: TensorLike, axis: Axis, correction: float | None, keepdims: bool) -> Tensor:
+    if isinstance(axis, bool):  # PyTorch's var(x, unbiased)
+        axis, correction = None, axis
+    x = checks.floats(op.name, x)
+    axes, count = checks.filled_axes(op.name, axis, x)
+    given = 1 if correction is None else int(correction) if isinstance(correction, bool) else correction
+    divisor = count - checks.number(op.name, given, "correction")
+    if not divisor > 0:
+        raise ShapeError(f"{op.name}: {count} elements (x: {sizes(x.shape)}) are too few for correction {given:g}.")
+    return op(axes, keepdims, divisor)(x)
 
 
 class Max(Reduction):
@@ -150,33 +191,55 @@ class Max(Reduction):
         first = array_module(rows).arange(rows.shape[-1]) == places  # one True in each row
         back = sorted(range(x.ndim), key=(others + self.axes).__getitem__)
         winners = first.reshape(moved.shape).transpose(back)
-        return self.kept(upstream) * Tensor.wrap(winners)
+        return self.kept(upstream).masked_fill(~winners, 0)
 
 
 class Min(Max):
     pick = "min"
 
 
+_PAIRS = "PyTorch's {0}(dim=) returns values and indices; write x.{0}(axis=...) and x.arg{0}(axis=...)"
+
+
+@checks.refuses(dim=_PAIRS.format("max"))
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element along ``axis``. Among equal elements, the first gets the gradient."""
-    x = as_tensor(x)
-    return Max(checks.filled_axes("max", axis, x)[0], keepdims)(x)
+    """The largest element along ``axis``. Among equal elements, the first gets the gradient.
+
+    This is the gradient of PyTorch's ``max(dim)``; its ``max()`` and ``amax`` divide the gradient among equal elements.
+    """
+    return _extreme(Max, x, axis, keepdims)
 
 
+@checks.refuses(dim=_PAIRS.format("min"))
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element along ``axis``. Among equal elements, the first gets the gradient."""
+    return _extreme(Min, x, axis, keepdims)
+
+
+def _extreme(op: type[Max], x: TensorLike, axis: Axis, keepdims: bool) -> Tensor:
+    if isinstance(axis, Tensor):
+        raise ArgumentError(f"{op.name}: axis is a tensor; to compare two tensors, write mr.ops.{op.name}imum(a, b).")
     x = as_tensor(x)
-    return Min(checks.filled_axes("min", axis, x)[0], keepdims)(x)
+    return op(checks.filled_axes(op.name, axis, x)[0], keepdims)(x)
 
 
-def argmax(x: TensorLike, axis: int | None = None) -> Tensor:
+def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the largest element along ``axis``, or of the first of equal elements.
 
     If ``axis`` is None, this is an index into the flattened x. The result is int64 and does not have a gradient.
     """
+    return _place("argmax", x, axis, keepdims)
+
+
+def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the smallest element along ``axis``, or of the first of equal elements; see :func:`argmax`."""
+    return _place("argmin", x, axis, keepdims)
+
+
+def _place(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    checks.filled_axes("argmax", axis if axis is None else checks.one_axis("argmax", axis, x), x)
-    return Tensor.wrap(x.data.argmax(axis=axis))
+    checks.filled_axes(op, axis if axis is None else checks.one_axis(op, axis, x), x)
+    return Tensor.wrap(getattr(x.data, op)(axis=axis, keepdims=keepdims))
 
 
 class LogSumExp(Reduction, name="logsumexp", saves="both"):

@@ -39,21 +39,20 @@ def reshape(x: TensorLike, *shape: Any) -> Tensor:
     return x if target == x.shape else Reshape(target)(x)
 
 
-def flatten(x: TensorLike, start_axis: int = 0) -> Tensor:
-    """Merge all axes from ``start_axis`` on into one."""
+def flatten(x: TensorLike, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """Merge the axes from ``start_axis`` to ``end_axis``, by default all axes, into one."""
     x = as_tensor(x)
-    start = checks.one_axis("flatten", start_axis, x) if x.ndim else 0
-    return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
+    start, end = (checks.one_axis("flatten", axis, x) for axis in (start_axis, end_axis))
+    if start > end:
+        raise ArgumentError(f"flatten: start_axis {start} comes after end_axis {end} (x: {sizes(x.shape)}).")
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
 def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
-    """Remove the given axes, which must have size 1; by default, all axes of size 1."""
+    """Remove the given axes, by default all axes, where their size is 1; others stay, as in PyTorch."""
     x = as_tensor(x)
-    dropped = [a for a in checks.axis_numbers("squeeze", axis, x) if axis is not None or x.shape[a] == 1]
-    for a in dropped:
-        if x.shape[a] != 1:
-            raise ShapeError(f"squeeze: axis {a} of x ({sizes(x.shape)}) has size {x.shape[a]}; it must be 1.")
-    return reshape(x, tuple(size for a, size in enumerate(x.shape) if a not in dropped))
+    dropped = checks.axis_numbers("squeeze", axis, x)
+    return reshape(x, tuple(size for a, size in enumerate(x.shape) if size != 1 or a not in dropped))
 
 
 def expand_dims(x: TensorLike, axis: int) -> Tensor:
@@ -82,14 +81,28 @@ class Transpose(Op, saves="shapes"):
 
 
 def transpose(x: TensorLike, *axes: Any) -> Tensor:
-    """A view of x with its axes in the order ``axes`` (reversed by default): ``x.transpose(0, 2, 3, 1)``."""
+    """A view of x with axes exchanged.
+
+    Two integers swap these two axes, as in PyTorch. More integers, or a tuple, are the new order of all axes, as in
+    NumPy: ``x.transpose(0, 2, 3, 1)``. Without arguments, the order is reversed.
+    """
     x = as_tensor(x)
-    if axes == (0, 1) and x.ndim == 2:  # no change, so PyTorch's swap was probably meant
-        raise ArgumentError("transpose: x already has the order (0, 1); write x.T, or x.transpose(1, 0).")
+    if len(axes) == 2:
+        a, b = (checks.one_axis("transpose", axis, x) for axis in axes)
+        return Transpose(tuple({a: b, b: a}.get(axis, axis) for axis in range(x.ndim)))(x)
     order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-    order = order or tuple(reversed(range(x.ndim)))
-    if len(order) != x.ndim or checks.axis_numbers("transpose", order, x) != tuple(range(x.ndim)):
-        raise ShapeError(f"transpose: axes {order!r} must name each of the {x.ndim} axes of x ({sizes(x.shape)}) once.")
+    return _permute("transpose", x, order or tuple(reversed(range(x.ndim))))
+
+
+def permute(x: TensorLike, *axes: Any) -> Tensor:
+    """A view of x with all its axes in the order ``axes``: ``x.permute(0, 2, 3, 1)``, or one tuple."""
+    order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    return _permute("permute", as_tensor(x), order)
+
+
+def _permute(op: str, x: Tensor, order: tuple[Any, ...]) -> Tensor:
+    if len(order) != x.ndim or checks.axis_numbers(op, order, x) != tuple(range(x.ndim)):
+        raise ShapeError(f"{op}: axes {order!r} must name each of the {x.ndim} axes of x ({sizes(x.shape)}) once.")
     return Transpose(tuple(int(axis) % x.ndim for axis in order))(x)
 
 
@@ -107,9 +120,14 @@ class Concatenate(Op, saves="shapes"):
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Join tensors along ``axis``; their other axes must have equal sizes."""
+    """Join tensors along ``axis``; their other axes must have equal sizes. As in PyTorch, [] joins with any tensor."""
     parts = _tensors("concatenate", tensors)
+    kinds = [part.dtype for part in parts if part.dtype.kind == "f"] or [part.dtype for part in parts]
+    common = np.result_type(*kinds)  # as in PyTorch: the floats decide; NumPy would make float64 of int64 and float32
+    parts = [part.to(common) for part in parts if part.shape != (0,)] or [parts[0].to(common)]
     number = checks.one_axis("concatenate", axis, parts[0])
+    if parts[0].ndim == 0:
+        raise ShapeError("concatenate: tensor 0 is a scalar, which does not have an axis to join; write mr.ops.stack.")
     first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
     for i, other in enumerate(others, start=1):
         if other != first:
@@ -150,25 +168,54 @@ class Pad(Op, saves="shapes"):
         return upstream[tuple(slice(before, before + size) for size, (before, _) in inside)]
 
 
-def pad(x: TensorLike, padding: Sequence[Any], value: float = 0.0) -> Tensor:
-    """Surround x with ``value``.
+_PLACES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's mode: NumPy's
+
+
+def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Surround x with ``value`` (by default 0), or with elements of x: the mode is reflect, replicate or circular.
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
-    which starts with the last axis: (left, right, top, bottom) pads an image. Raises ArgumentError for anything else.
+    which starts with the last axis: (left, right, top, bottom) pads an image. Negative numbers crop. Raises
+    ArgumentError for anything else.
     """
     x = as_tensor(x)
-    given = tuple(padding) if isinstance(padding, (tuple, list)) else ()
-    if given and all(checks.is_integer(p, 0) for p in given) and len(given) % 2 == 0:
+    given = tuple(padding) if isinstance(padding, (tuple, list)) else (None,)
+    if all(checks.is_integer(p) for p in given) and len(given) % 2 == 0:
         given = tuple(zip(given[::2], given[1::2], strict=True))[::-1]
         given = ((0, 0),) * (x.ndim - len(given)) + given
-    widths = [tuple(p) for p in given if isinstance(p, (tuple, list))]
-    if len(widths) != x.ndim or not all(len(p) == 2 and all(checks.is_integer(n, 0) for n in p) for p in widths):
+    widths = [tuple(map(int, p)) for p in given if isinstance(p, (tuple, list)) and all(map(checks.is_integer, p))]
+    if not len(widths) == len(given) == x.ndim or not all(len(p) == 2 for p in widths):
         raise ArgumentError(
             f"pad: padding is {padding!r}; for x ({sizes(x.shape)}) it must be {x.ndim} pairs (before, after), "
-            "or numbers >= 0 in pairs from the last axis on, e.g. (left, right, top, bottom)."
+            "or numbers in pairs from the last axis on, e.g. (left, right, top, bottom)."
         )
-    integers = tuple((int(before), int(after)) for before, after in widths)
-    return Pad(integers, checks.number("pad", value, "value"))(x)
+    checks.choice("pad", mode, "mode", ("constant", *_PLACES))
+    fill = checks.number("pad", 0 if value is None else value, "value")
+    if mode != "constant" and value is not None:
+        raise ArgumentError(f"pad: value is {value!r}, but mode {mode!r} repeats elements of x; leave value out.")
+    if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, widths, strict=True)):
+        raise ShapeError(f"pad: padding {padding!r} crops more than there is of x ({sizes(x.shape)}).")
+    added = tuple((max(before, 0), max(after, 0)) for before, after in widths)
+    if mode == "constant":
+        return Pad(added, fill)(_crop(x, widths))
+    x = _crop(x, widths) if mode == "circular" else x
+    for axis, (before, after) in enumerate(added):
+        size, width = x.shape[axis], max(before, after)
+        if width > {"reflect": max(size - 1, 0), "circular": size}.get(mode, width if size else 0):
+            raise ShapeError(f"pad: mode {mode!r} cannot add {width} elements to axis {axis} of x, which has {size}.")
+        if width:
+            places = np.pad(np.arange(size), (before, after), _PLACES[mode])
+            ends = (getitem(x, (slice(None),) * axis + (part,)) for part in (places[:before], places[before + size :]))
+            x = concatenate([next(ends), x, next(ends)], axis)
+    return x if mode == "circular" else _crop(x, widths)
+
+
+def _crop(x: Tensor, widths: list[tuple[int, ...]]) -> Tensor:
+    """Cut off elements where the widths of a padding are negative."""
+    if not any(width < 0 for pair in widths for width in pair):
+        return x
+    ends = zip(x.shape, widths, strict=True)
+    return getitem(x, tuple(slice(max(-before, 0), size + min(after, 0)) for size, (before, after) in ends))
 
 
 class GetItem(Op, name="getitem", saves="shapes"):
@@ -215,10 +262,10 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
         raise kind(f"getitem: the index does not fit x ({sizes(x.shape)}): {reason}.") from error
 
 
-def flip(x: TensorLike, axis: Axis = None) -> Tensor:
-    """Reverse the order of the elements along ``axis``; along all axes by default."""
+def flip(x: TensorLike, axis: Any = None, *more: int) -> Tensor:
+    """Reverse the order of the elements along ``axis``; along all axes by default. ``flip(x, 0, 1)`` names several."""
     x = as_tensor(x)
-    flipped = checks.axis_numbers("flip", axis, x)
+    flipped = checks.axis_numbers("flip", (axis, *more) if more else axis, x)
     return getitem(x, tuple(slice(None, None, -1 if a in flipped else 1) for a in range(x.ndim)))
 
 

@@ -396,7 +396,8 @@ def test_every_method_that_is_declared_exists_with_the_arguments_of_its_function
     for method in declared:
         found = getattr(Tensor, method.name)
         if not method.name.startswith("__"):
-            assert found is getattr(mr.ops, method.name)
+            ours = {"view": "reshape", "unsqueeze": "expand_dims"}.get(method.name, method.name)
+            assert method.name == "expand" or found is getattr(mr.ops, ours)
             parameters = list(inspect.signature(found).parameters.values())[1:]
             names = [a.arg for a in (*method.args.args[1:], *filter(None, [method.args.vararg]))]
             assert names == [p.name for p in parameters], method.name
@@ -429,7 +430,10 @@ def test_format_shows_the_only_number():
         f"{mr.tensor([1.0, 2.0]):.3f}"
 
 
-def test_the_swap_of_pytorch_is_not_a_silent_identity():
-    with pytest.raises(ArgumentError, match=r"write x\.T"):
-        mr.tensor([[1.0, 2.0]]).transpose(0, 1)
-    assert mr.tensor([[1.0, 2.0]]).transpose([0, 1]).shape == (1, 2)
+def test_transpose_swaps_two_axes_and_permutes_a_tuple():
+    x = mr.tensor(np.arange(24.0).reshape(2, 3, 4))
+    np.testing.assert_array_equal(x.transpose(0, 1).numpy(), x.numpy().swapaxes(0, 1))
+    np.testing.assert_array_equal(x.transpose(-1, 1).numpy(), x.numpy().swapaxes(-1, 1))
+    assert x[0].transpose([0, 1]).shape == (3, 4) and x[0].transpose(0, 1).shape == (4, 3)
+    assert x.transpose((1, 2, 0)).shape == x.permute(1, 2, 0).shape == (3, 4, 2)
+    assert mr.tensor(1.0).transpose(0, -1).shape == ()

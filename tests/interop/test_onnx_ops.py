@@ -136,6 +136,8 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "sum_to": [lambda x: ops.sum_to(x, (3, 1, 7))],
     "tanh": [lambda x: ops.tanh(x)],
     "to_device": [lambda x: ops.to_device(x, "cpu") + 1],
+    "permute": [lambda x: x.permute(0, 3, 1, 2)],
+    "std": [lambda x: x.std(1, keepdims=True)],
     "transpose": [lambda x: x.transpose(0, 2, 3, 1), lambda x: x.T],
     "var": [lambda x: ops.var(x, (2, 3)), lambda x: x.var(1, correction=0, keepdims=True)],
     "where": [lambda x: ops.where(np.arange(7) > 3, x, 0.5), lambda x: ops.where(CHANNELS > 0, x, -x)],
@@ -143,6 +145,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
 }
 CASES = [(name, function) for name, functions in EXPORTED.items() for function in functions]
 REFUSED = {
+    "argmin": (lambda x: x.argmin(1), "is not computed from the input by ops"),
     "argmax": (lambda x: x.argmax(1), "is not computed from the input by ops"),
     "binary_cross_entropy_with_logits": (
         lambda x: ops.binary_cross_entropy_with_logits(x, 0 * x) + x, "depends on the input",

@@ -116,8 +116,12 @@ ELEMENTWISE = [
 
 REDUCTIONS = [
     Case("argmax", lambda x: x * ops.argmax(x, 1).expand_dims(1), lambda x: x * x.argmax(1, True), [X]),
+    Case("argmax:kept", lambda x: x * ops.argmax(x, 0, True), lambda x: x * x.argmax(0, True), [X], "ties"),
+    Case("argmin", lambda x: x * ops.argmin(x, -1, True), lambda x: x * x.argmin(-1, True), [X], "ties"),
     Case("argmax:all", lambda x: x * ops.argmax(x), lambda x: x * x.argmax(), [X]),
     Case("broadcast_to", lambda x: ops.broadcast_to(x, (5, *X)), lambda x: x.expand(5, *X), [(2, 1, 4)]),
+    Case("broadcast_to:-1", lambda x: ops.broadcast_to(x, (5, -1, 3, -1)),
+         lambda x: x.expand(5, -1, 3, -1), [(2, 1, 4)]),
     Case("sum_to", lambda x: ops.sum_to(x, (3, 1)), lambda x: x.sum((0, 2))[:, None], [X]),
     Case("sum_to:scalar", lambda x: ops.sum_to(x, ()), lambda x: x.sum(), [X]),
     Case("var:correction 0", lambda x: ops.var(x, 2, correction=0), lambda x: x.var(2, correction=0), [X]),
@@ -125,8 +129,8 @@ REDUCTIONS = [
     *(
         Case(f"{op}:{axis} {keep}", lambda x, f=op, a=axis, k=keep: getattr(ops, f)(x, axis=a, keepdims=k),
              lambda x, f=theirs, a=axis, k=keep: getattr(x, f)((0, 1, 2) if a is None else a, keepdim=k), [X])
-        for op, theirs in [("sum", "sum"), ("mean", "mean"), ("var", "var"), ("max", "amax"), ("min", "amin"),
-                           ("logsumexp", "logsumexp")]
+        for op, theirs in [("sum", "sum"), ("mean", "mean"), ("var", "var"), ("std", "std"), ("max", "amax"),
+                           ("min", "amin"), ("logsumexp", "logsumexp")]
         for axis, keep in [(None, False), (None, True), (1, True), (-1, False), ((0, 2), False)]
     ),
 ]
@@ -136,15 +140,23 @@ SHAPES = [
     Case("flatten:from 1", lambda x: ops.flatten(x, 1), lambda x: x.flatten(1), [X]),
     Case("flatten", ops.flatten, lambda x: x.flatten(), [X]),
     Case("squeeze:axis", lambda x: ops.squeeze(x, 1), lambda x: x.squeeze(1), [(2, 1, 3, 1)]),
+    Case("squeeze:size 3", lambda x: ops.squeeze(x, (2, 3)), lambda x: x.squeeze((2, 3)), [(2, 1, 3, 1)]),
+    Case("flatten:to -2", lambda x: ops.flatten(x, 0, -2), lambda x: x.flatten(0, -2), [X]),
     Case("squeeze", ops.squeeze, lambda x: x.squeeze(), [(2, 1, 3, 1)]),
     Case("expand_dims", lambda x: ops.expand_dims(x, -2), lambda x: x.unsqueeze(-2), [X]),
     Case("transpose", lambda x: ops.transpose(x, 2, 0, 1), lambda x: x.permute(2, 0, 1), [X]),
+    Case("transpose:two", lambda x: ops.transpose(x, 0, -1), lambda x: x.transpose(0, -1), [X]),
+    Case("permute", lambda x: ops.permute(x, (1, -1, 0)), lambda x: x.permute(1, -1, 0), [X]),
     Case("transpose:reversed", ops.transpose, lambda x: x.permute(2, 1, 0), [X]),
     Case("concatenate", lambda *xs: ops.concatenate(xs, 1), lambda *xs: torch.cat(xs, 1), [X, (2, 1, 4), (2, 5, 4)]),
     Case("stack", lambda *xs: ops.stack(xs, -2), lambda *xs: torch.stack(xs, -2), [X, X, X]),
-    Case("pad:last axis first", lambda x: ops.pad(x, (1, 2, 3, 0), 1.5),
+    Case("pad:last axis first", lambda x: ops.pad(x, (1, 2, 3, 0), value=1.5),
          lambda x: fn.pad(x, (1, 2, 3, 0), value=1.5), [X]),
     Case("pad:pairs", lambda x: ops.pad(x, ((0, 1), (2, 0), (3, 4))), lambda x: fn.pad(x, (3, 4, 2, 0, 0, 1)), [X]),
+    Case("pad:negative", lambda x: ops.pad(x, (-1, 2, 1, -2)), lambda x: fn.pad(x, (-1, 2, 1, -2)), [X]),
+    *(Case(f"pad:{mode} {widths}", lambda x, w=widths, m=mode: ops.pad(x, w, m),
+           lambda x, w=widths, m=mode: fn.pad(x, w, m), [IMAGES])
+      for mode in ("reflect", "replicate", "circular") for widths in [(4, 0, 2, 3), (-1, 2, 3, -2)]),
     Case("flip", lambda x: ops.flip(x, (0, -1)), lambda x: x.flip(0, -1), [X]),
     Case("flip:all", ops.flip, lambda x: x.flip(0, 1, 2), [X]),
     Case("getitem:slices", lambda x: ops.getitem(x, (slice(1), 1)), lambda x: x[:1, 1], [X]),

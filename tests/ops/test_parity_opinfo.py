@@ -125,7 +125,7 @@ FUNCTIONS = dict(VARIANTS)
 for _name in SAME_NAME:
     _info = next(name for name in (_name, f"nn.functional.{_name}", "") if name in OP_INFOS or not name)
     if _info:
-        FUNCTIONS[_info] = getattr(ops, _name, None) or getattr(mr, _name, None)
+        FUNCTIONS[_info] = getattr(ops, _name, None) or getattr(mr, _name, None) or method(_name)
 
 # Words of the refusals that are right: for every op, and by op the arguments of PyTorch's that are not offered.
 REFUSALS = ("but floats are needed",)

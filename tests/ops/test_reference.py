@@ -59,7 +59,7 @@ def test_small_floats_stay_small(case, dtype, rng):
         lambda x, n: ops.dropout(x, n),
         lambda x, n: ops.pow(ops.abs(x), n),
         lambda x, n: ops.var(x, correction=n),
-        lambda x, n: ops.pad(x, (1, 1), n),
+        lambda x, n: ops.pad(x, (1, 1), value=n),
         lambda x, n: ops.layer_norm(x, eps=n),
         lambda x, n: ops.batch_norm(x, np.ones(3, "f"), np.ones(3, "f"), None, None, True, n, n),
         lambda x, n: ops.batch_norm(x, np.ones(3, "f"), np.ones(3, "f"), np.ones(3), np.ones(3), False, n, n),
