@@ -226,6 +226,12 @@ def divide(a, b, **_):
     return ops.div(a, b, rounding_mode="trunc")
 
 
+def power(a, b):
+    if a.dtype.kind + b.dtype.kind == "if":
+        raise NotOfferedError("integers to the power of floats: the result is float, as in PyTorch")
+    return a**b
+
+
 NODES = {
     "Abs": elementwise(ops.abs), "Add": elementwise(ops.add), "ArgMax": argmax, "AveragePool": average_pool,
     "BatchNormalization": batch_norm, "Clip": clip, "Concat": lambda *x, axis, **_: ops.concatenate(list(x), axis),
@@ -237,7 +243,7 @@ NODES = {
     "LeakyRelu": lambda x, alpha=0.01, **_: ops.leaky_relu(x, alpha), "Log": elementwise(ops.log),
     "LogSoftmax": softmax(ops.log_softmax), "MatMul": elementwise(ops.matmul), "Max": fold_pairs(ops.maximum),
     "MaxPool": max_pool, "Min": fold_pairs(ops.minimum), "Mod": mod, "Mul": elementwise(ops.mul),
-    "Neg": elementwise(ops.neg), "Pad": pad, "Pow": elementwise(lambda a, b: a**b),
+    "Neg": elementwise(ops.neg), "Pad": pad, "Pow": power,
     "Range": lambda start, end, step, **_: mr.arange(start.item(), end.item(), step.item()),
     "ReduceLogSumExp": reduction(ops.logsumexp), "ReduceMax": reduction(ops.max), "ReduceMean": reduction(ops.mean),
     "ReduceMin": reduction(ops.min), "ReduceSum": reduction(ops.sum), "Relu": elementwise(ops.relu),

@@ -52,7 +52,7 @@ def upsample(x, size=None, scale_factor=None, *, mode, align_corners=None):
 SAME_NAME = [
     "abs", "add", "argmax", "broadcast_to", "exp", "flatten", "flip", "log", "log_softmax", "logsumexp", "matmul",
     "maximum", "mean", "minimum", "mul", "neg", "pow", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack",
-    "sub", "sum", "tanh", "transpose", "var", "std", "where", "masked_fill", "silu", "permute", "unsqueeze", "view",
+    "sub", "sum", "tanh", "transpose", "var", "std", "masked_fill", "silu", "permute", "unsqueeze", "view",
     "adaptive_avg_pool2d", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "conv_transpose2d",
     "cross_entropy", "gelu", "group_norm", "interpolate", "layer_norm", "leaky_relu", "linear", "max_pool2d",
     "mse_loss", "relu", "zeros", "ones", "full", "arange", "zeros_like", "ones_like",
@@ -78,6 +78,7 @@ VARIANTS = {
     "nn.functional.upsample_nearest": partial(upsample, mode="nearest"),
     "nn.functional.batch_norm": batch_norm,
     "nn.functional.unfold": unfold,
+    "where": lambda x, condition, other: ops.where(condition, x, other),
     "cat": ops.concatenate,
     "clamp": ops.clip,
     "sum_to_size": lambda x, *shape: ops.sum_to(x, shape[0] if len(shape) == 1 else shape),
@@ -129,7 +130,7 @@ for _name in SAME_NAME:
 
 # Words of the refusals that are right: for every op, and by op the arguments of PyTorch's that are not offered.
 REFUSALS = ("but floats are needed",)
-NOT_OFFERED: dict[str, tuple[str, ...]] = {}
+NOT_OFFERED: dict[str, tuple[str, ...]] = {"__rpow__": ("exponent has negative numbers",)}
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64, "bool": torch.bool}
 TOLERANCE = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-9, "atol": 1e-9}}
