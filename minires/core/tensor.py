@@ -340,11 +340,16 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
+    def __copy__(self) -> Tensor:
+        copied = Tensor.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __getstate__(self) -> dict[str, Any]:
-        """Return what ``copy`` and ``pickle`` keep: everything but the hooks, which may refer to anything."""
+        """Return what ``deepcopy`` and ``pickle`` keep: everything but the hooks, which may refer to anything."""
         if self.op is not None:
             raise GraphError(
-                f"copy or pickle: this tensor ({sizes(self.shape)}) was computed by {self.op.name}, and its graph "
+                f"deepcopy or pickle: this tensor ({sizes(self.shape)}) was computed by {self.op.name}, and its graph "
                 "would be copied, too; use t.detach()."
             )
         return {**self.__dict__, "hooks": None}
