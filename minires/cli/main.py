@@ -7,13 +7,14 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
 from ..errors import ArgumentError, MiniresError
-from ..training.checkpoint import Terminated
+from ..training.checkpoint import HungUp, Terminated
 from ..version import __version__
 from .bench import bench, gradcheck
 from .course import course
@@ -68,9 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 for success, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM. An
-        error is reported on stderr in one sentence.
+        The exit status: 0 for success, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C, 143 after SIGTERM, 129
+        after SIGHUP. An error is reported on stderr in one sentence.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the shell, as in `minires train >&-`
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    status = _run(argv)
+    for stream in (sys.stdout, sys.stderr):  # Python would do it at exit, and complain
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # discards what is buffered
+            if not isinstance(error, BrokenPipeError):
+                _complain(f"minires: the output cannot be written: {error.strerror}.")
+            status = status or 1
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run the command line, and return the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"] or ["--help"]
     group: Any = get_command(app)
@@ -79,24 +97,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a file name may not be printable
     try:
         with group.make_context("minires", words) as context:
-            status = group.invoke(context)
-        sys.stdout.flush()  # so that errors in writing to stdout are raised here
+            return group.invoke(context) or 0
     except typer.Exit as stop:
         return stop.exit_code
     except BrokenPipeError:  # the reader has closed the pipe, as in `minires doctor | head -1`
-        _discard_stdout()
         return 1
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
             traceback.print_exc()
         status, sentence = status_and_sentence(error, name)
-        print(f"{name}: {sentence}", file=sys.stderr)
-    return status or 0
+        _complain(f"{name}: {sentence}")
+        return status
 
 
-def _discard_stdout() -> None:
-    """Discard buffered output; otherwise Python would try to write it again at exit, and report an error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _complain(sentence: str) -> None:
+    with suppress(OSError):  # of a stderr that is closed, too
+        print(sentence, file=sys.stderr)
 
 
 def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:
@@ -117,6 +133,8 @@ def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:
         return 1, _without_function(error)
     if isinstance(error, Terminated):
         return 143, _sentence(str(error) or "stopped by SIGTERM")
+    if isinstance(error, HungUp):
+        return 129, _sentence(str(error) or "stopped by SIGHUP")
     if isinstance(error, KeyboardInterrupt):
         return 130, _sentence(str(error) or "stopped by Ctrl-C")
     if isinstance(error, MemoryError):

@@ -14,8 +14,12 @@ def make_console() -> Console:
     """Return Rich's console for stdout. A stdout that is not a terminal gets plain text, up to 1000 columns wide."""
     from rich.console import Console
 
+    class RaisingConsole(Console):
+        def on_broken_pipe(self) -> None:  # Rich would raise SystemExit, and with it end a training run
+            raise
+
     terminal = sys.stdout.isatty()
-    return Console(force_terminal=terminal, width=None if terminal else 1000, highlight=False, markup=False)
+    return RaisingConsole(force_terminal=terminal, width=None if terminal else 1000, highlight=False, markup=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -36,12 +37,15 @@ class TrainingProgress(Progress):
         The names of the classes; empty until the run has started.
     test : Evaluation or None
         The last test; None until the run is complete.
+    unread : bool
+        Whether the reader of stdout has closed it, as in ``minires train | head -1``. The run is then to stop.
     """
 
     def __init__(self, console: Console) -> None:
         self.config: Config | None = None
         self.classes: tuple[str, ...] = ()
         self.test: Evaluation | None = None
+        self.unread = False
         self._console = console
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -62,7 +66,8 @@ class TrainingProgress(Progress):
 
     def __exit__(self, *error: object) -> None:
         if not self._bar.disable:  # older versions of Rich would print an empty line
-            self._bar.stop()
+            with suppress(OSError):  # the terminal is closed
+                self._bar.stop()
 
     def start(self, config: Config, dataset: Dataset, state: TrainingState, origin: str) -> None:
         self.config, self.classes = config, dataset.classes
@@ -114,7 +119,12 @@ class TrainingProgress(Progress):
         self.test = test
 
     def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+        try:
+            self._console.print(line, soft_wrap=True)
+        except BrokenPipeError:
+            self.unread = True
+        except OSError:  # the terminal is closed, or the disk of a log is full: no reason to lose a run
+            pass
 
 
 def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from ..training.comparison import MARGIN, findings, two_digits
 from ..training.folder import CONFIG, Row, load_config
 from .options import as_options, file_option, given_settings, integers, setting_options
 from .output import make_console, print_rows, printable
+
+if TYPE_CHECKING:
+    from .progress import TrainingProgress
 
 
 @setting_options()
@@ -46,15 +49,22 @@ def train(
     check_device(config.device)  # raises errors before the data is loaded
     with TrainingProgress(make_console()) as progress, StopSignals(progress.stopping) as stop:
         try:
-            metrics = run_training(config, resume=resume, progress=progress, stop=stop)
+            metrics = run_training(config, resume=resume, progress=progress, stop=lambda: stop() or progress.unread)
         except (StoppedError, KeyboardInterrupt) as error:
             if progress.config is None:  # the run folder does not exist yet
                 raise
             saved = " and saved" if isinstance(error, StoppedError) else ""
             again = f"minires train --resume --out {folder_as_word(progress.config)}"
-            raise stop.interrupt(f"{saved}; continue with: {again}") from None
+            raise stopped(stop, progress, f"{saved}; continue with: {again}") from None
     assert progress.config is not None and progress.test is not None  # the run is complete
     print_summary(progress.config, metrics, progress.test, progress.classes)
+
+
+def stopped(stop: StopSignals, progress: TrainingProgress, rest: str) -> BaseException:
+    """Return the exception for a run that was stopped by a signal, or because nobody reads its output any more."""
+    if progress.unread and stop.received is None:
+        return StoppedError(f"the output is no longer read: stopped{rest}")
+    return stop.interrupt(rest)
 
 
 def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
@@ -95,9 +105,9 @@ def compare(
         config = Config(**settings)
     with TrainingProgress(make_console()) as progress, StopSignals(progress.stopping) as stop:
         try:
-            rows = comparison.compare(numbers, config, progress, stop)
+            rows = comparison.compare(numbers, config, progress, lambda: stop() or progress.unread)
         except (StoppedError, KeyboardInterrupt):
-            raise stop.interrupt("; the same command continues from there") from None
+            raise stopped(stop, progress, "; the same command continues from there") from None
     print()
     print_comparison(rows)
     folder = comparison.comparison_folder(config)

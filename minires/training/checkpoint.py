@@ -174,11 +174,17 @@ class Terminated(KeyboardInterrupt):
     """The process received SIGTERM, which job schedulers send before they kill a process."""
 
 
+class HungUp(KeyboardInterrupt):
+    """The process received SIGHUP: its terminal was closed, or the connection to it was lost."""
+
+
 INTERRUPTS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    INTERRUPTS[signal.SIGHUP] = HungUp
 
 
 class StopSignals:
-    """Makes Ctrl-C and SIGTERM end :func:`~minires.training.train` with a checkpoint after the current batch.
+    """Makes Ctrl-C, SIGTERM and SIGHUP end :func:`~minires.training.train` with a checkpoint after the current batch.
 
     A second signal stops the program at once by raising KeyboardInterrupt, and so does a first one before training has
     begun, while data is being read. Signals that the program ignores are still ignored. Outside the main thread, where
@@ -234,5 +240,5 @@ class StopSignals:
 
     def interrupt(self, rest: str) -> KeyboardInterrupt:
         """Return the exception for the signal, with a message such as "stopped by Ctrl-C", followed by ``rest``."""
-        name = "SIGTERM" if self.received == signal.SIGTERM else "Ctrl-C"
+        name = "Ctrl-C" if self.received in (None, signal.SIGINT) else self.received.name
         return INTERRUPTS[self.received or signal.SIGINT](f"stopped by {name}{rest}")

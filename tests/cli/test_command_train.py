@@ -250,6 +250,8 @@ def press(monkeypatch, *numbers):
 
 
 SIGNALS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    SIGNALS.append((signal.SIGHUP, 129, "SIGHUP"))
 
 
 @pytest.mark.parametrize(("number", "status", "name"), SIGNALS)

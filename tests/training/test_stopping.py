@@ -7,9 +7,12 @@ import pytest
 
 from minires.errors import StoppedError
 from minires.training import Progress, StopSignals, train
-from minires.training.checkpoint import Terminated
+from minires.training.checkpoint import HungUp, Terminated
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+KINDS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    KINDS[signal.SIGHUP] = HungUp
+NUMBERS = tuple(KINDS)
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +20,11 @@ def handlers():
     """The handlers of a program in the foreground, which are restored after each test."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in NUMBERS[1:]:
+        signal.signal(number, signal.SIG_DFL)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert all(signal.getsignal(number) is signal.SIG_DFL for number in NUMBERS[1:])
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -33,11 +37,11 @@ def test_a_signal_is_an_answer(number):
         signal.raise_signal(number)
         assert told == ["stopping"]
         assert stop() and stop.received == number
-        name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}[number]
+        name = {signal.SIGINT: "Ctrl-C"}.get(number, number.name)
         assert str(stop.interrupt(" and saved")) == f"stopped by {name} and saved"
 
 
-@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(("number", "kind"), KINDS.items())
 def test_the_second_signal_and_one_before_training_stop_at_once(number, kind):
     with pytest.raises(KeyboardInterrupt) as caught, StopSignals():
         signal.raise_signal(number)
