@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.errors import MiniresError
+from minires.errors import OutOfRangeError
 
 SHAPES = [(5,), (4, 3), (3, 1, 4), (2, 3, 2, 4)]
 
@@ -82,7 +82,7 @@ def test_any_index_reads_differentiates_and_assigns_as_numpy(shape):
         try:
             expected = array[raw]
         except IndexError:
-            with pytest.raises(MiniresError):
+            with pytest.raises(OutOfRangeError):
                 x[index]
             refused += 1
             continue
@@ -120,3 +120,14 @@ def test_many_repetitions_keep_their_digits(dtype, count):
     x = mr.tensor([0.0, 0.0], requires_grad=True, dtype=dtype)
     x[np.zeros(count, "int8")].sum().backward()
     assert x.grad.numpy().tolist() == [count, 0.0]  # float16 counts in ones to 2,048, float32 to 16,777,216
+
+
+WRONG = [3, -4, [3], (0, 2), (slice(None), -3), np.array([0, 9]), (0, 0, 0), [True, False], 1.5, ([0, 1], [0] * 3)]
+
+
+@pytest.mark.parametrize("index", WRONG, ids=str)
+@pytest.mark.parametrize("use", [lambda x, i: x[i], lambda x, i: x.__setitem__(i, 0.0)], ids=["read", "assign"])
+def test_an_index_that_does_not_fit_is_an_index_error(use, index):
+    with pytest.raises(IndexError, match="3x2") as caught:
+        use(mr.tensor(np.zeros((3, 2))), index)
+    assert isinstance(caught.value, OutOfRangeError)
