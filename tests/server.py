@@ -1,7 +1,7 @@
 """A web server in this process that fails in the ways that a test asks for."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -19,7 +19,8 @@ class Served:
 
 @contextmanager
 def serving(files):
-    """A server of {name: bytes}. ``served.manners`` may hold whole, cut, corrupt, stall, no range, too long, 404."""
+    """A server of {name: bytes}. ``served.manners`` may hold whole, cut, corrupt, stall, no range, too long, 404,
+    drip, drip headers, (redirect, address)."""
     served = Served(files)
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,6 +33,17 @@ def serving(files):
             if manner == "404":
                 self.send_error(404)
                 return
+            if manner[0] == "redirect":
+                self.send_response(302)
+                self.send_header("Location", manner[1])
+                self.end_headers()
+                return
+            if manner == "drip headers":
+                with suppress(OSError):
+                    for byte in b"HTTP/1.0 200 OK\r\nX-Padding: " + b"x" * 100:
+                        self.wfile.write(bytes([byte]))
+                        served.over.wait(0.02)
+                return
             begin = int(wanted[len("bytes=") : -1]) if wanted and manner != "no range" else 0
             self.send_response(206 if begin else 200)
             if begin:
@@ -43,6 +55,13 @@ def serving(files):
                 rest = rest + b"more"
             self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
+            if manner == "drip":
+                with suppress(OSError):
+                    for byte in rest[:200]:
+                        self.wfile.write(bytes([byte]))
+                        if served.over.wait(0.02):
+                            break
+                return
             if manner in ("cut", "stall"):
                 rest = rest[: len(rest) // 2]
             self.wfile.write(rest)

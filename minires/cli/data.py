@@ -49,7 +49,8 @@ def check(name: Name) -> None:
 def fetch(name: Name) -> None:
     """Download a data set to MINIRES_DATA or, if that is not set, to the user's cache folder.
 
-    An interrupted download continues where it stopped. Checksums are verified.
+    An interrupted download continues where it stopped. Checksums are verified. A server that stops sending, or takes
+    hours, is given up.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -61,5 +62,9 @@ def fetch(name: Name) -> None:
     bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
     with nullcontext() if bars.disable else bars:  # older versions of Rich would print an empty line
         tasks = {archive.file: bars.add_task(archive.file, total=archive.size) for archive in source.archives}
-        folder = fetch_files(source, progress=lambda file, done, _: bars.update(tasks[file], completed=done))
+        folder = fetch_files(
+            source,
+            progress=lambda file, done, _: bars.update(tasks[file], completed=done),
+            say=lambda what: console.print(f"fetching {printable(what)}", soft_wrap=True),
+        )
     print(f"{name} is in {printable(str(folder))}")

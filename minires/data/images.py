@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..core.backend import Array
 from ..errors import ArgumentError, DataError
-from ..interop.files import PathLike
+from ..interop.files import PathLike, stand_in, start_of
 
 # Folders are searched for files with these suffixes. A file that is given by name may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -122,5 +122,5 @@ def _reason(path: PathLike, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return "it has more pixels than can be opened safely"
     if isinstance(error, UnidentifiedImageError):
-        return "it is not an image" if os.path.getsize(path) else "it is empty"
+        return stand_in(start_of(path)) or ("it is not an image" if os.path.getsize(path) else "it is empty")
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")

@@ -26,17 +26,33 @@ def brief(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "...")[1:-1]
 
 
+def stand_in(start: bytes) -> str | None:
+    """Return what a download holds in place of the file itself, judging by its first bytes; None if it is not known."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<!--")):
+        return "it is a web page; use the link that downloads the file itself"
+    return None
+
+
+def start_of(path: PathLike) -> bytes:
+    """Return the first bytes of a file, or nothing if it cannot be read."""
+    with suppress(OSError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(512)
+    return b""
+
+
 def foreign(start: bytes) -> str | None:
     """Return what a file is that holds no arrays, judging by its first bytes, and what to do; None if it is not known.
 
     >>> foreign(b"version https://git-lfs.github.com/spec/v1")
     'it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder'
     """
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<!--")):
-        return "it is a web page; use the link that downloads the file itself"
+    if text := stand_in(start):
+        return text
     for magic, what in (
         (b"\x1f\x8b", "compressed with gzip"),
         (b"BZh", "compressed with bzip2"),
@@ -89,7 +105,7 @@ def opened(function: str, path: PathLike, kind: str) -> Iterator[BinaryIO]:
     except MiniresError:
         raise
     except (OSError, ValueError, OverflowError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        reason = stand_in(start_of(path)) or getattr(error, "strerror", None) or str(error).rstrip(".")
         raise DataError(f"{function}: {os.fspath(path)} cannot be read as {kind}: {reason}.") from error
 
 

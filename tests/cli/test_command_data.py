@@ -45,7 +45,8 @@ def test_list_fetch_list_check(minires, server, tmp_path):
     assert result.status == 1 and result.out == "" and "with `minires data fetch mnist`" in result.err
 
     result = minires("data", "fetch", "mnist")
-    assert (result.status, result.out, result.err) == (0, f"mnist is in {small}\n", "")
+    waited = f"fetching images.gz (0 MB) from {server.address}images.gz\n"
+    assert (result.status, result.out, result.err) == (0, f"{waited}mnist is in {small}\n", "")
     assert rows_of(minires("data", "list").out)["mnist"] == f"mnist 0 MB MIT {small}"
 
     result = minires("data", "check", "mnist")

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,6 +159,57 @@ def test_a_mirror_that_always_cuts_is_given_up(server, tmp_path):
     assert len(server.requests) == fetching.TRIES
 
 
+@pytest.mark.parametrize(
+    "where", ["http://[::bad", "http://a\x1b[31mb/", "http://h:port/", "file:///etc/passwd", "x" * 9000]
+)
+def test_a_redirect_to_nowhere_does_not_stop_the_other_mirrors(server, other, tmp_path, where):
+    server.manners = [("redirect", where)]
+    said = []
+    fetch(source(server.address, other.address), tmp_path, say=said.append)
+    assert_complete(tmp_path)
+    assert said == [f"all.tar.gz (0 MB) from {mirror.address}all.tar.gz" for mirror in (server, other)]
+    (tmp_path / "batches" / "one").unlink()
+    server.manners = [("redirect", where)]
+    with pytest.raises(DataError, match="cannot be downloaded") as caught:
+        fetch(source(server.address), tmp_path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("manner", ["drip", "drip headers"])
+def test_a_server_that_drips_is_given_up(server, other, tmp_path, monkeypatch, manner):
+    monkeypatch.setattr(fetching, "TRIES", 1)
+    server.manners = [manner]
+    fetch(source(server.address, other.address), tmp_path)
+    assert_complete(tmp_path)
+
+
+def test_a_limit_of_time(server, other, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "LONGEST", 0.2)
+    monkeypatch.setattr(fetching, "SLOWEST", 0.0)
+    server.manners = ["drip"]
+    with pytest.raises(
+        DataError, match=r"hours are over after \d+ of .* bytes.*; .* is not tried, because .* hours are"
+    ):
+        fetch(source(server.address, other.address), tmp_path)
+    assert other.requests == []
+
+
+def test_space_is_checked_first(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2 * len(TAR)))
+    with pytest.raises(
+        DataError, match=r"made-up needs 0 MB in .*, where 0 MB are free; make space, or set MINIRES_DATA"
+    ):
+        fetch(source(server.address), tmp_path)
+    assert server.requests == [] and names(tmp_path) == []
+
+
+def test_a_web_page_in_place_of_the_file(server, other, tmp_path):
+    server.files["all.tar.gz"] = b"<!DOCTYPE html><html>Sign in to go on</html>"
+    with pytest.raises(DataError, match=r"delivers another file: it is a web page; use the link that downloads"):
+        fetch(source(server.address), tmp_path)
+    assert names(tmp_path) == []
+
+
 def test_single_files_stay_compressed(server, tmp_path):
     content = gzip.compress(ONE)
     archive = Archive("one.gz", hashlib.md5(server.files["one.gz"]).hexdigest(), len(server.files["one.gz"]))
@@ -253,6 +305,40 @@ def test_members_that_are_too_large_and_archives_that_are_none(tmp_path, monkeyp
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"is not a complete \.tar\.gz"):
             unpack(path, tmp_path / "batches", SUMS)
+
+
+def tar_of(**options):
+    """A .tar.gz whose first member has odd fields, with the wanted files behind it."""
+    stream, headers = io.BytesIO(), options.pop("pax_headers", {})
+    with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("batches/one")
+        info.pax_headers = headers
+        for name, value in options.items():
+            setattr(info, name, value)
+        tar.addfile(info)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_of(pax_headers={"GNU.sparse.map": ""}),
+        tar_of(pax_headers={"GNU.sparse.map": "1,x"}),
+        tar_of(pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}),
+        tar_of(pax_headers={"GNU.sparse.size": "x"}),
+        tar_of(pax_headers={"size": "-5000"}),
+        tar_of(pax_headers={"size": "9" * 5000}),
+        tar_of(pax_headers={"comment": "x" * 3_000_000}),
+        tar_of(size=1 << 40),
+        gzip.compress(tarfile.TarInfo("batches/one").tobuf()[:-512] + b"\0" * 512),
+    ],
+)
+def test_archives_that_confuse_tarfile(tmp_path, content):
+    (tmp_path / "batches").mkdir()
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"is not a complete \.tar\.gz|lacks one|too large|wrong md5"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "batches", SUMS)
+    assert names(tmp_path) == ["a.tar.gz"]
 
 
 def test_check_names_the_file_that_differs(server, tmp_path):
