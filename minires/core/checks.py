@@ -124,10 +124,11 @@ def numbers(op: str, value: TensorLike) -> Tensor:
     return x
 
 
-def images(op: str, value: TensorLike) -> Tensor:
-    """Convert ``value`` to a tensor, which must be a batch of images: floats, (N, C, H, W)."""
+def images(op: str, value: TensorLike, unbatched: bool = False) -> Tensor:
+    """Convert ``value`` to a tensor, which must be a batch of images (or one image): floats, (N, C, H, W)."""
     x = floats(op, value)
-    axes(op, x, 4, "(N, C, H, W)", "x")
+    if not unbatched or x.ndim != 3:
+        axes(op, x, 4, "(N, C, H, W)", "x")
     return x
 
 

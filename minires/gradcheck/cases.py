@@ -147,6 +147,10 @@ def _dropout_with_one_mask(x: Tensor) -> Tensor:
         bits.state = before
 
 
+def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return ops.layer_norm(x, weight.shape, weight, bias)
+
+
 def _softmax(op: str, draw: Callable[..., Draw]) -> list[Case]:
     return [
         Case(op, "last axis", draw(3, 5)),
@@ -274,6 +278,13 @@ _TABLE = [
     # pooling
     *_pooling("max_pool2d", distinct),
     *_pooling("avg_pool2d", normal),
+    Case("max_pool2d", "dilation 2, one image", distinct(3, 5, 6), kernel_size=2, stride=1, padding=1, dilation=2),
+    Case("max_pool2d", "pixels left over are pooled", distinct(2, 2, 5, 4), kernel_size=3, stride=3, ceil_mode=True),
+    Case("avg_pool2d", "only pixels count", normal(2, 2, 5, 4), kernel_size=3, padding=1, count_include_pad=False),
+    Case("avg_pool2d", "pixels left over are pooled", normal(2, 2, 5, 4), kernel_size=(2, 3), ceil_mode=True),
+    Case("avg_pool2d", "own divisor", normal(2, 2, 5, 4), kernel_size=2, divisor_override=3),
+    Case("adaptive_avg_pool2d", "equal areas", normal(2, 3, 4, 6), output_size=(2, 3)),
+    Case("adaptive_avg_pool2d", "overlapping areas", normal(2, 3, 5, 4), output_size=(3, None)),
     Case("global_avg_pool2d", "images", normal(2, 3, 5, 4)),
     # normalisation
     Case("batch_norm", "training", normal(2, 3, 5, 4), nonzero(3), normal(3), **_TRAINING),
@@ -281,9 +292,11 @@ _TABLE = [
     Case("batch_norm", "training, batch 1", normal(1, 3, 4, 2), nonzero(3), normal(3), **_TRAINING),
     Case("batch_norm", "evaluation", normal(2, 3, 5, 4), nonzero(3), normal(3), **_EVALUATION),
     Case("batch_norm", "evaluation, batch 1", normal(1, 3), nonzero(3), normal(3), **_EVALUATION),
-    Case("layer_norm", "last axis", normal(3, 5), nonzero(5), normal(5)),
-    Case("layer_norm", "two axes", normal(2, 3, 4), nonzero(3, 4), normal(3, 4)),
+    Case("layer_norm", "last axis", normal(3, 5), nonzero(5), normal(5), call=_layer_norm),
+    Case("layer_norm", "two axes", normal(2, 3, 4), nonzero(3, 4), normal(3, 4), call=_layer_norm),
     Case("layer_norm", "without scale and shift", normal(3, 5)),
+    Case("group_norm", "images", normal(2, 6, 3, 2), num_groups=2, weight=np.arange(1.0, 7), bias=np.arange(6.0)),
+    Case("group_norm", "one group, vectors", normal(3, 4), num_groups=1),
     # activations
     *_elementwise("relu", nonzero),
     *_each(_elementwise, normal, "gelu", "tanh", "sigmoid"),

@@ -26,7 +26,7 @@ def _pixels(device: ComputeDevice, op: Any) -> Array:
 @host("forward", MaxPool2d)
 def max_pool2d(device: ComputeDevice, op: MaxPool2d, x: Array) -> Array:
     numbers = device.pool.WINNER  # the integer type for the index of the largest element in a window
-    if math.prod(op.window.kernel) > np.iinfo(numbers).max + 1:
+    if math.prod(op.window.kernel) > np.iinfo(numbers).max + 1 or op.window.dilation != (1, 1):
         return NotImplemented
     y = _pooled(device, op, x)
     op.winner = device.xp.empty(y.shape, numbers)  # (N, OH, OW, C), as the textbook keeps it

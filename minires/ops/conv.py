@@ -40,6 +40,21 @@ class Window:
         names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
         return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
 
+    @property
+    def covered(self) -> tuple[int, int]:
+        """How many pixels the kernel covers along each axis, with the gaps of its dilation."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    def missing(self, h: int, w: int) -> tuple[int, int]:
+        """Return how many rows and columns to add at the end so that no pixels are left over, as in ``ceil_mode``."""
+        found = []
+        for size, covered, s, p in zip((h, w), self.covered, self.stride, self.padding, strict=True):
+            last = -((covered - size - 2 * p) // s) * s  # where the last window begins; it must cover a pixel
+            last -= s if last >= size + p else 0
+            found.append(max(0, last + covered - size - 2 * p))
+        return found[0], found[1]
+
     def output_size(self, op: str, h: int, w: int) -> tuple[int, int]:
         """Return (OH, OW), how many windows fit into an image (H, W). Pixels left over at the end are dropped."""
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation

@@ -1,13 +1,14 @@
-"""Batch and layer normalisation."""
+"""Batch, layer and group normalisation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import checks
-from ..core.autograd import Op
-from ..core.backend import Array, array_module
+from ..core import backend, checks
+from ..core.autograd import Op, Shape
+from ..core.backend import Array, array_module, at_least_float32, wide_sum
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, ShapeError, sizes
+from ..errors import ArgumentError, ShapeError, counted, sizes
 from .activation import join_inputs
 from .reduce import mean, var
 
@@ -29,23 +30,26 @@ class BatchNorm(Op):
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
         axes, per_channel = _batch_axes(x.ndim)
-        xp = array_module(x)
+        xp, wide, count = array_module(x), at_least_float32(x), x.size // len(gamma)
         if self.running is None:
-            centre = x.mean(axis=axes)  # (C,)
-            spread = xp.square(x - centre.reshape(per_channel)).mean(axis=axes)  # (C,), biased
+            centre = wide_sum(wide, axes, divisor=count)  # (C,)
+            deviations = wide - centre.reshape(per_channel)
+            spread = wide_sum(xp.square(deviations), axes, divisor=count)  # (C,), biased
             self.batch = centre, spread
         else:
-            centre, spread = self.running
+            centre, spread = map(at_least_float32, self.running)
+            deviations = wide - centre.reshape(per_channel)
         scale = gamma / xp.sqrt(spread + self.eps)  # (C,)
-        return x * scale.reshape(per_channel) + (beta - centre * scale).reshape(per_channel)
+        y = deviations * scale.reshape(per_channel) + beta.reshape(per_channel)
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        x, gamma, *_ = self.inputs
+        x, gamma, upstream = map(at_least_float32, (*self.inputs[:2], upstream))
         axes, per_channel = _batch_axes(x.ndim)
         if self.running is None:
             centre, spread = mean(x, axes, keepdims=True), var(x, axes, correction=0, keepdims=True)
         else:
-            centre, spread = (Tensor.wrap(s.reshape(per_channel)) for s in self.running)
+            centre, spread = (Tensor.wrap(at_least_float32(s).reshape(per_channel)) for s in self.running)
         inverse_std = (spread + self.eps) ** -0.5  # (1, C, 1, 1)
         normalised = (x - centre) * inverse_std  # (N, C, H, W)
         dbeta = upstream.sum(axes)  # (C,)
@@ -70,17 +74,17 @@ class BatchNormAct(BatchNorm, saves="both"):
         return y if self.activation is None else array_module(y).maximum(y, 0)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        dy = upstream if self.activation is None else upstream * (self.output > 0)
+        dy = upstream if self.activation is None else upstream.masked_fill(self.output <= 0, 0)
         return (*super().backward(dy), *(dy for _ in self.inputs[3:]))
 
 
 def batch_norm(
     x: TensorLike,
-    gamma: TensorLike,
-    beta: TensorLike,
-    running_mean: Any,
-    running_var: Any,
-    training: bool,
+    gamma: TensorLike | None = None,
+    beta: TensorLike | None = None,
+    running_mean: Any = None,
+    running_var: Any = None,
+    training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
     shortcut: TensorLike | None = None,
@@ -92,8 +96,8 @@ def batch_norm(
 
     Parameters
     ----------
-    x : Tensor, (N, C) or (N, C, H, W)
-    gamma, beta : Tensor, (C,)
+    x : Tensor, (N, C) or (N, C, ...), such as images (N, C, H, W)
+    gamma, beta : Tensor, (C,), or None
         Scale and shift of each channel.
     running_mean, running_var : Tensor, (C,), or None in training
         Updated in place in training: ``running = (1 - momentum) * running + momentum * batch``. The running variance
@@ -121,68 +125,166 @@ def batch_norm(
         If the sizes do not fit, or a training batch has fewer than two values for each channel.
     ArgumentError
         If ``momentum`` is outside of [0, 1], ``eps`` <= 0, ``activation`` is unknown, or running statistics are missing
-        in evaluation.
+        in evaluation or, on the CPU, not finite.
     DTypeError
-        If an input does not hold floats.
+        If an input does not hold floats, or holds floats of another type than x.
     """
     x = checks.floats("batch_norm", x)
-    gamma, beta = checks.floats("batch_norm", gamma, "gamma", x), checks.floats("batch_norm", beta, "beta", x)
-    running = {"running_mean": running_mean, "running_var": running_var}
-    # An array is not copied, as it is updated in place.
-    running = {name: s if isinstance(s, Tensor) else Tensor.wrap(s) for name, s in running.items() if s is not None}
-    running = {name: checks.floats("batch_norm", s, name) for name, s in running.items()}
-    if x.ndim not in (2, 3, 4):
-        raise ShapeError(f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, H, W) is needed.")
-    for name, vector in {"gamma": gamma, "beta": beta, **running}.items():
-        if vector.shape != (x.shape[1],):
+    if x.ndim < 2:
+        raise ShapeError(
+            f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, ...) is needed, "
+            "such as images (N, C, H, W)."
+        )
+    channels, xp = x.shape[1], array_module(x.data)
+    gamma = Tensor.wrap(xp.ones(channels, x.dtype)) if gamma is None else gamma
+    beta = Tensor.wrap(xp.zeros(channels, x.dtype)) if beta is None else beta
+    # An array of running statistics is not copied, as it is updated in place.
+    running = [Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var)]
+    given = dict(zip(("gamma", "beta", "running_mean", "running_var"), (gamma, beta, *running), strict=True))
+    vectors = {name: checks.floats("batch_norm", v, name, x) for name, v in given.items() if v is not None}
+    for name, vector in vectors.items():
+        if vector.shape != (channels,):
             raise ShapeError(
-                f"batch_norm: x has {x.shape[1]} channels (x: {sizes(x.shape)}) but {name} is {sizes(vector.shape)}."
+                f"batch_norm: x has {channels} channels (x: {sizes(x.shape)}) but {name} is {sizes(vector.shape)}."
             )
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
-    if not training and len(running) < 2:
+    if not training and len(vectors) < 4:
         raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
-    count = x.size // max(gamma.size, 1)
+    count = x.size // max(channels, 1)
     if training and count < 2:
         raise ShapeError(
             f"batch_norm: in training each channel needs more than one value, but x ({sizes(x.shape)}) has {count}; "
             "use a larger batch, or eval()."
         )
+    gamma, beta, *running = vectors.values()
     inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
-    copies = None if training else [statistic.data.astype(x.dtype) for statistic in running.values()]
+    copies = None if training else [statistic.data.copy() for statistic in running]
+    if not training and x.device == "cpu":  # a GPU would have to wait
+        _check_finite(*running)
     plain = activation is None and shortcut is None
     op = BatchNorm(eps, copies) if plain else BatchNormAct(eps, copies, activation)
     y = op(*inputs)
     if training:
         batch_mean, batch_var = op.batch
         for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
-            if name in running:
-                old = running[name]
+            if name in vectors:
+                old = vectors[name]
                 old.data[...] = (1 - momentum) * old.data + momentum * new
                 old.mark_changed()
     return y
 
 
+def _check_finite(running_mean: Tensor, running_var: Tensor) -> None:
+    """Raise ArgumentError if the running statistics are infinite or NaN: an infinite variance would hide the image."""
+    for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
+        finite = array_module(statistic.data).isfinite(statistic.data)
+        if not finite.all():
+            raise ArgumentError(
+                f"batch_norm: {name} is not finite in {counted(int((~finite).sum()), 'channel')} of {statistic.size}; "
+                "a training batch was infinite or NaN, so train again with a lower lr or use an older checkpoint."
+            )
+
+
+def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """(x - mean) / sqrt(var + eps), over ``axes``."""
+    centred = x - mean(x, axes, keepdims=True)
+    return centred * (mean(centred * centred, axes, keepdims=True) + eps) ** -0.5
+
+
+def _scale_and_shift(op: str, y: Tensor, x: Tensor, shape: Shape, view: Shape, weight: Any, bias: Any) -> Tensor:
+    """weight * y + bias in the dtype of x. Each is None or has ``shape``, and broadcasts to y with the shape ``view``."""
+    given = {"weight": weight, "bias": bias}
+    given = {name: checks.floats(op, value, name, x) for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if value.shape != shape:
+            raise ShapeError(
+                f"{op}: {name} is {sizes(value.shape)}, but for x ({sizes(x.shape)}) it must be {sizes(shape)}."
+            )
+    y = y * given["weight"].reshape(view) if "weight" in given else y
+    y = y + given["bias"].reshape(view) if "bias" in given else y
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
 def layer_norm(
-    x: TensorLike, gamma: TensorLike | None = None, beta: TensorLike | None = None, eps: float = 1e-5
+    x: TensorLike,
+    normalized_shape: int | Sequence[int] | None = None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Normalise each example over its trailing axes (Ba et al., arXiv 1607.06450).
 
-    The shape of ``gamma`` and ``beta`` (scale and shift, optional) selects the trailing axes to normalise over; without
-    them, it is the last axis. Raises ShapeError if they do not fit x, and ArgumentError if eps <= 0.
+    Parameters
+    ----------
+    x : Tensor
+    normalized_shape : int or tuple of int, optional
+        The sizes of the trailing axes to normalise over. The default is the last axis.
+    weight, bias : Tensor, optional
+        Scale and shift, with the shape ``normalized_shape``.
+    eps : float
+        Added to the variance.
+
+    Raises
+    ------
+    ShapeError
+        If ``normalized_shape``, ``weight`` or ``bias`` does not fit x.
+    ArgumentError
+        If ``normalized_shape`` does not consist of integers, or eps <= 0.
+    DTypeError
+        If an input does not hold floats, or holds floats of another type than x.
     """
     x = checks.floats("layer_norm", x)
-    checks.positive("layer_norm", eps, "eps")
-    given = {"gamma": gamma, "beta": beta}
-    given = {name: checks.floats("layer_norm", p, name, x) for name, p in given.items() if p is not None}
-    features = next(iter(given.values())).shape if given else x.shape[-1:]
-    for name, parameter in given.items():
-        if parameter.shape != features or x.shape[x.ndim - len(features) :] != features or not features:
-            raise ShapeError(
-                f"layer_norm: {name} is {sizes(parameter.shape)}, but must match the last axes of x ({sizes(x.shape)})."
-            )
-    axes, _ = checks.filled_axes("layer_norm", tuple(range(-len(features), 0)) or -1, x)
-    centred = x - mean(x, axes, keepdims=True)
-    y = centred * (mean(centred * centred, axes, keepdims=True) + eps) ** -0.5
-    y = y * given["gamma"] if "gamma" in given else y
-    return y + given["beta"] if "beta" in given else y
+    eps = checks.positive("layer_norm", eps, "eps")
+    given = x.shape[-1:] if normalized_shape is None else normalized_shape
+    shape = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    if not all(checks.is_integer(size, 0) for size in shape):
+        raise ArgumentError(
+            f"layer_norm: normalized_shape is {given!r}; it must be the sizes of the last axes, "
+            "as in layer_norm(x, (5,), weight, bias)."
+        )
+    if not shape or x.shape[x.ndim - len(shape) :] != shape:
+        raise ShapeError(
+            f"layer_norm: normalized_shape is {sizes(shape)}, but must match the last axes of x ({sizes(x.shape)})."
+        )
+    axes, _ = checks.filled_axes("layer_norm", tuple(range(-len(shape), 0)), x)
+    y = _standardise(at_least_float32(x), axes, eps)
+    return _scale_and_shift("layer_norm", y, x, shape, shape, weight, bias)
+
+
+def group_norm(
+    x: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each group of channels of each example (Wu and He, arXiv 1803.08494).
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, ...)
+    num_groups : int
+        The number of groups, which must divide C.
+    weight, bias : Tensor, (C,), optional
+        Scale and shift of each channel.
+    eps : float
+        Added to the variance.
+
+    Raises
+    ------
+    ShapeError
+        If x has fewer than two axes, its channels cannot be split into groups, or the weight or bias does not fit.
+    ArgumentError
+        If ``num_groups`` is not an integer >= 1, or eps <= 0.
+    DTypeError
+        If an input does not hold floats, or holds floats of another type than x.
+    """
+    x = checks.floats("group_norm", x)
+    groups, eps = checks.integer("group_norm", num_groups, "num_groups", 1), checks.positive("group_norm", eps, "eps")
+    if x.ndim < 2 or x.shape[1] % groups or 0 in x.shape[1:]:
+        raise ShapeError(f"group_norm: x is {sizes(x.shape)}; (N, C, ...) in which {groups} groups divide C is needed.")
+    rows = at_least_float32(x).reshape(len(x), groups, math.prod(x.shape[1:]) // groups)  # (N, G, C/G*H*W)
+    y = _standardise(rows, (2,), eps).reshape(x.shape)  # (N, C, H, W)
+    view = (x.shape[1], *(1,) * (x.ndim - 2))
+    return _scale_and_shift("group_norm", y, x, x.shape[1:2], view, weight, bias)

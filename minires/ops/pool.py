@@ -5,36 +5,47 @@ mean.
 """
 
 import math
+from typing import Any
 
-from ..core import checks
+import numpy as np
+
+from ..core import backend, checks
 from ..core.autograd import Op
-from ..core.backend import Array, array_module
+from ..core.backend import Array, array_module, wide_sum
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
+from .arithmetic import where
 from .conv import Col2Im, Window, unfold
+from .reduce import mean
+from .shape import concatenate, pad
 
 
-def pool_window(where: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> Window:
-    """Check the arguments of a pooling op and return its window. No window may lie entirely in the padding."""
-    window = Window.of(where, kernel_size, kernel_size if stride is None else stride, padding)
-    if any(2 * p > k for p, k in zip(window.padding, window.kernel, strict=True)):
+def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1) -> Window:
+    """Check the arguments of a pooling op and return its window. At most half of a window may lie in the padding."""
+    window = Window.of(op, kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    if any(2 * p > size for p, size in zip(window.padding, window.covered, strict=True)):
         raise ArgumentError(
-            f"{where}: padding is {window.padding}; it must be at most half the kernel size, {window.kernel}."
+            f"{op}: padding is {window.padding}; it must be at most half the kernel size, {window.covered}."
         )
     return window
 
 
-def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window) -> Tensor:
-    """Pool images with a window that has already been checked."""
-    x = checks.images(op.name, x)
-    _, _, h, w = x.shape
-    window.output_size(op.name, h, w)
+def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window, ceil_mode: bool = False) -> Tensor:
+    """Pool images with a window that has already been checked. With ``ceil_mode``, x is filled up at its end."""
+    x = checks.images(op.name, x, unbatched=True)
+    if x.ndim == 3:  # one image
+        return pool2d(op, x.expand_dims(0), window, ceil_mode).squeeze(0)
+    if ceil_mode and any(missing := window.missing(*x.shape[2:])):
+        x = pad(x, (0, missing[1], 0, missing[0]), value=op.fill)
+    window.output_size(op.name, *x.shape[2:])
     return op(window)(x)
 
 
 class Pool2d(Op, saves="shapes"):
     """An op that reduces each window to one number."""
+
+    fill = 0.0  # the padding
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -46,48 +57,73 @@ class Pool2d(Op, saves="shapes"):
 
 
 class MaxPool2d(Pool2d):
+    fill = -math.inf
+
     def forward(self, x: Array) -> Array:
-        windows = unfold(x, self.window, fill=-float("inf"))  # (N, OH, OW, C, KH, KW)
-        windows = windows.reshape(*windows.shape[:4], math.prod(self.window.kernel))  # (N, OH, OW, C, KH*KW)
-        self.winner = windows.argmax(axis=-1)  # (N, OH, OW, C); among equal elements, the first
-        return windows.max(axis=-1).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
+        size = math.prod(self.window.kernel)
+        windows = unfold(x, self.window, self.fill)  # (N, OH, OW, C, KH, KW)
+        windows = windows.reshape(*windows.shape[:4], size)  # (N, OH, OW, C, KH*KW)
+        best = windows.max(axis=-1, keepdims=True)  # (N, OH, OW, C, 1)
+        pixels = unfold(array_module(x).ones_like(x[:1, :1], dtype=bool), self.window)  # (1, OH, OW, 1, KH, KW)
+        pixels = pixels.reshape(*pixels.shape[:4], size)  # (1, OH, OW, 1, KH*KW), False in the padding
+        candidates = pixels & ((windows == best) | (windows != windows))  # NaN is the maximum
+        self.winner = candidates.argmax(axis=-1)  # (N, OH, OW, C); among equal elements, the first
+        return best[..., 0].transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
         elements = array_module(self.winner).arange(math.prod(self.window.kernel))  # (KH*KW,)
         one_hot = Tensor.wrap(elements == self.winner[..., None])  # (N, OH, OW, C, KH*KW)
-        return self.spread(upstream.transpose(0, 2, 3, 1).expand_dims(-1) * one_hot)
+        return self.spread(where(one_hot, upstream.transpose(0, 2, 3, 1).expand_dims(-1), 0))
 
 
-def max_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+def max_pool2d(
+    x: TensorLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
     """The maximum of each window. Among equal elements, the first gets the gradient.
 
     Parameters
     ----------
-    x : Tensor, (N, C, H, W)
-    kernel_size, stride, padding : int or (int, int)
+    x : Tensor, (N, C, H, W) or (C, H, W)
+    kernel_size, stride, padding, dilation : int or (int, int)
         An int applies to both height and width. The stride defaults to the kernel size. The padding is -inf, so it is
         never the maximum.
+    ceil_mode : bool
+        Whether the pixels that are left over at the end are pooled as well.
+    return_indices : bool
+        Not offered; it must be False.
 
     Returns
     -------
-    Tensor, (N, C, OH, OW)
-        OH = (H + 2 PH - KH) // SH + 1, and OW likewise; leftover rows and columns are dropped.
+    Tensor, (N, C, OH, OW) or (C, OH, OW)
+        OH = (H + 2 PH - DH (KH - 1) - 1) // SH + 1, rounded up with ``ceil_mode``, and OW likewise.
 
     Raises
     ------
     ShapeError
-        If x does not have four axes, or the kernel is larger than the padded images.
+        If x does not have three or four axes, or the kernel is larger than the padded images.
     ArgumentError
-        If the kernel size, stride or padding is invalid, or the padding is more than half the kernel size.
+        If an argument is invalid, or the padding is more than half the kernel size.
     DTypeError
         If x does not hold floats.
     """
-    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding))
+    if return_indices:
+        raise ArgumentError(
+            "max_pool2d: return_indices=True is not offered; the place in each window is "
+            "im2col(x, kernel_size, stride).reshape(n, oh, ow, c, -1).argmax(axis=-1)."
+        )
+    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
 
 
 class AvgPool2d(Pool2d):
     def forward(self, x: Array) -> Array:
-        return unfold(x, self.window).mean(axis=(4, 5)).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
+        windows = unfold(x, self.window)  # (N, OH, OW, C, KH, KW)
+        return wide_sum(windows, (4, 5), divisor=math.prod(self.window.kernel)).transpose(0, 3, 1, 2)  # (N, C, OH, OW)
 
     def backward(self, upstream: Tensor) -> Tensor:
         size = math.prod(self.window.kernel)
@@ -95,17 +131,72 @@ class AvgPool2d(Pool2d):
         return self.spread(share.broadcast_to((*share.shape[:4], size)))
 
 
-def avg_pool2d(x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+def avg_pool2d(
+    x: TensorLike,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
     """The mean of each window, including the zeros of the padding, as in PyTorch.
 
-    The arguments and errors are those of :func:`max_pool2d`.
+    Without ``count_include_pad``, it is the mean of the pixels only. ``divisor_override`` is the number that sums are
+    divided by. The other arguments and the errors are those of :func:`max_pool2d`.
     """
-    return pool2d(AvgPool2d, x, pool_window("avg_pool2d", kernel_size, stride, padding))
+    window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    return average(x, window, ceil_mode, count_include_pad, divisor_override)
+
+
+def average(x: TensorLike, window: Window, ceil_mode: bool, count_include_pad: bool, divisor: int | None) -> Tensor:
+    """Run :func:`avg_pool2d` with a window that has already been checked."""
+    y = pool2d(AvgPool2d, x, window, ceil_mode)
+    if divisor is not None:
+        return y * (math.prod(window.kernel) / checks.integer("avg_pool2d", divisor, "divisor_override", 1))
+    if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
+        return y
+    counts = []  # how many pixels, or pixels and zeros, each window covers along H and along W
+    geometry = zip(x.shape[-2:], y.shape[-2:], window.kernel, window.stride, window.padding, strict=True)
+    for size, windows, k, s, p in geometry:
+        start = np.arange(windows) * s - p
+        end = np.minimum(start + k, size + p)
+        counts.append(end - start if count_include_pad else np.minimum(end, size) - np.maximum(start, 0))
+    factors = (math.prod(window.kernel) / np.outer(*counts)).astype(y.dtype)  # (OH, OW)
+    return y * Tensor.wrap(backend.to_device(factors, y.device))
+
+
+def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
+    """The mean of each of ``output_size`` areas, which cover the image evenly: (N, C, H, W) -> (N, C, OH, OW).
+
+    ``output_size`` is an int, or (OH, OW), where None stands for the size of x. Where it does not divide H and W,
+    neighbouring areas overlap by a row or column. Raises ShapeError if x does not have three or four axes or its images
+    are empty, ArgumentError if ``output_size`` is invalid, and DTypeError if x does not hold floats.
+    """
+    x = checks.images("adaptive_avg_pool2d", x, unbatched=True)
+    h, w = x.shape[-2:]
+    if 0 in (h, w):
+        raise ShapeError(f"adaptive_avg_pool2d: the images of x ({sizes(x.shape)}) have no pixels.")
+    given = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    wanted = (
+        [own if size is None else size for own, size in zip((h, w), given, strict=True)] if len(given) == 2 else given
+    )
+    oh, ow = checks.pair("adaptive_avg_pool2d", wanted, "output_size", 1)
+    if h % oh == 0 and w % ow == 0:
+        return pool2d(AvgPool2d, x, Window((h // oh, w // ow), (h // oh, w // ow), (0, 0)))
+    return _means(_means(x, x.ndim - 2, oh), x.ndim - 1, ow)
+
+
+def _means(x: Tensor, axis: int, count: int) -> Tensor:
+    """Cut ``axis`` into ``count`` parts of nearly equal size, and return the mean of each."""
+    size, before = x.shape[axis], (slice(None),) * axis
+    parts = [x[(*before, slice(i * size // count, -(-(i + 1) * size // count)))] for i in range(count)]
+    return concatenate([mean(part, axis, keepdims=True) for part in parts], axis)
 
 
 class GlobalAvgPool2d(Op, saves="shapes"):
     def forward(self, x: Array) -> Array:
-        return x.mean(axis=(2, 3))  # (N, C, H, W) -> (N, C)
+        return wide_sum(x, (2, 3), divisor=math.prod(x.shape[2:]))  # (N, C, H, W) -> (N, C)
 
     def backward(self, upstream: Tensor) -> Tensor:
         n, c, h, w = self.input_shapes[0]

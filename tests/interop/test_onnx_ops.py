@@ -91,7 +91,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
         lambda x: x[:],
     ],
     "global_avg_pool2d": [lambda x: ops.global_avg_pool2d(x)],
-    "layer_norm": [lambda x: ops.layer_norm(x, weight(6, 7), weight(6, 7)), lambda x: ops.layer_norm(x)],
+    "layer_norm": [lambda x: ops.layer_norm(x, (6, 7), weight(6, 7), weight(6, 7)), lambda x: ops.layer_norm(x)],
     "leaky_relu": [lambda x: ops.leaky_relu(x), lambda x: ops.leaky_relu(x, 0.3)],
     "linear": [
         lambda x: ops.linear(x.flatten(1), weight(4, 126), weight(4)),

@@ -225,7 +225,7 @@ LAYERS = [
     Case("batch_norm:eps", lambda x, g, b: ops.batch_norm(x, g, b, None, None, True, eps=0.5),
          lambda x, g, b: fn.batch_norm(x, None, None, g, b, True, eps=0.5), [IMAGES, CHANNELS, CHANNELS]),
     Case("layer_norm", ops.layer_norm, lambda x: fn.layer_norm(x, (4,)), [X]),
-    Case("layer_norm:two axes", lambda *i: ops.layer_norm(*i, eps=0.5),
+    Case("layer_norm:two axes", lambda x, g, b: ops.layer_norm(x, (3, 4), g, b, 0.5),
          lambda x, g, b: fn.layer_norm(x, (3, 4), g, b, 0.5), [X, (3, 4), (3, 4)]),
     Case("cross_entropy", lambda x: ops.cross_entropy(x, LABELS),
          lambda x: fn.cross_entropy(x, as_torch(LABELS)), [(4, 5)]),

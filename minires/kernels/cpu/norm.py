@@ -141,10 +141,10 @@ def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, las
             for j in range(min(length, end - i)):
                 g = at(dy, i + j)
                 if y is not None:
-                    g = g if at(y, i + j) > 0 else ZERO
+                    g = ZERO if at(y, i + j) <= 0 else g
                     put(masked, i + j, g)
                 elif scale is not None:
-                    g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+                    g = ZERO if at(x, i + j) * scale[j] + shift[j] <= 0 else g
                 sums[j] += g
                 sums2[j] += g * (at(x, i + j) - centre[j])
         _fold(sums, channels, total[0])
@@ -161,7 +161,7 @@ def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
             for j in range(min(length, end - i)):
                 g = at(dy, i + j)
                 if scale is not None:
-                    g = g if at(x, i + j) * scale[j] + shift[j] > 0 else ZERO
+                    g = ZERO if at(x, i + j) * scale[j] + shift[j] <= 0 else g
                 put(dx, i + j, a[j] * g + (b[j] * (at(x, i + j) - centre[j]) + d[j]))
 
 

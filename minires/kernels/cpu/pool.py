@@ -16,6 +16,7 @@ from .memory import scratch
 from .simd import at, put
 
 WINNER = np.uint8
+LARGE = 64  # the pixels of a window, from which on its sum is computed in float64
 ZERO = np.float32(0)
 
 
@@ -31,10 +32,11 @@ def _max_pool(x, y, winner, best, who, sizes, window, first, last):
     for n in range(first, last):
         for p in range(oh):
             for q in range(ow):
+                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+                number = np.float32(max(0, -top) * kernel[1] + max(0, -left))  # the first pixel, even if it is -inf
                 for c in range(channels):
                     put(best, c, np.float32(-np.inf))
-                    put(who, c, ZERO)
-                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+                    put(who, c, number)
                 for i in range(max(0, -top), min(kernel[0], height - top)):
                     for j in range(max(0, -left), min(kernel[1], width - left)):
                         here = ((n * height + top + i) * width + left + j) * channels
@@ -159,15 +161,16 @@ def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
     share(work, len(x), x.size)
 
 
-def avg_pool(x: Array, y: Array, window: Window, dtype: Any = np.float32) -> None:
-    """Fill y with the mean of each window; the sums are computed in ``dtype``."""
+def avg_pool(x: Array, y: Array, window: Window) -> None:
+    """Fill y with the mean of each window."""
+    dtype = np.float64 if math.prod(window.kernel) > LARGE else np.float32  # of the sums
     numbers = dtype(1 / math.prod(window.kernel)), *_geometry(x, y, window)
     flat = x.reshape(-1), y.reshape(-1)
     share(lambda first, last: _avg_pool(*flat, np.empty(x.shape[3], dtype), *numbers, first, last), len(x), x.size / 2)
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
-    avg_pool(x, y[:, None, None], _whole(x), np.float64)  # the images may be large
+    avg_pool(x, y[:, None, None], _whole(x))
 
 
 def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None:

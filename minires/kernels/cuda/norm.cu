@@ -122,8 +122,8 @@ extern "C" __global__ void gradient_sums(
         for (int pixel = blockIdx.x * rows + row; pixel < pixels; pixel += gridDim.x * rows) {
             int i = pixel * channels + c;
             float g = dy[i];
-            if (beta && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
-            if (y) masked[i] = g = y[i] > 0.0f ? g : 0.0f;
+            if (beta && normalised(x[i], mean, scale, beta, c) <= 0.0f) g = 0.0f;
+            if (y) masked[i] = g = y[i] <= 0.0f ? 0.0f : g;
             sum += g;
             about_mean += g * (x[i] - mean[c]);
         }
@@ -166,7 +166,7 @@ extern "C" __global__ void gradient(
     FOR_EACH(i, count) {
         int c = i % channels;
         float g = dy[i];
-        if (beta && !(normalised(x[i], mean, scale, beta, c) > 0.0f)) g = 0.0f;
+        if (beta && normalised(x[i], mean, scale, beta, c) <= 0.0f) g = 0.0f;
         dx[i] = scale[c] * g + slope[c] * (x[i] - mean[c]) + offset[c];
     }
 }

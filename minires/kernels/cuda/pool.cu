@@ -55,14 +55,14 @@ extern "C" __global__ void avg_pool(
     FOR_EACH(i, count) {
         int c = i % channels, pixel = i / channels;
         int q = pixel % out_width, p = pixel / out_width % out_height, n = pixel / (out_width * out_height);
-        float sum = 0.0f;
+        double sum = 0.0;  // windows may be large
         for (int a = 0; a < kh; a++)
             for (int b = 0; b < kw; b++) {
                 int h = p * sh + a - ph, w = q * sw + b - pw;
                 if (h < 0 || h >= height || w < 0 || w >= width) continue;
                 sum += x[((n * height + h) * width + w) * channels + c];
             }
-        y[i] = sum / (kh * kw);
+        y[i] = (float)(sum / (kh * kw));
     }
 }
 
