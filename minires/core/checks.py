@@ -53,7 +53,8 @@ def integer(where: str, value: Any, name: str, minimum: int) -> int:
 
 def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
     """Return two ints >= ``minimum`` for height and width; a single int stands for both."""
-    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    both = both * 2 if len(both) == 1 else both
     if len(both) != 2 or not all(is_integer(size, minimum) for size in both):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must be one or two integers >= {minimum}.")
     return int(both[0]), int(both[1])

@@ -239,7 +239,7 @@ _TRANSLATORS: dict[type, Translator] = {
     Conv2dAct: _conv_act,
     norm.BatchNorm: _batch_norm,
     norm.BatchNormAct: _batch_norm,
-    pool.MaxPool2d: _node("MaxPool", lambda op: _window(op.window)),
+    pool.MaxPool2d: _node("MaxPool", lambda op: {**_window(op.window), "dilations": list(op.window.dilation)}),
     pool.AvgPool2d: _node("AveragePool", lambda op: {**_window(op.window), "count_include_pad": 1}),
     pool.GlobalAvgPool2d: _global_avg_pool,
 }

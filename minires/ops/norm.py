@@ -193,7 +193,7 @@ def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
 
 
 def _scale_and_shift(op: str, y: Tensor, x: Tensor, shape: Shape, view: Shape, weight: Any, bias: Any) -> Tensor:
-    """weight * y + bias in the dtype of x. Each is None or has ``shape``, and broadcasts to y with the shape ``view``."""
+    """weight * y + bias in the dtype of x. Both are optional and have ``shape``; as ``view`` they broadcast to y."""
     given = {"weight": weight, "bias": bias}
     given = {name: checks.floats(op, value, name, x) for name, value in given.items() if value is not None}
     for name, value in given.items():

@@ -23,7 +23,8 @@ from .shape import concatenate, pad
 
 def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1) -> Window:
     """Check the arguments of a pooling op and return its window. At most half of a window may lie in the padding."""
-    window = Window.of(op, kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    window = Window.of(op, kernel_size, kernel_size if default else stride, padding, dilation)
     if any(2 * p > size for p, size in zip(window.padding, window.covered, strict=True)):
         raise ArgumentError(
             f"{op}: padding is {window.padding}; it must be at most half the kernel size, {window.covered}."
@@ -146,6 +147,10 @@ def avg_pool2d(
     divided by. The other arguments and the errors are those of :func:`max_pool2d`.
     """
     window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    if divisor_override is not None and (not checks.is_integer(divisor_override) or divisor_override == 0):
+        raise ArgumentError(
+            f"avg_pool2d: divisor_override is {divisor_override!r}; it must be an integer other than 0."
+        )
     return average(x, window, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -153,7 +158,7 @@ def average(x: TensorLike, window: Window, ceil_mode: bool, count_include_pad: b
     """Run :func:`avg_pool2d` with a window that has already been checked."""
     y = pool2d(AvgPool2d, x, window, ceil_mode)
     if divisor is not None:
-        return y * (math.prod(window.kernel) / checks.integer("avg_pool2d", divisor, "divisor_override", 1))
+        return y * (math.prod(window.kernel) / divisor)
     if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
         return y
     counts = []  # how many pixels, or pixels and zeros, each window covers along H and along W
@@ -178,10 +183,8 @@ def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
     if 0 in (h, w):
         raise ShapeError(f"adaptive_avg_pool2d: the images of x ({sizes(x.shape)}) have no pixels.")
     given = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    wanted = (
-        [own if size is None else size for own, size in zip((h, w), given, strict=True)] if len(given) == 2 else given
-    )
-    oh, ow = checks.pair("adaptive_avg_pool2d", wanted, "output_size", 1)
+    given = [own if size is None else size for own, size in zip((h, w), given, strict=False)] + list(given[2:])
+    oh, ow = checks.pair("adaptive_avg_pool2d", given, "output_size", 1)
     if h % oh == 0 and w % ow == 0:
         return pool2d(AvgPool2d, x, Window((h // oh, w // ow), (h // oh, w // ow), (0, 0)))
     return _means(_means(x, x.ndim - 2, oh), x.ndim - 1, ow)

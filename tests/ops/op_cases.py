@@ -214,6 +214,17 @@ LAYERS = [
         for op in ("max_pool2d", "avg_pool2d")
         for options in [(2,), ((3, 2), (2, 1), (1, 0)), (2, 3, 1), ((2, 3), 2)]
     ),
+    Case("max_pool2d:dilated", lambda x: ops.max_pool2d(x, 2, 1, 1, 2, True),
+         lambda x: fn.max_pool2d(x, 2, 1, 1, 2, True), [IMAGES], "ties"),
+    *(
+        Case(f"{op}:left over {options}", lambda x, f=op, o=options: getattr(ops, f)(x, *o),
+             lambda x, f=op, o=options: getattr(fn, f)(x, *o), [IMAGES[1:]])
+        for op, options in [
+            ("max_pool2d", (2, 3, 1, 1, True)), ("avg_pool2d", ((2, 3), 2, (1, 0), True)),
+            ("avg_pool2d", (3, 2, 1, True, False)), ("avg_pool2d", (2, 1, 0, False, True, 3)),
+            ("adaptive_avg_pool2d", (1,)), ("adaptive_avg_pool2d", ((3, None),)),
+        ]
+    ),
     Case("global_avg_pool2d", ops.global_avg_pool2d, lambda x: fn.adaptive_avg_pool2d(x, 1).flatten(1), [IMAGES]),
     *(
         Case(f"batch_norm:{x} {training}",
@@ -224,6 +235,11 @@ LAYERS = [
     ),
     Case("batch_norm:eps", lambda x, g, b: ops.batch_norm(x, g, b, None, None, True, eps=0.5),
          lambda x, g, b: fn.batch_norm(x, None, None, g, b, True, eps=0.5), [IMAGES, CHANNELS, CHANNELS]),
+    Case("batch_norm:without scale and shift", lambda x: ops.batch_norm(x, training=True),
+         lambda x: fn.batch_norm(x, None, None, training=True), [IMAGES]),
+    Case("group_norm", lambda x: ops.group_norm(x, 3), lambda x: fn.group_norm(x, 3), [IMAGES]),
+    Case("group_norm:scaled", lambda x, g, b: ops.group_norm(x, 1, g, b, 0.5),
+         lambda x, g, b: fn.group_norm(x, 1, g, b, 0.5), [(2, 3, 5), CHANNELS, CHANNELS]),
     Case("layer_norm", ops.layer_norm, lambda x: fn.layer_norm(x, (4,)), [X]),
     Case("layer_norm:two axes", lambda x, g, b: ops.layer_norm(x, (3, 4), g, b, 0.5),
          lambda x, g, b: fn.layer_norm(x, (3, 4), g, b, 0.5), [X, (3, 4), (3, 4)]),

@@ -130,7 +130,13 @@ for _name in SAME_NAME:
 
 # Words of the refusals that are right: for every op, and by op the arguments of PyTorch's that are not offered.
 REFUSALS = ("but floats are needed",)
-NOT_OFFERED: dict[str, tuple[str, ...]] = {"__rpow__": ("exponent has negative numbers",)}
+NOT_OFFERED: dict[str, tuple[str, ...]] = {
+    "__rpow__": ("exponent has negative numbers",),
+    "nn.functional.max_pool2d": ("return_indices",),
+    "nn.functional.batch_norm": ("momentum is -", "x has 1 axes"),
+    "nn.functional.group_norm": ("eps is -",),
+    "nn.functional.layer_norm": ("eps is -",),
+}
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64, "bool": torch.bool}
 TOLERANCE = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-9, "atol": 1e-9}}

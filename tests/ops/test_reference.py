@@ -62,7 +62,7 @@ def test_small_floats_stay_small(case, dtype, rng):
         lambda x, n: ops.pad(x, (1, 1), value=n),
         lambda x, n: ops.layer_norm(x, eps=n),
         lambda x, n: ops.batch_norm(x, np.ones(3, "f"), np.ones(3, "f"), None, None, True, n, n),
-        lambda x, n: ops.batch_norm(x, np.ones(3, "f"), np.ones(3, "f"), np.ones(3), np.ones(3), False, n, n),
+        lambda x, n: ops.batch_norm(x, *[np.ones(3, "f")] * 4, False, n, n),
         lambda x, n: ops.cross_entropy(x[0], [0, 1, 2], n),
         lambda x, n: ops.where(x > n, x, n),
         lambda x, n: ops.maximum(x, n) + n - n * x / n,
