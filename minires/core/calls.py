@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import ArgumentError
 
@@ -82,3 +82,19 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
         raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
 
     return call  # type: ignore[return-value]
+
+
+def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]) -> Callable[[str], NoReturn]:
+    """Return a module's ``__getattr__``, which says what to write for a name that the module does not have.
+
+    ``instead`` maps names of PyTorch's to what to write here. For others, the most similar of ``known`` is named.
+    """
+
+    def lookup(name: str) -> NoReturn:
+        from .checks import closest
+
+        near = None if name.startswith("_") or name in instead else closest(name, known)
+        hint = f"; write {instead[name]}" if name in instead else f"; did you mean {near}?" if near else ""
+        raise AttributeError(f"{module} has no {name}{hint}" + "." * (not near))
+
+    return lookup

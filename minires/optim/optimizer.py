@@ -6,17 +6,29 @@ Formulas and defaults are the same as in PyTorch. Gradients are never changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core import checks
 from ..core.backend import Array, array_module, to_device
+from ..core.calls import pytorch_names, refuses
 from ..core.dispatch import run_kernel
 from ..core.state import state
 from ..core.tensor import Tensor
-from ..errors import ArgumentError, DeviceError, DTypeError, StateDictError, sizes
+from ..errors import ArgumentError, DeviceError, DTypeError, ShapeError, StateDictError, sizes
+
+_ALWAYS = "leave it out: {0} always updates all parameters together"
+_NOT_OFFERED = {  # PyTorch's arguments
+    "maximize": "write loss = -loss",
+    "foreach": _ALWAYS,
+    "fused": _ALWAYS,
+    "capturable": "leave it out",
+    "differentiable": "leave it out: a step is not recorded",
+    "amsgrad": "leave it out, which is amsgrad=False",
+    "dampening": "leave it out, which is dampening=0",
+}
 
 
 class Optimizer:
@@ -36,8 +48,24 @@ class Optimizer:
     #: The values that ``minires train`` uses if none are given.
     training_defaults: ClassVar[dict[str, float]] = {"lr": 1e-3, "weight_decay": 0.0}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):  # which says what its arguments are if they are wrong
+            cls.__init__ = pytorch_names(refuses(**_NOT_OFFERED)(cls.__init__), cls.__name__)  # type: ignore[method-assign]
+
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         name = type(self).__name__
+        if (
+            not isinstance(params, Iterable)
+            or isinstance(params, (str, set, frozenset))
+            or hasattr(params, "parameters")
+        ):
+            hint = (
+                "the order of a set is not fixed; pass a list"
+                if isinstance(params, (set, frozenset))
+                else ("pass model.parameters()")
+            )
+            raise ArgumentError(f"{name}: params is {type(params).__name__}; {hint}.")
         given = [params] if isinstance(params, (Tensor, Mapping)) else list(params)
         if not given:
             raise ArgumentError(
@@ -51,12 +79,25 @@ class Optimizer:
             unknown = set(group) - {"params", *defaults}
             if unknown:
                 raise ArgumentError(f"{name}: a parameter group has no option {sorted(unknown)[0]!r}.")
-            own = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            inside = group["params"]
+            if not isinstance(inside, Iterable) or hasattr(inside, "parameters"):
+                raise ArgumentError(f"{name}: 'params' is {type(inside).__name__}; pass model.parameters().")
+            own = [inside] if isinstance(inside, Tensor) else list(inside)
+            if not own and isinstance(inside, Iterator):
+                raise ArgumentError(
+                    f"{name}: a parameter group is empty; model.parameters() can be used only once, so write "
+                    "list(model.parameters())."
+                )
             self.param_groups.append({**defaults, **group, "params": own})
             self._check_options(self.param_groups[-1])
         for parameter in self.parameters:
             if not isinstance(parameter, Tensor):
-                raise DTypeError(f"{name}: params holds a {type(parameter).__name__}; it must hold tensors.")
+                hint = (
+                    "; pass its parameters()"
+                    if hasattr(parameter, "parameters")
+                    else ("; pass model.parameters()" if isinstance(parameter, (tuple, str)) else "")
+                )
+                raise DTypeError(f"{name}: params holds a {type(parameter).__name__}; it must hold tensors{hint}.")
             if parameter.op is not None:
                 raise ArgumentError(
                     f"{name}: a tensor ({sizes(parameter.shape)}) is not a leaf: {parameter.op.name} computed it."
@@ -76,20 +117,53 @@ class Optimizer:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _check_options(self, group: dict[str, Any]) -> None:
-        checks.not_negative(type(self).__name__, group["lr"], "lr")
-        checks.not_negative(type(self).__name__, group["weight_decay"], "weight_decay")
+        """Check the options of a group, and make them Python numbers, which do not widen float32 arrays.
 
+        It is called before each step, too: options may have been set by hand or by a schedule.
+        """
+        for option in ("lr", "weight_decay"):
+            group[option] = checks.not_negative(type(self).__name__, group[option], option)
+
+    def _check_flag(self, group: dict[str, Any], option: str, hint: str = "") -> None:
+        if not isinstance(group[option], (bool, np.bool_)):
+            raise ArgumentError(
+                f"{type(self).__name__}: {option} is {group[option]!r}; it must be True or False{hint}."
+            )
+
+    @pytorch_names
+    @refuses(set_to_none="gradients always become None; leave it out")
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
+    @pytorch_names
+    @refuses(closure="compute the loss and call loss.backward() before {0}()")
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        states = iter(self.state)
+        """Update every parameter that has a gradient.
+
+        Raises
+        ------
+        ArgumentError
+            If an option was set to a value that is out of range.
+        ShapeError
+            If a gradient was set to one of another shape. Nothing is changed.
+        """
+        name, states = type(self).__name__, iter(self.state)
+        work = []
         for group in self.param_groups:
+            self._check_options(group)
             pairs = [(parameter, next(states)) for parameter in group["params"]]
-            pairs = [(parameter, state) for parameter, state in pairs if parameter.grad is not None]
+            work.append([(parameter, state) for parameter, state in pairs if parameter.grad is not None])
+            for parameter, _ in work[-1]:
+                shape = getattr(parameter.grad, "shape", None)
+                if not isinstance(parameter.grad, Tensor) or shape != parameter.shape:
+                    raise ShapeError(
+                        f"{name}: the gradient of a parameter ({sizes(parameter.shape)}) is "
+                        f"{type(parameter.grad).__name__} ({sizes(shape or ())}); it must be a tensor of the same "
+                        "shape."
+                    )
+        for group, pairs in zip(self.param_groups, work, strict=True):
             if pairs:
                 self.step_group(group, *zip(*pairs, strict=True))
 
@@ -156,6 +230,14 @@ class Optimizer:
                     f"{name}: {key} is {sizes(value.shape)}, but its parameter is {sizes(parameter.shape)}."
                 )
             state[int(number)][what] = to_device(value.astype(parameter.dtype, order="K"), parameter.device)
+        for group, options in zip(self.param_groups, groups, strict=True):
+            own = [option for option in group if option != "params"]
+            if set(options) != set(own):
+                raise StateDictError(
+                    f"{name}: the state has the options {', '.join(options) or 'none'}, but {name} has "
+                    f"{', '.join(own)}; it is the state of another optimiser."
+                )
+            self._check_options(dict(options))
         self.state = state
         for group, options in zip(self.param_groups, groups, strict=True):
             group.update(options)
@@ -207,7 +289,10 @@ class SGD(Optimizer):
 
     def _check_options(self, group: dict[str, Any]) -> None:
         super()._check_options(group)
-        checks.not_negative("SGD", group["momentum"], "momentum")
+        group["momentum"] = checks.not_negative("SGD", group["momentum"], "momentum")
+        self._check_flag(
+            group, "nesterov", "; PyTorch's 4th argument, dampening, is not offered, so pass weight_decay="
+        )
         if group["nesterov"] and group["momentum"] == 0:
             raise ArgumentError("SGD: nesterov needs a momentum > 0.")
 
@@ -273,9 +358,8 @@ class Adam(Optimizer):
         name, betas = type(self).__name__, group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ArgumentError(f"{name}: betas is {betas!r}; it must be two numbers in [0, 1).")
-        for beta in betas:
-            checks.fraction(name, beta, "betas", below_one=True)
-        checks.not_negative(name, group["eps"], "eps")
+        group["betas"] = tuple(checks.fraction(name, beta, "betas", below_one=True) for beta in betas)
+        group["eps"] = checks.not_negative(name, group["eps"], "eps")
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         if self.decoupled:
@@ -318,5 +402,78 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
+class RMSprop(Optimizer):
+    """RMSprop divides each gradient by the root of the running average of its square (Hinton 2012, lecture 6e).
+
+    Parameters
+    ----------
+    params : iterable of Parameter or dict
+        Parameters, or parameter groups such as ``[{"params": ..., "lr": 0.01}, ...]``.
+    lr : float
+        The learning rate.
+    alpha : float
+        The decay rate of the running average.
+    eps : float
+        Added to the root, so that the step is never divided by 0.
+    weight_decay : float
+        Adds weight_decay * parameter to the gradient: an L2 penalty.
+    momentum : float
+        The fraction of the previous step that is kept.
+    centered : bool
+        Whether to subtract the square of the gradient's running average, so that the root is a standard deviation.
+
+    Raises
+    ------
+    ArgumentError, DTypeError
+        As for :class:`Adam`.
+    """
+
+    arrays = ("square_avg", "grad_avg", "momentum_buffer")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered}
+        super().__init__(params, lr=lr, **options)
+
+    @classmethod
+    def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> RMSprop:
+        return cls(params, lr, weight_decay=weight_decay, momentum=momentum)
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        super()._check_options(group)
+        for option in ("eps", "momentum"):
+            group[option] = checks.not_negative("RMSprop", group[option], option)
+        group["alpha"] = checks.fraction("RMSprop", group["alpha"], "alpha")
+        self._check_flag(group, "centered")
+
+    def update(self, parameter: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * parameter
+        xp, alpha, momentum = array_module(parameter), group["alpha"], group["momentum"]
+        for name, needed in zip(self.arrays, (True, group["centered"], momentum), strict=True):
+            if needed and name not in state:
+                state[name] = xp.zeros_like(parameter)
+        square = state["square_avg"]
+        square *= alpha
+        square += (1 - alpha) * grad * grad
+        if group["centered"]:
+            state["grad_avg"] *= alpha
+            state["grad_avg"] += (1 - alpha) * grad
+            square = square - state["grad_avg"] * state["grad_avg"]
+        step = grad / (xp.sqrt(square) + group["eps"])
+        if momentum:
+            state["momentum_buffer"] *= momentum
+            step = state["momentum_buffer"] = state["momentum_buffer"] + step
+        parameter -= group["lr"] * step
+
+
 #: The optimisers that a training run can choose by name.
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}

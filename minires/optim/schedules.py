@@ -1,7 +1,8 @@
 """Schedules: the learning rate as a function of t, the number of calls of ``step()``.
 
 Call ``step()`` once per epoch, or once per batch. Each schedule is a closed-form function of t, ``factor(t)``, so it
-can be resumed at any t.
+can be resumed at any t. A rate that was set by hand, or by another schedule of the same optimiser, is scaled by the
+next step, as in PyTorch: several schedules multiply.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from .optimizer import Optimizer
 class Schedule:
     """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, beginning with t = 0.
 
-    A subclass implements :meth:`factor`, and :meth:`for_run` if its constructor takes more than the optimiser.
+    If the learning rate was changed since the last step, the base learning rate changes such that the new rate is the
+    one that the schedule has at t. A subclass implements :meth:`factor`, and :meth:`for_run` if its constructor takes
+    more than the optimiser.
 
     Attributes
     ----------
@@ -53,12 +56,21 @@ class Schedule:
 
     def step(self) -> None:
         """Add 1 to ``t``, and set the learning rates."""
+        self._take_over()
         self.t += 1
         self._set()
 
     def _set(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.rate(base, self.t)
+        self._last = [self.rate(base, self.t) for base in self.base_lrs]
+        for group, lr in zip(self.optimizer.param_groups, self._last, strict=True):
+            group["lr"] = lr
+
+    def _take_over(self) -> None:
+        """Find the base learning rates for rates that were not set by this schedule."""
+        start, slope = self.rate(0.0, self.t), self.rate(1.0, self.t) - self.rate(0.0, self.t)  # rate is linear in base
+        for i, group in enumerate(self.optimizer.param_groups):
+            if group["lr"] != self._last[i] and slope > 0:  # a factor of 0 sets any rate to the same
+                self.base_lrs[i] = (group["lr"] - start) / slope
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each parameter group."""
@@ -66,7 +78,8 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, for a checkpoint, as values that JSON can store."""
-        return {"t": self.t, "base_lrs": self.base_lrs}
+        self._take_over()
+        return {"t": self.t, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned. Raises StateDictError if it does not fit the parameter groups."""

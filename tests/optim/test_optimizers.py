@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.errors import ArgumentError, DTypeError, StateDictError
-from minires.optim import SGD, Adam, AdamW
+from minires.errors import ArgumentError, DTypeError, ShapeError, StateDictError
+from minires.optim import SGD, Adam, AdamW, RMSprop
 
 STEPS, CURVATURE = 12, np.array([0.5, 2.0, 7.0])
 
@@ -78,6 +78,9 @@ def test_adam_begins_with_steps_of_lr():
         ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
         ("Adam", {"lr": 0.05, "weight_decay": 0.1}),
         ("AdamW", {"lr": 0.05, "betas": (0.7, 0.9)}),
+        ("RMSprop", {}),
+        ("RMSprop", {"lr": 0.02, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1, "momentum": 0.7}),
+        ("RMSprop", {"momentum": 0.3, "centered": True}),
     ],
 )
 def test_trajectories_equal_pytorch(name, options):
@@ -123,6 +126,53 @@ def test_a_resumed_optimiser_goes_on_bit_by_bit(make, rng):
     np.testing.assert_array_equal(second.numpy(), straight.numpy())
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_rmsprop_of_a_constant_gradient(momentum):
+    """The average of g**2 after t steps is (1 - alpha**t) g**2, so each step is a sign over a root, times a sum."""
+    parameter, g, path, shift, lag = mr.nn.Parameter([1.0, 2.0], dtype="float64"), np.array([3.0, -5.0]), [], 0.0, 0.0
+    optimizer = RMSprop([parameter], lr=0.1, alpha=0.9, eps=0.0, momentum=momentum)
+    for t in range(1, 8):
+        parameter.grad = mr.tensor(g)
+        optimizer.step()
+        lag = momentum * lag + 1 / math.sqrt(1 - 0.9**t)
+        shift += 0.1 * lag
+        path.append(np.abs(parameter.numpy() - ([1.0, 2.0] - shift * np.sign(g))).max())
+    assert max(path) < 1e-12
+
+
+MAKES = [
+    lambda p, **o: SGD(p, **{"lr": np.float64(0.1), "momentum": np.float64(0.9), "weight_decay": np.float64(0.1), **o}),
+    lambda p, **o: Adam(
+        p, **{"lr": np.float64(0.1), "betas": np.array([0.9, 0.99]).tolist(), "eps": np.float64(1), **o}
+    ),
+    lambda p, **o: RMSprop(p, **{"alpha": np.float64(0.9), "momentum": np.float64(0.9), "centered": True, **o}),
+]
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_numbers_of_numpy_do_not_widen_parameters_and_state(make):
+    parameter = mr.nn.Parameter([1.0, 2.0])
+    optimizer = make([parameter], weight_decay=np.float64(0.1))
+    with mr.engine("textbook"):
+        for lr in np.linspace(0.1, 0.3, 3):
+            optimizer.param_groups[0]["lr"] = lr  # set by hand
+            parameter.grad = mr.tensor([1.0, 2.0])
+            optimizer.step()
+    arrays = [array for name, array in optimizer.state[0].items() if name != "step"]
+    assert {array.dtype for array in (parameter.data, *arrays)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, lr=0.1), lambda p: Adam(p), lambda p: RMSprop(p)])
+@pytest.mark.parametrize("grad", [mr.tensor([1.0]), mr.tensor([[1.0, 2.0]]), mr.tensor(1.0), np.ones(2, "f")])
+def test_a_gradient_of_another_shape_is_refused_and_nothing_is_changed(make, grad):
+    first, second = mr.nn.Parameter([1.0, 2.0]), mr.nn.Parameter([1.0, 2.0])
+    optimizer = make([{"params": [first]}, {"params": second}])
+    first.grad, second.grad = mr.tensor([1.0, 1.0]), grad
+    with pytest.raises(ShapeError, match=r"the gradient of a parameter \(2\) is \w+ \("):
+        optimizer.step()
+    assert first.numpy().tolist() == [1.0, 2.0] and optimizer.state == [{}, {}]
+
+
 def test_a_step_is_noticed_by_a_pending_backward():
     parameter = mr.nn.Parameter([2.0])
     loss = (parameter * parameter).sum()
@@ -151,6 +201,29 @@ WRONG = [
     (lambda: Adam([parameter()], betas=(0.9, 1.0)), ArgumentError, "betas is 1.0"),
     (lambda: Adam([parameter()], betas=0.9), ArgumentError, "betas is 0.9"),
     (lambda: AdamW([parameter()], eps=-1), ArgumentError, "AdamW: eps is -1"),
+    (lambda: SGD(mr.nn.Linear(1, 1), lr=0.1), ArgumentError, r"params is Linear; pass model.parameters\(\)"),
+    (lambda: SGD(mr.nn.Linear(1, 1).parameters, lr=0.1), ArgumentError, "params is method; pass"),
+    (lambda: SGD([mr.nn.Linear(1, 1)], lr=0.1), DTypeError, r"holds a Linear; .* pass its parameters\(\)"),
+    (lambda: SGD(mr.nn.Linear(1, 1).named_parameters(), lr=0.1), DTypeError, r"a tuple; .* pass model.parameters\(\)"),
+    (lambda: SGD({parameter()}, lr=0.1), ArgumentError, "order of a set is not fixed"),
+    (lambda: SGD([{"params": iter(())}], lr=0.1), ArgumentError, r"a parameter group is empty; .* list\(model"),
+    (lambda: SGD([{"params": mr.nn.Linear(1, 1)}], lr=0.1), ArgumentError, "'params' is Linear"),
+    (lambda: SGD([parameter()]), ArgumentError, "SGD: missing 1 required positional argument: 'lr'; its arguments"),
+    (lambda: SGD([parameter()], 0.1, 0.9, 0, 5e-4), ArgumentError, "nesterov is 0.0005; .* dampening"),
+    (lambda: SGD([parameter()], 0.1, dampening=0.1), ArgumentError, "SGD: dampening is not offered; leave it out"),
+    (lambda: SGD([parameter()], 0.1, maximize=True), ArgumentError, "maximize is not offered; write loss = -loss"),
+    (lambda: SGD([parameter()], 0.1, foreach=True), ArgumentError, "foreach is not offered"),
+    (lambda: SGD([parameter()], 0.1, beta=0.9), ArgumentError, r"'beta'; its arguments are \(self, params, lr, mom"),
+    (lambda: Adam([parameter()], amsgrad=True), ArgumentError, "Adam: amsgrad is not offered"),
+    (lambda: RMSprop([parameter()], alpha=2), ArgumentError, "alpha is 2"),
+    (lambda: RMSprop([parameter()], centered=0.5), ArgumentError, "centered is 0.5"),
+    (lambda: SGD([parameter()], 0.1).step(closure=min), ArgumentError, r"call loss.backward\(\) before step"),
+    (lambda: SGD([parameter()], 0.1).zero_grad(set_to_none=False), ArgumentError, "set_to_none is not offered"),
+    (lambda: SGD([parameter()], 0.1).load_state_dict(RMSprop([parameter()]).state_dict()), StateDictError, "another o"),
+    (lambda: Adam([parameter()]).load_state_dict(SGD([parameter()], 0.1).state_dict()), StateDictError, "another opt"),
+    (lambda: mr.optim.CosineAnnealingLR, AttributeError, r"mr.optim has no CosineAnnealingLR; write CosineLR\(opt"),
+    (lambda: mr.optim.clip_grad_norm_, AttributeError, r"write clip_grad_norm\("),
+    (lambda: mr.optim.adamW, AttributeError, r"did you mean AdamW\?"),
     (lambda: SGD([parameter()], lr=0.1).load_state_dict({}), StateDictError, "must hold"),
     (
         lambda: SGD([parameter()], lr=0.1).load_state_dict({"arrays": {}, "steps": [0, 0], "groups": [{}]}),
@@ -180,11 +253,12 @@ def test_wrong_arguments_raise_the_named_error(call, error, words):
 
 def test_registered_optimisers_take_the_settings_of_a_run():
     made = {name: kind.for_training([parameter()], 0.2, 0.3, 0.4) for name, kind in mr.optim.OPTIMIZERS.items()}
-    assert [type(optimizer) for optimizer in made.values()] == [SGD, Adam, AdamW]
+    assert [type(optimizer) for optimizer in made.values()] == [SGD, Adam, AdamW, RMSprop]
     for optimizer in made.values():
         (group,) = optimizer.param_groups
         assert (group["lr"], group["weight_decay"]) == (0.2, 0.3)
         assert set(optimizer.training_defaults) == {"lr", "weight_decay"}
+    assert made["rmsprop"].param_groups[0]["momentum"] == 0.4
     assert made["sgd"].param_groups[0]["momentum"] == 0.4 and made["sgd"].param_groups[0]["nesterov"]
     assert made["adam"].param_groups[0]["betas"] == made["adamw"].param_groups[0]["betas"] == (0.4, 0.999)
     assert not SGD.for_training([parameter()], 0.2, 0.0, 0.0).param_groups[0]["nesterov"]

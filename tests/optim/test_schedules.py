@@ -81,6 +81,63 @@ def test_a_resumed_schedule_goes_on(make):
     assert rates(second, 5) == straight[3:]
 
 
+CHAINS = {
+    "two steps": [lambda o: StepLR(o, 2, 0.5), lambda o: StepLR(o, 3, 0.1)],
+    "warm-up beside a cosine": [lambda o: CosineLR(o, 9), lambda o: Warmup(ConstantLR(o), 4, 0.25)],
+    "three": [lambda o: MultiStepLR(o, [1, 4]), lambda o: StepLR(o, 2), lambda o: CosineLR(o, 7)],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("saved", [False, True])
+def test_several_schedules_multiply(name, saved):
+    o = optimizer(1.0)
+    chain = [make(o) for make in CHAINS[name]]
+    for t in range(1, 7):
+        for schedule in chain:
+            schedule.step()
+        if saved:
+            for schedule in chain:
+                schedule.load_state_dict(json.loads(json.dumps(schedule.state_dict())))
+        expected = math.prod(make(optimizer(1.0)).rate(1.0, t) for make in CHAINS[name])
+        assert [group["lr"] for group in o.param_groups] == pytest.approx([expected, expected / 2], rel=1e-12)
+
+
+@pytest.mark.parametrize("make", [lambda o: StepLR(o, 2, 0.5), lambda o: Warmup(CosineLR(o, 9, 0.01), 3)])
+def test_a_rate_set_by_hand_is_scaled_by_the_next_steps(make):
+    o = optimizer(1.0)
+    schedule = make(o)
+    schedule.step()
+    base = 3.0  # the rates are those of another base learning rate
+    o.param_groups[0]["lr"] = schedule.rate(base, 1)
+    second = make(other := optimizer(1.0))
+    for t in range(2, 8):
+        if t == 4:  # after a restart
+            second.load_state_dict(schedule.state_dict())
+            schedule, o = second, other
+        schedule.step()
+        assert [g["lr"] for g in o.param_groups] == pytest.approx([schedule.rate(base, t), schedule.rate(0.5, t)])
+
+
+@pytest.mark.parity
+def test_chained_schedules_and_rates_set_by_hand_equal_pytorch():
+    torch = pytest.importorskip("torch")
+    theirs, ours = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0), SGD([mr.nn.Parameter([1.0])], lr=1.0)
+    schedules = torch.optim.lr_scheduler
+    chains = [
+        [schedules.StepLR(theirs, 3, 0.5), schedules.CosineAnnealingLR(theirs, 20, 0.01)],
+        [StepLR(ours, 3, 0.5), CosineLR(ours, 20, 0.01)],
+    ]
+    for t in range(15):
+        theirs.step()
+        for chain in chains:
+            for schedule in chain:
+                schedule.step()
+        if t == 6:
+            theirs.param_groups[0]["lr"] = ours.param_groups[0]["lr"] = 0.3
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-9)
+
+
 WRONG = [
     (lambda: StepLR(optimizer(), 0), ArgumentError, "step_size is 0"),
     (lambda: StepLR(optimizer(), 2, gamma=0), ArgumentError, "gamma is 0"),
