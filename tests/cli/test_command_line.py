@@ -28,7 +28,7 @@ WRONG = {
     "train --model resnet21": "there is no model 'resnet21'; choose one of resnet8",
     "train --data nothing": "there is no data set or folder 'nothing'; choose one of digits",
     "train --schedule flat": "there is no schedule 'flat'; choose one of cosine",
-    "train --optimizer lion": "there is no optimizer 'lion'; choose one of sgd, adam, adamw.",
+    "train --optimizer lion": "there is no optimizer 'lion'; choose one of sgd, adam, adamw, rmsprop.",
     "train --weight-decay -1": "--weight-decay is -1.0; it must be a number >= 0.",
     "train --label-smoothing 2": "--label-smoothing is 2.0; it must lie in [0, 1).",
     "train --ema 1": "--ema is 1.0; it must lie in [0, 1).",
