@@ -61,7 +61,7 @@ class Split:
     images : array of uint8, (N, C, H, W)
         Bytes take a quarter of the memory of floats; transforms convert one batch at a time.
     labels : array of int64, (N,)
-        Class numbers, starting at 0.
+        Class numbers, starting at 0. Other integers are converted.
     texts : tuple of N str, optional
         A text about each image. The loader does not use the texts.
 
@@ -78,9 +78,20 @@ class Split:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
-            raise DataError(f"Split: images are {_described(images)}; they must be uint8 (N, C, H, W).")
-        if not isinstance(labels, np.ndarray) or labels.dtype != np.int64 or labels.ndim != 1:
-            raise DataError(f"Split: labels are {_described(labels)}; they must be int64 (N,).")
+            raise DataError(
+                f"Split: images are {_described(images)}; they must be uint8 (N, C, H, W){_advice('images', images)}."
+            )
+        _, c, h, w = images.shape
+        if (w == 3 and c not in (1, 3)) or (w == 1 and c == h > 1):
+            raise DataError(
+                f"Split: images are {_described(images)}, which looks like (N, H, W, C); they must be (N, C, H, W): "
+                "write images.transpose(0, 3, 1, 2)."
+            )
+        if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise DataError(
+                f"Split: labels are {_described(labels)}; they must be integers, int64 (N,){_advice('labels', labels)}."
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))  # PyTorch's labels are often int32
         if len(images) != len(labels):
             raise DataError(f"Split: there are {len(images)} images but {len(labels)} labels; each image needs one.")
         if self.texts and len(self.texts) != len(images):
@@ -183,3 +194,23 @@ def load(name: str) -> Dataset:
 
 def _described(value: object) -> str:
     return f"{value.dtype} ({sizes(value.shape)})" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _advice(name: str, value: object) -> str:
+    """Return how to convert ``value`` to images or labels, as the end of a sentence; "" if that is not known."""
+    if hasattr(value, "numpy"):
+        return f"; write {name}.numpy()"
+    if not isinstance(value, np.ndarray):
+        return f"; write np.array({name})" if isinstance(value, (list, tuple)) else ""
+    if name == "labels":
+        if value.ndim == 2 and value.shape[1] == 1:
+            return "; write labels[:, 0]"
+        if value.ndim == 2:
+            return "; if each row holds the probabilities of the classes, write labels.argmax(axis=1)"
+        return "; write labels.astype('int64')" if value.dtype.kind == "f" and (value == np.floor(value)).all() else ""
+    if value.dtype == np.uint8:
+        return "; write images[:, None] to add the axis of channels" if value.ndim == 3 else ""
+    low, high = (value.min(), value.max()) if value.size and value.dtype.kind in "iuf" else (-1, -1)
+    if value.dtype.kind == "f" and low >= 0 and high <= 1:
+        return "; write np.rint(255 * images).astype('uint8')"
+    return "; write images.astype('uint8')" if low >= 0 and high <= 255 else "; it holds other numbers than 0 to 255"

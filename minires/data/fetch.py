@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 from ..errors import DataError, printable
 from ..interop.files import PathLike, stand_in, start_of
-from .places import Archive, PublishedFiles, find, places, stored
+from .places import Archive, PublishedFiles, find, places
 
 PIECE = 1 << 18  # bytes to read at a time
 TIMEOUT = 30.0  # seconds to wait for an answer, and for each piece
@@ -343,7 +343,7 @@ def check(published: PublishedFiles, root: PathLike | None = None) -> tuple[Path
 
 def _mistake(published: PublishedFiles, path: Path, md5: str) -> str | None:
     """Return what is wrong with a file, compressed or not, or None if its md5 sum is right or ``md5`` is ""."""
-    path = stored(path)
+    path = published.readable(path)
     try:
         found = _md5(path, unpack=True)
     except (OSError, EOFError, zlib.error) as error:

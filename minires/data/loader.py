@@ -75,7 +75,7 @@ class Loader:
         If the device is not available.
     DataError
         During iteration, if the source does not return images and labels as described above. Errors that the source or
-        the transform raises are passed on unchanged.
+        the transform raises are passed on unchanged, except a TypeError of the source.
 
     Examples
     --------
@@ -86,6 +86,19 @@ class Loader:
     ((128, 1, 8, 8), (128,), 12)
     """
 
+    @partial(checks.pytorch_names, name="Loader")
+    @checks.refuses(
+        dataset="it is called split here",
+        sampler="the order depends on shuffle and seed alone; choose images with your own source",
+        batch_sampler="batches follow from batch_size; choose images with your own source",
+        collate_fn="source[chosen] returns a whole batch; change batches in transform",
+        pin_memory="images move to the GPU as bytes; leave it out",
+        prefetch_factor="each worker makes at most two batches in advance",
+        persistent_workers="workers are threads, which start quickly; leave it out",
+        generator="pass seed, an integer",
+        worker_init_fn="workers are threads; transforms get their random generator as an argument",
+        timeout="an error in a worker ends the loop; leave it out",
+    )
     def __init__(
         self,
         split: Source,
@@ -99,7 +112,10 @@ class Loader:
     ) -> None:
         # Arrays and lists have a length and can be indexed, like a source, but they have no labels.
         if isinstance(split, (np.ndarray, Sequence)) or not isinstance(split, Source):
-            raise ArgumentError(f"Loader: split is {type(split).__name__}; it must be a Split, such as digits().train.")
+            given = ", such as digits().train"
+            if isinstance(split, (tuple, list)) and len(split) == 2:
+                given = "; write Loader(minires.data.Split(images, labels), ...)"
+            raise ArgumentError(f"Loader: split is {type(split).__name__}; it must be a Split{given}.")
         if transform is not None and not callable(transform):
             raise ArgumentError(f"Loader: transform is {transform!r}; it must be callable with (batch, rng).")
         self.split = split
@@ -181,7 +197,13 @@ class Loader:
         return to_device(images, self.device), labels
 
     def _read(self, chosen: Array) -> Batch:
-        found = self.split[chosen]
+        try:
+            found = self.split[chosen]
+        except TypeError as error:
+            raise DataError(
+                f"Loader: source[chosen] raises TypeError ({error}); chosen is an array of {len(chosen)} indices, not "
+                "one index as in PyTorch: return arrays of all their images and labels, e.g. with np.stack."
+            ) from error
         if not isinstance(found, tuple) or len(found) != 2:
             raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")
         part = Split(*found)  # checks the arrays

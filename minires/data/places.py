@@ -63,6 +63,10 @@ class PublishedFiles:
         """The size of the download in bytes."""
         return sum(archive.size for archive in self.archives)
 
+    def readable(self, path: Path) -> Path:
+        """Return ``path``, or the compressed file in its place if it is published, and so read, in that form."""
+        return stored(path) if any(archive.file == f"{path.name}.gz" for archive in self.archives) else path
+
 
 @dataclass(frozen=True)
 class PublishedDataset(PublishedFiles):
@@ -134,7 +138,7 @@ def stored(path: Path) -> Path:
 
 
 def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
-    """Return the first folder that holds all files of a data set, each of them compressed (``.gz``) or not.
+    """Return the first folder that holds all files of a data set, compressed (``.gz``) or not if they are published so.
 
     Raises
     ------
@@ -145,11 +149,13 @@ def find(published: PublishedFiles, root: PathLike | None = None) -> Path:
     incomplete = []
     for place in places(root):
         for folder, files in published.sums.items():
-            missing = [file for file in files if not os.path.isfile(stored(place / folder / file))]
+            missing = [file for file in files if not os.path.isfile(published.readable(place / folder / file))]
             if not missing:
                 return place / folder
-            if len(missing) < len(files):
-                incomplete.append(f"{place / folder} lacks {listed(missing)}")
+            packed = [file for file in missing if os.path.isfile(stored(place / folder / file))]
+            if len(missing) < len(files) or packed:
+                unpack = " (gunzip the .gz files there)" if packed == missing else ""
+                incomplete.append(f"{place / folder} lacks {listed(missing)}{unpack}")
     found = f"; {' and '.join(incomplete)}" if incomplete else ""
     raise DataError(
         f"data set {published.name!r} was not found: there is no complete {' or '.join(published.sums)} in "

@@ -193,6 +193,15 @@ def test_missing_and_incomplete(tmp_path, monkeypatch):
         SMALL10.load(tmp_path)
 
 
+def test_compressed_batches_are_named(tmp_path):
+    """Only files that are published as .gz are read as .gz."""
+    write_binary(SMALL10, tmp_path)
+    for path in (tmp_path / "cifar-10-batches-bin").iterdir():
+        path.rename(f"{path}.gz")
+    with pytest.raises(DataError, match=r"bin lacks data_batch_1\.bin, .* \(gunzip the \.gz files there\); fetch it"):
+        SMALL10.load(tmp_path)
+
+
 def test_the_cache_folder_comes_after_the_named_one(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
     monkeypatch.setattr("minires.data.places.cache_folder", lambda: tmp_path / "cache")

@@ -330,7 +330,16 @@ def tar_of(**options):
         tar_of(pax_headers={"size": "9" * 5000}),
         tar_of(pax_headers={"comment": "x" * 3_000_000}),
         tar_of(size=1 << 40),
-        gzip.compress(tarfile.TarInfo("batches/one").tobuf()[:-512] + b"\0" * 512),
+    ],
+    ids=[
+        "no map",
+        "a map of words",
+        "no sizes",
+        "a size in words",
+        "a size below 0",
+        "a huge number",
+        "a long header",
+        "a huge size",
     ],
 )
 def test_archives_that_confuse_tarfile(tmp_path, content):

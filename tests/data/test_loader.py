@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minires as mr
 from minires.data import Loader, Split
 from minires.data.transforms import PadCrop
-from minires.errors import ArgumentError
+from minires.errors import ArgumentError, DataError
 
 
 def numbered(n):
@@ -152,7 +152,14 @@ def test_no_batch_is_a_view_of_the_split():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"split": np.zeros(3)}, "split is ndarray; it must be a Split"),
+        ({"split": np.zeros(3)}, "split is ndarray; it must be a Split, such as"),
+        (
+            {"split": (np.zeros(3), np.zeros(3))},
+            r"split is tuple; it must be a Split; write Loader\(minires.data.Split\(",
+        ),
+        ({"pin_memory": True}, "Loader: pin_memory is not offered; images move to the GPU as bytes; leave it out"),
+        ({"dataset": 1}, "Loader: dataset is not offered; it is called split here"),
+        ({"size": 3}, "Loader: .*size.*; its arguments are"),
         ({"batch_size": 0}, "batch_size is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1"),
@@ -169,3 +176,17 @@ def test_loader_says_what_is_wrong(options, sentence):
 
 def test_repr_tells_the_sizes():
     assert repr(Loader(numbered(5), 2)) == "Loader(Split(5 images of 1x2x3), 3 batches of 2)"
+
+
+def test_a_source_that_takes_one_index_at_a_time():
+    class OfPyTorch:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            return np.zeros((10, 3, 4, 4), np.uint8)[index], int(np.arange(10)[index])
+
+    with pytest.raises(
+        DataError, match=r"raises TypeError .*; chosen is an array of 4 indices, not one index as in PyT"
+    ):
+        next(iter(Loader(OfPyTorch(), 4)))

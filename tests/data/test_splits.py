@@ -81,7 +81,7 @@ def test_load_by_name():
         (np.zeros((2, 1, 4, 4)), np.zeros(2, int), r"float64 \(2x1x4x4\); they must be uint8 \(N, C, H, W\)"),
         (np.zeros((2, 4, 4), np.uint8), np.zeros(2, int), r"uint8 \(2x4x4\)"),
         ([[1]], np.zeros(2, int), "images are list"),
-        (np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2), r"labels are float64 \(2\); they must be int64"),
+        (np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2), r"labels are float64 \(2\); they must be integers"),
         (np.zeros((2, 1, 4, 4), np.uint8), np.zeros((2, 1), int), r"labels are int64 \(2x1\)"),
         (np.zeros((2, 1, 4, 4), np.uint8), np.zeros(3, int), "2 images but 3 labels"),
         (np.zeros((0, 1, 4, 4), np.uint8), np.zeros(0, int), "empty"),
@@ -111,3 +111,53 @@ def test_dataset_says_what_is_wrong():
 def test_repr_tells_the_sizes():
     dataset = Dataset("made-up", ("a", "b", "c"), make_split(), make_split(n=3))
     assert repr(dataset) == "Dataset(made-up: 3 classes, train=Split(6 images of 1x4x5), test=Split(3 images of 1x4x5))"
+
+
+TRANSPOSED = "they must be (N, C, H, W): write images.transpose(0, 3, 1, 2)"
+IMAGES, LABELS = np.zeros((6, 3, 4, 4), np.uint8), np.arange(6)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int16, np.uint64])
+def test_labels_of_other_integers_are_converted(dtype):
+    split = Split(IMAGES, LABELS.astype(dtype))
+    assert split.labels.dtype == np.int64 and split.labels.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "written"),
+    [
+        (IMAGES / 255, LABELS, "write np.rint(255 * images).astype('uint8')"),
+        (IMAGES + 7.0, LABELS, "write images.astype('uint8')"),
+        (IMAGES.astype(np.int64), LABELS, "write images.astype('uint8')"),
+        (IMAGES - 7.0, LABELS, "it holds other numbers than 0 to 255"),
+        (IMAGES[:, 0], LABELS, "write images[:, None] to add the axis of channels"),
+        (list(IMAGES), LABELS, "write np.array(images)"),
+        (mr.tensor(IMAGES), LABELS, "write images.numpy()"),
+        (np.zeros((6, 4, 4, 3), np.uint8), LABELS, "looks like (N, H, W, C); " + TRANSPOSED),
+        (np.zeros((6, 28, 28, 1), np.uint8), LABELS, "looks like (N, H, W, C); " + TRANSPOSED),
+        (IMAGES, LABELS.tolist(), "write np.array(labels)"),
+        (IMAGES, LABELS[:, None], "write labels[:, 0]"),
+        (IMAGES, np.eye(6), "if each row holds the probabilities of the classes, write labels.argmax(axis=1)"),
+        (IMAGES, LABELS * 1.0, "write labels.astype('int64')"),
+        (IMAGES, mr.tensor(LABELS), "write labels.numpy()"),
+    ],
+)  # fmt: skip
+def test_what_to_write_instead(images, labels, written):
+    with pytest.raises(DataError) as caught:
+        Split(images, labels)
+    assert str(caught.value).endswith(f"{written}.")
+    _, writes, code = written.rpartition("write ")
+    if writes:  # the advice is right
+        better = eval(code.partition(" to add")[0])
+        Split(*((better, labels) if "images" in code else (images, better)))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (3, 5, 3), (2, 8, 4), (16, 100, 1), (1, 1, 1), (3, 3, 3)])
+def test_narrow_images_are_not_taken_for_channels_last(shape):
+    assert Split(np.zeros((6, *shape), np.uint8), LABELS).image_shape == shape
+
+
+@pytest.mark.parametrize("make", [mr.data.published, lambda name: mr.data.load(name)])
+def test_names_in_another_case(make):
+    with pytest.raises(ArgumentError, match=r"'CIFAR10'; did you mean cifar10\? Choose one of"):
+        make("CIFAR10")
