@@ -195,8 +195,10 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
                 f"{op}: {sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} has sizes {p} and {q}; "
                 "counted from the last axis, sizes must be equal or 1."
             )
+    if a.dtype == b.dtype:
+        return a, b
     kinds = a.dtype.kind + b.dtype.kind
-    if kinds == "ff" and a.dtype != b.dtype and (a.ndim == 0) != (b.ndim == 0):
+    if kinds == "ff" and (a.ndim == 0) != (b.ndim == 0):
         return (a.astype(b.dtype), b) if a.ndim == 0 else (a, b.astype(a.dtype))
     return (a.astype(b.dtype) if kinds in ("if", "uf") else a), (b.astype(a.dtype) if kinds in ("fi", "fu") else b)
 
