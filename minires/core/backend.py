@@ -133,8 +133,7 @@ def index_on_device(index: Any, array: Array) -> Any:
     """
     if device_of(array) == "cpu":
         return index
-    given = index if isinstance(index, tuple) else (index,)
-    parts = [np.asarray(part) if isinstance(part, list) else part for part in given]
+    parts = index if isinstance(index, tuple) else (index,)
     axis, moved = 0, []
     for position, part in enumerate(parts, start=1):
         if part is Ellipsis:
@@ -151,7 +150,9 @@ def index_on_device(index: Any, array: Array) -> Any:
 
 def _axes_of_index(part: Any) -> int:
     """Return the number of axes of the array that one part of an index covers."""
-    return part.ndim if is_array(part) and part.dtype.kind == "b" else int(part is not None)
+    if is_array(part) and part.dtype.kind == "b":
+        return part.ndim
+    return int(part is not None and not isinstance(part, (bool, np.bool_)))
 
 
 def check_device(device: str) -> None:

@@ -58,8 +58,9 @@ class Linear(Op):
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *bias = self.inputs
-        dy = upstream.reshape(-1, weight.shape[0])  # (M, O), where M is the product of the leading axes
-        rows = x.reshape(-1, weight.shape[1])  # (M, C)
+        m = math.prod(x.shape[:-1])  # not -1, since C and O can be 0
+        dy = upstream.reshape(m, weight.shape[0])  # (..., O) -> (M, O)
+        rows = x.reshape(m, weight.shape[1])  # (..., C) -> (M, C)
         dx = (dy @ weight).reshape(x.shape) if self.needs(0) else None  # (M, O) @ (O, C) -> (M, C) -> (..., C)
         dweight = dy.T @ rows if self.needs(1) else None  # (O, M) @ (M, C) -> (O, C)
         return (dx, dweight, *(dy.sum(axis=0) for _ in bias))

@@ -124,10 +124,12 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     parts = _tensors("concatenate", tensors)
     kinds = [part.dtype for part in parts if part.dtype.kind == "f"] or [part.dtype for part in parts]
     common = np.result_type(*kinds)  # as in PyTorch: the floats decide; NumPy would make float64 of int64 and float32
-    parts = [part.to(common) for part in parts if part.shape != (0,)] or [parts[0].to(common)]
-    number = checks.one_axis("concatenate", axis, parts[0])
-    if parts[0].ndim == 0:
-        raise ShapeError("concatenate: tensor 0 is a scalar, which does not have an axis to join; write mr.ops.stack.")
+    most = next((part for part in parts if part.shape != (0,)), parts[0])
+    number = checks.one_axis("concatenate", axis, most)
+    if most.ndim == 0:
+        raise ShapeError("concatenate: a scalar does not have an axis to join; write mr.ops.stack.")
+    empty = (*most.shape[:number], 0, *most.shape[number + 1 :])  # what [] is joined as, whatever its axes
+    parts = [(part.reshape(empty) if part.shape == (0,) else part).to(common) for part in parts]
     first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
     for i, other in enumerate(others, start=1):
         if other != first:
