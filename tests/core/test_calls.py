@@ -109,7 +109,7 @@ ONE32, TWO32 = mr.tensor([1.0, 1.0]), mr.tensor([1.0, 1.0])
         (lambda: ops.matmul(F32, np.ones((2, 2))), ["matmul: a is float32 but b is float64", "a.to('float64')"]),
         (lambda: F64 @ F32, ["matmul"]),
         (lambda: ops.batch_norm(F64, ONE32, ONE32, ONE32, TWO32, True), ["batch_norm: x is float64 but gamma"]),
-        (lambda: ops.layer_norm(F64, ONE32, ONE32), ["layer_norm: x is float64 but gamma is float32"]),
+        (lambda: ops.layer_norm(F64, 2, ONE32), ["layer_norm: x is float64 but weight is float32"]),
         (lambda: ops.residual_add(F64, F32), ["residual_add: branch is float64 but shortcut is float32"]),
         (lambda: mr.nn.Linear(2, 3)(F64), ["linear: x is float64 but weight is float32"]),
         (lambda: mr.nn.Conv2d(2, 3, 1)(IMAGE64), ["conv2d: x is float64 but weight is float32"]),
