@@ -299,8 +299,9 @@ _TABLE = [
     Case("group_norm", "one group, vectors", normal(3, 4), num_groups=1),
     # activations
     *_elementwise("relu", nonzero),
-    *_each(_elementwise, normal, "gelu", "tanh", "sigmoid"),
+    *_each(_elementwise, normal, "gelu", "silu", "tanh", "sigmoid"),
     *_each(_softmax, normal, "softmax", "log_softmax"),
+    Case("gelu", "approximated by tanh", normal(4, 3), approximate="tanh"),
     Case("leaky_relu", "slope 0.2", nonzero(4, 3), negative_slope=0.2),
     Case("dropout", "training", normal(4, 5), call=_dropout_with_one_mask),
     Case("dropout", "evaluation", normal(4, 5), p=0.4, training=False),
@@ -310,8 +311,18 @@ _TABLE = [
     Case("cross_entropy", "labels", normal(3, 5), labels=_LABELS),
     Case("cross_entropy", "smoothed", normal(3, 5), labels=_LABELS, label_smoothing=0.2),
     Case("cross_entropy", "batch 1", normal(1, 5), labels=_LABELS[:1]),
+    Case(
+        "cross_entropy", "weight, one ignored", normal(3, 5), labels=_LABELS, weight=np.array([1.0, 2, 3, 4, 0.5]),
+        ignore_index=2, label_smoothing=0.2,
+    ),
+    Case("cross_entropy", "maps", normal(3, 5, 2), labels=np.array([[4, 0], [1, 2], [0, 3]]), reduction="none"),
+    Case("cross_entropy", "probabilities", normal(3, 5), fractions(3, 5), label_smoothing=0.2),
     Case("mse_loss", "both sides", normal(3, 5), normal(3, 5)),
     Case("binary_cross_entropy_with_logits", "both sides", nonzero(3, 5), fractions(3, 5)),
+    Case(
+        "binary_cross_entropy_with_logits", "weights", nonzero(3, 5), fractions(3, 5), normal(3, 1), normal(5),
+        call=lambda x, t, w, p: ops.binary_cross_entropy_with_logits(x, t, w, pos_weight=p, reduction="sum"),
+    ),
 ]  # fmt: skip
 
 # the cases of each op

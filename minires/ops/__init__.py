@@ -8,7 +8,7 @@ import sys
 
 from ..core import checks
 from ..core.tensor import Tensor
-from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, softmax, tanh
+from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
 from .arithmetic import (
     abs,
     add,
@@ -57,8 +57,8 @@ __all__ = [
     "cross_entropy", "div", "dropout", "exp", "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem",
     "global_avg_pool2d", "group_norm", "im2col", "layer_norm", "leaky_relu", "linear", "log", "log_softmax",
     "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul",
-    "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add", "sigmoid", "softmax", "sqrt",
-    "squeeze", "stack", "std", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
+    "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add", "sigmoid", "silu", "softmax",
+    "sqrt", "squeeze", "stack", "std", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
 ]  # fmt: skip
 
 _METHODS = [

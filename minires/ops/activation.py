@@ -9,8 +9,8 @@ from typing import Any
 
 from ..core import backend, checks
 from ..core.autograd import Op, Shape
-from ..core.backend import Array, array_module
-from ..core.tensor import Tensor, TensorLike
+from ..core.backend import Array, DTypeLike, array_module, at_least_float32, wide_sum
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError
 from .arithmetic import where
 
@@ -86,10 +86,29 @@ class Erf(Op):
         return upstream * (2 / math.sqrt(math.pi) * (-x * x).exp())
 
 
-def gelu(x: TensorLike) -> Tensor:
-    """x times the probability that a standard normal variable is below x (Hendrycks and Gimpel, arXiv 1606.08415)."""
+def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
+    """x times the probability that a standard normal variable is below x (Hendrycks and Gimpel, arXiv 1606.08415).
+
+    ``approximate="tanh"`` computes this probability with a tanh, as GPT-2 does.
+    """
     x = checks.floats("gelu", x)
-    return 0.5 * x * (1 + Erf()(x * math.sqrt(0.5)))
+    z = widened(x)
+    if checks.choice("gelu", approximate, "approximation", ("none", "tanh")) == "tanh":
+        y = 0.5 * z * (1 + tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    else:
+        y = 0.5 * z * (1 + Erf()(z * math.sqrt(0.5)))
+    return y.to(x.dtype)
+
+
+def silu(x: TensorLike) -> Tensor:
+    """x * sigmoid(x), also called swish."""
+    x = checks.floats("silu", x)
+    return x * sigmoid(x)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return x, in float32 if it is float16, whose intermediate results would overflow or lose digits."""
+    return x.to("float32") if x.dtype == "float16" else x
 
 
 class LogSoftmax(Op, saves="output"):
@@ -97,18 +116,19 @@ class LogSoftmax(Op, saves="output"):
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
-        xp = array_module(x)
-        shifted = x - x.max(axis=self.axis, keepdims=True)  # exp cannot overflow; the shift cancels
-        return shifted - xp.log(xp.exp(shifted).sum(axis=self.axis, keepdims=True))
+        xp, wide = array_module(x), at_least_float32(x)
+        shifted = wide - wide.max(axis=self.axis, keepdims=True)  # exp cannot overflow; the shift cancels
+        y = shifted - xp.log(wide_sum(xp.exp(shifted), self.axis, keepdims=True))
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         return upstream - self.output.exp() * upstream.sum(self.axis, keepdims=True)
 
 
-def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)), accurate even where softmax(x) would round to 0. Raises ShapeError if x has no such axis."""
-    x = checks.floats("log_softmax", x)
-    return LogSoftmax(checks.filled_axis("log_softmax", axis, x))(x)
+def log_softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
+    """log(softmax(x)), accurate even where softmax(x) would round to 0; see ``softmax``."""
+    x, axis = _scores("log_softmax", x, axis, dtype)
+    return LogSoftmax(axis)(x) if x.size else x
 
 
 class Softmax(Op, saves="output"):
@@ -116,18 +136,24 @@ class Softmax(Op, saves="output"):
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
-        exponentials = array_module(x).exp(x - x.max(axis=self.axis, keepdims=True))  # at most 1
-        return exponentials / exponentials.sum(axis=self.axis, keepdims=True)
+        wide = at_least_float32(x)
+        exponentials = array_module(x).exp(wide - wide.max(axis=self.axis, keepdims=True))  # at most 1
+        return (exponentials / wide_sum(exponentials, self.axis, keepdims=True)).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         y = self.output
         return y * (upstream - (upstream * y).sum(self.axis, keepdims=True))
 
 
-def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along ``axis``. Raises ShapeError if x has no such axis."""
-    x = checks.floats("softmax", x)
-    return Softmax(checks.filled_axis("softmax", axis, x))(x)
+def softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along ``axis``; x is first converted to ``dtype``. Raises ShapeError for a wrong axis."""
+    x, axis = _scores("softmax", x, axis, dtype)
+    return Softmax(axis)(x) if x.size else x
+
+
+def _scores(op: str, x: TensorLike, axis: int, dtype: DTypeLike) -> tuple[Tensor, int]:
+    x = checks.floats(op, x if dtype is None else as_tensor(x).to(dtype))
+    return x, checks.one_axis(op, axis, x)
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:

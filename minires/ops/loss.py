@@ -1,16 +1,22 @@
-"""Losses: one number for a batch, averaged over its examples."""
+"""Losses: one number for a batch, averaged over its examples, unless ``reduction`` is "sum" or "none"."""
 
 from ..core import checks
 from ..core.autograd import Op
-from ..core.backend import Array, array_module, to_device
+from ..core.backend import Array, array_module, to_device, wide_sum
 from ..core.state import state
 from ..core.tensor import Tensor, TensorLike, as_tensor
-from ..errors import LabelError, ShapeError, sizes
-from .activation import LogSoftmax, sigmoid, softmax
+from ..errors import ArgumentError, LabelError, ShapeError, sizes
+from .activation import LogSoftmax, log_softmax, sigmoid, softmax, widened
+from .arithmetic import where
+
+
+def _reduced(op: str, losses: Tensor, reduction: str) -> Tensor:
+    checks.choice(op, reduction, "reduction", ("mean", "sum", "none"))
+    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 class CrossEntropy(Op):
-    """-mean over n of sum over k of target[n,k] * log_softmax(logits)[n,k]."""
+    """-mean over n of sum over k of target[n,k] * log_softmax(logits)[n,k]: one op for the most common case."""
 
     def __init__(self, labels: Array, label_smoothing: float) -> None:
         self.labels, self.label_smoothing = labels, label_smoothing
@@ -19,7 +25,7 @@ class CrossEntropy(Op):
         xp = array_module(logits)
         targets, log_probabilities = self.targets(logits), LogSoftmax(axis=1).forward(logits)  # (N, K) both
         relevant = xp.where(targets > 0, log_probabilities, 0)  # a logit of -inf adds nothing if the target is 0
-        return -(targets * relevant).sum(axis=1).mean()
+        return -wide_sum(targets * relevant, (0, 1), divisor=len(logits))
 
     def targets(self, logits: Array) -> Array:
         """Return target probabilities (N, K): all classes share the smoothing equally, and the label gets the rest."""
@@ -33,15 +39,24 @@ class CrossEntropy(Op):
         return (softmax(logits, axis=1) - Tensor.wrap(self.targets(logits.data))) * (upstream / len(logits))
 
 
-def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float = 0.0) -> Tensor:
-    """The mean negative log-likelihood of the labels under softmax(logits), as one op.
+def cross_entropy(
+    logits: TensorLike, labels: TensorLike, weight: TensorLike = None, ignore_index: int = -100,
+    reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """The mean negative log-likelihood of the labels under softmax(logits).
 
     Parameters
     ----------
-    logits : Tensor, (N, K), floats
+    logits : Tensor, (N, K), (N, K, H, W), ... or (K,), floats
         A score for each of K classes, before the softmax.
-    labels : Tensor or array, (N,), integers
-        The true classes, 0 .. K - 1.
+    labels : Tensor or array, (N,), (N, H, W), ... or a single number, integers
+        The true classes, 0 .. K - 1. Or the probabilities of all classes: floats, with the shape of the logits.
+    weight : Tensor, (K,), optional
+        A factor for the loss of each class. The mean is then divided by the sum of the labels' factors.
+    ignore_index : int
+        The label of examples that do not count. If all labels are ignored, the mean is NaN.
+    reduction : {"mean", "sum", "none"}
+        "none" gives a loss for each label.
     label_smoothing : float
         The part of the target probability that all classes share (Szegedy et al., arXiv 1512.00567, section 7).
 
@@ -53,13 +68,13 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
     Raises
     ------
     ShapeError
-        If ``logits`` does not have the shape (N, K), the batch is empty, or there are not N labels.
+        If the shapes of ``logits``, ``labels`` and ``weight`` do not fit, or the batch is empty.
     LabelError
-        If the labels are not integers, or a label is outside of 0 .. K - 1.
+        If the labels are neither integers nor probabilities, or a label is outside of 0 .. K - 1.
     ArgumentError
-        If ``label_smoothing`` is outside of [0, 1].
+        If ``label_smoothing`` is outside of [0, 1], or ``ignore_index`` or ``reduction`` is not one of those above.
     DTypeError
-        If ``logits`` does not hold floats.
+        If ``logits`` or ``weight`` does not hold floats.
 
     Examples
     --------
@@ -67,75 +82,119 @@ def cross_entropy(logits: TensorLike, labels: TensorLike, label_smoothing: float
     >>> round(mr.ops.cross_entropy(mr.tensor([[0.0, 0.0]]), [1]).item(), 4)
     0.6931
     """
-    logits = checks.floats("cross_entropy", logits, "logits")
-    label_smoothing = checks.fraction("cross_entropy", label_smoothing, "label_smoothing")
-    return CrossEntropy(_class_numbers(logits, labels), label_smoothing)(logits)
+    logits, target = checks.floats("cross_entropy", logits, "logits"), as_tensor(labels)
+    smoothing = checks.fraction("cross_entropy", label_smoothing, "label_smoothing")
+    if logits.ndim == 1:  # a single example
+        batch = logits.expand_dims(0), target.expand_dims(0)
+        return cross_entropy(*batch, weight, ignore_index, reduction, smoothing).reshape(())
+    if logits.ndim == 0 or logits.size == 0:
+        raise ShapeError(f"cross_entropy: logits are {sizes(logits.shape)}, but must be (N, classes, ...), not empty.")
+    k, ones = logits.shape[1], (1,) * (logits.ndim - 2)
+    soft = target.dtype.kind == "f" and target.shape == logits.shape
+    if not checks.is_integer(ignore_index) or (soft and ignore_index >= 0):
+        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be an integer, as labels must.")
+    factors = as_tensor(1.0, like=logits)
+    if weight is not None:
+        factors = checks.floats("cross_entropy", weight, "weight", like=logits, like_name="logits")
+        checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes")
+        factors = factors.reshape(k, *ones)
+    if soft:
+        targets = target.to(logits.dtype)
+    else:
+        classes, ignored = _class_numbers(logits, target, ignore_index)
+        if weight is None and ignored is None and reduction == "mean" and logits.ndim == 2:
+            return CrossEntropy(classes, smoothing)(logits)
+        hot = classes[:, None] == array_module(classes).arange(k).reshape(k, *ones)  # (N, K, ...)
+        targets = Tensor.wrap(hot.astype(logits.dtype))
+        factors = factors if ignored is None else where(ignored[:, None], 0, factors)
+    shares = (targets * (1 - smoothing) + smoothing / k) * factors
+    relevant = log_softmax(logits, 1).masked_fill(shares == 0, 0)  # a logit of -inf adds nothing if its share is 0
+    losses = -(shares * relevant).sum(1)  # (N, ...)
+    if reduction == "mean":
+        return losses.sum() / (losses.size if soft else (targets * factors).sum())
+    return _reduced("cross_entropy", losses, reduction)
 
 
-def _class_numbers(logits: Tensor, labels: TensorLike) -> Array:
-    """Check the labels, a class 0 .. K - 1 for each row of logits (N, K), and return them on the logits' device."""
-    classes = as_tensor(labels)
-    checks.axes("cross_entropy", logits, 2, "(N, classes)", "logits")
-    n, k = logits.shape
+def _class_numbers(logits: Tensor, classes: Tensor, ignore_index: int) -> tuple[Array, Array | None]:
+    """Check the labels, a class 0 .. K - 1 for each example, and return them and which are ignored (None: none).
+
+    Both are on the logits' device.
+    """
+    examples, k = (logits.shape[0], *logits.shape[2:]), logits.shape[1]
+    given = f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}"
     if classes.dtype.kind not in "iu":
         raise LabelError(
-            f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}, but must be integers; "
-            "convert them, e.g. labels.to('int64')."
+            f"{given}, but must be integers, or probabilities of the shape of the logits ({sizes(logits.shape)}); "
+            "convert class numbers, e.g. labels.to('int64')."
         )
-    if classes.shape != (n,) or n == 0:
-        hint = " Convert one-hot labels with .argmax(axis=1)." if classes.ndim == 2 else ""
+    if classes.shape != examples:
+        hint = " Convert one-hot labels with .argmax(axis=1)." if classes.shape == logits.shape else ""
+        hint = " Write labels.squeeze(1)." if classes.shape == (*examples[:1], 1, *examples[1:]) else hint
         raise ShapeError(
-            f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) hold {n} examples; "
-            f"there must be one label for each, and at least one.{hint}"
+            f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) need "
+            f"{sizes(examples)}, one label for each example.{hint}"
         )
     if state.capture is not None and classes.device == "cuda":
-        return classes.data  # values cannot be read during recording; for an invalid label the kernel returns NaN
-    low, high = int(classes.data.min()), int(classes.data.max())
+        return classes.data, None  # values cannot be read while recording; for an invalid label the kernel returns NaN
+    known, ignored = classes.data, None
+    if int(known.min()) <= ignore_index <= int(known.max()):
+        ignored = to_device(classes.data == ignore_index, logits.device)
+        known = classes.data[classes.data != ignore_index]
+    low, high = (int(known.min()), int(known.max())) if known.size else (0, 0)
     if low < 0 or high >= k:
         raise LabelError(
             f"cross_entropy: labels run from {low} to {high}, but logits ({sizes(logits.shape)}) have {k} classes, "
             f"0 to {k - 1}."
         )
-    return to_device(classes.data.copy(), logits.device)  # a copy: a loader may refill its buffer before backward
+    # a copy: a loader may refill its buffer before backward
+    return to_device(classes.data.copy(), logits.device), ignored
 
 
-def mse_loss(prediction: TensorLike, target: TensorLike) -> Tensor:
+def mse_loss(prediction: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """The mean of (prediction - target)**2 over all elements. Raises ShapeError unless the shapes are equal."""
     prediction = checks.floats("mse_loss", prediction, "prediction")
     target = as_tensor(target, like=prediction)
     hint = " (Broadcasting would hide a mistake.)"
     checks.same_shape("mse_loss", prediction.shape, target.shape, "prediction", "target", hint)
     checks.filled_axes("mse_loss", None, prediction)
-    difference = prediction - target
-    return (difference * difference).mean()
+    difference = widened(prediction) - widened(target)
+    return _reduced("mse_loss", difference * difference, reduction).to(prediction.dtype)
 
 
 class BinaryCrossEntropyWithLogits(Op):
-    """mean of max(x, 0) - x * t + log(1 + exp(-|x|)), which equals -t log p - (1 - t) log(1 - p) for p = sigmoid(x)."""
+    """max(x, 0) - x * t + log(1 + exp(-|x|)), which equals -t log p - (1 - t) log(1 - p) for p = sigmoid(x)."""
 
     def forward(self, logits: Array, target: Array) -> Array:
         xp = array_module(logits)
-        return (xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits)))).mean()
+        return xp.maximum(logits, 0) - logits * target + xp.log1p(xp.exp(-xp.abs(logits)))
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
         logits, target = self.inputs
-        share = upstream / logits.size
-        return (sigmoid(logits) - target) * share, -logits * share
+        return (sigmoid(logits) - target) * upstream, -logits * upstream
 
 
-def binary_cross_entropy_with_logits(logits: TensorLike, target: TensorLike) -> Tensor:
+def binary_cross_entropy_with_logits(
+    logits: TensorLike, target: TensorLike, weight: TensorLike = None, *, pos_weight: TensorLike = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """The mean negative log-likelihood of yes/no targets, from scores before the sigmoid.
 
-    ``logits`` holds floats of any shape; ``target`` holds numbers or booleans of the same shape. Raises ShapeError
-    unless the shapes are equal and not empty, and LabelError if a target lies outside of [0, 1].
+    ``logits`` holds floats of any shape; ``target`` holds numbers or booleans of the same shape. ``weight`` multiplies
+    the losses, and ``pos_weight`` the part of the targets that are 1; both broadcast. Raises ShapeError unless the
+    shapes are equal and not empty, and LabelError if a target lies outside of [0, 1].
     """
-    logits = checks.floats("binary_cross_entropy_with_logits", logits, "logits")
-    target = as_tensor(target, like=logits)
-    checks.same_shape("binary_cross_entropy_with_logits", logits.shape, target.shape, "logits", "target")
-    checks.filled_axes("binary_cross_entropy_with_logits", None, logits)
+    op, given = "binary_cross_entropy_with_logits", checks.floats("binary_cross_entropy_with_logits", logits, "logits")
+    target = as_tensor(target, like=given)
+    checks.same_shape(op, given.shape, target.shape, "logits", "target")
+    checks.filled_axes(op, None, given)
     low, high = float(target.data.min()), float(target.data.max())
     if not (low >= 0 and high <= 1):
-        raise LabelError(
-            f"binary_cross_entropy_with_logits: target runs from {low:g} to {high:g}; it must lie in [0, 1]."
-        )
-    return BinaryCrossEntropyWithLogits()(logits, target.to(logits.dtype))
+        raise LabelError(f"{op}: target runs from {low:g} to {high:g}; it must lie in [0, 1].")
+    x = widened(given)
+    losses = BinaryCrossEntropyWithLogits()(x, target.to(x.dtype))
+    if pos_weight is not None:  # log(1 + exp(-x)) is the loss of a target that is 1
+        positive = BinaryCrossEntropyWithLogits()(x, Tensor.wrap(array_module(x.data).ones_like(x.data)))
+        losses = losses + (checks.floats(op, pos_weight, "pos_weight", like=given) - 1) * target * positive
+    if weight is not None:
+        losses = losses * checks.floats(op, weight, "weight", like=given)
+    return _reduced(op, losses, reduction).to(given.dtype)

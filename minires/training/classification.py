@@ -33,12 +33,13 @@ def forward(config: Config, model: Module, images: Array, labels: Array) -> tupl
 
     With ``config.mixup``, images are mixed in pairs, and the loss is the weighted mean of the losses for both classes.
     """
+    smoothing = config.label_smoothing
     if not config.mixup:
         logits = model(Tensor.wrap(images))
-        return logits, cross_entropy(logits, labels, config.label_smoothing)
+        return logits, cross_entropy(logits, labels, label_smoothing=smoothing)
     mixed, partners, lam = MixUp(config.mixup)(images, generator())
     logits = model(Tensor.wrap(mixed))
-    own, other = (cross_entropy(logits, classes, config.label_smoothing) for classes in (labels, labels[partners]))
+    own, other = (cross_entropy(logits, classes, label_smoothing=smoothing) for classes in (labels, labels[partners]))
     return logits, lam * own + (1 - lam) * other
 
 

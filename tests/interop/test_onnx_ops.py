@@ -77,7 +77,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "expand_dims": [lambda x: ops.expand_dims(x, 0), lambda x: ops.expand_dims(x, 2), lambda x: x.expand_dims(-1)],
     "flatten": [lambda x: ops.flatten(x, 1), lambda x: ops.flatten(x), lambda x: ops.flatten(x, 2)],
     "flip": [lambda x: ops.flip(x, 3), lambda x: ops.flip(x, (0, 2))],
-    "gelu": [lambda x: ops.gelu(x)],
+    "gelu": [lambda x: ops.gelu(x), lambda x: ops.gelu(x, approximate="tanh")],
     "getitem": [
         lambda x: x[:, :, ::2, 1::3],
         lambda x: x[:, 1],
@@ -129,6 +129,7 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     ],
     "residual_add": [lambda x: ops.residual_add(x * 2, x), lambda x: ops.residual_add(-x, x.exp(), activation=None)],
     "sigmoid": [lambda x: ops.sigmoid(x * 10)],
+    "silu": [lambda x: ops.silu(x)],
     "softmax": [lambda x: ops.softmax(x), lambda x: ops.softmax(x * 100, axis=1)],
     "sqrt": [lambda x: ops.sqrt(x * x)],
     "squeeze": [lambda x: x[:, :1].squeeze(1)],

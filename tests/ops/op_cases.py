@@ -106,6 +106,9 @@ ELEMENTWISE = [
     Case("tanh", ops.tanh, lambda x: x.tanh(), [X]),
     Case("sigmoid", ops.sigmoid, lambda x: x.sigmoid(), [X]),
     Case("gelu", ops.gelu, lambda x: fn.gelu(x), [X]),
+    Case("gelu:tanh", lambda x: ops.gelu(x, approximate="tanh"), lambda x: fn.gelu(x, approximate="tanh"), [X]),
+    Case("silu", ops.silu, lambda x: fn.silu(x), [X]),
+    Case("softmax:dtype", lambda x: ops.softmax(x, 0, "float64").to(x.dtype), lambda x: x.softmax(0), [X]),
     Case("softmax", ops.softmax, lambda x: x.softmax(-1), [X]),
     Case("softmax:axis 1", lambda x: ops.softmax(x, 1), lambda x: x.softmax(1), [X]),
     Case("log_softmax:axis 0", lambda x: ops.log_softmax(x, 0), lambda x: x.log_softmax(0), [X]),
@@ -245,14 +248,36 @@ LAYERS = [
          lambda x, g, b: fn.layer_norm(x, (3, 4), g, b, 0.5), [X, (3, 4), (3, 4)]),
     Case("cross_entropy", lambda x: ops.cross_entropy(x, LABELS),
          lambda x: fn.cross_entropy(x, as_torch(LABELS)), [(4, 5)]),
-    Case("cross_entropy:smoothed", lambda x: ops.cross_entropy(x, LABELS, 0.3),
+    Case("cross_entropy:smoothed", lambda x: ops.cross_entropy(x, LABELS, label_smoothing=0.3),
          lambda x: fn.cross_entropy(x, as_torch(LABELS), label_smoothing=0.3), [(4, 5)]),
     Case("cross_entropy:batch of one", lambda x: ops.cross_entropy(x, [2]),
          lambda x: fn.cross_entropy(x, as_torch(INDEX[:1])),
          [(1, 5)]),
+    *(
+        Case(f"cross_entropy:{label} {weight} {options}",
+             lambda x, y=y, w=weight, o=options: ops.cross_entropy(x, y, w, **o),
+             lambda x, y=y, w=weight, o=options: fn.cross_entropy(x, as_torch(y), w and torch.tensor(w).to(x), **o),
+             [shape])
+        for label, shape, y in [
+            ("labels", (4, 5), LABELS), ("maps", (2, 5, 3, 2), np.arange(12).reshape(2, 3, 2) % 5),
+            ("one", (5,), LABELS[0]), ("probabilities", (4, 5), np.eye(5)[LABELS] * 0.7 + 0.06),
+        ]
+        for weight in (None, [0.25, 0.5, 1.5, 0.0, 2.0])
+        for options in ({}, {"label_smoothing": 0.3}, {"reduction": "sum"},
+                        {"reduction": "none", "label_smoothing": 0.1}, {"ignore_index": 2, "label_smoothing": 0.3})
+        if "ignore_index" not in options or label in ("labels", "maps")
+    ),
+    Case("mse_loss:sum", lambda a, b: ops.mse_loss(a, b, reduction="sum"),
+         lambda a, b: fn.mse_loss(a, b, reduction="sum"), [X, X]),
     Case("mse_loss", ops.mse_loss, lambda a, b: fn.mse_loss(a, b), [X, X]),
     Case("binary_cross_entropy_with_logits", lambda x: ops.binary_cross_entropy_with_logits(x, ours(YES_NO, x)),
          lambda x: fn.binary_cross_entropy_with_logits(x, as_torch(YES_NO).to(x.dtype)), [X]),
+    Case("binary_cross_entropy_with_logits:weights",
+         lambda x: ops.binary_cross_entropy_with_logits(
+             x, ours(YES_NO, x), [[3.0]], pos_weight=[2.0, 3, 0, 5], reduction="sum"),
+         lambda x: fn.binary_cross_entropy_with_logits(
+             x, as_torch(YES_NO).to(x.dtype), torch.tensor(3), pos_weight=torch.tensor([2, 3, 0, 5]), reduction="sum"),
+         [X]),
     Case("binary_cross_entropy_with_logits:trained target",
          lambda x, t: ops.binary_cross_entropy_with_logits(x, ops.sigmoid(t)),
          lambda x, t: fn.binary_cross_entropy_with_logits(x, t.sigmoid()), [X, X]),

@@ -63,7 +63,7 @@ def test_small_floats_stay_small(case, dtype, rng):
         lambda x, n: ops.layer_norm(x, eps=n),
         lambda x, n: ops.batch_norm(x, np.ones(3, "f"), np.ones(3, "f"), None, None, True, n, n),
         lambda x, n: ops.batch_norm(x, *[np.ones(3, "f")] * 4, False, n, n),
-        lambda x, n: ops.cross_entropy(x[0], [0, 1, 2], n),
+        lambda x, n: ops.cross_entropy(x[0], [0, 1, 2], label_smoothing=n),
         lambda x, n: ops.where(x > n, x, n),
         lambda x, n: ops.maximum(x, n) + n - n * x / n,
     ],
@@ -420,7 +420,7 @@ def test_cross_entropy_by_its_definition(smoothing, rng):
         for k, v in enumerate(row):
             target = smoothing / 3 + (1 - smoothing) * (k == label)
             expected -= target * math.log(math.exp(v) / total) / 4
-    assert ops.cross_entropy(logits, labels, smoothing).item() == pytest.approx(expected, rel=1e-12)
+    assert ops.cross_entropy(logits, labels, label_smoothing=smoothing).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_cross_entropy_of_huge_and_of_impossible_logits():
