@@ -42,7 +42,8 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """im2col in PyTorch's layout, (N, C*KH*KW, OH*OW)."""
     rows = ops.im2col(x, kernel_size, stride, padding, dilation)
-    return rows.reshape(rows.shape[0], -1, rows.shape[3]).permute(0, 2, 1)
+    n, oh, ow, columns = rows.shape
+    return rows.reshape(n, oh * ow, columns).permute(0, 2, 1)
 
 
 def upsample(x, size=None, scale_factor=None, *, mode, align_corners=None):
