@@ -94,11 +94,8 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
 def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
     """Raise ShapeError unless ``small`` broadcasts to ``large``."""
-    if (
-        len(small) > len(large)
-        or any(a not in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False))
-        or -1 in large
-    ):
+    pairs = zip(small[::-1], large[::-1], strict=False)
+    if len(small) > len(large) or -1 in large or any(a not in (1, b) for a, b in pairs):
         raise ShapeError(
             f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; counted from the last axis, "
             "each size must be 1 or equal to the target's."
@@ -111,7 +108,7 @@ class Mean(Sum):
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x_shape,) = self.input_shapes
-        return super().backward(upstream / math.prod(x_shape[axis] for axis in self.axes))
+        return super().backward(upstream * (1 / math.prod(x_shape[axis] for axis in self.axes)))
 
 
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Tensor:
@@ -247,11 +244,11 @@ def _place(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
 
 class LogSumExp(Reduction, name="logsumexp", saves="both"):
     def forward(self, x: Array) -> Array:
-        xp = array_module(x)
-        largest = x.max(axis=self.axes, keepdims=True)
+        xp, wide = array_module(x), at_least_float32(x)
+        largest = wide.max(axis=self.axes, keepdims=True)
         shift = xp.where(xp.isfinite(largest), largest, 0)
         with np.errstate(divide="ignore"):  # where all elements are -inf, log(0) = -inf is right
-            y = xp.log(wide_sum(xp.exp(x - shift), self.axes, True)) + shift
+            y = (xp.log(wide_sum(xp.exp(wide - shift), self.axes, True)) + shift).astype(x.dtype, copy=False)
         return y if self.keepdims else y.squeeze(self.axes)
 
     def backward(self, upstream: Tensor) -> Tensor:

@@ -85,6 +85,14 @@ def test_the_gradient_of_what_was_broadcast_is_exact(dtype, rng):
     np.testing.assert_allclose(number.grad.item(), expected.sum(), rtol=4 * eps)
 
 
+def test_float16_reduces_more_elements_than_it_can_count():
+    x = mr.tensor(np.ones(LONG, "float16"), requires_grad=True)
+    for op, value, gradient in ((ops.mean, 1, 1 / LONG), (ops.logsumexp, 1 + math.log(LONG), 1 / LONG)):
+        (found,) = mr.grad(op(x), [x])
+        assert op(x).item() == pytest.approx(value, rel=1e-3)
+        np.testing.assert_allclose(found.numpy(), gradient, rtol=0.02)  # below the normal numbers of float16
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64"])
 def test_integers_and_booleans_are_counted_in_int64(dtype):
     found = ops.sum(np.ones(300, dtype))
