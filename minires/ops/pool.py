@@ -193,7 +193,7 @@ def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
 def _means(x: Tensor, axis: int, count: int) -> Tensor:
     """Cut ``axis`` into ``count`` parts of nearly equal size, and return the mean of each."""
     size, before = x.shape[axis], (slice(None),) * axis
-    parts = [x[(*before, slice(i * size // count, -(-(i + 1) * size // count)))] for i in range(count)]
+    parts = [x[before + (slice(i * size // count, -(-(i + 1) * size // count)),)] for i in range(count)]
     return concatenate([mean(part, axis, keepdims=True) for part in parts], axis)
 
 
