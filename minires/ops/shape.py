@@ -90,8 +90,8 @@ def transpose(x: TensorLike, *axes: Any) -> Tensor:
     if len(axes) == 2:
         a, b = (checks.one_axis("transpose", axis, x) for axis in axes)
         return Transpose(tuple({a: b, b: a}.get(axis, axis) for axis in range(x.ndim)))(x)
-    order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-    return _permute("transpose", x, order or tuple(reversed(range(x.ndim))))
+    order = axes[0] or () if len(axes) == 1 and isinstance(axes[0], (tuple, list, type(None))) else axes  # numpy: None
+    return _permute("transpose", x, tuple(order or reversed(range(x.ndim))))
 
 
 def permute(x: TensorLike, *axes: Any) -> Tensor:

@@ -60,6 +60,8 @@ NUMPY = {
     "var": (lambda: np.var(T), 2 / 3),  # NumPy's var divides by the count, ours by count - 1
     "max, min, argmax": (lambda: (np.max(T), np.min(M, axis=0), np.argmax(T)), (3.0, [1.0, 2.0], 0)),
     "any, all": (lambda: (np.any(T > 2), np.all(T > 2)), (True, False)),
+    "transpose": (lambda: (np.transpose(M), np.transpose(M, (1, 0))), ([[1, 3, 5], [2, 4, 6]],) * 2),
+    "std": (lambda: np.std(T), (2 / 3) ** 0.5),
     "reshape": (lambda: np.reshape(M, (2, 3)), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
     "clip": (lambda: np.clip(T, 1.5, 2.5), [2.5, 1.5, 2.0]),
     "add": (lambda: np.add(A, T), [13.0, 21.0, 32.0]),
