@@ -216,8 +216,7 @@ def _crop(x: Tensor, widths: list[tuple[int, ...]]) -> Tensor:
     """Cut off elements where the widths of a padding are negative."""
     if not any(width < 0 for pair in widths for width in pair):
         return x
-    ends = zip(x.shape, widths, strict=True)
-    return getitem(x, tuple(slice(max(-before, 0), size + min(after, 0)) for size, (before, after) in ends))
+    return getitem(x, tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in widths))
 
 
 class GetItem(Op, name="getitem", saves="shapes"):

@@ -118,7 +118,11 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "minimum": [lambda x: ops.minimum(x, CHANNELS)],
     "mul": [lambda x: x * CHANNELS, lambda x: x * x, lambda x: x * (np.arange(7) % 2 == 0)],
     "neg": [lambda x: -x],
-    "pad": [lambda x: ops.pad(x, (1, 2, 0, 3)), lambda x: ops.pad(x, ((0, 0), (2, 1), (0, 0), (0, 0)), value=-1.5)],
+    "pad": [
+        lambda x: ops.pad(x, (1, 2, 0, 3)),
+        lambda x: ops.pad(x, ((0, 0), (2, 1), (0, 0), (0, 0)), value=-1.5),
+        lambda x: ops.pad(x, (1, 2, -1, 1), "circular"),
+    ],
     "pow": [lambda x: x**2, lambda x: (x * x + 0.1) ** -0.5, lambda x: (x * x + 0.1) ** mr.tensor([1.5])],
     "relu": [lambda x: ops.relu(x)],
     "reshape": [

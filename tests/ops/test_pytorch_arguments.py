@@ -24,6 +24,7 @@ SAME = {  # what is written as in PyTorch, and the same in NumPy
     "squeeze": (lambda x: x.squeeze(1), lambda x: x),
     "unsqueeze": (lambda x: x.unsqueeze(-1), lambda x: x[..., None]),
     "view": (lambda x: x.view(-1, 6), lambda x: x.reshape(4, 6)),
+    "np.transpose": (np.transpose, np.transpose),
     "permute": (lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1)),
     "expand": (lambda x: x[:, :1].expand(5, -1, 3, -1), lambda x: np.broadcast_to(x[:, :1], (5, 2, 3, 4))),
     "cat": (lambda x: ops.concatenate([x, x], dim=2), lambda x: np.concatenate([x, x], 2)),
