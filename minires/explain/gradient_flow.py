@@ -118,18 +118,24 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
         loss = loss_fn(model(batch), labels)
         if not rows:
             raise no_layers("flow", model)
-        if not isinstance(loss, Tensor) or loss.size != 1 or not loss.requires_grad:
+        if not isinstance(loss, Tensor) or loss.size != 1:
             raise ArgumentError("flow: loss_fn must return one number, a tensor that was computed from the model.")
+        if not loss.requires_grad:
+            raise _no_gradient(model)
         learned = {weight for of_layer in weights.values() for weight in of_layer if weight.requires_grad}
         for leaf in (batch, *learned):
             hooks.callback(leaf.register_hook(partial(gradients.__setitem__, leaf)).remove)
         grad(loss, loss)  # visits the whole tape without adding to any `.grad`; the hooks see each gradient
     if batch not in gradients:
-        raise ArgumentError(
-            f"flow: no gradient comes back from the loss of {type(model).__name__} to x; for a network made by nn.fold,"
-            " use the original."
-        )
+        raise _no_gradient(model)
     for row in rows:
         found = [gradients[weight].data for weight in weights[row["layer"]] if weight in gradients]
         row["weight_gradient_norm"] = l2_norm(*found) if found else None
     return Flow(type(model).__name__, rows)
+
+
+def _no_gradient(model: Module) -> ArgumentError:
+    return ArgumentError(
+        f"flow: no gradient comes back from the loss of {type(model).__name__} to x; for a network made by nn.fold,"
+        " use the original."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -112,15 +113,21 @@ def layers_of(model: Module) -> dict[str, Module]:
 def watch(modules: Mapping[str, Module], watcher: Callable[[str, Module, tuple[Any, ...], Tensor], None]) -> None:
     """Call ``watcher(name, module, inputs, output)`` after each call of a module from a tensor to a tensor.
 
+    If the module was called with keyword arguments, ``inputs`` holds all arguments in the order of its ``forward``.
+
     The hooks are not removed: call it inside ``with undisturbed(model):``.
     """
 
-    def look(name: str, module: Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def look(name: str, module: Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
+        if options:
+            bound = inspect.signature(module.forward).bind(*inputs, **options)
+            bound.apply_defaults()
+            inputs = bound.args
         if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             watcher(name, module, inputs, output)
 
     for name, module in modules.items():
-        module.register_forward_hook(partial(look, name))
+        module.register_forward_hook(partial(look, name), with_kwargs=True)
 
 
 def no_layers(where: str, model: Module) -> ArgumentError:

@@ -95,6 +95,8 @@ class Study:
 
         Raises ArgumentError unless all counts are from 1 to ``most``, the number of the things called ``what``.
         """
+        if not isinstance(counts, Iterable) or isinstance(counts, str):
+            raise ArgumentError(f"{self.where}: counts is {counts!r}; it must be a list of integers, such as [1, 2].")
         given = list(counts)
         for count in given:
             if not checks.is_integer(count, 1) or count > most:
@@ -139,7 +141,7 @@ class Study:
                 f"{self.where}: {place.name} turns {sizes(place.reads)} into {sizes(place.gives)}, so its input cannot "
                 "replace it; leave it out of blocks."
             )
-        return lambda x, *others: x
+        return lambda x, *others, **options: x
 
     def interchangeable(self) -> list[tuple[int, int]]:
         """Return the pairs of places, by number, whose blocks have inputs and outputs of the same shape.

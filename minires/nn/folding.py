@@ -12,19 +12,21 @@ the model's ``forward`` decides which layer follows which, and nothing has to be
 from __future__ import annotations
 
 import copy
+from collections.abc import MutableMapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..core import checks
 from ..core.autograd import Op
 from ..core.backend import Array, array_module
 from ..core.state import no_grad
 from ..core.tensor import Tensor
-from ..errors import ArgumentError
+from ..errors import ArgumentError, GraphError, sizes
 from ..ops.activation import join_inputs
 from ..ops.conv import Conv2d as Conv2dOp
 from ..ops.conv import Window, conv_inputs
 from .layers import BatchNorm2d, Conv2d
-from .module import Module, check_module
+from .module import Keys, Module, Self, check_module
 
 
 class Conv2dAct(Conv2dOp, saves="shapes"):
@@ -62,6 +64,17 @@ class _Replayed(Module):
         self.model = model
         self._programs: dict[Any, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:  # programs hold addresses of this model's arrays
+        return {**vars(self), "_programs": {}}
+
+    def to(self: Self, *targets: Any, **options: Any) -> Self:
+        self._programs = {}
+        return super().to(*targets, **options)
+
+    def load_state_dict(self, *state: Any, **options: Any) -> Keys:
+        self._programs = {}
+        return super().load_state_dict(*state, **options)
+
     def forward(self, x: Tensor) -> Tensor:
         with no_grad():
             return Replay(self.model, self._programs)(checks.floats("fold", x))
@@ -73,13 +86,22 @@ class _Waiting(Tensor):
     def __init__(self, x: Tensor, conv: Conv2d) -> None:
         self._computed: Array | None = None
         self._set(None)
-        self.x, self.conv = x, conv
+        self.x, self.conv, self._changed = x, conv, x.changed_from_now()
+
+    def input(self) -> Tensor:
+        """Return the input of the convolution. Raises GraphError if it has been changed since the convolution ran."""
+        if self._changed():
+            raise GraphError(
+                f"fold: the input of a convolution ({sizes(self.x.shape)}) was changed in place before its output was "
+                "used; compute a new tensor instead."
+            )
+        return self.x
 
     @property
     def _data(self) -> Array:  # type: ignore[override]
         if self._computed is None:
             with no_grad():
-                self._computed = self.conv(self.x).data
+                self._computed = self.conv(self.input()).data
         return self._computed
 
     @_data.setter
@@ -98,22 +120,43 @@ class _FoldedConv2d(Module):
 class _FoldedBatchNorm2d(Module):
     def __init__(self, norm: BatchNorm2d) -> None:
         self.norm = norm
-        # Maps each convolution before this layer to the weight and bias that include the batch norm, and ``prepared``.
-        self.merged: dict[Conv2d, tuple[Tensor, Tensor, dict[Any, Any]]] = {}
+        # Maps each convolution before this layer to the weight and bias that include the batch norm, and ``prepared``;
+        # and to the versions of the tensors that these were computed from.
+        self._merged: MutableMapping[Conv2d, tuple[Any, Tensor, Tensor, dict[Any, Any]]] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_merged"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _merged=WeakKeyDictionary())
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None, activation: str | None = None) -> Tensor:
         if not isinstance(x, _Waiting):
             with no_grad():
                 return self.norm(x, shortcut, activation)
-        conv = x.conv
-        if conv not in self.merged:
-            self.merged[conv] = (*_merge(conv, self.norm), {})
-        weight, bias, prepared = self.merged[conv]
-        source = conv_inputs("conv2d", x.x, weight, bias, conv.groups)
+        conv, norm = x.conv, self.norm
+        tensors = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        versions = [(id(tensor), tensor.version) for tensor in tensors if tensor is not None]
+        found = self._merged.get(conv)
+        if found is None or found[0] != versions:
+            found = self._merged[conv] = versions, *_merge(conv, norm), {}
+        _, weight, bias, prepared = found
+        source = conv_inputs("conv2d", x.input(), weight, bias, conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
         source += join_inputs("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
         with no_grad():
             return Conv2dAct(conv.window, conv.groups, activation, prepared)(*source)
+
+
+def _finished(module: Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
+    """Compute what waits and leave out the graph: a forward hook of each module that is not itself folded."""
+    if isinstance(output, Tensor):
+        return output.detach() if isinstance(output, _Waiting) or output.requires_grad else output
+    if type(output) in (tuple, list):
+        return type(output)(_finished(module, inputs, options, part) for part in output)
+    if type(output) is dict:
+        return {name: _finished(module, inputs, options, part) for name, part in output.items()}
+    return output
 
 
 def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -140,7 +183,8 @@ def fold(model: Module, replay: bool = False) -> Module:
     """Copy ``model`` for inference, with batch norm, shortcut and ReLU as parts of the convolution before them.
 
     Up to rounding, the copy computes the same as ``model`` in evaluation mode. It records no graph and cannot be
-    trained. ``model`` is not changed, and later changes to its weights do not affect the copy.
+    trained. ``model`` is not changed, and later changes to its weights do not affect the copy. Convolutions and batch
+    norms with hooks are not folded, so that their hooks see their outputs.
 
     Parameters
     ----------
@@ -155,7 +199,7 @@ def fold(model: Module, replay: bool = False) -> Module:
     Returns
     -------
     Module
-        The copy, in evaluation mode. The hooks of its convolutions and batch norms are not called.
+        The copy, in evaluation mode. With ``replay``, its hooks are called only while the ops are recorded.
 
     Raises
     ------
@@ -171,17 +215,22 @@ def fold(model: Module, replay: bool = False) -> Module:
     True
     """
     check_module("fold", model)
-    folded = _folded(copy.deepcopy(model)).eval()
+    folded = _folded(copy.deepcopy(model)).eval().requires_grad_(False)
     return _Replayed(folded) if replay else folded
 
 
 def _folded(module: Module) -> Module:
-    if type(module) is Conv2d:
+    if isinstance(module, (_FoldedConv2d, _FoldedBatchNorm2d, _Replayed)):
+        return module
+    hooks = module._forward_hooks or []
+    if type(module) is Conv2d and not hooks:
         return _FoldedConv2d(module)
-    if type(module) is BatchNorm2d:
+    if type(module) is BatchNorm2d and not hooks:
         return _FoldedBatchNorm2d(module)
     for name, child in list(module.named_children()):
         replacement = _folded(child)
         if replacement is not child:
             setattr(module, name, replacement)
+    if _finished not in hooks:
+        module._forward_hooks = [_finished, *hooks]
     return module

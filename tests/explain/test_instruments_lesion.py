@@ -233,6 +233,8 @@ def test_every_block_is_back_afterwards_and_after_an_interruption(instrument, mo
             {"blocks": None},
             "Sequential has no blocks of minires.models; name your own blocks, such as ",
         ),
+        ({"counts": 4}, "counts is 4; it must be a list of integers"),
+        ({"counts": "4"}, "counts is '4'; it must be a list of integers"),
         ({"counts": [3]}, "counts holds 3; it must hold integers from 1 to "),
         ({"counts": [0]}, "counts holds 0; it must hold integers from 1 to "),
         ({"counts": [True]}, "counts holds True"),

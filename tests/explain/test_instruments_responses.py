@@ -69,6 +69,22 @@ def test_which_layers_respond_and_after_what():
     assert preactivated[:3] == [("conv1", "layer1.0.bn1"), ("layer1.0.conv1", "layer1.0.bn2"), ("layer1.0.conv2", None)]
 
 
+def test_a_shortcut_given_by_name_is_measured_as_well():
+    class Block(mr.nn.Module):
+        def __init__(self, names):
+            self.conv, self.bn, self.last = mr.nn.Conv2d(1, 1, 1), mr.nn.BatchNorm2d(1), mr.nn.Conv2d(1, 1, 1)
+            self.names = names
+
+        def forward(self, x):
+            y = self.bn(self.conv(x=x), shortcut=x) if self.names else self.bn(self.conv(x), x)
+            return self.last(y)
+
+    block = Block(names=False)
+    expected = mr.explain.responses(block, IMAGES).rows
+    block.names = True
+    assert mr.explain.responses(block, IMAGES).rows == expected and expected[0]["shortcut_std"] > 0
+
+
 class TwoBranches(mr.nn.Module):
     """Both layers come before both batch norms, in the other order."""
 
