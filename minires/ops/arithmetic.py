@@ -161,11 +161,13 @@ class PowTensor(Op, name="pow", saves="both"):
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (x, exponent), to_x, to_exponent = self.inputs, None, None
         if self.needs(0):
-            base = x.masked_fill((x == 0) & (exponent == 0), 1)  # 0 * 0**-1 would be NaN
-            to_x = (upstream * (exponent * base ** (exponent - 1))).sum_to(x.shape)
+            dead = (exponent == 0) & ~(abs(x) > 0)  # 0 * 0**-1 would be NaN
+            slope = exponent * x.masked_fill(dead, 1) ** (exponent - 1)
+            to_x = (upstream * slope).masked_fill(dead, 0).sum_to(x.shape)
         if self.needs(1):
-            base = x.masked_fill((x == 0) & (exponent >= 0), 1)  # 0 * log(0) would be NaN
-            to_exponent = (upstream * (self.output * log(base))).sum_to(exponent.shape)
+            dead = (x == 0) & (exponent >= 0)  # 0 * log(0) would be NaN
+            slope = self.output * log(x.masked_fill(dead, 1))
+            to_exponent = (upstream * slope).masked_fill(dead, 0).sum_to(exponent.shape)
         return to_x, to_exponent
 
 

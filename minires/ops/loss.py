@@ -98,21 +98,24 @@ def cross_entropy(
         factors = checks.floats("cross_entropy", weight, "weight", like=logits, like_name="logits")
         checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes")
         factors = factors.reshape(k, *ones)
+    scores = widened(logits)
     if soft:
-        targets = target.to(logits.dtype)
+        targets = target.to(scores.dtype).to(logits.device)
     else:
         classes, ignored = _class_numbers(logits, target, ignore_index)
         if weight is None and ignored is None and reduction == "mean" and logits.ndim == 2:
             return CrossEntropy(classes, smoothing)(logits)
         hot = classes[:, None] == array_module(classes).arange(k).reshape(k, *ones)  # (N, K, ...)
-        targets = Tensor.wrap(hot.astype(logits.dtype))
+        targets = Tensor.wrap(hot.astype(scores.dtype))
         factors = factors if ignored is None else where(ignored[:, None], 0, factors)
     shares = (targets * (1 - smoothing) + smoothing / k) * factors
-    relevant = log_softmax(logits, 1).masked_fill(shares == 0, 0)  # a logit of -inf adds nothing if its share is 0
+    relevant = log_softmax(scores, 1).masked_fill(shares == 0, 0)  # a logit of -inf adds nothing if its share is 0
     losses = -(shares * relevant).sum(1)  # (N, ...)
     if reduction == "mean":
-        return losses.sum() / (losses.size if soft else (targets * factors).sum())
-    return _reduced("cross_entropy", losses, reduction)
+        loss = losses.sum() / (losses.size if soft else (targets * factors).sum())
+    else:
+        loss = _reduced("cross_entropy", losses, reduction)
+    return loss.to(logits.dtype)
 
 
 def _class_numbers(logits: Tensor, classes: Tensor, ignore_index: int) -> tuple[Array, Array | None]:

@@ -40,6 +40,8 @@ SELECTING = [
     ("dropout", lambda x: ops.dropout(x, 1), [1, NAN, 3, INF, 5], [NAN, 2, INF, 3, 4], [0, 0, 0, 0, 0]),
     ("floor_divide", lambda x: x // 2, [1, 2, 3, 4, 5], [NAN, 2, INF, 3, 4], [0, 0, 0, 0, 0]),
     ("pow 0", lambda x: x**0, [NAN, 0, -1, INF, 2], [NAN, 2, INF, 3, 4], [0, 0, 0, 0, 0]),
+    ("pow, 0 to 0", lambda x: x ** many([0.0] * 5), [0, 0, -0.0, 0, 0], [INF, NAN, INF, 3, 4], [0, 0, 0, 0, 0]),
+    ("pow, of 0", lambda x: many([0.0] * 5) ** x, [0, 1, 2, 0.5, 9], [INF, NAN, INF, 3, 4], [0, 0, 0, 0, 0]),
     ("abs", ops.abs, [NAN, -2, 0, 3, -0.0], [2, 3, 4, INF, 5], [0, -3, 0, INF, 0]),
 ]  # fmt: skip
 
@@ -87,6 +89,7 @@ def test_dead_branches_have_no_gradient_of_any_order(engine, chain):
     [
         (0.0, 0, 0, 0), (0.0, 1, 1, 0), (0.0, 2, 0, 0), (-2.0, 2, -4, NAN), (-2.0, 3, 12, NAN), (-2.0, 0.5, NAN, NAN),
         (2.0, -1, -0.25, 0.5 * np.log(2)), (0.0, -1, -INF, -INF), (-0.0, -1, -INF, INF), (1.0, NAN, NAN, 0),
+        (NAN, 0, 0, NAN),
     ],
 )  # fmt: skip
 def test_powers_of_any_base(engine, x, exponent, to_x, to_exponent):
