@@ -245,7 +245,7 @@ def _place(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
 class LogSumExp(Reduction, name="logsumexp", saves="both"):
     def forward(self, x: Array) -> Array:
         xp, wide = array_module(x), at_least_float32(x)
-        largest = wide.max(axis=self.axes, keepdims=True)
+        largest = (wide.max if x.size else wide.sum)(axis=self.axes, keepdims=True)  # without elements, y is log(0)
         shift = xp.where(xp.isfinite(largest), largest, 0)
         with np.errstate(divide="ignore"):  # where all elements are -inf, log(0) = -inf is right
             y = (xp.log(wide_sum(xp.exp(wide - shift), self.axes, True)) + shift).astype(x.dtype, copy=False)
@@ -257,6 +257,6 @@ class LogSumExp(Reduction, name="logsumexp", saves="both"):
 
 
 def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))), without overflow: the largest element is subtracted first."""
+    """log(sum(exp(x))), without overflow: the largest element is subtracted first. It is -inf for no elements."""
     x = checks.floats("logsumexp", x)
-    return LogSumExp(checks.filled_axes("logsumexp", axis, x)[0], keepdims)(x)
+    return LogSumExp(checks.axis_numbers("logsumexp", axis, x), keepdims)(x)

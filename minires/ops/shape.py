@@ -193,7 +193,7 @@ def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: fl
         )
     checks.choice("pad", mode, "mode", ("constant", *_PLACES))
     fill = checks.number("pad", 0 if value is None else value, "value")
-    if mode != "constant" and value is not None:
+    if mode != "constant" and fill:
         raise ArgumentError(f"pad: value is {value!r}, but mode {mode!r} repeats elements of x; leave value out.")
     if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, widths, strict=True)):
         raise ShapeError(f"pad: padding {padding!r} crops more than there is of x ({sizes(x.shape)}).")

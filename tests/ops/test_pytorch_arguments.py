@@ -16,6 +16,7 @@ SAME = {  # what is written as in PyTorch, and the same in NumPy
     "var of all": (lambda x: x.var(unbiased=True), lambda x: x.var(ddof=1)),
     "var, biased": (lambda x: x.var(False), lambda x: x.var()),
     "std": (lambda x: x.std(dim=-1, unbiased=False), lambda x: x.std(-1)),
+    "logsumexp": (lambda x: x[:, :0].logsumexp(dim=1), lambda x: np.full((2, 4), -np.inf)),
     "argmax": (lambda x: x.argmax(dim=2, keepdim=True), lambda x: x.argmax(2, keepdims=True)),
     "argmin": (lambda x: x.argmin(0), lambda x: x.argmin(0)),
     "flip": (lambda x: x.flip(0, 2), lambda x: np.flip(x, (0, 2))),
