@@ -51,4 +51,4 @@ def __getattr__(name: str) -> Any:
     """Import ``minires.explain`` on first use, because training does not need it."""
     if name == "explain":
         return import_module(".explain", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise errors.no_attribute(f"module {__name__!r}", name, f"mr.ops.{name}" if name in ops.__all__ else None)

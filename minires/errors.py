@@ -131,3 +131,24 @@ def counted(number: int, what: str) -> str:
     ('1 image', '1,437 images')
     """
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for a Tensor x of minires
+    "add_": "x += y", "bool": "x.to('bool')", "clamp": "x.clip(low, high)", "clone": "x * 1, or mr.tensor(x)",
+    "contiguous": "x itself", "copy_": "x[...] = y", "cpu": "x.to('cpu')", "cuda": "x.to('cuda')", "dim": "x.ndim",
+    "double": "x.to('float64')", "dot": "x @ y", "fill_": "x[...] = value", "float": "x.to('float32')",
+    "grad_fn": "x.op", "half": "x.to('float16')", "int": "x.to('int32')", "is_cuda": "x.device == 'cuda'",
+    "is_leaf": "x.op is None", "long": "x.to('int64')", "mT": "x.transpose(-2, -1)", "mm": "x @ y", "bmm": "x @ y",
+    "mul_": "x *= y", "numel": "x.size", "requires_grad_": "x.requires_grad = True", "rsqrt": "x ** -0.5",
+    "square": "x ** 2", "t": "x.T", "type": "x.dtype, or x.to(dtype)", "unbind": "list(x)", "zero_": "x[...] = 0",
+    "select": "x[..., i]", "narrow": "x[start:end]", "div_": "x /= y", "sub_": "x -= y", "nelement": "x.size",
+}  # fmt: skip
+
+
+def no_attribute(owner: str, name: str, instead: str | None) -> AttributeError:
+    """Return the error for ``owner.name``, with what to write instead, if anything; Python needs this very type.
+
+    >>> no_attribute("Tensor", "numel", WRITTEN_HERE["numel"])
+    AttributeError("Tensor has no attribute 'numel'; write x.size.")
+    """
+    return AttributeError(f"{owner} has no attribute {name!r}" + (f"; write {instead}." if instead else "."))

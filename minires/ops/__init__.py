@@ -8,6 +8,7 @@ import sys
 
 from ..core import checks
 from ..core.tensor import Tensor
+from ..errors import WRITTEN_HERE, no_attribute
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
 from .arithmetic import (
     abs,
@@ -84,3 +85,10 @@ for _name, _function in _OPERATORS.items():
 for _name in set(_OPERATORS) - {"neg", "abs", "getitem"}:  # Python calls x.__rsub__(2) for 2 - x
     setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))
 Tensor.__array_ufunc__ = ArrayUfunc()
+
+
+def _missing(x: Tensor, name: str) -> None:
+    raise no_attribute("Tensor", name, f"mr.ops.{name}(x, ...)" if name in __all__ else WRITTEN_HERE.get(name))
+
+
+setattr(Tensor, "__getattr__", _missing)  # noqa: B010 - a type checker would then allow any name

@@ -12,7 +12,7 @@ import pytest
 import minires as mr
 from minires import ops
 from minires.core.calls import pytorch_names, refuses
-from minires.errors import ArgumentError, DTypeError, ShapeError
+from minires.errors import WRITTEN_HERE, ArgumentError, DTypeError, ShapeError
 
 X = mr.tensor([[1.0, 2.0], [3.0, 5.0]])
 
@@ -205,3 +205,37 @@ def test_only_floats_can_require_a_gradient():
         mr.zeros(2, dtype="int64", requires_grad=True)
     with pytest.raises(ShapeError):
         mr.zeros(2).reshape(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: X.clone(), "Tensor has no attribute 'clone'; write x \\* 1, or mr.tensor"),
+        (lambda: X.float(), "write x.to\\('float32'\\)"),
+        (lambda: X.gelu(), "write mr.ops.gelu\\(x, ...\\)"),
+        (lambda: X.no_such_thing, "'no_such_thing'.$"),
+        (lambda: mr.relu, "module 'minires' has no attribute 'relu'; write mr.ops.relu."),
+        (lambda: mr.no_such_thing, "'no_such_thing'.$"),
+    ],
+)
+def test_a_name_of_pytorchs_says_what_to_write(call, words):
+    with pytest.raises(AttributeError, match=words):
+        call()
+
+
+def test_what_is_written_here_exists():
+    for instead in WRITTEN_HERE.values():
+        code = instead.split(", or")[0].replace(" itself", "").replace("value", "0").replace("dtype)", "'float64')")
+        exec(
+            code,
+            {
+                "x": mr.tensor([[1.0, 2.0], [3.0, 4.0]]),
+                "y": X,
+                "mr": mr,
+                "i": 0,
+                "start": 0,
+                "end": 1,
+                "low": 0,
+                "high": 1,
+            },
+        )
