@@ -426,7 +426,7 @@ class Tensor:
     __xor__ = __rxor__ = partialmethod(_compare, "xor")
 
     def __invert__(self) -> Tensor:
-        return Tensor.wrap(~(self ^ False)._data)  # which raises for floats
+        return Tensor.wrap(~(self & self)._data)  # which raises for floats
 
     def __setitem__(self, index: Any, value: TensorLike) -> None:
         """Assign in place; allowed only inside ``no_grad()`` if the tensor or the value requires a gradient.

@@ -236,6 +236,7 @@ def _operators():
     names = {
         "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "pow": np.power,
         "floordiv": np.floor_divide, "mod": np.remainder, "and": np.bitwise_and, "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
     }  # fmt: skip
     comparisons = {
         "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
@@ -284,15 +285,11 @@ class _Ufunc:
 
 
 UFUNCS = [
-    "abs", "add", "exp", "isfinite", "isnan", "log", "log1p", "maximum", "minimum", "multiply", "sign", "sqrt",
-    "square", "subtract", "tanh", "true_divide", "where",
+    "abs", "add", "clip", "exp", "floor_divide", "fmod", "isfinite", "isnan", "log", "log1p", "maximum", "minimum",
+    "multiply", "remainder", "sign", "sqrt", "square", "subtract", "tanh", "true_divide", "trunc", "where",
 ]  # fmt: skip
 for _name in UFUNCS:
     globals()[_name] = _Ufunc(getattr(np, _name))
-
-
-def clip(value, low, high):
-    return _computed(np.clip, value._a, low, high)
 
 
 def matmul(a, b, out=None):
