@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, no_attribute
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,8 +93,6 @@ def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]
     def lookup(name: str) -> NoReturn:
         from .checks import closest
 
-        near = None if name.startswith("_") or name in instead else closest(name, known)
-        hint = f"; write {instead[name]}" if name in instead else f"; did you mean {near}?" if near else ""
-        raise AttributeError(f"{module} has no {name}{hint}" + "." * (not near))
+        raise no_attribute(module, name, instead.get(name) or (None if name[0] == "_" else closest(name, known)))
 
     return lookup

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..core import backend, checks
 from ..core.backend import Array
+from ..core.calls import missing_name, pytorch_names, refuses
 from ..core.tensor import Tensor
-from ..errors import ArgumentError, ShapeError, sizes
+from ..errors import ArgumentError, DTypeError, ShapeError, sizes
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
@@ -31,7 +32,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     >>> mr.nn.init.fans(mr.nn.Conv2d(3, 16, kernel_size=5).weight)
     (75, 400)
     """
-    if tensor.ndim < 2:
+    if _checked(tensor).ndim < 2:
         raise ShapeError(
             f"init: a weight of {sizes(tensor.shape)} has no fan; it must have at least two axes, (O, C, ...)."
         )
@@ -45,19 +46,29 @@ def gain(nonlinearity: str, a: float = 0.0) -> float:
     ``a`` is the negative slope of ``"leaky_relu"``. Raises ArgumentError if the nonlinearity is unknown.
     """
     leaky = math.sqrt(2 / (1 + a**2))
-    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": leaky}
+    gains = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": leaky}
     return gains[checks.choice("init", nonlinearity, "nonlinearity", gains)]
 
 
+def _checked(tensor: Tensor, what: str = "numbers") -> Tensor:
+    if not isinstance(tensor, Tensor):
+        hint = ", such as its weight" if hasattr(tensor, "weight") else ""
+        raise DTypeError(f"init: it fills a tensor, not {type(tensor).__name__}; pass a parameter{hint}.")
+    if what == "fractions" and tensor.dtype.kind != "f":
+        raise DTypeError(f"init: a tensor ({sizes(tensor.shape)}) of {tensor.dtype} cannot hold fractions.")
+    return tensor
+
+
 def _fill(tensor: Tensor, values: Array | float) -> Tensor:
+    _checked(tensor, "fractions" if np.any(np.asarray(values) % 1) else "numbers")
     tensor.data[...] = backend.to_device(np.asarray(values, tensor.dtype), tensor.device)
     tensor.mark_changed()
     return tensor
 
 
-def constant(tensor: Tensor, value: float) -> Tensor:
-    """Set every element to ``value``."""
-    return _fill(tensor, value)
+def constant(tensor: Tensor, val: float) -> Tensor:
+    """Set every element to ``val``."""
+    return _fill(tensor, val)
 
 
 def zeros(tensor: Tensor) -> Tensor:
@@ -73,19 +84,20 @@ def ones(tensor: Tensor) -> Tensor:
 def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draw from a normal distribution. Raises ArgumentError if ``std`` is negative."""
     checks.not_negative("init.normal", std, "std")
-    return _fill(tensor, backend.generator().normal(mean, std, tensor.shape))
+    checks.number("init.normal", mean, "mean")
+    return _fill(_checked(tensor, "fractions"), backend.generator().normal(mean, std, tensor.shape))
 
 
-def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Draw uniformly from [low, high). Raises ArgumentError if low > high."""
-    if low > high:
-        raise ArgumentError(f"init.uniform: low is {low} and high is {high}; low must not exceed high.")
-    return _fill(tensor, backend.generator().uniform(low, high, tensor.shape))
+def uniform(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Draw uniformly from [a, b). Raises ArgumentError if a > b."""
+    if checks.number("init.uniform", a, "a") > checks.number("init.uniform", b, "b"):
+        raise ArgumentError(f"init.uniform: a is {a} and b is {b}; a must not exceed b.")
+    return _fill(_checked(tensor, "fractions"), backend.generator().uniform(a, b, tensor.shape))
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
     modes = ("fan_in", "fan_out")
-    return fans(tensor)[modes.index(checks.choice("init", mode, "mode", modes))]
+    return max(fans(tensor)[modes.index(checks.choice("init", mode, "mode", modes))], 1)
 
 
 def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
@@ -127,3 +139,17 @@ def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Draw from a uniform distribution with the variance of :func:`xavier_normal`."""
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform(tensor, -bound, bound)
+
+
+_FUNCTIONS = [
+    constant, fans, gain, kaiming_normal, kaiming_uniform, normal, ones, uniform, xavier_normal, xavier_uniform, zeros,
+]  # fmt: skip
+for _function in _FUNCTIONS:
+    _seeded = refuses(generator="mr.manual_seed(seed) seeds the generator")(_function)
+    globals()[_function.__name__] = pytorch_names(_seeded, f"init.{_function.__name__}")
+_TORCH = {f"{_function.__name__}_": f"{_function.__name__}(tensor, ...)" for _function in _FUNCTIONS}
+__getattr__ = missing_name(
+    "nn.init",
+    [_function.__name__ for _function in _FUNCTIONS],
+    {**_TORCH, "calculate_gain": "gain(nonlinearity, a)", "trunc_normal_": "normal(tensor, mean, std)"},
+)

@@ -21,7 +21,7 @@ from ..core import backend
 from ..core.autograd import HookHandle
 from ..core.backend import DTypeLike, array_module, to_device
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, DTypeError, StateDictError, listed, sizes
+from ..errors import ArgumentError, DTypeError, StateDictError, listed, no_attribute, sizes
 
 Self = TypeVar("Self", bound="Module")
 
@@ -95,8 +95,7 @@ class Module:
                 )
 
     def __getattr__(self, name: str) -> Any:
-        hint = f"; write {_TORCH[name]}" if name in _TORCH else ""
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}.", name=name, obj=self)
+        raise no_attribute(type(self).__name__, name, _TORCH.get(name))
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the module's output."""

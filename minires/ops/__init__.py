@@ -7,6 +7,7 @@ its arguments. To find the backward of ``conv2d``, open the file that defines ``
 import sys
 
 from ..core import checks
+from ..core.calls import missing_name
 from ..core.tensor import Tensor
 from ..errors import WRITTEN_HERE, no_attribute
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
@@ -92,3 +93,13 @@ def _missing(x: Tensor, name: str) -> None:
 
 
 setattr(Tensor, "__getattr__", _missing)  # noqa: B010 - a type checker would then allow any name
+
+__getattr__ = missing_name(
+    "mr.ops",
+    __all__,
+    {
+        "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",
+        "unsqueeze": "expand_dims(x, axis)", "permute": "transpose(x, axes)", "view": "reshape(x, shape)",
+        "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]",
+    },
+)  # fmt: skip

@@ -130,7 +130,7 @@ WRONG = [
         "no mode 'fan'",
     ),
     (lambda: nn.init.kaiming_normal(nn.Linear(2, 2).weight, nonlinearity="mish"), ArgumentError, "'mish'"),
-    (lambda: nn.init.uniform(nn.Linear(2, 2).weight, 1, 0), ArgumentError, "low is 1"),
+    (lambda: nn.init.uniform(nn.Linear(2, 2).weight, 1, 0), ArgumentError, "a is 1 and b is 0"),
     (lambda: nn.init.normal(nn.Linear(2, 2).weight, std=-1), ArgumentError, "std is -1"),
 ]
 
