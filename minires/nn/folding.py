@@ -26,7 +26,7 @@ from ..ops.activation import join_inputs
 from ..ops.conv import Conv2d as Conv2dOp
 from ..ops.conv import Window, conv_inputs
 from .layers import BatchNorm2d, Conv2d
-from .module import Keys, Module, Self, check_module
+from .module import Keys, Module, check_module
 
 
 class Conv2dAct(Conv2dOp, saves="shapes"):
@@ -67,7 +67,7 @@ class _Replayed(Module):
     def __getstate__(self) -> dict[str, Any]:  # programs hold addresses of this model's arrays
         return {**vars(self), "_programs": {}}
 
-    def to(self: Self, *targets: Any, **options: Any) -> Self:
+    def to(self, *targets: Any, **options: Any) -> _Replayed:
         self._programs = {}
         return super().to(*targets, **options)
 

@@ -8,6 +8,8 @@ between the forward and the backward pass (Glorot and Bengio 2010).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +143,7 @@ def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return uniform(tensor, -bound, bound)
 
 
-_FUNCTIONS = [
+_FUNCTIONS: list[Callable[..., Any]] = [
     constant, fans, gain, kaiming_normal, kaiming_uniform, normal, ones, uniform, xavier_normal, xavier_uniform, zeros,
 ]  # fmt: skip
 for _function in _FUNCTIONS:

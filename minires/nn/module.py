@@ -41,8 +41,18 @@ class Buffer(Tensor):
 
 
 #: What can hold modules without being one, and what makes its items only when it is looped over.
-_CONTAINERS = (list, tuple, dict, set, frozenset, deque, type({}.keys()), type({}.values()), type({}.items()))
-_STREAMS = (GeneratorType, map, filter, zip, enumerate, reversed)
+_CONTAINERS: tuple[type, ...] = (
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    deque,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
+_STREAMS: tuple[type, ...] = (GeneratorType, map, filter, zip, enumerate, reversed)
 
 
 #: Common types of attributes that hold nothing, which makes the search for lost modules fast.
