@@ -80,7 +80,9 @@ for _function in _METHODS:
     setattr(Tensor, _function.__name__, globals()[_function.__name__])
 for _name, _function in {"view": reshape, "unsqueeze": expand_dims}.items():  # PyTorch's names
     setattr(Tensor, _name, globals()[_function.__name__])
-setattr(Tensor, "expand", lambda x, *shape: broadcast_to(x, checks.shape_tuple("expand", shape, -1)))  # noqa: B010
+Tensor.expand = checks.pytorch_names(  # type: ignore[method-assign]
+    lambda x, *shape: broadcast_to(x, checks.shape_tuple("expand", shape, -1)), "expand"
+)
 for _name, _function in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _function)
 for _name in set(_OPERATORS) - {"neg", "abs", "getitem"}:  # Python calls x.__rsub__(2) for 2 - x
