@@ -18,7 +18,7 @@ from minires.core.state import state
 settings.register_profile("minires", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("minires")
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*"]  # doctest needs unique file names
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "stand_in/*", "attacks/*"]  # doctest needs unique file names
 
 THREADS = mr.get_num_threads()
 SWITCHES = ("grad_enabled", "engine", "anomaly", "observers")

@@ -26,7 +26,18 @@ from ..errors import ArgumentError, RunError, listed
 from .classification import evaluate
 from .config import Config
 from .figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
-from .folder import CONFIG, HISTORY, METRICS, Row, existing_folder, load_run, read_json, read_table, write_table
+from .folder import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    Row,
+    damaged,
+    existing_folder,
+    load_run,
+    read_json,
+    read_table,
+    write_table,
+)
 from .gradients import by_depth, read_gradients
 from .lock import locked
 from .loop import Stop, train
@@ -151,18 +162,21 @@ def _row(run: Config) -> Row:
     images = load_data(run.data, run.size or None).train
     train_result = evaluate(trained.model, images, trained.normalize)
     gradients = read_gradients(folder)
-    return {
-        "model": run.model,
-        "depth": _kind_and_depth(run.model)[1],
-        "train_loss": train_result.loss,
-        "train_error_percent": 100 * train_result.errors / len(images),
-        **{name: metrics[name] for name in ("parameters", "epochs", "test_loss", "test_error_percent")},
-        "last_epoch_train_loss": last["train_loss"],
-        "last_epoch_train_error_percent": 100 * (1 - last["train_accuracy"]),
-        "gradient_ratio_first_epoch": _gradient_ratio(gradients, epoch=1),
-        "gradient_ratio_last_epoch": _gradient_ratio(gradients, epoch=run.epochs),
-        "train_seconds": metrics["train_seconds"],
-    }
+    try:
+        return {
+            "model": run.model,
+            "depth": _kind_and_depth(run.model)[1],
+            "train_loss": train_result.loss,
+            "train_error_percent": 100 * train_result.errors / len(images),
+            **{name: metrics[name] for name in ("parameters", "epochs", "test_loss", "test_error_percent")},
+            "last_epoch_train_loss": last["train_loss"],
+            "last_epoch_train_error_percent": 100 * (1 - last["train_accuracy"]),
+            "gradient_ratio_first_epoch": _gradient_ratio(gradients, epoch=1),
+            "gradient_ratio_last_epoch": _gradient_ratio(gradients, epoch=run.epochs),
+            "train_seconds": metrics["train_seconds"],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder, error) from error
 
 
 def _kind_and_depth(model: str) -> tuple[str, int]:
