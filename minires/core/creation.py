@@ -106,9 +106,14 @@ def arange(
     >>> mr.arange(3), mr.arange(1, 2, 0.25)
     (tensor([0, 1, 2]), tensor([1.  , 1.25, 1.5 , 1.75]))
     """
-    first, last = (0, start) if end is None else (start, end)
-    if not all(map(checks.is_number, (first, last, step))) or step == 0 or not 0 <= (last - first) / step < math.inf:
-        raise ArgumentError(f"arange: {last!r} cannot be reached from {first!r} in steps of {step!r}.")
-    values = np.arange(first, last, step)
-    target = backend.as_dtype(dtype if dtype is not None else DEFAULT_DTYPE if values.dtype.kind == "f" else "int64")
+    given = (0, start, step) if end is None else (start, end, step)
+    whole = all(isinstance(number, (int, np.integer)) for number in given)
+    target = backend.as_dtype(dtype if dtype is not None else "int64" if whole else DEFAULT_DTYPE)
+    try:  # with an integer dtype, PyTorch cuts off fractions first
+        first, last, stride = (int(number) if target.kind in "iu" else float(number) for number in given)
+        values = np.arange(first, last, stride) if 0 <= (last - first) / stride < math.inf else None
+    except (ArithmeticError, TypeError, ValueError):
+        values = None
+    if values is None:
+        raise ArgumentError(f"arange: {given[1]!r} cannot be reached from {given[0]!r} in steps of {step!r}.")
     return _tensor(values.astype(target), device, requires_grad)

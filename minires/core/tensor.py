@@ -34,6 +34,15 @@ class _Version:
         self.count = 0
 
 
+class Size(int):
+    """A number of elements as in NumPy, ``x.size``. Called as in PyTorch, ``x.size(0)``, it gives the size of an axis."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+
 class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
@@ -142,9 +151,11 @@ class Tensor:
         return self._data.ndim
 
     @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self._data.size
+    def size(self) -> Size:
+        """The number of elements; ``x.size()`` is the shape, and ``x.size(0)`` the size of an axis, as in PyTorch."""
+        size = Size(self._data.size)
+        size.shape = self.shape
+        return size
 
     @property
     def device(self) -> str:

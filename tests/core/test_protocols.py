@@ -46,6 +46,7 @@ PYTHON = {  # what a call gives, and what it should give
     "Counter": (lambda: collections.Counter(map(int, Y)), {0: 2, 1: 2}),
     "format": (lambda: f"{S:.1f} {I:03d}", "2.5 002"),
     "json": (lambda: json.dumps(T, default=lambda t: t.tolist()), "[3.0, 1.0, 2.0]"),
+    "size": (lambda: (M.size, M.size(), M.size(0), M.size(dim=-1), S.size()), (6, (3, 2), 3, 2, ())),
     "tolist": (lambda: (M.tolist(), S.tolist(), Y.tolist()), ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], 2.5, [0, 1, 0, 1])),
     "any": (lambda: ((T > 2).any(), (M > 5).any(axis=1)), (True, [False, False, True])),
     "all": (lambda: ((T > 0).all(), (M > 1).all(dim=0, keepdim=True)), (True, [[False, True]])),
