@@ -35,7 +35,7 @@ class _Version:
 
 
 class Size(int):
-    """A number of elements as in NumPy, ``x.size``. Called as in PyTorch, ``x.size(0)``, it gives the size of an axis."""
+    """The number of elements, ``x.size``, as in NumPy; ``x.size(0)`` is the size of an axis, as in PyTorch."""
 
     shape: tuple[int, ...]
 
