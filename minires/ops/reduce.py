@@ -7,6 +7,7 @@ raise DTypeError if x does not hold floats.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,16 +22,18 @@ class Reduction(Op):
     """An op that reduces all elements along ``axes`` to one number."""
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
-        if not isinstance(keepdims, (bool, np.bool_)):
-            raise ArgumentError(
-                f"{self.name}: keepdims is {keepdims!r}; it must be True or False; write several axes as axis=(0, 1)."
-            )
-        self.axes, self.keepdims = axes, keepdims
+        self.axes, self.keepdims = axes, _flag(self.name, keepdims)
 
     def kept(self, y: Tensor) -> Tensor:
         """Reshape y, which has the output's shape, so that it broadcasts to x: each reduced axis gets size 1."""
         (x_shape,) = self.input_shapes
         return y.reshape(tuple(1 if axis in self.axes else size for axis, size in enumerate(x_shape)))
+
+
+def _flag(op: str, keepdims: Any) -> bool:
+    if not isinstance(keepdims, (bool, np.bool_)):
+        raise ArgumentError(f"{op}: keepdims is {keepdims!r}; it must be True or False. Several axes are axis=(0, 1).")
+    return bool(keepdims)
 
 
 class Sum(Reduction, saves="shapes"):
@@ -81,7 +84,7 @@ def sum_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     tensor([[4., 6.]])
     """
     x = as_tensor(x)
-    if x.shape == shape:  # the usual case, in every backward of an elementwise op
+    if isinstance(shape, tuple) and x.shape == shape:  # the usual case, in every backward of an elementwise op
         return x
     target = checks.shape_tuple("sum_to", (shape,), 0)
     if x.shape == target:
@@ -239,7 +242,7 @@ def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
 def _place(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     checks.filled_axes(op, axis if axis is None else checks.one_axis(op, axis, x), x)
-    return Tensor.wrap(getattr(x.data, op)(axis=axis, keepdims=keepdims))
+    return Tensor.wrap(getattr(x.data, op)(axis=axis, keepdims=_flag(op, keepdims)))
 
 
 class LogSumExp(Reduction, name="logsumexp", saves="both"):
