@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+import minires as mr
+from minires import nn
 from minires.core.dispatch import load_kernels
 from minires.kernels import threads
 from minires.ops.conv import Window
@@ -14,7 +16,7 @@ from minires.ops.conv import Window
 if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
-from minires.kernels.cpu import winograd, winograd_weight
+from minires.kernels.cpu import conv, winograd, winograd_weight
 
 POINTS = [Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)]  # and infinity
 
@@ -130,8 +132,13 @@ def problem(rng, n, h, w, c, o, padding=(1, 1)):
 
 
 def convolve(x, weight, padding, **options):
-    transformed = winograd.transform(weight, flipped=False)
-    return winograd.convolve(x, transformed, len(weight), None, padding, **options)
+    return convolve_transformed(x, winograd.transform(weight, flipped=False), len(weight), None, padding, **options)
+
+
+def convolve_transformed(*arguments, **options):
+    y, extreme = winograd.convolve(*arguments, **options)
+    assert not extreme.any()
+    return y
 
 
 @pytest.mark.parametrize("channels", [16, 64, 256])
@@ -159,7 +166,7 @@ def test_what_is_left_at_the_borders(number, padding, rng, monkeypatch):
         assert error(convolve(x, weight, padding), expected) < 1e-5
         assert error(winograd_weight.correlate(x, dy, padding), direct_gradient(x, dy, padding)) < 1e-5
         back = winograd.transform(weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1].copy(), flipped=True)
-        assert error(winograd.convolve(x, back, 32, None, padding), expected) < 1e-5
+        assert error(convolve_transformed(x, back, 32, None, padding), expected) < 1e-5
         seen |= {("rows", expected.shape[1] % 4), ("columns", expected.shape[2] % 4)}
     assert len(seen) == 8
 
@@ -178,9 +185,86 @@ def test_large_weights_are_shared_by_output_channels(number, rng, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(winograd, "LARGE_WEIGHTS", large)
                 patch.setattr(winograd_weight, "LARGE_WEIGHTS", large)
-                y = winograd.convolve(x, transformed, o, bias, (1, 1), shortcut, relu=True)
+                y = convolve_transformed(x, transformed, o, bias, (1, 1), shortcut, relu=True)
                 found.append((y, winograd_weight.correlate(x, dy, (1, 1))))
         assert found[0][0].min() == 0
         for by_outputs, by_images in zip(*found, strict=True):
             assert error(by_outputs, by_images) < 1e-6
         assert error(found[0][0], np.maximum(direct(x, weight, (1, 1)) + bias + shortcut, 0)) < 1e-5
+
+
+# Numbers that would spread over a patch
+
+
+def far_from(pixel, shape):
+    """Which outputs (N, OH, OW, O) do not depend on a pixel (n, h, w)."""
+    far = np.ones(shape, bool)
+    n, h, w = pixel
+    far[n, max(0, h - 1) : h + 2, max(0, w - 1) : w + 2] = False
+    return far
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("special", [1e5, -1e7, 1e30, np.nan, np.inf, -np.inf])
+def test_an_extreme_number_does_not_disturb_its_neighbours(special, number, rng, monkeypatch):
+    """In the forward pass and in the gradient, at each place of a patch, in small and large images, with a shortcut."""
+    monkeypatch.setattr(threads, "_setting", number)
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 0)
+    window = Window((3, 3), (1, 1), (1, 1))
+    for n, h, w, c, o in ((1, 30, 31, 16, 32), (5, 8, 9, 32, 48), (3, 5, 17, 16, 16)):
+        x, weight, dy = problem(rng, n, h, w, c, o)
+        pixel = tuple(map(rng.integers, (n, h, w)))
+        x[(*pixel, 3)] = dy[(*pixel, 3)] = special
+        shortcut = rng.standard_normal(dy.shape).astype("f")
+        back = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        for got, expected in (
+            (conv.forward(x, weight, None, window, shortcut), direct(x, weight, (1, 1)) + shortcut),
+            (conv.backward(dy, weight, None, window, (h, w)), direct(dy, back, (1, 1))),
+        ):
+            far = far_from(pixel, got.shape)
+            assert error(got[far], expected[far]) < 1e-5
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+            np.testing.assert_array_equal(np.isinf(got), np.isinf(expected))
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_infinity_and_nan_stay_where_they_belong_in_the_gradient_of_the_weights(special, rng):
+    for border in (0, 3):
+        x, _, dy = problem(rng, 2, 16, 16, 16, 32)
+        x[0, border, border, 5] = special
+        got, expected = conv.grad_weight(x, dy, Window((3, 3), (1, 1), (1, 1))), direct_gradient(x, dy, (1, 1))
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(expected))
+        finite = np.isfinite(expected)
+        assert error(got[finite], expected[finite]) < 1e-5
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_gives_what_it_gives_in_any_other_loop(special, rng):
+    x, weight, _ = problem(rng, 2, 16, 16, 16, 48)
+    weight[40, 3, 0, 2] = special
+    got = conv.forward(x, weight, None, Window((3, 3), (1, 1), (0, 0)))
+    expected = np.where(x[:, :14, 2:, 3] == 0, np.nan, special)  # 0 * inf is NaN, too
+    np.testing.assert_array_equal(got[..., 40], expected)
+    assert np.isfinite(got[..., :40]).all()
+
+
+@pytest.mark.parametrize("special", [1e7, np.nan])
+def test_a_replayed_network_hands_extreme_images_back(special, rng):
+    layers = [nn.Conv2d(16, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1), nn.GlobalAvgPool2d(), nn.Linear(32, 4)]
+    model = nn.Sequential(*layers).eval()
+    x = np.abs(rng.standard_normal((3, 16, 20, 20))).astype("f")
+    fast = nn.fold(model, replay=True)
+    fast(mr.tensor(x))
+    x[1, 2, 5, 7] = special
+    with mr.engine("textbook"):
+        expected = model(mr.tensor(x)).numpy()
+    np.testing.assert_allclose(fast(mr.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_a_few_pixels_are_ordinary(rng):
+    """A blank image, one with half of its pixels blank, and the upstream gradient of a max pooling."""
+    x, weight, _ = problem(rng, 4, 16, 16, 16, 32)
+    x[0], x[1, :8] = 0, 0
+    x[2:] *= (np.arange(16) % 2)[:, None] * (np.arange(16) % 2)[:, None, None]
+    assert error(convolve(x, weight, (1, 1)), direct(x, weight, (1, 1))) < 1e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...core.backend import Array
@@ -27,14 +28,19 @@ def forward(
     ``prepared`` stores the weights for the next call, in the order in which the kernel reads them.
     """
     prepared = {} if prepared is None else prepared
+
+    def directly(x: Array, shortcut: Array | None) -> Array:
+        plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, _split(len(x)))
+        if "gather" not in prepared:
+            prepared["gather"] = pack(weight, plan, channels_first=False)
+        return gather(x, prepared["gather"], plan, bias, shortcut, relu)
+
     if winograd.fits(x, len(weight), window):
         if "winograd" not in prepared:
             prepared["winograd"] = winograd.transform(weight, flipped=False)
-        return winograd.convolve(x, prepared["winograd"], len(weight), bias, window.padding, shortcut, relu)
-    plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, _split(len(x)))
-    if "gather" not in prepared:
-        prepared["gather"] = pack(weight, plan, channels_first=False)
-    return gather(x, prepared["gather"], plan, bias, shortcut, relu)
+        numbers = prepared["winograd"], len(weight), bias, window.padding, shortcut, relu
+        return _unless_extreme(directly, x, *numbers)
+    return directly(x, shortcut)
 
 
 def backward(
@@ -44,11 +50,29 @@ def backward(
 
     A bias (C,) and an array ``added`` (N, H, W, C) are added to the result if given.
     """
+
+    def directly(dy: Array, added: Array | None) -> Array:
+        plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(image), weight.shape[1], window, _split(len(dy)))
+        return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added)
+
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]
-        return winograd.convolve(dy, winograd.transform(weight, flipped=True), weight.shape[1], bias, padding, added)
-    plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(image), weight.shape[1], window, _split(len(dy)))
-    return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added)
+        numbers = winograd.transform(weight, flipped=True), weight.shape[1], bias, padding, added
+        return _unless_extreme(directly, dy, *numbers)
+    return directly(dy, added)
+
+
+def _unless_extreme(
+    directly: Callable[[Array, Array | None], Array], x: Array, transformed: Array | None, outputs: int,
+    bias: Array | None, padding: tuple[int, int], shortcut: Array | None, relu: bool = False,
+) -> Array:  # fmt: skip
+    """Convolve by Winograd's algorithm, and directly where numbers are infinite, NaN or far larger than the others."""
+    if transformed is None:
+        return directly(x, shortcut)
+    y, extreme = winograd.convolve(x, transformed, outputs, bias, padding, shortcut, relu)
+    if extreme.any():
+        y[extreme] = directly(x[extreme], None if shortcut is None else shortcut[extreme])
+    return y
 
 
 def grad_weight(x: Array, dy: Array, window: Window) -> Array:
@@ -56,5 +80,7 @@ def grad_weight(x: Array, dy: Array, window: Window) -> Array:
     gradient (N, OH, OW, O).
     """
     if winograd.fits(x, dy.shape[3], window):
-        return winograd_weight.correlate(x, dy, window.padding)
+        dweight = winograd_weight.correlate(x, dy, window.padding)
+        if dweight is not None:
+            return dweight
     return correlate(x, dy, window)

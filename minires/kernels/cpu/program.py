@@ -135,6 +135,8 @@ class Program:
             patches = winograd.patches_at_once(channels)
             kind, plan = WINOGRAD, winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
             packed = winograd.transform(self._device.contiguous(weight), flipped=False)
+            if packed is None:
+                raise UnsuitableError
             self._need(**winograd.scratch_floats(plan))
         else:
             kind, plan = GATHER, forward_plan(size, channels, outputs, window, self.members)
@@ -211,15 +213,15 @@ class Program:
         self.floats = self._end * self.together + BLOCK
         del self._tables, self._weights, self._steps, self._arrays, self._places, self._free
 
-    def __call__(self, x: Array) -> Array:
-        """Compute the logits (N, K) of images (N, C, H, W)."""
+    def __call__(self, x: Array) -> Any:
+        """Compute the logits (N, K) of images (N, C, H, W); decline if some of their numbers are extreme."""
         n = len(x)
         flat = x if x.flags.c_contiguous else x.transpose(0, 2, 3, 1)
         if not (flat.flags.c_contiguous and flat.flags.writeable):
             x = flat = np.array(x, order="C")
         strides = np.array(x.strides, np.int64) // x.itemsize
         flat = flat.reshape(-1)
-        y = np.empty((n, self.outputs), np.float32)
+        y, extreme = np.empty((n, self.outputs), np.float32), np.zeros(self.together, np.bool_)
         sync = np.zeros(2, np.int64)
         common = empty((self.floats,)) if self.members > 1 else None
         pieces = [(rank, 0, n) for rank in range(self.members)] if self.members > 1 else [(0, *s) for s in slices(n)]
@@ -231,7 +233,7 @@ class Program:
             try:
                 run(
                     self.steps, self.tables, self.weights, memory, *areas, flat, strides, flat_y, self.outputs,
-                    self.together, np.zeros(1, np.int64), first, last, rank, self.members, sync,
+                    self.together, extreme, np.zeros(1, np.int64), first, last, rank, self.members, sync,
                 )  # fmt: skip
             except BaseException:
                 sync[GIVEN_UP] = 1  # the others must not wait for this thread
@@ -242,7 +244,7 @@ class Program:
         except BaseException:
             sync[GIVEN_UP] = 1  # this thread may not have run its own piece
             raise
-        return y
+        return NotImplemented if extreme.any() else y
 
 
 def replay(device: ComputeDevice, op: Replay, x: Array) -> Any:

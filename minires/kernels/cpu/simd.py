@@ -187,6 +187,21 @@ def at_least(builder: Any, a: Any, floor: Any) -> Any:
     return maximum(builder, a, repeat(builder, floor))
 
 
+@instruction(lambda totals, index, a, b: types.void(totals, types.int64, a, b))
+def measure(builder: Any, totals: Address, index: Any, a: Any, b: Any) -> Any:
+    """Update the two vectors at ``totals[index]``: the largest absolute value so far, and the sum of the smaller of
+    |a| and |b|. If a number is infinite or NaN, the sum becomes NaN.
+    """
+    absolute = f"llvm.fabs.v{LANES}f32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(VECTOR, [VECTOR]), absolute)
+    sizes = [builder.call(function, [numbers]) for numbers in (a, b)]
+    smaller = builder.select(builder.fcmp_ordered("<", *sizes), *sizes)
+    zero = builder.fmul(builder.fadd(a, b), ir.Constant(VECTOR, [0.0] * LANES))
+    at_largest, at_sum = totals(index), totals(builder.add(index, ir.Constant(INDEX, LANES)))
+    write(builder, maximum(builder, maximum(builder, read(builder, at_largest), sizes[0]), sizes[1]), at_largest)
+    write(builder, builder.fadd(read(builder, at_sum), builder.fadd(smaller, zero)), at_sum)
+
+
 def _teach(operation: Callable[[Any, Any], Any], name: str) -> None:
     """Let kernels apply an operator to two vectors, or to a number (repeated in every lane) and a vector."""
 

@@ -65,9 +65,11 @@ def _sizes(s):
 @kernel
 def run(
     steps, tables, weights, memory, padded, patches, products, table, x, strides, y, outputs, together,
-    turn, first, last, rank, members, sync,
+    extreme, turn, first, last, rank, members, sync,
 ):  # fmt: skip
     """Run all steps for images ``first`` to ``last``, ``together`` at a time, and store the logits in ``y``.
+
+    ``extreme`` becomes True where numbers are too large for Winograd's algorithm; its length is ``together``.
 
     If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then waits for the
     others. Each member has its own counter ``turn``.
@@ -102,8 +104,8 @@ def run(
                         tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
                     )  # fmt: skip
                     convolve_units(
-                        source, w, bias, shortcut, target, padded, patches, products, table, plan, n, step.adds != 0,
-                        step.relu != 0, begin, end, turn, behind,
+                        source, w, bias, shortcut, target, padded, patches, products, table, extreme, plan, n,
+                        step.adds != 0, step.relu != 0, begin, end, turn, behind,
                     )  # fmt: skip
                 else:
                     turn[0], behind = _part(units, rank, members)

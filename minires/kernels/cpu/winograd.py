@@ -16,8 +16,12 @@ multiplications instead of 144. For many patches and channels, each of these bec
 A chunk of patches is spread, multiplied and collected before the next one, so that all of it stays in the core's cache.
 
 The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers have similar sizes, and
-the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows. A patch is
-computed as a whole, so a NaN or an infinity in it becomes NaN in all of its outputs.
+the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows.
+
+A patch is computed as a whole, so a NaN would become NaN in all of its outputs, and a number of 1e7 would disturb its
+neighbours by 1. So the outputs at the corners of each patch, which together see all of its inputs, are measured. If one
+is not finite, or far larger than the others, the gathering loop computes the images again.
+
 (Lavin and Gray, arXiv 1509.09308, section 4.1; points: Barabasz et al., arXiv 1803.10986.)
 """
 
@@ -33,10 +37,11 @@ from ...ops.conv import Window
 from ..threads import get_num_threads, share, take_turns
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, prefetch, save, save_all
+from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, measure, prefetch, save, save_all
 from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
-from .units import ConvSizes, copy, copy_unit, each_unit
+from .units import ConvSizes, clear, copy, copy_unit, each_unit
 
+EXTREME = 1000  # how much larger than others an output may be
 PATCHES = 48  # patches spread at a time: a multiple of every PIXELS, and few enough for the core's cache
 LARGE_WEIGHTS = 1 << 20  # floats; with more, each thread computes some output channels, to read each weight only once
 
@@ -112,7 +117,7 @@ def scratch_floats(plan: PatchPlan) -> dict[str, int]:
         "padded": plan.sizes.padded_floats,
         "patches": 36 * (patches * plan.sizes.channels + LANES),
         "products": 36 * ((patches + PIXELS) * BLOCK + LANES),
-        "table": 36 * LANES,
+        "table": 38 * LANES,
     }
 
 
@@ -175,12 +180,25 @@ def spread_patch(image, i, row, channels, table, patches, k, step):
         save_all(patches, k + c * step, 6 * step, _spread(load6(table, c * LANES, 6 * LANES)))
 
 
+@inlined
+def _is_extreme(table, count):
+    """Whether the largest output is more than EXTREME times the mean of ``count`` small ones, or one is not finite."""
+    largest, total = 0.0, 0.0
+    for k in range(36 * LANES, 37 * LANES):
+        largest = max(largest, np.float64(table[k]))
+        total += table[k + LANES]
+    return not (largest * LANES * count <= EXTREME * total < np.inf)
+
+
 @kernel
 def convolve_units(
-    x, w, bias, shortcut, y, padded, patches, products, table, plan, n, adds, relu, first_output, last_output, turn,
-    last,
+    x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output, last_output,
+    turn, last,
 ):  # fmt: skip
-    """Compute some output channels of each unit: spread, multiply and collect one chunk of patches after another."""
+    """Compute some output channels of each unit: spread, multiply and collect one chunk of patches after another.
+
+    ``extreme[i]`` becomes True if image i must be computed in another way.
+    """
     g = plan.sizes
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
@@ -188,6 +206,7 @@ def convolve_units(
     step, product_step = at_once * g.channels + LANES, at_once * BLOCK + LANES
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
+        clear(table, 36 * LANES, 2 * LANES)
         begin = row0 * columns
         end = begin + images * (row1 - row0) * columns
         for chunk in range(begin, end, at_once):
@@ -216,21 +235,30 @@ def convolve_units(
                             column = load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
                             save_all(table, c * LANES, 6 * LANES, _collect(column))
                         shift, to = load(bias, block + v), target + at(plan.into, chunk + p) + block + v
-                        for r in range(at(plan.some_rows, chunk + p)):
+                        some_rows, some_columns = at(plan.some_rows, chunk + p), at(plan.some_columns, chunk + p)
+                        for r in range(some_rows):
                             save_all(table, 24 * LANES, LANES, _collect(load6(table, 6 * r * LANES, LANES)))
-                            for q in range(at(plan.some_columns, chunk + p)):
+                            if block == first_output and v == 0 and (r == 0 or r == some_rows - 1):
+                                left, right = load(table, 24 * LANES), load(table, (23 + some_columns) * LANES)
+                                measure(table, 36 * LANES, left, right)
+                            for q in range(some_columns):
                                 i = to + q * g.out_channels
                                 number = load(table, (24 + q) * LANES) + shift
                                 if adds:
                                     number = number + load(shortcut, i)
                                 save(y, i, at_least(number, floor))
                             to += out_row
+        if _is_extreme(table, 2 * (end - begin)):
+            for i in range(image, image + images):
+                extreme[i] = True
 
 
 @kernel
-def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, first, last):
+def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, finite, first, last):
     """Fill some blocks of an array (blocks, 36, C * BLOCK + gap); without the gap, matrices would share cache sets."""
     step = inputs * BLOCK + LANES
+    clear(table, 0, LANES)
+    check = load(table, 0)  # the sum of all weights, which is not finite if one of them is not
     for block in range(first, last):
         for c in range(inputs):
             for e in range(9):
@@ -238,34 +266,47 @@ def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, output
                 copy(weight, begin, o_step, g, e * BLOCK, min(BLOCK, outputs - block * BLOCK), BLOCK)
             for v in range(0, BLOCK, LANES):
                 for j in range(3):
-                    save_all(table, j * LANES, 3 * LANES, _values(load3(g, j * BLOCK + v, 3 * BLOCK)))
+                    column = load3(g, j * BLOCK + v, 3 * BLOCK)
+                    check = check + (column[0] + column[1] + column[2])
+                    save_all(table, j * LANES, 3 * LANES, _values(column))
                 for i in range(6):
                     k = (block * 36 + 6 * i) * step + c * BLOCK + v
                     save_all(packed, k, step, _values(load3(table, 3 * i * LANES, LANES)))
+    save(table, 0, check)
+    for i in range(LANES):
+        if not abs(table[i]) < np.inf:
+            finite[0] = False
 
 
-def transform(weight: Array, flipped: bool) -> Array:
-    """Return the 36 matrices of weights (O, C, 3, 3) or, if ``flipped``, of the transposed convolution, from O to C."""
+def transform(weight: Array, flipped: bool) -> Array | None:
+    """Return the 36 matrices of weights (O, C, 3, 3) or, if ``flipped``, of the transposed convolution, from O to C.
+
+    Returns None if a weight is infinite or NaN, or if their sum overflows.
+    """
     (outputs, inputs), o_step, c_step = weight.shape[:2], weight[0].size, 9
     if flipped:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
     blocks = -(-outputs // BLOCK)
-    flat, packed = weight.reshape(-1), empty((blocks * 36 * (inputs * BLOCK + LANES),))
+    flat, packed, finite = weight.reshape(-1), empty((blocks * 36 * (inputs * BLOCK + LANES),)), np.ones(1, np.bool_)
 
     def work(first: int, last: int) -> None:
-        filters, table = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
-        _transform_weights(flat, o_step, c_step, flipped, packed, filters, table, outputs, inputs, first, last)
+        areas = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
+        _transform_weights(flat, o_step, c_step, flipped, packed, *areas, outputs, inputs, finite, first, last)
 
     share(work, blocks, weight.size * 2)
-    return packed
+    return packed if finite[0] else None
 
 
 def convolve(
     x: Array, transformed: Array, outputs: int, bias: Array | None, padding: tuple[int, int],
     shortcut: Array | None = None, relu: bool = False,
-) -> Array:  # fmt: skip
-    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any."""
+) -> tuple[Array, Array]:  # fmt: skip
+    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any.
+
+    Also returns booleans (N,): for which images this must be done in another way, as some of their numbers are extreme.
+    """
     n, h, w, channels = x.shape
+    extreme = np.zeros(n, np.bool_)
     by_outputs = transformed.size > LARGE_WEIGHTS
     split = 1 if by_outputs else -(-get_num_threads() // n)
     plan = patch_plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
@@ -278,7 +319,7 @@ def convolve(
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
         areas = (scratch(floats, name) for name, floats in scratch_floats(plan).items())
         convolve_units(
-            flat, transformed, shift, more, flat_y, *areas, plan, n, shortcut is not None, relu, first_output,
+            flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu, first_output,
             last_output, turn, last,
         )  # fmt: skip
 
@@ -287,4 +328,4 @@ def convolve(
         share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), units), -(-outputs // BLOCK), cost)
     else:
         take_turns(partial(compute, 0, outputs), units, cost)
-    return y
+    return y, extreme

@@ -80,11 +80,13 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_o
 
 
 @kernel
-def _finish(panels, dweight, table, first, last):
+def _finish(panels, dweight, table, finite, first, last):
     """Add up the sums of all threads, and apply values^T to columns and rows."""
     outputs, channels = dweight.shape[:2]
     tiles = (channels + PIXELS - 1) // PIXELS
     step = (outputs + BLOCK - 1) // BLOCK * tiles * PIXELS * BLOCK
+    clear(table, 0, LANES)
+    check = load(table, 0)  # the sum of everything, which is not finite if one number is not
     for block in range(first, last):
         for c in range(channels):
             for v in range(0, min(BLOCK, outputs - block * BLOCK), LANES):
@@ -97,16 +99,24 @@ def _finish(panels, dweight, table, first, last):
                 for j in range(6):
                     save_all(table, (36 + j) * LANES, 6 * LANES, filter_gradient(load6(table, j * LANES, 6 * LANES)))
                 for i in range(3):
-                    save_all(table, 3 * i * LANES, LANES, filter_gradient(load6(table, (36 + 6 * i) * LANES, LANES)))
+                    row = filter_gradient(load6(table, (36 + 6 * i) * LANES, LANES))
+                    save_all(table, 3 * i * LANES, LANES, row)
+                    check = check + (row[0] + row[1] + row[2])
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):
                             dweight[block * BLOCK + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
+    save(table, 0, check)
+    for i in range(LANES):
+        if not abs(table[i]) < np.inf:
+            finite[0] = False
 
 
-def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
+def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     """Compute the gradient with respect to the weights, (O, C, 3, 3), from images (N, H, W, C) and the upstream
     gradient (N, OH, OW, O).
+
+    Returns None if it is not finite: an infinity or a NaN may have spread to elements that do not depend on it.
     """
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
@@ -132,10 +142,10 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array:
         panels = share_sums(
             lambda panel, first, last: work(panel, 0, outputs, first, last), units, lambda slices: empty((slices, sums))
         )
-    dweight = np.empty((outputs, channels, 3, 3), np.float32)
+    dweight, finite = np.empty((outputs, channels, 3, 3), np.float32), np.ones(1, np.bool_)
 
     def finish(first: int, last: int) -> None:
-        _finish(panels, dweight, scratch(54 * LANES, "table"), first, last)
+        _finish(panels, dweight, scratch(54 * LANES, "table"), finite, first, last)
 
     share(finish, blocks, dweight.size * 8)
-    return dweight
+    return dweight if finite[0] else None
