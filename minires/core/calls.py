@@ -20,6 +20,9 @@ OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy u
 INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
     "out": "assign the result, y = {0}(...), or write it into a tensor, y[...] = {0}(...)",
     "dtype": "convert the result, {0}(...).to(dtype), or x before the call",
+    "inplace": "assign the result, x = {0}(x)",
+    "alpha": "multiply the second tensor before, {0}(a, alpha * b)",
+    "size_average": "write reduction='mean' or reduction='sum'",
     "order": "elements are read with the last axis changing fastest",
 }
 
@@ -61,7 +64,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
             ours = key if key in known or key in refused or ours not in known else ours
             if ours in renamed or (ours != key and ours in options):
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
-            if ours not in known and key in INSTEAD and (value is None or (key == "order" and value == "C")):
+            if ours not in known and key in INSTEAD and (value is None or value is False or (key == "order" and value == "C")):
                 continue  # NumPy's functions pass these defaults to methods; they change nothing
             if ours not in known and key in (sentences := {**INSTEAD, **refused}):
                 raise ArgumentError(f"{name}: {key} is not offered; {sentences[key].format(name)}.")

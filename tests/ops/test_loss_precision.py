@@ -41,6 +41,16 @@ def test_denominators_of_float32_along_the_first_axis(engine, rng):
     assert found == pytest.approx([math.exp(x[0, 1]) / total, x[0, 1] - math.log(total)], rel=1e-6)
 
 
+def test_weights_of_another_dtype_do_not_change_that_of_the_loss(engine):
+    logits, weights = mr.tensor(np.zeros((4, 2), "f"), requires_grad=True), np.array([0.5, 2.0])
+    with mr.engine(engine):
+        for loss in (
+            ops.cross_entropy(logits, [0, 1, 0, 1], weights),
+            ops.binary_cross_entropy_with_logits(logits, logits.detach(), weights, pos_weight=weights),
+        ):
+            assert loss.dtype == "float32"
+
+
 @pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered")
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"weight": [1.0, 2, 3]}])
 def test_if_all_labels_are_ignored_the_mean_is_nan_and_the_gradient_0(engine, options):
