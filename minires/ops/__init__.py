@@ -4,6 +4,8 @@ An op is a class (``forward`` on arrays, ``backward`` on tensors) followed by th
 its arguments. To find the backward of ``conv2d``, open the file that defines ``Conv2d``.
 """
 
+# ruff: noqa: I001
+
 import sys
 
 from ..core import checks
@@ -12,24 +14,9 @@ from ..core.tensor import Tensor
 from ..errors import WRITTEN_HERE, no_attribute
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
 from .arithmetic import (
-    abs,
-    add,
-    clip,
-    div,
-    exp,
-    floor_divide,
-    log,
-    masked_fill,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    remainder,
-    sqrt,
-    sub,
+    abs, add, clip, div, exp, floor_divide, log, masked_fill, maximum, minimum, mul, neg, pow, remainder, sqrt, sub,
     where,
-)
+)  # fmt: skip
 from .conv import col2im, conv2d, conv_transpose2d, im2col
 from .linalg import linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
@@ -37,20 +24,9 @@ from .norm import batch_norm, group_norm, layer_norm
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .reduce import argmax, argmin, broadcast_to, logsumexp, max, mean, min, std, sum, sum_to, var
 from .shape import (
-    astype,
-    concatenate,
-    expand_dims,
-    flatten,
-    flip,
-    getitem,
-    pad,
-    permute,
-    reshape,
-    squeeze,
-    stack,
-    to_device,
+    astype, concatenate, expand_dims, flatten, flip, getitem, pad, permute, reshape, squeeze, stack, to_device,
     transpose,
-)
+)  # fmt: skip
 from .ufuncs import ArrayUfunc
 
 __all__ = [
@@ -101,7 +77,7 @@ __getattr__ = missing_name(
     __all__,
     {
         "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",
-        "unsqueeze": "expand_dims(x, axis)", "permute": "transpose(x, axes)", "view": "reshape(x, shape)",
+        "unsqueeze": "expand_dims(x, axis)", "view": "reshape(x, shape)",
         "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]",
     },
 )  # fmt: skip
