@@ -15,6 +15,7 @@ from . import data, errors, interop, models, nn, ops, optim
 from .bench.profiling import profile
 from .core.autograd import Op, grad
 from .core.backend import manual_seed
+from .core.calls import missing_name
 from .core.creation import arange, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .core.dispatch import engine, kernel_room, register_kernel
 from .core.state import enable_grad, is_grad_enabled, no_grad
@@ -47,8 +48,16 @@ def show_config() -> None:
     print(import_module(".cli.doctor", __name__).examine())
 
 
+_missing = missing_name("mr", __all__, {name: f"mr.ops.{name}" for name in ops.__all__} | {
+    "as_tensor": "mr.tensor(data)", "from_numpy": "mr.tensor(array)", "cat": "mr.ops.concatenate(tensors, axis)",
+    "empty": "mr.zeros(2, 3)", "eye": "mr.tensor(np.eye(3))", "linspace": "mr.tensor(np.linspace(0, 1, 5))",
+    "full_like": "mr.full(x.shape, value)", "inference_mode": "mr.no_grad()", "set_grad_enabled": "mr.enable_grad()",
+    "float16": "'float16'", "float32": "'float32'", "float64": "'float64'", "int64": "'int64'", "bool": "'bool'",
+    "randint": "mr.tensor(np.random.default_rng(0).integers(0, 10, (2, 3)))", "is_tensor": "isinstance(x, mr.Tensor)",
+    "autograd": "mr.grad", "utils": "mr.data and mr.optim", "device": "'cpu' or 'cuda'",
+})  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
     """Import ``minires.explain`` on first use, because training does not need it."""
-    if name == "explain":
-        return import_module(".explain", __name__)
-    raise errors.no_attribute(f"module {__name__!r}", name, f"mr.ops.{name}" if name in ops.__all__ else None)
+    return import_module(".explain", __name__) if name == "explain" else _missing(name)

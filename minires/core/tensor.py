@@ -230,14 +230,19 @@ class Tensor:
         detached._version = self._version
         return detached
 
-    def to(self, device_or_dtype: Any) -> Tensor:
-        """Copy to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``).
+    @pytorch_names
+    def to(self, device_or_dtype: Any = None, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
+        """Copy to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``), or both.
 
         Returns this tensor itself if it is already on the device, or already has the dtype.
         """
-        if device_or_dtype in ("cpu", "cuda"):
-            return self if device_or_dtype == self.device else self.to_device(device_or_dtype)
-        return self if self.dtype == backend.as_dtype(device_or_dtype) else self.astype(device_or_dtype)
+        moved = self
+        for target in [given for given in (device_or_dtype, dtype, device) if given is not None] or [None]:
+            if isinstance(target, str) and target in backend.DEVICES:
+                moved = moved if target == moved.device else moved.to_device(target)
+            else:
+                moved = moved if moved.dtype == backend.as_dtype(target) else moved.astype(target)
+        return moved
 
     @pytorch_names
     def backward(self, grad: TensorLike = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -512,6 +517,7 @@ class Tensor:
         transpose = permute = _permutation
 
 
+@pytorch_names
 def tensor(data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
     """Create a :class:`Tensor` from a copy of ``data``; the class describes the arguments and errors.
 

@@ -50,6 +50,8 @@ def test_names_of_pytorch_and_numpy_mean_the_same(call, expected):
         (lambda: X.backward(inputs=[X]), ["backward", "'inputs'", "create_graph=False"]),
         (lambda: mr.Tensor(2, 3), ["requires_grad is 3", "mr.zeros(2, 3)"]),
         (lambda: mr.tensor(2.0, "float64"), ["requires_grad is 'float64'"]),
+        (lambda: X.to("cpu", non_blocking=True), ["to: got an unexpected", "'non_blocking'", "dtype=None"]),
+        (lambda: mr.tensor(2.0, pin_memory=True), ["tensor: got an unexpected", "'pin_memory'", "dtype=None"]),
         (lambda: mr.zeros(2, pin_memory=True), ["zeros: got an unexpected", "'pin_memory'", "requires_grad=False"]),
         (lambda: mr.zeros(2, -1), ["zeros", "(2, -1)"]),
         (lambda: mr.full((2,), [1.0]), ["full", "fill_value", "one number"]),
@@ -214,7 +216,8 @@ def test_only_floats_can_require_a_gradient():
         (lambda: X.float(), "write x.to\\('float32'\\)"),
         (lambda: X.gelu(), "write mr.ops.gelu\\(x, ...\\)"),
         (lambda: X.no_such_thing, "'no_such_thing'.$"),
-        (lambda: mr.relu, "module 'minires' has no attribute 'relu'; write mr.ops.relu."),
+        (lambda: mr.relu, "mr has no attribute 'relu'; write mr.ops.relu."),
+        (lambda: mr.cat, "write mr.ops.concatenate"),
         (lambda: mr.no_such_thing, "'no_such_thing'.$"),
     ],
 )
@@ -241,3 +244,9 @@ def test_what_is_written_here_exists():
                 "high": 1,
             },
         )
+
+
+def test_to_takes_a_device_and_a_dtype():
+    for moved in (X.to("cpu", "float64"), X.to(dtype="float64"), X.to(device="cpu", dtype="float64"), X.to(F64)):
+        assert (moved.dtype, moved.device) == (np.float64, "cpu")
+    assert X.to(device="cpu") is X
