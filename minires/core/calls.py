@@ -64,7 +64,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
             ours = key if key in known or key in refused or ours not in known else ours
             if ours in renamed or (ours != key and ours in options):
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
-            default = value is None or value is False or (key, value) == ("order", "C")
+            default = value is None or (key, value) in (("order", "C"), ("inplace", False))
             if ours not in known and key in INSTEAD and default:
                 continue  # NumPy's functions pass these defaults to methods; they change nothing
             if ours not in known and key in (sentences := {**INSTEAD, **refused}):

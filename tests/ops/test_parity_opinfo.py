@@ -133,6 +133,8 @@ for _name in SAME_NAME:
 REFUSALS = ("but floats are needed",)
 NOT_OFFERED: dict[str, tuple[str, ...]] = {
     "__rpow__": ("exponent has negative numbers",),
+    "add": ("alpha is not offered",),
+    "sub": ("alpha is not offered",),
     "nn.functional.max_pool2d": ("return_indices",),
     "nn.functional.batch_norm": ("momentum is -", "x has 1 axes"),
     "nn.functional.group_norm": ("eps is -",),
