@@ -15,7 +15,10 @@ from .calls import pytorch_names
 from .tensor import Tensor, TensorLike, as_tensor
 
 
-def _tensor(array: Array, device: str | None, requires_grad: bool) -> Tensor:
+Device = str | None
+
+
+def _tensor(array: Array, device: Device, requires_grad: bool) -> Tensor:
     created = Tensor.wrap(backend.to_device(array, device or "cpu"))
     created.requires_grad = requires_grad
     return created
@@ -23,7 +26,7 @@ def _tensor(array: Array, device: str | None, requires_grad: bool) -> Tensor:
 
 @pytorch_names
 def full(
-    size: Any, fill_value: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False
+    size: Any, fill_value: Any, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of the shape ``size`` that holds ``fill_value``, float32 if this is a float and int64 if an integer."""
     value = backend.as_array(fill_value, dtype)
@@ -33,32 +36,30 @@ def full(
 
 
 @pytorch_names
-def zeros(*size: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Any, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 by default: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     return full(checks.shape_tuple("zeros", size, 0), 0.0, dtype, device, requires_grad)
 
 
 @pytorch_names
-def ones(*size: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones(*size: Any, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 by default."""
     return full(checks.shape_tuple("ones", size, 0), 1.0, dtype, device, requires_grad)
 
 
-def _like(x: TensorLike, value: int, dtype: DTypeLike, device: str | None, requires_grad: bool) -> Tensor:
+def _like(x: TensorLike, value: int, dtype: DTypeLike, device: Device, requires_grad: bool) -> Tensor:
     x = as_tensor(x)
     return full(x.shape, value, x.dtype if dtype is None else dtype, device or x.device, requires_grad)
 
 
 @pytorch_names
-def zeros_like(
-    x: TensorLike, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+def zeros_like(x: TensorLike, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape of x, and by default with its dtype and on its device."""
     return _like(x, 0, dtype, device, requires_grad)
 
 
 @pytorch_names
-def ones_like(x: TensorLike, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(x: TensorLike, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape of x, and by default with its dtype and on its device."""
     return _like(x, 1, dtype, device, requires_grad)
 
@@ -71,7 +72,7 @@ def _random(name: str, size: tuple[Any, ...], draw: Callable[..., Array], dtype:
 
 
 @pytorch_names
-def randn(*size: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def randn(*size: Any, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Normally distributed numbers with mean 0 and variance 1, drawn as set by :func:`minires.manual_seed`.
 
     Examples
@@ -84,7 +85,7 @@ def randn(*size: Any, dtype: DTypeLike = None, device: str | None = None, requir
 
 
 @pytorch_names
-def rand(*size: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def rand(*size: Any, dtype: DTypeLike = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Numbers that are uniformly distributed in [0, 1), drawn as set by :func:`minires.manual_seed`."""
     return _random("rand", size, backend.generator().random, dtype, device, requires_grad)
 
@@ -95,7 +96,7 @@ def arange(
     end: float | None = None,
     step: float = 1,
     dtype: DTypeLike = None,
-    device: str | None = None,
+    device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Numbers from ``start`` (0 if only ``end`` is given) up to, but without, ``end``: int64 if all are integers.

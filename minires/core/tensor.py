@@ -82,10 +82,7 @@ class Tensor:
         self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None
     ) -> None:
         if not isinstance(requires_grad, (bool, np.bool_)):
-            raise ArgumentError(
-                f"tensor: requires_grad is {requires_grad!r}; it must be True or False. For a tensor of a given shape, "
-                "write mr.zeros(2, 3)."
-            )
+            raise ArgumentError(f"tensor: requires_grad is {requires_grad!r}; for a given shape, use mr.zeros(2, 3).")
         array = backend.as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
         self._set(array if device is None else backend.to_device(array, device))
         self.requires_grad = requires_grad
@@ -118,10 +115,7 @@ class Tensor:
         array = backend.as_array(array)
         kinds = self._data.dtype.kind + array.dtype.kind
         if kinds[0] != kinds[1] and kinds not in ("iu", "ui"):
-            raise DTypeError(
-                f"tensor.data: this tensor ({sizes(self.shape)}) is {self.dtype}, but the array is {array.dtype}; "
-                f"convert it with array.astype('{self.dtype}'), or create a new tensor."
-            )
+            raise DTypeError(f"tensor.data is {self.dtype}, but the array {array.dtype}; use .astype('{self.dtype}').")
         self._data = array
         self.mark_changed()
 
@@ -365,18 +359,14 @@ class Tensor:
         """Return what ``deepcopy`` and ``pickle`` keep: everything but the hooks, which may refer to anything."""
         if self.op is not None:
             raise GraphError(
-                f"deepcopy or pickle: this tensor ({sizes(self.shape)}) was computed by {self.op.name}, and its graph "
-                "would be copied, too; use t.detach()."
+                f"deepcopy or pickle: {self.op.name} computed the tensor; copy t.detach(), without the graph."
             )
         return {**self.__dict__, "hooks": None}
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
         if copy is False and array is not self._data:
-            raise ArgumentError(
-                f"__array__: {self.dtype} on {self.device} cannot become {array.dtype} on the CPU without a copy; "
-                "leave out copy=False."
-            )
+            raise ArgumentError(f"__array__: {self.dtype} on {self.device} cannot become {array.dtype} without a copy.")
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:

@@ -191,7 +191,7 @@ def test_what_was_computed_is_not_copied_with_its_graph(copied):
     model = nn.Linear(2, 2)
     model.last = model(mr.ones(1, 2))
     for value in (x * 2, y, [y], model):
-        with pytest.raises(GraphError, match=r"computed by (mul|add|linear).*t\.detach\(\)"):
+        with pytest.raises(GraphError, match=r"(mul|add|linear) computed.*t\.detach\(\)"):
             copied(value)
     assert copied(y.detach()).tolist() == y.tolist()
     model.last = model.last.detach()
