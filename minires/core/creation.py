@@ -14,7 +14,6 @@ from .backend import DEFAULT_DTYPE, Array, DTypeLike
 from .calls import pytorch_names
 from .tensor import Tensor, TensorLike, as_tensor
 
-
 Device = str | None
 
 
