@@ -15,6 +15,10 @@ def _reduced(op: str, losses: Tensor, reduction: str) -> Tensor:
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
+def _factors(op: str, weight: TensorLike, name: str, x: Tensor) -> Tensor:
+    return checks.floats(op, weight, name).to(x.dtype).to(x.device)
+
+
 class CrossEntropy(Op):
     """-mean over n of sum over k of target[n,k] * log_softmax(logits)[n,k]: one op for the most common case."""
 
@@ -95,7 +99,7 @@ def cross_entropy(
         raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be an integer, as labels must.")
     factors = as_tensor(1.0, like=logits)
     if weight is not None:
-        factors = checks.floats("cross_entropy", weight, "weight").to(logits.dtype)
+        factors = _factors("cross_entropy", weight, "weight", logits)
         checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes")
         factors = factors.reshape(k, *ones)
     scores = widened(logits)
@@ -197,7 +201,7 @@ def binary_cross_entropy_with_logits(
     losses = BinaryCrossEntropyWithLogits()(x, target.to(x.dtype))
     if pos_weight is not None:  # log(1 + exp(-x)) is the loss of a target that is 1
         positive = BinaryCrossEntropyWithLogits()(x, Tensor.wrap(array_module(x.data).ones_like(x.data)))
-        losses = losses + (checks.floats(op, pos_weight, "pos_weight").to(x.dtype) - 1) * target * positive
+        losses = losses + (_factors(op, pos_weight, "pos_weight", x) - 1) * target * positive
     if weight is not None:
-        losses = losses * checks.floats(op, weight, "weight").to(x.dtype)
+        losses = losses * _factors(op, weight, "weight", x)
     return _reduced(op, losses, reduction).to(given.dtype)
