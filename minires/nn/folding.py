@@ -151,7 +151,7 @@ class _FoldedBatchNorm2d(Module):
 def _finished(module: Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
     """Compute what waits and leave out the graph: a forward hook of each module that is not itself folded."""
     if isinstance(output, Tensor):
-        return output.detach() if isinstance(output, _Waiting) or output.requires_grad else output
+        return output.detach() if isinstance(output, _Waiting) or output.op is not None else output
     if type(output) in (tuple, list):
         return type(output)(_finished(module, inputs, options, part) for part in output)
     if type(output) is dict:

