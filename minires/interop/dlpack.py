@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..core import backend
+from ..core.calls import pytorch_names, refuses
 from ..core.tensor import Tensor
 from ..errors import DeviceError, DTypeError
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 
 
+@pytorch_names
+@refuses(device="move the result, {0}(x).to(device)", copy="mr.tensor(x) makes a copy")
 def from_dlpack(x: Any) -> Tensor:
     """Return a tensor that shares the memory of ``x``, on the same device.
 

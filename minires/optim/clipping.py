@@ -9,7 +9,9 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array, array_module
+from ..core.calls import pytorch_names, refuses
 from ..core.tensor import Tensor
+from ..errors import ArgumentError
 
 
 def l2_norm(*arrays: Array) -> float:
@@ -21,6 +23,12 @@ def l2_norm(*arrays: Array) -> float:
     return math.sqrt(float(sum(array_module(array).square(array, dtype=np.float64).sum() for array in arrays)))
 
 
+@pytorch_names
+@refuses(
+    norm_type="the norm is the L2 norm, as by default in PyTorch",
+    error_if_nonfinite="the norm is returned, so check math.isfinite(norm)",
+    foreach="leave it out",
+)
 def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients by the same factor if their L2 norm, taken as one vector, is larger than ``max_norm``.
 
@@ -43,7 +51,7 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     Raises
     ------
     ArgumentError
-        If ``max_norm`` is not a number > 0.
+        If ``max_norm`` is not a number > 0, or ``parameters`` is a model.
 
     Examples
     --------
@@ -55,6 +63,10 @@ def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> fl
     """
     checks.positive("clip_grad_norm", max_norm, "max_norm")
     given = [parameters] if isinstance(parameters, Tensor) else parameters
+    if not isinstance(given, Iterable) or hasattr(given, "parameters"):
+        raise ArgumentError(
+            f"clip_grad_norm: it takes parameters, not {type(given).__name__}; pass model.parameters()."
+        )
     grads = [(parameter, parameter.grad.data) for parameter in given if parameter.grad is not None]
     norm = l2_norm(*(grad for _, grad in grads))
     factor = max_norm / (norm + 1e-6)

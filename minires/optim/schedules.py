@@ -13,8 +13,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..core import checks
+from ..core.calls import pytorch_names, refuses
 from ..errors import ArgumentError, StateDictError
 from .optimizer import Optimizer
+
+_NOT_OFFERED = {  # PyTorch's arguments
+    "last_epoch": "load_state_dict(...) resumes a schedule",
+    "verbose": "get_last_lr() returns the rates",
+    "epochs": "pass total_steps=epochs * steps_per_epoch",
+    "steps_per_epoch": "pass total_steps=epochs * steps_per_epoch",
+    "anneal_strategy": "leave it out, which is 'cos'",
+    "three_phase": "leave it out, which is three_phase=False",
+    "cycle_momentum": "leave it out: the momentum is not changed",
+    "base_momentum": "leave it out: the momentum is not changed",
+    "max_momentum": "leave it out: the momentum is not changed",
+}
 
 
 class Schedule:
@@ -32,6 +45,11 @@ class Schedule:
     """
 
     has_warmup: ClassVar[bool] = False  # whether it already begins with a warm-up
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):  # which says what its arguments are if they are wrong
+            cls.__init__ = pytorch_names(refuses(**_NOT_OFFERED)(cls.__init__), cls.__name__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -54,6 +72,8 @@ class Schedule:
         """Return the learning rate after ``t`` steps for a group whose base learning rate is ``base``."""
         return base * self.factor(t)
 
+    @pytorch_names
+    @refuses(epoch="{0}() adds 1 to t; load_state_dict(...) sets it", metrics="a schedule depends on t only")
     def step(self) -> None:
         """Add 1 to ``t``, and set the learning rates."""
         self._take_over()
@@ -125,6 +145,8 @@ class MultiStepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        if not isinstance(milestones, Sequence):
+            raise ArgumentError(f"MultiStepLR: milestones is {milestones!r}; it must be a list of integers.")
         self.milestones = [checks.integer("MultiStepLR", m, "milestones", 0) for m in milestones]
         if self.milestones != sorted(self.milestones):
             raise ArgumentError(f"MultiStepLR: milestones are {list(milestones)}; they must be in ascending order.")
@@ -171,8 +193,8 @@ class OneCycleLR(Schedule):
     ----------
     optimizer : Optimizer
         Its learning rates are replaced; its momentum is not changed.
-    max_lr : float
-        The highest learning rate.
+    max_lr : float or list of float
+        The highest learning rate, for all parameter groups or for each.
     total_steps : int
         The number of steps in the cycle. Afterwards, the rate stays at its last value.
     pct_start : float
@@ -191,13 +213,12 @@ class OneCycleLR(Schedule):
     def __init__(
         self,
         optimizer: Optimizer,
-        max_lr: float,
+        max_lr: float | Sequence[float],
         total_steps: int,
         pct_start: float = 0.3,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        checks.positive("OneCycleLR", max_lr, "max_lr")
         self.total_steps = checks.integer("OneCycleLR", total_steps, "total_steps", 2)
         checks.fraction("OneCycleLR", pct_start, "pct_start")
         checks.positive("OneCycleLR", div_factor, "div_factor")
@@ -206,7 +227,12 @@ class OneCycleLR(Schedule):
         self.end = self.start / final_div_factor
         self.peak = pct_start * total_steps - 1
         super().__init__(optimizer)
-        self.base_lrs = [max_lr] * len(self.base_lrs)
+        highest = list(max_lr) if isinstance(max_lr, Sequence) else [max_lr] * len(self.base_lrs)
+        if len(highest) != len(self.base_lrs):
+            raise ArgumentError(
+                f"OneCycleLR: max_lr has {len(highest)} rates for {len(self.base_lrs)} parameter groups."
+            )
+        self.base_lrs = [checks.positive("OneCycleLR", lr, "max_lr") for lr in highest]
         self._set()
 
     @classmethod

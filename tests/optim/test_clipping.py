@@ -108,3 +108,17 @@ def test_norm_and_gradients_equal_pytorch(rng, max_norm):
     assert clip_grad_norm(ours, max_norm) == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, max_norm).item())
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: clip_grad_norm(mr.nn.Linear(2, 2), 1.0), r"not Linear; pass model.parameters\(\)"),
+        (lambda: clip_grad_norm(mr.nn.Linear(2, 2).parameters, 1.0), "not method"),
+        (lambda: clip_grad_norm([], 1.0, norm_type=1), "norm_type is not offered; the norm is the L2 norm"),
+        (lambda: mr.from_dlpack(np.ones(2), device="cuda"), r"from_dlpack: device is not offered; .*\.to\(device\)"),
+    ],
+)
+def test_calls_that_are_not_offered_are_a_sentence(call, words):
+    with pytest.raises(mr.errors.ArgumentError, match=words):
+        call()

@@ -50,6 +50,13 @@ def test_one_cycle_rises_peaks_and_falls_to_almost_nothing():
     assert found[19] == pytest.approx(1 / 25e4) and found[25] == found[19]
 
 
+def test_one_cycle_takes_a_rate_for_each_group():
+    o = optimizer()
+    schedule = OneCycleLR(o, [1.0, 0.5], total_steps=8, pct_start=0.25)
+    schedule.step()
+    assert [group["lr"] for group in o.param_groups] == pytest.approx([1.0, 0.5])
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("name", ["StepLR", "MultiStepLR", "CosineAnnealingLR", "OneCycleLR"])
 def test_schedules_equal_pytorch(name):
@@ -147,6 +154,16 @@ WRONG = [
     (lambda: CosineLR(optimizer(), 0), ArgumentError, "T_max is 0"),
     (lambda: CosineLR(optimizer(), 5, eta_min=-1), ArgumentError, "eta_min is -1"),
     (lambda: OneCycleLR(optimizer(), 0, 10), ArgumentError, "max_lr is 0"),
+    (lambda: OneCycleLR(optimizer(), [1, 2, 3], 10), ArgumentError, "max_lr has 3 rates for 2 parameter groups"),
+    (lambda: OneCycleLR(optimizer(), 1, epochs=3, steps_per_epoch=2), ArgumentError, "total_steps=epochs \\* steps"),
+    (
+        lambda: StepLR(optimizer()),
+        ArgumentError,
+        r"StepLR: missing .* 'step_size'; its arguments are \(self, optimizer",
+    ),
+    (lambda: StepLR(optimizer(), 3, last_epoch=4), ArgumentError, "last_epoch is not offered; load_state_dict"),
+    (lambda: StepLR(optimizer(), 3).step(epoch=4), ArgumentError, "epoch is not offered"),
+    (lambda: MultiStepLR(optimizer(), 3), ArgumentError, "milestones is 3; it must be a list"),
     (lambda: OneCycleLR(optimizer(), 1, 1), ArgumentError, "total_steps is 1"),
     (lambda: OneCycleLR(optimizer(), 1, 10, pct_start=2), ArgumentError, "pct_start is 2"),
     (lambda: Warmup(optimizer(), 5), ArgumentError, "takes a schedule"),
