@@ -59,6 +59,14 @@ def test_first_order_and_the_gradient_with_respect_to_the_upstream(engine, op, x
     np.testing.assert_array_equal(second.numpy(), many(expected))
 
 
+@pytest.mark.parametrize(("op", "x", "upstream", "expected"), [case[1:] for case in SELECTING[:2]], ids=["relu", "add"])
+def test_the_kernels_of_each_device_select_as_the_textbook_does(engine, device, op, x, upstream, expected):
+    leaf = mr.tensor(many(x), requires_grad=True, device=device)
+    with mr.engine(engine):
+        op(leaf).backward(mr.tensor(many(upstream), device=device))
+    np.testing.assert_array_equal(leaf.grad.numpy(), many(expected))
+
+
 CHAINS = {
     "sqrt(relu(x))": lambda x: ops.relu(x).sqrt(),
     "log(relu(x))": lambda x: ops.relu(x).log(),
