@@ -15,7 +15,7 @@ from ..core import checks
 from ..core.autograd import Op, Shape
 from ..core.backend import Array, DTypeLike, array_module, at_least_float32, wide_sum
 from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
-from ..errors import ArgumentError, ShapeError, sizes
+from ..errors import ArgumentError, ShapeError, counted, sizes
 
 
 class Reduction(Op):
@@ -173,7 +173,10 @@ def _spread(op: type[Var], x: TensorLike, axis: Axis, correction: float | None, 
     given = 1 if correction is None else int(correction) if isinstance(correction, bool) else correction
     divisor = count - checks.number(op.name, given, "correction")
     if not divisor > 0:
-        raise ShapeError(f"{op.name}: {count} elements (x: {sizes(x.shape)}) are too few for correction {given:g}.")
+        raise ShapeError(
+            f"{op.name}: x ({sizes(x.shape)}) has {counted(count, 'element')} along axes {axes}, too few for correction "
+            f"{given:g}; pass correction=0."
+        )
     return op(axes, keepdims, divisor)(x)
 
 
