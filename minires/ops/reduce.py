@@ -174,8 +174,8 @@ def _spread(op: type[Var], x: TensorLike, axis: Axis, correction: float | None, 
     divisor = count - checks.number(op.name, given, "correction")
     if not divisor > 0:
         raise ShapeError(
-            f"{op.name}: x ({sizes(x.shape)}) has {counted(count, 'element')} along axes {axes}, too few for correction "
-            f"{given:g}; pass correction=0."
+            f"{op.name}: x ({sizes(x.shape)}) has {counted(count, 'element')} along axes {axes}, too few for "
+            f"correction {given:g}; pass correction=0."
         )
     return op(axes, keepdims, divisor)(x)
 
