@@ -5,6 +5,7 @@ Importing this module imports Pillow, so import it only where images are read.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ..interop.files import PathLike, stand_in, start_of
 
 # Folders are searched for files with these suffixes. A file that is given by name may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs some errors that it also raises
 MODES = {1: "L", 3: "RGB"}  # Pillow's modes for grey and colour, keyed by the number of channels
 
 

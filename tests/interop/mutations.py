@@ -65,7 +65,7 @@ def mutated_safetensors(rng, content):
     number = numbers[rng.integers(len(numbers))]
     odd = ODD_NUMBERS[rng.integers(len(ODD_NUMBERS))]
     entries = json.loads(header)
-    first, second = rng.permutation(list(entries))[:2]
+    first, second = rng.permutation([name for name in entries if name != "__metadata__"])[:2]
     kind = rng.integers(10)
     if kind == 0:
         return flipped(rng, content, range(len(content)))
