@@ -69,6 +69,7 @@ def _software(report: Report) -> None:
 def _engine(report: Report) -> None:
     if kernels_load():
         report.add("engine", f"fast, through Numba, {counted(get_num_threads(), 'thread')}")
+        _compiled_kernels(report)
         return
     problem = "The kernels could not be loaded"
     then = "unset NUMBA_DISABLE_JIT, or see what `python -c 'import minires.kernels.cpu'` says"
@@ -78,6 +79,22 @@ def _engine(report: Report) -> None:
         problem = f"Numba cannot be imported ({error})" if version_of("numba") else "Numba is not installed"
         then = "pip install -U numba"
     report.add("engine", "the textbook only", f"{problem}, so every op runs in the textbook, which is slow: {then}.")
+
+
+def _compiled_kernels(report: Report) -> None:
+    """Report where compiled kernels are kept for later processes."""
+    from ..kernels.cpu.compiler import TEMPORARY, cache_folder  # imported here, as it needs Numba
+
+    folder, given = cache_folder(), os.environ.get("NUMBA_CACHE_DIR")
+    then = "set NUMBA_CACHE_DIR to a folder that can be written to."
+    advice = ""
+    if folder is None:
+        advice = f"Compiled kernels cannot be kept, so each process compiles them again: {then}"
+    elif given and not folder.is_relative_to(os.path.abspath(given)):
+        advice = f"NUMBA_CACHE_DIR is {given}, where nothing can be written; compiled kernels are in {folder}: {then}"
+    elif folder.parent.name.startswith(TEMPORARY):
+        advice = f"Compiled kernels are in a temporary folder, which the system may clear: {then}"
+    report.add("compiled kernels", f"in {folder}" if folder else "not kept", advice)
 
 
 def _peak(report: Report) -> None:

@@ -1,13 +1,19 @@
-"""Compile kernels with Numba, once for each machine; the results are kept on disk."""
+"""Compile kernels with Numba, once for each machine; the results are kept on disk, where a folder can be written to."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core import config
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -22,6 +28,8 @@ _OPTIONS: dict[str, Any] = {
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 ).hexdigest()
+TEMPORARY = "minires-kernels-"  # the name of a temporary folder with compiled kernels, before the number of the user
+_folder: str | None = None
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -31,25 +39,77 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call; later processes load the result. Kernels release the GIL and do not check bounds."""
-    compiled = njit(cache=True, **_OPTIONS)(function)
+    global _folder
+    compiled = _with_cache(function)
+    store = compiled._cache
+    _folder = store.cache_path
     # Numba would only check the date of the function's own file, but the function also uses code from other files.
-    cache_file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    cache_file: Any = getattr(store, "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
         cache_file._source_stamp = _SOURCES
-        cache_file._load_index = _empty_if_unreadable(cache_file._load_index)
+        cache_file._load_index = _or_else(dict, cache_file._load_index)
+        cache_file.save = partial(_save, cache_file)
+    # If a file cannot be read or written (another version, another user's, a full disk), the kernel is compiled.
+    nothing = partial(_or_else, lambda: None)
+    store.load_overload, store.save_overload = nothing(store.load_overload), nothing(store.save_overload)
     return compiled
 
 
-def _empty_if_unreadable(load_index: Callable[[], Any]) -> Callable[[], Any]:
-    """Make ``load_index`` return an empty index if the index on disk cannot be read.
+def cache_folder() -> Path | None:
+    """Return the folder with compiled kernels, or None if no folder can be written to."""
+    return None if _folder is None else Path(_folder)
+
+
+def _with_cache(function: Callable[..., Any]) -> Any:
+    """Compile with a cache in the first folder that can be written to.
+
+    Numba tries NUMBA_CACHE_DIR, the folder of this file and the user's cache folder; a temporary folder is the last.
+    """
+    with suppress(RuntimeError):  # "cannot cache function"
+        return njit(cache=True, **_OPTIONS)(function)
+    given, config.CACHE_DIR = config.CACHE_DIR, str(_temporary_folder() or "")
+    try:
+        with suppress(RuntimeError):
+            return njit(cache=True, **_OPTIONS)(function)
+    finally:
+        config.CACHE_DIR = given
+    return njit(**_OPTIONS)(function)
+
+
+def _temporary_folder() -> Path | None:
+    """Return a temporary folder in which only this user can write: the files in it are run. None if there is none."""
+    user = os.getuid() if hasattr(os, "getuid") else None  # on Windows, each user has other temporary files
+    try:
+        folder = Path(tempfile.gettempdir(), f"{TEMPORARY}{user}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except OSError:
+        return None
+    own = user is None or (about.st_uid == user and not about.st_mode & 0o022)
+    return folder if stat.S_ISDIR(about.st_mode) and own else None
+
+
+def _or_else(default: Callable[[], Any], access: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``access`` to the cache return ``default()`` if it fails.
 
     A file from another version may name classes that no longer exist, and pickle can then raise almost any exception.
     """
 
-    def load() -> Any:
+    def guarded(*arguments: Any) -> Any:
         try:
-            return load_index()
+            return access(*arguments)
         except Exception:
-            return {}
+            return default()
 
-    return load
+    return guarded
+
+
+def _save(cache_file: Any, key: Any, data: Any) -> None:
+    """Save one variant of a kernel, like the method of Numba's, in a file whose name depends on the variant.
+
+    Numba numbers the files 1, 2, ..., so two processes that compile different variants at the same time would choose
+    the same name, and later processes would load one variant for the other.
+    """
+    name = f"{cache_file._index_name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+    cache_file._save_data(name, data)
+    cache_file._save_index({**cache_file._load_index(), key: name})
