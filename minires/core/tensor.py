@@ -336,6 +336,9 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __round__(self, digits: int | None = None) -> float | int:
+        return round(self.item(), digits)
+
     def __index__(self) -> int:
         if self.size != 1 or self.dtype.kind == "f":
             raise DTypeError(f"index: the tensor ({sizes(self.shape)}) is {self.dtype}; only one integer is an index.")

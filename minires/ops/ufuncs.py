@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.state import state
 from ..core.tensor import Tensor, as_tensor
-from ..errors import ArgumentError, GraphError
+from ..errors import WRITTEN_HERE, ArgumentError, GraphError
 from . import arithmetic
 from .activation import tanh
 
@@ -44,7 +44,11 @@ def apply(x: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any)
     tensors = [part for part in inputs if isinstance(part, Tensor)]
     is_test = all(types.endswith(("?", "O")) for types in ufunc.types)  # isfinite and the like have no gradient
     if state.grad_enabled and any(t.requires_grad for t in tensors) and not is_test:
-        hint = f"use mr.ops.{name}" if name in FUNCTIONS else "write t.detach() if no gradient is needed"
+        hint = (
+            f"use mr.ops.{name}"
+            if name in FUNCTIONS
+            else f"write {WRITTEN_HERE.get(name, 't.detach() if no gradient is needed')}"
+        )
         raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; {hint}.")
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in inputs]
     return getattr(ufunc, method)(*arrays, **options)

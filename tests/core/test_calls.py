@@ -12,7 +12,7 @@ import pytest
 import minires as mr
 from minires import ops
 from minires.core.calls import pytorch_names, refuses
-from minires.errors import WRITTEN_HERE, ArgumentError, DTypeError, ShapeError
+from minires.errors import WRITTEN_HERE, ArgumentError, DTypeError, GraphError, ShapeError
 
 X = mr.tensor([[1.0, 2.0], [3.0, 5.0]])
 
@@ -90,6 +90,14 @@ def test_refusals_of_a_function_come_first_and_errors_inside_pass():
     with pytest.raises(TypeError, match="unsupported operand") as caught:
         largest(1)
     assert not isinstance(caught.value, ArgumentError)
+
+
+def test_a_freed_graph_names_the_argument_of_mr_grad():
+    w = mr.tensor(2.0, requires_grad=True)
+    loss = w * w
+    mr.grad(loss, w)
+    with pytest.raises(GraphError, match="mr.grad: create_graph=True"):
+        mr.grad(loss, w)
 
 
 # ------------------------------------------------------------------------------------------------------------ dtypes
