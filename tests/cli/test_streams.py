@@ -39,9 +39,9 @@ def test_a_run_outlives_its_output(minires, tmp_path, monkeypatch, number, statu
     out = tmp_path / "run"
     console = make_console()
     console.file = Failing(number, lines)
-    monkeypatch.setattr(train_module, "make_console", lambda: console)
-    words = ["train", "--epochs", 3, "--batch-size", 30, "--out", out]
-    result = minires(*words)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "make_console", lambda: console)
+        result = minires("train", "--epochs", 3, "--batch-size", 30, "--out", out)
     assert result.status == status
     if status:
         assert result.err == (
@@ -49,7 +49,6 @@ def test_a_run_outlives_its_output(minires, tmp_path, monkeypatch, number, statu
             f"minires train --resume --out {out}.\n"
         )
         assert (out / "checkpoint.safetensors").exists() and not (out / "metrics.json").exists()
-        monkeypatch.undo()
         assert minires("train", "--resume", "--out", out).status == 0
     assert (out / "metrics.json").exists()
 
