@@ -28,8 +28,10 @@ def is_integer(value: object, minimum: float = -math.inf) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a number (not a boolean)."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    """Whether ``value`` is a number that a float can hold (not a boolean)."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() < 1024
+    return isinstance(value, (float, np.integer, np.floating))
 
 
 def number(

@@ -219,7 +219,8 @@ class Optimizer:
                 f"{name}: the state has {len(steps)} parameters in {len(groups)} groups, but the optimiser has "
                 f"{len(parameters)} in {len(self.param_groups)}."
             )
-        state: list[dict[str, Any]] = [{"step": int(step)} if step else {} for step in steps]
+        steps = [int(checks.not_negative(name, step, "the number of steps")) for step in steps]
+        state: list[dict[str, Any]] = [{"step": step} if step else {} for step in steps]
         for key, value in state_dict["arrays"].items():
             number, _, what = key.partition(".")
             if what not in self.arrays or not number.isdigit() or int(number) >= len(parameters):

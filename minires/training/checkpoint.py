@@ -12,14 +12,15 @@ import json
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core import checks
 from ..core.backend import generator
 from ..errors import DataError, MiniresError, RunError
 from ..interop.safetensors_file import load, load_metadata, save
@@ -27,7 +28,7 @@ from ..nn import Module
 from ..optim import EMA, Optimizer, Schedule
 from .classification import Tally
 from .config import Config
-from .folder import CHECKPOINT, MODEL, Row, damaged, differences
+from .folder import CHECKPOINT, COLUMNS, MODEL, Row, damaged, differences
 from .gradients import GradientLog
 
 Arrays = dict[str, Any]  # keyed by name
@@ -96,13 +97,38 @@ class TrainingState:
             part.load_state_dict({"arrays": arrays[name], **notes[name]})
         self.schedule.load_state_dict(notes["schedule"])
         generator().bit_generator.state = notes["generator"]
-        self.history, self.tally = list(notes["history"]), Tally(**notes["tally"])
+        self.history, self.tally = [_numbers(row, COLUMNS) for row in notes["history"]], _tally(notes["tally"])
         if self.gradients is not None:
-            self.gradients.norms = notes["gradients"]
+            self.gradients.norms = _norms(notes["gradients"], self.gradients)
 
     def _parts(self) -> dict[str, Optimizer | EMA]:
         """Return the parts whose state has both arrays and other values."""
         return {"optimizer": self.optimizer} if self.ema is None else {"optimizer": self.optimizer, "ema": self.ema}
+
+
+def _numbers(row: Row, names: Sequence[str]) -> Row:
+    """Return a row of numbers, one for each name. Raises DataError if it is something else."""
+    if set(row) != set(names) or not all(checks.is_number(value) for value in row.values()):
+        raise DataError(f"{CHECKPOINT} does not hold a number for each of {', '.join(names)}")
+    return dict(row)
+
+
+def _tally(stored: dict[str, Any]) -> Tally:
+    """Return the tally of the epoch that was stopped. Raises DataError if it is none."""
+    tally = Tally(**_numbers(stored, [each.name for each in fields(Tally)]))
+    if not all(checks.is_integer(count, 0) for count in (tally.batches, tally.images, tally.correct)):
+        raise DataError(f"{CHECKPOINT} holds counts that are not integers >= 0")
+    return tally
+
+
+def _norms(stored: dict[str, Any], log: GradientLog) -> dict[str, list[list[float]]]:
+    """Return the norms of the epoch that was stopped. Raises DataError if they are not those of layers of the model."""
+    for name, pairs in stored.items():
+        if name not in log.weights or not pairs or not all(map(checks.is_number, np.ravel(pairs))):
+            raise DataError(f"{CHECKPOINT} holds other norms of gradients than those of the layers")
+        if np.shape(pairs)[1:] != (2,):
+            raise DataError(f"{CHECKPOINT} does not hold two norms for each batch")
+    return stored
 
 
 def save_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
@@ -143,7 +169,7 @@ def load_checkpoint(folder: Path, config: Config, state: TrainingState) -> None:
             part, _, name = key.partition(".")
             parts[part][name] = array
         state.load_state_dict(parts, notes)
-    except (MiniresError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (MiniresError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise damaged(folder, error) from error
 
 

@@ -26,8 +26,10 @@ from ..errors import ArgumentError, RunError, listed
 from .classification import evaluate
 from .config import Config
 from .figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
+from .folder import COLUMNS as HISTORY_COLUMNS
 from .folder import (
     CONFIG,
+    GRADIENTS,
     HISTORY,
     METRICS,
     Row,
@@ -150,7 +152,7 @@ def comparison_folder(config: Config) -> Path:
 def _known_rows(folder: Path) -> dict[str, Row]:
     """Return the rows of an earlier call, keyed by model, or {} if they cannot be read and must be computed again."""
     try:
-        return {row["model"]: row for row in read_table(folder / COMPARISON) if tuple(row) == COLUMNS}
+        return {row["model"]: row for row in read_table(folder / COMPARISON, COLUMNS, texts=("model",))}
     except RunError:
         return {}
 
@@ -158,25 +160,25 @@ def _known_rows(folder: Path) -> dict[str, Row]:
 def _row(run: Config) -> Row:
     """Return the row of ``compare.csv`` for a complete run."""
     folder = Path(str(run.out))
-    trained, metrics, last = load_run(folder, run.device), read_json(folder / METRICS), read_table(folder / HISTORY)[-1]
+    trained, metrics = load_run(folder, run.device), read_json(folder / METRICS)
+    last = read_table(folder / HISTORY, HISTORY_COLUMNS)[-1]
+    measured = ("parameters", "epochs", "test_loss", "test_error_percent", "train_seconds")
+    if wrong := [name for name in measured if not checks.is_number(metrics.get(name))]:
+        raise damaged(folder, ValueError(f"{METRICS} holds no number for {listed(wrong)}"))
     images = load_data(run.data, run.size or None).train
     train_result = evaluate(trained.model, images, trained.normalize)
     gradients = read_gradients(folder)
-    try:
-        return {
-            "model": run.model,
-            "depth": _kind_and_depth(run.model)[1],
-            "train_loss": train_result.loss,
-            "train_error_percent": 100 * train_result.errors / len(images),
-            **{name: metrics[name] for name in ("parameters", "epochs", "test_loss", "test_error_percent")},
-            "last_epoch_train_loss": last["train_loss"],
-            "last_epoch_train_error_percent": 100 * (1 - last["train_accuracy"]),
-            "gradient_ratio_first_epoch": _gradient_ratio(gradients, epoch=1),
-            "gradient_ratio_last_epoch": _gradient_ratio(gradients, epoch=run.epochs),
-            "train_seconds": metrics["train_seconds"],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(folder, error) from error
+    return {
+        "model": run.model,
+        "depth": _kind_and_depth(run.model)[1],
+        "train_loss": train_result.loss,
+        "train_error_percent": 100 * train_result.errors / len(images),
+        **{name: metrics[name] for name in measured},
+        "last_epoch_train_loss": last["train_loss"],
+        "last_epoch_train_error_percent": 100 * (1 - last["train_accuracy"]),
+        "gradient_ratio_first_epoch": _gradient_ratio(folder, gradients, epoch=1),
+        "gradient_ratio_last_epoch": _gradient_ratio(folder, gradients, epoch=run.epochs),
+    }
 
 
 def _kind_and_depth(model: str) -> tuple[str, int]:
@@ -185,14 +187,17 @@ def _kind_and_depth(model: str) -> tuple[str, int]:
     return kind, int(model.removeprefix(kind))
 
 
-def _gradient_ratio(gradients: list[Row], epoch: int) -> float:
-    _stem, first, *_, last, _classifier = by_depth(gradients, epoch)
+def _gradient_ratio(folder: Path, gradients: list[Row], epoch: int) -> float:
+    norms = by_depth(gradients, epoch)
+    if len(norms) < 4:
+        raise damaged(folder, ValueError(f"{GRADIENTS} lacks rows of epoch {epoch}"))
+    _stem, first, *_, last, _classifier = norms
     return first / last
 
 
 def draw(folder: Path, rows: list[Row], title: str) -> None:
     """Write ``compare.png`` and ``gradients.png`` from the run folders of the networks in ``rows``."""
-    histories = {row["model"]: read_table(folder / row["model"] / HISTORY) for row in rows}
+    histories = {row["model"]: read_table(folder / row["model"] / HISTORY, HISTORY_COLUMNS) for row in rows}
     gradients = {row["model"]: read_gradients(folder / row["model"]) for row in rows}
     draw_errors(folder / FIGURE, histories, title)
     draw_gradients(folder / GRADIENTS_FIGURE, gradients, title)

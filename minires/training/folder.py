@@ -24,7 +24,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,23 +167,29 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_atomically(path, text.getvalue().encode(errors=errors))
 
 
-def read_table(path: Path) -> list[Row]:
-    """Read a table that :func:`write_table` wrote. Raises RunError if it has no rows or cannot be read."""
+def read_table(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) -> list[Row]:
+    """Read a table that :func:`write_table` wrote, with these columns.
+
+    The cells are numbers, except those of the columns ``texts``. Raises RunError if they are not, if there are other
+    columns or no rows, or if the file cannot be read.
+    """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         if not rows or any(None in row or None in row.values() for row in rows):
             raise ValueError("it has no rows, or a row with too few or too many cells")
+        if tuple(rows[0]) != tuple(columns):
+            raise ValueError("it has other columns than those of a run")
+        return [{name: cell if name in texts else _as_number(cell) for name, cell in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path.parent, ValueError(f"{path.name} cannot be read as a table ({error})")) from error
-    return [{name: _as_number(cell) for name, cell in row.items()} for row in rows]
 
 
-def _as_number(cell: str) -> int | float | str:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(cell)
-    return cell
+def _as_number(cell: str) -> int | float:
+    try:
+        return int(cell)
+    except ValueError:
+        return float(cell)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +252,7 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
     stored = read_json(folder / CONFIG)
     try:
         config = Config.from_json(stored)
-        classes, image_shape = tuple(stored["classes"]), _image_shape(stored["image_shape"])
+        classes, image_shape = _classes(stored["classes"]), _image_shape(stored["image_shape"])
         options = {**stored["model_options"], **model_options(config, len(classes), image_shape[0])}
         if options != stored["model_options"]:  # checked first: wrong numbers could make a huge model
             raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must be {options}")
@@ -256,6 +262,12 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
         return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape)
     except (MiniresError, KeyError, ValueError, TypeError) as error:
         raise damaged(folder, error) from error
+
+
+def _classes(stored: list[str]) -> tuple[str, ...]:
+    if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
+        raise ArgumentError("classes are not a list of names")
+    return tuple(stored)
 
 
 def _image_shape(stored: list[int]) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from ..nn import Module
 from ..optim import l2_norm
 from .figures import blue, new_figure, save_figure, style_axes
-from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, damaged, read_table, write_table
+from .folder import GRADIENTS, GRADIENTS_FIGURE, Row, read_table, write_table
 
 EVERY = 10  # batches between measurements; each is a pass over all weights, and more would hardly change the means
 COLUMNS = ("epoch", "layer", "gradient_norm", "weight_norm")
@@ -77,11 +77,7 @@ class GradientLog:
 
 def read_gradients(folder: Path) -> list[Row]:
     """Return the rows of the ``gradients.csv`` in a run folder. Raises RunError if it is missing or damaged."""
-    rows = read_table(folder / GRADIENTS)
-    for row in rows:
-        if tuple(row) != COLUMNS or not isinstance(row["epoch"], int) or isinstance(row["gradient_norm"], str):
-            raise damaged(folder, ValueError(f"{GRADIENTS} holds other rows than those of a run"))
-    return rows
+    return read_table(folder / GRADIENTS, COLUMNS, texts=("layer",))
 
 
 def by_depth(rows: list[Row], epoch: int) -> list[float]:

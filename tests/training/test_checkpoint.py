@@ -21,7 +21,7 @@ from minires.interop import files
 from minires.interop.safetensors_file import load_metadata
 from minires.training import Progress, loop, train
 from minires.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from minires.training.folder import CHECKPOINT, HISTORY, MODEL
+from minires.training.folder import CHECKPOINT, COLUMNS, HISTORY, MODEL
 from minires.training.recipe import make_model, make_optimizer, make_schedule
 
 BATCHES, EPOCHS = 3, 2  # 70 images in batches of 32, the last of them smaller
@@ -151,12 +151,12 @@ def test_killed_at_any_step_of_any_write(config, monkeypatch):
         patch.setattr(files.Path, "replace", snapshot("synced", Path.replace))
         train(config, resume=True)
     expected = outcome(Path("run"))
-    hidden = [len(list(Path(name).glob(".*"))) for name, _ in snapshots]
+    hidden = [len(list(Path(name).glob(f".*{files.TEMPORARY}"))) for name, _ in snapshots]
     assert len(snapshots) == 3 * 8 and sum(hidden) == 2 * 8, "2 steps of 3 leave a file; each epoch, two saves, the end"
     for name, step in snapshots:
         train(replace(config, out=name), resume=True)
         assert outcome(Path(name)) == expected, (name, step)
-        assert not list(Path(name).glob(".*")), "what the kill left is swept up"
+        assert not list(Path(name).glob(f".*{files.TEMPORARY}")), "what the kill left is swept up"
 
 
 @pytest.mark.slow
@@ -296,7 +296,7 @@ def contents(state):
 def test_a_state_comes_back_exactly(config, fewer, rng, tmp_path):
     state = fresh_state(config, fewer)
     state.tally.summed_loss, state.tally.seconds, state.tally.batches = 0.1 + 0.2, 1 / 3, 2
-    state.history = [{"epoch": 1, "lr": 0.1 / 3}]
+    state.history = [dict.fromkeys(COLUMNS, 0.1 / 3)]
     state.optimizer.state[0]["momentum_buffer"] = rng.standard_normal((16, 1, 3, 3)).astype("f")
     generator().random(5)
     save_checkpoint(tmp_path, config, state)
