@@ -49,6 +49,6 @@ def apply(x: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any)
             if name in FUNCTIONS
             else f"write {WRITTEN_HERE.get(name, 't.detach() if no gradient is needed')}"
         )
-        raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; {hint}.")
+        raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; write {instead}.")
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in inputs]
     return getattr(ufunc, method)(*arrays, **options)
