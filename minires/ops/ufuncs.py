@@ -44,11 +44,7 @@ def apply(x: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any)
     tensors = [part for part in inputs if isinstance(part, Tensor)]
     is_test = all(types.endswith(("?", "O")) for types in ufunc.types)  # isfinite and the like have no gradient
     if state.grad_enabled and any(t.requires_grad for t in tensors) and not is_test:
-        hint = (
-            f"use mr.ops.{name}"
-            if name in FUNCTIONS
-            else f"write {WRITTEN_HERE.get(name, 't.detach() if no gradient is needed')}"
-        )
-        raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; write {instead}.")
+        instead = f"mr.ops.{name}" if name in FUNCTIONS else WRITTEN_HERE.get(name, "x.detach() for a constant")
+        raise GraphError(f"np.{name}: this call cannot be recorded, and its gradient would be lost; write {instead}.")
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in inputs]
     return getattr(ufunc, method)(*arrays, **options)

@@ -96,7 +96,7 @@ def test_a_freed_graph_names_the_argument_of_mr_grad():
     w = mr.tensor(2.0, requires_grad=True)
     loss = w * w
     mr.grad(loss, w)
-    with pytest.raises(GraphError, match="mr[.]grad: create_graph=True"):
+    with pytest.raises(GraphError, match="create_graph=True"):
         mr.grad(loss, w)
 
 
