@@ -55,6 +55,7 @@ def test_a_run_of_an_earlier_release_was_trained_with_sgd():
     [
         ({"model": "resnet21"}, "no model 'resnet21'; choose one of resnet8"),
         ({"data": "cats"}, "no data set or folder 'cats'; choose one of digits"),
+        ({"data": "CIFAR10"}, r"no data set or folder 'CIFAR10'; did you mean cifar10\? Choose one of digits"),
         ({"schedule": "linear"}, "no schedule 'linear'; choose one of cosine, onecycle, step, multistep, constant"),
         ({"device": "tpu"}, "no device 'tpu'; choose one of cpu, cuda"),
         ({"optimizer": "lion"}, "no optimizer 'lion'; choose one of sgd, adam, adamw"),
