@@ -20,6 +20,7 @@ import numpy as np
 from ..core import backend
 from ..core.autograd import HookHandle
 from ..core.backend import DTypeLike, array_module, to_device
+from ..core.calls import pytorch_names, refuses
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, DTypeError, StateDictError, listed, no_attribute, sizes
 
@@ -62,8 +63,13 @@ _PLAIN = _SCALARS | {Parameter, Buffer}
 #: Methods of PyTorch's modules that are spelled differently here.
 _TORCH = {
     "cuda": "to('cuda')", "cpu": "to('cpu')", "half": "to('float16')", "float": "to('float32')",
-    "double": "to('float64')", "register_module": "add_module(name, module)",
+    "double": "to('float64')", "type": "to(dtype)", "register_module": "add_module(name, module)",
+    "device": "next(model.parameters()).device", "dtype": "next(model.parameters()).dtype",
+    "get_parameter": "dict(model.named_parameters())[name]",
+    "register_forward_pre_hook": "what it would do at the start of forward",
+    "register_full_backward_hook": "register_forward_hook(f), where f calls output.register_hook(...)",
 }  # fmt: skip
+_OWN = {"recurse": "{0}() includes the modules below; this module's own are in vars(module)"}
 
 
 class Keys(NamedTuple):
@@ -120,6 +126,8 @@ class Module:
                 output = output if replacement is None else replacement
         return output
 
+    @pytorch_names
+    @refuses(prepend="hooks are called in the order in which they were registered", always_call="leave it out")
     def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> HookHandle:
         """Call ``hook(module, inputs, output)`` after each forward pass. The hook may return a replacement output.
 
@@ -232,17 +240,27 @@ class Module:
                     seen.add(id(value))
                     yield f"{path}.{name}" if path else name, value
 
+    @pytorch_names
+    @refuses(**_OWN)
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Iterate over the parameters, each once, with its path, such as ``layer1.0.conv1.weight``."""
         return self._named_tensors(Parameter)
 
+    @pytorch_names
+    @refuses(**_OWN)
     def parameters(self) -> Iterator[Parameter]:
         """Iterate over the parameters, each once."""
         return (parameter for _, parameter in self.named_parameters())
 
+    @pytorch_names
+    @refuses(**_OWN)
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """Iterate over the buffers, each once, with its path."""
         return self._named_tensors(Buffer)
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Iterate over the buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers())
 
     def train(self: Self, mode: bool = True) -> Self:
         """Put this module and all modules below it in training mode or, if ``mode`` is False, in evaluation mode.
@@ -257,6 +275,8 @@ class Module:
         """Put this module and all modules below it in evaluation mode."""
         return self.train(False)
 
+    @pytorch_names
+    @refuses(set_to_none="gradients always become None; leave it out")
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         for parameter in self.parameters():
@@ -274,6 +294,8 @@ class Module:
             function(module)
         return self
 
+    @pytorch_names
+    @refuses(non_blocking="leave it out", memory_format="leave it out: kernels choose the layout")
     def to(self: Self, device_or_dtype: Any = None, dtype: DTypeLike = None, *, device: str | None = None) -> Self:
         """Move parameters and buffers to a device, or convert floats to a dtype, in place; gradients as well.
 
@@ -300,10 +322,14 @@ class Module:
             tensor.grad = grad
         return self
 
+    @pytorch_names
+    @refuses(prefix="write {{prefix + name: array for name, array in {0}().items()}}", keep_vars="arrays are copies")
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return copies of all parameters and buffers, on the CPU, keyed by name."""
         return {name: np.array(tensor.numpy(), order="C") for name, tensor in saved_tensors(self).items()}
 
+    @pytorch_names
+    @refuses(assign="arrays are copied into the parameters, which keep their dtype")
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Keys:
         """Copy the arrays of ``state_dict`` into the parameters and buffers. If one does not fit, nothing is changed.
 

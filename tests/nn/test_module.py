@@ -216,6 +216,32 @@ def test_to_takes_floating_dtypes_only(target):
         assert array.dtype == np.float32 and (array == before[name]).all()
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda net: net.parameters(recurse=False),
+            r"recurse is not offered; parameters\(\) includes the modules below",
+        ),
+        (lambda net: net.state_dict(prefix="a."), r"prefix is not offered; write \{prefix \+ name"),
+        (lambda net: net.load_state_dict({}, assign=True), "assign is not offered; arrays are copied"),
+        (lambda net: net.zero_grad(set_to_none=False), "set_to_none is not offered"),
+        (lambda net: net.to("cpu", non_blocking=True), "non_blocking is not offered"),
+        (lambda net: net.register_forward_hook(print, prepend=True), "prepend is not offered"),
+        (lambda net: net.load_state_dict(), "missing 1 required positional argument: 'state_dict'; its arguments are"),
+    ],
+)
+def test_arguments_that_are_not_offered_are_refused_by_name(call, words):
+    with pytest.raises(ArgumentError, match=words):
+        call(Net())
+
+
+def test_to_takes_a_device_and_a_dtype():
+    net = Net().to("cpu", "float64")
+    assert {tensor.dtype for tensor in (*net.parameters(), *net.buffers())} == {np.dtype("float64")}
+    assert net.to(dtype="float32", device="cpu").scale.dtype == np.float32
+
+
 def test_apply_freeze_and_repr():
     net = Net()
     visited = []
