@@ -66,8 +66,7 @@ class StochasticDepth(nn.Module):
         if not self.training or self.p == 0:
             return branch
         kept = backend.generator().random((len(branch), *(1,) * (branch.ndim - 1))) >= self.p  # (N, 1, 1, 1)
-        factor = kept.astype(branch.dtype) / (1 - self.p)
-        return branch * Tensor.wrap(backend.to_device(factor, branch.device))
+        return ops.where(kept, branch, 0) / (1 - self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p:.3g}"

@@ -165,8 +165,8 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
     p = checks.fraction("dropout", p, "p")
     if not training or p == 0:
         return x
-    dropped = backend.generator().random(x.shape, dtype="float32") < p
-    return x.masked_fill(backend.to_device(dropped, x.device), 0) / (1 - p if p < 1 else 1)
+    kept = backend.generator().random(x.shape, dtype="float32") >= p
+    return where(kept, x, 0) / (1 - p if p < 1 else 1)
 
 
 def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:

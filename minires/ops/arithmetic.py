@@ -275,25 +275,31 @@ class Where(Op, saves="shapes"):
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).where(self.condition, a, b)
 
-    def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        a_shape, b_shape = self.input_shapes
-        to_a, to_b = masked_fill(upstream, ~self.condition, 0), masked_fill(upstream, self.condition, 0)
-        return to_a.sum_to(a_shape), to_b.sum_to(b_shape)
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        conditions, zero = (self.condition, ~self.condition), as_tensor(0, like=upstream)
+        return tuple(
+            Where(condition)(upstream, zero).sum_to(shape) if self.needs(i) else None
+            for i, (condition, shape) in enumerate(zip(conditions, self.input_shapes, strict=True))
+        )
 
 
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
-    return _where("where", "condition", condition, a, b)
+    return _where("where", _booleans("where", condition, "condition"), a, b)
 
 
-def _where(op: str, name: str, condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
-    condition = as_tensor(condition)
-    if condition.dtype.kind != "b":
-        raise DTypeError(f"{op}: {name} is {condition.dtype}; it must hold booleans, e.g. x > 0.")
+def _booleans(op: str, value: TensorLike, name: str) -> Tensor:
+    given = as_tensor(value)
+    if given.dtype.kind != "b":
+        raise DTypeError(f"{op}: {name} is {given.dtype}; it must hold booleans, e.g. x > 0.")
+    return given
+
+
+def _where(op: str, condition: Tensor, a: TensorLike, b: TensorLike) -> Tensor:
     a, b = checks.broadcast(op, a, b)
     for part in (a, b):
         checks.broadcast(op, condition, part)
-    return Where(to_device(condition.data.copy(), a.device))(a, b)
+    return Where(to_device(condition.data.copy(order="K"), a.device))(a, b)
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
@@ -307,11 +313,11 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     >>> mr.tensor([1.0, float("inf")]).masked_fill([False, True], 0)
     tensor([1., 0.])
     """
-    x = as_tensor(x)
+    x, mask = as_tensor(x), _booleans("masked_fill", mask, "mask")
     value = as_tensor(value, like=x)
     if value.ndim > 0:
         raise ShapeError(f"masked_fill: value is {sizes(value.shape)}; it must be one number. Use where(mask, a, b).")
-    return _where("masked_fill", "mask", mask, value.to(x.dtype), x)
+    return _where("masked_fill", ~mask, x, value.to(x.dtype))
 
 
 class Clip(Op):

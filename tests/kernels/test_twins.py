@@ -49,8 +49,8 @@ def moved(array, device):
 def made(make, device):
     """The op, with its arrays on the device."""
     op = make()
-    if hasattr(op, "labels"):
-        op.labels = to_device(op.labels, device)
+    for name in {"labels", "condition"} & set(vars(op)):
+        setattr(op, name, moved(getattr(op, name), device))
     return op
 
 

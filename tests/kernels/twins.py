@@ -12,7 +12,7 @@ from minires.models.blocks import BasicBlock, Bottleneck
 from minires.models.shortcuts import SubsampleAndPad
 from minires.nn.folding import Conv2dAct, Replay
 from minires.ops.activation import ReLU, ResidualAdd
-from minires.ops.arithmetic import Add
+from minires.ops.arithmetic import Add, Where
 from minires.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from minires.ops.linalg import Linear
 from minires.ops.loss import CrossEntropy
@@ -113,6 +113,11 @@ def residual_add(rng):
     n, c, h, w = sizes
     activation = "relu" if rng.random() < 0.5 else None
     return lambda: ResidualAdd(activation), [images(rng, n, c, h, w, last), images(rng, n, c, h, w, last)]
+
+
+def where(rng):
+    x = images(rng, *map(int, rng.integers(1, 9, 4)), last=rng.random() < 0.5)
+    return lambda: Where(x > 0.3), [x, np.asarray(rng.standard_normal())]
 
 
 def add(rng):
@@ -245,6 +250,7 @@ OPS = {
     ReLU: relu,
     ResidualAdd: residual_add,
     Add: add,
+    Where: where,
     MaxPool2d: max_pool2d,
     AvgPool2d: avg_pool2d,
     GlobalAvgPool2d: global_avg_pool2d,

@@ -40,12 +40,20 @@ def _add(a, b, y, relu, turn, parts):
             put(y, i, total if not total <= floor else floor)
 
 
+@kernel
+def _select(a, condition, y, number, turn, parts):
+    b = at(number, 0)
+    for part in turns(turn, parts):
+        for i in range(part * PART, min(part * PART + PART, len(y))):
+            put(y, i, at(a, i) if condition[i] else b)
+
+
 def _in_parts(kernel: Any, *arguments: Any) -> None:
     size = arguments[0].size
     take_turns(partial(kernel, *arguments), -(-size // PART), size / 2)
 
 
-relu, relu_backward, add = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add))
+relu, relu_backward, add, select = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add, _select))
 
 
 @kernel

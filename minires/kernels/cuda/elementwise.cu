@@ -18,6 +18,11 @@ extern "C" __global__ void add(const float* a, const float* b, float* y, int rec
     }
 }
 
+extern "C" __global__ void choose(const float* a, const bool* condition, float* y, const float* number, int count)
+{
+    FOR_EACH(i, count) y[i] = condition[i] ? a[i] : number[0];
+}
+
 // y (pixels, C) += bias (C,) + shortcut, after a matrix product, and then optionally a ReLU.
 extern "C" __global__ void add_bias(
     float* y, const float* bias, const float* shortcut, int rectify, int channels, int count)

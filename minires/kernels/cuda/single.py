@@ -41,6 +41,10 @@ def add(a: Array, b: Array, y: Array, relu: bool) -> None:
     for_each("elementwise", "add", y.size, a, b, y, relu)
 
 
+def select(a: Array, condition: Array, y: Array, number: Array) -> None:
+    for_each("elementwise", "choose", y.size, a, condition, y, number)
+
+
 def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:
     """See :meth:`minires.kernels.device.ComputeDevice.arrange`."""
     strides = (stride // source.itemsize for stride in source.strides)
