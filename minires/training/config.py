@@ -76,10 +76,11 @@ def _data_set_or_folder(where: str, value: Any, name: str) -> str:
         return value
     if isinstance(value, str) and value and os.path.isdir(value):
         return os.path.join(os.curdir, value)
-    meant = checks.closest(str(value), data.names())
+    meant = checks.closest(value, data.names()) if isinstance(value, str) else None
+    hint = f"did you mean {meant}? Choose" if meant else "choose"
     raise ArgumentError(
-        f"{where}: there is no data set or folder {value!r}; {f'did you mean {meant}? Choose' if meant else 'choose'} one "
-        f"of {', '.join(data.names())}, or the path of a folder of images."
+        f"{where}: there is no data set or folder {value!r}; {hint} one of {', '.join(data.names())}, or the path of a "
+        "folder of images."
     )
 
 
