@@ -97,6 +97,9 @@ def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]
     def lookup(name: str) -> NoReturn:
         from .checks import closest
 
-        raise no_attribute(module, name, instead.get(name) or (None if name[0] == "_" else closest(name, known)))
+        near = None if name.startswith("_") or name in instead else closest(name, known)
+        if near:
+            raise AttributeError(f"{module} has no attribute {name!r}; did you mean {near}?")
+        raise no_attribute(module, name, instead.get(name))
 
     return lookup

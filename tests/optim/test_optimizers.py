@@ -223,7 +223,7 @@ WRONG = [
     (lambda: Adam([parameter()]).load_state_dict(SGD([parameter()], 0.1).state_dict()), StateDictError, "another opt"),
     (lambda: mr.optim.CosineAnnealingLR, AttributeError, r"no attribute 'CosineAnnealingLR'; write CosineLR\(opt"),
     (lambda: mr.optim.clip_grad_norm_, AttributeError, r"write clip_grad_norm\("),
-    (lambda: mr.optim.adamW, AttributeError, r"write AdamW\."),
+    (lambda: mr.optim.adamW, AttributeError, r"did you mean AdamW\?"),
     (lambda: SGD([parameter()], lr=0.1).load_state_dict({}), StateDictError, "must hold"),
     (
         lambda: SGD([parameter()], lr=0.1).load_state_dict({"arrays": {}, "steps": [0, 0], "groups": [{}]}),
