@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, counted
-from ..training.figures import new_figure
+from ..training.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def chart(content: Content, path: Path) -> None:
         axes.spines[["top", "right", "left"]].set_visible(False)
     panels[-1].set_xlabel("times as fast as PyTorch's best variant (1: equally fast)")
     figure.suptitle(f"minires and PyTorch {content['versions']['torch']}, {_machine(content)}", x=0.02, ha="left")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _bars(axes: Axes, results: Sequence[Content]) -> None:
@@ -152,7 +152,7 @@ def roofline(content: Content, path: Path) -> None:
     figure.draw_without_rendering()  # fixes the position of the axes, which the labels depend on
     _label_dots(axes, dots, total, ridge)
     _label_roofs(axes, top, slope)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _label_roofs(axes: Axes, top: float, slope: float) -> None:

@@ -21,8 +21,9 @@ from ..core.backend import check_device
 from ..errors import ArgumentError, GradcheckError, counted, listed
 from ..gradcheck import cases
 from ..gradcheck.cases import CheckedCase
+from ..interop.files import write_atomically
 from ..kernels.threads import get_num_threads
-from .options import DeviceOption, count_option, file_option
+from .options import DeviceOption, check_output, count_option, file_option
 from .output import make_console, print_rows
 
 EXTRAS = {  # further measurements of a training step: the title and the columns of the table
@@ -87,6 +88,9 @@ def bench(
         raise ArgumentError("bench: --chart draws races against PyTorch; add --against torch, and choose a race.")
     if roofline is not None and "profile" not in kinds:
         raise ArgumentError("bench: --roofline draws the profile; run `minires bench profile`.")
+    check_output("--json", json_file)
+    check_output("--chart", chart, ".png")
+    check_output("--roofline", roofline, ".png")
     extras = [name for name in kinds if name not in RACES]
     races = [] if kind in extras else workloads.workloads(kind, only, device)
     steps = workloads.step(only, device) if extras else []
@@ -101,7 +105,7 @@ def bench(
         content[name] = measured
     if json_file is not None:
         content = _with_earlier(content, json_file)
-        json_file.write_text(json.dumps(content, indent=1) + "\n")
+        write_atomically(json_file, (json.dumps(content, indent=1) + "\n").encode())
     if chart is not None:
         figures.chart(content, chart)
     if roofline is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +11,13 @@ from .. import data as datasets
 from .. import explain as instruments
 from .. import models
 from ..data import Dataset
-from ..errors import ArgumentError, counted
+from ..errors import counted
 from ..training import Run
 from .options import (
     DataOption,
     DeviceOption,
     RunArgument,
+    check_output,
     count_option,
     file_option,
     integer,
@@ -83,7 +83,8 @@ def instrument(measure: Callable[..., Shown]) -> Callable[..., Shown]:
         device: DeviceOption = "cpu",
         **own: Any,
     ) -> None:
-        check_files(out, csv)
+        check_output("--out", out, ".png")
+        check_output("--csv", csv)
         trained, dataset = load_with_data(run, data, device)
         result, columns, note = measure(trained, dataset, **own)
         print_rows(columns, result.rows)
@@ -179,12 +180,3 @@ def swap(
     result = instruments.swap(trained.model, test, trained.normalize, None, numbers, trials, seed)
     columns = {">pairs": "{count}", ">Kendall's tau": "{kendall_tau:.3f}", **ERROR_AND_LOSS}
     return result, columns, f"on {counted(len(test), 'test image')}; guessing: {result.guessing_percent:.1f} %"
-
-
-def check_files(out: str, csv: str | None) -> None:
-    """Raise ArgumentError if an output file cannot be written or the figure is not a PNG, before anything slow."""
-    for option, name in (("--out", out), ("--csv", csv)):
-        if name is not None and (Path(name).is_dir() or not Path(name).parent.is_dir()):
-            raise ArgumentError(f"{option} is {printable(name)!r}; it must be a file in a folder that exists.")
-    if Path(out).suffix.lower() != ".png":
-        raise ArgumentError(f"--out is {printable(out)!r}; the figure is a PNG, so its name must end in .png.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
@@ -14,6 +16,7 @@ import typer
 from ..errors import ArgumentError
 from ..training import Config
 from ..training.config import PANELS, no_option, option
+from .output import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,6 +57,19 @@ def count_option(help: str, **more: Any) -> Any:
 def file_option(help: str, *names: str, **more: Any) -> Any:
     """Return an option that names a file."""
     return typer.Option(*names, metavar="FILE", help=help, **more)
+
+
+def check_output(option: str, name: str | Path | None, ending: str = "") -> None:
+    """Raise ArgumentError if a file with this name cannot be written, before anything slow; None is not checked."""
+    if name is None:
+        return
+    path, shown = Path(name), printable(str(name))
+    if path.is_dir() or not path.parent.is_dir():
+        raise ArgumentError(f"{option} is {shown!r}; it must be a file in a folder that exists.")
+    if not os.access(path.parent, os.W_OK):
+        raise ArgumentError(f"{option} is {shown!r}; nothing can be written to its folder, so choose another one.")
+    if path.suffix.lower() != ending and ending:
+        raise ArgumentError(f"{option} is {shown!r}; the figure is a PNG, so its name must end in {ending}.")
 
 
 DeviceOption = Annotated[str, typer.Option(metavar="cpu|cuda", help="The device that the network runs on.")]

@@ -259,6 +259,17 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
         (["memory", "--against", "torch", "--chart", "x.png"], "choose a race"),
         (["train", "--roofline", "x.png"], "run `minires bench profile`"),
         (["scaling", "--threads", "1"], "only one thread"),
+        (
+            ["infer", "--json", "no/such/b.json"],
+            "--json is 'no/such/b.json'; it must be a file in a folder that exists.",
+        ),
+        (["infer", "--json", "."], "--json is '.'; it must be a file"),
+        (
+            ["train", "--against", "torch", "--chart", "no/x.png"],
+            "--chart is 'no/x.png'; it must be a file in a folder",
+        ),
+        (["train", "--against", "torch", "--chart", "x.svg"], "--chart is 'x.svg'; the figure is a PNG"),
+        (["profile", "--roofline", "no/x.png"], "--roofline is 'no/x.png'; it must be a file in a folder"),
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
