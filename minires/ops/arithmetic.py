@@ -180,7 +180,7 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
             f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent has negative numbers; convert x, x.to('float32')."
         )
     if not checks.is_number(exponent):
-        return PowTensor()(x, power)
+        return PowTensor()(x, power.to(x.dtype) if power.dtype.kind == "b" else power)
     return sqrt(x) if exponent == 0.5 else Pow(exponent.item() if isinstance(exponent, np.generic) else exponent)(x)
 
 
