@@ -637,6 +637,8 @@ class Sequential(_Numbered):
     """
 
     def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], (list, tuple, *_STREAMS)):
+            raise ArgumentError(f"Sequential: its modules are given one by one; write {type(self).__name__}(*modules).")
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, module in modules[0].items():
                 self._register(name, self._checked(module))

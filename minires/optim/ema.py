@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import checks
-from ..errors import StateDictError
+from ..errors import ArgumentError, StateDictError
 from ..nn import Module
 
 
@@ -27,7 +27,7 @@ class EMA:
     Parameters
     ----------
     model : Module
-        The complete model: layers that are added later are not averaged.
+        The complete model: its layers cannot be replaced later.
     decay : float
         In [0, 1). The average covers about 1 / (1 - decay) steps.
 
@@ -61,11 +61,21 @@ class EMA:
         self.module = copy.deepcopy(model).requires_grad_(False).eval()
         self.module.zero_grad()
         self.updates = 0
-        averages, latest = ([*m.parameters(), *(b for _, b in m.named_buffers())] for m in (self.module, model))
+        self._model = model
+        averages, latest = ([*m.parameters(), *m.buffers()] for m in (self.module, model))
         self._pairs = list(zip(averages, latest, strict=True))
 
     def update(self) -> None:
-        """Add the current weights of the model to the average."""
+        """Add the current weights of the model to the average.
+
+        Raises
+        ------
+        ArgumentError
+            If the model has other parameters or buffers than when the average was created.
+        """
+        now = [*self._model.parameters(), *self._model.buffers()]
+        if len(now) != len(self._pairs) or any(a is not b for a, (_, b) in zip(now, self._pairs, strict=True)):
+            raise ArgumentError("EMA: a layer of the model was added or replaced; create a new EMA(model, decay).")
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for average, latest in self._pairs:

@@ -54,57 +54,59 @@ class Optimizer:
             cls.__init__ = pytorch_names(refuses(**_NOT_OFFERED)(cls.__init__), cls.__name__)  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
-        name = type(self).__name__
-        if (
-            not isinstance(params, Iterable)
-            or isinstance(params, (str, set, frozenset))
-            or hasattr(params, "parameters")
-        ):
-            hint = (
-                "the order of a set is not fixed; pass a list"
-                if isinstance(params, (set, frozenset))
-                else ("pass model.parameters()")
-            )
-            raise ArgumentError(f"{name}: params is {type(params).__name__}; {hint}.")
-        given = [params] if isinstance(params, (Tensor, Mapping)) else list(params)
+        given = [params] if isinstance(params, (Tensor, Mapping)) else self._listed("params", params)
         if not given:
             raise ArgumentError(
-                f"{name}: params is empty; pass model.parameters(), an iterator that can be used only once."
+                f"{type(self).__name__}: params is empty; pass model.parameters(), an iterator that can be used only "
+                "once."
             )
-        groups = given if isinstance(given[0], Mapping) else [{"params": given}]
+        self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        for group in groups:
-            if not isinstance(group, Mapping) or "params" not in group:
-                raise ArgumentError(f"{name}: each parameter group must be a dict with the key 'params'.")
-            unknown = set(group) - {"params", *defaults}
-            if unknown:
-                raise ArgumentError(f"{name}: a parameter group has no option {sorted(unknown)[0]!r}.")
-            inside = group["params"]
-            if not isinstance(inside, Iterable) or hasattr(inside, "parameters"):
-                raise ArgumentError(f"{name}: 'params' is {type(inside).__name__}; pass model.parameters().")
-            own = [inside] if isinstance(inside, Tensor) else list(inside)
-            if not own and isinstance(inside, Iterator):
-                raise ArgumentError(
-                    f"{name}: a parameter group is empty; model.parameters() can be used only once, so write "
-                    "list(model.parameters())."
-                )
-            self.param_groups.append({**defaults, **group, "params": own})
-            self._check_options(self.param_groups[-1])
-        for parameter in self.parameters:
+        self.state: list[dict[str, Any]] = []
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Add a group: a dict with ``"params"`` and its own options, such as ``"lr"``. The others are the defaults.
+
+        Raises
+        ------
+        ArgumentError, DTypeError
+            As for the optimiser itself.
+        """
+        name, group = type(self).__name__, param_group
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise ArgumentError(f"{name}: each parameter group must be a dict with the key 'params'.")
+        if unknown := set(group) - {"params", *self.defaults}:
+            raise ArgumentError(f"{name}: a parameter group has no option {sorted(unknown)[0]!r}.")
+        own = self._listed("'params'", group["params"])
+        if not own and isinstance(group["params"], Iterator):
+            raise ArgumentError(
+                f"{name}: a parameter group is empty; model.parameters() can be used only once, so write "
+                "list(model.parameters())."
+            )
+        new = {**self.defaults, **group, "params": own}
+        self._check_options(new)
+        for parameter in own:
             if not isinstance(parameter, Tensor):
-                hint = (
-                    "; pass its parameters()"
-                    if hasattr(parameter, "parameters")
-                    else ("; pass model.parameters()" if isinstance(parameter, (tuple, str)) else "")
-                )
+                hint = "; pass model.parameters()" if isinstance(parameter, (tuple, str)) else ""
+                hint = "; pass its parameters()" if hasattr(parameter, "parameters") else hint
                 raise DTypeError(f"{name}: params holds a {type(parameter).__name__}; it must hold tensors{hint}.")
             if parameter.op is not None:
                 raise ArgumentError(
                     f"{name}: a tensor ({sizes(parameter.shape)}) is not a leaf: {parameter.op.name} computed it."
                 )
-        if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
+        if len({id(parameter) for parameter in (*self.parameters, *own)}) < len(self.parameters) + len(own):
             raise ArgumentError(f"{name}: a parameter appears twice in params; each step would update it twice.")
-        self.state: list[dict[str, Any]] = [{} for _ in self.parameters]
+        self.param_groups.append(new)
+        self.state += [{} for _ in own]
+
+    def _listed(self, what: str, params: Any) -> list[Any]:
+        unordered = isinstance(params, (set, frozenset))
+        if unordered or not isinstance(params, Iterable) or isinstance(params, str) or hasattr(params, "parameters"):
+            hint = "the order of a set is not fixed; pass a list" if unordered else "pass model.parameters()"
+            raise ArgumentError(f"{type(self).__name__}: {what} is {type(params).__name__}; {hint}.")
+        return [params] if isinstance(params, Tensor) else list(params)
 
     @classmethod
     def for_training(cls, params: Iterable[Any], lr: float, weight_decay: float, momentum: float) -> Optimizer:
@@ -147,25 +149,37 @@ class Optimizer:
         ArgumentError
             If an option was set to a value that is out of range.
         ShapeError
-            If a gradient was set to one of another shape. Nothing is changed.
+            If a gradient was set to one of another shape or dtype. Nothing is changed.
         """
-        name, states = type(self).__name__, iter(self.state)
-        work = []
+        if len(self.state) != len(self.parameters):
+            raise ArgumentError(
+                f"{type(self).__name__}: the lists in param_groups were changed; call add_param_group(...) instead."
+            )
+        states, work = iter(self.state), []
         for group in self.param_groups:
             self._check_options(group)
             pairs = [(parameter, next(states)) for parameter in group["params"]]
-            work.append([(parameter, state) for parameter, state in pairs if parameter.grad is not None])
-            for parameter, _ in work[-1]:
-                shape = getattr(parameter.grad, "shape", None)
-                if not isinstance(parameter.grad, Tensor) or shape != parameter.shape:
-                    raise ShapeError(
-                        f"{name}: the gradient of a parameter ({sizes(parameter.shape)}) is "
-                        f"{type(parameter.grad).__name__} ({sizes(shape or ())}); it must be a tensor of the same "
-                        "shape."
-                    )
+            pairs = [(parameter, state) for parameter, state in pairs if parameter.grad is not None]
+            for parameter, known in pairs:
+                self._check(parameter, known)
+            work.append(pairs)
         for group, pairs in zip(self.param_groups, work, strict=True):
             if pairs:
                 self.step_group(group, *zip(*pairs, strict=True))
+
+    def _check(self, parameter: Any, state: dict[str, Any]) -> None:
+        """Check a gradient, and convert the state if the parameter was moved or converted since the last step."""
+        grad, data = parameter.grad, parameter.data
+        if not isinstance(grad, Tensor) or grad.shape != data.shape or grad.dtype != data.dtype:
+            kind, size = type(grad).__name__, sizes(getattr(grad, "shape", ()))
+            raise ShapeError(
+                f"{type(self).__name__}: the gradient of a parameter ({sizes(data.shape)}, {data.dtype}) is {kind} "
+                f"({size}, {getattr(grad, 'dtype', 'no dtype')}); it must be a tensor of the same shape and dtype."
+            )
+        first = state.get(self.arrays[0]) if self.arrays else None
+        if first is not None and (first.dtype != data.dtype or type(first) is not type(data)):
+            for name in state.keys() & {*self.arrays}:
+                state[name] = to_device(state[name].astype(data.dtype), parameter.device)
 
     def step_group(self, group: dict[str, Any], parameters: Sequence[Any], states: Sequence[dict[str, Any]]) -> None:
         """Update parameters of one group that all have a gradient: together if a kernel can, otherwise one by one."""

@@ -87,6 +87,12 @@ class Schedule:
 
     def _take_over(self) -> None:
         """Find the base learning rates for rates that were not set by this schedule."""
+        groups = len(self.optimizer.param_groups)
+        if groups != len(self.base_lrs):
+            raise ArgumentError(
+                f"{type(self).__name__}: the optimiser has {groups} parameter groups, but had "
+                f"{len(self.base_lrs)} when the schedule was created; create it after the last add_param_group(...)."
+            )
         start, slope = self.rate(0.0, self.t), self.rate(1.0, self.t) - self.rate(0.0, self.t)  # rate is linear in base
         for i, group in enumerate(self.optimizer.param_groups):
             if group["lr"] != self._last[i] and slope > 0:  # a factor of 0 sets any rate to the same

@@ -108,6 +108,8 @@ def test_sequential_by_names_and_slices():
     np.testing.assert_array_equal(tail(net[:1](x)).numpy(), net(x).numpy())
     numbered = Sequential(*net)[1:].append(Linear(2, 5))  # "2" is taken by the last layer
     assert [name for name, _ in numbered.named_children()] == ["1", "2", "3"] and len(numbered) == 3
+    with pytest.raises(ArgumentError, match=r"given one by one; write Sequential\(\*modules\)"):
+        Sequential([Linear(2, 2)])
     assert isinstance(pickle.loads(pickle.dumps(net))[1], ReLU) and len(copy.deepcopy(net)) == 3
 
 

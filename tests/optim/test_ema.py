@@ -186,3 +186,11 @@ def test_averages_equal_pytorch(rng, decay):
         copy_ours()
     np.testing.assert_allclose(ema.module.weight.numpy(), average.module.weight.detach().numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ema.module.bias.numpy(), average.module.bias.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_replaced_layer_is_noticed():
+    model = mr.nn.Sequential(mr.nn.Linear(2, 2), mr.nn.Linear(2, 2))
+    ema = EMA(model, 0.9)
+    model[1] = mr.nn.Linear(2, 2)
+    with pytest.raises(ArgumentError, match=r"a layer of the model was added or replaced; create a new EMA"):
+        ema.update()

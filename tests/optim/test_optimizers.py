@@ -163,14 +163,55 @@ def test_numbers_of_numpy_do_not_widen_parameters_and_state(make):
 
 
 @pytest.mark.parametrize("make", [lambda p: SGD(p, lr=0.1), lambda p: Adam(p), lambda p: RMSprop(p)])
-@pytest.mark.parametrize("grad", [mr.tensor([1.0]), mr.tensor([[1.0, 2.0]]), mr.tensor(1.0), np.ones(2, "f")])
-def test_a_gradient_of_another_shape_is_refused_and_nothing_is_changed(make, grad):
+@pytest.mark.parametrize(
+    "grad",
+    [mr.tensor([1.0]), mr.tensor([[1.0, 2.0]]), mr.tensor(1.0), np.ones(2, "f"), mr.tensor([1, 2], dtype="float64")],
+)
+def test_a_gradient_of_another_shape_or_dtype_is_refused_and_nothing_is_changed(make, grad):
     first, second = mr.nn.Parameter([1.0, 2.0]), mr.nn.Parameter([1.0, 2.0])
     optimizer = make([{"params": [first]}, {"params": second}])
     first.grad, second.grad = mr.tensor([1.0, 1.0]), grad
-    with pytest.raises(ShapeError, match=r"the gradient of a parameter \(2\) is \w+ \("):
+    with pytest.raises(ShapeError, match=r"the gradient of a parameter \(2, float32\) is \w+ \("):
         optimizer.step()
     assert first.numpy().tolist() == [1.0, 2.0] and optimizer.state == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: SGD(p, 0.1, 0.9), lambda p: Adam(p, 0.1), lambda p: RMSprop(p, 0.1, momentum=0.9)]
+)
+def test_the_state_follows_a_model_that_is_converted(make):
+    """As if the model had been of this precision from the beginning: the first gradient has few digits."""
+    paths = []
+    for convert_after in (0, 1):
+        model = mr.nn.Linear(2, 1, bias=False)
+        model.weight.data[...] = [[1.0, 2.0]]
+        optimizer = make(model.parameters())
+        for t in range(4):
+            if t == convert_after:
+                model.to("float64")
+            model.weight.grad = mr.tensor([[0.5, 0.25]] if t == 0 else [[1 / 3, 1e-9]], dtype=model.weight.dtype)
+            optimizer.step()
+        arrays = [array for name, array in optimizer.state[0].items() if name != "step"]
+        assert {array.dtype for array in arrays} == {np.dtype("float64")}
+        paths.append(model.weight.numpy())
+    np.testing.assert_allclose(*paths, rtol=1e-7)
+
+
+def test_groups_can_be_added_but_not_slipped_in():
+    first, second, third = (mr.nn.Parameter([1.0]) for _ in range(3))
+    optimizer = Adam([first], lr=0.1)
+    schedule = mr.optim.StepLR(optimizer, 1)
+    optimizer.add_param_group({"params": second, "lr": 0.5})
+    first.grad = second.grad = mr.tensor([2.0])
+    optimizer.step()
+    assert (first.item(), second.item()) == (pytest.approx(0.9), pytest.approx(0.5))
+    with pytest.raises(ArgumentError, match="appears twice"):
+        optimizer.add_param_group({"params": [first]})
+    with pytest.raises(ArgumentError, match="has 2 parameter groups, but had 1 when the schedule was created"):
+        schedule.step()
+    optimizer.param_groups[0]["params"].append(third)
+    with pytest.raises(ArgumentError, match=r"call add_param_group\(\.\.\.\) instead"):
+        optimizer.step()
 
 
 def test_a_step_is_noticed_by_a_pending_backward():
