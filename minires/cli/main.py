@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from ..errors import ArgumentError, MiniresError
+from ..errors import ArgumentError, MiniresError, printable
 from ..training.checkpoint import HungUp, Terminated
 from ..version import __version__
 from .bench import bench, gradcheck
@@ -162,5 +162,5 @@ def _without_function(error: Exception) -> str:
 
 def _sentence(text: str) -> str:
     """Return ``text`` on one line, with punctuation at the end."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if line.endswith((".", "?", "!")) else f"{line}."

@@ -160,6 +160,8 @@ def folder(
     if in_memory not in (True, False, None):
         raise ArgumentError(f"folder: in_memory is {in_memory!r}; it must be True, False or None.")
     if not os.path.isdir(root):
+        if os.path.exists(root):
+            raise DataError(f"folder: {root} is a file; give the folder that holds it.")
         raise DataError(f"folder: there is no folder {root}.")
     tables = [name for name in _names(root) if name.lower() == LABELS and os.path.isfile(root / name)]
     if len(tables) > 1:
@@ -337,6 +339,8 @@ def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
             )
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
+        if not classes and (names := _names(root)):
+            found += f" (it holds {listed(names, 4)})"
         raise DataError(f"folder: {root} holds {found}; at least two classes are needed.")
     trained = {file.label for file in files if file.split == "train"}
     if untrained := [name for name in classes if name not in trained]:

@@ -52,6 +52,8 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _decoded(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
+    if content.startswith((b"PK", b"\xd0\xcf")):
+        raise ValueError("it is a workbook; save it as a CSV file in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -140,6 +140,8 @@ def test_version(minires):
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C."),
         (MemoryError(), 1, "there is not enough memory; a smaller --batch-size or model needs less."),
         (PermissionError(13, "Permission denied", "runs/x"), 1, "runs/x: Permission denied."),
+        (PermissionError(13, "Permission denied", "a\x1b[31m"), 1, r"a\x1b[31m: Permission denied."),
+        (RuntimeError("\x07"), 1, r"unexpected error, RuntimeError: \x07. Run it with --debug to see where."),
         (OSError("odd"), 1, "unexpected error, OSError: odd. Run it with --debug to see where."),
         (mr.errors.DataError("data.load: two\nlines"), 1, "two lines."),
         (mr.errors.ArgumentError("data.load: what is that?"), 2, "what is that?"),

@@ -101,6 +101,16 @@ def test_size_and_channels(cats_and_dogs):
 
 def test_classes_that_are_empty_alone_or_not_there(tmp_path):
     assert "there is no folder" in message_of(tmp_path / "missing")
+    for name in ("1.png", "labels.xlsx"):
+        save(tmp_path / f"{name}.png", 1)
+        (tmp_path / f"{name}.png").rename(tmp_path / name)
+    assert "named after their classes (it holds 1.png, labels.xlsx); at least two" in message_of(tmp_path)
+    (tmp_path / "labels.xlsx").rename(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_bytes(b"PK\3\4" + bytes(99))
+    assert "labels.csv cannot be read: it is a workbook; save it as a CSV file in UTF-8." in message_of(tmp_path)
+    assert "labels.csv is a file; give the folder that holds it" in message_of(tmp_path / "labels.csv")
+    for name in ("1.png", "labels.csv"):
+        (tmp_path / name).unlink()
     assert "holds no images in folders named after their classes" in message_of(tmp_path)
     save(tmp_path / "cat" / "a.png", 1)
     assert "holds only the class cat; at least two" in message_of(tmp_path)

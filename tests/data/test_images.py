@@ -117,6 +117,11 @@ def test_resized_to_height_and_width(tmp_path):
         (None, "there is no such file"),
         (b"", "it is empty"),
         (b"hello\n", "it is not an image"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "it is a Git LFS pointer, not the file itself; run",
+        ),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "it is a web page; use the link that downloads the file itself"),
         (png(8, 8)[:40], "it is not an image"),
         (png(100, 100), "truncated"),
         (png(100_000, 100_000), "more pixels than can be opened safely"),

@@ -54,6 +54,7 @@ def test_what_was_written_is_read(layout, compress, folder, tmp_path):
 GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
 DAMAGED = {
     "empty": (b"", "ends within its header"),
+    "a web page": (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page; use the link"),
     "half a header": (GOOD[:10], "ends within its header"),
     "the magic of labels": (b"\0\0\x08\x01" + GOOD[4:], "begins with the bytes 00 00 08 01, not with 00 00 08 03"),
     "floats": (b"\0\0\x0d\x03" + GOOD[4:], "begins with the bytes 00 00 0d 03"),
