@@ -54,7 +54,6 @@ def test_what_was_written_is_read(layout, compress, folder, tmp_path):
 GOOD = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
 DAMAGED = {
     "empty": (b"", "ends within its header"),
-    "a web page": (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page; use the link"),
     "half a header": (GOOD[:10], "ends within its header"),
     "the magic of labels": (b"\0\0\x08\x01" + GOOD[4:], "begins with the bytes 00 00 08 01, not with 00 00 08 03"),
     "floats": (b"\0\0\x0d\x03" + GOOD[4:], "begins with the bytes 00 00 0d 03"),
@@ -158,3 +157,17 @@ def test_the_published_images(name, folder, mean, std):
     normalize = mr.data.transforms.Normalize.of(dataset.train)
     np.testing.assert_allclose([*normalize.mean, *normalize.std], [mean, std], atol=1e-4)
     np.testing.assert_array_equal(np.bincount(dataset.test.labels, minlength=10).sum(), 10_000)
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>Sign in</html>", "it is a web page; use"),
+        (b"version https://git-lfs.github.com", "it is a Git LFS pointer"),
+    ],
+)
+def test_what_a_download_may_hold_in_place_of_the_file(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read_idx("mnist", tmp_path / name, (3, 2, 2))
