@@ -82,7 +82,8 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # it was raised inside of the function: the call itself was right
             reason = str(error).partition("() ")[2]
-        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in signature.parameters.values()]
+        shown = [parameter for key, parameter in signature.parameters.items() if key != "self"]
+        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in shown]
         raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
 
     return call  # type: ignore[return-value]

@@ -1,29 +1,44 @@
 """Modules and layers, named as in torch.nn."""
 
-from ..core.calls import missing_name
+from ..core.calls import missing_name, pytorch_names, refuses
 from . import init
 from .folding import fold
 from .layers import (
+    GELU,
+    AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    BCEWithLogitsLoss,
     Conv2d,
     ConvTranspose2d,
+    CrossEntropyLoss,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    GroupNorm,
     Identity,
     LayerNorm,
+    LeakyReLU,
     Linear,
+    LogSoftmax,
     MaxPool2d,
+    MSELoss,
     ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+    Upsample,
 )
 from .module import Buffer, Module, ModuleDict, ModuleList, Parameter, ParameterDict, ParameterList, Sequential
 
 __all__ = [
-    "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten",
-    "GlobalAvgPool2d", "Identity", "LayerNorm", "Linear", "MaxPool2d", "Module", "ModuleDict", "ModuleList",
-    "Parameter", "ParameterDict", "ParameterList", "ReLU", "Sequential", "fold", "init",
+    "AdaptiveAvgPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d",
+    "ConvTranspose2d", "CrossEntropyLoss", "Dropout", "Flatten", "GELU", "GlobalAvgPool2d", "GroupNorm", "Identity",
+    "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module", "ModuleDict", "ModuleList",
+    "Parameter", "ParameterDict", "ParameterList", "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh",
+    "Upsample", "fold", "init",
 ]  # fmt: skip
 
 __getattr__ = missing_name(
@@ -36,3 +51,18 @@ __getattr__ = missing_name(
         "DataParallel": "mr.parallel.average_gradients(model) in each process",
     },
 )
+
+# A wrong call of a layer's constructor names the arguments that this layer takes, or says what to write instead.
+_refused = refuses(
+    device="move the layer, {0}(...).to('cuda')",
+    dtype="convert the layer, {0}(...).to('float64')",
+    size_average="write reduction='mean' or reduction='sum'",
+    reduce="write reduction='none'",
+)
+_constructors = {
+    name: layer.__init__
+    for name, layer in list(globals().items())
+    if getattr(layer, "__module__", "") == "minires.nn.layers" and layer.__init__ is not object.__init__
+}
+for _name, _constructor in _constructors.items():
+    globals()[_name].__init__ = pytorch_names(_refused(_constructor), _name)

@@ -223,9 +223,10 @@ def _folded(module: Module) -> Module:
     if isinstance(module, (_FoldedConv2d, _FoldedBatchNorm2d, _Replayed)):
         return module
     hooks = module._forward_hooks or []
-    if type(module) is Conv2d and not hooks:
+    if type(module) is Conv2d and not hooks and not module.added:
         return _FoldedConv2d(module)
-    if type(module) is BatchNorm2d and not hooks:
+    complete = type(module) is BatchNorm2d and module.weight is not None and module.running_mean is not None
+    if complete and not hooks:
         return _FoldedBatchNorm2d(module)
     for name, child in list(module.named_children()):
         replacement = _folded(child)

@@ -23,6 +23,7 @@ from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from .norm import batch_norm, group_norm, layer_norm
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .reduce import argmax, argmin, broadcast_to, logsumexp, max, mean, min, std, sum, sum_to, var
+from .resize import interpolate
 from .shape import (
     astype, concatenate, expand_dims, flatten, flip, getitem, pad, permute, reshape, squeeze, stack, to_device,
     transpose,
@@ -33,10 +34,11 @@ __all__ = [
     "abs", "adaptive_avg_pool2d", "add", "argmax", "argmin", "astype", "avg_pool2d", "batch_norm",
     "binary_cross_entropy_with_logits", "broadcast_to", "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d",
     "cross_entropy", "div", "dropout", "exp", "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem",
-    "global_avg_pool2d", "group_norm", "im2col", "layer_norm", "leaky_relu", "linear", "log", "log_softmax",
-    "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "mse_loss", "mul",
-    "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add", "sigmoid", "silu", "softmax",
-    "sqrt", "squeeze", "stack", "std", "sub", "sum", "sum_to", "tanh", "to_device", "transpose", "var", "where",
+    "global_avg_pool2d", "group_norm", "im2col", "interpolate", "layer_norm", "leaky_relu", "linear", "log",
+    "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
+    "mse_loss", "mul", "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add", "sigmoid",
+    "silu", "softmax", "sqrt", "squeeze", "stack", "std", "sub", "sum", "sum_to", "tanh", "to_device", "transpose",
+    "var", "where",
 ]  # fmt: skip
 
 _METHODS = [

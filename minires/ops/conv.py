@@ -14,7 +14,7 @@ are computed by the other two.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import checks
@@ -23,6 +23,9 @@ from ..core.backend import Array, array_module
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
+from .shape import pad
+
+PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 @dataclass(frozen=True)
@@ -271,12 +274,12 @@ def conv_inputs(
     op: str, x: TensorLike, weight: TensorLike, bias: TensorLike | None, groups: int, transposed: bool = False
 ) -> list[Tensor]:
     """Return [x, weight] or [x, weight, bias] as tensors, after checking that their sizes fit."""
-    x = checks.images(op, x)
+    x = checks.images(op, x, unbatched=True)
     layout = "(C, O, KH, KW)" if transposed else "(O, C, KH, KW)"
     weight = checks.floats(op, weight, "weight", like=x)
     checks.axes(op, weight, 4, layout, "weight")
     filters, others, *kernel = weight.shape
-    _, channels, _, columns = x.shape
+    channels, _, columns = x.shape[-3:]
     if 0 in (filters, others, *kernel):
         raise ShapeError(f"{op}: weight ({sizes(weight.shape)}, {layout}) is empty.")
     if filters % groups:
@@ -295,30 +298,45 @@ def conv_inputs(
     return [x, weight] if bias is None else [x, weight, *checks.bias(op, bias, outputs, x)]
 
 
+def conv_window(
+    op: str, kernel: Any, stride: Any, padding: Any, dilation: Any, mode: Any = "zeros"
+) -> tuple[Window, tuple[int, ...]]:
+    """Check the arguments of a convolution, and return its window, and what ``pad`` must add before it, if anything.
+
+    That is (left, right, top, bottom), for a padding that is not of zeros, or has other widths at the end.
+    """
+    checks.choice(op, mode, "padding_mode", PADDINGS)
+    window = Window.of(op, kernel, stride, 0 if isinstance(padding, str) else padding, dilation)
+    (top, left), (bottom, right) = window.padding, window.padding
+    if isinstance(padding, str) and checks.choice(op, padding, "padding", ("same", "valid")) == "same":
+        if window.stride != (1, 1):
+            raise ArgumentError(f"{op}: padding='same' needs stride 1, not {stride!r}; give the padding in numbers.")
+        (top, left), (bottom, right) = ([(size - 1 + end) // 2 for size in window.covered] for end in (0, 1))
+    if mode == "zeros" and (top, left) == (bottom, right):
+        return replace(window, padding=(top, left)), ()
+    return replace(window, padding=(0, 0)), (left, right, top, bottom)
+
+
 def conv2d(
-    x: TensorLike,
-    weight: TensorLike,
-    bias: TensorLike | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Tensor:
+    x: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Pair = 1, padding: Pair | str = 0,
+    dilation: Pair = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
     """Two-dimensional convolution (the kernel is not flipped, as in every deep-learning library).
 
     Parameters
     ----------
-    x : Tensor, (N, C, H, W)
+    x : Tensor, (N, C, H, W) or (C, H, W)
     weight : Tensor, (O, C/groups, KH, KW)
     bias : Tensor, (O,), optional
     stride, padding, dilation : int or (int, int)
-        An int applies to both height and width. The padding consists of zeros.
+        An int applies to both height and width. The padding consists of zeros. It may also be "valid", which is 0, or
+        "same": with stride 1, the result has the size of x.
     groups : int
         The number of groups that the channels are split into; each group is convolved separately.
 
     Returns
     -------
-    Tensor, (N, O, OH, OW)
+    Tensor, (N, O, OH, OW) or (O, OH, OW)
         OH = (H + 2 PH - DH (KH - 1) - 1) // SH + 1, and OW likewise; leftover rows and columns are dropped.
 
     Raises
@@ -332,26 +350,24 @@ def conv2d(
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
     inputs = conv_inputs("conv2d", x, weight, bias, groups)
-    return convolve(inputs, Window.of("conv2d", inputs[1].shape[2:], stride, padding, dilation), groups)
+    return convolve(inputs, *conv_window("conv2d", inputs[1].shape[2:], stride, padding, dilation), groups)
 
 
-def convolve(inputs: list[Tensor], window: Window, groups: int) -> Tensor:
-    """Run :func:`conv2d` on checked inputs, ``[x, weight]`` or ``[x, weight, bias]``, and a checked window."""
-    _, _, h, w = inputs[0].shape
+def convolve(inputs: list[Tensor], window: Window, added: tuple[int, ...], groups: int, mode: str = "zeros") -> Tensor:
+    """Run :func:`conv2d` on checked inputs, [x, weight] or [x, weight, bias], with the results of ``conv_window``."""
+    x, *parameters = inputs
+    if x.ndim == 3:  # one image
+        return convolve([x.expand_dims(0), *parameters], window, added, groups, mode).squeeze(0)
+    x = pad(x, added, PADDINGS[mode]) if added else x
+    _, _, h, w = x.shape
     window.output_size("conv2d", h, w)
-    return Conv2d(window, groups)(*inputs)
+    return Conv2d(window, groups)(x, *parameters)
 
 
 def conv_transpose2d(
-    x: TensorLike,
-    weight: TensorLike,
-    bias: TensorLike | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    output_padding: Pair = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Tensor:
+    x: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Pair = 1, padding: Pair = 0,
+    output_padding: Pair = 0, groups: int = 1, dilation: Pair = 1,
+) -> Tensor:  # fmt: skip
     """The transpose of :func:`conv2d` as a linear map, which enlarges images by the stride.
 
     ``weight`` (C, O/groups, KH, KW), stride, padding and dilation are those of the convolution from O to C channels
@@ -367,7 +383,9 @@ def conv_transpose2d(
 
 def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
     """Run :func:`conv_transpose2d` on checked inputs and a checked window."""
-    x, w = inputs[0], window
+    (x, *parameters), w = inputs, window
+    if x.ndim == 3:  # one image
+        return convolve_transposed([x.expand_dims(0), *parameters], window, output_padding, groups).squeeze(0)
     geometry = zip(x.shape[2:], w.kernel, w.stride, w.padding, w.dilation, output_padding, strict=True)
     image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
     if min(image) < 1:

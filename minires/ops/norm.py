@@ -79,17 +79,10 @@ class BatchNormAct(BatchNorm, saves="both"):
 
 
 def batch_norm(
-    x: TensorLike,
-    gamma: TensorLike | None = None,
-    beta: TensorLike | None = None,
-    running_mean: Any = None,
-    running_var: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    shortcut: TensorLike | None = None,
-    activation: str | None = None,
-) -> Tensor:
+    x: TensorLike, gamma: TensorLike | None = None, beta: TensorLike | None = None, running_mean: Any = None,
+    running_var: Any = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+    shortcut: TensorLike | None = None, activation: str | None = None,
+) -> Tensor:  # fmt: skip
     """Normalise each channel with the statistics of the batch in training, and with running statistics in evaluation.
 
     Ioffe and Szegedy, arXiv 1502.03167, algorithm 1.
@@ -207,12 +200,9 @@ def _scale_and_shift(op: str, y: Tensor, x: Tensor, shape: Shape, view: Shape, w
 
 
 def layer_norm(
-    x: TensorLike,
-    normalized_shape: int | Sequence[int] | None = None,
-    weight: TensorLike | None = None,
-    bias: TensorLike | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
+    x: TensorLike, normalized_shape: int | Sequence[int] | None = None, weight: TensorLike | None = None,
+    bias: TensorLike | None = None, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Normalise each example over its trailing axes (Ba et al., arXiv 1607.06450).
 
     Parameters
@@ -253,11 +243,7 @@ def layer_norm(
 
 
 def group_norm(
-    x: TensorLike,
-    num_groups: int,
-    weight: TensorLike | None = None,
-    bias: TensorLike | None = None,
-    eps: float = 1e-5,
+    x: TensorLike, num_groups: int, weight: TensorLike | None = None, bias: TensorLike | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalise each group of channels of each example (Wu and He, arXiv 1803.08494).
 

@@ -21,13 +21,20 @@ from .reduce import mean
 from .shape import concatenate, pad
 
 
-def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1) -> Window:
+def pool_window(
+    op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1, return_indices: bool = False
+) -> Window:
     """Check the arguments of a pooling op and return its window. At most half of a window may lie in the padding."""
     default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     window = Window.of(op, kernel_size, kernel_size if default else stride, padding, dilation)
     if any(2 * p > size for p, size in zip(window.padding, window.covered, strict=True)):
         raise ArgumentError(
             f"{op}: padding is {window.padding}; it must be at most half the kernel size, {window.covered}."
+        )
+    if return_indices:
+        raise ArgumentError(
+            f"{op}: return_indices=True is not offered; the place in each window is "
+            "im2col(x, kernel_size, stride).reshape(n, oh, ow, c, -1).argmax(axis=-1)."
         )
     return window
 
@@ -78,14 +85,9 @@ class MaxPool2d(Pool2d):
 
 
 def max_pool2d(
-    x: TensorLike,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor:
+    x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Tensor:  # fmt: skip
     """The maximum of each window. Among equal elements, the first gets the gradient.
 
     Parameters
@@ -113,12 +115,8 @@ def max_pool2d(
     DTypeError
         If x does not hold floats.
     """
-    if return_indices:
-        raise ArgumentError(
-            "max_pool2d: return_indices=True is not offered; the place in each window is "
-            "im2col(x, kernel_size, stride).reshape(n, oh, ow, c, -1).argmax(axis=-1)."
-        )
-    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    window = pool_window("max_pool2d", kernel_size, stride, padding, dilation, return_indices)
+    return pool2d(MaxPool2d, x, window, ceil_mode)
 
 
 class AvgPool2d(Pool2d):
@@ -133,24 +131,15 @@ class AvgPool2d(Pool2d):
 
 
 def avg_pool2d(
-    x: TensorLike,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
+    x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
     """The mean of each window, including the zeros of the padding, as in PyTorch.
 
     Without ``count_include_pad``, it is the mean of the pixels only. ``divisor_override`` is the number that sums are
     divided by. The other arguments and the errors are those of :func:`max_pool2d`.
     """
     window = pool_window("avg_pool2d", kernel_size, stride, padding)
-    if divisor_override is not None and (not checks.is_integer(divisor_override) or divisor_override == 0):
-        raise ArgumentError(
-            f"avg_pool2d: divisor_override is {divisor_override!r}; it must be an integer other than 0."
-        )
     return average(x, window, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -158,6 +147,8 @@ def average(x: TensorLike, window: Window, ceil_mode: bool, count_include_pad: b
     """Run :func:`avg_pool2d` with a window that has already been checked."""
     y = pool2d(AvgPool2d, x, window, ceil_mode)
     if divisor is not None:
+        if not checks.is_integer(divisor) or divisor == 0:
+            raise ArgumentError(f"avg_pool2d: divisor_override is {divisor!r}; it must be an integer other than 0.")
         return y * (math.prod(window.kernel) / divisor)
     if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
         return y

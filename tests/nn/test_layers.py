@@ -118,7 +118,7 @@ WRONG = [
     (lambda: nn.BatchNorm2d(3, eps=0), ArgumentError, "eps is 0"),
     (lambda: nn.BatchNorm2d(3, momentum=1.5), ArgumentError, "momentum is 1.5"),
     (lambda: nn.LayerNorm(0), ArgumentError, "LayerNorm"),
-    (lambda: nn.Dropout(1.0), ArgumentError, "p is 1.0"),
+    (lambda: nn.Dropout(1.5), ArgumentError, "p is 1.5"),
     (lambda: nn.MaxPool2d(3, padding=2), ArgumentError, r"padding is \(2, 2\)"),
     (lambda: nn.BatchNorm2d(3)(mr.tensor(np.ones((2, 3), "f"))), ShapeError, r"BatchNorm2d: x has 2 axes \(x: 2x3\)"),
     (lambda: nn.BatchNorm1d(3)(mr.tensor(np.ones((1, 3), "f"))), ShapeError, "more than one value"),

@@ -1,0 +1,87 @@
+"""Resizing images, by copying the nearest pixel or by interpolating between four.
+
+Both work along one axis at a time: a gather along H, then one along W. Their backward, which adds the gradients of the
+copies of a pixel, is that of indexing.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..core import backend, checks
+from ..core.tensor import Tensor, TensorLike
+from ..errors import ArgumentError, ShapeError, sizes
+
+MODES = ("nearest", "nearest-exact", "bilinear")
+
+
+def interpolate(
+    x: TensorLike, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """Resize images, (N, C, H, W) -> (N, C, OH, OW).
+
+    Parameters
+    ----------
+    x : Tensor, (N, C, H, W)
+    size : int or (int, int), optional
+        (OH, OW); an int stands for both.
+    scale_factor : float or (float, float), optional
+        OH / H and OW / W, instead of ``size``; OH and OW are rounded down.
+    mode : {"nearest", "nearest-exact", "bilinear"}
+        Copy a pixel (the one at the coordinate rounded down, or the one whose centre is nearest), or interpolate.
+    align_corners : bool, optional
+        For "bilinear": whether the centres of the corner pixels, and not their edges, stay where they are.
+    recompute_scale_factor : bool, optional
+        Whether coordinates follow from the sizes, as with ``size``, and not from ``scale_factor``.
+
+    Raises
+    ------
+    ShapeError
+        If x does not have four axes, or is or would become empty.
+    ArgumentError
+        If both or neither of ``size`` and ``scale_factor`` are given, or an argument is invalid.
+    DTypeError
+        If x does not hold floats.
+    """
+    x = checks.images("interpolate", x)
+    checks.choice("interpolate", mode, "mode", MODES)
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError("interpolate: give either size or scale_factor.")
+    if mode != "bilinear" and align_corners is not None:
+        raise ArgumentError(f"interpolate: align_corners is {align_corners!r}, but mode {mode!r} has no such option.")
+    factors: Any = (None, None)
+    if scale_factor is not None:
+        factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
+        if len(factors) != 2:
+            raise ArgumentError(f"interpolate: scale_factor is {scale_factor!r}; it must be one or two numbers > 0.")
+        factors = [checks.positive("interpolate", factor, "scale_factor") for factor in factors]
+        size = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=True)]
+        factors = (None, None) if recompute_scale_factor else factors
+    new = checks.pair("interpolate", size, "size", 0)
+    if 0 in (*x.shape[2:], *new):
+        raise ShapeError(
+            f"interpolate: images of {sizes(x.shape[2:])} (x: {sizes(x.shape)}) cannot become {sizes(new)}."
+        )
+    for axis, (target, factor) in enumerate(zip(new, factors, strict=True), start=2):
+        x = _resize(x, axis, target, factor, mode, bool(align_corners))
+    return x
+
+
+def _resize(x: Tensor, axis: int, target: int, factor: float | None, mode: str, align_corners: bool) -> Tensor:
+    """Resize one axis to ``target``. ``factor`` is None if it follows from the sizes."""
+    size, places, before = x.shape[axis], np.arange(target), (slice(None),) * axis
+    whole = mode == "nearest" and target in (size, 2 * size)  # PyTorch then ignores the factor
+    step = size / target if factor is None or whole else 1 / factor  # from one result to the next
+    if mode != "bilinear":
+        offset = 0.5 if mode == "nearest-exact" else 0
+        near = ((places + offset).astype(np.float32) * np.float32(step)).astype(np.int64)  # float32, as in PyTorch
+        return x[(*before, np.minimum(near, size - 1))]
+    corners = (size - 1) / max(target - 1, 1)
+    where = places * corners if align_corners else np.maximum((places + 0.5) * step - 0.5, 0)
+    low = np.minimum(where.astype(np.int64), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    weight = (where - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    weights = Tensor.wrap(backend.to_device(weight, x.device))  # (OH, 1) or (OW,)
+    return x[(*before, low)] * (1 - weights) + x[(*before, high)] * weights
