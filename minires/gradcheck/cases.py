@@ -263,6 +263,7 @@ _TABLE = [
     Case("conv2d", "depthwise", normal(2, 3, 5, 4), normal(3, 1, 3, 2), groups=3, padding=1),
     Case("conv2d", "1x1", normal(2, 3, 5, 4), normal(6, 3, 1, 1), stride=2),
     Case("conv2d", "batch 1", normal(1, 3, 5, 4), normal(4, 3, 3, 2), normal(4), padding=1),
+    Case("conv2d", "same, one image", normal(3, 5, 4), normal(2, 3, 2, 4), normal(2), padding="same"),
     Case("conv_transpose2d", "plain", normal(2, 3, 5, 4), normal(3, 4, 3, 2), normal(4)),
     Case("conv_transpose2d", "stride 2, padding 1", normal(2, 3, 4, 5), normal(3, 4, 3, 2), stride=2, padding=1),
     Case(
@@ -286,6 +287,10 @@ _TABLE = [
     Case("adaptive_avg_pool2d", "equal areas", normal(2, 3, 4, 6), output_size=(2, 3)),
     Case("adaptive_avg_pool2d", "overlapping areas", normal(2, 3, 5, 4), output_size=(3, None)),
     Case("global_avg_pool2d", "images", normal(2, 3, 5, 4)),
+    Case("interpolate", "nearest", normal(2, 2, 3, 4), size=(5, 3)),
+    Case("interpolate", "nearest, doubled", normal(2, 2, 3, 2), scale_factor=2),
+    Case("interpolate", "bilinear", normal(2, 2, 3, 4), size=(5, 3), mode="bilinear"),
+    Case("interpolate", "corners", normal(2, 2, 3, 4), size=(4, 6), mode="bilinear", align_corners=True),
     # normalisation
     Case("batch_norm", "training", normal(2, 3, 5, 4), nonzero(3), normal(3), **_TRAINING),
     Case("batch_norm", "training, vectors", normal(5, 3), nonzero(3), normal(3), **_TRAINING),

@@ -65,11 +65,11 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "concatenate": [lambda x: ops.concatenate([x, x.relu(), x * 2], axis=1), lambda x: ops.concatenate([x, -x])],
     "conv2d": [
         lambda x: ops.conv2d(x, weight(4, 3, 3, 2), weight(4), stride=(2, 1), padding=(1, 2)),
-        lambda x: ops.conv2d(x, weight(6, 1, 2, 3), dilation=(2, 3), groups=3),
+        lambda x: ops.conv2d(x, weight(6, 1, 2, 3), padding="same", dilation=(2, 3), groups=3),
     ],
     "conv_transpose2d": [
         lambda x: ops.conv_transpose2d(x, weight(3, 4, 3, 2), weight(4), stride=(3, 2), padding=1),
-        lambda x: ops.conv_transpose2d(x, weight(3, 2, 3, 3), None, 2, 1, (1, 0), (2, 1), groups=3),
+        lambda x: ops.conv_transpose2d(x, weight(3, 2, 3, 3), None, 2, 1, (1, 0), 3, (2, 1)),
     ],
     "div": [lambda x: x / CHANNELS, lambda x: 1 / (x * x + 1)],
     "dropout": [lambda x: ops.dropout(x, 0.5, training=False) * 2, lambda x: ops.dropout(x, 0.5, training=False)],
@@ -93,6 +93,10 @@ EXPORTED = {  # op: functions of a batch (N, 3, 6, 7)
     "adaptive_avg_pool2d": [lambda x: ops.adaptive_avg_pool2d(x, 1), lambda x: ops.adaptive_avg_pool2d(x, (4, 3))],
     "group_norm": [lambda x: ops.group_norm(x, 3, weight(3), weight(3)), lambda x: ops.group_norm(x, 1)],
     "global_avg_pool2d": [lambda x: ops.global_avg_pool2d(x)],
+    "interpolate": [
+        lambda x: ops.interpolate(x, scale_factor=2),
+        lambda x: ops.interpolate(x, (4, 9), mode="bilinear"),
+    ],
     "layer_norm": [lambda x: ops.layer_norm(x, (6, 7), weight(6, 7), weight(6, 7)), lambda x: ops.layer_norm(x)],
     "leaky_relu": [lambda x: ops.leaky_relu(x), lambda x: ops.leaky_relu(x, 0.3)],
     "linear": [

@@ -240,6 +240,14 @@ LAYERS = [
          lambda x, g, b: fn.batch_norm(x, None, None, g, b, True, eps=0.5), [IMAGES, CHANNELS, CHANNELS]),
     Case("batch_norm:without scale and shift", lambda x: ops.batch_norm(x, training=True),
          lambda x: fn.batch_norm(x, None, None, training=True), [IMAGES]),
+    *(
+        Case(f"interpolate:{mode} {options}", lambda x, m=mode, o=options: ops.interpolate(x, mode=m, **o),
+             lambda x, m=mode, o=options: fn.interpolate(x, mode=m, **o), [IMAGES])
+        for mode, options in [
+            ("nearest", {"scale_factor": 2}), ("nearest", {"size": (4, 11)}), ("nearest-exact", {"size": 6}),
+            ("bilinear", {"scale_factor": (1.7, 0.6)}), ("bilinear", {"size": (9, 4), "align_corners": True}),
+        ]
+    ),
     Case("group_norm", lambda x: ops.group_norm(x, 3), lambda x: fn.group_norm(x, 3), [IMAGES]),
     Case("group_norm:scaled", lambda x, g, b: ops.group_norm(x, 1, g, b, 0.5),
          lambda x, g, b: fn.group_norm(x, 1, g, b, 0.5), [(2, 3, 5), CHANNELS, CHANNELS]),

@@ -243,7 +243,7 @@ def test_conv_transpose2d_scatters_what_conv2d_gathers(window, sizes, data):
             row, column = p * stride[0] + a * dilation[0] - padding[0], q * stride[1] + b * dilation[1] - padding[1]
             if 0 <= row < image[0] and 0 <= column < image[1]:
                 expected[i, c // per_group * filters + f, row, column] += x[i, c, p, q] * weight[c, f, a, b]
-    found = ops.conv_transpose2d(x, weight, bias, stride, padding, extra, dilation, groups)
+    found = ops.conv_transpose2d(x, weight, bias, stride, padding, extra, groups, dilation)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
