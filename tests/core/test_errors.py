@@ -437,7 +437,8 @@ def test_no_op_answers_nonsense_with_an_error_of_numpys(name, odd):
     plain = {
         "conv2d": [IMAGE, WEIGHT], "conv_transpose2d": [t(2, 4, 3, 2), WEIGHT], "im2col": [IMAGE, 2],
         "col2im": [t(2, 7, 6, 12), (2, 3, 8, 7), 2], "max_pool2d": [IMAGE, 2], "avg_pool2d": [IMAGE, 2],
-        "global_avg_pool2d": [IMAGE], "adaptive_avg_pool2d": [IMAGE, 2], "group_norm": [IMAGE, 3, t(3), t(3)], "interpolate": [IMAGE, 3],
+        "global_avg_pool2d": [IMAGE], "adaptive_avg_pool2d": [IMAGE, 2], "interpolate": [IMAGE, 3],
+        "group_norm": [IMAGE, 3, t(3), t(3)],
         "batch_norm": [X, *BN, True], "layer_norm": [X, 3, t(3), t(3)],
         "cross_entropy": [X, [0, 1]], "linear": [X, t(4, 3), t(4)], "where": [BOOLS, X, X],
         "masked_fill": [X, BOOLS, 0], "getitem": [X, 0],
