@@ -531,10 +531,11 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
-    if like is None or backend.is_array(value):
+    # The memory of an array, or of a data frame, belongs to the caller, who may change it before backward reads it.
+    shared = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    if like is None or shared:
         array = backend.as_array(value)
-        shared = state.grad_enabled and hasattr(value, "__array__")  # the caller may change it before backward reads it
-        return Tensor.wrap(array.copy(order="K") if shared else array)
+        return Tensor.wrap(array.copy(order="K") if shared and state.grad_enabled else array)
     array = backend.as_array(value, like.dtype if like.dtype.kind == "f" else None)
     if like.dtype.kind in "iu" and array.dtype.kind in "iu" and (array == (cast := array.astype(like.dtype))).all():
         array = cast

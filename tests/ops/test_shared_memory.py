@@ -106,6 +106,21 @@ def test_only_recorded_calls_copy_arrays():
     assert np.shares_memory(mr.Tensor.wrap(array).reshape(6).data, array)
 
 
+def test_objects_that_share_memory_with_an_array_are_snapshots(rng):
+    class Series:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    w, values = mr.tensor([1.0, 2.0], dtype="float64", requires_grad=True), np.array([3.0, 4.0])
+    loss = (w * Series(values)).sum()
+    values[:] = 0
+    loss.backward()
+    assert w.grad.tolist() == [3.0, 4.0]
+
+
 def test_running_statistics_in_arrays_are_updated_in_place(rng):
     mean, var = np.zeros(3), np.ones(3)
     x = mr.tensor(rng.standard_normal((8, 3)), requires_grad=True)
