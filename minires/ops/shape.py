@@ -13,7 +13,7 @@ from ..core import backend, checks
 from ..core.autograd import Op
 from ..core.backend import Array, DTypeLike, array_module
 from ..core.tensor import Axis, Tensor, TensorLike, as_index, as_tensor
-from ..errors import ArgumentError, OutOfRangeError, ShapeError, sizes
+from ..errors import ArgumentError, OutOfRangeError, ShapeError, listed, sizes
 
 
 class Reshape(Op, saves="shapes"):
@@ -124,20 +124,14 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     parts = _tensors("concatenate", tensors)
     kinds = [part.dtype for part in parts if part.dtype.kind == "f"] or [part.dtype for part in parts]
     common = np.result_type(*kinds)  # as in PyTorch: the floats decide; NumPy would make float64 of int64 and float32
-    most = next((part for part in parts if part.shape != (0,)), parts[0])
-    number = checks.one_axis("concatenate", axis, most)
-    if most.ndim == 0:
-        raise ShapeError("concatenate: a scalar does not have an axis to join; write mr.ops.stack.")
-    empty = (*most.shape[:number], 0, *most.shape[number + 1 :])  # what [] is joined as, whatever its axes
-    parts = [(part.reshape(empty) if part.shape == (0,) else part).to(common) for part in parts]
-    first, *others = ((part.shape[:number], part.shape[number + 1 :], part.ndim) for part in parts)
-    for i, other in enumerate(others, start=1):
-        if other != first:
-            raise ShapeError(
-                f"concatenate: tensor {i} is {sizes(parts[i].shape)} and tensor 0 is {sizes(parts[0].shape)}; "
-                f"they may differ only along axis {number}."
-            )
-    return Concatenate(number)(*parts)
+    parts = [part.to(common) for part in parts]
+    parts = [part for part in parts if part.shape != (0,)] or parts
+    number = checks.one_axis("concatenate", axis, parts[0])
+    try:
+        return Concatenate(number)(*parts)
+    except ValueError as error:
+        given, hint = listed([sizes(part.shape) for part in parts]), "" if parts[0].ndim else " Write mr.ops.stack."
+        raise ShapeError(f"concatenate: {given} may differ only along axis {number}, which all need.{hint}") from error
 
 
 def _tensors(op: str, values: Any) -> list[Tensor]:
@@ -158,16 +152,16 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
 class Pad(Op, saves="shapes"):
     def __init__(self, widths: tuple[tuple[int, int], ...], value: float) -> None:
         self.widths, self.value = widths, value
+        self.inside = tuple(slice(before, -after or None) for before, after in widths)
 
     def forward(self, x: Array) -> Array:
         padded = tuple(before + size + after for size, (before, after) in zip(x.shape, self.widths, strict=True))
         y = array_module(x).full_like(x, self.value, shape=padded)  # with the memory order of x
-        y[tuple(slice(before, before + size) for size, (before, _) in zip(x.shape, self.widths, strict=True))] = x
+        y[self.inside] = x
         return y
 
     def backward(self, upstream: Tensor) -> Tensor:
-        inside = zip(self.input_shapes[0], self.widths, strict=True)
-        return upstream[tuple(slice(before, before + size) for size, (before, _) in inside)]
+        return upstream[self.inside]
 
 
 _PLACES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's mode: NumPy's
@@ -198,25 +192,19 @@ def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: fl
     if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, widths, strict=True)):
         raise ShapeError(f"pad: padding {padding!r} crops more than there is of x ({sizes(x.shape)}).")
     added = tuple((max(before, 0), max(after, 0)) for before, after in widths)
+    kept = tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in widths)
+    if mode in ("constant", "circular") and any(min(pair) < 0 for pair in widths):  # these two crop before they add
+        x, kept = getitem(x, kept), (slice(None),) * x.ndim
     if mode == "constant":
-        return Pad(added, fill)(_crop(x, widths))
-    x = _crop(x, widths) if mode == "circular" else x
-    for axis, (before, after) in enumerate(added):
-        size, width = x.shape[axis], max(before, after)
+        return Pad(added, fill)(x)
+    for axis, (size, pair) in enumerate(zip(x.shape, added, strict=True)):
+        width = max(pair)
         if width > {"reflect": max(size - 1, 0), "circular": size}.get(mode, width if size else 0):
             raise ShapeError(f"pad: mode {mode!r} cannot add {width} elements to axis {axis} of x, which has {size}.")
-        if width:
-            places = np.pad(np.arange(size), (before, after), _PLACES[mode])
-            ends = (getitem(x, (slice(None),) * axis + (part,)) for part in (places[:before], places[before + size :]))
-            x = concatenate([next(ends), x, next(ends)], axis)
-    return x if mode == "circular" else _crop(x, widths)
-
-
-def _crop(x: Tensor, widths: list[tuple[int, ...]]) -> Tensor:
-    """Cut off elements where the widths of a padding are negative."""
-    if not any(width < 0 for pair in widths for width in pair):
-        return x
-    return getitem(x, tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in widths))
+        if widths[axis] != (0, 0):
+            places = np.pad(np.arange(size), pair, _PLACES[mode])[kept[axis]]
+            x = getitem(x, (slice(None),) * axis + (places,))
+    return x
 
 
 class GetItem(Op, name="getitem", saves="shapes"):
