@@ -6,12 +6,9 @@ its arguments. To find the backward of ``conv2d``, open the file that defines ``
 
 # ruff: noqa: I001
 
-import sys
-
-from ..core import checks
-from ..core.calls import missing_name
+from ..core.calls import missing_name, pytorch_names
 from ..core.tensor import Tensor
-from ..errors import WRITTEN_HERE, no_attribute
+from ..errors import WRITTEN_HERE
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
 from .arithmetic import (
     abs, add, clip, div, exp, floor_divide, log, masked_fill, maximum, minimum, mul, neg, pow, remainder, sqrt, sub,
@@ -41,38 +38,32 @@ __all__ = [
     "var", "where",
 ]  # fmt: skip
 
+_OPERATORS = {
+    "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder, "pow": pow,
+    "matmul": matmul,
+}  # fmt: skip
+for _name, _function in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _function)
+    setattr(Tensor, f"__r{_name}__", lambda x, other, f=_function: f(other, x))  # Python calls x.__rsub__(2) for 2 - x
+
+for _name in __all__:  # every public function also takes PyTorch's names of its arguments
+    globals()[_name] = pytorch_names(globals()[_name])
+    globals()[_name].__module__ = __name__  # where pickle finds it
+
 _METHODS = [
     exp, log, sqrt, abs, tanh, sigmoid, relu, clip, masked_fill, sum, mean, var, std, max, min, logsumexp, softmax,
     log_softmax, argmax, argmin, reshape, transpose, permute, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip,
     astype, to_device,
 ]  # fmt: skip
-_OPERATORS = {
-    "neg": neg, "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder,
-    "pow": pow, "matmul": matmul, "abs": abs, "getitem": getitem,
-}  # fmt: skip
-for _name in __all__:  # every public function also takes PyTorch's names of its arguments
-    _function = checks.pytorch_names(globals()[_name])
-    globals()[_name] = _function
-    setattr(sys.modules[_function.__module__], _name, _function)
-for _function in _METHODS:
-    setattr(Tensor, _function.__name__, globals()[_function.__name__])
-for _name, _function in {"view": reshape, "unsqueeze": expand_dims}.items():  # PyTorch's names
-    setattr(Tensor, _name, globals()[_function.__name__])
-Tensor.expand = checks.pytorch_names(  # type: ignore[method-assign]
-    lambda x, *shape: broadcast_to(x, checks.shape_tuple("expand", shape, -1)), "expand"
-)
-for _name, _function in _OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _function)
-for _name in set(_OPERATORS) - {"neg", "abs", "getitem"}:  # Python calls x.__rsub__(2) for 2 - x
-    setattr(Tensor, f"__r{_name}__", lambda x, other, f=_OPERATORS[_name]: f(other, x))
-Tensor.__array_ufunc__ = ArrayUfunc()
+for _name, _function in {
+    **{_function.__name__: _function for _function in _METHODS},
+    "view": reshape, "unsqueeze": expand_dims, "expand": broadcast_to,  # PyTorch's names
+    "__neg__": neg, "__abs__": abs, "__getitem__": getitem, "__array_ufunc__": ArrayUfunc(),
+}.items():  # fmt: skip
+    setattr(Tensor, _name, _function)
 
-
-def _missing(x: Tensor, name: str) -> None:
-    raise no_attribute("Tensor", name, f"mr.ops.{name}(x, ...)" if name in __all__ else WRITTEN_HERE.get(name))
-
-
-setattr(Tensor, "__getattr__", _missing)  # noqa: B010 - a type checker would then allow any name
+_missing = missing_name("Tensor", [], {**WRITTEN_HERE, **{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}})
+setattr(Tensor, "__getattr__", lambda x, name: _missing(name))  # noqa: B010 - a type checker would allow any name
 
 __getattr__ = missing_name(
     "mr.ops",

@@ -62,12 +62,12 @@ class BroadcastTo(Op, saves="shapes"):
         return upstream.sum_to(self.input_shapes[0])
 
 
-def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
+def broadcast_to(x: TensorLike, *shape: Any) -> Tensor:
     """A view of x that repeats axes of size 1, and adds leading axes, so that it has the given shape.
 
     A size of -1 means that this axis of x keeps its size.
     """
-    x, target = as_tensor(x), checks.shape_tuple("broadcast_to", (shape,), -1)
+    x, target = as_tensor(x), checks.shape_tuple("broadcast_to", shape, -1)
     new = len(target) - x.ndim
     target = tuple(x.shape[a - new] if size == -1 and a >= new >= 0 else size for a, size in enumerate(target))
     _check_broadcast("broadcast_to", x.shape, target)
