@@ -235,6 +235,12 @@ def _class_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
+def _seen(name: str) -> str:
+    """Return what people tell a name from: without case, invisible characters, widths of letters, and double spaces."""
+    visible = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(visible).casefold().split())
+
+
 def _from_folders(root: Path) -> list[LabelledFile]:
     """Return the files in the folders of classes, which may be in the folders of splits."""
     names = _subfolders(root)
@@ -332,11 +338,10 @@ def _classes(root: Path, files: list[LabelledFile]) -> tuple[str, ...]:
     There must be at least two, each with a training image, and at least one test image. Otherwise, raise DataError.
     """
     classes = sorted({file.label for file in files})
-    for name, other in itertools.pairwise(sorted(classes, key=str.casefold)):
-        if name.casefold() == other.casefold():
-            raise DataError(
-                f"folder: {root} has the classes {name} and {other}, which differ only by case; rename one."
-            )
+    for name, other in itertools.pairwise(sorted(classes, key=_seen)):
+        if _seen(name) == _seen(other):
+            how = "differ only by case" if name.casefold() == other.casefold() else "look the same"
+            raise DataError(f"folder: {root} has the classes {name} and {other}, which {how}; rename one.")
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders named after their classes"
         if not classes and (names := _names(root)):

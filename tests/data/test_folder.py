@@ -376,6 +376,18 @@ def test_names_of_classes_are_compared_as_people_read_them(tmp_path):
     assert dataset.classes == ("caf\u00e9", "dog") and len(dataset.train) == 16
 
 
+@pytest.mark.parametrize("other", ["cat\u200b", "c\u200dat", "\uff43at", "Cat", "STRASSE"])
+def test_names_of_classes_that_look_the_same(cats_and_dogs, other):
+    first = "stra\u00dfe" if other == "STRASSE" else "cat"
+    write_table(
+        cats_and_dogs,
+        *[f"{label}/{i}.png,{first if label == 'cat' else other}" for i in range(6) for label in ("cat", "dog")],
+    )
+    message = message_of(cats_and_dogs)
+    assert "which differ only by case" in message or "which look the same" in message
+    assert message.isprintable()
+
+
 @pytest.mark.parametrize("name", ["a.jfif", "a.JPG", "a.PNG", "a.Jpeg"])
 def test_suffixes_of_images(tmp_path, name):
     for label in ("cat", "dog"):
