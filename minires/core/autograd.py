@@ -258,10 +258,7 @@ def backward(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: b
 
 
 @pytorch_names
-@refuses(
-    retain_graph="pass create_graph=True, which keeps the graph",
-    allow_unused="leave out the inputs that the output does not depend on",
-)
+@refuses(retain_graph="write create_graph=True", allow_unused="leave out the inputs that are not used")
 def grad(
     output: Tensor, inputs: Tensor | Iterable[Tensor], grad_output: Tensor | None = None, create_graph: bool = False
 ) -> tuple[Tensor, ...]:
