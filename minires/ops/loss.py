@@ -100,7 +100,8 @@ def cross_entropy(
     factors = as_tensor(1.0, like=logits)
     if weight is not None:
         factors = _factors("cross_entropy", weight, "weight", logits)
-        checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes")
+        hint = "" if factors.ndim else " Pass label_smoothing by its name."
+        checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes", hint)
         factors = factors.reshape(k, *ones)
     scores = widened(logits)
     if soft:
