@@ -60,7 +60,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     def rename(options: dict[str, Any]) -> dict[str, Any]:
         renamed: dict[str, Any] = {}
         for key, value in options.items():
-            ours = taken[0] if key == "input" else OUR_NAMES.get(key, key)
+            ours = ("a" if "a" in known else taken[0]) if key == "input" else OUR_NAMES.get(key, key)
             ours = key if key in known or key in refused or ours not in known else ours
             if ours in renamed or (ours != key and ours in options):
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")

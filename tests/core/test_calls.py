@@ -26,6 +26,8 @@ X = mr.tensor([[1.0, 2.0], [3.0, 5.0]])
         (lambda: ops.sum(X, axis=None, out=None, dtype=None), 11),
         (lambda: ops.maximum(X, other=mr.tensor(3.0)), [[3, 3], [3, 5]]),
         (lambda: X.clip(min=2.0, max=3.0), [[2, 2], [3, 3]]),
+        (lambda: ops.where(X > 2, input=X, other=0), [[0, 0], [3, 5]]),
+        (lambda: X.var(dim=1, unbiased=False), [0.25, 1]),
         (lambda: X.flatten(start_dim=0), [1, 2, 3, 5]),
         (lambda: X.softmax(dim=1).sum(dim=1), [1, 1]),
         (lambda: X.var(dim=1, ddof=0), [0.25, 1]),
