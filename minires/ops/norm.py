@@ -10,6 +10,7 @@ from ..core.backend import Array, array_module, at_least_float32, wide_sum
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, counted, sizes
 from .activation import join_inputs
+from .arithmetic import sqrt
 from .reduce import mean, var
 
 
@@ -50,7 +51,7 @@ class BatchNorm(Op):
             centre, spread = mean(x, axes, keepdims=True), var(x, axes, correction=0, keepdims=True)
         else:
             centre, spread = (Tensor.wrap(at_least_float32(s).reshape(per_channel)) for s in self.running)
-        inverse_std = (spread + self.eps) ** -0.5  # (1, C, 1, 1)
+        inverse_std = 1 / sqrt(spread + self.eps)  # (1, C, 1, 1)
         normalised = (x - centre) * inverse_std  # (N, C, H, W)
         dbeta = upstream.sum(axes)  # (C,)
         dgamma = (upstream * normalised).sum(axes)  # (C,)
@@ -182,7 +183,7 @@ def _check_finite(running_mean: Tensor, running_var: Tensor) -> None:
 def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """(x - mean) / sqrt(var + eps), over ``axes``."""
     centred = x - mean(x, axes, keepdims=True)
-    return centred * (mean(centred * centred, axes, keepdims=True) + eps) ** -0.5
+    return centred * (1 / sqrt(mean(centred * centred, axes, keepdims=True) + eps))  # the slope of v**-0.5 underflows
 
 
 def _scale_and_shift(op: str, y: Tensor, x: Tensor, shape: Shape, view: Shape, weight: Any, bias: Any) -> Tensor:
