@@ -140,8 +140,11 @@ WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for 
     "grad_fn": "x.op", "half": "x.to('float16')", "int": "x.to('int32')", "is_cuda": "x.device == 'cuda'",
     "is_leaf": "x.op is None", "long": "x.to('int64')", "mT": "x.transpose(-2, -1)", "mm": "x @ y", "bmm": "x @ y",
     "mul_": "x *= y", "numel": "x.size", "requires_grad_": "x.requires_grad = True", "rsqrt": "x ** -0.5",
-    "square": "x ** 2", "t": "x.T", "type": "x.dtype, or x.to(dtype)", "unbind": "list(x)", "zero_": "x[...] = 0",
+    "square": "x ** 2", "t": "x.T", "where": "mr.ops.where(x > 0, x, y)",
+    "type": "x.dtype, or x.to(dtype)", "unbind": "list(x)", "zero_": "x[...] = 0",
     "select": "x[..., i]", "narrow": "x[start:end]", "div_": "x /= y", "sub_": "x -= y", "nelement": "x.size",
+    "sort": "np.sort(x.numpy())", "argsort": "np.argsort(x.numpy())", "cumsum": "np.cumsum(x.numpy())",
+    "isnan": "np.isnan(x)", "isfinite": "np.isfinite(x)", "prod": "np.prod(x.numpy())", "round": "np.round(x.numpy())",
 }  # fmt: skip
 
 

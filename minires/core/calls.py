@@ -11,12 +11,13 @@ from ..errors import ArgumentError, no_attribute
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-OUR_NAMES = {  # PyTorch's name of an argument: the one that minires and NumPy use; ``input`` is the first argument
-    "dim": "axis", "dims": "axis", "keepdim": "keepdims", "start_dim": "start_axis", "end_dim": "end_axis",
-    "other": "b", "min": "low", "max": "high", "size": "shape", "target": "labels", "weight": "gamma", "bias": "beta",
-    "ddof": "correction", "outputs": "output", "grad_outputs": "grad_output", "gradient": "grad",
-    "unbiased": "correction", "pad": "padding",
-}  # fmt: skip
+# PyTorch's name of an argument, and the one that minires and NumPy use; of two, a function has at most one.
+OUR_NAMES = [
+    ("input", "a"), ("other", "b"), ("dim", "axis"), ("dims", "axis"), ("dims", "axes"), ("keepdim", "keepdims"),
+    ("start_dim", "start_axis"), ("end_dim", "end_axis"), ("min", "low"), ("max", "high"), ("size", "shape"),
+    ("target", "labels"), ("weight", "gamma"), ("bias", "beta"), ("ddof", "correction"), ("unbiased", "correction"),
+    ("outputs", "output"), ("grad_outputs", "grad_output"), ("gradient", "grad"), ("pad", "padding"),
+]  # fmt: skip
 INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what to write instead
     "out": "assign the result, y = {0}(...), or write it into a tensor, y[...] = {0}(...)",
     "dtype": "convert the result, {0}(...).to(dtype), or x before the call",
@@ -54,21 +55,22 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     name = name or function.__name__
     signature = inspect.signature(function)
     taken = [key for key in signature.parameters if key != "self"]
-    known = frozenset(taken)
-    refused = getattr(function, "refused", {})
+    several = [key for key in taken if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL]
+    known = frozenset(taken) - {*several}
+    refused = {**INSTEAD, **getattr(function, "refused", {})}
+    meaning = {"input": taken[0]} if taken else {}
+    meaning |= {theirs: ours for theirs, ours in OUR_NAMES if ours in taken}
 
     def rename(options: dict[str, Any]) -> dict[str, Any]:
         renamed: dict[str, Any] = {}
         for key, value in options.items():
-            ours = ("a" if "a" in known else taken[0]) if key == "input" else OUR_NAMES.get(key, key)
-            ours = key if key in known or key in refused or ours not in known else ours
+            ours = key if key in taken or key in refused else meaning.get(key, key)
             if ours in renamed or (ours != key and ours in options):
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
-            default = value is None or (key, value) in (("order", "C"), ("inplace", False))
-            if ours not in known and key in INSTEAD and default:
-                continue  # NumPy's functions pass these defaults to methods; they change nothing
-            if ours not in known and key in (sentences := {**INSTEAD, **refused}):
-                raise ArgumentError(f"{name}: {key} is not offered; {sentences[key].format(name)}.")
+            if ours not in taken and key in refused:
+                if key in INSTEAD and (value is None or (key, value) in (("order", "C"), ("inplace", False))):
+                    continue  # NumPy's functions pass these defaults to methods; they change nothing
+                raise ArgumentError(f"{name}: {key} is not offered; {refused[key].format(name)}.")
             renamed[ours] = value
         return renamed
 
@@ -76,6 +78,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     def call(*arguments: Any, **options: Any) -> Any:
         if not known.issuperset(options):
             options = rename(options)
+            arguments += tuple(options.pop(key) for key in several if key in options)  # shape=(2, 3) for *shape
         try:
             return function(*arguments, **options)
         except TypeError as error:

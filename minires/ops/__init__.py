@@ -55,14 +55,14 @@ _METHODS = [
     log_softmax, argmax, argmin, reshape, transpose, permute, flatten, squeeze, expand_dims, broadcast_to, sum_to, flip,
     astype, to_device,
 ]  # fmt: skip
-for _name, _function in {
+for _name, _attribute in {
     **{_function.__name__: _function for _function in _METHODS},
     "view": reshape, "unsqueeze": expand_dims, "expand": broadcast_to,  # PyTorch's names
     "__neg__": neg, "__abs__": abs, "__getitem__": getitem, "__array_ufunc__": ArrayUfunc(),
 }.items():  # fmt: skip
-    setattr(Tensor, _name, _function)
+    setattr(Tensor, _name, _attribute)
 
-_missing = missing_name("Tensor", [], {**WRITTEN_HERE, **{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}})
+_missing = missing_name("Tensor", [], {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
 setattr(Tensor, "__getattr__", lambda x, name: _missing(name))  # noqa: B010 - a type checker would allow any name
 
 __getattr__ = missing_name(

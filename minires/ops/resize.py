@@ -77,11 +77,11 @@ def _resize(x: Tensor, axis: int, target: int, factor: float | None, mode: str, 
     if mode != "bilinear":
         offset = 0.5 if mode == "nearest-exact" else 0
         near = ((places + offset).astype(np.float32) * np.float32(step)).astype(np.int64)  # float32, as in PyTorch
-        return x[(*before, np.minimum(near, size - 1))]
+        return x[before + (np.minimum(near, size - 1),)]
     corners = (size - 1) / max(target - 1, 1)
     where = places * corners if align_corners else np.maximum((places + 0.5) * step - 0.5, 0)
     low = np.minimum(where.astype(np.int64), size - 1)
     high = np.minimum(low + 1, size - 1)
     weight = (where - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
     weights = Tensor.wrap(backend.to_device(weight, x.device))  # (OH, 1) or (OW,)
-    return x[(*before, low)] * (1 - weights) + x[(*before, high)] * weights
+    return x[before + (low,)] * (1 - weights) + x[before + (high,)] * weights
