@@ -193,6 +193,7 @@ _TABLE = [
     Case("pow", "exponent 2.5", positive(4, 3), call=lambda x: x**2.5),
     Case("pow", "tensor exponent", positive(4, 3), normal(3)),
     Case("pow", "any base", nonzero(4, 3), call=lambda x: x ** np.array([-2, 0, 3])),
+    Case("pow", "exponents around 0", positive(4, 3), lambda rng: np.zeros(3)),
     Case("pow", "number to a tensor", normal(4, 3), call=lambda x: 2.0**x),
     Case("clip", "both bounds", nonzero(4, 3), low=-1, high=1),
     Case("clip", "low only", nonzero(4, 3), low=0),
