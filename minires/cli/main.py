@@ -112,7 +112,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _complain(sentence: str) -> None:
     with suppress(OSError):  # of a stderr that is closed, too
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
 
 
 def status_and_sentence(error: BaseException, command: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from .. import models
 from ..data import Dataset, Split
-from ..errors import counted, sizes
+from ..errors import counted, listed, sizes
 from ..training import Config, Evaluation, Progress
 from ..training.checkpoint import TrainingState
 from ..training.classification import Tally
@@ -87,6 +87,9 @@ class TrainingProgress(Progress):
             f"{dataset.name}: {counted(len(dataset.train), 'image')} to train ({augmented}), {len(dataset.test):,} "
             f"to test{unused}, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
+        untested = np.flatnonzero(np.bincount(dataset.test.labels, minlength=len(dataset.classes)) == 0)
+        if len(untested):
+            self._print(f"no test images of {listed([printable(dataset.classes[number]) for number in untested])}")
         if state.epoch > 1:
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:

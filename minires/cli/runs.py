@@ -25,7 +25,7 @@ from ..training import Run, load_run
 from ..training.classification import class_table, predict_logits
 from ..training.folder import Row, write_table
 from ..training.recipe import load_data
-from .options import DataOption, DeviceOption, RunArgument, count_option, file_option
+from .options import DataOption, DeviceOption, RunArgument, check_output, count_option, file_option
 from .output import percent, print_table, printable, times
 
 BATCH_SIZE = 256
@@ -96,6 +96,7 @@ def predict(
     Files that cannot be read are reported and skipped. The exit status is 1 if
     none could be read.
     """
+    check_output("--out", out)
     trained = load_run(run, device)
     if top > len(trained.classes):
         raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
@@ -180,7 +181,8 @@ def export(
     """
     if onnx is None and safetensors is None:
         raise ArgumentError("there is nothing to write; give --onnx FILE, --safetensors FILE, or both.")
-
+    check_output("--onnx", onnx)
+    check_output("--safetensors", safetensors)
     trained = load_run(run)
     notes = dict(about(trained))
     network = f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}"

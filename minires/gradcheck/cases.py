@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..core import backend
+from ..core import backend, checks
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, GradcheckError
 from .check import largest_error
@@ -72,7 +72,7 @@ def check_ops(names: Sequence[str] = (), orders: Sequence[int] = (1, 2), seed: i
         if name in EXEMPT:
             raise ArgumentError(f"gradcheck: {name} is not checked: {EXEMPT[name]}.")
         if name not in CASES:
-            raise ArgumentError(f"gradcheck: there is no op {name!r}; the ops are {', '.join(sorted(CASES))}.")
+            checks.choice("gradcheck", name, "op", sorted(CASES))
     return (_result(case, order, seed) for op in names or sorted(CASES) for case in CASES[op] for order in orders)
 
 

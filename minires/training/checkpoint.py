@@ -187,8 +187,8 @@ def saving(folder: Path) -> Iterator[None]:
     """Context manager in which a run writes to its folder. If that fails, a RunError says how to continue."""
     try:
         yield
-    except DataError as error:
-        reason = str(error).removeprefix("save: ").rstrip(".")
+    except (DataError, OSError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).removeprefix("save: ").rstrip(".")
         if folder.is_dir():
             remedy = "make room, or make the folder writable, then continue with --resume; what was saved is intact"
         else:

@@ -5,7 +5,6 @@ The options of ``minires train``, and the keys of TOML files and ``config.json``
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -22,7 +21,8 @@ from ..errors import ArgumentError
 from ..interop.files import PathLike, brief, opened
 
 PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in the order shown
-NOTES = ("model_options", "classes", "image_shape", "mean", "std", "minires")  # in config.json, besides the settings
+# The keys of config.json besides the settings.
+NOTES = ("model_options", "classes", "image_shape", "images", "mean", "std", "minires")
 LARGEST_JSON = 1 << 20  # bytes; enough for the names of 20,000 classes
 
 Check = Callable[[str, Any, str], Any]
@@ -285,8 +285,8 @@ def read_settings(path: PathLike) -> dict[str, Any]:
     names = [each.name for each in fields(Config)]
     for name in stored:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else "."
+            near = checks.closest(name, names)
+            meant = f"; did you mean {near!r}?" if near else "."
             raise ArgumentError(
                 f"train: {path}: there is no setting '{brief(name)}'{meant} The settings are {', '.join(names)}."
             )

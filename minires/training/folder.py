@@ -116,6 +116,22 @@ def existing_folder(config: Config) -> Config:
     return replace(config, out=str(folder))
 
 
+def check_same_data(folder: Path, dataset: Dataset) -> None:
+    """Raise RunError unless the run in ``folder`` was started on images of the same number, size and classes."""
+    stored = read_json(folder / CONFIG)
+    now = {
+        "classes": list(dataset.classes),
+        "image_shape": list(dataset.image_shape),
+        "images": [len(dataset.train), len(dataset.test)],
+    }
+    if changed := [name for name, value in now.items() if stored.get(name, value) != value]:
+        raise RunError(
+            f"train: the images of {dataset.name} have changed since the run in {folder} was started: "
+            f"{changed[0]} was {brief(str(stored[changed[0]]))}, but is {brief(str(now[changed[0]]))} now; "
+            "restore them, or start another run."
+        )
+
+
 def differences(found: Config, wanted: Config) -> str:
     """Describe the differences, such as ``epochs 2, not 5, lr 0.1, not 0.2``, or "" if none changes the result."""
     names = found.differences(wanted)
@@ -227,6 +243,7 @@ def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[
         "model_options": model_options(config, len(dataset.classes), dataset.image_shape[0]),
         "classes": list(dataset.classes),
         "image_shape": list(dataset.image_shape),
+        "images": [len(dataset.train), len(dataset.test)],
         "mean": normalize.mean,
         "std": normalize.std,
         "minires": __version__,

@@ -19,7 +19,7 @@ from ..optim import EMA, clip_grad_norm
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
 from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .folder import COLUMNS, CONFIG, HISTORY, METRICS, description, run_folder, write_table
+from .folder import COLUMNS, CONFIG, HISTORY, METRICS, check_same_data, description, run_folder, write_table
 from .gradients import GradientLog
 from .preflight import check_before_training
 from .pretrained import freeze, load_pretrained, training_mode
@@ -103,6 +103,7 @@ def train(
         ema = EMA(model, config.ema) if config.ema else None
         state = TrainingState(model, optimizer, schedule, ema, gradients)
         if resume:
+            check_same_data(folder, dataset)
             load_checkpoint(folder, config, state)
         remove_temporary_files(folder)
         complete = state.epoch > config.epochs and (folder / METRICS).exists()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..errors import RunError
-from .checkpoint import TrainingState
+from .checkpoint import TrainingState, saving
 from .classification import Evaluation, Tally
 from .config import Config
 from .folder import CONFUSION, MISTAKES, TENSORBOARD, Row
@@ -73,10 +73,11 @@ class TensorBoard(Progress):
         batches = images // config.batch_size if config.drop_last else math.ceil(images / config.batch_size)
         self._step = (state.epoch - 1) * batches + state.tally.batches
         folder = self._run / TENSORBOARD
-        folder.mkdir(exist_ok=True)
-        # File names contain the time in seconds, which two files may share, and this number.
-        number = len(list(folder.iterdir()))
-        self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".{number}")
+        with saving(self._run):
+            folder.mkdir(exist_ok=True)
+            # File names contain the time in seconds, which two files may share, and this number.
+            number = len(list(folder.iterdir()))
+            self._file = self._library.event_file_writer.EventsWriter(str(folder / "events"), f".{number}")
         self._close = weakref.finalize(self, self._file.close)  # also if an error stops the run
         session = self._library.proto.event_pb2.SessionLog  # drops what was written after the last checkpoint
         self._write(step=self._step + 1, session_log=session(status=session.START))
@@ -103,7 +104,9 @@ class TensorBoard(Progress):
     def _scalars(self, values: dict[str, float]) -> None:
         for name, value in values.items():
             self._write(step=self._step, summary=self._library.summary.scalar(name, value))
-        self._file.flush()
+        with saving(self._run):
+            self._file.flush()
 
     def _write(self, **content: Any) -> None:
-        self._file.write_event(self._library.proto.event_pb2.Event(wall_time=time.time(), **content))
+        with saving(self._run):
+            self._file.write_event(self._library.proto.event_pb2.Event(wall_time=time.time(), **content))

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from .. import data, models, optim
+from ..core import checks
 from ..data import Dataset
 from ..data.dataset import Transform
 from ..data.transforms import ColorJitter, Compose, Cutout, Normalize
@@ -23,8 +24,10 @@ def load_data(name: str, size: int | tuple[int, int] | None = None, channels: in
     if name in data.names():
         return data.load(name)
     if not os.path.isdir(name):
+        meant = checks.closest(name, data.names())
+        hint = f"did you mean {meant}? Choose" if meant else "choose"
         raise ArgumentError(
-            f"data: there is no data set {name!r}, and no such folder; choose one of {', '.join(data.names())}, or "
+            f"data: there is no data set {name!r}, and no such folder; {hint} one of {', '.join(data.names())}, or "
             "give the path of a folder of images (--data)."
         )
     return data.folder(name, size, channels, in_memory=None)

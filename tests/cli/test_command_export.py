@@ -63,7 +63,7 @@ def test_what_fails_leaves_no_file(minires, run_folder, tmp_path, monkeypatch):
     result = minires("export", tmp_path, "--safetensors", tmp_path / "net.safetensors")
     assert result.status == 1 and "is not a run folder" in result.err
     result = minires("export", run_folder, "--safetensors", tmp_path / "no" / "net.safetensors")
-    assert result.status == 1 and "cannot be written" in result.err
+    assert result.status == 2 and "it must be a file in a folder that exists" in result.err
     monkeypatch.setitem(sys.modules, "onnx", None)
     result = minires("export", run_folder, "--onnx", tmp_path / "net.onnx")
     assert result.status == 1 and "pip install 'minires[onnx]'" in result.err

@@ -102,7 +102,7 @@ def test_a_file_name_cannot_confuse_the_terminal(minires, run_folder, folder, tm
     minires("predict", run_folder, os.fsdecode(odd), "--out", out)
     assert odd in out.read_bytes(), "the CSV file has the true name"
     os.truncate(odd, 0)
-    assert "??[31m?,.png cannot be read" in minires("predict", run_folder, os.fsdecode(odd)).err
+    assert r"\udcff\x1b[31m ,.png cannot be read" in minires("predict", run_folder, os.fsdecode(odd)).err
 
 
 def test_top_is_at_most_the_number_of_classes(minires, run_folder, folder):
@@ -113,4 +113,4 @@ def test_top_is_at_most_the_number_of_classes(minires, run_folder, folder):
 
 def test_an_output_that_cannot_be_written(minires, run_folder, folder, tmp_path):
     result = minires("predict", run_folder, folder, "--out", tmp_path / "missing" / "predictions.csv")
-    assert result.status == 1 and result.out == "" and "cannot be written" in result.err
+    assert result.status == 2 and result.out == "" and "it must be a file in a folder that exists" in result.err

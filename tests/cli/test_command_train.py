@@ -5,8 +5,9 @@ import json
 import shlex
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 from stripes import CLASSES, stripes
@@ -83,6 +84,14 @@ def test_a_run_watched_in_tensorboard_stays_so_when_it_is_resumed(minires, tmp_p
     assert len(list(events.iterdir())) == 2
     assert minires("train", "--resume", "--no-tensorboard", "--out", tmp_path).status == 0
     assert len(list(events.iterdir())) == 2
+
+
+def test_classes_that_are_not_tested_are_named(minires, tmp_path, monkeypatch):
+    dataset = stripes()
+    tested = data.Split(*dataset.test[np.flatnonzero(dataset.test.labels != 1)])
+    monkeypatch.setitem(data.DATASETS, "digits", lambda: replace(dataset, test=tested))
+    result = minires("train", "--epochs", 1, "--batch-size", 30, "--out", tmp_path / "run")
+    assert result.status == 0 and "\nno test images of middle\n" in result.out
 
 
 def test_a_missing_tensorboard_is_one_sentence(minires, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_check_ops_reports_a_failure_as_a_row(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("conv3d", "there is no op 'conv3d'; the ops are abs, adaptive_avg_pool2d, add, "),
+        ("conv3d", "there is no op 'conv3d'; choose one of abs, adaptive_avg_pool2d, add, "),
         ("argmax", "argmax is not checked: an index"),
     ],
 )

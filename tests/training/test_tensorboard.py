@@ -90,6 +90,15 @@ def test_scalars_and_figures(config, monkeypatch):
             np.testing.assert_array_equal(np.asarray(written), np.asarray(drawn.convert("RGB")))
 
 
+def test_event_files_that_cannot_be_written_are_a_named_error(config, no_figures):
+    with pytest.raises(KeyboardInterrupt):
+        train(config, progress=StopAfter(1))
+    Path("run/tensorboard").rename("elsewhere")
+    Path("run/tensorboard").touch()
+    with pytest.raises(RunError, match=r"^training stopped: File exists; make room, or make the folder writable"):
+        train(config, resume=True)
+
+
 def test_a_resumed_run_shows_each_epoch_once(config, no_figures, monkeypatch):
     """It is stopped after the third epoch, and its last checkpoint is that of the second."""
     monkeypatch.setattr(progress, "EVERY", 4)

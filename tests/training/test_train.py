@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minires as mr
+from minires.data import Split
 from minires.errors import DataError, RunError
 from minires.training import Config, Progress, evaluate, load_run, train
 from minires.training.folder import COLUMNS
@@ -303,6 +304,24 @@ def test_resume_says_what_is_wrong(config):
         RunError, match=r"was started with epochs 2, not 5, lr 0.1, not 0.2; resume it with the settings"
     ):
         train(replace(config, lr=0.2, epochs=5), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": tuple("abcdefghij")}, r"classes was \['0', '1', .*, but is \['a', 'b'"),
+        ({"train": 239}, r"images was \[240, 60\], but is \[239, 60\] now; restore them, or start another run"),
+        ({"test": 59}, r"images was \[240, 60\], but is \[240, 59\] now"),
+    ],
+)
+def test_a_run_is_not_resumed_on_other_images(config, few, monkeypatch, change, message):
+    """Their order, and with it the result, would be another one."""
+    stop_after(config, 1)
+    for name, value in change.items():
+        few = replace(few, **{name: value if name == "classes" else Split(*getattr(few, name)[range(value)])})
+    monkeypatch.setitem(mr.data.DATASETS, "few", lambda: few)
+    with pytest.raises(RunError, match=f"^train: the images of few have changed since the run in run .*: {message}"):
+        train(config, resume=True)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(config):
