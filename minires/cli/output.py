@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable as printable  # for the commands, which print names of files and classes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,8 +61,3 @@ def percent(part: float) -> str:
 def times(count: int) -> str:
     """Return ``once`` for 1, ``3 times`` for 3."""
     return "once" if count == 1 else f"{count:,} times"
-
-
-def printable(text: str) -> str:
-    """Replace characters that could confuse a terminal with ``?``: file names may contain escape codes."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -40,7 +40,7 @@ def test_a_row_of_the_table():
     assert cells(middle) == ["middle", "10", "9", "90.0 %", "100.0 %", "94.7 %", "left (once)"]
     assert cells(right) == ["right", "0", "0", "-", "0.0 %", "0.0 %", ""]
     hostile, _ = class_table(np.array([[0, 1], [0, 0]]), ("\x1b[31m", "\x1b"))
-    assert cells(hostile) == ["?[31m", "1", "0", "0.0 %", "-", "0.0 %", "? (once)"]
+    assert cells(hostile) == [r"\x1b[31m", "1", "0", "0.0 %", "-", "0.0 %", r"\x1b (once)"]
 
 
 def test_the_most_confused_classes_come_first(evaluation):
