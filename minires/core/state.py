@@ -35,8 +35,10 @@ class Block(threading.local):
         self._entered: list[AbstractContextManager[Any]] = []  # a threading.local has one list for each thread
 
     def __enter__(self) -> Any:
-        self._entered.append(self._enter())
-        return self._entered[-1].__enter__()
+        entered = self._enter()
+        value = entered.__enter__()
+        self._entered.append(entered)
+        return value
 
     def __exit__(self, *error: Any) -> bool | None:
         return self._entered.pop().__exit__(*error)

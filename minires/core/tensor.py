@@ -74,6 +74,8 @@ class Tensor:
         If ``data`` holds anything but numbers and booleans, or ``requires_grad`` is set for anything but floats.
     ShapeError
         If nested lists are ragged.
+    ArgumentError
+        If ``requires_grad`` is not a boolean, as in ``Tensor(2, 3)``.
     """
 
     __hash__ = object.__hash__
@@ -82,7 +84,8 @@ class Tensor:
         self, data: TensorLike, requires_grad: bool = False, dtype: DTypeLike = None, device: str | None = None
     ) -> None:
         if not isinstance(requires_grad, (bool, np.bool_)):
-            raise ArgumentError(f"tensor: requires_grad is {requires_grad!r}; for a given shape, use mr.zeros(2, 3).")
+            hint = "for a given shape, use mr.zeros(2, 3)" if isinstance(requires_grad, int) else "name the arguments"
+            raise ArgumentError(f"tensor: requires_grad is {requires_grad!r}, not True or False; {hint}.")
         array = backend.as_array(data.data if isinstance(data, Tensor) else data, dtype).copy(order="K")
         self._set(array if device is None else backend.to_device(array, device))
         self.requires_grad = requires_grad
