@@ -10,16 +10,18 @@ import numpy as np
 from ..core.state import state
 from ..core.tensor import Tensor, as_tensor
 from ..errors import WRITTEN_HERE, ArgumentError, GraphError
-from . import arithmetic
 from .activation import tanh
+from .arithmetic import exp, log, maximum, minimum, sqrt
 
-OPERATORS = {  # NumPy's name: the name in Python's module ``operator``
-    "add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv", "power": "pow",
-    "matmul": "matmul", "negative": "neg", "positive": "pos", "absolute": "abs", "equal": "eq", "not_equal": "ne",
-    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "floor_divide": "floordiv",
-    "remainder": "mod", "bitwise_and": "and_", "bitwise_or": "or_", "bitwise_xor": "xor", "invert": "invert",
+FUNCTIONS = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
+    np.power: operator.pow, np.matmul: operator.matmul, np.negative: operator.neg, np.positive: operator.pos,
+    np.absolute: operator.abs, np.equal: operator.eq, np.not_equal: operator.ne, np.less: operator.lt,
+    np.less_equal: operator.le, np.greater: operator.gt, np.greater_equal: operator.ge,
+    np.floor_divide: operator.floordiv, np.remainder: operator.mod, np.bitwise_and: operator.and_,
+    np.bitwise_or: operator.or_, np.bitwise_xor: operator.xor, np.invert: operator.invert, np.exp: exp, np.log: log,
+    np.sqrt: sqrt, np.tanh: tanh, np.maximum: maximum, np.minimum: minimum,
 }  # fmt: skip
-FUNCTIONS = {name: getattr(arithmetic, name) for name in ("exp", "log", "sqrt", "maximum", "minimum")} | {"tanh": tanh}
 
 
 class ArrayUfunc:
@@ -35,16 +37,14 @@ class ArrayUfunc:
 
 def apply(x: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     """Run the op that computes ``ufunc``. Any other ufunc runs on the arrays, unless a gradient would be lost."""
+    if ufunc in FUNCTIONS and method == "__call__" and not options:
+        return FUNCTIONS[ufunc](as_tensor(inputs[0], like=x), *inputs[1:])
     name = ufunc.__name__
-    if method == "__call__" and not options and (name in OPERATORS or name in FUNCTIONS):
-        function = FUNCTIONS.get(name) or getattr(operator, OPERATORS[name])
-        return function(as_tensor(inputs[0], like=x), *inputs[1:])
     if any(isinstance(array, Tensor) for array in options.get("out", ())):
         raise ArgumentError(f"np.{name}: out is a tensor; write t[...] = np.{name}(...) without out.")
-    tensors = [part for part in inputs if isinstance(part, Tensor)]
     is_test = all(types.endswith(("?", "O")) for types in ufunc.types)  # isfinite and the like have no gradient
-    if state.grad_enabled and any(t.requires_grad for t in tensors) and not is_test:
-        instead = f"mr.ops.{name}" if name in FUNCTIONS else WRITTEN_HERE.get(name, "x.detach() for a constant")
-        raise GraphError(f"np.{name}: this call cannot be recorded, and its gradient would be lost; write {instead}.")
+    if state.grad_enabled and not is_test and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+        instead = WRITTEN_HERE.get(name, "t.detach() if no gradient is needed, or use operators and mr.ops")
+        raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; write {instead}.")
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in inputs]
     return getattr(ufunc, method)(*arrays, **options)
