@@ -52,26 +52,25 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     >>> mr.ops.sum(input=mr.tensor([[1.0, 2.0]]), dim=1)
     tensor([3.])
     """
-    name = name or function.__name__
-    signature = inspect.signature(function)
+    name, signature = name or function.__name__, inspect.signature(function)
     taken = [key for key in signature.parameters if key != "self"]
     several = [key for key in taken if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL]
     known = frozenset(taken) - {*several}
-    refused = {**INSTEAD, **getattr(function, "refused", {})}
-    meaning = {"input": taken[0]} if taken else {}
-    meaning |= {theirs: ours for theirs, ours in OUR_NAMES if ours in taken}
+    hands_on = "options" in taken  # to a function that refuses what it does not take
+    instead = {**({} if hands_on else INSTEAD), **getattr(function, "refused", {})}
+    pairs = [(theirs, ours) for theirs, ours in [("input", (*taken, "")[0]), *OUR_NAMES] if ours in taken]
+    meaning = {theirs: ours for theirs, ours in pairs if theirs not in taken and theirs not in instead}
 
     def rename(options: dict[str, Any]) -> dict[str, Any]:
         renamed: dict[str, Any] = {}
         for key, value in options.items():
-            ours = key if key in taken or key in refused else meaning.get(key, key)
+            ours = meaning.get(key, key)
             if ours in renamed or (ours != key and ours in options):
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
-            if ours not in taken and key in refused:
-                if key in INSTEAD and (value is None or (key, value) in (("order", "C"), ("inplace", False))):
-                    continue  # NumPy's functions pass these defaults to methods; they change nothing
-                raise ArgumentError(f"{name}: {key} is not offered; {refused[key].format(name)}.")
-            renamed[ours] = value
+            if ours in taken or key not in instead:
+                renamed[ours] = value
+            elif value is not None and (key, value) not in (("order", "C"), ("inplace", False)):  # not the default
+                raise ArgumentError(f"{name}: {key} is not offered; {instead[key].format(name)}.")
         return renamed
 
     @wraps(function)

@@ -65,12 +65,8 @@ for _name, _attribute in {
 _missing = missing_name("Tensor", [], {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
 setattr(Tensor, "__getattr__", lambda x, name: _missing(name))  # noqa: B010 - a type checker would allow any name
 
-__getattr__ = missing_name(
-    "mr.ops",
-    __all__,
-    {
-        "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",
-        "unsqueeze": "expand_dims(x, axis)", "view": "reshape(x, shape)",
-        "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]",
-    },
-)  # fmt: skip
+__getattr__ = missing_name("mr.ops", __all__, {
+    "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",
+    "unsqueeze": "expand_dims(x, axis)", "view": "reshape(x, shape)",
+    "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]",
+})  # fmt: skip
