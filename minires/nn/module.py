@@ -110,6 +110,18 @@ class Module:
                     f"self.{name} = ... in __init__."
                 )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. What replaces a buffer becomes one, and only a parameter can replace a parameter."""
+        old = vars(self).get(name)
+        if isinstance(old, Buffer) and not isinstance(value, (Buffer, type(None))):
+            value = Buffer(value)
+        if isinstance(old, Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise ArgumentError(
+                f"{type(self).__name__}.{name} is a Parameter, and {type(value).__name__} would not be trained; write "
+                f"nn.Parameter(...), or {name}.data = array to change its values."
+            )
+        object.__setattr__(self, name, value)
+
     def __getattr__(self, name: str) -> Any:
         raise no_attribute(type(self).__name__, name, _TORCH.get(name))
 
@@ -144,6 +156,8 @@ class Module:
         HookHandle
             Call its ``remove()`` to remove the hook.
         """
+        if not callable(hook):
+            raise ArgumentError(f"register_forward_hook: hook is {hook!r}; it must be a function.")
         self._forward_hooks = self._forward_hooks or []
         return HookHandle(self._forward_hooks, hook if with_kwargs else partial(_without_options, hook))
 
@@ -265,8 +279,12 @@ class Module:
     def train(self: Self, mode: bool = True) -> Self:
         """Put this module and all modules below it in training mode or, if ``mode`` is False, in evaluation mode.
 
-        Batch norm and dropout behave differently in the two modes.
+        Batch norm and dropout behave differently in the two modes. Raises ArgumentError if ``mode`` is not a boolean.
         """
+        if not isinstance(mode, bool):
+            raise ArgumentError(
+                f"{type(self).__name__}.train: mode is {type(mode).__name__}; it must be True or False."
+            )
         for module in self.modules():
             module.training = mode
         return self
@@ -569,6 +587,10 @@ class _Named(Module):
     def __len__(self) -> int:
         return len(self._items())
 
+    def extra_repr(self) -> str:
+        parameters = ((name, item) for name, item in self._items().items() if isinstance(item, Tensor))
+        return ", ".join(f"{name}: {sizes(item.shape)}" for name, item in parameters)
+
 
 class _Numbered(_Named, MutableSequence[Any]):
     """Base class of the containers whose items have numbers as names: 0, 1, ..."""
@@ -582,6 +604,10 @@ class _Numbered(_Named, MutableSequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         items = list(self)[index]
         return type(self)(items) if isinstance(index, slice) else items
+
+    def __add__(self: Self, items: Iterable[Any]) -> Self:
+        joined: Self = self.__getitem__(slice(None)).extend(items)
+        return joined
 
     def __setitem__(self, index: Any, item: Any) -> None:
         if isinstance(index, slice):
@@ -704,3 +730,7 @@ class ParameterDict(ModuleDict):
     """A dict of parameters, whose keys are their names, and which belong to the module that holds the dict."""
 
     kind = Parameter
+
+
+for _container in (ModuleList, ParameterList, ModuleDict, ParameterDict):
+    setattr(_container, "__init__", pytorch_names(_container.__init__, _container.__name__))  # noqa: B010

@@ -223,6 +223,27 @@ def test_grouped_and_float64_models_fold_as_well(rng):
     assert np.allclose(nn.fold(model)(x).data, model(x).data, atol=1e-5)
 
 
+OPTIONS = [
+    ({"padding": "same"}, {}),
+    ({"kernel_size": (2, 4), "padding": "same", "dilation": (1, 3)}, {}),
+    ({"padding": 2, "padding_mode": "reflect"}, {}),
+    ({"padding": 1, "padding_mode": "circular", "stride": 2, "groups": 4}, {}),
+    ({}, {"affine": False}),
+    ({}, {"momentum": None}),
+    ({}, {"track_running_stats": False}),
+]
+
+
+@pytest.mark.parametrize(("conv", "norm"), OPTIONS)
+@pytest.mark.parametrize("replay", [False, True])
+def test_every_option_of_the_layers_is_folded_or_kept(conv, norm, replay, rng):
+    layers = nn.Conv2d(4, 8, **{"kernel_size": 3, **conv}), nn.BatchNorm2d(8, **norm), nn.ReLU()
+    model, x = nn.Sequential(*layers), mr.tensor(rng.standard_normal((3, 4, 9, 8)).astype("f"))
+    for _ in range(5):
+        model(x * 3 + 1)  # running statistics
+    assert np.allclose(nn.fold(model.eval(), replay=replay)(x).data, model(x).data, atol=1e-5)
+
+
 def test_wrong_uses_say_so(rng):
     with pytest.raises(ArgumentError, match="it must be a Module"):
         nn.fold(3)
