@@ -219,7 +219,7 @@ class BatchNorm1d(Module):
         running = self.running_mean, self.running_var
         y = ops.batch_norm(x, self.weight, self.bias, *running, training, momentum, self.eps, shortcut, activation)
         if count is not None:
-            count.data = count.data + 1
+            count.data += 1
         return y
 
     def extra_repr(self) -> str:
