@@ -139,8 +139,12 @@ class Normalize(Described):
             )
         statistics = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))  # (C, 1, 1)
         mean, std = (to_device_of(batch, values) for values in statistics)
+        is_bytes = check_range("Normalize", batch)
         fast = run_kernel(self, "forward", batch, mean, std)
-        return (to_float(batch) - mean) / std if fast is NotImplemented else fast
+        if fast is not NotImplemented:
+            return fast
+        values = batch.astype(np.float32)
+        return ((values / 255 if is_bytes else values) - mean) / std
 
 
 def _scaled(name: str, value: Any, fits: Callable[[float], bool], interval: str) -> float:
