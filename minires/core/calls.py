@@ -98,10 +98,11 @@ def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]
     """
 
     def lookup(name: str) -> NoReturn:
+        if name.startswith("_"):  # NumPy looks for several such names whenever it converts a tensor
+            raise AttributeError(name)
         from .checks import closest
 
-        near = None if name.startswith("_") or name in instead else closest(name, known)
-        if near:
+        if name not in instead and (near := closest(name, known)):
             raise AttributeError(f"{module} has no attribute {name!r}; did you mean {near}?")
         raise no_attribute(module, name, instead.get(name))
 
