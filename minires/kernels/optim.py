@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.backend import Array
 from ..core.state import state
-from ..optim.optimizer import SGD, Adam, AdamW, Optimizer
+from ..optim.optimizer import SGD, Adam, AdamW, Optimizer, RMSprop
 from .device import ComputeDevice, host
 
 
@@ -79,3 +79,22 @@ def _adam_numbers(decoupled: bool, group: dict[str, Any], states: list[dict[str,
         lr / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, group["eps"], 0 if decoupled else decay,
         1 - lr * decay if decoupled else 1, 1 / math.sqrt(1 - beta2**step),
     ]  # fmt: skip
+
+
+def rmsprop(
+    device: ComputeDevice, op: RMSprop, first: Array, group: dict[str, Any], parameters: Any, states: Any
+) -> Any:
+    """The host code of RMSprop, for the CPU only."""
+    needed = dict(zip(RMSprop.arrays, (True, group["centered"], group["momentum"] > 0), strict=True))
+    taken = _take(device, op, group, parameters, states, tuple(name for name in needed if needed[name]))
+    if taken is None:
+        return NotImplemented
+    tensors = []
+    for (data, grad, *arrays), _ in taken:
+        given = iter(arrays)
+        tensors.append([data, grad, *(next(given) if needed[name] else None for name in RMSprop.arrays)])
+    alpha = group["alpha"]
+    device.optim.rmsprop(
+        tensors, [group["lr"], alpha, 1 - alpha, group["eps"], group["weight_decay"], group["momentum"]]
+    )
+    return None

@@ -54,7 +54,12 @@ def use_every_kernel(rng):
     for transform in (PadCrop(4), Flip(), Normalize([0.5] * 3, [0.25] * 3)):
         transform(stored, generator)
     model = mr.models.resnet8()
-    for optimizer, options in {mr.optim.SGD: {"momentum": 0.9}, mr.optim.Adam: {}, mr.optim.AdamW: {}}.items():
+    for optimizer, options in {
+        mr.optim.SGD: {"momentum": 0.9},
+        mr.optim.Adam: {},
+        mr.optim.AdamW: {},
+        mr.optim.RMSprop: {},
+    }.items():
         train(model, rng, optimizer(model.parameters(), lr=0.01, **options))
     for replay in (False, True):
         mr.nn.fold(model, replay)(some(rng, 3, 32))

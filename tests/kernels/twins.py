@@ -19,7 +19,7 @@ from minires.ops.loss import CrossEntropy
 from minires.ops.norm import BatchNorm, BatchNormAct
 from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from minires.ops.shape import Pad, PutItem
-from minires.optim import SGD, Adam, AdamW
+from minires.optim import SGD, Adam, AdamW, RMSprop
 
 
 def images(rng, n, c, h, w, last):
@@ -274,7 +274,12 @@ def adamw(rng, params):
     return AdamW(params, lr=0.01)
 
 
-OPTIMIZERS = {SGD: sgd, Adam: adam, AdamW: adamw}
+def rmsprop(rng, params):
+    options = {"momentum": float(rng.choice([0, 0.9])), "centered": bool(rng.random() < 0.5)}
+    return RMSprop(params, lr=0.01, weight_decay=float(rng.choice([0, 0.01])), **options)
+
+
+OPTIMIZERS = {SGD: sgd, Adam: adam, AdamW: adamw, RMSprop: rmsprop}
 TRANSFORMS = {
     PadCrop: lambda rng: PadCrop(int(rng.integers(1, 5))),
     Flip: lambda rng: Flip(),

@@ -11,11 +11,14 @@ if config.DISABLE_JIT:
 
 from ...core.dispatch import SMALL, register_kernel
 from ...nn.folding import Replay
+from ...optim.optimizer import RMSprop
 from ..device import ComputeDevice, register_kernels
+from ..optim import rmsprop
 from . import augment, conv, elementwise, loss, norm, optim, pool
 from .memory import empty
 from .program import replay
 
 DEVICE = ComputeDevice("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool)
 register_kernels(DEVICE)
+register_kernel(RMSprop, "step", "cpu")(partial(rmsprop, DEVICE))
 register_kernel(Replay, "forward", "cpu", SMALL)(partial(replay, DEVICE))
