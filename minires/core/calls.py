@@ -85,8 +85,8 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
                 raise  # it was raised inside of the function: the call itself was right
             reason = str(error).partition("() ")[2]
         shown = [parameter for key, parameter in signature.parameters.items() if key != "self"]
-        listed = [str(parameter.replace(annotation=parameter.empty)) for parameter in shown]
-        raise ArgumentError(f"{name}: {reason}; its arguments are ({', '.join(listed)}).")
+        listed = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in shown])
+        raise ArgumentError(f"{name}: {reason}; its arguments are {listed}.")  # those after * are passed by name
 
     return call  # type: ignore[return-value]
 
