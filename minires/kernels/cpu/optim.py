@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def adam(tensors: list[list[Array]], numbers: Callable[[], list[float]]) -> None
         share(partial(_adam, *flat, *options), flat[0].size, flat[0].size * 4)
 
 
-def rmsprop(tensors: list[list[Array | None]], numbers: list[float]) -> None:
+def rmsprop(tensors: list[list[Any]], numbers: list[float]) -> None:
     """Update parameters by RMSprop. Averages of gradients and velocities are None if not needed."""
     options = [np.float32(number) for number in numbers]
     for parameter, *arrays in tensors:
