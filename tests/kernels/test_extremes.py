@@ -28,14 +28,24 @@ GRADIENTS = (1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e18, 2e19, 1e20, 5e20, -3e20)
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("optimizer", [mr.optim.Adam, mr.optim.AdamW])
-def test_adams_first_step_is_lr_whatever_the_scale_of_the_gradient(optimizer, engine):
+def test_adams_first_step_is_lr_whatever_the_scale_of_the_gradient(optimizer, engine, device):
     """With betas b1 and b2, it is lr * m / (1 - b1) / (sqrt(s / (1 - b2)) + eps) = lr * g / (|g| + eps)."""
     for g in GRADIENTS:
-        parameter = mr.nn.Parameter(np.zeros(SMALL, "f"))
-        parameter.grad = mr.tensor(np.full(SMALL, g, "f"))
+        parameter = mr.nn.Parameter(mr.tensor(np.zeros(SMALL, "f"), device=device).data)
+        parameter.grad = mr.tensor(np.full(SMALL, g, "f"), device=device)
         with mr.engine(engine):
             optimizer([parameter], lr=0.1).step()
         np.testing.assert_allclose(parameter.numpy(), -0.1 * g / (abs(g) + 1e-8), rtol=1e-6, err_msg=f"gradient {g}")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rmsprops_first_step_is_lr_over_the_root_of_1_minus_alpha(engine):
+    for g in GRADIENTS[2:8]:  # a hundredth of the square of 5e20 is larger than any float32
+        parameter = mr.nn.Parameter(np.zeros(SMALL, "f"))
+        parameter.grad = mr.tensor(np.full(SMALL, g, "f"))
+        with mr.engine(engine):
+            mr.optim.RMSprop([parameter], lr=0.1).step()
+        np.testing.assert_allclose(parameter.numpy(), -0.1 * g / (0.1 * abs(g) + 1e-8), rtol=1e-5, err_msg=f"{g}")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
