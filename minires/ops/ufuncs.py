@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..errors import WRITTEN_HERE, ArgumentError, GraphError
 from .activation import tanh
 from .arithmetic import exp, log, maximum, minimum, sqrt
 
-FUNCTIONS = {
+FUNCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
     np.power: operator.pow, np.matmul: operator.matmul, np.negative: operator.neg, np.positive: operator.pos,
     np.absolute: operator.abs, np.equal: operator.eq, np.not_equal: operator.ne, np.less: operator.lt,
