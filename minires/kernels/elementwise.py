@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from ..core import checks
 from ..core.backend import Array
 from ..ops.activation import ReLU, ResidualAdd
@@ -47,9 +49,14 @@ def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
 @host("forward", Where)
 def select(device: ComputeDevice, op: Where, a: Array, b: Array) -> Array:
     """Handle only a tensor and a number, as in ``masked_fill``. NumPy jumps at each element, which costs more."""
-    y = device.empty_like(a)
-    flat = device.flat(a, op.condition, y)
-    if flat is None or b.ndim > 0:
+    if b.ndim > 0 or np.broadcast_shapes(a.shape, op.condition.shape) != a.shape:
+        return NotImplemented
+    condition, y = op.condition, device.empty_like(a)
+    if [4 * stride for stride in condition.strides] != list(a.strides):
+        condition = device.xp.empty_like(a, dtype=bool)  # in the memory order of a
+        condition[...] = op.condition
+    flat = device.flat(a, condition, y)
+    if flat is None:
         return NotImplemented
     device.elementwise.select(*flat, b.reshape(1))
     return y

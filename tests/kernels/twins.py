@@ -117,7 +117,8 @@ def residual_add(rng):
 
 def where(rng):
     x = images(rng, *map(int, rng.integers(1, 9, 4)), last=rng.random() < 0.5)
-    return lambda: Where(x > 0.3), [x, np.asarray(rng.standard_normal())]
+    condition = (x > 0.3, np.ascontiguousarray(x > 0.3), x[:, :1, :1, :1] > 0.3)[rng.integers(3)]
+    return lambda: Where(condition), [x, np.asarray(rng.standard_normal())]
 
 
 def add(rng):
