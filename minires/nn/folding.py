@@ -23,9 +23,8 @@ from ..core.state import no_grad
 from ..core.tensor import Tensor
 from ..errors import ArgumentError, GraphError, sizes
 from ..ops.activation import join_inputs
-from ..ops.conv import PADDINGS, Window, conv_inputs
 from ..ops.conv import Conv2d as Conv2dOp
-from ..ops.shape import pad
+from ..ops.conv import Window, conv_inputs
 from .layers import BatchNorm2d, Conv2d
 from .module import Keys, Module, check_module
 
@@ -142,8 +141,7 @@ class _FoldedBatchNorm2d(Module):
         if found is None or found[0] != versions:
             found = self._merged[conv] = versions, *_merge(conv, norm), {}
         _, weight, bias, prepared = found
-        padded = pad(x.input(), conv.added, PADDINGS[conv.padding_mode]) if conv.added else x.input()
-        source = conv_inputs("conv2d", padded, weight, bias, conv.groups)
+        source = conv_inputs("conv2d", x.input(), weight, bias, conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
         source += join_inputs("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
         with no_grad():
@@ -166,11 +164,9 @@ def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
         raise ArgumentError(
             f"fold: a convolution to {conv.out_channels} channels precedes a batch norm of {norm.num_features}."
         )
-    assert norm.running_mean is not None and norm.running_var is not None
-    mean, var = norm.running_mean.data, norm.running_var.data
-    gamma = array_module(var).ones_like(var) if norm.weight is None else norm.weight.data
-    beta = array_module(var).zeros_like(var) if norm.bias is None else norm.bias.data
     bias = 0 if conv.bias is None else conv.bias.data
+    tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var  # none of them is missing
+    gamma, beta, mean, var = (tensor.data for tensor in tensors if tensor is not None)
     weight, bias = merged(conv.weight.data, bias, gamma, beta, mean, var, norm.eps)
     return Tensor.wrap(weight.astype(conv.weight.dtype)), Tensor.wrap(bias.astype(conv.weight.dtype))
 
@@ -189,8 +185,7 @@ def fold(model: Module, replay: bool = False) -> Module:
 
     Up to rounding, the copy computes the same as ``model`` in evaluation mode. It records no graph and cannot be
     trained. ``model`` is not changed, and later changes to its weights do not affect the copy. Convolutions and batch
-    norms with hooks are not folded, so that their hooks see their outputs, nor are batch norms without running
-    statistics.
+    norms with hooks are not folded, so that their hooks see their outputs.
 
     Parameters
     ----------
@@ -233,7 +228,7 @@ def _folded(module: Module) -> Module:
         return _FoldedConv2d(module)
     complete = type(module) is BatchNorm2d and module.weight is not None and module.running_mean is not None
     if complete and not hooks:
-        return _FoldedBatchNorm2d(module)
+        return _FoldedBatchNorm2d(module)  # type: ignore[arg-type]
     for name, child in list(module.named_children()):
         replacement = _folded(child)
         if replacement is not child:

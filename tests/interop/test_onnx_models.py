@@ -208,13 +208,42 @@ def test_normalize_makes_it_take_bytes(tmp_path, rng):
     np.testing.assert_allclose(run(tmp_path / "net.onnx", images), expected, atol=1e-4)
 
 
+LAYERS = [
+    lambda: nn.Conv2d(4, 6, (2, 4), padding="same", dilation=(1, 2)),
+    lambda: nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4)),
+    lambda: nn.Conv2d(4, 4, 3, padding=2, padding_mode="circular", stride=2),
+    lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, affine=False)),
+    lambda: nn.BatchNorm2d(4, momentum=None),
+    lambda: nn.LayerNorm(8, elementwise_affine=False),
+    lambda: nn.LayerNorm((8, 8), bias=False),
+    lambda: nn.GroupNorm(2, 4, affine=False),
+    lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+    lambda: nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
+    lambda: nn.AdaptiveAvgPool2d((3, 5)),
+    lambda: nn.Upsample(scale_factor=2),
+    lambda: nn.Upsample(size=(5, 13), mode="bilinear", align_corners=True),
+    lambda: nn.Flatten(1, 2),
+]
+
+
+@pytest.mark.parametrize("make", LAYERS)
+def test_options_of_layers(make, tmp_path, rng):
+    model = nn.Sequential(make())
+    model(mr.tensor(3 * rng.standard_normal((3, 4, 8, 8)).astype("f") + 1))  # running statistics
+    mr.interop.export_onnx(model.eval(), tmp_path / "net.onnx", (4, 8, 8))
+    for batch in (1, 4):
+        x = rng.standard_normal((batch, 4, 8, 8)).astype("f")
+        expected = model(mr.tensor(x)).numpy()
+        np.testing.assert_allclose(run(tmp_path / "net.onnx", x), expected, rtol=0, atol=1e-4)
+
+
 WRONG = {
     "no module": ((3, (3, 32, 32)), {}, "model is int; it must be a Module"),
     "no shape": ((mr.models.resnet8(), 32), {}, "input_shape is 32; give the shape of one example"),
     "no sizes": ((mr.models.resnet8(), (3, 0, 32)), {}, r"input_shape is \(3, 0, 32\)"),
     "a number as a size": ((mr.models.resnet8(), ("N", 3, 32, 32)), {}, "input_shape is"),
     "other channels": ((mr.models.resnet8(), (1, 32, 32)), {}, "input_shape is 1x32x32 .* expects 3"),
-    "no channels": ((mr.models.resnet8(), (32, 32)), {}, "input_shape is 32x32 .* 4 are needed"),
+    "no channels": ((mr.models.resnet8(), (32, 32)), {}, "input_shape is 32x32 .* x has 2 channels"),
     "other statistics": (
         (mr.models.resnet8(), (3, 32, 32)),
         {"normalize": Normalize([0.5], [0.5])},
