@@ -37,18 +37,18 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     given = f"matmul: a is {sizes(a.shape)} and b is {sizes(b.shape)}"
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"{given}, but a scalar is not a matrix; multiply with *.")
-    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    inner = b.shape[-2:][0]  # b is (K,) or (..., K, P)
     if a.shape[-1] != inner:
         hint = " Is b transposed?" if a.shape[-1] == b.shape[-1] else ""
         raise ShapeError(f"{given}, but a has {a.shape[-1]} columns and b {inner} rows; they must be equal.{hint}")
     for p, q in zip(a.shape[-3::-1], b.shape[-3::-1], strict=False):
         if p != q and 1 not in (p, q):
             raise ShapeError(f"{given}, whose leading axes {p} and {q} do not broadcast.")
-    rows = a.expand_dims(0) if a.ndim == 1 else a  # (1, K)
-    columns = b.expand_dims(1) if b.ndim == 1 else b  # (K, 1)
-    vectors = [axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1]
-    product = MatMul()(rows, columns)
-    return product.squeeze(vectors) if vectors else product
+    if b.ndim == 1:
+        return matmul(a, b.expand_dims(1)).squeeze(-1)  # (..., M, K) @ (K, 1) -> (..., M, 1) -> (..., M)
+    if a.ndim == 1:
+        return matmul(a.expand_dims(0), b).squeeze(-2)  # (1, K) @ (..., K, P) -> (..., 1, P) -> (..., P)
+    return MatMul()(a, b)
 
 
 class Linear(Op):

@@ -126,13 +126,9 @@ class Var(Reduction):
         self.divisor = divisor
 
     def forward(self, x: Array) -> Array:
-        return self.wide(x).astype(x.dtype, copy=False)
-
-    def wide(self, x: Array) -> Array:
-        """Return the variance, in float32 if x is float16."""
-        x, count = at_least_float32(x), math.prod(x.shape[axis] for axis in self.axes)
-        squares = array_module(x).square(x - wide_sum(x, self.axes, True, count))
-        return wide_sum(squares, self.axes, self.keepdims, self.divisor)
+        wide, count = at_least_float32(x), math.prod(x.shape[axis] for axis in self.axes)
+        squares = array_module(x).square(wide - wide_sum(wide, self.axes, True, count))
+        return wide_sum(squares, self.axes, self.keepdims, self.divisor).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         (x,) = self.inputs
@@ -144,7 +140,7 @@ class Std(Var, saves="both"):
     """The square root of the variance. Where it is 0, its gradient is defined as 0."""
 
     def forward(self, x: Array) -> Array:
-        return array_module(x).sqrt(self.wide(x)).astype(x.dtype, copy=False)
+        return array_module(x).sqrt(super().forward(at_least_float32(x))).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         zero = self.output.data == 0
@@ -204,10 +200,12 @@ class Min(Max):
     pick = "min"
 
 
-_PAIRS = "PyTorch's {0}(dim=) returns values and indices; write x.{0}(axis=...) and x.arg{0}(axis=...)"
+_pairs = checks.refuses(
+    dim="PyTorch's {0}(dim=) returns values and indices; write x.{0}(axis=...) and x.arg{0}(axis=...)"
+)
 
 
-@checks.refuses(dim=_PAIRS.format("max"))
+@_pairs
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element along ``axis``. Among equal elements, the first gets the gradient.
 
@@ -216,7 +214,7 @@ def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _extreme(Max, x, axis, keepdims)
 
 
-@checks.refuses(dim=_PAIRS.format("min"))
+@_pairs
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element along ``axis``. Among equal elements, the first gets the gradient."""
     return _extreme(Min, x, axis, keepdims)
