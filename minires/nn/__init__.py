@@ -48,6 +48,10 @@ __getattr__ = missing_name(
         "functional": "mr.ops.relu(x) for F.relu(x), and so on",
         "utils": "mr.optim.clip_grad_norm(parameters, max_norm)",
         "Conv1d": "Conv2d with images of one row, (N, C, 1, W)",
+        "Dropout2d": "Dropout(p), which drops single elements",
+        "NLLLoss": "CrossEntropyLoss(), which takes logits",
+        "BCELoss": "BCEWithLogitsLoss(), which takes logits",
+        "SyncBatchNorm": "BatchNorm2d(num_features)",
         "DataParallel": "mr.parallel.average_gradients(model) in each process",
     },
 )

@@ -254,7 +254,7 @@ WRONG = [
     (lambda: SGD([parameter()], 0.1, dampening=0.1), ArgumentError, "SGD: dampening is not offered; leave it out"),
     (lambda: SGD([parameter()], 0.1, maximize=True), ArgumentError, "maximize is not offered; write loss = -loss"),
     (lambda: SGD([parameter()], 0.1, foreach=True), ArgumentError, "foreach is not offered"),
-    (lambda: SGD([parameter()], 0.1, beta=0.9), ArgumentError, r"'beta'; its arguments are \(self, params, lr, mom"),
+    (lambda: SGD([parameter()], 0.1, beta=0.9), ArgumentError, r"'beta'; its arguments are \(params, lr, mom"),
     (lambda: Adam([parameter()], amsgrad=True), ArgumentError, "Adam: amsgrad is not offered"),
     (lambda: RMSprop([parameter()], alpha=2), ArgumentError, "alpha is 2"),
     (lambda: RMSprop([parameter()], centered=0.5), ArgumentError, "centered is 0.5"),

@@ -159,7 +159,7 @@ WRONG = [
     (
         lambda: StepLR(optimizer()),
         ArgumentError,
-        r"StepLR: missing .* 'step_size'; its arguments are \(self, optimizer",
+        r"StepLR: missing .* 'step_size'; its arguments are \(optimizer",
     ),
     (lambda: StepLR(optimizer(), 3, last_epoch=4), ArgumentError, "last_epoch is not offered; load_state_dict"),
     (lambda: StepLR(optimizer(), 3).step(epoch=4), ArgumentError, "epoch is not offered"),
