@@ -91,7 +91,7 @@ def new_folder(config: Config) -> Config:
         except OSError as error:
             if config.out is None and folder.is_dir():
                 continue  # another process has just created it: take the next name
-            reason = error.strerror or error
+            reason = "it is a file" if folder.is_file() else error.strerror or error
             raise RunError(f"train: the run folder {folder} cannot be created: {reason}.") from error
 
 

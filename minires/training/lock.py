@@ -34,7 +34,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _acquire(path)
     except OSError as error:
-        raise RunError(f"train: the run folder {folder} cannot be written to: {error.strerror or error}.") from error
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise RunError(f"train: the folder {folder} cannot be written to: {reason}.") from error
     try:
         yield
     finally:

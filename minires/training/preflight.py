@@ -35,7 +35,8 @@ def check_before_training(
     ShapeError
         If the images are too small for the model.
     ArgumentError
-        If the last batch of an epoch is a single image, and a batch norm has one value per channel for it.
+        If the last batch of an epoch is a single image, and a batch norm has one value per channel for it; or if cutout
+        leaves nothing of any image.
     DataError
         If a class has no training images.
     RunError
@@ -57,12 +58,18 @@ def check_before_training(
 
 def _check_batches(config: Config, model: Module, dataset: Dataset, loader: Loader) -> None:
     """Try the smallest batch of an epoch. Two images stand for a larger one."""
+    if config.cutout >= 2 * max(dataset.image_shape[1:]):
+        raise ArgumentError(
+            f"train: cutout is {config.cutout}, which leaves nothing of images of {sizes(dataset.image_shape)}; use a "
+            "smaller --cutout."
+        )
     left_over = len(loader.split) % loader.batch_size
     last = loader.batch_size if loader.drop_last or not left_over else left_over
     error = _refusal(model, min(last, 2), dataset.image_shape)
     if error is None:
         return
-    if last > 1 or _refusal(model, 2, dataset.image_shape) is not None:
+    if last > 1 or (larger_error := _refusal(model, 2, dataset.image_shape)) is not None:
+        error = error if last > 1 else larger_error
         larger = "" if config.data in data.names() else "; resize them with a larger --size"
         raise ShapeError(
             f"train: {config.model} cannot be trained on images of {sizes(dataset.image_shape)}{larger} "
@@ -100,8 +107,8 @@ def _check_disk(config: Config, model: Module, optimizer: Optimizer, resume: boo
     needed = weights + checkpoint * (1 if resume else 2) + FIGURES_AND_TABLES
     folder = Path(config.out or "runs").absolute()
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < needed:
+    total, _, free = shutil.disk_usage(place)
+    if free < needed and total:  # some network disks say that they have no size
         raise RunError(
             f"train: the checkpoints need {needed / 1e6:,.0f} MB, but the disk of {folder} has only "
             f"{free / 1e6:,.0f} MB left; make room, or choose another --out."

@@ -33,7 +33,9 @@ REFUSED = {
     "last of one": (4, ONE_LEFT, ArgumentError, r"the last batch of 15 images is a single image.*1x4x4 to one pixel; "
                     r"use --drop-last, or another --batch-size"),
     "too small": (4, {"model": "resnet9"}, ShapeError, r"resnet9 cannot be trained on images of 1x4x4 \(max_pool2d"),
-    "too small, last of one": (4, {"model": "resnet9", **ONE_LEFT}, ShapeError, "resnet9 cannot be trained on images"),
+    "nothing left": (8, {"cutout": 16}, ArgumentError, "cutout is 16, which leaves nothing of images of 1x8x8"),
+    "too small, last of one": (4, {"model": "resnet9", **ONE_LEFT}, ShapeError,
+                               r"resnet9 cannot be trained on images of 1x4x4 \(max_pool2d"),
 }  # fmt: skip
 
 
@@ -121,11 +123,11 @@ def test_a_full_disk_is_noticed_before_training(config, monkeypatch, no_figures,
     parameters = sum(p.size for p in mr.models.resnet8(in_channels=1).parameters())
     needed = 4 * copies * parameters  # and a little for the buffers
     monkeypatch.setattr(preflight, "FIGURES_AND_TABLES", 0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(0, 0, needed))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1, 0, needed))
     with pytest.raises(RunError, match=r"the checkpoints need .* MB, but the disk of .* has only .* MB left"):
         train(replace(config, **settings))
     assert not Path("run").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(0, 0, int(1.05 * needed)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1, 0, int(1.05 * needed)))
     train(replace(config, **settings, epochs=1))
     files = [Path("run", f"{name}.safetensors").stat().st_size for name in ("model", "checkpoint", "checkpoint")]
     assert 0.8 * needed < sum(files) < 1.3 * needed
