@@ -52,7 +52,6 @@ __getattr__ = missing_name(
         "NLLLoss": "CrossEntropyLoss(), which takes logits",
         "BCELoss": "BCEWithLogitsLoss(), which takes logits",
         "SyncBatchNorm": "BatchNorm2d(num_features)",
-        "DataParallel": "mr.parallel.average_gradients(model) in each process",
     },
 )
 
