@@ -330,7 +330,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
     awaited = _count_consumers(root.source)
     grads: dict[Source, Tensor] = {root.source: upstream}
     ready = [root.source]
-    with switched("grad_enabled", create_graph):
+    with switched(grad_enabled=create_graph):
         while ready:
             source = ready.pop()
             grad = grads.pop(source, None)

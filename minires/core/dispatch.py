@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ..errors import ArgumentError, KernelError
 from .backend import DEVICES, Array, device_of
-from .state import state, switched
+from .state import Block, state, switched
 
 Kernel = Callable[..., Any]
 PHASES = ("forward", "backward", "step")
@@ -35,7 +34,7 @@ def kernel_room(device: str, module: str) -> None:
     _rooms[device] = module
 
 
-def engine(name: str) -> AbstractContextManager[Any]:
+def engine(name: str) -> Block:
     """Select the code that runs ops inside a ``with`` block.
 
     ``with engine("textbook"):`` runs every op as written in ``minires/ops``. The default is ``"fast"``, which uses
@@ -48,7 +47,7 @@ def engine(name: str) -> AbstractContextManager[Any]:
     """
     if name not in ("fast", "textbook"):
         raise ArgumentError(f"engine: name is {name!r}; it must be 'fast' or 'textbook'.")
-    return switched("engine", name)
+    return switched(engine=name)
 
 
 def register_kernel(

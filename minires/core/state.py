@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
 
@@ -28,23 +27,30 @@ state = _State()
 
 
 class Block(threading.local):
-    """A context manager that can be entered again, also inside itself, and that can decorate functions."""
+    """Switches that have other values inside a ``with`` block, or in a decorated function, and are restored afterwards.
 
-    def __init__(self, enter: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._enter = enter
-        self._entered: list[AbstractContextManager[Any]] = []  # a threading.local has one list for each thread
+    A block can be entered again, also inside itself. At each entry, ``switches()`` returns the values.
+    """
 
-    def __enter__(self) -> Any:
-        entered = self._enter()
-        value = entered.__enter__()
-        self._entered.append(entered)
-        return value
+    def __init__(self, switches: Callable[[], dict[str, Any]]) -> None:
+        self._switches = switches
+        self._before: list[dict[str, Any]] = []  # a threading.local has one list for each thread
 
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._entered.pop().__exit__(*error)
+    def __enter__(self) -> None:
+        inside = self._switches()
+        self._before.append({switch: getattr(state, switch) for switch in inside})
+        vars(state).update(inside)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``function``, such that each call of it, or each step if it is a generator, runs inside the block."""
+    def __exit__(self, *error: Any) -> None:
+        vars(state).update(self._before.pop())
+
+    def __call__(self, function: Callable[..., Any] | None = None) -> Any:
+        """Return ``function``, such that each call of it, or each step if it is a generator, runs inside the block.
+
+        Without a function, return the block itself: ``no_grad`` can then be written with and without parentheses.
+        """
+        if function is None:
+            return self
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         if is_async or not callable(function) or isinstance(function, type):
             what = "an async function, during which other code runs" if is_async else repr(function)
@@ -52,7 +58,7 @@ class Block(threading.local):
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
-            with self._enter():
+            with self:
                 return function(*arguments, **options)
 
         @wraps(function)
@@ -61,7 +67,7 @@ class Block(threading.local):
             step = partial(next, generator)
             while True:
                 try:
-                    with self._enter():
+                    with self:
                         value = step()
                 except StopIteration as stop:
                     return stop.value
@@ -73,36 +79,12 @@ class Block(threading.local):
         return steps if inspect.isgeneratorfunction(function) else call
 
 
-def block(function: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
-    """Decorator that makes a function with one ``yield`` a :class:`Block`: what ``contextmanager`` does, and more.
-
-    The function itself can be a decorator, too, without parentheses, if it has no parameters.
-    """
-    enter = contextmanager(function)
-    bare = not inspect.signature(function).parameters
-
-    @wraps(function)
-    def create(*arguments: Any, **options: Any) -> Any:
-        if bare and arguments:
-            return Block(enter)(*arguments, **options)
-        return Block(partial(enter, *arguments, **options))
-
-    return create
+def switched(**switches: Any) -> Block:
+    """Set switches inside a ``with`` block, and restore them afterwards."""
+    return Block(lambda: switches)
 
 
-@block
-def switched(switch: str, value: Any) -> Iterator[Any]:
-    """Set one switch inside a ``with`` block, and restore it afterwards."""
-    previous = getattr(state, switch)
-    setattr(state, switch, value)
-    try:
-        yield value
-    finally:
-        setattr(state, switch, previous)
-
-
-@block
-def no_grad() -> Iterator[Any]:
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
     """Switch recording off, inside ``with no_grad():`` or in a function decorated with ``@no_grad()``.
 
     Examples
@@ -114,15 +96,12 @@ def no_grad() -> Iterator[Any]:
     >>> twice(mr.tensor([1.0], requires_grad=True)).requires_grad
     False
     """
-    with switched("grad_enabled", False):
-        yield
+    return switched(grad_enabled=False)(function)
 
 
-@block
-def enable_grad() -> Iterator[Any]:
+def enable_grad(function: Callable[..., Any] | None = None) -> Any:
     """Switch recording on again inside ``no_grad()``."""
-    with switched("grad_enabled", True):
-        yield
+    return switched(grad_enabled=True)(function)
 
 
 def is_grad_enabled() -> bool:
@@ -130,7 +109,7 @@ def is_grad_enabled() -> bool:
     return state.grad_enabled
 
 
-def observed(observer: Observer) -> AbstractContextManager[Any]:
+def observed(observer: Observer) -> Block:
     """Call ``observer`` for every op inside a ``with`` block, in addition to the observers already active.
 
     Examples
@@ -143,4 +122,4 @@ def observed(observer: Observer) -> AbstractContextManager[Any]:
     >>> names
     ['mul', 'relu']
     """
-    return switched("observers", (*state.observers, observer))
+    return Block(lambda: {"observers": (*state.observers, observer)})

@@ -147,7 +147,7 @@ def _backward(nodes: Sequence[TapeNode], upstream: Tensor) -> None:
     called. Each op's backward is itself recorded, which shows where it sums.
     """
     gradients: dict[int, Tensor] = {len(nodes) - 1: upstream}
-    unobserved = switched("observers", ())  # a profile does not count what is computed here
+    unobserved = switched(observers=())  # a profile does not count what is computed here
     with enable_grad(), engine("textbook"), unobserved, np.errstate(all="ignore"):
         for number in reversed(range(len(nodes))):
             node, gradient = nodes[number], gradients.pop(number, None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..core.autograd import Op
 from ..core.backend import Array, array_module
-from ..core.state import block, observed, state, switched
+from ..core.state import Block, state
 from ..errors import AnomalyError, sizes
 
 INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of minires
@@ -18,8 +18,7 @@ INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  #
 _called_from: WeakKeyDictionary[Op, str] = WeakKeyDictionary()  # op -> "file:line" of the call of its forward
 
 
-@block
-def detect_anomaly() -> Iterator[None]:
+def detect_anomaly(function: Callable[..., Any] | None = None) -> Any:
     """Raise AnomalyError at the first NaN or infinity, forward or backward, with the op and the line that called it.
 
     It also detects direct writes to an array that backward needs (``x.data[0] = 1``), which no version counter can see.
@@ -34,6 +33,11 @@ def detect_anomaly() -> Iterator[None]:
         ...
     minires.errors.AnomalyError: exp: the result (2) holds an infinity at index (1,), called at <...>:2.
     """
+    return Block(_searching)(function)
+
+
+def _searching() -> dict[str, Any]:
+    """Return the switches inside of ``detect_anomaly``: an observer searches the results of all ops."""
     running: list[Op] = []  # ops whose backward is running; unless it is recorded, only its results are checked
 
     def search(op: Op, phase: str, arrays: Sequence[Array]) -> Callable[[Any], None] | None:
@@ -52,8 +56,7 @@ def detect_anomaly() -> Iterator[None]:
             if gradient is not None and op.needs(i):
                 _check_finite(f"backward of {op.name}", gradient, f"the gradient with respect to input {i}", line)
 
-    with switched("anomaly", True), observed(search):
-        yield
+    return {"anomaly": True, "observers": (*state.observers, search)}
 
 
 def _check_finite(op: str, array: Array, what: str, line: str) -> None:

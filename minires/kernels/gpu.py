@@ -134,7 +134,7 @@ class Graph:
         self.before_replay = []
         self._stream.begin_capture()
         try:
-            with switched("capture", self):
+            with switched(capture=self):
                 outputs = _detached(self.step(*self._inputs))
         except Exception as error:
             with suppress(Exception):  # ending a failed recording raises another error
