@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..core.backend import Array
-from ..core.dispatch import Kernel, register_kernel
+from ..core.dispatch import SMALL, Kernel, register_kernel
 
-_hosts: list[tuple[type, str, Callable[..., bool], tuple[int, ...], Kernel]] = []
+_hosts: list[tuple[type, str, Callable[..., bool], tuple[int, ...], int, Kernel]] = []
 
 
 @dataclass(eq=False)
@@ -111,8 +111,9 @@ def _writeable(array: Array) -> bool:
 
 
 def host(
-    phase: str, *ops: type, takes: Callable[..., bool] = ComputeDevice.takes, accumulates: tuple[int, ...] = ()
-) -> Callable[[Kernel], Kernel]:
+    phase: str, *ops: type, takes: Callable[..., bool] = ComputeDevice.takes, accumulates: tuple[int, ...] = (),
+    smallest: int = SMALL,
+) -> Callable[[Kernel], Kernel]:  # fmt: skip
     """Decorator that marks a function as the host code of some ops, for every device.
 
     The function is called with the device, followed by the arguments of a kernel.
@@ -121,13 +122,15 @@ def host(
     ----------
     phase, accumulates
         See :func:`minires.register_kernel`.
+    smallest : int
+        The textbook runs for fewer elements than this; at most, and by default, ``device.smallest``.
     takes : callable
         Called with the device and all arrays that the function reads: the inputs of a forward pass, or the upstream
         gradient of a backward pass and the saved inputs. The textbook runs unless ``takes`` returns True.
     """
 
     def mark(function: Kernel) -> Kernel:
-        _hosts.extend((op, phase, takes, accumulates, function) for op in ops)
+        _hosts.extend((op, phase, takes, accumulates, smallest, function) for op in ops)
         return function
 
     return mark
@@ -137,12 +140,12 @@ def register_kernels(device: ComputeDevice) -> None:
     """Register all host code as kernels of ``device``."""
     from . import augment, conv, elementwise, loss, norm, optim, pool  # noqa: F401  They mark their functions.
 
-    for op, phase, takes, accumulates, function in _hosts:
+    for op, phase, takes, accumulates, smallest, function in _hosts:
         if phase == "step":  # it updates all parameters, so the size of the first does not matter
             register_kernel(op, phase, device.name)(partial(function, device))
         else:
             kernel = partial(_run_host, device, function, takes, phase)
-            register_kernel(op, phase, device.name, device.smallest, accumulates)(kernel)
+            register_kernel(op, phase, device.name, min(device.smallest, smallest), accumulates)(kernel)
 
 
 def _run_host(

@@ -17,12 +17,12 @@ def _problem(device: ComputeDevice, op: CrossEntropy, logits: Array) -> tuple[Ar
     return device.contiguous(logits), labels, float(op.label_smoothing)
 
 
-@host("forward", CrossEntropy)
+@host("forward", CrossEntropy, smallest=1)
 def cross_entropy(device: ComputeDevice, op: CrossEntropy, logits: Array) -> Array:
     return device.loss.cross_entropy(*_problem(device, op, logits))
 
 
-@host("backward", CrossEntropy)
+@host("backward", CrossEntropy, smallest=1)
 def cross_entropy_backward(device: ComputeDevice, op: CrossEntropy, upstream: Array) -> Any:
     logits = op.inputs[0].data
     dlogits = device.empty(logits.shape)

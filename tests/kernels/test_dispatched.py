@@ -14,7 +14,7 @@ from minires.core.state import observed
 from minires.data.transforms import Flip, Normalize, PadCrop
 
 dispatch.load_kernels("cpu")
-BATCH = 128
+BATCH = 32
 DECLINED = "declined"
 
 
