@@ -505,10 +505,11 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:  # fmt: skip
         self.weight = None if weight is None else Buffer(weight)
-        self.options = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
+        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
 
     def forward(self, logits: Tensor, labels: TensorLike) -> Tensor:
-        return ops.cross_entropy(logits, labels, weight=self.weight, **self.options)
+        options = self.ignore_index, self.reduction, self.label_smoothing
+        return ops.cross_entropy(logits, labels, self.weight, *options)
 
 
 class MSELoss(Module):
@@ -532,5 +533,5 @@ class BCEWithLogitsLoss(Module):
         self.reduction = reduction
 
     def forward(self, logits: Tensor, target: TensorLike) -> Tensor:
-        options = {"weight": self.weight, "reduction": self.reduction, "pos_weight": self.pos_weight}
-        return ops.binary_cross_entropy_with_logits(logits, target, **options)
+        options: dict[str, Any] = {"pos_weight": self.pos_weight, "reduction": self.reduction}
+        return ops.binary_cross_entropy_with_logits(logits, target, self.weight, **options)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..core import backend, checks
 from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module, at_least_float32, wide_sum
@@ -129,9 +131,9 @@ def batch_norm(
             f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, ...) is needed, "
             "such as images (N, C, H, W)."
         )
-    channels, xp = x.shape[1], array_module(x.data)
-    gamma = Tensor.wrap(xp.ones(channels, x.dtype)) if gamma is None else gamma
-    beta = Tensor.wrap(xp.zeros(channels, x.dtype)) if beta is None else beta
+    channels = x.shape[1]
+    gamma = Tensor.wrap(array_module(x.data).ones(channels, x.dtype)) if gamma is None else gamma
+    beta = Tensor.wrap(array_module(x.data).zeros(channels, x.dtype)) if beta is None else beta
     # An array of running statistics is not copied, as it is updated in place.
     running = [Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var)]
     given = dict(zip(("gamma", "beta", "running_mean", "running_var"), (gamma, beta, *running), strict=True))
@@ -154,8 +156,12 @@ def batch_norm(
     gamma, beta, *running = vectors.values()
     inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
     copies = None if training else [statistic.data.copy() for statistic in running]
-    if not training and x.device == "cpu":  # a GPU would have to wait
-        _check_finite(*running)
+    if copies is not None and x.device == "cpu" and not np.isfinite(copies).all():  # a GPU would have to wait
+        finite = np.isfinite(copies).all(axis=0)  # (C,); an infinite variance would hide the image
+        raise ArgumentError(
+            f"batch_norm: running_mean or running_var is not finite in {counted((~finite).sum(), 'channel')} of "
+            f"{channels}; a training batch was infinite or NaN, so train again or use an older checkpoint."
+        )
     plain = activation is None and shortcut is None
     op = BatchNorm(eps, copies) if plain else BatchNormAct(eps, copies, activation)
     y = op(*inputs)
@@ -167,17 +173,6 @@ def batch_norm(
                 old.data[...] = (1 - momentum) * old.data + momentum * new
                 old.mark_changed()
     return y
-
-
-def _check_finite(running_mean: Tensor, running_var: Tensor) -> None:
-    """Raise ArgumentError if the running statistics are infinite or NaN: an infinite variance would hide the image."""
-    for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
-        finite = array_module(statistic.data).isfinite(statistic.data)
-        if not finite.all():
-            raise ArgumentError(
-                f"batch_norm: {name} is not finite in {counted(int((~finite).sum()), 'channel')} of {statistic.size}; "
-                "a training batch was infinite or NaN, so train again with a lower lr or use an older checkpoint."
-            )
 
 
 def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Resizing images, by copying the nearest pixel or by interpolating between four.
+"""Resizing images by copying the nearest pixel or by interpolating between four.
 
 Both work along one axis at a time: a gather along H, then one along W. Their backward, which adds the gradients of the
 copies of a pixel, is that of indexing.
@@ -20,11 +20,11 @@ def interpolate(
     x: TensorLike, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """Resize images, (N, C, H, W) -> (N, C, OH, OW).
+    """Resize images, (N, C, H, W) -> (N, C, OH, OW), or by the nearest element (N, C, L) or (N, C, D, H, W).
 
     Parameters
     ----------
-    x : Tensor, (N, C, H, W)
+    x : Tensor, (N, C, H, W) or (N, C, ...)
     size : int or (int, int), optional
         (OH, OW); an int stands for both.
     scale_factor : float or (float, float), optional
@@ -45,25 +45,29 @@ def interpolate(
     DTypeError
         If x does not hold floats.
     """
-    x = checks.images("interpolate", x)
+    x = checks.floats("interpolate", x)
     checks.choice("interpolate", mode, "mode", MODES)
+    count = x.ndim - 2  # the axes to resize
+    if count < 1 or (mode == "bilinear" and count != 2):
+        raise ShapeError(f"interpolate: x has {x.ndim} axes (x: {sizes(x.shape)}) but 4 are needed, (N, C, H, W).")
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate: give either size or scale_factor.")
     if mode != "bilinear" and align_corners is not None:
         raise ArgumentError(f"interpolate: align_corners is {align_corners!r}, but mode {mode!r} has no such option.")
-    factors: Any = (None, None)
+    given = size if scale_factor is None else scale_factor
+    given = given if isinstance(given, (tuple, list)) else [given]
+    new = list(given) * (count if len(given) == 1 else 1)
+    factors: list[Any] = [None] * count
     if scale_factor is not None:
-        factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
-        if len(factors) != 2:
-            raise ArgumentError(f"interpolate: scale_factor is {scale_factor!r}; it must be one or two numbers > 0.")
-        factors = [checks.positive("interpolate", factor, "scale_factor") for factor in factors]
-        size = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=True)]
-        factors = (None, None) if recompute_scale_factor else factors
-    new = checks.pair("interpolate", size, "size", 0)
+        factors = [checks.positive("interpolate", factor, "scale_factor") for factor in new]
+        new = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=False)]
+    if len(new) != count or not all(checks.is_integer(target, 0) for target in new):
+        raise ArgumentError(f"interpolate: size is {size!r}; it must be {count} integers, or one for all axes.")
     if 0 in (*x.shape[2:], *new):
         raise ShapeError(
             f"interpolate: images of {sizes(x.shape[2:])} (x: {sizes(x.shape)}) cannot become {sizes(new)}."
         )
+    factors = [None] * count if recompute_scale_factor else factors
     for axis, (target, factor) in enumerate(zip(new, factors, strict=True), start=2):
         x = _resize(x, axis, target, factor, mode, bool(align_corners))
     return x
