@@ -21,17 +21,11 @@ from .backend import Array, DTypeLike
 from .calls import pytorch_names
 from .state import state
 
+if TYPE_CHECKING:
+    from .. import ops
+
 TensorLike = Any  # a Tensor, an array, a number, or nested lists of numbers
 Axis = int | Sequence[int] | None
-
-
-class _Version:
-    """A count of in-place changes, shared by all tensors that use the same memory."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
 
 
 class Size(int):
@@ -92,7 +86,7 @@ class Tensor:
 
     def _set(self, array: Array) -> None:
         self._data = array
-        self._version = _Version()
+        self._version = [0]  # counts in-place changes; all tensors that use the same memory share one list
         self._requires_grad = self._retains_grad = False
         self.op: Op | None = None
         self.grad: Tensor | None = None
@@ -172,11 +166,11 @@ class Tensor:
     @property
     def version(self) -> int:
         """How many times the tensor's memory was changed in place."""
-        return self._version.count
+        return self._version[0]
 
     def mark_changed(self) -> None:
         """Tell the tape that ``data`` was changed, so that a backward that needs the old values raises."""
-        self._version.count += 1
+        self._version[0] += 1
 
     def share_version(self, others: Iterable[Tensor]) -> None:
         """Share the change count of those ``others`` that use the same memory (as a reshape and its input do)."""
@@ -187,9 +181,9 @@ class Tensor:
 
     def changed_from_now(self) -> Callable[[], bool]:
         """Return a function that tells whether the memory has changed since this call."""
-        version, start, array = self._version, self._version.count, self._data
+        version, start, array = self._version, self.version, self._data
         seen = fingerprint(array) if state.anomaly else None
-        return lambda: version.count != start or (seen is not None and fingerprint(array) != seen)
+        return lambda: version[0] != start or (seen is not None and fingerprint(array) != seen)
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the values as a NumPy array: the same memory if they are on the CPU, a copy if they are on the GPU."""
@@ -478,38 +472,29 @@ class Tensor:
     __imul__ = partialmethod(_augment, "imul")
     __itruediv__ = partialmethod(_augment, "itruediv")
 
-    # These methods are attached by minires/ops. Those with the same arguments are declared together.
-    if TYPE_CHECKING:
+    if TYPE_CHECKING:  # the functions that minires/ops attaches as methods
         __array_ufunc__: Any
+        __add__ = __radd__ = ops.add
+        __sub__ = __rsub__ = ops.sub
+        __mul__ = __rmul__ = ops.mul
+        __truediv__ = __rtruediv__ = ops.div
+        __floordiv__ = __rfloordiv__ = ops.floor_divide
+        __mod__ = __rmod__ = ops.remainder
+        __pow__ = __rpow__ = ops.pow
+        __matmul__ = __rmatmul__ = ops.matmul
+        __neg__, __abs__, __getitem__ = ops.neg, ops.abs, ops.getitem
+        exp, log, sqrt, abs, tanh, sigmoid, relu = ops.exp, ops.log, ops.sqrt, ops.abs, ops.tanh, ops.sigmoid, ops.relu
+        sum, mean, var, std, logsumexp = ops.sum, ops.mean, ops.var, ops.std, ops.logsumexp
 
-        def _elementwise(self) -> Tensor: ...
-        def _operator(self, other: TensorLike) -> Tensor: ...
-        def _reduction(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def _sum(self, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Tensor: ...
-        def _spread(self, axis: Axis = None, correction: float | None = 1, keepdims: bool = False) -> Tensor: ...
-        def _index(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
-        def _softmax(self, axis: int = -1, dtype: DTypeLike = None) -> Tensor: ...
-        def _to_shape(self, *shape: Any) -> Tensor: ...
-        def _permutation(self, *axes: Any) -> Tensor: ...
-        def _new_axis(self, axis: int) -> Tensor: ...
-        def __getitem__(self, index: Any) -> Tensor: ...
-        def clip(self, low: TensorLike = None, high: TensorLike = None) -> Tensor: ...
-        def masked_fill(self, mask: TensorLike, value: TensorLike) -> Tensor: ...
-        def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor: ...
-        def squeeze(self, axis: Axis = None) -> Tensor: ...
-        def sum_to(self, shape: Sequence[int]) -> Tensor: ...
-        def flip(self, axis: Axis = None, *more: int) -> Tensor: ...
-        def astype(self, dtype: DTypeLike) -> Tensor: ...
-        def to_device(self, device: str) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...  # ops.max is decorated
 
-        __neg__ = __abs__ = exp = log = sqrt = abs = tanh = sigmoid = relu = _elementwise
-        __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = _operator
-        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = __rmatmul__ = _operator
-        sum, mean, var, std, argmax, argmin = _sum, _sum, _spread, _spread, _index, _index
-        max = min = logsumexp = _reduction
-        softmax, log_softmax, expand_dims, unsqueeze = _softmax, _softmax, _new_axis, _new_axis
-        reshape = view = expand = broadcast_to = _to_shape
-        transpose = permute = _permutation
+        min = max
+        argmax, argmin = ops.argmax, ops.argmin
+        softmax, log_softmax, clip, masked_fill = ops.softmax, ops.log_softmax, ops.clip, ops.masked_fill
+        reshape, transpose, permute, flatten, flip = ops.reshape, ops.transpose, ops.permute, ops.flatten, ops.flip
+        squeeze, expand_dims, broadcast_to, sum_to = ops.squeeze, ops.expand_dims, ops.broadcast_to, ops.sum_to
+        view, unsqueeze, expand = ops.reshape, ops.expand_dims, ops.broadcast_to
+        astype, to_device = ops.astype, ops.to_device
 
 
 @pytorch_names
