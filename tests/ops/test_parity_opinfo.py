@@ -6,6 +6,7 @@ in ``NOT_OFFERED``, and all refusals together are at most a tenth of the samples
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import partial
 
@@ -227,8 +228,10 @@ def samples(info, dtype):
 
 
 def unreadable(sample):
-    """Whether a sample is about memory formats or sparse tensors, which minires does not have."""
+    """Whether a sample is about memory formats, sparse tensors or indices of windows, which minires does not have."""
     given = [sample.input, *sample.args, *sample.kwargs.values()]
+    if sample.kwargs.get("return_indices"):
+        return True
     return any(isinstance(value, torch.memory_format) or getattr(value, "is_sparse", False) for value in given)
 
 
@@ -278,12 +281,14 @@ def describe(sample):
 
 
 def test_at_most_a_tenth_is_refused():
-    total, refused = 0, {}
+    total, refused, messages = 0, {}, []
     for name in FUNCTIONS:
         for dtype in DTYPES:
             for sample in samples(OP_INFOS[name], dtype):
                 total += 1
-                if isinstance(complaint(name, OP_INFOS[name], sample, dtype, "textbook"), Exception):
+                problem = complaint(name, OP_INFOS[name], sample, dtype, "textbook")
+                if isinstance(problem, Exception):
                     refused[name] = refused.get(name, 0) + 1
-    print(f"{total} samples, {sum(refused.values())} refused: {refused}")
+                    messages.append(re.sub(r"\d+", "N", f"{name}: {problem}"))
+    print(f"{total} samples, {sum(refused.values())} refused: {refused}", *set(messages), sep="\n")
     assert sum(refused.values()) <= 0.1 * total
