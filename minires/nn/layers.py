@@ -209,8 +209,9 @@ class BatchNorm1d(Module):
         """Normalise x. ``bn(x, shortcut, activation="relu")`` is relu(bn(x) + shortcut); both extras are optional."""
         x = checks.floats(type(self).__name__, x)
         if x.ndim not in self.axes:
+            hint = " Add a batch axis with x.expand_dims(0)." if x.ndim == self.axes[0] - 1 else ""
             raise ShapeError(
-                f"{type(self).__name__}: x has {x.ndim} axes (x: {sizes(x.shape)}) but {self.layout} is needed."
+                f"{type(self).__name__}: x has {x.ndim} axes (x: {sizes(x.shape)}) but {self.layout} is needed.{hint}"
             )
         training, momentum, count = self.training or self.running_mean is None, self.momentum, None
         if momentum is None:
