@@ -140,7 +140,8 @@ class Std(Var, saves="both"):
     """The square root of the variance. Where it is 0, its gradient is defined as 0."""
 
     def forward(self, x: Array) -> Array:
-        return array_module(x).sqrt(super().forward(at_least_float32(x))).astype(x.dtype, copy=False)
+        wide = x.astype("float64")  # the variance may be out of the range of x's dtype
+        return array_module(x).sqrt(super().forward(wide)).astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> Tensor:
         zero = self.output.data == 0

@@ -32,3 +32,16 @@ def test_norms_have_accurate_gradients_whatever_the_scale_of_x(norm, scale, engi
     for right, got in zip(*found, strict=True):
         assert got.dtype == np.float32
         assert np.abs(got - right).max() < 1e-5 * np.abs(right).max()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+def test_a_standard_deviation_whose_square_float32_cannot_hold(scale, rng):
+    """std(s * x) = s * std(x), and so its gradient does not depend on s."""
+    numbers, upstream = rng.standard_normal((7, 6)), rng.standard_normal(7)
+    deviation = numbers - numbers.mean(1, keepdims=True)
+    right = np.sqrt((deviation**2).sum(1) / 5)
+    x = mr.tensor((scale * numbers).astype("f"), requires_grad=True)
+    y = mr.ops.std(x, axis=1)
+    (grad,) = mr.grad(y, x, mr.tensor(upstream.astype("f")))
+    np.testing.assert_allclose(y.numpy(), scale * right, rtol=1e-5)
+    np.testing.assert_allclose(grad.numpy(), upstream[:, None] * deviation / right[:, None] / 5, rtol=1e-4, atol=1e-6)
