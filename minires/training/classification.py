@@ -20,7 +20,7 @@ from ..data import Dataset, Loader
 from ..data.dataset import Source, Transform
 from ..data.transforms import MixUp
 from ..nn import Module
-from ..nn.module import in_mode
+from ..nn.module import check_module, in_mode
 from ..ops import cross_entropy, softmax
 from ..version import __version__
 from .config import Config
@@ -177,7 +177,8 @@ def evaluate(
     ArgumentError, ShapeError, LabelError
         If the images or labels do not fit the model.
     """
-    device = next(parameter.device for parameter in model.parameters())
+    parameters = check_module("evaluate", model).parameters()
+    device = next((parameter.device for parameter in parameters), "cpu")
     batches = Loader(split, batch_size, seed=0, transform=transform, num_workers=num_workers, device=device)
     logits, labels = [], []
     with in_mode(model, training=False), no_grad():

@@ -5,7 +5,7 @@ import pytest
 
 import minires as mr
 from minires.data import Split
-from minires.errors import LabelError
+from minires.errors import ArgumentError, DTypeError, LabelError
 from minires.training import evaluate
 
 LABELS = np.array([0, 1, 2, 2, 1], np.int64)
@@ -82,6 +82,28 @@ def test_model_is_in_evaluation_mode_and_unrecorded_and_put_back(split):
     model.eval()
     evaluate(model, split)
     assert not model.training
+
+
+def test_a_model_without_parameters_is_tested_and_other_things_are_refused(split):
+    class Brightest(mr.nn.Module):
+        def forward(self, x):
+            return x.reshape((len(x), 4))[:, :3]
+
+    assert evaluate(Brightest(), split).predictions.tolist() == [0] * 5
+    with pytest.raises(ArgumentError, match="evaluate: model is str; it must be a Module"):
+        evaluate("resnet8", split)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda x, rng: x / 255, r"x is float64 but weight is float32; convert x with x.to\('float32'\)"),
+        (lambda x, rng: x, r"x .* is uint8, but floats are needed"),
+    ],
+)
+def test_images_of_another_dtype_than_the_weights_are_refused(few, transform, message):
+    with pytest.raises(DTypeError, match=message):
+        evaluate(mr.models.resnet8(in_channels=1), few.test, transform)
 
 
 def test_each_module_is_put_back_in_its_own_mode():
