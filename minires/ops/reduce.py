@@ -177,28 +177,23 @@ def _spread(op: type[Var], x: TensorLike, axis: Axis, correction: float | None, 
     return op(axes, keepdims, divisor)(x)
 
 
-class Max(Reduction):
+class Max(Reduction, saves="both"):
     """The largest element. Among equal elements, only the first gets the gradient."""
 
-    pick = "max"
-
     def forward(self, x: Array) -> Array:
-        return getattr(x, self.pick)(axis=self.axes, keepdims=self.keepdims)
+        return x.max(axis=self.axes, keepdims=self.keepdims)
 
     def backward(self, upstream: Tensor) -> Tensor:
-        (x,) = self.inputs
-        others = tuple(axis for axis in range(x.ndim) if axis not in self.axes)
-        moved = x.data.transpose(others + self.axes)  # with the reduced axes last
-        rows = moved.reshape(*moved.shape[: len(others)], math.prod(moved.shape[len(others) :]))
-        places = getattr(rows, f"arg{self.pick}")(axis=-1)[..., None]
-        first = array_module(rows).arange(rows.shape[-1]) == places  # one True in each row
-        back = sorted(range(x.ndim), key=(others + self.axes).__getitem__)
-        winners = first.reshape(moved.shape).transpose(back)
-        return self.kept(upstream).masked_fill(~winners, 0)
+        x, y = self.inputs[0].data, self.kept(self.output).data
+        places = array_module(x).arange(x.size).reshape(x.shape)
+        equal = (x == y) | (x != x)  # NaN, which is the largest and the smallest, does not equal itself
+        first = array_module(x).where(equal, places, x.size).min(axis=self.axes, keepdims=True)
+        return self.kept(upstream).masked_fill(places != first, 0)
 
 
 class Min(Max):
-    pick = "min"
+    def forward(self, x: Array) -> Array:
+        return x.min(axis=self.axes, keepdims=self.keepdims)
 
 
 _pairs = checks.refuses(
