@@ -356,7 +356,8 @@ class Module:
         Parameters
         ----------
         state_dict : mapping of str to array
-            Arrays keyed by name, as returned by :meth:`state_dict`.
+            Arrays keyed by name, as returned by :meth:`state_dict`. Those of a shared parameter may occur once or under
+            each of its names, as in PyTorch.
         strict : bool
             Whether missing and unexpected names are errors. Shapes must fit in any case.
 
@@ -385,7 +386,11 @@ class Module:
         if inner := [name for name, value in given.items() if isinstance(value, Mapping)]:
             raise StateDictError(f"{where}: {inner[0]!r} is a dict itself; pass state[{inner[0]!r}].")
         missing = [name for name in own if name not in given]
-        left_over = [name for name in given if name not in own]
+        first = {id(tensor): name for name, tensor in own.items()}
+        again = {
+            name: first.get(id(_at(self, name))) for name in given if name not in own
+        }  # second names, as PyTorch has
+        left_over = [name for name, same in again.items() if same not in given or not _equal(given[name], given[same])]
         arrays = {name: _as_array(where, name, given[name]) for name in own if name in given}
         misfits = [
             f"{name} ({sizes(array.shape)} for {sizes(own[name].shape)})"
@@ -524,6 +529,18 @@ def _check_container(where: str, value: Any, known: Collection[int]) -> None:
     if not any(item is direct for direct in (value.values() if isinstance(value, dict) else value)):
         new += f", and the containers in it in nn.{own}List or nn.{own}Dict"
     raise ArgumentError(f"{where} is a plain {kind} of {what}, which would not be trained; wrap it in {new}.")
+
+
+def _at(module: Any, path: Any) -> Any:
+    """Return what a path of attributes leads to, or None."""
+    for name in str(path).split("."):
+        module = vars(module).get(name) if isinstance(module, Module) else None
+    return module
+
+
+def _equal(a: Any, b: Any) -> bool:
+    one, other = (_as_array("load_state_dict", "a shared parameter", value) for value in (a, b))
+    return one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def _as_array(where: str, name: str, value: Any) -> np.ndarray[Any, Any]:

@@ -111,6 +111,24 @@ def test_loading_tells_what_it_did_not_find():
     assert net.load_state_dict({**net.state_dict(), "num_batches_tracked": np.array(3)}) == ([], [])
 
 
+@pytest.mark.parity
+def test_a_shared_parameter_has_several_names_in_a_state_of_pytorch():
+    torch = pytest.importorskip("torch")
+
+    def build(nn):
+        net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        net[1].weight = net[0].weight
+        net.again = net[0]
+        return net
+
+    theirs, ours = build(torch.nn), build(mr.nn)
+    state = {name: array.numpy() for name, array in theirs.state_dict().items()}
+    assert ours.load_state_dict(state) == ([], []) and "again.weight" in state
+    np.testing.assert_array_equal(ours[1].weight.numpy(), theirs[1].weight.detach().numpy())
+    with pytest.raises(StateDictError, match=r"left over 1.weight;"):
+        ours.load_state_dict({**state, "1.weight": state["1.weight"] + 1})
+
+
 RENAMED = [
     (lambda s: {f"module.{n}": a for n, a in s.items()}, r"removeprefix\('module.'\): array for name, array in state"),
     (lambda s: {f"a.b.{n}": a for n, a in s.items()} | {"c.d": 1}, r"Without the prefix 'a.b.', its names fit"),
