@@ -7,7 +7,8 @@ a Python programmer would expect, so ``except ValueError`` also catches a :class
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 LONGEST = 1000  # characters of a message; names of files, classes and servers could make it any length
 
@@ -146,6 +147,20 @@ WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for 
     "sort": "np.sort(x.numpy())", "argsort": "np.argsort(x.numpy())", "cumsum": "np.cumsum(x.numpy())",
     "isnan": "np.isnan(x)", "isfinite": "np.isfinite(x)", "prod": "np.prod(x.numpy())", "round": "np.round(x.numpy())",
 }  # fmt: skip
+
+
+def closest(name: str, choices: Collection[str]) -> str | None:
+    """Return the choice that ``name`` probably means: the same but for case and punctuation, or nearly the same.
+
+    The digits must be the same: resnet21 may mean any network.
+    """
+    import difflib  # imported late: 3 ms
+
+    plain = re.sub(r"[\W_]", "", name.lower())
+    digits = re.findall(r"\d", name)
+    known = {re.sub(r"[\W_]", "", one.lower()): one for one in choices if re.findall(r"\d", one) == digits}
+    found = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
+    return known[found[0]] if found else None
 
 
 def no_attribute(owner: str, name: str, instead: str | None) -> AttributeError:

@@ -129,30 +129,14 @@ def to_device(array: Array, device: str) -> Array:
 def index_on_device(index: Any, array: Array) -> Any:
     """Return ``index``, an index for ``array``, with the arrays in it moved to the device of ``array``.
 
-    Raises IndexError if an integer is out of range, as NumPy does; CuPy would silently wrap it around.
+    Raises IndexError if the index does not fit, as NumPy does; CuPy would silently wrap integers around.
     """
     if device_of(array) == "cpu":
         return index
     parts = index if isinstance(index, tuple) else (index,)
-    axis, moved = 0, []
-    for position, part in enumerate(parts, start=1):
-        if part is Ellipsis:
-            axis = array.ndim - sum(map(_axes_of_index, parts[position:]))
-        elif part is not None:
-            if is_array(part) and part.dtype.kind in "iu" and part.size and axis < array.ndim:
-                low, high, size = int(part.min()), int(part.max()), array.shape[axis]
-                if low < -size or high >= size:
-                    raise IndexError(f"indices run from {low} to {high}, but axis {axis} has size {size}")
-            axis += _axes_of_index(part)
-        moved.append(to_device(part, "cuda") if is_array(part) else part)
-    return tuple(moved)
-
-
-def _axes_of_index(part: Any) -> int:
-    """Return the number of axes of the array that one part of an index covers."""
-    if is_array(part) and part.dtype.kind == "b":
-        return part.ndim
-    return int(part is not None and not isinstance(part, (bool, np.bool_)))
+    on_cpu, on_gpu = (tuple(to_device(part, d) if is_array(part) else part for part in parts) for d in DEVICES)
+    np.broadcast_to(np.False_, array.shape)[on_cpu]  # NumPy checks the index, on an array that takes one byte
+    return on_gpu
 
 
 def check_device(device: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
-from ..errors import ArgumentError, no_attribute
+from ..errors import ArgumentError, closest, no_attribute
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -100,8 +100,6 @@ def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]
     def lookup(name: str) -> NoReturn:
         if name.startswith("_"):  # NumPy looks for several such names whenever it converts a tensor
             raise AttributeError(name)
-        from .checks import closest
-
         if name not in instead and (near := closest(name, known)):
             raise AttributeError(f"{module} has no attribute {name!r}; did you mean {near}?")
         raise no_attribute(module, name, instead.get(name))

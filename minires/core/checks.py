@@ -7,16 +7,13 @@ A check returns its argument in the form that the caller works with: an array or
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError, ShapeError, sizes
+from ..errors import ArgumentError, DTypeError, ShapeError, closest, sizes
 from .autograd import Shape
-from .calls import pytorch_names as pytorch_names
-from .calls import refuses as refuses
 from .tensor import Axis, Tensor, TensorLike, as_tensor
 
 Pair = int | tuple[int, int]
@@ -86,20 +83,6 @@ def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
         hint = f"did you mean {meant}? Choose" if meant else "choose"
         raise ArgumentError(f"{where}: there is no {what} {value!r}; {hint} one of {', '.join(choices)}.")
     return value
-
-
-def closest(name: str, choices: Collection[str]) -> str | None:
-    """Return the choice that ``name`` probably means: the same but for case and punctuation, or nearly the same.
-
-    The digits must be the same: resnet21 may mean any network.
-    """
-    import difflib  # imported late: 3 ms
-
-    plain = re.sub(r"[\W_]", "", name.lower())
-    digits = re.findall(r"\d", name)
-    known = {re.sub(r"[\W_]", "", one.lower()): one for one in choices if re.findall(r"\d", one) == digits}
-    found = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
-    return known[found[0]] if found else None
 
 
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None, like_name: str = "x") -> Tensor:
@@ -175,13 +158,6 @@ def filled_axes(op: str, axis: Axis, x: Tensor) -> tuple[tuple[int, ...], int]:
     return numbers, count
 
 
-def filled_axis(op: str, axis: Any, x: Tensor) -> int:
-    """Return a single axis, which must not be empty, as a number >= 0."""
-    number = one_axis(op, axis, x)
-    filled_axes(op, number, x)
-    return number
-
-
 def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     """Convert a and b to tensors, whose shapes must broadcast.
 
@@ -197,12 +173,13 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
                 f"{op}: {sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} has sizes {p} and {q}; "
                 "counted from the last axis, sizes must be equal or 1."
             )
-    if a.dtype == b.dtype:
-        return a, b
-    kinds = a.dtype.kind + b.dtype.kind
-    if kinds == "ff" and (a.ndim == 0) != (b.ndim == 0):
-        return (a.astype(b.dtype), b) if a.ndim == 0 else (a, b.astype(a.dtype))
-    return (a.astype(b.dtype) if kinds in ("if", "uf") else a), (b.astype(a.dtype) if kinds in ("fi", "fu") else b)
+    if a.dtype != b.dtype:
+        kinds = a.dtype.kind + b.dtype.kind
+        if kinds in ("if", "uf") or (kinds == "ff" and a.ndim == 0 < b.ndim):
+            a = a.astype(b.dtype)
+        elif kinds in ("fi", "fu") or (kinds == "ff" and b.ndim == 0 < a.ndim):
+            b = b.astype(a.dtype)
+    return a, b
 
 
 def same_shape(op: str, a: Shape, b: Shape, name_a: str, name_b: str, hint: str = "") -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array, check_device, generator, to_device
+from ..core.calls import pytorch_names, refuses
 from ..core.dispatch import engine
 from ..core.state import state
 from ..errors import ArgumentError, DataError
@@ -86,8 +87,8 @@ class Loader:
     ((128, 1, 8, 8), (128,), 12)
     """
 
-    @partial(checks.pytorch_names, name="Loader")
-    @checks.refuses(
+    @partial(pytorch_names, name="Loader")
+    @refuses(
         dataset="it is called split here",
         sampler="the order depends on shuffle and seed alone; choose images with your own source",
         batch_sampler="batches follow from batch_size; choose images with your own source",

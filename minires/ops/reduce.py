@@ -14,6 +14,7 @@ import numpy as np
 from ..core import checks
 from ..core.autograd import Op, Shape
 from ..core.backend import Array, DTypeLike, array_module, at_least_float32, wide_sum
+from ..core.calls import refuses
 from ..core.tensor import Axis, Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError, ShapeError, counted, sizes
 
@@ -196,9 +197,7 @@ class Min(Max):
         return x.min(axis=self.axes, keepdims=self.keepdims)
 
 
-_pairs = checks.refuses(
-    dim="PyTorch's {0}(dim=) returns values and indices; write x.{0}(axis=...) and x.arg{0}(axis=...)"
-)
+_pairs = refuses(dim="PyTorch's {0}(dim=) returns values and indices; write x.{0}(axis=...) and x.arg{0}(axis=...)")
 
 
 @_pairs

@@ -17,7 +17,7 @@ from typing import Any
 from .. import data, models, optim
 from ..core import checks
 from ..core.backend import DEVICES
-from ..errors import ArgumentError
+from ..errors import ArgumentError, closest
 from ..interop.files import PathLike, brief, opened
 
 PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in the order shown
@@ -76,7 +76,7 @@ def _data_set_or_folder(where: str, value: Any, name: str) -> str:
         return value
     if isinstance(value, str) and value and os.path.isdir(value):
         return os.path.join(os.curdir, value)
-    meant = checks.closest(value, data.names()) if isinstance(value, str) else None
+    meant = closest(value, data.names()) if isinstance(value, str) else None
     hint = f"did you mean {meant}? Choose" if meant else "choose"
     raise ArgumentError(
         f"{where}: there is no data set or folder {value!r}; {hint} one of {', '.join(data.names())}, or the path of a "
@@ -285,7 +285,7 @@ def read_settings(path: PathLike) -> dict[str, Any]:
     names = [each.name for each in fields(Config)]
     for name in stored:
         if name not in names:
-            near = checks.closest(name, names)
+            near = closest(name, names)
             meant = f"; did you mean {near!r}?" if near else "."
             raise ArgumentError(
                 f"train: {path}: there is no setting '{brief(name)}'{meant} The settings are {', '.join(names)}."

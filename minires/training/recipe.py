@@ -6,11 +6,10 @@ import os
 from typing import Any
 
 from .. import data, models, optim
-from ..core import checks
 from ..data import Dataset
 from ..data.dataset import Transform
 from ..data.transforms import ColorJitter, Compose, Cutout, Normalize
-from ..errors import ArgumentError
+from ..errors import ArgumentError, closest
 from ..nn import Module
 from .config import Config
 
@@ -24,7 +23,7 @@ def load_data(name: str, size: int | tuple[int, int] | None = None, channels: in
     if name in data.names():
         return data.load(name)
     if not os.path.isdir(name):
-        meant = checks.closest(name, data.names())
+        meant = closest(name, data.names())
         hint = f"did you mean {meant}? Choose" if meant else "choose"
         raise ArgumentError(
             f"data: there is no data set {name!r}, and no such folder; {hint} one of {', '.join(data.names())}, or "
