@@ -92,7 +92,7 @@ def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
     ``approximate="tanh"`` computes this probability with a tanh, as GPT-2 does.
     """
     x = checks.floats("gelu", x)
-    z = widened(x)
+    z = at_least_float32(x)
     if checks.choice("gelu", approximate, "approximation", ("none", "tanh")) == "tanh":
         y = 0.5 * z * (1 + tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
     else:
@@ -104,11 +104,6 @@ def silu(x: TensorLike) -> Tensor:
     """x * sigmoid(x), also called swish."""
     x = checks.floats("silu", x)
     return x * sigmoid(x)
-
-
-def widened(x: Tensor) -> Tensor:
-    """Return x, in float32 if it is float16, whose intermediate results would overflow or lose digits."""
-    return x.to("float32") if x.dtype == "float16" else x
 
 
 class LogSoftmax(Op, saves="output"):

@@ -92,23 +92,24 @@ def div(a: TensorLike, b: TensorLike, *, rounding_mode: str | None = None) -> Te
 
     Integers give float32, or integers if ``rounding_mode`` is given.
     """
-    a, b = checks.broadcast("div", a, b)
     if rounding_mode is not None:
-        mode = checks.choice("div", rounding_mode, "rounding_mode", ("floor", "trunc"))
-        return RoundedDiv(mode)(a, _divisor("div", a, b))
+        checks.choice("div", rounding_mode, "rounding_mode", ("floor", "trunc"))
+        return _rounded("div", RoundedDiv(rounding_mode), a, b)
+    a, b = checks.broadcast("div", a, b)
     return Div()(a, b) if "f" in a.dtype.kind + b.dtype.kind else Div()(a.to("float32"), b.to("float32"))
 
 
-def _divisor(op: str, a: Tensor, b: Tensor) -> Tensor:
+def _rounded(op: str, division: Op, a: TensorLike, b: TensorLike) -> Tensor:
+    """Run a division that rounds, which keeps integers as they are."""
+    a, b = checks.broadcast(op, a, b)
     if a.dtype.kind != "f" and not b.data.all():
         raise ArgumentError(f"{op}: b ({sizes(b.shape)}) holds a 0, and integers cannot be divided by 0.")
-    return b
+    return division(a, b)
 
 
 def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
     """a // b, elementwise: the quotient, rounded down. Its gradient is 0."""
-    a, b = checks.broadcast("floor_divide", a, b)
-    return RoundedDiv("floor")(a, _divisor("floor_divide", a, b))
+    return _rounded("floor_divide", RoundedDiv("floor"), a, b)
 
 
 class Remainder(Op):
@@ -122,8 +123,7 @@ class Remainder(Op):
 
 def remainder(a: TensorLike, b: TensorLike) -> Tensor:
     """a % b, elementwise: a - b * floor(a / b), which has the sign of b, as in Python."""
-    a, b = checks.broadcast("remainder", a, b)
-    return Remainder()(a, _divisor("remainder", a, b))
+    return _rounded("remainder", Remainder(), a, b)
 
 
 class Neg(Op, saves="shapes"):
@@ -275,31 +275,27 @@ class Where(Op, saves="shapes"):
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).where(self.condition, a, b)
 
-    def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        conditions, zero = (self.condition, ~self.condition), as_tensor(0, like=upstream)
-        return tuple(
-            Where(condition)(upstream, zero).sum_to(shape) if self.needs(i) else None
-            for i, (condition, shape) in enumerate(zip(conditions, self.input_shapes, strict=True))
-        )
+    def backward(self, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (a_shape, b_shape), zero = self.input_shapes, as_tensor(0, like=upstream)
+        to_a = Where(self.condition)(upstream, zero).sum_to(a_shape) if self.needs(0) else None
+        to_b = Where(~self.condition)(upstream, zero).sum_to(b_shape) if self.needs(1) else None
+        return to_a, to_b
 
 
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
-    return _where("where", _booleans("where", condition, "condition"), a, b)
+    a, b = checks.broadcast("where", a, b)
+    return Where(_booleans("where", condition, "condition", a, b))(a, b)
 
 
-def _booleans(op: str, value: TensorLike, name: str) -> Tensor:
-    given = as_tensor(value)
-    if given.dtype.kind != "b":
-        raise DTypeError(f"{op}: {name} is {given.dtype}; it must hold booleans, e.g. x > 0.")
-    return given
-
-
-def _where(op: str, condition: Tensor, a: TensorLike, b: TensorLike) -> Tensor:
-    a, b = checks.broadcast(op, a, b)
-    for part in (a, b):
+def _booleans(op: str, value: TensorLike, name: str, *parts: Tensor) -> Array:
+    """Return a copy of a condition, which must hold booleans and broadcast with what is selected from."""
+    condition = as_tensor(value)
+    if condition.dtype.kind != "b":
+        raise DTypeError(f"{op}: {name} is {condition.dtype}; it must hold booleans, e.g. x > 0.")
+    for part in parts:
         checks.broadcast(op, condition, part)
-    return Where(to_device(condition.data.copy(order="K"), a.device))(a, b)
+    return to_device(condition.data.copy(order="K"), parts[0].device)
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
@@ -313,11 +309,11 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     >>> mr.tensor([1.0, float("inf")]).masked_fill([False, True], 0)
     tensor([1., 0.])
     """
-    x, mask = as_tensor(x), _booleans("masked_fill", mask, "mask")
+    x = as_tensor(x)
     value = as_tensor(value, like=x)
     if value.ndim > 0:
         raise ShapeError(f"masked_fill: value is {sizes(value.shape)}; it must be one number. Use where(mask, a, b).")
-    return _where("masked_fill", ~mask, x, value.to(x.dtype))
+    return Where(~_booleans("masked_fill", mask, "mask", x))(x, value.to(x.dtype))
 
 
 class Clip(Op):

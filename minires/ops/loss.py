@@ -2,12 +2,11 @@
 
 from ..core import checks
 from ..core.autograd import Op
-from ..core.backend import Array, array_module, to_device, wide_sum
+from ..core.backend import Array, array_module, at_least_float32, to_device, wide_sum
 from ..core.state import state
 from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError, LabelError, ShapeError, sizes
-from .activation import LogSoftmax, log_softmax, sigmoid, softmax, widened
-from .arithmetic import where
+from .activation import LogSoftmax, log_softmax, sigmoid, softmax
 
 
 def _reduced(op: str, losses: Tensor, reduction: str) -> Tensor:
@@ -88,74 +87,67 @@ def cross_entropy(
     """
     logits, target = checks.floats("cross_entropy", logits, "logits"), as_tensor(labels)
     smoothing = checks.fraction("cross_entropy", label_smoothing, "label_smoothing")
-    if logits.ndim == 1:  # a single example
-        batch = logits.expand_dims(0), target.expand_dims(0)
-        return cross_entropy(*batch, weight, ignore_index, reduction, smoothing).reshape(())
     if logits.ndim == 0 or logits.size == 0:
         raise ShapeError(f"cross_entropy: logits are {sizes(logits.shape)}, but must be (N, classes, ...), not empty.")
-    k, ones = logits.shape[1], (1,) * (logits.ndim - 2)
-    soft = target.dtype.kind == "f" and target.shape == logits.shape
+    axis = min(1, logits.ndim - 1)  # of the classes: 0 for a single example, (K,)
+    k, soft = logits.shape[axis], target.dtype.kind == "f" and target.shape == logits.shape
+    per_class = (k, *(1,) * (logits.ndim - axis - 1))  # (K, 1, ...), which broadcasts to the logits
     if not checks.is_integer(ignore_index) or (soft and ignore_index >= 0):
         raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be an integer, as labels must.")
-    factors = as_tensor(1.0, like=logits)
+    scores, factors = at_least_float32(logits), as_tensor(1.0, like=logits)
     if weight is not None:
         factors = _factors("cross_entropy", weight, "weight", logits)
         hint = "" if factors.ndim else " Pass label_smoothing by its name."
         checks.same_shape("cross_entropy", factors.shape, (k,), "weight", "the number of classes", hint)
-        factors = factors.reshape(k, *ones)
-    scores = widened(logits)
+        factors = factors.reshape(per_class)
     if soft:
         targets = target.to(scores.dtype).to(logits.device)
     else:
-        classes, ignored = _class_numbers(logits, target, ignore_index)
+        classes, ignored = _class_numbers(logits, target, axis, ignore_index)
         if weight is None and ignored is None and reduction == "mean" and logits.ndim == 2:
             return CrossEntropy(classes, smoothing)(logits)
-        hot = classes[:, None] == array_module(classes).arange(k).reshape(k, *ones)  # (N, K, ...)
-        targets = Tensor.wrap(hot.astype(scores.dtype))
-        factors = factors if ignored is None else where(ignored[:, None], 0, factors)
+        xp = array_module(classes)
+        one_hot = xp.expand_dims(classes, axis) == xp.arange(k).reshape(per_class)  # (N, K, ...)
+        targets = Tensor.wrap(one_hot.astype(scores.dtype))
+        factors = factors if ignored is None else factors.masked_fill(xp.expand_dims(ignored, axis), 0)
     shares = (targets * (1 - smoothing) + smoothing / k) * factors
-    relevant = log_softmax(scores, 1).masked_fill(shares == 0, 0)  # a logit of -inf adds nothing if its share is 0
-    losses = -(shares * relevant).sum(1)  # (N, ...)
-    if reduction == "mean":
-        loss = losses.sum() / (losses.size if soft else (targets * factors).sum())
-    else:
-        loss = _reduced("cross_entropy", losses, reduction)
-    return loss.to(logits.dtype)
+    relevant = log_softmax(scores, axis).masked_fill(shares == 0, 0)  # a logit of -inf adds nothing if its share is 0
+    losses = -(shares * relevant).sum(axis)  # (N, ...)
+    if reduction == "mean" and not soft:
+        return (losses.sum() / (targets * factors).sum()).to(logits.dtype)
+    return _reduced("cross_entropy", losses, reduction).to(logits.dtype)
 
 
-def _class_numbers(logits: Tensor, classes: Tensor, ignore_index: int) -> tuple[Array, Array | None]:
+def _class_numbers(logits: Tensor, labels: Tensor, axis: int, ignore_index: int) -> tuple[Array, Array | None]:
     """Check the labels, a class 0 .. K - 1 for each example, and return them and which are ignored (None: none).
 
     Both are on the logits' device.
     """
-    examples, k = (logits.shape[0], *logits.shape[2:]), logits.shape[1]
-    given = f"cross_entropy: labels ({sizes(classes.shape)}) are {classes.dtype}"
-    if classes.dtype.kind not in "iu":
+    k, examples = logits.shape[axis], (*logits.shape[:axis], *logits.shape[axis + 1 :])
+    if labels.dtype.kind not in "iu":
         raise LabelError(
-            f"{given}, but must be integers, or probabilities of the shape of the logits ({sizes(logits.shape)}); "
-            "convert class numbers, e.g. labels.to('int64')."
+            f"cross_entropy: labels ({sizes(labels.shape)}) are {labels.dtype}, but must be integers, e.g. "
+            f"labels.to('int64'), or probabilities of the shape of the logits ({sizes(logits.shape)})."
         )
-    if classes.shape != examples:
-        hint = " Convert one-hot labels with .argmax(axis=1)." if classes.shape == logits.shape else ""
-        hint = " Write labels.squeeze(1)." if classes.shape == (*examples[:1], 1, *examples[1:]) else hint
+    if labels.shape != examples:
+        hint = f" Convert one-hot labels with .argmax(axis={axis})." if labels.shape == logits.shape else ""
+        hint = f" Write labels.squeeze({axis})." if labels.shape == (*examples[:1], 1, *examples[1:]) else hint
         raise ShapeError(
-            f"cross_entropy: labels are {sizes(classes.shape)} but logits ({sizes(logits.shape)}) need "
+            f"cross_entropy: labels are {sizes(labels.shape)} but logits ({sizes(logits.shape)}) need "
             f"{sizes(examples)}, one label for each example.{hint}"
         )
-    if state.capture is not None and classes.device == "cuda":
-        return classes.data, None  # values cannot be read while recording; for an invalid label the kernel returns NaN
-    known, ignored = classes.data, None
-    if int(known.min()) <= ignore_index <= int(known.max()):
-        ignored = to_device(classes.data == ignore_index, logits.device)
-        known = classes.data[classes.data != ignore_index]
-    low, high = (int(known.min()), int(known.max())) if known.size else (0, 0)
-    if low < 0 or high >= k:
+    if state.capture is not None and labels.device == "cuda":
+        return labels.data, None  # values cannot be read while recording; for an invalid label the kernel returns NaN
+    classes = labels.data.astype("int64")  # a copy: a loader may refill its buffer before backward
+    ignored = classes == ignore_index
+    known = classes[~ignored]
+    if known.size and not 0 <= known.min() <= known.max() < k:
         raise LabelError(
-            f"cross_entropy: labels run from {low} to {high}, but logits ({sizes(logits.shape)}) have {k} classes, "
-            f"0 to {k - 1}."
+            f"cross_entropy: labels run from {known.min()} to {known.max()}, but logits ({sizes(logits.shape)}) have "
+            f"{k} classes, 0 to {k - 1}."
         )
-    # a copy: a loader may refill its buffer before backward
-    return to_device(classes.data.copy(), logits.device), ignored
+    ignored = None if known.size == classes.size else to_device(ignored, logits.device)
+    return to_device(classes, logits.device), ignored
 
 
 def mse_loss(prediction: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
@@ -165,7 +157,7 @@ def mse_loss(prediction: TensorLike, target: TensorLike, *, reduction: str = "me
     hint = " (Broadcasting would hide a mistake.)"
     checks.same_shape("mse_loss", prediction.shape, target.shape, "prediction", "target", hint)
     checks.filled_axes("mse_loss", None, prediction)
-    difference = widened(prediction) - widened(target)
+    difference = at_least_float32(prediction) - at_least_float32(target)
     return _reduced("mse_loss", difference * difference, reduction).to(prediction.dtype)
 
 
@@ -198,7 +190,7 @@ def binary_cross_entropy_with_logits(
     low, high = float(target.data.min()), float(target.data.max())
     if not (low >= 0 and high <= 1):
         raise LabelError(f"{op}: target runs from {low:g} to {high:g}; it must lie in [0, 1].")
-    x = widened(given)
+    x = at_least_float32(given)
     losses = BinaryCrossEntropyWithLogits()(x, target.to(x.dtype))
     if pos_weight is not None:  # log(1 + exp(-x)) is the loss of a target that is 1
         positive = BinaryCrossEntropyWithLogits()(x, Tensor.wrap(array_module(x.data).ones_like(x.data)))
