@@ -56,8 +56,8 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     taken = [key for key in signature.parameters if key != "self"]
     several = [key for key in taken if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL]
     known = frozenset(taken) - {*several}
-    hands_on = "options" in taken  # to a function that refuses what it does not take
-    instead = {**({} if hands_on else INSTEAD), **getattr(function, "refused", {})}
+    refused = getattr(function, "refused", {})
+    instead = refused if "options" in taken else {**INSTEAD, **refused}  # options go on to a function that refuses them
     pairs = [(theirs, ours) for theirs, ours in [("input", (*taken, "")[0]), *OUR_NAMES] if ours in taken]
     meaning = {theirs: ours for theirs, ours in pairs if theirs not in taken and theirs not in instead}
 
