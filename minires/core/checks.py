@@ -110,9 +110,13 @@ def numbers(op: str, value: TensorLike) -> Tensor:
     return x
 
 
-def images(op: str, value: TensorLike, unbatched: bool = False) -> Tensor:
-    """Convert ``value`` to a tensor, which must be a batch of images (or one image): floats, (N, C, H, W)."""
-    x = floats(op, value)
+def images(op: str, value: TensorLike, unbatched: bool = False, kinds: str = "f") -> Tensor:
+    """Convert ``value`` to a tensor, which must be a batch of images (or one image): floats, (N, C, H, W).
+
+    ``kinds`` lists the kinds of dtypes that are also taken, such as "iu" for integers.
+    """
+    x = as_tensor(value)
+    x = x if x.dtype.kind in kinds else floats(op, x)
     if not unbatched or x.ndim != 3:
         axes(op, x, 4, "(N, C, H, W)", "x")
     return x

@@ -134,8 +134,6 @@ def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0
         If x does not have four axes, or the kernel is larger than the padded images.
     ArgumentError
         If the kernel size, stride, padding or dilation is invalid.
-    DTypeError
-        If x does not hold floats.
 
     Examples
     --------
@@ -145,7 +143,7 @@ def im2col(x: TensorLike, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0
     tensor([[[[1., 2., 4., 5.],
               [2., 3., 5., 6.]]]])
     """
-    return Im2Col(Window.of("im2col", kernel_size, stride, padding, dilation))(checks.images("im2col", x))
+    return Im2Col(Window.of("im2col", kernel_size, stride, padding, dilation))(checks.images("im2col", x, kinds="fiub"))
 
 
 class Col2Im(Op, name="col2im", saves="shapes"):

@@ -41,11 +41,11 @@ def pool_window(
 
 def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window, ceil_mode: bool = False) -> Tensor:
     """Pool images with a window that has already been checked. With ``ceil_mode``, x is filled up at its end."""
-    x = checks.images(op.name, x, unbatched=True)
+    x = checks.images(op.name, x, unbatched=True, kinds=op.kinds)
     if x.ndim == 3:  # one image
         return pool2d(op, x.expand_dims(0), window, ceil_mode).squeeze(0)
     if ceil_mode and any(missing := window.missing(*x.shape[2:])):
-        x = pad(x, (0, missing[1], 0, missing[0]), value=op.fill)
+        x = pad(x, (0, missing[1], 0, missing[0]), value=op.fill(x.dtype))
     window.output_size(op.name, *x.shape[2:])
     return op(window)(x)
 
@@ -53,10 +53,15 @@ def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window, ceil_mode: bool = 
 class Pool2d(Op, saves="shapes"):
     """An op that reduces each window to one number."""
 
-    fill = 0.0  # the padding
+    kinds = "f"  # of dtypes
 
     def __init__(self, window: Window) -> None:
         self.window = window
+
+    @staticmethod
+    def fill(dtype: np.dtype[Any]) -> float:
+        """Return the number that the padding consists of."""
+        return 0
 
     def spread(self, windows: Tensor) -> Tensor:
         """Add the gradients of all windows' elements at their pixels: (N, OH, OW, C, KH*KW) -> (N, C, H, W)."""
@@ -65,11 +70,15 @@ class Pool2d(Op, saves="shapes"):
 
 
 class MaxPool2d(Pool2d):
-    fill = -math.inf
+    kinds = "fiu"
+
+    @staticmethod
+    def fill(dtype: np.dtype[Any]) -> float:
+        return -math.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
     def forward(self, x: Array) -> Array:
         size = math.prod(self.window.kernel)
-        windows = unfold(x, self.window, self.fill)  # (N, OH, OW, C, KH, KW)
+        windows = unfold(x, self.window, self.fill(x.dtype))  # (N, OH, OW, C, KH, KW)
         windows = windows.reshape(*windows.shape[:4], size)  # (N, OH, OW, C, KH*KW)
         best = windows.max(axis=-1, keepdims=True)  # (N, OH, OW, C, 1)
         pixels = unfold(array_module(x).ones_like(x[:1, :1], dtype=bool), self.window)  # (1, OH, OW, 1, KH, KW)
@@ -94,8 +103,8 @@ def max_pool2d(
     ----------
     x : Tensor, (N, C, H, W) or (C, H, W)
     kernel_size, stride, padding, dilation : int or (int, int)
-        An int applies to both height and width. The stride defaults to the kernel size. The padding is -inf, so it is
-        never the maximum.
+        An int applies to both height and width. The stride defaults to the kernel size. The padding is -inf, or for
+        integers their smallest number, so it is never the maximum.
     ceil_mode : bool
         Whether the pixels that are left over at the end are pooled as well.
     return_indices : bool
@@ -113,7 +122,7 @@ def max_pool2d(
     ArgumentError
         If an argument is invalid, or the padding is more than half the kernel size.
     DTypeError
-        If x does not hold floats.
+        If x holds booleans.
     """
     window = pool_window("max_pool2d", kernel_size, stride, padding, dilation, return_indices)
     return pool2d(MaxPool2d, x, window, ceil_mode)

@@ -19,7 +19,7 @@ from minires.core import dispatch
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest", reason="PyTorch's samples need the package expecttest")
-pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
