@@ -32,20 +32,20 @@ class ImageNetResNet(nn.Module):
     shortcut : {"A", "B", "C", None}
         Where the size changes, A pads with zeros and B projects with a 1x1 convolution; C projects everywhere. None
         makes the plain twin, without shortcuts.
-    zero_init_residual : bool
-        Whether gamma starts at 0 in the last BN of each block, so that each block is the identity at first
-        (Goyal et al., arXiv 1706.02677, section 5.1).
     preactivation : bool
         Whether BN and ReLU come before each convolution instead of after it (arXiv 1603.05027). In the first block,
         they come after the maximum pooling, as in timm's ``resnetv2_50``.
+    zero_init_residual : bool
+        Whether gamma starts at 0 in the last BN of each block, so that each block is the identity at first
+        (Goyal et al., arXiv 1706.02677, section 5.1).
+    stochastic_depth_prob : float
+        The probability of dropping the last block for an image in training. For block l of L, it is l/L times as high
+        (Huang et al., arXiv 1603.09382).
     deep_stem : bool
         Whether three 3x3 convolutions of 32, 32 and 64 filters replace the 7x7 one (arXiv 1812.01187, figure 2b).
     avg_down : bool
         Whether projections average 2x2 pixels instead of skipping three of every four (arXiv 1812.01187, figure 2c).
         Together with ``deep_stem``, this is ResNet-D.
-    stochastic_depth_prob : float
-        The probability of dropping the last block for an image in training. For block l of L, it is l/L times as high
-        (Huang et al., arXiv 1603.09382).
 
     Raises
     ------
@@ -60,11 +60,11 @@ class ImageNetResNet(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
         shortcut: str | None = "B",
-        zero_init_residual: bool = False,
         preactivation: bool = False,
+        zero_init_residual: bool = False,
+        stochastic_depth_prob: float = 0.0,
         deep_stem: bool = False,
         avg_down: bool = False,
-        stochastic_depth_prob: float = 0.0,
     ) -> None:
         options = num_classes, in_channels, shortcut, preactivation, zero_init_residual, stochastic_depth_prob
         check_options("ImageNetResNet", *options)

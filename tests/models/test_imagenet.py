@@ -83,3 +83,8 @@ def test_wrong_arguments_raise_the_named_error(call, words):
     with pytest.raises(ArgumentError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_the_options_come_in_the_same_order_as_in_the_small_networks():
+    small = mr.models.options("resnet20")
+    assert mr.models.options("resnet18")[: len(small)] == small
