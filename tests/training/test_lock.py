@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minires.errors import RunError
-from minires.training import Progress, compare, evaluate, load_run, train
+from minires.training import Progress, compare, evaluate, folder, load_run, train
 from minires.training.lock import LOCK, locked
 
 HOLD = "import sys, time; from pathlib import Path; from minires.training.lock import locked\n" \
@@ -49,6 +49,22 @@ def test_a_second_run_is_refused_and_the_first_one_is_undisturbed(config, no_fig
     assert Path("other/model.safetensors").read_bytes() == expected
     assert not Path("other", LOCK).exists(), "the lock file is removed at the end"
     train(replace(config, out="other"), resume=True)
+
+
+def test_two_runs_that_choose_the_same_name_get_two_folders(config, monkeypatch):
+    """The other process creates the folder just after this one has looked."""
+    original, looked = folder._default_folders, []
+
+    def late(config):
+        names = original(config)
+        if not looked:
+            names[-1].mkdir(parents=True)
+        looked.append(names[-1])
+        return names
+
+    monkeypatch.setattr(folder, "_default_folders", late)
+    with folder.run_folder(replace(config, out=None), resume=False) as chosen:
+        assert Path(chosen.out) == Path("runs/resnet8-few-seed0-2")
 
 
 def test_readers_are_not_kept_out(config, no_figures, few):
