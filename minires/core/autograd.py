@@ -90,9 +90,7 @@ class Op:
         super().__init_subclass__()
         cls.saves = saves or cls.saves
         if cls.saves not in ("inputs", "output", "both", "shapes"):
-            raise ArgumentError(
-                f"{cls.__name__}: saves is {saves!r}; it must be 'inputs', 'output', 'both' or 'shapes'."
-            )
+            raise ArgumentError(f"{cls.__name__}: saves is {saves!r}, not 'inputs', 'output', 'both' or 'shapes'.")
         cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()  # BatchNorm -> batch_norm
 
     def forward(self, *arrays: Array) -> Array:

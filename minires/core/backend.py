@@ -45,7 +45,9 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
         If nested lists are ragged.
     """
     if is_array(value):
-        array = value if array_module(value) is not np else _plain(value)
+        if type(value) is not np.ndarray and np.ma.is_masked(value):
+            raise DTypeError("tensor: data is a masked array, and tensors have no mask; fill it with data.filled(0).")
+        array = array_module(value).asarray(value)  # without the operators of a subclass: np.matrix multiplies for *
     else:
         try:
             array = np.asarray(value)
@@ -59,13 +61,6 @@ def as_array(value: Any, dtype: DTypeLike = None) -> Array:
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"tensor: data is {array.dtype} ({type(value).__name__}); it must be numbers or booleans.")
     return array if dtype is None else array.astype(as_dtype(dtype), copy=False)
-
-
-def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return ``array`` without the operators of a subclass: ``np.matrix`` would multiply matrices for ``*``."""
-    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise DTypeError("tensor: data is a masked array, and tensors have no mask; fill it with data.filled(0).")
-    return np.asarray(array)
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -89,10 +89,7 @@ def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = No
     """Convert ``value`` to a tensor, which must hold floats, of the same dtype as ``like``."""
     x = as_tensor(value, like)
     if x.dtype.kind != "f":
-        raise DTypeError(
-            f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed; "
-            f"convert it, e.g. {name}.to('float32')."
-        )
+        raise DTypeError(f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed: {name}.to('float32').")
     if like is not None and x.dtype != like.dtype and like.dtype.kind == "f":
         model = f", or the model with model.to('{like.dtype}')" if like_name == "x" else ""
         raise DTypeError(

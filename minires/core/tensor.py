@@ -358,9 +358,7 @@ class Tensor:
     def __getstate__(self) -> dict[str, Any]:
         """Return what ``deepcopy`` and ``pickle`` keep: everything but the hooks, which may refer to anything."""
         if self.op is not None:
-            raise GraphError(
-                f"deepcopy or pickle: {self.op.name} computed the tensor; copy t.detach(), without the graph."
-            )
+            raise GraphError(f"deepcopy or pickle: {self.op.name} computed the tensor; copy t.detach() instead.")
         return {**self.__dict__, "hooks": None}
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -385,10 +383,7 @@ class Tensor:
         if self.requires_grad:
             raise GraphError(f"{given} requires a gradient, which other libraries would ignore; share t.detach().")
         if any(stride < 0 for stride in self._data.strides):
-            raise ShapeError(
-                f"{given} has an axis that runs backwards in memory, as after flip, which other libraries do not "
-                "support; share a copy, mr.tensor(t)."
-            )
+            raise ShapeError(f"{given} has an axis that runs backwards in memory, as after flip; share mr.tensor(t).")
         return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -446,9 +441,8 @@ class Tensor:
             self._data[as_index(index, self)] = value.data
         except (IndexError, ValueError) as error:
             kind = OutOfRangeError if isinstance(error, IndexError) else ShapeError
-            raise kind(
-                f"t[index] = value: value ({sizes(value.shape)}) and index do not fit t ({sizes(self.shape)}): {error}."
-            ) from error
+            where = f"t ({sizes(self.shape)}) and value ({sizes(value.shape)})"
+            raise kind(f"t[index] = value, for {where}: {error}.") from error
         self.mark_changed()
 
     def _augment(self, name: str, other: TensorLike) -> Tensor:
