@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.filterwarnings("
 
 
 # Words of the refusals that are right, which count as not offered.
-REFUSALS = ("but floats are needed", "it must be at most half the kernel size", "has no elements along axes")
+REFUSALS = ("but floats are needed", "has no elements along axes")
 
 
 class NotOfferedError(Exception):
@@ -58,51 +58,59 @@ def reduction(f):
     return run
 
 
-def padding(options, kernel):
-    """(top, left, bottom, right) as padding (height, width), which must be the same on both sides."""
-    if options.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
-        raise NotOfferedError("auto_pad")
-    pads = options.get("pads", [0] * 2 * len(kernel)) if options.get("auto_pad") != b"VALID" else [0] * 2 * len(kernel)
-    before, after = pads[: len(kernel)], pads[len(kernel) :]
-    if list(before) != list(after):
-        raise NotOfferedError(f"pads={pads}")
-    return tuple(before)
+def window(x, options, kernel, fill=0):
+    """Return x, and the arguments stride, padding and dilation. Padding that differs between two sides is added to x.
 
-
-def window(options, kernel):
-    ones = [1] * len(kernel)
-    dilation, stride = options.get("dilations", ones), options.get("strides", ones)
-    return {"stride": tuple(stride), "padding": padding(options, kernel), "dilation": tuple(dilation)}
+    So is padding of more than half a kernel, which pooling refuses.
+    """
+    dilation, stride = options.get("dilations", [1, 1]), options.get("strides", [1, 1])
+    pads, automatic = options.get("pads", [0, 0, 0, 0]), options.get("auto_pad", b"NOTSET")
+    if automatic in (b"SAME_UPPER", b"SAME_LOWER"):
+        covered = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        missing = [max((-(-n // s) - 1) * s + c - n, 0) for n, s, c in zip(x.shape[2:], stride, covered, strict=True)]
+        small, large = [m // 2 for m in missing], [m - m // 2 for m in missing]
+        pads = small + large if automatic == b"SAME_UPPER" else large + small
+    elif automatic == b"VALID":
+        pads = [0, 0, 0, 0]
+    (top, left), (bottom, right) = pads[:2], pads[2:]
+    if (top, left) != (bottom, right) or 2 * top > kernel[0] or 2 * left > kernel[1]:
+        x, top, left = ops.pad(x, (left, right, top, bottom), value=fill), 0, 0
+    return x, {"stride": tuple(stride), "padding": (top, left), "dilation": tuple(dilation)}
 
 
 def conv(x, weight, bias=None, **options):
-    return ops.conv2d(x, weight, bias, **window(options, weight.shape[2:]), groups=options.get("group", 1))
+    x, given = window(x, options, weight.shape[2:])
+    return ops.conv2d(x, weight, bias, **given, groups=options.get("group", 1))
 
 
 def conv_transpose(x, weight, bias=None, **options):
-    kernel = weight.shape[2:]
-    if "output_shape" in options:
-        raise NotOfferedError("output_shape")
+    offered(options, auto_pad=b"NOTSET", output_shape=None)
+    (top, left, bottom, right), ones = options.get("pads", [0, 0, 0, 0]), [1, 1]
+    if (top, left) != (bottom, right):
+        raise NotOfferedError("padding that differs between two sides")
+    given = {"stride": tuple(options.get("strides", ones)), "dilation": tuple(options.get("dilations", ones))}
     extra = tuple(options.get("output_padding", (0, 0)))
-    groups = options.get("group", 1)
-    return ops.conv_transpose2d(x, weight, bias, **window(options, kernel), output_padding=extra, groups=groups)
+    return ops.conv_transpose2d(
+        x, weight, bias, **given, padding=(top, left), output_padding=extra, groups=options.get("group", 1)
+    )
 
 
 def max_pool(x, **options):
     offered(options, storage_order=0)
     kernel = options["kernel_shape"]
-    return ops.max_pool2d(x, tuple(kernel), **window(options, kernel), ceil_mode=bool(options.get("ceil_mode", 0)))
+    x, given = window(x, options, kernel, -math.inf)
+    return ops.max_pool2d(x, tuple(kernel), **given, ceil_mode=bool(options.get("ceil_mode", 0)))
 
 
 def average_pool(x, **options):
-    kernel = options["kernel_shape"]
-    given = window(options, kernel)
-    if given.pop("dilation") != (1, 1):
-        raise NotOfferedError("dilations")
-    counted = bool(options.get("count_include_pad", 0))
-    return ops.avg_pool2d(
-        x, tuple(kernel), **given, ceil_mode=bool(options.get("ceil_mode", 0)), count_include_pad=counted
-    )
+    kernel, counted = options["kernel_shape"], bool(options.get("count_include_pad", 0))
+    offered(options, dilations=[1, 1])
+    padded, given = window(x, options, kernel)
+    if padded is not x and not counted:
+        raise NotOfferedError("padding that differs between two sides and does not count")
+    del given["dilation"]
+    ceil = bool(options.get("ceil_mode", 0))
+    return ops.avg_pool2d(padded, tuple(kernel), **given, ceil_mode=ceil, count_include_pad=counted)
 
 
 def batch_norm(x, gamma, beta, mean, var, epsilon=1e-5, momentum=0.9, training_mode=0, **_):
@@ -152,16 +160,27 @@ def resize(x, roi=None, scales=None, sizes=None, **options):
     mode = options.get("mode", b"nearest").decode()
     offered(options, antialias=0, exclude_outside=0, keep_aspect_ratio_policy=b"stretch")
     where = options.get("coordinate_transformation_mode", b"half_pixel").decode()
-    known = {("nearest", "asymmetric", "floor"), ("linear", "half_pixel", "-"), ("linear", "align_corners", "-")}
     rounding = options.get("nearest_mode", b"round_prefer_floor").decode() if mode == "nearest" else "-"
-    if (mode, where, rounding) not in known:
+    known = {
+        ("nearest", "asymmetric", "floor"): "nearest",
+        (
+            "nearest",
+            "half_pixel",
+            "round_prefer_floor",
+        ): "nearest-exact",  # the same but halfway between two pixels, where ``sizes`` lead
+        ("linear", "half_pixel", "-"): "bilinear",
+        ("linear", "align_corners", "-"): "bilinear",
+    }
+    if (mode, where, rounding) not in known or (rounding == "round_prefer_floor" and sizes is not None):
         raise NotOfferedError(f"{mode}, {where}, {rounding}")
-    if "axes" in options or x.ndim != 4 or (where == "align_corners" and sizes is None):
-        raise NotOfferedError("axes, or scales with align_corners")
+    given = np.asarray(scales if sizes is None else sizes).tolist()
+    given = dict(zip(options.get("axes", range(x.ndim)), given, strict=True))
+    ours = tuple(given[axis] for axis in (2, 3))
+    if where == "align_corners" and any(factor * n % 1 for factor, n in zip(ours, x.shape[2:], strict=True)):
+        raise NotOfferedError("align_corners with sizes that are rounded")
     corners = {"align_corners": where == "align_corners"} if mode == "linear" else {}
-    size = None if sizes is None else tuple(ints(sizes)[2:])
-    factor = None if scales is None else tuple(float(scale) for scale in scales.numpy()[2:])
-    return ops.interpolate(x, size, factor, mode={"linear": "bilinear"}.get(mode, mode), **corners)
+    name = "scale_factor" if sizes is None else "size"
+    return ops.interpolate(x, mode=known[mode, where, rounding], **{name: ours}, **corners)
 
 
 def slice_(x, starts, ends, axes=None, steps=None, **_):
@@ -197,7 +216,7 @@ def unsqueeze(x, axes=None, **options):
 
 def argmax(x, axis=0, keepdims=1, select_last_index=0, **_):
     if select_last_index:
-        raise NotOfferedError("select_last_index")
+        return x.shape[axis] - 1 - ops.argmax(x.flip(axis), axis, keepdims=bool(keepdims))
     return ops.argmax(x, axis, keepdims=bool(keepdims))
 
 
@@ -219,7 +238,9 @@ def fold_pairs(f):
 def col2im(x, image, block, dilations=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0), **options):
     n, columns, _ = x.shape
     kernel, size = tuple(ints(block)), tuple(ints(image))
-    given = window({"dilations": dilations, "strides": strides, "pads": list(pads)}, kernel)
+    if len(size) != 2:
+        raise NotOfferedError("images of three axes")
+    given = window(x, {"dilations": dilations, "strides": strides, "pads": list(pads)}, kernel)[1]
     shape = n, columns // math.prod(kernel), *size
     rows = ops.im2col(mr.zeros(shape), kernel, **given).shape
     return ops.col2im(x.permute(0, 2, 1).reshape(rows), shape, kernel, **given)
