@@ -219,15 +219,14 @@ class Op:
                 grads[i] = grad * 1
         return tuple(grads)
 
-    def _run_backward_kernel(self, upstream: Tensor, pending: dict[Source, Tensor]) -> Any:
+    def _run_backward_kernel(self, upstream: Tensor, pending: dict[Any, Tensor]) -> Any:
         kernel = find_kernel(self, "backward", upstream.data, math.prod(self.input_shapes[0]))
         if kernel is None or not kernel.accumulates:
             return NotImplemented if kernel is None else kernel.run(self, upstream.data)
-        edges = [edge if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]
-        arrived = {edge: pending.pop(edge) for edge in edges if edge is not None and edge in pending}
-        grads = kernel.run(self, upstream.data, [arrived[edge].data if edge in arrived else None for edge in edges])
+        arrived = [pending.pop(edge, None) if i in kernel.accumulates else None for i, edge in enumerate(self.edges)]
+        grads = kernel.run(self, upstream.data, [None if grad is None else grad.data for grad in arrived])
         if grads is NotImplemented:
-            pending.update(arrived)
+            pending.update((edge, grad) for edge, grad in zip(self.edges, arrived, strict=True) if grad is not None)
         return grads
 
     def _free(self) -> None:

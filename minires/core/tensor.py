@@ -200,10 +200,9 @@ class Tensor:
         return self._data.tolist()
 
     def _test(self, name: str, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        try:
-            return Tensor.wrap(getattr(self._data, name)(axis=axis, keepdims=keepdims))
-        except (TypeError, ValueError) as error:
-            raise ShapeError(f"{name}: axis {axis!r} does not exist in the tensor ({sizes(self.shape)}).") from error
+        from .checks import axis_numbers  # checks.py imports this file
+
+        return Tensor.wrap(getattr(self._data, name)(axis=axis_numbers(name, axis, self), keepdims=keepdims))
 
     @pytorch_names
     def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -388,8 +387,7 @@ class Tensor:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return DLPack's numbers for the device type and the device."""
-        kind, number = self.data.__dlpack_device__()
-        return int(kind), int(number)
+        return self.data.__dlpack_device__()
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
