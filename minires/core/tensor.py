@@ -366,29 +366,6 @@ class Tensor:
             raise ArgumentError(f"__array__: {self.dtype} on {self.device} cannot become {array.dtype} without a copy.")
         return array.copy() if copy else array
 
-    def __dlpack__(self, **options: Any) -> Any:
-        """Return the capsule that other libraries' ``from_dlpack`` requests; see https://data-apis.org/array-api.
-
-        Raises
-        ------
-        GraphError
-            If the tensor requires a gradient: what other libraries compute with it would not be recorded.
-        ShapeError
-            If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would crash.
-        BufferError
-            If NumPy or CuPy cannot share the memory as requested.
-        """
-        given = f"__dlpack__: this tensor ({sizes(self.shape)})"
-        if self.requires_grad:
-            raise GraphError(f"{given} requires a gradient, which other libraries would ignore; share t.detach().")
-        if any(stride < 0 for stride in self._data.strides):
-            raise ShapeError(f"{given} has an axis that runs backwards in memory, as after flip; share mr.tensor(t).")
-        return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Return DLPack's numbers for the device type and the device."""
-        return self.data.__dlpack_device__()
-
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
         notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
@@ -464,7 +441,9 @@ class Tensor:
     __imul__ = partialmethod(_augment, "imul")
     __itruediv__ = partialmethod(_augment, "itruediv")
 
-    if TYPE_CHECKING:  # the functions that minires/ops attaches as methods
+    if TYPE_CHECKING:  # what minires/interop/dlpack.py attaches, and the functions that minires/ops attaches as methods
+        __dlpack__: Any
+        __dlpack_device__: Any
         __array_ufunc__: Any
         __add__ = __radd__ = ops.add
         __sub__ = __rsub__ = ops.sub

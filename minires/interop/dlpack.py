@@ -18,7 +18,7 @@ import numpy as np
 from ..core import backend
 from ..core.calls import pytorch_names, refuses
 from ..core.tensor import Tensor
-from ..errors import DeviceError, DTypeError
+from ..errors import DeviceError, DTypeError, GraphError, ShapeError, sizes
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13  # DLDeviceType
 
@@ -74,3 +74,30 @@ def from_dlpack(x: Any) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"from_dlpack: {what} cannot be shared: a tensor holds floats, integers or booleans.")
     return Tensor.wrap(array)
+
+
+def _share(t: Tensor, **options: Any) -> Any:
+    """Return the capsule that other libraries' ``from_dlpack`` requests; see https://data-apis.org/array-api.
+
+    Raises
+    ------
+    GraphError
+        If the tensor requires a gradient: what other libraries compute with it would not be recorded.
+    ShapeError
+        If an axis runs backwards in memory, as after ``flip``: PyTorch 2.13 would crash.
+    BufferError
+        If NumPy or CuPy cannot share the memory as requested.
+    """
+    given = f"__dlpack__: this tensor ({sizes(t.shape)})"
+    if t.requires_grad:
+        raise GraphError(f"{given} requires a gradient, which other libraries would ignore; share t.detach().")
+    if any(stride < 0 for stride in t.data.strides):
+        raise ShapeError(
+            f"{given} has an axis that runs backwards in memory, as after flip, which other libraries do not support; "
+            "share a copy, mr.tensor(t)."
+        )
+    return t.data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+
+
+Tensor.__dlpack__ = _share
+Tensor.__dlpack_device__ = lambda t: t.data.__dlpack_device__()  # DLPack's numbers of the device type and the device
