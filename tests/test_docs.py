@@ -27,7 +27,7 @@ def blocks(name):
 def test_the_page_about_pytorch_runs(capsys):
     """All its blocks, one after the other, as a reader would paste them."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    assert len(blocks("pytorch.md")) == 9
+    assert len(blocks("pytorch.md")) == 10
     names = {}
     for block in blocks("pytorch.md"):
         exec(compile(block, "docs/pytorch.md", "exec"), names)
