@@ -21,6 +21,7 @@ from ..interop.files import PathLike, stand_in, start_of
 # Folders are searched for files with these suffixes. A file that is given by name may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs some errors that it also raises
+MOST_PIXELS = 40_000_000  # reading takes about 10 bytes for each pixel
 MODES = {1: "L", 3: "RGB"}  # Pillow's modes for grey and colour, keyed by the number of channels
 
 
@@ -64,7 +65,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     Raises
     ------
     DataError
-        If the file is missing, damaged, not an image, or larger than Pillow considers safe.
+        If the file is missing, damaged, not an image, or larger than 40 million pixels.
     ArgumentError
         If ``channels`` is neither 1 nor 3.
     """
@@ -95,6 +96,8 @@ def _decode(path: PathLike) -> Image.Image:
         Image.init()
         # Pillow runs Ghostscript on EPS files, which is unsafe for files from unknown sources.
         with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
             image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")):
@@ -104,8 +107,10 @@ def _decode(path: PathLike) -> Image.Image:
             transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
             return ImageCms.applyTransform(image, transform) or image  # returns None only if it works in place
         if image.getbands()[-1] in "Aa" or "transparency" in image.info:
-            image = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image if image.mode == "RGBA" else image.convert("RGBA")
+            opaque = Image.new("RGB", image.size, "white")
+            opaque.paste(image, mask=image.getchannel("A"))  # alpha_composite would need twice the memory
+            return opaque
         return image
 
 
@@ -122,7 +127,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _reason(path: PathLike, error: Exception) -> str:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return "it has more pixels than can be opened safely"
+        return f"it has more than {MOST_PIXELS:,} pixels; make it smaller"
     if isinstance(error, UnidentifiedImageError):
         return stand_in(start_of(path)) or ("it is not an image" if os.path.getsize(path) else "it is empty")
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")

@@ -47,6 +47,11 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     return rows.reshape(n, oh * ow, columns).permute(0, 2, 1)
 
 
+def sum_to_size(x, *shape):
+    """sum_to; PyTorch's counts booleans, even if there is nothing to add up."""
+    return ops.sum_to(x.to("int64") if x.dtype == bool else x, shape[0] if len(shape) == 1 else shape)
+
+
 def upsample(x, size=None, scale_factor=None, *, mode, align_corners=None):
     return ops.interpolate(x, size, scale_factor, mode, align_corners)
 
@@ -83,7 +88,7 @@ VARIANTS = {
     "where": lambda x, condition, other: ops.where(condition, x, other),
     "cat": ops.concatenate,
     "clamp": ops.clip,
-    "sum_to_size": lambda x, *shape: ops.sum_to(x, shape[0] if len(shape) == 1 else shape),
+    "sum_to_size": sum_to_size,
     "mm": ops.matmul,
     "mv": ops.matmul,
     "bmm": ops.matmul,
