@@ -48,8 +48,8 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def sum_to_size(x, *shape):
-    """sum_to; PyTorch's counts booleans, even if there is nothing to add up."""
-    return ops.sum_to(x.to("int64") if x.dtype == bool else x, shape[0] if len(shape) == 1 else shape)
+    """sum_to. PyTorch turns a boolean scalar into int64, even if there is nothing to add up."""
+    return ops.sum_to(x.to("int64") if x.dtype == bool and x.ndim == 0 else x, shape[0] if len(shape) == 1 else shape)
 
 
 def upsample(x, size=None, scale_factor=None, *, mode, align_corners=None):
