@@ -26,6 +26,7 @@ INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what
     "size_average": "write reduction='mean' or reduction='sum'",
     "order": "elements are read with the last axis changing fastest",
 }
+DEFAULTS = [("order", "C"), ("inplace", False), ("return_indices", False)]  # which may be given nevertheless
 
 
 def refuses(**sentences: str) -> Callable[[Function], Function]:
@@ -69,7 +70,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
                 raise ArgumentError(f"{name}: {key} and {ours} are the same argument; pass one of them.")
             if ours in taken or key not in instead:
                 renamed[ours] = value
-            elif value is not None and (key, value) not in (("order", "C"), ("inplace", False)):  # not the default
+            elif value is not None and (key, value) not in DEFAULTS:
                 raise ArgumentError(f"{name}: {key} is not offered; {instead[key].format(name)}.")
         return renamed
 

@@ -224,7 +224,7 @@ def _folded(module: Module) -> Module:
     if isinstance(module, (_FoldedConv2d, _FoldedBatchNorm2d, _Replayed)):
         return module
     hooks = module._forward_hooks or []
-    if type(module) is Conv2d and not hooks and not module.added:
+    if type(module) is Conv2d and not hooks and not module.uneven and module.padding_mode == "zeros":
         return _FoldedConv2d(module)
     complete = type(module) is BatchNorm2d and module.weight is not None and module.running_mean is not None
     if complete and not hooks:

@@ -15,9 +15,8 @@ from ..core import checks
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
-from ..ops.conv import Window, conv_inputs, conv_window, convolve, convolve_transposed, output_padding_pair
-from ..ops.pool import MaxPool2d as MaxPool2dOp
-from ..ops.pool import average, pool2d, pool_window
+from ..ops.conv import Window, conv_window, output_padding_pair
+from ..ops.pool import pool_window
 from . import init
 from .module import Buffer, Module, Parameter
 
@@ -58,7 +57,7 @@ class Linear(Module):
 
 
 class _Windowed(Module):
-    """A layer with a window. The window is built and checked only once, so its sizes are read-only."""
+    """A layer with a window, which is checked when the layer is built, so its sizes are read-only."""
 
     window: Window
 
@@ -117,16 +116,22 @@ class Conv2d(_Conv):
         self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1, padding: Pair | str = 0,
         dilation: Pair = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
     ) -> None:  # fmt: skip
-        window, self.added = conv_window("Conv2d", kernel_size, stride, padding, dilation, padding_mode)
-        self.padding_mode = padding_mode
-        self._padding = padding if isinstance(padding, str) else checks.pair("Conv2d", padding, "padding", 0)
+        window = conv_window("Conv2d", kernel_size, stride, padding, dilation)
+        self._padding = padding if isinstance(padding, str) else window.padding
+        self.uneven = padding == "same" and any(size % 2 == 0 for size in window.covered)
+        modes = ("zeros", "reflect", "replicate", "circular")
+        self.padding_mode = checks.choice("Conv2d", padding_mode, "padding_mode", modes)
         super().__init__("Conv2d", in_channels, out_channels, window, groups)
         shape = out_channels, in_channels // groups, *self.kernel_size
         self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = conv_inputs("conv2d", x, self.weight, self.bias, self.groups)
-        return convolve(inputs, self.window, self.added, self.groups, self.padding_mode)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            bottom, right = self.window.padding
+            top, left = ((size - 1) // 2 for size in self.window.covered) if self.uneven else (bottom, right)
+            x, padding = ops.pad(x, (left, right, top, bottom), self.padding_mode), 0
+        return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Conv):
@@ -158,8 +163,8 @@ class ConvTranspose2d(_Conv):
         self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = conv_inputs("conv_transpose2d", x, self.weight, self.bias, self.groups, transposed=True)
-        return convolve_transposed(inputs, self.window, self.output_padding, self.groups)
+        options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        return ops.conv_transpose2d(x, self.weight, self.bias, *options)
 
 
 class BatchNorm1d(Module):
@@ -409,11 +414,14 @@ class MaxPool2d(_Windowed):
         self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
         return_indices: bool = False, ceil_mode: bool = False,
     ) -> None:  # fmt: skip
-        self.window = pool_window("MaxPool2d", kernel_size, stride, padding, dilation, return_indices)
+        if return_indices:
+            places = "ops.im2col(x, ...).reshape(n, oh, ow, c, -1).argmax(axis=-1)"
+            raise ArgumentError(f"MaxPool2d: return_indices=True is not offered; the places in windows are {places}.")
+        self.window = pool_window("MaxPool2d", kernel_size, stride, padding, dilation)
         self.ceil_mode = bool(ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        return pool2d(MaxPool2dOp, x, self.window, self.ceil_mode)
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def extra_repr(self) -> str:
         dilation = "" if self.dilation == (1, 1) else f", dilation={self.dilation}"
@@ -433,7 +441,8 @@ class AvgPool2d(_Windowed):
         self.divisor_override = divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        return average(x, self.window, self.ceil_mode, self.count_include_pad, self.divisor_override)
+        options = self.ceil_mode, self.count_include_pad, self.divisor_override
+        return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding, *options)
 
     def extra_repr(self) -> str:
         defaults = {"ceil_mode": False, "count_include_pad": True, "divisor_override": None}

@@ -23,9 +23,6 @@ from ..core.backend import Array, array_module
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
-from .shape import pad
-
-PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 @dataclass(frozen=True)
@@ -296,23 +293,22 @@ def conv_inputs(
     return [x, weight] if bias is None else [x, weight, *checks.bias(op, bias, outputs, x)]
 
 
-def conv_window(
-    op: str, kernel: Any, stride: Any, padding: Any, dilation: Any, mode: Any = "zeros"
-) -> tuple[Window, tuple[int, ...]]:
-    """Check the arguments of a convolution, and return its window, and what ``pad`` must add before it, if anything.
+def conv_window(op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    """Check the arguments of a convolution, whose padding may also be "same" or "valid", and return its window."""
+    if not isinstance(padding, str):
+        return Window.of(op, kernel, stride, padding, dilation)
+    window = Window.of(op, kernel, stride, 0, dilation)
+    if checks.choice(op, padding, "padding", ("same", "valid")) == "valid":
+        return window
+    if window.stride != (1, 1):
+        raise ArgumentError(f"{op}: padding='same' needs stride 1, not {stride!r}; give the padding in numbers.")
+    height, width = window.covered
+    return replace(window, padding=(height // 2, width // 2))
 
-    That is (left, right, top, bottom), for a padding that is not of zeros, or has other widths at the end.
-    """
-    checks.choice(op, mode, "padding_mode", PADDINGS)
-    window = Window.of(op, kernel, stride, 0 if isinstance(padding, str) else padding, dilation)
-    (top, left), (bottom, right) = window.padding, window.padding
-    if isinstance(padding, str) and checks.choice(op, padding, "padding", ("same", "valid")) == "same":
-        if window.stride != (1, 1):
-            raise ArgumentError(f"{op}: padding='same' needs stride 1, not {stride!r}; give the padding in numbers.")
-        (top, left), (bottom, right) = ([(size - 1 + end) // 2 for size in window.covered] for end in (0, 1))
-    if mode == "zeros" and (top, left) == (bottom, right):
-        return replace(window, padding=(top, left)), ()
-    return replace(window, padding=(0, 0)), (left, right, top, bottom)
+
+def on_images(op: Op, x: Tensor, *parameters: Tensor) -> Tensor:
+    """Apply an op to a batch of images, (N, C, H, W), or to one image, (C, H, W)."""
+    return op(x, *parameters) if x.ndim == 4 else op(x.expand_dims(0), *parameters).squeeze(0)
 
 
 def conv2d(
@@ -347,19 +343,12 @@ def conv2d(
         If x, weight or bias does not hold floats.
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
-    inputs = conv_inputs("conv2d", x, weight, bias, groups)
-    return convolve(inputs, *conv_window("conv2d", inputs[1].shape[2:], stride, padding, dilation), groups)
-
-
-def convolve(inputs: list[Tensor], window: Window, added: tuple[int, ...], groups: int, mode: str = "zeros") -> Tensor:
-    """Run :func:`conv2d` on checked inputs, [x, weight] or [x, weight, bias], with the results of ``conv_window``."""
-    x, *parameters = inputs
-    if x.ndim == 3:  # one image
-        return convolve([x.expand_dims(0), *parameters], window, added, groups, mode).squeeze(0)
-    x = pad(x, added, PADDINGS[mode]) if added else x
-    _, _, h, w = x.shape
+    x, *parameters = conv_inputs("conv2d", x, weight, bias, groups)
+    window = conv_window("conv2d", parameters[0].shape[2:], stride, padding, dilation)
+    h, w = x.shape[-2:]
     window.output_size("conv2d", h, w)
-    return Conv2d(window, groups)(x, *parameters)
+    y = on_images(Conv2d(window, groups), x, *parameters)
+    return y[..., -h:, -w:] if padding == "same" and y.shape[-2:] != (h, w) else y  # an even kernel gives one more
 
 
 def conv_transpose2d(
@@ -374,21 +363,14 @@ def conv_transpose2d(
     :func:`conv2d`.
     """
     groups = checks.integer("conv_transpose2d", groups, "groups", 1)
-    inputs = conv_inputs("conv_transpose2d", x, weight, bias, groups, transposed=True)
-    window = Window.of("conv_transpose2d", inputs[1].shape[2:], stride, padding, dilation)
-    return convolve_transposed(inputs, window, output_padding_pair(output_padding, window), groups)
-
-
-def convolve_transposed(inputs: list[Tensor], window: Window, output_padding: tuple[int, int], groups: int) -> Tensor:
-    """Run :func:`conv_transpose2d` on checked inputs and a checked window."""
-    (x, *parameters), w = inputs, window
-    if x.ndim == 3:  # one image
-        return convolve_transposed([x.expand_dims(0), *parameters], window, output_padding, groups).squeeze(0)
-    geometry = zip(x.shape[2:], w.kernel, w.stride, w.padding, w.dilation, output_padding, strict=True)
-    image = tuple((size - 1) * s - 2 * p + d * (k - 1) + e + 1 for size, k, s, p, d, e in geometry)
+    x, *parameters = conv_inputs("conv_transpose2d", x, weight, bias, groups, transposed=True)
+    window = Window.of("conv_transpose2d", parameters[0].shape[2:], stride, padding, dilation)
+    more = output_padding_pair(output_padding, window)
+    geometry = zip(x.shape[-2:], window.covered, window.stride, window.padding, more, strict=True)
+    image = tuple((size - 1) * s - 2 * p + covered + e for size, covered, s, p, e in geometry)
     if min(image) < 1:
         raise ShapeError(f"conv_transpose2d: x ({sizes(x.shape)}) would become {sizes(image)}; use less padding.")
-    return ConvTranspose2d(window, groups, image)(*inputs)
+    return on_images(ConvTranspose2d(window, groups, image), x, *parameters)
 
 
 def output_padding_pair(output_padding: Pair, window: Window) -> tuple[int, int]:

@@ -5,25 +5,23 @@ mean.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from ..core import backend, checks
+from ..core import checks
 from ..core.autograd import Op
 from ..core.backend import Array, array_module, wide_sum
+from ..core.calls import refuses
 from ..core.checks import Pair
-from ..core.tensor import Tensor, TensorLike
+from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError, ShapeError, sizes
 from .arithmetic import where
-from .conv import Col2Im, Window, unfold
+from .conv import Col2Im, Window, on_images, unfold
 from .reduce import mean
 from .shape import concatenate, pad
 
 
-def pool_window(
-    op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1, return_indices: bool = False
-) -> Window:
+def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair = 1) -> Window:
     """Check the arguments of a pooling op and return its window. At most half of a window may lie in the padding."""
     default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     window = Window.of(op, kernel_size, kernel_size if default else stride, padding, dilation)
@@ -31,23 +29,16 @@ def pool_window(
         raise ArgumentError(
             f"{op}: padding is {window.padding}; it must be at most half the kernel size, {window.covered}."
         )
-    if return_indices:
-        raise ArgumentError(
-            f"{op}: return_indices=True is not offered; the place in each window is "
-            "im2col(x, kernel_size, stride).reshape(n, oh, ow, c, -1).argmax(axis=-1)."
-        )
     return window
 
 
 def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window, ceil_mode: bool = False) -> Tensor:
-    """Pool images with a window that has already been checked. With ``ceil_mode``, x is filled up at its end."""
+    """Pool images. With ``ceil_mode``, they are filled up at their end."""
     x = checks.images(op.name, x, unbatched=True, kinds=op.kinds)
-    if x.ndim == 3:  # one image
-        return pool2d(op, x.expand_dims(0), window, ceil_mode).squeeze(0)
-    if ceil_mode and any(missing := window.missing(*x.shape[2:])):
+    if ceil_mode and any(missing := window.missing(*x.shape[-2:])):
         x = pad(x, (0, missing[1], 0, missing[0]), value=op.fill(x.dtype))
-    window.output_size(op.name, *x.shape[2:])
-    return op(window)(x)
+    window.output_size(op.name, *x.shape[-2:])
+    return on_images(op(window), x)
 
 
 class Pool2d(Op, saves="shapes"):
@@ -93,9 +84,10 @@ class MaxPool2d(Pool2d):
         return self.spread(where(one_hot, upstream.transpose(0, 2, 3, 1).expand_dims(-1), 0))
 
 
+@refuses(return_indices="the places in the windows are im2col(x, ...).reshape(n, oh, ow, c, -1).argmax(axis=-1)")
 def max_pool2d(
     x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     """The maximum of each window. Among equal elements, the first gets the gradient.
 
@@ -107,8 +99,6 @@ def max_pool2d(
         integers their smallest number, so it is never the maximum.
     ceil_mode : bool
         Whether the pixels that are left over at the end are pooled as well.
-    return_indices : bool
-        Not offered; it must be False.
 
     Returns
     -------
@@ -124,8 +114,7 @@ def max_pool2d(
     DTypeError
         If x holds booleans.
     """
-    window = pool_window("max_pool2d", kernel_size, stride, padding, dilation, return_indices)
-    return pool2d(MaxPool2d, x, window, ceil_mode)
+    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
 
 
 class AvgPool2d(Pool2d):
@@ -148,27 +137,19 @@ def avg_pool2d(
     Without ``count_include_pad``, it is the mean of the pixels only. ``divisor_override`` is the number that sums are
     divided by. The other arguments and the errors are those of :func:`max_pool2d`.
     """
-    window = pool_window("avg_pool2d", kernel_size, stride, padding)
-    return average(x, window, ceil_mode, count_include_pad, divisor_override)
-
-
-def average(x: TensorLike, window: Window, ceil_mode: bool, count_include_pad: bool, divisor: int | None) -> Tensor:
-    """Run :func:`avg_pool2d` with a window that has already been checked."""
+    x, window = checks.images("avg_pool2d", x, unbatched=True), pool_window("avg_pool2d", kernel_size, stride, padding)
     y = pool2d(AvgPool2d, x, window, ceil_mode)
-    if divisor is not None:
-        if not checks.is_integer(divisor) or divisor == 0:
-            raise ArgumentError(f"avg_pool2d: divisor_override is {divisor!r}; it must be an integer other than 0.")
-        return y * (math.prod(window.kernel) / divisor)
+    if divisor_override is not None:
+        if not checks.is_integer(divisor_override) or divisor_override == 0:
+            raise ArgumentError(f"avg_pool2d: divisor_override is {divisor_override!r}; it must be an integer, not 0.")
+        return y * (math.prod(window.kernel) / divisor_override)
     if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
         return y
-    counts = []  # how many pixels, or pixels and zeros, each window covers along H and along W
-    geometry = zip(x.shape[-2:], y.shape[-2:], window.kernel, window.stride, window.padding, strict=True)
-    for size, windows, k, s, p in geometry:
-        start = np.arange(windows) * s - p
-        end = np.minimum(start + k, size + p)
-        counts.append(end - start if count_include_pad else np.minimum(end, size) - np.maximum(start, 0))
-    factors = (math.prod(window.kernel) / np.outer(*counts)).astype(y.dtype)  # (OH, OW)
-    return y * Tensor.wrap(backend.to_device(factors, y.device))
+    (h, w), (ph, pw) = x.shape[-2:], window.padding
+    bottom, right = window.missing(h, w) if ceil_mode else (0, 0)
+    counted = pad(as_tensor(1.0, like=y).broadcast_to((1, h, w)), (pw, pw, ph, ph), value=float(count_include_pad))
+    counted = pad(counted, (0, right, 0, bottom))  # (1, H', W'): 1 for what counts, 0 for what only fills up windows
+    return y / pool2d(AvgPool2d, counted, replace(window, padding=(0, 0)))  # by the share that counts, (1, OH, OW)
 
 
 def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
