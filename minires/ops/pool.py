@@ -6,7 +6,9 @@ mean.
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 from ..core import checks
 from ..core.autograd import Op
@@ -45,14 +47,10 @@ class Pool2d(Op, saves="shapes"):
     """An op that reduces each window to one number."""
 
     kinds = "f"  # of dtypes
+    fill: ClassVar[Any] = staticmethod(lambda dtype: 0)  # what the padding consists of
 
     def __init__(self, window: Window) -> None:
         self.window = window
-
-    @staticmethod
-    def fill(dtype: np.dtype[Any]) -> float:
-        """Return the number that the padding consists of."""
-        return 0
 
     def spread(self, windows: Tensor) -> Tensor:
         """Add the gradients of all windows' elements at their pixels: (N, OH, OW, C, KH*KW) -> (N, C, H, W)."""
@@ -62,10 +60,7 @@ class Pool2d(Op, saves="shapes"):
 
 class MaxPool2d(Pool2d):
     kinds = "fiu"
-
-    @staticmethod
-    def fill(dtype: np.dtype[Any]) -> float:
-        return -math.inf if dtype.kind == "f" else np.iinfo(dtype).min
+    fill = staticmethod(lambda dtype: -math.inf if dtype.kind == "f" else np.iinfo(dtype).min)
 
     def forward(self, x: Array) -> Array:
         size = math.prod(self.window.kernel)
