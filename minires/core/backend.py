@@ -121,15 +121,14 @@ def to_device(array: Array, device: str) -> Array:
     return cupy.asarray(array)
 
 
-def index_on_device(index: Any, array: Array) -> Any:
+def index_on_device(index: tuple[Any, ...], array: Array) -> tuple[Any, ...]:
     """Return ``index``, an index for ``array``, with the arrays in it moved to the device of ``array``.
 
     Raises IndexError if the index does not fit, as NumPy does; CuPy would silently wrap integers around.
     """
     if device_of(array) == "cpu":
         return index
-    parts = index if isinstance(index, tuple) else (index,)
-    on_cpu, on_gpu = (tuple(to_device(part, d) if is_array(part) else part for part in parts) for d in DEVICES)
+    on_cpu, on_gpu = (tuple(to_device(part, d) if is_array(part) else part for part in index) for d in DEVICES)
     np.broadcast_to(np.False_, array.shape)[on_cpu]  # NumPy checks the index, on an array that takes one byte
     return on_gpu
 

@@ -505,8 +505,8 @@ def fingerprint(array: Array) -> int:
     return hash(array.tobytes())
 
 
-def as_index(index: Any, x: Tensor) -> Any:
-    """Return ``index``, with its tensors, arrays and sequences copied to arrays on the device of x."""
+def as_index(index: Any, x: Tensor) -> tuple[Any, ...]:
+    """Return ``index`` as a tuple, with its tensors, arrays and sequences copied to arrays on the device of x."""
 
     def part(given: Any) -> Any:
         if given is None or given is Ellipsis or isinstance(given, (slice, int, np.integer, str, bytes)):
@@ -514,4 +514,4 @@ def as_index(index: Any, x: Tensor) -> Any:
         array = as_tensor(given).data.copy()
         return array.astype(int) if not array.size and isinstance(given, Sequence) else array  # [] would be float32
 
-    return backend.index_on_device(tuple(map(part, index)) if isinstance(index, tuple) else part(index), x._data)
+    return backend.index_on_device(tuple(map(part, index if isinstance(index, tuple) else (index,))), x._data)

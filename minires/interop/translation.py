@@ -115,8 +115,7 @@ def _pad(graph: OnnxGraph, call: TracedCall, x: str) -> str:
 
 def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
     """Add one node for all slices, then one for each integer, list of integers and new axis, from left to right."""
-    index = call.op.index if isinstance(call.op.index, tuple) else (call.op.index,)
-    index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in index)
+    index = tuple(np.asarray(part) if isinstance(part, (int, np.integer)) else part for part in call.op.index)
     arrays = [part for part in index if isinstance(part, np.ndarray)]
     if any(part.dtype.kind == "b" for part in arrays):
         raise ArgumentError("export_onnx: getitem with a mask cannot be exported; where(mask, x, 0) can.")

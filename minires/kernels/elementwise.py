@@ -82,11 +82,10 @@ def pad_channels(device: ComputeDevice, op: Pad, x: Array) -> Array:
 @host("forward", PutItem)
 def put_pixels(device: ComputeDevice, op: PutItem, values: Array) -> Array:
     """Handle only images and an index [:, :, ::SH, ::SW]."""
-    index = op.index if isinstance(op.index, tuple) else ()
-    whole = (isinstance(part, slice) and part.start is part.stop is None for part in index)
-    if len(index) != 4 or len(op.target) != 4 or not all(whole):
+    whole = (isinstance(part, slice) and part.start is part.stop is None for part in op.index)
+    if len(op.index) != 4 or len(op.target) != 4 or not all(whole):
         return NotImplemented
-    *others, sh, sw = (1 if part.step is None else part.step for part in index)
+    *others, sh, sw = (1 if part.step is None else part.step for part in op.index)
     if others != [1, 1] or not checks.is_integer(sh, 1) or not checks.is_integer(sw, 1):
         return NotImplemented
     n, c, h, w = op.target

@@ -208,7 +208,7 @@ def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: fl
 
 
 class GetItem(Op, name="getitem", saves="shapes"):
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: tuple[Any, ...]) -> None:
         self.index = index
 
     def forward(self, x: Array) -> Array:
@@ -221,13 +221,12 @@ class GetItem(Op, name="getitem", saves="shapes"):
 class PutItem(Op, name="putitem", saves="shapes"):
     """Zeros with ``values`` added at ``index``: the adjoint of ``getitem``."""
 
-    def __init__(self, index: Any, target: tuple[int, ...]) -> None:
+    def __init__(self, index: tuple[Any, ...], target: tuple[int, ...]) -> None:
         self.index, self.target = index, target
 
     def forward(self, values: Array) -> Array:
         xp = array_module(values)
-        parts = self.index if isinstance(self.index, tuple) else (self.index,)
-        if not any(backend.is_array(part) and part.dtype.kind != "b" for part in parts):  # no element twice
+        if not any(backend.is_array(part) and part.dtype.kind != "b" for part in self.index):  # no element twice
             y = xp.zeros_like(values, shape=self.target)  # with the memory order of ``values``
             y[self.index] = values
             return y

@@ -261,7 +261,7 @@ class FlipIsNotFlippedBack(GetItem):
         return upstream * 1
 
 
-@wrong(normal(4, 3), says="all at index 1 of axis 0", options=(np.array([1, 3, 1]),))
+@wrong(normal(4, 3), says="all at index 1 of axis 0", options=((np.array([1, 3, 1]),),))
 class GetItemOverwritesRepeatedIndices(GetItem):
     def backward(self, upstream):
         dx = np.zeros(self.input_shapes[0])
