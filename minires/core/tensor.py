@@ -426,7 +426,7 @@ class Tensor:
         if state.grad_enabled and (self.requires_grad or other.requires_grad):
             if self.requires_grad and self.op is None:
                 raise GraphError(f"{name}: a leaf that requires a gradient can be changed only inside no_grad().")
-            return getattr(self, f"__{name[1:]}__")(other)
+            return NotImplemented  # Python then computes self + other
         try:
             self.data = getattr(operator, name)(self._data, other.data)
         except (TypeError, ValueError) as error:
