@@ -54,7 +54,7 @@ _missing = missing_name("mr", __all__, {name: f"mr.ops.{name}" for name in ops._
     "full_like": "mr.full(x.shape, value)", "inference_mode": "mr.no_grad()", "set_grad_enabled": "mr.enable_grad()",
     "float16": "'float16'", "float32": "'float32'", "float64": "'float64'", "int64": "'int64'", "bool": "'bool'",
     "randint": "mr.tensor(np.random.default_rng(0).integers(0, 10, (2, 3)))", "is_tensor": "isinstance(x, mr.Tensor)",
-    "autograd": "mr.grad", "utils": "mr.data and mr.optim", "device": "'cpu' or 'cuda'",
+    "autograd": "mr.grad", "utils": "mr.data.Loader or mr.optim.clip_grad_norm", "device": "'cpu' or 'cuda'",
 })  # fmt: skip
 
 

@@ -25,11 +25,11 @@ class ShapeError(MiniresError, ValueError):
 
 
 class OutOfRangeError(ShapeError, IndexError):
-    """An index outside of its axis. Python's iteration stops at an IndexError."""
+    """An index that is out of range. It is an IndexError as well, at which Python's iteration stops."""
 
 
 class NoAxisError(ShapeError, TypeError):
-    """``len`` or ``iter`` of a tensor without axes, for which Python expects a TypeError."""
+    """``len`` or ``iter`` of a scalar, for which Python expects a TypeError."""
 
 
 class DTypeError(MiniresError, TypeError):
@@ -136,7 +136,7 @@ def counted(number: int, what: str) -> str:
 
 WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for a Tensor x of minires
     "add_": "x += y", "bool": "x.to('bool')", "clamp": "x.clip(low, high)", "clone": "x * 1, or mr.tensor(x)",
-    "contiguous": "x itself", "copy_": "x[...] = y", "cpu": "x.to('cpu')", "cuda": "x.to('cuda')", "dim": "x.ndim",
+    "contiguous": "x", "copy_": "x[...] = y", "cpu": "x.to('cpu')", "cuda": "x.to('cuda')", "dim": "x.ndim",
     "double": "x.to('float64')", "dot": "x @ y", "fill_": "x[...] = value", "float": "x.to('float32')",
     "grad_fn": "x.op", "half": "x.to('float16')", "int": "x.to('int32')", "is_cuda": "x.device == 'cuda'",
     "is_leaf": "x.op is None", "long": "x.to('int64')", "mT": "x.transpose(-2, -1)", "mm": "x @ y", "bmm": "x @ y",
@@ -152,7 +152,7 @@ WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for 
 def closest(name: str, choices: Collection[str]) -> str | None:
     """Return the choice that ``name`` probably means: the same but for case and punctuation, or nearly the same.
 
-    The digits must be the same: resnet21 may mean any network.
+    The digits must be the same: resnet21 could mean any of several networks.
     """
     import difflib  # imported late: 3 ms
 
@@ -164,7 +164,7 @@ def closest(name: str, choices: Collection[str]) -> str | None:
 
 
 def no_attribute(owner: str, name: str, instead: str | None) -> AttributeError:
-    """Return the error for ``owner.name``, with what to write instead, if anything; Python needs this very type.
+    """Return the error for a missing ``owner.name``, with what to write instead, if known. Python needs this type.
 
     >>> no_attribute("Tensor", "numel", WRITTEN_HERE["numel"])
     AttributeError("Tensor has no attribute 'numel'; write x.size.")

@@ -215,7 +215,7 @@ class Op:
                 )
             if grad.dtype != source.dtype:
                 grads[i] = grad.astype(source.dtype)
-            elif id(grad._data) in saved:  # whoever changes the gradient must not change an input
+            elif id(grad._data) in saved:  # changing the gradient in place must not change an input
                 grads[i] = grad * 1
         return tuple(grads)
 
@@ -332,7 +332,7 @@ def _walk(root: Tensor, upstream: Tensor, retain_graph: bool, create_graph: bool
             source = ready.pop()
             grad = grads.pop(source, None)
             if grad is not None:
-                if source.hooks:  # hooks may change or keep what they get, so this is a copy, as is what goes on
+                if source.hooks:  # hooks may change or keep the gradient, so they get a copy, and a copy goes on
                     grad = grad * 1
                     for hook in tuple(source.hooks):
                         replacement = hook(grad)

@@ -78,7 +78,7 @@ def wide_sum(x: Array, axes: int | tuple[int, ...], keepdims: bool = False, divi
     """Return the sum of x over ``axes``, divided by ``divisor``, in the dtype of x; integers and booleans give int64.
 
     Floats are added in float64, because NumPy keeps a running sum along every axis but the last: in float32, the mean
-    of a million values near 1000 would be off by 9. Only where it adds up a whole array, it adds in pairs.
+    of a million values near 1000 would be off by 9. Whole contiguous arrays are an exception: NumPy adds them in pairs.
     """
     if x.dtype.kind != "f":
         return x.sum(axis=axes, keepdims=keepdims, dtype=np.int64)

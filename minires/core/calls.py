@@ -1,4 +1,4 @@
-"""How functions are called: PyTorch's names of arguments, and what a call with wrong arguments says."""
+"""PyTorch's names of arguments, and the error messages of calls with wrong arguments."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ INSTEAD = {  # arguments that many functions of PyTorch and NumPy have, and what
     "out": "assign the result, y = {0}(...), or write it into a tensor, y[...] = {0}(...)",
     "dtype": "convert the result, {0}(...).to(dtype), or x before the call",
     "inplace": "assign the result, x = {0}(x)",
-    "alpha": "multiply the second tensor before, {0}(a, alpha * b)",
+    "alpha": "multiply the second tensor first, {0}(a, alpha * b)",
     "size_average": "write reduction='mean' or reduction='sum'",
     "order": "elements are read with the last axis changing fastest",
 }
-DEFAULTS = [("order", "C"), ("inplace", False), ("return_indices", False)]  # which may be given nevertheless
+DEFAULTS = [("order", "C"), ("inplace", False), ("return_indices", False)]  # accepted, since they change nothing
 
 
 def refuses(**sentences: str) -> Callable[[Function], Function]:
@@ -83,7 +83,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
             return function(*arguments, **options)
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                raise  # it was raised inside of the function: the call itself was right
+                raise  # it was raised inside the function, so the call itself was right
             reason = str(error).partition("() ")[2]
         shown = [parameter for key, parameter in signature.parameters.items() if key != "self"]
         listed = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in shown])

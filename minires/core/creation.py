@@ -20,7 +20,7 @@ from .tensor import Tensor, TensorLike, as_tensor, tensor
 
 @pytorch_names
 def full(size: Any, fill_value: Any, **options: Any) -> Tensor:
-    """A tensor of the shape ``size`` that holds ``fill_value``, float32 if this is a float and int64 if an integer."""
+    """A tensor of the shape ``size`` that holds ``fill_value``: float32 for a float, int64 for an integer."""
     value = backend.as_array(fill_value, options.get("dtype"))
     if value.ndim:
         raise ArgumentError(f"full: fill_value is {fill_value!r}; it must be one number.")
@@ -35,7 +35,7 @@ def zeros(*size: Any, **options: Any) -> Tensor:
 
 @pytorch_names
 def ones(*size: Any, **options: Any) -> Tensor:
-    """A tensor of ones."""
+    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return full(checks.shape_tuple("ones", size, 0), 1.0, **options)
 
 
@@ -84,7 +84,7 @@ def _random(op: str, draw: Callable[..., Array], size: tuple[Any, ...], options:
 
 @pytorch_names
 def arange(start: float, end: float | None = None, step: float = 1, **options: Any) -> Tensor:
-    """Numbers from ``start`` (0 if only ``end`` is given) up to, but without, ``end``: int64 if all are integers.
+    """Numbers from ``start`` (0 if only ``end`` is given) up to ``end``, which is excluded: int64 if all are integers.
 
     Examples
     --------

@@ -92,7 +92,7 @@ def register_kernel(
 def find_kernel(op: object, phase: str, array: Array, size: int = 0) -> Registered | None:
     """Return the faster twin of an op whose first array is ``array``, or None if the textbook should run.
 
-    ``size`` counts if it is larger than that of ``array``: the upstream gradient of a loss is a single number.
+    ``size`` counts instead of the size of ``array`` if it is larger: the upstream gradient of a loss is one number.
     """
     if state.engine == "textbook":
         return None

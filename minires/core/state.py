@@ -27,7 +27,7 @@ state = _State()
 
 
 class Block(threading.local):
-    """Switches that have other values inside a ``with`` block, or in a decorated function, and are restored afterwards.
+    """Sets switches inside a ``with`` block, or in a decorated function, and restores them afterwards.
 
     A block can be entered again, also inside itself. At each entry, ``switches()`` returns the values.
     """
@@ -53,7 +53,7 @@ class Block(threading.local):
             return self
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         if is_async or not callable(function) or isinstance(function, type):
-            what = "an async function, during which other code runs" if is_async else repr(function)
+            what = "async functions, because other code runs while they wait" if is_async else repr(function)
             raise ArgumentError(f"no_grad, engine and the like decorate functions, not {what}; use them with `with`.")
 
         @wraps(function)

@@ -112,7 +112,7 @@ class Tensor:
         array = backend.as_array(array)
         kinds = self._data.dtype.kind + array.dtype.kind
         if kinds[0] != kinds[1] and kinds not in ("iu", "ui"):
-            raise DTypeError(f"tensor.data is {self.dtype}, but the array {array.dtype}; use .astype('{self.dtype}').")
+            raise DTypeError(f"tensor.data is {self.dtype}, the array {array.dtype}; use array.astype('{self.dtype}').")
         self._data = array
         self.mark_changed()
 
@@ -206,12 +206,12 @@ class Tensor:
 
     @pytorch_names
     def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether any element along ``axis`` is true, or not 0."""
+        """Whether any element along ``axis`` is true, that is, not 0."""
         return self._test("any", axis, keepdims)
 
     @pytorch_names
     def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether all elements along ``axis`` are true, or not 0."""
+        """Whether all elements along ``axis`` are true, that is, not 0."""
         return self._test("all", axis, keepdims)
 
     def detach(self) -> Tensor:

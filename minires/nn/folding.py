@@ -149,7 +149,7 @@ class _FoldedBatchNorm2d(Module):
 
 
 def _finished(module: Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Any) -> Any:
-    """Compute what waits and leave out the graph: a forward hook of each module that is not itself folded."""
+    """Forward hook of modules that are not folded: run a convolution that still waits, and leave out the graph."""
     if isinstance(output, Tensor):
         return output.detach() if isinstance(output, _Waiting) or output.op is not None else output
     if type(output) in (tuple, list):
@@ -165,7 +165,7 @@ def _merge(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
             f"fold: a convolution to {conv.out_channels} channels precedes a batch norm of {norm.num_features}."
         )
     bias = 0 if conv.bias is None else conv.bias.data
-    tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var  # none of them is missing
+    tensors = norm.weight, norm.bias, norm.running_mean, norm.running_var  # none of them is None
     gamma, beta, mean, var = (tensor.data for tensor in tensors if tensor is not None)
     weight, bias = merged(conv.weight.data, bias, gamma, beta, mean, var, norm.eps)
     return Tensor.wrap(weight.astype(conv.weight.dtype)), Tensor.wrap(bias.astype(conv.weight.dtype))
@@ -200,7 +200,7 @@ def fold(model: Module, replay: bool = False) -> Module:
     Returns
     -------
     Module
-        The copy, in evaluation mode. With ``replay``, its hooks are called only while the ops are recorded.
+        The copy, in evaluation mode. With ``replay``, its hooks run only while the ops are recorded.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Layers, which combine an op with the parameters that it needs. Constructor arguments are the same as in torch.nn.
 
-``inplace``, which many layers of torch.nn take, has no effect here: the tape needs the values.
+The argument ``inplace`` has no effect, because the tape needs the values that would be overwritten.
 """
 
 from __future__ import annotations
@@ -180,9 +180,9 @@ class BatchNorm1d(Module):
         The weight of the new batch statistics in the running statistics. With None, these are the average over all
         batches, which are counted in the buffer ``num_batches_tracked``.
     affine : bool
-        Whether there is a scale and a shift for each channel.
+        Whether the layer has a scale and a shift for each channel.
     track_running_stats : bool
-        Whether there are running statistics. Without them, evaluation uses those of the batch as well.
+        Whether the layer has running statistics. Without them, evaluation also uses those of the batch.
 
     Raises
     ------
@@ -251,7 +251,7 @@ class LayerNorm(Module):
     eps : float
         Added to the variance.
     elementwise_affine, bias : bool
-        Whether there is a scale and a shift for each element, and whether the shift is among them.
+        Whether the layer has a scale and a shift for each element; with ``bias=False``, it has no shift.
 
     Raises
     ------
@@ -338,7 +338,7 @@ class GELU(Module):
     """x times the probability that a standard normal variable is below x; see ``ops.gelu``."""
 
     def __init__(self, approximate: str = "none") -> None:
-        self.approximate = checks.choice("GELU", approximate, "approximation", ("none", "tanh"))
+        self.approximate = checks.choice("GELU", approximate, "value of approximate", ("none", "tanh"))
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.gelu(x, approximate=self.approximate)
@@ -416,7 +416,9 @@ class MaxPool2d(_Windowed):
     ) -> None:  # fmt: skip
         if return_indices:
             places = "ops.im2col(x, ...).reshape(n, oh, ow, c, -1).argmax(axis=-1)"
-            raise ArgumentError(f"MaxPool2d: return_indices=True is not offered; the places in windows are {places}.")
+            raise ArgumentError(
+                f"MaxPool2d: return_indices=True is not offered; the indices within the windows are {places}."
+            )
         self.window = pool_window("MaxPool2d", kernel_size, stride, padding, dilation)
         self.ceil_mode = bool(ceil_mode)
 
@@ -452,7 +454,7 @@ class AvgPool2d(_Windowed):
 
 
 class AdaptiveAvgPool2d(Module):
-    """The mean of each of ``output_size`` areas; see ``ops.adaptive_avg_pool2d``."""
+    """The mean of each of OH x OW areas of the images; see ``ops.adaptive_avg_pool2d``."""
 
     def __init__(self, output_size: Any) -> None:
         self.output_size = output_size
@@ -491,7 +493,7 @@ class Upsample(Module):
 
 
 class Flatten(Module):
-    """Joins the axes from ``start_axis`` to ``end_axis`` into one, by default (N, C, H, W) to (N, C*H*W)."""
+    """Merges the axes from ``start_axis`` to ``end_axis`` into one, by default (N, C, H, W) -> (N, C*H*W)."""
 
     def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
         self.start_axis, self.end_axis = start_axis, end_axis
@@ -508,7 +510,7 @@ class Identity(Module):
 
 
 class CrossEntropyLoss(Module):
-    """The loss of logits (N, C) and labels (N,); see ``ops.cross_entropy``."""
+    """The cross-entropy of logits (N, K) and labels (N,); see ``ops.cross_entropy``."""
 
     def __init__(
         self, weight: TensorLike | None = None, *, ignore_index: int = -100, reduction: str = "mean",
@@ -523,7 +525,7 @@ class CrossEntropyLoss(Module):
 
 
 class MSELoss(Module):
-    """The mean of (a - b)^2; see ``ops.mse_loss``."""
+    """The mean of (x - target)**2; see ``ops.mse_loss``."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -533,7 +535,7 @@ class MSELoss(Module):
 
 
 class BCEWithLogitsLoss(Module):
-    """The loss of logits and probabilities; see ``ops.binary_cross_entropy_with_logits``."""
+    """The binary cross-entropy of logits and targets in [0, 1]; see ``ops.binary_cross_entropy_with_logits``."""
 
     def __init__(
         self, weight: TensorLike | None = None, *, reduction: str = "mean", pos_weight: TensorLike | None = None

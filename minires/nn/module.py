@@ -41,7 +41,7 @@ class Buffer(Tensor):
         super().__init__(data, False, dtype)
 
 
-#: What can hold modules without being one, and what makes its items only when it is looped over.
+#: Types that can hold modules without being modules, and types whose items exist only while they are looped over.
 _CONTAINERS: tuple[type, ...] = (
     list,
     tuple,
@@ -66,14 +66,14 @@ _TORCH = {
     "double": "to('float64')", "type": "to(dtype)", "register_module": "add_module(name, module)",
     "device": "next(model.parameters()).device", "dtype": "next(model.parameters()).dtype",
     "get_parameter": "dict(model.named_parameters())[name]",
-    "register_forward_pre_hook": "what it would do at the start of forward",
+    "register_forward_pre_hook": "the hook's code at the start of forward",
     "register_full_backward_hook": "register_forward_hook(f), where f calls output.register_hook(...)",
 }  # fmt: skip
-_OWN = {"recurse": "{0}() includes the modules below; this module's own are in vars(module)"}
+_OWN = {"recurse": "{0}() includes the modules below; this module's own attributes are in vars(module)"}
 
 
 class Keys(NamedTuple):
-    """The names that :meth:`Module.load_state_dict` did not find in the state, or not in the module."""
+    """The names that :meth:`Module.load_state_dict` did not find in the state, and those that the module lacks."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -117,8 +117,8 @@ class Module:
             value = Buffer(value)
         if isinstance(old, Parameter) and not isinstance(value, (Parameter, type(None))):
             raise ArgumentError(
-                f"{type(self).__name__}.{name} is a Parameter, and {type(value).__name__} would not be trained; write "
-                f"nn.Parameter(...), or {name}.data = array to change its values."
+                f"{type(self).__name__}.{name} is a Parameter, and a {type(value).__name__} would not be trained; "
+                f"write nn.Parameter(...), or {name}.data = array to change its values."
             )
         object.__setattr__(self, name, value)
 
@@ -167,19 +167,19 @@ class Module:
         if not isinstance(name, str) or not name or "." in name:
             raise ArgumentError(f"{what} must be a string, not empty and without dots.")
         if not isinstance(vars(self).get(name), (Module, Parameter, Buffer, type(None))) or hasattr(type(self), name):
-            raise ArgumentError(f"{what} is that of another attribute; choose another name.")
+            raise ArgumentError(f"{what} is already in use by another attribute; choose another name.")
         setattr(self, name, value)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Set ``module`` as the attribute ``name``. Raises ArgumentError if the module has another such attribute."""
+        """Set ``module`` as the attribute ``name``. Raises ArgumentError if the name is invalid or already in use."""
         self._register(name, module if module is None else check_module("add_module", module))
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set ``param`` as the attribute ``name``. Raises ArgumentError if the module has another such attribute."""
+        """Set ``param`` as the attribute ``name``. Raises ArgumentError if the name is invalid or already in use."""
         self._register(name, param if param is None or isinstance(param, Parameter) else Parameter(param))
 
     def register_buffer(self, name: str, tensor: TensorLike | None, persistent: bool = True) -> None:
-        """Set a copy of ``tensor`` as the attribute ``name``: a tensor that is moved with the module but not learned.
+        """Set a copy of ``tensor`` as the attribute ``name``: a tensor that moves with the module.
 
         Parameters
         ----------
@@ -191,13 +191,13 @@ class Module:
         Raises
         ------
         ArgumentError
-            If the module has another attribute of this name.
+            If the name is invalid or is already in use.
         """
         self._register(name, tensor if tensor is None or isinstance(tensor, Buffer) else Buffer(tensor))
         self._not_saved = self._not_saved - {name} if persistent else self._not_saved | {name}
 
     def get_submodule(self, target: str) -> Module:
-        """Return the module at a path such as ``"layer1.0.conv1"``. Raises AttributeError if there is none."""
+        """Return the module at a path such as ``"layer1.0.conv1"``. Raises AttributeError if it does not exist."""
         module: Any = self
         for name in target.split(".") if target else ():
             module = getattr(module, name)
@@ -217,7 +217,7 @@ class Module:
         Raises
         ------
         ArgumentError
-            At the end, if a plain list, dict, ... holds modules or parameters that are not found in this way.
+            After the last module, if a plain list, dict or similar holds modules or parameters that were not found.
         """
         seen: dict[int, Module] = {}
         containers: list[tuple[Module, str, Any]] = []
@@ -351,7 +351,7 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Keys:
         """Copy the arrays of ``state_dict`` into the parameters and buffers. If one does not fit, nothing is changed.
 
-        PyTorch's ``num_batches_tracked`` is ignored, because batch norm does not need it here.
+        PyTorch's ``num_batches_tracked`` is ignored, except by batch norms with ``momentum=None``.
 
         Parameters
         ----------
@@ -364,8 +364,8 @@ class Module:
         Returns
         -------
         Keys
-            A named tuple of two lists of names: ``missing_keys``, which the state lacks, and ``unexpected_keys``, which
-            the module lacks.
+            A named tuple of two lists of names: ``missing_keys`` are not in the state, ``unexpected_keys`` are not in the
+            module.
 
         Raises
         ------
@@ -496,7 +496,7 @@ def undisturbed(model: Module) -> Iterator[None]:
 
 
 def _inside(container: Any) -> list[Any]:
-    """Return the modules, parameters and buffers in a list, dict, ..., and in the lists, dicts, ... in it."""
+    """Return the modules, parameters and buffers in a list, dict or similar, and in the containers inside it."""
     found, stack, seen = [], [container], set()
     while stack:
         item = stack.pop()
@@ -511,11 +511,11 @@ def _inside(container: Any) -> list[Any]:
 
 
 def _check_container(where: str, value: Any, known: Collection[int]) -> None:
-    """Raise ArgumentError if a list, dict, ... holds modules or parameters whose ids are not ``known``."""
+    """Raise ArgumentError if a list, dict or similar holds modules or parameters whose ids are not ``known``."""
     kind = type(value).__name__
     if isinstance(value, _STREAMS):
         raise ArgumentError(
-            f"{where} is a {kind}, whose items are made only once and cannot be trained; write nn.ModuleList(...) for "
+            f"{where} is a {kind}, which yields its items only once; write nn.ModuleList(...) for "
             "modules, or list(...) for anything else."
         )
     lost = [item for item in _inside(value) if id(item) not in known]
@@ -532,7 +532,7 @@ def _check_container(where: str, value: Any, known: Collection[int]) -> None:
 
 
 def _at(module: Any, path: Any) -> Any:
-    """Return what a path of attributes leads to, or None."""
+    """Return the attribute at a path such as ``"fc.bias"``, or None."""
     for name in str(path).split("."):
         module = vars(module).get(name) if isinstance(module, Module) else None
     return module
@@ -739,7 +739,7 @@ class ModuleDict(_Named, MutableMapping[str, Any]):
         self._register(key, self._checked(item))
 
     def __delitem__(self, key: str) -> None:
-        self[key]  # KeyError if there is none
+        self[key]  # raises KeyError if the key is missing
         delattr(self, key)
 
 

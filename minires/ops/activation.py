@@ -93,7 +93,7 @@ def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
     """
     x = checks.floats("gelu", x)
     z = at_least_float32(x)
-    if checks.choice("gelu", approximate, "approximation", ("none", "tanh")) == "tanh":
+    if checks.choice("gelu", approximate, "value of approximate", ("none", "tanh")) == "tanh":
         y = 0.5 * z * (1 + tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
     else:
         y = 0.5 * z * (1 + Erf()(z * math.sqrt(0.5)))

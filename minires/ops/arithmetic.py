@@ -177,7 +177,7 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
     x, power = checks.broadcast("pow", x, exponent)
     if power.dtype.kind != "f" and (power.data < 0).any():
         raise DTypeError(
-            f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent has negative numbers; convert x, x.to('float32')."
+            f"pow: x ({sizes(x.shape)}) is {x.dtype} and exponent has negative numbers; write x.to('float32')."
         )
     if not checks.is_number(exponent):
         return PowTensor()(x, power.to(x.dtype) if power.dtype.kind == "b" else power)
@@ -330,9 +330,9 @@ class Clip(Op):
 
 
 def clip(x: TensorLike, low: TensorLike = None, high: TensorLike = None) -> Tensor:
-    """Limit x to [low, high]: numbers or tensors, one of which may be missing. Outside, x gets no gradient.
+    """Limit x to [low, high]. The bounds are numbers or tensors, and one may be None. Outside, x gets no gradient.
 
-    Raises ArgumentError if both are missing, or are numbers with low > high.
+    Raises ArgumentError if both are None, or are numbers with low > high.
     """
     given = [bound for bound in (low, high) if bound is not None]
     if not given or (all(map(checks.is_number, given)) and not given[0] <= given[-1]):

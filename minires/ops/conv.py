@@ -47,7 +47,7 @@ class Window:
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
     def missing(self, h: int, w: int) -> tuple[int, int]:
-        """Return how many rows and columns to add at the end so that no pixels are left over, as in ``ceil_mode``."""
+        """Return how many rows and columns ``ceil_mode`` must add at the end so that no pixels are left over."""
         found = []
         for size, covered, s, p in zip((h, w), self.covered, self.stride, self.padding, strict=True):
             last = -((covered - size - 2 * p) // s) * s  # where the last window begins; it must cover a pixel

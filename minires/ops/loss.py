@@ -75,7 +75,8 @@ def cross_entropy(
     LabelError
         If the labels are neither integers nor probabilities, or a label is outside of 0 .. K - 1.
     ArgumentError
-        If ``label_smoothing`` is outside of [0, 1], or ``ignore_index`` or ``reduction`` is not one of those above.
+        If ``label_smoothing`` is outside of [0, 1], ``reduction`` is unknown, or ``ignore_index`` is not an
+        integer, or is not negative although the labels are probabilities.
     DTypeError
         If ``logits`` or ``weight`` does not hold floats.
 
@@ -93,7 +94,8 @@ def cross_entropy(
     k, soft = logits.shape[axis], target.dtype.kind == "f" and target.shape == logits.shape
     per_class = (k, *(1,) * (logits.ndim - axis - 1))  # (K, 1, ...), which broadcasts to the logits
     if not checks.is_integer(ignore_index) or (soft and ignore_index >= 0):
-        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be an integer, as labels must.")
+        which = "negative if labels are probabilities" if soft else "an integer"
+        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be {which}.")
     scores, factors = at_least_float32(logits), as_tensor(1.0, like=logits)
     if weight is not None:
         factors = _factors("cross_entropy", weight, "weight", logits)
@@ -119,9 +121,9 @@ def cross_entropy(
 
 
 def _class_numbers(logits: Tensor, labels: Tensor, axis: int, ignore_index: int) -> tuple[Array, Array | None]:
-    """Check the labels, a class 0 .. K - 1 for each example, and return them and which are ignored (None: none).
+    """Check the labels, a class 0 .. K - 1 for each example, and return them and a mask of the ignored ones, or None.
 
-    Both are on the logits' device.
+    Both are on the logits' device. The mask is None if no label is ignored.
     """
     k, examples = logits.shape[axis], (*logits.shape[:axis], *logits.shape[axis + 1 :])
     if labels.dtype.kind not in "iu":

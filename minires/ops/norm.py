@@ -157,7 +157,7 @@ def batch_norm(
     inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
     copies = None if training else [statistic.data.copy() for statistic in running]
     if copies is not None and x.device == "cpu" and not np.isfinite(copies).all():  # a GPU would have to wait
-        finite = np.isfinite(copies).all(axis=0)  # (C,); an infinite variance would hide the image
+        finite = np.isfinite(copies).all(axis=0)  # (C,); with an infinite variance, the output would not depend on x
         raise ArgumentError(
             f"batch_norm: running_mean or running_var is not finite in {counted((~finite).sum(), 'channel')} of "
             f"{channels}; a training batch was infinite or NaN, so train again or use an older checkpoint."
@@ -265,7 +265,9 @@ def group_norm(
     x = checks.floats("group_norm", x)
     groups, eps = checks.integer("group_norm", num_groups, "num_groups", 1), checks.positive("group_norm", eps, "eps")
     if x.ndim < 2 or x.shape[1] % groups or 0 in x.shape[1:]:
-        raise ShapeError(f"group_norm: x is {sizes(x.shape)}; (N, C, ...) in which {groups} groups divide C is needed.")
+        raise ShapeError(
+            f"group_norm: x is {sizes(x.shape)}, but must be (N, C, ...), and {groups} groups must divide C."
+        )
     rows = at_least_float32(x).reshape(len(x), groups, math.prod(x.shape[1:]) // groups)  # (N, G, C/G*H*W)
     y = _standardise(rows, (2,), eps).reshape(x.shape)  # (N, C, H, W)
     view = (x.shape[1], *(1,) * (x.ndim - 2))

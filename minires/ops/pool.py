@@ -35,7 +35,7 @@ def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, 
 
 
 def pool2d(op: "type[Pool2d]", x: TensorLike, window: Window, ceil_mode: bool = False) -> Tensor:
-    """Pool images. With ``ceil_mode``, they are filled up at their end."""
+    """Pool images. With ``ceil_mode``, they are padded at their end."""
     x = checks.images(op.name, x, unbatched=True, kinds=op.kinds)
     if ceil_mode and any(missing := window.missing(*x.shape[-2:])):
         x = pad(x, (0, missing[1], 0, missing[0]), value=op.fill(x.dtype))
@@ -79,7 +79,7 @@ class MaxPool2d(Pool2d):
         return self.spread(where(one_hot, upstream.transpose(0, 2, 3, 1).expand_dims(-1), 0))
 
 
-@refuses(return_indices="the places in the windows are im2col(x, ...).reshape(n, oh, ow, c, -1).argmax(axis=-1)")
+@refuses(return_indices="the indices within the windows are im2col(x, ...).reshape(n, oh, ow, c, -1).argmax(axis=-1)")
 def max_pool2d(
     x: TensorLike, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
     ceil_mode: bool = False,
@@ -148,7 +148,7 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
-    """The mean of each of ``output_size`` areas, which cover the image evenly: (N, C, H, W) -> (N, C, OH, OW).
+    """The mean of each of OH x OW areas, which cover the image evenly: (N, C, H, W) -> (N, C, OH, OW).
 
     ``output_size`` is an int, or (OH, OW), where None stands for the size of x. Where it does not divide H and W,
     neighbouring areas overlap by a row or column. Raises ShapeError if x does not have three or four axes or its images

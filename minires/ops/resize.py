@@ -28,18 +28,18 @@ def interpolate(
     size : int or (int, int), optional
         (OH, OW); an int stands for both.
     scale_factor : float or (float, float), optional
-        OH / H and OW / W, instead of ``size``; OH and OW are rounded down.
+        OH / H and OW / W, given instead of ``size``. OH and OW are rounded down.
     mode : {"nearest", "nearest-exact", "bilinear"}
         Copy a pixel (the one at the coordinate rounded down, or the one whose centre is nearest), or interpolate.
     align_corners : bool, optional
         For "bilinear": whether the centres of the corner pixels, and not their edges, stay where they are.
     recompute_scale_factor : bool, optional
-        Whether coordinates follow from the sizes, as with ``size``, and not from ``scale_factor``.
+        Whether coordinates are computed from the sizes, as with ``size``, and not from ``scale_factor``.
 
     Raises
     ------
     ShapeError
-        If x does not have four axes, or is or would become empty.
+        If x has fewer than three axes, or not four with "bilinear", or if it or the result has no pixels.
     ArgumentError
         If both or neither of ``size`` and ``scale_factor`` are given, or an argument is invalid.
     DTypeError
@@ -54,15 +54,15 @@ def interpolate(
         raise ArgumentError("interpolate: give either size or scale_factor.")
     if mode != "bilinear" and align_corners is not None:
         raise ArgumentError(f"interpolate: align_corners is {align_corners!r}, but mode {mode!r} has no such option.")
-    given = size if scale_factor is None else scale_factor
-    given = given if isinstance(given, (tuple, list)) else [given]
-    new = list(given) * (count if len(given) == 1 else 1)
+    name, kind, given = ("scale_factor", "numbers", scale_factor) if size is None else ("size", "integers", size)
+    new = list(given) if isinstance(given, (tuple, list)) else [given]
+    new *= count if len(new) == 1 else 1
+    if len(new) != count or (size is not None and not all(checks.is_integer(target, 0) for target in new)):
+        raise ArgumentError(f"interpolate: {name} is {given!r}; it must be {count} {kind}, or one for all axes.")
     factors: list[Any] = [None] * count
     if scale_factor is not None:
         factors = [checks.positive("interpolate", factor, "scale_factor") for factor in new]
-        new = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=False)]
-    if len(new) != count or not all(checks.is_integer(target, 0) for target in new):
-        raise ArgumentError(f"interpolate: size is {size!r}; it must be {count} integers, or one for all axes.")
+        new = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=True)]
     if 0 in (*x.shape[2:], *new):
         raise ShapeError(
             f"interpolate: images of {sizes(x.shape[2:])} (x: {sizes(x.shape)}) cannot become {sizes(new)}."

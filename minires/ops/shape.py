@@ -81,7 +81,7 @@ class Transpose(Op, saves="shapes"):
 
 
 def transpose(x: TensorLike, *axes: Any) -> Tensor:
-    """A view of x with axes exchanged.
+    """A view of x with its axes in another order.
 
     Two integers swap these two axes, as in PyTorch. More integers, or a tuple, are the new order of all axes, as in
     NumPy: ``x.transpose(0, 2, 3, 1)``. Without arguments, the order is reversed.
@@ -131,7 +131,7 @@ def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
         return Concatenate(number)(*parts)
     except ValueError as error:
         given, hint = listed([sizes(part.shape) for part in parts]), "" if parts[0].ndim else " Write mr.ops.stack."
-        raise ShapeError(f"concatenate: {given} may differ only along axis {number}, which all need.{hint}") from error
+        raise ShapeError(f"concatenate: {given} must have axis {number} and equal sizes along others.{hint}") from error
 
 
 def _tensors(op: str, values: Any) -> list[Tensor]:
@@ -172,7 +172,7 @@ def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: fl
 
     ``padding`` is either pairs (before, after), one for each axis as in NumPy, or plain numbers in PyTorch's order,
     which starts with the last axis: (left, right, top, bottom) pads an image. Negative numbers crop. Raises
-    ArgumentError for anything else.
+    ArgumentError if an argument is invalid, and ShapeError if the padding does not fit x.
     """
     x = as_tensor(x)
     given = tuple(padding) if isinstance(padding, (tuple, list)) else (None,)
@@ -190,7 +190,7 @@ def pad(x: TensorLike, padding: Sequence[Any], mode: str = "constant", value: fl
     if mode != "constant" and fill:
         raise ArgumentError(f"pad: value is {value!r}, but mode {mode!r} repeats elements of x; leave value out.")
     if any(size + min(before, 0) + min(after, 0) < 0 for size, (before, after) in zip(x.shape, widths, strict=True)):
-        raise ShapeError(f"pad: padding {padding!r} crops more than there is of x ({sizes(x.shape)}).")
+        raise ShapeError(f"pad: padding is {padding!r}, which crops more elements than x ({sizes(x.shape)}) has.")
     added = tuple((max(before, 0), max(after, 0)) for before, after in widths)
     kept = tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in widths)
     if mode in ("constant", "circular") and any(min(pair) < 0 for pair in widths):  # these two crop before they add

@@ -128,7 +128,7 @@ def test_module_and_parameter_dicts():
     for wrong in (lambda: modules["a"], lambda: modules.pop("training"), lambda: modules.__delitem__("a")):
         with pytest.raises(KeyError):
             wrong()
-    for name, words in (("train", "another attribute"), ("x.y", "without dots"), ("", "not empty"), (3, "a string")):
+    for name, words in (("train", "already in use"), ("x.y", "without dots"), ("", "not empty"), (3, "a string")):
         with pytest.raises(ArgumentError, match=words):
             modules[name] = first
     with pytest.raises(ArgumentError, match=r"item 2 is int, not an nn.Module"):
