@@ -57,15 +57,11 @@ class Window:
 
     def output_size(self, op: str, h: int, w: int) -> tuple[int, int]:
         """Return (OH, OW), how many windows fit into an image (H, W). Pixels left over at the end are dropped."""
-        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel, self.stride, self.padding, self.dilation
-        oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
-        if oh < 1 or ow < 1:
-            axis, k, d, size, p = ("H", kh, dh, h, ph) if oh < 1 else ("W", kw, dw, w, pw)
-            raise ShapeError(
-                f"{op}: the kernel ({k}, dilation {d}) covers {d * (k - 1) + 1} along {axis}, but x has {size} "
-                f"and the padding adds {2 * p}; use a smaller kernel or more padding."
-            )
-        return oh, ow
+        (ch, cw), (sh, sw), (ph, pw) = self.covered, self.stride, self.padding
+        for axis, size, covered in (("H", h + 2 * ph, ch), ("W", w + 2 * pw, cw)):
+            if covered > size:
+                raise ShapeError(f"{op}: the kernel covers {covered} along {axis}, but x has {size}; use more padding.")
+        return (h + 2 * ph - ch) // sh + 1, (w + 2 * pw - cw) // sw + 1
 
     def slices(self, oh: int, ow: int) -> list[tuple[int, int, slice, slice]]:
         """Return (i, j, rows, columns) for each kernel element (i, j): the padded image's pixels that it applies to."""
@@ -278,10 +274,7 @@ def conv_inputs(
     if 0 in (filters, others, *kernel):
         raise ShapeError(f"{op}: weight ({sizes(weight.shape)}, {layout}) is empty.")
     if filters % groups:
-        raise ShapeError(
-            f"{op}: the {filters} filters of weight ({sizes(weight.shape)}, {layout}) "
-            f"cannot be split into {groups} groups."
-        )
+        raise ShapeError(f"{op}: the {filters} filters of weight ({sizes(weight.shape)}) cannot form {groups} groups.")
     expected, outputs = (filters, others * groups) if transposed else (others * groups, filters)
     if channels != expected:
         in_groups = f" in {groups} groups" if groups > 1 else ""
@@ -375,10 +368,8 @@ def conv_transpose2d(
 
 def output_padding_pair(output_padding: Pair, window: Window) -> tuple[int, int]:
     """Check the output padding of ``conv_transpose2d``, and return it as (height, width)."""
-    extra = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
-    if any(e >= max(s, d) for e, s, d in zip(extra, window.stride, window.dilation, strict=True)):
-        raise ArgumentError(
-            f"conv_transpose2d: output_padding is {output_padding!r}; it must be below the stride {window.stride} "
-            f"or the dilation {window.dilation}."
-        )
-    return extra
+    more = checks.pair("conv_transpose2d", output_padding, "output_padding", 0)
+    limits = tuple(map(max, window.stride, window.dilation))
+    if not (more[0] < limits[0] and more[1] < limits[1]):
+        raise ArgumentError(f"conv_transpose2d: output_padding is {output_padding!r}; it must be below {limits}.")
+    return more

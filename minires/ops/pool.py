@@ -28,9 +28,7 @@ def pool_window(op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, 
     default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     window = Window.of(op, kernel_size, kernel_size if default else stride, padding, dilation)
     if any(2 * p > size for p, size in zip(window.padding, window.covered, strict=True)):
-        raise ArgumentError(
-            f"{op}: padding is {window.padding}; it must be at most half the kernel size, {window.covered}."
-        )
+        raise ArgumentError(f"{op}: padding is {window.padding}; it must be at most half the kernel, {window.covered}.")
     return window
 
 
@@ -109,7 +107,8 @@ def max_pool2d(
     DTypeError
         If x holds booleans.
     """
-    return pool2d(MaxPool2d, x, pool_window("max_pool2d", kernel_size, stride, padding, dilation), ceil_mode)
+    window = pool_window("max_pool2d", kernel_size, stride, padding, dilation)
+    return pool2d(MaxPool2d, x, window, ceil_mode)
 
 
 class AvgPool2d(Pool2d):
