@@ -55,7 +55,7 @@ def gain(nonlinearity: str, a: float = 0.0) -> float:
 def _checked(tensor: Tensor, what: str = "numbers") -> Tensor:
     if not isinstance(tensor, Tensor):
         hint = ", such as its weight" if hasattr(tensor, "weight") else ""
-        raise DTypeError(f"init: the argument is {type(tensor).__name__}, not a tensor; pass a parameter{hint}.")
+        raise DTypeError(f"init: a tensor is needed, not {type(tensor).__name__}; pass a parameter{hint}.")
     if what == "fractions" and tensor.dtype.kind != "f":
         raise DTypeError(f"init: a tensor ({sizes(tensor.shape)}) of {tensor.dtype} cannot hold fractions.")
     return tensor

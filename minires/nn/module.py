@@ -364,7 +364,7 @@ class Module:
         Returns
         -------
         Keys
-            A named tuple of two lists of names: ``missing_keys`` are not in the state, ``unexpected_keys`` are not in the
+            A named tuple of two lists of names: ``missing_keys`` are not in the state, and ``unexpected_keys`` not in the
             module.
 
         Raises
