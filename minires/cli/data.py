@@ -49,8 +49,8 @@ def check(name: Name) -> None:
 def fetch(name: Name) -> None:
     """Download a data set to MINIRES_DATA or, if that is not set, to the user's cache folder.
 
-    An interrupted download continues where it stopped. Checksums are verified. A server that stops sending, or takes
-    hours, is given up.
+    An interrupted download continues where it stopped. Checksums are verified. If a server stops sending or is
+    too slow, the next one is tried.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

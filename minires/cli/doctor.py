@@ -83,15 +83,15 @@ def _engine(report: Report) -> None:
 
 def _compiled_kernels(report: Report) -> None:
     """Report where compiled kernels are kept for later processes."""
-    from ..kernels.cpu.compiler import TEMPORARY, cache_folder  # imported here, as it needs Numba
+    from ..kernels.cpu.compiler import TEMPORARY, cache_folder  # imported here, because it needs Numba
 
     folder, given = cache_folder(), os.environ.get("NUMBA_CACHE_DIR")
-    then = "set NUMBA_CACHE_DIR to a folder that can be written to."
+    then = "set NUMBA_CACHE_DIR to a writable folder."
     advice = ""
     if folder is None:
         advice = f"Compiled kernels cannot be kept, so each process compiles them again: {then}"
     elif given and not folder.is_relative_to(os.path.abspath(given)):
-        advice = f"NUMBA_CACHE_DIR is {given}, where nothing can be written; compiled kernels are in {folder}: {then}"
+        advice = f"NUMBA_CACHE_DIR is {given}, which is not writable; compiled kernels are in {folder}: {then}"
     elif folder.parent.name.startswith(TEMPORARY):
         advice = f"Compiled kernels are in a temporary folder, which the system may clear: {then}"
     report.add("compiled kernels", f"in {folder}" if folder else "not kept", advice)

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by the shell, as in `minires train >&-`
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     status = _run(argv)
-    for stream in (sys.stdout, sys.stderr):  # Python would do it at exit, and complain
+    for stream in (sys.stdout, sys.stderr):  # at exit, Python would do it and print a warning
         try:
             stream.flush()
         except OSError as error:
@@ -111,7 +111,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _complain(sentence: str) -> None:
-    with suppress(OSError):  # of a stderr that is closed, too
+    with suppress(OSError):  # stderr may be closed, too
         print(printable(sentence), file=sys.stderr)
 
 

@@ -60,14 +60,14 @@ def file_option(help: str, *names: str, **more: Any) -> Any:
 
 
 def check_output(option: str, name: str | Path | None, ending: str = "") -> None:
-    """Raise ArgumentError if a file with this name cannot be written, before anything slow; None is not checked."""
+    """Raise ArgumentError if a file with this name cannot be written. Call it before slow work; None is allowed."""
     if name is None:
         return
     path, shown = Path(name), printable(str(name))
     if path.is_dir() or not path.parent.is_dir():
         raise ArgumentError(f"{option} is {shown!r}; it must be a file in a folder that exists.")
     if not os.access(path.parent, os.W_OK):
-        raise ArgumentError(f"{option} is {shown!r}; nothing can be written to its folder, so choose another one.")
+        raise ArgumentError(f"{option} is {shown!r}; its folder is not writable; choose another one.")
     if path.suffix.lower() != ending and ending:
         raise ArgumentError(f"{option} is {shown!r}; the figure is a PNG, so its name must end in {ending}.")
 

@@ -17,7 +17,7 @@ def make_console() -> Console:
     from rich.console import Console
 
     class RaisingConsole(Console):
-        def on_broken_pipe(self) -> None:  # Rich would raise SystemExit, and with it end a training run
+        def on_broken_pipe(self) -> None:  # Rich would raise SystemExit, which would end a training run
             raise
 
     terminal = sys.stdout.isatty()

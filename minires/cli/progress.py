@@ -38,7 +38,7 @@ class TrainingProgress(Progress):
     test : Evaluation or None
         The last test; None until the run is complete.
     unread : bool
-        Whether the reader of stdout has closed it, as in ``minires train | head -1``. The run is then to stop.
+        Whether the reader of stdout has closed it, as in ``minires train | head -1``. The run should then stop.
     """
 
     def __init__(self, console: Console) -> None:
@@ -126,7 +126,7 @@ class TrainingProgress(Progress):
             self._console.print(line, soft_wrap=True)
         except BrokenPipeError:
             self.unread = True
-        except OSError:  # the terminal is closed, or the disk of a log is full: no reason to lose a run
+        except OSError:  # the terminal is closed, or the disk of a log is full; the run goes on
             pass
 
 

@@ -61,7 +61,7 @@ def train(
 
 
 def stopped(stop: StopSignals, progress: TrainingProgress, rest: str) -> BaseException:
-    """Return the exception for a run that was stopped by a signal, or because nobody reads its output any more."""
+    """Return the exception for a run that was stopped by a signal, or because its output is no longer read."""
     if progress.unread and stop.received is None:
         return StoppedError(f"the output is no longer read: stopped{rest}")
     return stop.interrupt(rest)

@@ -364,8 +364,8 @@ class Module:
         Returns
         -------
         Keys
-            A named tuple of two lists of names: ``missing_keys`` are not in the state, and ``unexpected_keys`` not in the
-            module.
+            A named tuple of two lists of names: ``missing_keys`` are not in the state, ``unexpected_keys`` are not in
+            the module.
 
         Raises
         ------

@@ -107,14 +107,14 @@ class TrainingState:
 
 
 def _numbers(row: Row, names: Sequence[str]) -> Row:
-    """Return a row of numbers, one for each name. Raises DataError if it is something else."""
+    """Return a row of numbers, one for each name. Raises DataError if it has other names or values."""
     if set(row) != set(names) or not all(checks.is_number(value) for value in row.values()):
         raise DataError(f"{CHECKPOINT} does not hold a number for each of {', '.join(names)}")
     return dict(row)
 
 
 def _tally(stored: dict[str, Any]) -> Tally:
-    """Return the tally of the epoch that was stopped. Raises DataError if it is none."""
+    """Return the tally of the epoch that was stopped. Raises DataError if it is not valid."""
     tally = Tally(**_numbers(stored, [each.name for each in fields(Tally)]))
     if not all(checks.is_integer(count, 0) for count in (tally.batches, tally.images, tally.correct)):
         raise DataError(f"{CHECKPOINT} holds counts that are not integers >= 0")

@@ -156,7 +156,7 @@ def evaluate(
     num_workers: int = 0,
     flip: bool = False,
 ) -> Evaluation:
-    """Test ``model`` on ``split``, in evaluation mode; afterwards each module is in the same mode as before.
+    """Test ``model`` on ``split``, in evaluation mode; afterwards, each module has its former mode again.
 
     Parameters
     ----------

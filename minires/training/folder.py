@@ -65,13 +65,13 @@ Row = dict[str, Any]  # a row of a table, keyed by column; those of the history 
 def run_folder(config: Config, resume: bool) -> Iterator[Config]:
     """Open the folder of a new run or, with ``resume``, of an earlier one, and lock it inside the ``with`` block.
 
-    Yields ``config`` with ``out`` set to the folder. By default, that of a new run is
+    Yields ``config`` with ``out`` set to the folder. By default, the folder of a new run is
     ``runs/<model>-<data>-seed<seed>``, with a number added if that folder exists. Earlier runs are never overwritten.
 
     Raises
     ------
     RunError
-        If ``out`` was given and already holds a run (or, with ``resume``, holds none, or one with other settings), if
+        If ``out`` was given and already holds a run (or, with ``resume``, holds no run, or one with other settings), if
         another process is writing to the folder, or if it cannot be created.
     """
     folder = Path(str((existing_folder(config) if resume else new_folder(config)).out))
@@ -186,8 +186,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 def read_table(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) -> list[Row]:
     """Read a table that :func:`write_table` wrote, with these columns.
 
-    The cells are numbers, except those of the columns ``texts``. Raises RunError if they are not, if there are other
-    columns or no rows, or if the file cannot be read.
+    The cells are numbers, except in the columns ``texts``. Raises RunError if a cell is not a number, if there are
+    other columns or no rows, or if the file cannot be read.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:

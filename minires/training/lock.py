@@ -21,8 +21,8 @@ MOST = 1000  # bytes that are read from a lock file
 def locked(folder: Path) -> Iterator[None]:
     """Create ``folder`` if needed, and keep other processes from writing to it inside the ``with`` block.
 
-    The operating system releases the lock when the process ends, even if it is killed. Only those who ask for the lock
-    are kept out: reading the folder is always possible. On file systems that have no locks, nothing is locked.
+    The operating system releases the lock when the process ends, even if it is killed. It keeps out only
+    those who ask for it: reading the folder is always possible. On file systems without locks, nothing is locked.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _lock(descriptor: int) -> bool:
         import msvcrt
 
         try:
-            os.lseek(descriptor, MOST, os.SEEK_SET)  # a byte behind the note, which stays readable
+            os.lseek(descriptor, MOST, os.SEEK_SET)  # a byte after the note, so that the note stays readable
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""What can be known before a run starts: whether the images fit the model, and the files of the run the disk."""
+"""Checks before a run starts: whether the images fit the model, and whether the disk has room for the files."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from ..nn.module import undisturbed
 from ..optim import Optimizer
 from .config import Config
 
-FIGURES_AND_TABLES = 4 << 20  # bytes, more than those of a run take
+FIGURES_AND_TABLES = 4 << 20  # bytes; more than a run needs for them
 PACKAGES = {"matplotlib": "matplotlib", "PIL": "pillow"}  # imported only when the figures at the end are drawn
 
 
 def check_before_training(
     config: Config, model: Module, dataset: Dataset, loader: Loader, optimizer: Optimizer, resume: bool
 ) -> None:
-    """Raise the errors that would otherwise stop a run after its first epoch. The model is not changed.
+    """Raise the errors that would otherwise stop a run in or after its first epoch. The model is not changed.
 
-    It must be in the modes in which it is trained.
+    Its modules must be in the modes in which they are trained.
 
     Raises
     ------
     ShapeError
         If the images are too small for the model.
     ArgumentError
-        If the last batch of an epoch is a single image, and a batch norm has one value per channel for it; or if cutout
-        leaves nothing of any image.
+        If the last batch of an epoch is a single image, and a batch norm has only one value per channel for it; or if
+        cutout covers all of every image.
     DataError
         If a class has no training images.
     RunError
@@ -60,7 +60,7 @@ def _check_batches(config: Config, model: Module, dataset: Dataset, loader: Load
     """Try the smallest batch of an epoch. Two images stand for a larger one."""
     if config.cutout >= 2 * max(dataset.image_shape[1:]):
         raise ArgumentError(
-            f"train: cutout is {config.cutout}, which leaves nothing of images of {sizes(dataset.image_shape)}; use a "
+            f"train: cutout is {config.cutout}, which covers all of an image of {sizes(dataset.image_shape)}; use a "
             "smaller --cutout."
         )
     left_over = len(loader.split) % loader.batch_size
@@ -108,7 +108,7 @@ def _check_disk(config: Config, model: Module, optimizer: Optimizer, resume: boo
     folder = Path(config.out or "runs").absolute()
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
     total, _, free = shutil.disk_usage(place)
-    if free < needed and total:  # some network disks say that they have no size
+    if free < needed and total:  # some network disks report a size of 0
         raise RunError(
             f"train: the checkpoints need {needed / 1e6:,.0f} MB, but the disk of {folder} has only "
             f"{free / 1e6:,.0f} MB left; make room, or choose another --out."

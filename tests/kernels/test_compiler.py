@@ -140,6 +140,6 @@ def test_a_user_who_can_write_nowhere_uses_a_temporary_folder_or_compiles_each_t
 def test_a_cache_folder_that_is_a_file_or_on_a_full_disk_does_not_stop_an_op(read_only, tmp_path):
     (tmp_path / "file").touch()
     said = doctor_in(read_only, NUMBA_CACHE_DIR=tmp_path / "file" / "folder", HOME=tmp_path)
-    assert "where nothing can be written" in said and f"in {tmp_path / '.cache'}" in said
+    assert "which is not writable" in said and f"in {tmp_path / '.cache'}" in said
     doctor_in(read_only, limit=100, NUMBA_CACHE_DIR=tmp_path / "full")
     assert not any((tmp_path / "full").rglob("*.nbc"))

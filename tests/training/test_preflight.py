@@ -33,7 +33,7 @@ REFUSED = {
     "last of one": (4, ONE_LEFT, ArgumentError, r"the last batch of 15 images is a single image.*1x4x4 to one pixel; "
                     r"use --drop-last, or another --batch-size"),
     "too small": (4, {"model": "resnet9"}, ShapeError, r"resnet9 cannot be trained on images of 1x4x4 \(max_pool2d"),
-    "nothing left": (8, {"cutout": 16}, ArgumentError, "cutout is 16, which leaves nothing of images of 1x8x8"),
+    "nothing left": (8, {"cutout": 16}, ArgumentError, "cutout is 16, which covers all of an image of 1x8x8"),
     "too small, last of one": (4, {"model": "resnet9", **ONE_LEFT}, ShapeError,
                                r"resnet9 cannot be trained on images of 1x4x4 \(max_pool2d"),
 }  # fmt: skip

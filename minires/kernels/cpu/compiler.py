@@ -1,4 +1,4 @@
-"""Compile kernels with Numba, once for each machine; the results are kept on disk, where a folder can be written to."""
+"""Compile kernels with Numba, once for each machine; the results are kept on disk if a folder is writable."""
 
 from __future__ import annotations
 
