@@ -82,9 +82,9 @@ def wide_sum(x: Array, axes: int | tuple[int, ...], keepdims: bool = False, divi
     """
     if x.dtype.kind != "f":
         return x.sum(axis=axes, keepdims=keepdims, dtype=np.int64)
-    in_pairs = x.dtype == np.float32 and x.flags.c_contiguous and np.size(axes) == x.ndim
-    total = x.sum(axis=axes, keepdims=keepdims, dtype=x.dtype if in_pairs else np.result_type(x.dtype, np.float64))
-    return (total / divisor).astype(x.dtype, copy=False)
+    in_pairs = x.dtype == np.float32 and x.flags.c_contiguous and axes == (*range(x.ndim),)
+    total = x.sum(axis=axes, keepdims=keepdims, dtype=x.dtype if in_pairs else np.promote_types(x.dtype, np.float64))
+    return (total if divisor == 1 else total / divisor).astype(x.dtype, copy=False)
 
 
 def at_least_float32(x: Array) -> Array:

@@ -76,7 +76,7 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
 
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        if not known.issuperset(options):
+        if options and not known.issuperset(options):
             options = rename(options)
             arguments += tuple(options.pop(key) for key in several if key in options)  # shape=(2, 3) for *shape
         try:
@@ -92,6 +92,25 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
     return call  # type: ignore[return-value]
 
 
+class _Missing:
+    def __init__(self, name: str, instead: str) -> None:
+        self.name, self.instead = name, instead
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        raise no_attribute(owner.__name__, self.name, self.instead)
+
+
+def missing_attributes(owner: type, instead: Mapping[str, str]) -> None:
+    """Let names of PyTorch's that a class does not have say what to write instead.
+
+    They are attributes that raise AttributeError: with a ``__getattr__``, Python reads every attribute more slowly.
+    """
+    for name in instead:
+        if not hasattr(owner, name):
+            setattr(owner, name, _Missing(name, instead[name]))
+    setattr(owner, "__dir__", lambda x: [n for n in object.__dir__(x) if n not in instead or hasattr(x, n)])  # noqa: B010
+
+
 def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]) -> Callable[[str], NoReturn]:
     """Return a module's ``__getattr__``, which says what to write for a name that the module does not have.
 
@@ -99,7 +118,7 @@ def missing_name(module: str, known: Collection[str], instead: Mapping[str, str]
     """
 
     def lookup(name: str) -> NoReturn:
-        if name.startswith("_"):  # NumPy looks for several such names whenever it converts a tensor
+        if name.startswith("_"):  # tools look for several such names
             raise AttributeError(name)
         if name not in instead and (near := closest(name, known)):
             raise AttributeError(f"{module} has no attribute {name!r}; did you mean {near}?")

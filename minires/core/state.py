@@ -84,6 +84,9 @@ def switched(**switches: Any) -> Block:
     return Block(lambda: switches)
 
 
+_RECORDING, _NOT_RECORDING = switched(grad_enabled=True), switched(grad_enabled=False)
+
+
 def no_grad(function: Callable[..., Any] | None = None) -> Any:
     """Switch recording off, inside ``with no_grad():`` or in a function decorated with ``@no_grad()``.
 
@@ -96,12 +99,12 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     >>> twice(mr.tensor([1.0], requires_grad=True)).requires_grad
     False
     """
-    return switched(grad_enabled=False)(function)
+    return _NOT_RECORDING(function)
 
 
 def enable_grad(function: Callable[..., Any] | None = None) -> Any:
     """Switch recording on again inside ``no_grad()``."""
-    return switched(grad_enabled=True)(function)
+    return _RECORDING(function)
 
 
 def is_grad_enabled() -> bool:

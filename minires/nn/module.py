@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from types import GeneratorType
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..core import backend
 from ..core.autograd import HookHandle
 from ..core.backend import DTypeLike, array_module, to_device
-from ..core.calls import pytorch_names, refuses
+from ..core.calls import missing_attributes, pytorch_names, refuses
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, DTypeError, StateDictError, listed, no_attribute, sizes
+from ..errors import ArgumentError, DTypeError, StateDictError, listed, sizes
 
 Self = TypeVar("Self", bound="Module")
 
@@ -122,8 +122,9 @@ class Module:
             )
         object.__setattr__(self, name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        raise no_attribute(type(self).__name__, name, _TORCH.get(name))
+    if TYPE_CHECKING:  # the parts that a subclass sets
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the module's output."""
@@ -421,6 +422,9 @@ class Module:
         children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "\n" + "\n".join(children) + "\n" if children else ""
         return f"{type(self).__name__}({self.extra_repr()}{inside})"
+
+
+missing_attributes(Module, _TORCH)
 
 
 def _without_options(

@@ -6,7 +6,7 @@ its arguments. To find the backward of ``conv2d``, open the file that defines ``
 
 # ruff: noqa: I001
 
-from ..core.calls import missing_name, pytorch_names
+from ..core.calls import missing_attributes, missing_name, pytorch_names
 from ..core.tensor import Tensor
 from ..errors import WRITTEN_HERE
 from .activation import dropout, gelu, leaky_relu, log_softmax, relu, residual_add, sigmoid, silu, softmax, tanh
@@ -62,8 +62,7 @@ for _name, _attribute in {
 }.items():  # fmt: skip
     setattr(Tensor, _name, _attribute)
 
-_missing = missing_name("Tensor", [], {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
-setattr(Tensor, "__getattr__", lambda x, name: _missing(name))  # noqa: B010 - a type checker would allow any name
+missing_attributes(Tensor, {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
 
 __getattr__ = missing_name("mr.ops", __all__, {
     "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",

@@ -150,16 +150,14 @@ def test_attributes_set_by_name():
     net.load_state_dict({name: array + 1 for name, array in net.state_dict().items()})
     assert net.seen.numpy().tolist() == [2, 3] and net.mask.item() == 1
     assert isinstance(net.get_submodule("inner.0"), ReLU) and net.get_submodule("") is net
-    with pytest.raises(AttributeError, match="Sequential has no attribute '1'"):
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute '1'"):
         net.get_submodule("inner.1")
     for name in ("train", "in_features", "a.b", ""):
         with pytest.raises(ArgumentError, match=f"the name {name!r}"):
             net.register_buffer(name, [1.0])
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("cuda", r"write to\('cuda'\)"), ("double", "float64"), ("fcc", "'fcc'.$")]
-)
+@pytest.mark.parametrize(("name", "words"), [("cuda", r"write to\('cuda'\)"), ("double", "float64"), ("fcc", "'fcc'$")])
 def test_methods_that_a_module_does_not_have(name, words):
-    with pytest.raises(AttributeError, match=rf"Linear has no attribute .*{words}"):
+    with pytest.raises(AttributeError, match=rf"Linear.* has no attribute .*{words}"):
         getattr(Linear(2, 2), name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ...core.backend import Array
 from ...ops.conv import Window
 from ..threads import get_num_threads
@@ -70,7 +72,7 @@ def _unless_extreme(
     if transformed is None:
         return directly(x, shortcut)
     y, extreme = winograd.convolve(x, transformed, outputs, bias, padding, shortcut, relu)
-    if extreme.any():
+    if np.count_nonzero(extreme):
         y[extreme] = directly(x[extreme], None if shortcut is None else shortcut[extreme])
     return y
 
