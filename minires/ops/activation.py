@@ -12,7 +12,7 @@ from ..core.autograd import Op, Shape
 from ..core.backend import Array, DTypeLike, array_module, at_least_float32, wide_sum
 from ..core.tensor import Tensor, TensorLike, as_tensor
 from ..errors import ArgumentError
-from .arithmetic import where
+from .arithmetic import Where, where
 
 
 class ReLU(Op, name="relu", saves="output"):
@@ -161,7 +161,7 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
     if not training or p == 0:
         return x
     kept = backend.generator().random(x.shape, dtype="float32") >= p
-    return where(kept, x, 0) / (1 - p if p < 1 else 1)
+    return Where(backend.to_device(kept, x.device))(x, as_tensor(0, like=x)) / (1 - p if p < 1 else 1)
 
 
 def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:

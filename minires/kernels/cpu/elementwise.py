@@ -45,7 +45,8 @@ def _select(a, condition, y, number, turn, parts):
     b = at(number, 0)
     for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
-            put(y, i, at(a, i) if condition[i] else b)
+            value = at(a, i)  # read always, so that nothing jumps
+            put(y, i, value if condition[i] else b)
 
 
 def _in_parts(kernel: Any, *arguments: Any) -> None:
