@@ -145,7 +145,12 @@ WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for 
     "type": "x.dtype, or x.to(dtype)", "unbind": "list(x)", "zero_": "x[...] = 0",
     "select": "x[..., i]", "narrow": "x[start:end]", "div_": "x /= y", "sub_": "x -= y", "nelement": "x.size",
     "sort": "np.sort(x.numpy())", "argsort": "np.argsort(x.numpy())", "cumsum": "np.cumsum(x.numpy())",
-    "isnan": "np.isnan(x)", "isfinite": "np.isfinite(x)", "prod": "np.prod(x.numpy())", "round": "np.round(x.numpy())",
+    "norm": "(x * x).sum() ** 0.5", "eq": "x == y", "ne": "x != y", "gt": "x > y", "lt": "x < y", "ge": "x >= y",
+    "le": "x <= y", "amax": "x.max(axis=0)", "amin": "x.min(axis=0)", "gather": "x[[0, 1], [1, 0]]",
+    "ravel": "x.flatten()", "repeat": "mr.ops.concatenate([x, x])", "split": "x[start:end]", "chunk": "x[start:end]",
+    "reciprocal": "1 / x", "topk": "np.argsort(x.numpy())", "sign": "np.sign(x.numpy())", "sin": "np.sin(x.numpy())",
+    "cos": "np.cos(x.numpy())", "isnan": "np.isnan(x)", "isfinite": "np.isfinite(x)", "prod": "np.prod(x.numpy())",
+    "round": "np.round(x.numpy())",
 }  # fmt: skip
 
 

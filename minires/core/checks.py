@@ -91,11 +91,11 @@ def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = No
     if x.dtype.kind != "f":
         raise DTypeError(f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed: {name}.to('float32').")
     if like is not None and x.dtype != like.dtype and like.dtype.kind == "f":
+        given = f"{op}: {like_name} is {like.dtype} but {name} is {x.dtype}; convert "
+        if not isinstance(value, Tensor):
+            raise DTypeError(f"{given}{name} with {name}.astype('{like.dtype}').")
         model = f", or the model with model.to('{like.dtype}')" if like_name == "x" else ""
-        raise DTypeError(
-            f"{op}: {like_name} is {like.dtype} but {name} is {x.dtype}; "
-            f"convert {like_name} with {like_name}.to('{x.dtype}'){model}."
-        )
+        raise DTypeError(f"{given}{like_name} with {like_name}.to('{x.dtype}'){model}.")
     return x
 
 

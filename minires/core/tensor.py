@@ -489,8 +489,8 @@ def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
-    # The memory of an array, or of a data frame, belongs to the caller, who may change it before backward reads it.
-    shared = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    # The memory of an array, data frame or buffer belongs to the caller, who may change it before backward reads it.
+    shared = not isinstance(value, (int, float, list, tuple, np.generic))
     if like is None or shared:
         array = backend.as_array(value)
         return Tensor.wrap(array.copy(order="K") if shared and state.grad_enabled else array)

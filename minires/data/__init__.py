@@ -14,6 +14,7 @@ downloaded, describe them as a ``PublishedDataset`` in that file (its ``load`` r
 from __future__ import annotations
 
 from ..core import checks
+from ..core.calls import missing_name
 from . import transforms
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .dataset import DATASETS, Dataset, Split, load, names
@@ -38,3 +39,10 @@ __all__ = [
     "DATASETS", "PUBLISHED", "Dataset", "FileSplit", "Loader", "Split", "cifar10", "cifar100", "digits", "drawings",
     "fashion_mnist", "folder", "load", "mnist", "names", "published", "shapes", "transforms",
 ]  # fmt: skip
+
+__getattr__ = missing_name("mr.data", __all__, {
+    "DataLoader": "Loader(split, batch_size)", "TensorDataset": "Split(images, labels)",
+    "ImageFolder": "folder(path)", "random_split": "Split(split.images[rows], split.labels[rows])",
+    "Subset": "Split(split.images[rows], split.labels[rows])", "default_collate": "Loader, which makes batches",
+    "datasets": "load(name) or folder(path)", "WeightedRandomSampler": "Split(split.images[rows], split.labels[rows])",
+})  # fmt: skip

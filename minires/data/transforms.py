@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array, array_module
+from ..core.calls import missing_name
 from ..core.dispatch import run_kernel
 from ..errors import ArgumentError, ShapeError, sizes
 from .augmentation import (
@@ -219,3 +220,8 @@ def to_float(batch: Array, rng: Any = None) -> Array:
 __all__ = [
     "ColorJitter", "Compose", "Cutout", "Flip", "MixUp", "Normalize", "PadCrop", "RandomResizedCrop", "to_float",
 ]  # fmt: skip
+
+__getattr__ = missing_name("mr.data.transforms", __all__, {
+    "ToTensor": "to_float", "RandomCrop": "PadCrop(padding)", "RandomHorizontalFlip": "Flip()",
+    "RandomErasing": "Cutout(size)", "Resize": "mr.ops.interpolate(images, size)",
+})  # fmt: skip

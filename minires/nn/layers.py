@@ -24,7 +24,7 @@ from .module import Buffer, Module, Parameter
 def _filter_parameters(shape: tuple[int, ...], outputs: int, bias: bool) -> tuple[Parameter, Parameter | None]:
     """Create weight and bias, drawn uniformly from +-1/sqrt(fan_in), which is PyTorch's default."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
-    parameters = [Parameter(np.empty(size, np.float32)) for size in (shape, outputs)[: 1 + bias]]
+    parameters = [Parameter(np.empty(size, np.float32)) for size in (shape, outputs)[: 1 + bool(bias)]]
     for parameter in parameters:
         init.uniform(parameter, -bound, bound)
     return parameters[0], parameters[1] if bias else None

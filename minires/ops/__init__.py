@@ -63,9 +63,10 @@ for _name, _attribute in {
     setattr(Tensor, _name, _attribute)
 
 missing_attributes(Tensor, {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
+del globals()["norm"]  # the module: mr.ops.norm(x) is told what to write instead
 
 __getattr__ = missing_name("mr.ops", __all__, {
     "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",
-    "unsqueeze": "expand_dims(x, axis)", "view": "reshape(x, shape)",
-    "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]",
+    "unsqueeze": "expand_dims(x, axis)", "view": "reshape(x, shape)", "elu": "where(x > 0, x, exp(-relu(-x)) - 1)",
+    "nll_loss": "cross_entropy(logits, labels)", "one_hot": "np.eye(classes)[labels]", "norm": "(x * x).sum() ** 0.5",
 })  # fmt: skip

@@ -122,7 +122,7 @@ ONE32, TWO32 = mr.tensor([1.0, 1.0]), mr.tensor([1.0, 1.0])
         (lambda: ops.linear(F64, F32), ["x.to('float32')", "model.to('float64')"]),
         (lambda: ops.linear(F32, F32, ops.astype(ONE32, "float64")), ["x is float32 but bias is float64"]),
         (lambda: ops.matmul(F64, F32), ["float64", "float32", ".to("]),
-        (lambda: ops.matmul(F32, np.ones((2, 2))), ["matmul: a is float32 but b is float64", "a.to('float64')"]),
+        (lambda: ops.matmul(F32, np.ones((2, 2))), ["matmul: a is float32 but b is float64", "b.astype('float32')"]),
         (lambda: F64 @ F32, ["matmul"]),
         (lambda: ops.batch_norm(F64, ONE32, ONE32, ONE32, TWO32, True), ["batch_norm: x is float64 but gamma"]),
         (lambda: ops.layer_norm(F64, 2, ONE32), ["layer_norm: x is float64 but weight is float32"]),
@@ -236,6 +236,10 @@ def test_only_floats_can_require_a_gradient():
         (lambda: mr.relu, "mr has no attribute 'relu'; write mr.ops.relu."),
         (lambda: mr.cat, "write mr.ops.concatenate"),
         (lambda: mr.no_such_thing, "'no_such_thing'.$"),
+        (lambda: mr.ops.norm(X), r"write \(x \* x\).sum\(\) \*\* 0.5"),
+        (lambda: mr.nn.ELU(), "write mr.ops.where"),
+        (lambda: mr.data.DataLoader, "write Loader"),
+        (lambda: mr.data.transforms.ToTensor(), "write to_float"),
     ],
 )
 def test_a_name_of_pytorchs_says_what_to_write(call, words):
@@ -268,3 +272,25 @@ def test_to_takes_a_device_and_a_dtype():
     for moved in (X.to("cpu", "float64"), X.to(dtype="float64"), X.to(device="cpu", dtype="float64"), X.to(F64)):
         assert (moved.dtype, moved.device) == (np.float64, "cpu")
     assert X.to(device="cpu") is X
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mr.ops.conv2d(mr.ones(1, 1, 3, 3), np.ones((1, 1, 2, 2))), r"convert weight with weight.astype"),
+        (lambda: mr.nn.Linear(3, 2)(np.ones((1, 3))), r"convert x with x.to\('float32'\)"),
+    ],
+)
+def test_an_array_of_another_dtype_is_the_one_to_convert(call, words):
+    with pytest.raises(DTypeError, match=words):
+        call()
+
+
+def test_ignore_index_is_refused_for_probabilities():
+    with pytest.raises(ArgumentError, match="ignore_index is 1; it must be negative if labels are probabilities"):
+        mr.ops.cross_entropy(mr.zeros(2, 3), mr.ones(2, 3) / 3, ignore_index=1)
+
+
+def test_a_layer_takes_none_for_no_bias():
+    assert mr.nn.Linear(3, 2, bias=None).bias is None
+    assert mr.nn.Conv2d(3, 2, 1, bias=None).bias is None

@@ -103,7 +103,8 @@ def test_only_recorded_calls_copy_arrays():
     assert np.shares_memory(mr.Tensor.wrap(array).reshape(6).data, array)
 
 
-def test_objects_that_share_memory_with_an_array_are_snapshots(rng):
+@pytest.mark.parametrize("wrapped", [lambda series, values: series(values), lambda series, values: memoryview(values)])
+def test_objects_that_share_memory_with_an_array_are_snapshots(wrapped):
     class Series:
         def __init__(self, values):
             self.values = values
@@ -112,7 +113,7 @@ def test_objects_that_share_memory_with_an_array_are_snapshots(rng):
             return self.values
 
     w, values = mr.tensor([1.0, 2.0], dtype="float64", requires_grad=True), np.array([3.0, 4.0])
-    loss = (w * Series(values)).sum()
+    loss = (w * wrapped(Series, values)).sum()
     values[:] = 0
     loss.backward()
     assert w.grad.tolist() == [3.0, 4.0]

@@ -11,6 +11,7 @@ import pytest
 
 import minires as mr
 from minires.data import Dataset, Split
+from minires.ops import norm
 from minires.training import evaluate, load_run, train
 
 pytestmark = pytest.mark.usefixtures("cuda")
@@ -74,7 +75,7 @@ def test_nothing_falls_back_to_the_textbook(monkeypatch):
     x = mr.tensor(np.random.default_rng(0).standard_normal((40, 3, 8, 8)).astype("f"), device="cuda")
     loss = mr.ops.cross_entropy(net(x), np.arange(40) % 10)
     textbook = [op for op in vars(mr.ops.conv).values() if isinstance(op, type) and issubclass(op, mr.Op)]
-    textbook += [mr.ops.norm.BatchNorm, mr.ops.norm.BatchNormAct, mr.ops.pool.GlobalAvgPool2d, mr.ops.linalg.Linear]
+    textbook += [norm.BatchNorm, norm.BatchNormAct, mr.ops.pool.GlobalAvgPool2d, mr.ops.linalg.Linear]
     for op in textbook:
         for phase in ("forward", "backward"):
             monkeypatch.setattr(op, phase, lambda self, *_, p=phase: pytest.fail(f"the {p} of {self.name} in Python"))
