@@ -72,6 +72,7 @@ class Tensor:
         If ``requires_grad`` is not a boolean, as in ``Tensor(2, 3)``.
     """
 
+    __array_ufunc__: Any = None  # ``array + tensor`` then calls ``Tensor.__radd__``
     __hash__ = object.__hash__
 
     def __init__(
@@ -441,10 +442,9 @@ class Tensor:
     __imul__ = partialmethod(_augment, "imul")
     __itruediv__ = partialmethod(_augment, "itruediv")
 
-    if TYPE_CHECKING:  # what minires/interop/dlpack.py attaches, and the functions that minires/ops attaches as methods
+    if TYPE_CHECKING:  # what minires/interop attaches, and the functions that minires/ops attaches as methods
         __dlpack__: Any
         __dlpack_device__: Any
-        __array_ufunc__: Any
         __add__ = __radd__ = ops.add
         __sub__ = __rsub__ = ops.sub
         __mul__ = __rmul__ = ops.mul

@@ -25,7 +25,6 @@ from .shape import (
     astype, concatenate, expand_dims, flatten, flip, getitem, pad, permute, reshape, squeeze, stack, to_device,
     transpose,
 )  # fmt: skip
-from .ufuncs import ArrayUfunc
 
 __all__ = [
     "abs", "adaptive_avg_pool2d", "add", "argmax", "argmin", "astype", "avg_pool2d", "batch_norm",
@@ -58,7 +57,7 @@ _METHODS = [
 for _name, _attribute in {
     **{_function.__name__: _function for _function in _METHODS},
     "view": reshape, "unsqueeze": expand_dims, "expand": broadcast_to,  # PyTorch's names
-    "__neg__": neg, "__abs__": abs, "__getitem__": getitem, "__array_ufunc__": ArrayUfunc(),
+    "__neg__": neg, "__abs__": abs, "__getitem__": getitem,
 }.items():  # fmt: skip
     setattr(Tensor, _name, _attribute)
 

@@ -11,8 +11,7 @@ import numpy as np
 from ..core.state import state
 from ..core.tensor import Tensor, as_tensor
 from ..errors import WRITTEN_HERE, ArgumentError, GraphError
-from .activation import tanh
-from .arithmetic import exp, log, maximum, minimum, sqrt
+from ..ops import exp, log, maximum, minimum, sqrt, tanh
 
 FUNCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
@@ -26,7 +25,7 @@ FUNCTIONS: dict[np.ufunc, Callable[..., Any]] = {
 
 
 class ArrayUfunc:
-    """The attribute ``Tensor.__array_ufunc__``.
+    """The attribute ``Tensor.__array_ufunc__``; without this room, it is None.
 
     NumPy takes it from the class, and calls it for every ufunc. Masked arrays and CuPy take it from the instance: None
     tells them to leave ``array + tensor`` to the tensor.
