@@ -290,7 +290,7 @@ def check_batch(where: str, batch: Array) -> tuple[int, int, int, int]:
 def check_range(where: str, batch: Array) -> bool:
     """Check that a batch holds bytes or floats in [0, 1], and return whether it holds bytes.
 
-    Bytes take no time to check. Raises DTypeError or ArgumentError.
+    Checking bytes takes no time. Raises DTypeError for other dtypes, and ArgumentError for floats outside of [0, 1].
     """
     if batch.dtype == np.uint8:
         return True
@@ -303,7 +303,7 @@ def check_range(where: str, batch: Array) -> bool:
         elif low >= 0 and high <= 255:
             advice = "divide floats of bytes by 255"
         else:
-            advice = "put it before Normalize" if where == "ColorJitter" else "they look normalised already"
+            advice = "put it before Normalize" if where == "ColorJitter" else "do not normalise a batch twice"
         raise ArgumentError(
             f"{where}: the batch holds floats from {low:g} to {high:g}, but floats must be in [0, 1]; {advice}."
         )

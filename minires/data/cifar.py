@@ -26,7 +26,7 @@ SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 AUGMENTATION = Compose([PadCrop(4), Flip()])
 LARGEST_NAME = 256  # maximum bytes per image of the python version, not counting its pixels: a file name and labels
-MOST_STEPS = 16  # of a pickle, for each image: to make its label and name
+MOST_STEPS = 16  # of a pickle for each image: those for its label and name
 LARGEST_PICKLE = 1 << 27  # bytes, unless a pickle with pixels as bytes is larger
 
 NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -60,7 +60,7 @@ def _from_records(file: BinaryIO, count: int, label_bytes: int) -> tuple[Array, 
 
 def _from_pickle(file: BinaryIO, count: int, label_key: bytes) -> tuple[Array, Array]:
     """Read pixels (N, 3072) and labels (N,) from the python version."""
-    # Python 3 writes bytes as UTF-8 in protocols 1 and 2, and Python 2 as text in protocol 0: up to 4 bytes for one.
+    # Python 3 writes bytes as UTF-8 in protocols 1 and 2, and Python 2 as text in protocol 0: up to 4 for each.
     as_bytes, as_text = (count * (length + LARGEST_NAME) + 4096 for length in (PIXELS, 4 * PIXELS))
     size, most = os.fstat(file.fileno()).st_size, max(as_bytes, min(as_text, LARGEST_PICKLE))
     if size > most:

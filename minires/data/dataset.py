@@ -128,7 +128,7 @@ class Dataset:
     train, test : Split, or another source with ``labels`` and ``image_shape``
         All images have the same size, and no image is in both.
     val : Split or another such source, optional
-        More images to measure with, such as while you choose a learning rate. Commands do not use it.
+        Further images, e.g. to choose a learning rate with. The commands do not use them.
     augmentation : transform, optional
         Changes training images at random, in ways that keep their class. It is never applied to test images.
 

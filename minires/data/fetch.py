@@ -25,7 +25,7 @@ from .places import Archive, PublishedFiles, find, places
 
 PIECE = 1 << 18  # bytes to read at a time
 TIMEOUT = 30.0  # seconds to wait for an answer, and for each piece
-SLOWEST = 1000.0  # bytes per second, on average since the answer; a slower mirror is given up after TIMEOUT
+SLOWEST = 1000.0  # bytes per second, on average since the answer; a slower mirror is abandoned after TIMEOUT
 LONGEST = 3 * 3600.0  # seconds for a whole data set
 TRIES = 5  # attempts per mirror; an attempt that fails without a single byte is the last
 LARGEST_MEMBER = 1 << 28  # bytes; the largest file of CIFAR has 155 million
@@ -33,7 +33,7 @@ LARGEST_TAR, LARGEST_TAR_HEADER = 1 << 30, 1 << 20  # bytes when unpacked
 
 #: ``progress(file, done, size)`` is called after every piece of a download; ``done`` and ``size`` are in bytes.
 Progress = Callable[[str, int, int], None]
-#: ``say(sentence)`` is called with each address that is waited for.
+#: ``say(text)`` is called before each request, with the file and the address.
 Say = Callable[[str], None]
 
 
@@ -44,7 +44,7 @@ def fetch(
 
     An interrupted download continues where it stopped, from the same mirror or the next one. Files get their names
     only when they are complete and their md5 sums are right. A mirror that does not answer for 30 seconds, or sends
-    less than 1,000 bytes per second, is given up, and everything after three hours.
+    less than 1,000 bytes per second, is abandoned, and so is the whole download after three hours.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def fetch(
     progress : callable, optional
         Called as ``progress(file, bytes so far, total bytes)``.
     say : callable, optional
-        Called as ``say(sentence)`` before each request, with the address that is waited for.
+        Called as ``say(text)`` before each request, with the name and size of the file and the address.
 
     Raises
     ------
@@ -132,14 +132,14 @@ def _from_mirror(url: str, archive: Archive, part: Path, progress: Progress | No
     for _ in range(TRIES):
         begin = part.stat().st_size if part.exists() else 0
         if time.monotonic() > end:
-            return failure or f"is not tried, because {LONGEST / 3600:g} hours are over"
+            return failure or f"was not tried, because the limit of {LONGEST / 3600:g} hours has passed"
         try:
             if begin < archive.size:
                 say(f"{archive.file} ({archive.size / 1e6:,.0f} MB) from {url}")
                 _append(url, archive, part, begin, progress, end)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and begin:  # what is there is not the begin of this file
+            if error.code == 416 and begin:  # the part on disk is not the beginning of this file
                 part.unlink()
                 continue
             return f"answers {error.code} ({error.reason})"
@@ -190,7 +190,7 @@ def _append(url: str, archive: Archive, part: Path, begin: int, progress: Progre
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects. An answer that leads to no valid address is closed, which urllib does not do."""
+    """Follows redirects. A redirect to an invalid address is closed, which urllib does not do."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         try:
@@ -203,7 +203,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class Answer(threading.Thread):
-    """The answer to a request, read in a thread of its own, so that no server can make us wait without an end.
+    """The answer to an HTTP request, read in a thread of its own, so that no server can make the program wait forever.
 
     :meth:`next` returns first the number of bytes that the server leaves out, 0 or ``begin``; then pieces of the file;
     and then b"".
@@ -238,7 +238,7 @@ class Answer(threading.Thread):
                 while left > 0 and (piece := answer.read1(min(PIECE, left))) and self.put(piece):
                     left -= len(piece)
             self.put(b"")
-        except Exception as error:  # is raised where the pieces are taken
+        except Exception as error:  # raised by next
             self.put(error)
 
     def put(self, piece: Any) -> bool:
@@ -301,7 +301,7 @@ def unpack(archive: Path, folder: Path, sums: Mapping[str, str]) -> None:
 class Forward:
     """What tarfile needs of an unpacked archive, which it can read only forward, and only in parts that fit in memory.
 
-    An archive of some megabytes could claim headers of any size, or send tarfile back to where it has been.
+    A small damaged archive could claim headers of any size, or make tarfile read the same part again and again.
     """
 
     def __init__(self, file: gzip.GzipFile) -> None:
@@ -309,7 +309,7 @@ class Forward:
 
     def seek(self, position: int) -> int:
         if not self.tell() <= position <= LARGEST_TAR:
-            raise tarfile.ReadError("it goes back, or is too large")
+            raise tarfile.ReadError("it would be read backwards, or it is too large")
         return self.file.seek(position)
 
     def read(self, size: int = -1) -> bytes:

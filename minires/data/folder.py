@@ -23,7 +23,7 @@ from .transforms import Compose, Flip, PadCrop
 
 LABELS = "labels.csv"
 SPLITS = ("train", "test", "val")
-# Names of folders, and cells of the column split, in lower case
+# Names of folders and of the column split, in lower case
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
@@ -114,10 +114,10 @@ def folder(
     - a folder for each class.
 
     Names of splits may be in any case; ``training``, ``valid``, ``validation``, ``testing``, ``eval`` and
-    ``evaluation`` are known, too. If there is a val but no test, the images of val are the test images; if there are
+    ``evaluation`` are accepted, too. If there is a val but no test, the images of val are the test images; if there are
     both, val is kept as :attr:`Dataset.val`. Without given splits, every fifth image of each class, in the order of the
     paths, is a test image. A folder ``test`` or ``val`` of images without classes is left out. Spaces around the names
-    of classes do not count, and no two of them may differ only by case. Hidden files are ignored. A file in
+    of classes are dropped, and no two names may differ only by case. Hidden files are ignored. A file in
     ``labels.csv`` may have any format that Pillow reads, except EPS; folders are searched for files
     with the suffixes of common formats.
 
@@ -236,7 +236,7 @@ def _class_name(name: str) -> str:
 
 
 def _seen(name: str) -> str:
-    """Return what people tell a name from: without case, invisible characters, widths of letters, and double spaces."""
+    """Return the name without differences that are hard to see: case, invisible characters, and double spaces."""
     visible = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
     return " ".join("".join(visible).casefold().split())
 

@@ -89,7 +89,7 @@ class Loader:
 
     @partial(pytorch_names, name="Loader")
     @refuses(
-        dataset="it is called split here",
+        dataset="the argument is called split",
         sampler="the order depends on shuffle and seed alone; choose images with your own source",
         batch_sampler="batches follow from batch_size; choose images with your own source",
         collate_fn="source[chosen] returns a whole batch; change batches in transform",

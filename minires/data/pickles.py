@@ -24,7 +24,8 @@ FUNCTIONS = (
     "numpy._core.numeric._frombuffer", "numpy.dtype", "numpy.ndarray", "_codecs.encode", "__builtin__.bytes",
 )  # fmt: skip
 
-# The length in bytes of each counted string's count, and its type; of each number; and of each index of the memo.
+# For each opcode of a string: the length in bytes of its count, and its type. For those of numbers and of indices of
+# the memo: the length in bytes.
 STRINGS = {
     b"U": (1, bytes), b"T": (4, bytes), b"C": (1, bytes), b"B": (4, bytes), b"\x8e": (8, bytes), b"\x96": (8, bytes),
     b"\x8c": (1, str), b"X": (4, str), b"\x8d": (8, str),
@@ -83,7 +84,7 @@ class Machine:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.left = file.seek(0, os.SEEK_END)  # bytes
-        self.encoded = self.left  # bytes that may still be made of texts
+        self.encoded = self.left  # bytes that calls of _codecs.encode may still make
         file.seek(0)
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
@@ -107,7 +108,7 @@ class Machine:
         elif code in TUPLES:
             count = TUPLES[code]
             if len(stack) < count:
-                raise IndexError("a tuple of nothing")
+                raise IndexError("a tuple has too few items")
             stack[len(stack) - count :] = [tuple(stack[len(stack) - count :])]
         else:
             self.rarer_step(code)
@@ -156,7 +157,7 @@ class Machine:
             case b"b":
                 state = stack.pop()
                 if not isinstance(stack[-1], Call):
-                    raise TypeError("a state for what has none")
+                    raise TypeError("a state is set on a value that cannot have one")
                 stack[-1].state = state
             case b"\x80" | b"\x95":
                 self.take(1 if code == b"\x80" else 8)
@@ -170,7 +171,7 @@ class Machine:
     def called(self, function: Any, arguments: Any) -> Any:
         """Return the bytes that a call makes, or a note of the call."""
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise TypeError("a call of no function")
+            raise TypeError("a call of something that is not a function")
         if function == "_codecs.encode":
             content, encoding = arguments
             self.encoded -= len(content)
@@ -180,7 +181,7 @@ class Machine:
         return b"" if function == "__builtin__.bytes" else Call(function, arguments)
 
     def take(self, count: int) -> bytes:
-        """Read ``count`` bytes, which must be there: a file may not ask for more memory than it has bytes."""
+        """Read ``count`` bytes, which must exist: a file cannot ask for more memory than it has bytes."""
         if count > self.left:
             raise ValueError(f"it ends {count - self.left:,} bytes too soon")
         self.left -= count
@@ -216,7 +217,7 @@ def add(container: Any, items: list[Any], kind: type) -> None:
 
 
 def text(content: bytes, encoding: str, others: bytes) -> str:
-    """Decode a text of Latin-1. A single one of the ``others`` could make it take four times the memory."""
+    """Decode text whose characters are in Latin-1. One of the ``others`` would make all take four times the memory."""
     if re.search(others, content):
         raise ValueError(f"it has a text that is not in Latin-1, {printable(repr(content[:60]))}")
     return content.decode(encoding)

@@ -1,4 +1,4 @@
-"""Reading labels.csv, as spreadsheets and people write it."""
+"""Reading labels.csv, as written by spreadsheets or by hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 
     The dict is empty if a row has more or fewer cells than there are columns.
 
-    Cells are separated by commas, semicolons, tabs or bars, whichever makes the columns ``file`` and ``class`` out of
-    the header line. Names of columns may be in any case. Spaces around cells, empty lines, and comments before the
-    header line, which begin with ``#``, are dropped. The text is UTF-8, or UTF-16 with a byte order mark.
+    Cells are separated by commas, semicolons, tabs or bars: the first of these that finds the columns ``file``
+    and ``class`` in the header line. Names of columns may be in any case. Spaces around cells, empty lines, and
+    comments before the header line, which begin with ``#``, are dropped. The text is UTF-8, or UTF-16 with a byte order
+    mark.
 
     Raises
     ------

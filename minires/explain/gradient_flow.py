@@ -136,6 +136,6 @@ def flow(model: Module, x: TensorLike, labels: Any, loss_fn: Callable[[Tensor, A
 
 def _no_gradient(model: Module) -> ArgumentError:
     return ArgumentError(
-        f"flow: no gradient comes back from the loss of {type(model).__name__} to x; for a network made by nn.fold,"
-        " use the original."
+        f"flow: the loss of {type(model).__name__} has no gradient with respect to x; for a network made by nn.fold, "
+        "use the original."
     )

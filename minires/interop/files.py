@@ -27,7 +27,7 @@ def brief(text: str) -> str:
 
 
 def stand_in(start: bytes) -> str | None:
-    """Return what a download holds in place of the file itself, judging by its first bytes; None if it is not known."""
+    """Describe what was downloaded in place of a file, judging by its first bytes; None if it is unknown."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
@@ -46,7 +46,7 @@ def start_of(path: PathLike) -> bytes:
 
 
 def foreign(start: bytes) -> str | None:
-    """Return what a file is that holds no arrays, judging by its first bytes, and what to do; None if it is not known.
+    """Describe a file that holds no arrays, judging by its first bytes, and say what to do; None if it is unknown.
 
     >>> foreign(b"version https://git-lfs.github.com/spec/v1")
     'it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder'

@@ -48,7 +48,7 @@ def relu_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
 
 @host("forward", Where)
 def select(device: ComputeDevice, op: Where, a: Array, b: Array) -> Array:
-    """Handle only a tensor and a number, as in ``masked_fill``. NumPy jumps at each element, which costs more."""
+    """Handle only a tensor and a number, as in ``masked_fill``. NumPy branches at each element, which is slower."""
     if b.ndim > 0 or np.broadcast_shapes(a.shape, op.condition.shape) != a.shape:
         return NotImplemented
     condition, y = op.condition, device.empty_like(a)

@@ -15,12 +15,12 @@ __all__ = [
     "Optimizer", "RMSprop", "Schedule", "StepLR", "Warmup", "clip_grad_norm", "l2_norm",
 ]  # fmt: skip
 
-_TORCH = {  # names of PyTorch's, and what to write here
+_TORCH = {  # names in PyTorch, and what to write instead
     "CosineAnnealingLR": "CosineLR(optimizer, T_max, eta_min)",
     "LinearLR": "Warmup(schedule, steps, start_factor)",
     "SequentialLR": "Warmup(schedule, steps) for a warm-up, or a subclass of Schedule with factor(t)",
     "LRScheduler": "Schedule",
-    "ChainedScheduler": "the step() of each schedule; they multiply",
+    "ChainedScheduler": "schedule.step() for each schedule: their factors multiply",
     "LambdaLR": "a subclass of Schedule with factor(t)",
     "ExponentialLR": "StepLR(optimizer, 1, gamma)",
     "ReduceLROnPlateau": 'optimizer.param_groups[0]["lr"] *= factor',

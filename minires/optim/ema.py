@@ -27,7 +27,7 @@ class EMA:
     Parameters
     ----------
     model : Module
-        The complete model: its layers cannot be replaced later.
+        The model. Its layers must not be added or replaced later.
     decay : float
         In [0, 1). The average covers about 1 / (1 - decay) steps.
 

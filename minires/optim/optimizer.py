@@ -50,7 +50,7 @@ class Optimizer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "__init__" in vars(cls):  # which says what its arguments are if they are wrong
+        if "__init__" in vars(cls):  # wrong arguments are then named in the error
             cls.__init__ = pytorch_names(refuses(**_NOT_OFFERED)(cls.__init__), cls.__name__)  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
@@ -68,7 +68,7 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Add a group: a dict with ``"params"`` and its own options, such as ``"lr"``. The others are the defaults.
+        """Add a group: a dict with ``"params"`` and options such as ``"lr"``, which otherwise have their defaults.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Optimizer:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _check_options(self, group: dict[str, Any]) -> None:
-        """Check the options of a group, and make them Python numbers, which do not widen float32 arrays.
+        """Check the options of a group, and convert them to Python numbers, which keep float32 arrays in float32.
 
         It is called before each step, too: options may have been set by hand or by a schedule.
         """

@@ -22,7 +22,7 @@ _NOT_OFFERED = {  # PyTorch's arguments
     "verbose": "get_last_lr() returns the rates",
     "epochs": "pass total_steps=epochs * steps_per_epoch",
     "steps_per_epoch": "pass total_steps=epochs * steps_per_epoch",
-    "anneal_strategy": "leave it out, which is 'cos'",
+    "anneal_strategy": "leave it out: it is always 'cos'",
     "three_phase": "leave it out, which is three_phase=False",
     "cycle_momentum": "leave it out: the momentum is not changed",
     "base_momentum": "leave it out: the momentum is not changed",
@@ -33,8 +33,8 @@ _NOT_OFFERED = {  # PyTorch's arguments
 class Schedule:
     """Base class: sets ``lr = base lr * factor(t)`` in every parameter group, beginning with t = 0.
 
-    If the learning rate was changed since the last step, the base learning rate changes such that the new rate is the
-    one that the schedule has at t. A subclass implements :meth:`factor`, and :meth:`for_run` if its constructor takes
+    If the learning rate was changed since the last step, the base learning rate is changed so that the schedule gives
+    the new rate at t. A subclass implements :meth:`factor`, and :meth:`for_run` if its constructor takes
     more than the optimiser.
 
     Attributes
@@ -48,7 +48,7 @@ class Schedule:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "__init__" in vars(cls):  # which says what its arguments are if they are wrong
+        if "__init__" in vars(cls):  # wrong arguments are then named in the error
             cls.__init__ = pytorch_names(refuses(**_NOT_OFFERED)(cls.__init__), cls.__name__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -86,7 +86,7 @@ class Schedule:
             group["lr"] = lr
 
     def _take_over(self) -> None:
-        """Find the base learning rates for rates that were not set by this schedule."""
+        """Adapt the base learning rates to learning rates that were changed since the last step."""
         groups = len(self.optimizer.param_groups)
         if groups != len(self.base_lrs):
             raise ArgumentError(

@@ -188,7 +188,7 @@ def test_a_limit_of_time(server, other, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "SLOWEST", 0.0)
     server.manners = ["drip"]
     with pytest.raises(
-        DataError, match=r"hours are over after \d+ of .* bytes.*; .* is not tried, because .* hours are"
+        DataError, match=r"hours are over after \d+ of .* bytes.*; .* was not tried, because .* hours has"
     ):
         fetch(source(server.address, other.address), tmp_path)
     assert other.requests == []

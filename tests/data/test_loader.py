@@ -158,7 +158,7 @@ def test_no_batch_is_a_view_of_the_split():
             r"split is tuple; it must be a Split; write Loader\(minires.data.Split\(",
         ),
         ({"pin_memory": True}, "Loader: pin_memory is not offered; images move to the GPU as bytes; leave it out"),
-        ({"dataset": 1}, "Loader: dataset is not offered; it is called split here"),
+        ({"dataset": 1}, "Loader: dataset is not offered; the argument is called split"),
         ({"size": 3}, "Loader: .*size.*; its arguments are"),
         ({"batch_size": 0}, "batch_size is 0; it must be an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),

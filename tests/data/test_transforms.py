@@ -164,7 +164,7 @@ def test_floats_are_not_divided_by_255_again(batch, dtype):
         (lambda x: x.astype(np.float32), "the batch holds floats from 0 to 255, .*; divide floats of bytes by 255"),
         (
             lambda x: x / 255 - 0.5,
-            "the batch holds floats from -0.5 to 0.5, .*; (put it before|they look)",
+            "the batch holds floats from -0.5 to 0.5, .*; (put it before|do not normalise)",
         ),
         (lambda x: np.where(x == 255, np.nan, 0), "the batch holds floats from nan to nan, .*; replace NaN"),
         (lambda x: np.where(x == 255, np.inf, 0), "the batch holds floats from 0 to inf, .*; replace NaN"),

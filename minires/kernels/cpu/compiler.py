@@ -56,12 +56,12 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder with compiled kernels, or None if no folder can be written to."""
+    """Return the folder with compiled kernels, or None if no folder is writable."""
     return None if _folder is None else Path(_folder)
 
 
 def _with_cache(function: Callable[..., Any]) -> Any:
-    """Compile with a cache in the first folder that can be written to.
+    """Compile with a cache in the first folder that is writable.
 
     Numba tries NUMBA_CACHE_DIR, the folder of this file and the user's cache folder; a temporary folder is the last.
     """
@@ -77,7 +77,7 @@ def _with_cache(function: Callable[..., Any]) -> Any:
 
 
 def _temporary_folder() -> Path | None:
-    """Return a temporary folder in which only this user can write: the files in it are run. None if there is none."""
+    """Return a temporary folder in which only this user can write: the files in it are run. None if that fails."""
     user = os.getuid() if hasattr(os, "getuid") else None  # on Windows, each user has other temporary files
     try:
         folder = Path(tempfile.gettempdir(), f"{TEMPORARY}{user}")
@@ -105,7 +105,7 @@ def _or_else(default: Callable[[], Any], access: Callable[..., Any]) -> Callable
 
 
 def _save(cache_file: Any, key: Any, data: Any) -> None:
-    """Save one variant of a kernel, like the method of Numba's, in a file whose name depends on the variant.
+    """Save one variant of a kernel, as Numba's method does, but in a file whose name depends on the variant.
 
     Numba numbers the files 1, 2, ..., so two processes that compile different variants at the same time would choose
     the same name, and later processes would load one variant for the other.

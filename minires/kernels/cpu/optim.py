@@ -39,7 +39,7 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
 
 @kernel
 def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, decay, momentum, first, last):
-    """When this is compiled, it is known which arrays are None, so the loop does not branch."""
+    """The compiler knows which arrays are None, so the loop does not branch."""
     for i in range(first, last):
         p = at(parameter, i)
         g = at(grad, i) + decay * p

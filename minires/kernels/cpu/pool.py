@@ -16,7 +16,7 @@ from .memory import scratch
 from .simd import at, put
 
 WINNER = np.uint8
-LARGE = 64  # the pixels of a window, from which on its sum is computed in float64
+LARGE = 64  # windows with more pixels are summed in float64
 ZERO = np.float32(0)
 
 

@@ -41,7 +41,7 @@ from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, measure
 from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
 from .units import ConvSizes, clear, copy, copy_unit, each_unit
 
-EXTREME = 1000  # how much larger than others an output may be
+EXTREME = 1000  # how many times larger than the others an output may be
 PATCHES = 48  # patches spread at a time: a multiple of every PIXELS, and few enough for the core's cache
 LARGE_WEIGHTS = 1 << 20  # floats; with more, each thread computes some output channels, to read each weight only once
 
