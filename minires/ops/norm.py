@@ -10,7 +10,7 @@ from ..core import backend, checks
 from ..core.autograd import Op, Shape
 from ..core.backend import Array, array_module, at_least_float32, wide_sum
 from ..core.tensor import Tensor, TensorLike
-from ..errors import ArgumentError, ShapeError, counted, sizes
+from ..errors import ArgumentError, ShapeError, sizes
 from .activation import join_inputs
 from .arithmetic import sqrt
 from .reduce import mean, var
@@ -36,14 +36,12 @@ class BatchNorm(Op):
         xp, wide, count = array_module(x), at_least_float32(x), x.size // len(gamma)
         if self.running is None:
             centre = wide_sum(wide, axes, divisor=count)  # (C,)
-            deviations = wide - centre.reshape(per_channel)
-            spread = wide_sum(xp.square(deviations), axes, divisor=count)  # (C,), biased
+            spread = wide_sum(xp.square(wide - centre.reshape(per_channel)), axes, divisor=count)  # (C,), biased
             self.batch = centre, spread
         else:
             centre, spread = map(at_least_float32, self.running)
-            deviations = wide - centre.reshape(per_channel)
         scale = gamma / xp.sqrt(spread + self.eps)  # (C,)
-        y = deviations * scale.reshape(per_channel) + beta.reshape(per_channel)
+        y = (wide - centre.reshape(per_channel)) * scale.reshape(per_channel) + beta.reshape(per_channel)
         return y.astype(x.dtype, copy=False)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -79,6 +77,15 @@ class BatchNormAct(BatchNorm, saves="both"):
     def backward(self, upstream: Tensor) -> tuple[Tensor | None, ...]:
         dy = upstream if self.activation is None else upstream.masked_fill(self.output <= 0, 0)
         return (*super().backward(dy), *(dy for _ in self.inputs[3:]))
+
+
+def _parameters(op: str, x: Tensor, shape: Shape, **given: TensorLike) -> dict[str, Tensor]:
+    """Return those of the parameters that are not None, as tensors, which must have this shape and the dtype of x."""
+    found = {name: checks.floats(op, value, name, x) for name, value in given.items() if value is not None}
+    for name, value in found.items():
+        if value.shape != shape:
+            raise ShapeError(f"{op}: {name} is {sizes(value.shape)}, but x ({sizes(x.shape)}) needs {sizes(shape)}.")
+    return found
 
 
 def batch_norm(
@@ -127,41 +134,26 @@ def batch_norm(
     """
     x = checks.floats("batch_norm", x)
     if x.ndim < 2:
-        raise ShapeError(
-            f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}) but (N, C) or (N, C, ...) is needed, "
-            "such as images (N, C, H, W)."
-        )
+        raise ShapeError(f"batch_norm: x has {x.ndim} axes (x: {sizes(x.shape)}), but must be (N, C) or (N, C, ...).")
     channels = x.shape[1]
     gamma = Tensor.wrap(array_module(x.data).ones(channels, x.dtype)) if gamma is None else gamma
     beta = Tensor.wrap(array_module(x.data).zeros(channels, x.dtype)) if beta is None else beta
     # An array of running statistics is not copied, as it is updated in place.
     running = [Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var)]
     given = dict(zip(("gamma", "beta", "running_mean", "running_var"), (gamma, beta, *running), strict=True))
-    vectors = {name: checks.floats("batch_norm", v, name, x) for name, v in given.items() if v is not None}
-    for name, vector in vectors.items():
-        if vector.shape != (channels,):
-            raise ShapeError(
-                f"batch_norm: x has {channels} channels (x: {sizes(x.shape)}) but {name} is {sizes(vector.shape)}."
-            )
+    vectors = _parameters("batch_norm", x, (channels,), **given)
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
     if not training and len(vectors) < 4:
         raise ArgumentError("batch_norm: evaluation needs both running_mean and running_var; one is None.")
     count = x.size // max(channels, 1)
     if training and count < 2:
-        raise ShapeError(
-            f"batch_norm: in training each channel needs more than one value, but x ({sizes(x.shape)}) has {count}; "
-            "use a larger batch, or eval()."
-        )
+        raise ShapeError(f"batch_norm: x ({sizes(x.shape)}) needs more than one value per channel, or eval().")
     gamma, beta, *running = vectors.values()
     inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
     copies = None if training else [statistic.data.copy() for statistic in running]
     if copies is not None and x.device == "cpu" and not np.isfinite(copies).all():  # a GPU would have to wait
-        finite = np.isfinite(copies).all(axis=0)  # (C,); with an infinite variance, the output would not depend on x
-        raise ArgumentError(
-            f"batch_norm: running_mean or running_var is not finite in {counted((~finite).sum(), 'channel')} of "
-            f"{channels}; a training batch was infinite or NaN, so train again or use an older checkpoint."
-        )
+        raise ArgumentError("batch_norm: running_mean or running_var is not finite; use an older checkpoint.")
     plain = activation is None and shortcut is None
     op = BatchNorm(eps, copies) if plain else BatchNormAct(eps, copies, activation)
     y = op(*inputs)
@@ -183,16 +175,10 @@ def _standardise(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
 
 def _scale_and_shift(op: str, y: Tensor, x: Tensor, shape: Shape, view: Shape, weight: Any, bias: Any) -> Tensor:
     """weight * y + bias in the dtype of x. Both are optional and have ``shape``; as ``view`` they broadcast to y."""
-    given = {"weight": weight, "bias": bias}
-    given = {name: checks.floats(op, value, name, x) for name, value in given.items() if value is not None}
-    for name, value in given.items():
-        if value.shape != shape:
-            raise ShapeError(
-                f"{op}: {name} is {sizes(value.shape)}, but for x ({sizes(x.shape)}) it must be {sizes(shape)}."
-            )
+    given = _parameters(op, x, shape, weight=weight, bias=bias)
     y = y * given["weight"].reshape(view) if "weight" in given else y
     y = y + given["bias"].reshape(view) if "bias" in given else y
-    return y if y.dtype == x.dtype else y.astype(x.dtype)
+    return y.to(x.dtype)
 
 
 def layer_norm(
@@ -225,14 +211,9 @@ def layer_norm(
     given = x.shape[-1:] if normalized_shape is None else normalized_shape
     shape = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     if not all(checks.is_integer(size, 0) for size in shape):
-        raise ArgumentError(
-            f"layer_norm: normalized_shape is {given!r}; it must be the sizes of the last axes, "
-            "as in layer_norm(x, (5,), weight, bias)."
-        )
-    if not shape or x.shape[x.ndim - len(shape) :] != shape:
-        raise ShapeError(
-            f"layer_norm: normalized_shape is {sizes(shape)}, but must match the last axes of x ({sizes(x.shape)})."
-        )
+        raise ArgumentError(f"layer_norm: normalized_shape is {given!r}; write e.g. layer_norm(x, (5,), weight, bias).")
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ShapeError(f"layer_norm: x ({sizes(x.shape)}) does not end with normalized_shape, {sizes(shape)}.")
     axes, _ = checks.filled_axes("layer_norm", tuple(range(-len(shape), 0)), x)
     y = _standardise(at_least_float32(x), axes, eps)
     return _scale_and_shift("layer_norm", y, x, shape, shape, weight, bias)
@@ -265,9 +246,7 @@ def group_norm(
     x = checks.floats("group_norm", x)
     groups, eps = checks.integer("group_norm", num_groups, "num_groups", 1), checks.positive("group_norm", eps, "eps")
     if x.ndim < 2 or x.shape[1] % groups or 0 in x.shape[1:]:
-        raise ShapeError(
-            f"group_norm: x is {sizes(x.shape)}, but must be (N, C, ...), and {groups} groups must divide C."
-        )
+        raise ShapeError(f"group_norm: x is {sizes(x.shape)}, but must be (N, C, ...), where {groups} groups divide C.")
     rows = at_least_float32(x).reshape(len(x), groups, math.prod(x.shape[1:]) // groups)  # (N, G, C/G*H*W)
     y = _standardise(rows, (2,), eps).reshape(x.shape)  # (N, C, H, W)
     view = (x.shape[1], *(1,) * (x.ndim - 2))
