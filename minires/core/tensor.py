@@ -182,7 +182,7 @@ class Tensor:
 
     def changed_from_now(self) -> Callable[[], bool]:
         """Return a function that tells whether the memory has changed since this call."""
-        version, start, array = self._version, self.version, self._data
+        version, start, array = self._version, self._version[0], self._data
         seen = fingerprint(array) if state.anomaly else None
         return lambda: version[0] != start or (seen is not None and fingerprint(array) != seen)
 

@@ -136,7 +136,7 @@ class _FoldedBatchNorm2d(Module):
                 return self.norm(x, shortcut, activation)
         conv, norm = x.conv, self.norm
         tensors = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        versions = [(id(tensor), tensor.version) for tensor in tensors if tensor is not None]
+        versions = [(id(tensor), tensor._version[0]) for tensor in tensors if tensor is not None]
         found = self._merged.get(conv)
         if found is None or found[0] != versions:
             found = self._merged[conv] = versions, *_merge(conv, norm), {}

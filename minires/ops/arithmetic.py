@@ -285,17 +285,17 @@ class Where(Op, saves="shapes"):
 def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     """a where ``condition`` is true, b elsewhere. Raises DTypeError unless ``condition`` holds booleans."""
     a, b = checks.broadcast("where", a, b)
-    return Where(_booleans("where", condition, "condition", a, b))(a, b)
+    return Where(_booleans("where", condition, "condition", a, b).copy(order="K"))(a, b)
 
 
 def _booleans(op: str, value: TensorLike, name: str, *parts: Tensor) -> Array:
-    """Return a copy of a condition, which must hold booleans and broadcast with what is selected from."""
+    """Return the array of a condition, which must hold booleans and broadcast with what is selected from."""
     condition = as_tensor(value)
     if condition.dtype.kind != "b":
         raise DTypeError(f"{op}: {name} is {condition.dtype}; it must hold booleans, e.g. x > 0.")
     for part in parts:
         checks.broadcast(op, condition, part)
-    return to_device(condition.data.copy(order="K"), parts[0].device)
+    return to_device(condition.data, parts[0].device)
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
@@ -313,7 +313,8 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     value = as_tensor(value, like=x)
     if value.ndim > 0:
         raise ShapeError(f"masked_fill: value is {sizes(value.shape)}; it must be one number. Use where(mask, a, b).")
-    return Where(~_booleans("masked_fill", mask, "mask", x))(x, value.to(x.dtype))
+    kept = ~_booleans("masked_fill", mask, "mask", x)
+    return Where(kept)(x, value if value.dtype == x.dtype else value.astype(x.dtype))
 
 
 class Clip(Op):

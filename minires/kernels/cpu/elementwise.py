@@ -45,8 +45,8 @@ def _select(a, condition, y, number, turn, parts):
     b = at(number, 0)
     for part in turns(turn, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
-            value = at(a, i)  # read always, so that nothing jumps
-            put(y, i, value if condition[i] else b)
+            value = at(a, i)  # read in any case, so that the loop has no jumps
+            put(y, i, value if at(condition, i) != 0 else b)
 
 
 def _in_parts(kernel: Any, *arguments: Any) -> None:
@@ -54,7 +54,11 @@ def _in_parts(kernel: Any, *arguments: Any) -> None:
     take_turns(partial(kernel, *arguments), -(-size // PART), size / 2)
 
 
-relu, relu_backward, add, select = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add, _select))
+relu, relu_backward, add = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add))
+
+
+def select(a: Array, condition: Array, y: Array, number: Array) -> None:
+    _in_parts(_select, a, condition.view("uint8"), y, number)
 
 
 @kernel
