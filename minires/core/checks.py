@@ -86,10 +86,11 @@ def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
 
 
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None, like_name: str = "x") -> Tensor:
-    """Convert ``value`` to a tensor, which must hold floats, of the same dtype as ``like``."""
+    """Convert ``value`` to a tensor. Raises DTypeError unless it holds floats, of the same dtype as ``like``."""
     x = as_tensor(value, like)
     if x.dtype.kind != "f":
-        raise DTypeError(f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed: {name}.to('float32').")
+        given = f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed"
+        raise DTypeError(f"{given}; use {name}.astype('float32').")
     if like is not None and x.dtype != like.dtype and like.dtype.kind == "f":
         given = f"{op}: {like_name} is {like.dtype} but {name} is {x.dtype}; convert "
         if not isinstance(value, Tensor):

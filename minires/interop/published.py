@@ -33,8 +33,9 @@ def load_weights(model: Module, path: PathLike, head: bool = True) -> None:
 
     Names that the model has are used unchanged. From other names, the prefixes of wrappers (``module.``, ``model.``,
     ``_orig_mod.``, ``net.``, ``network.``, ``backbone.``) are removed, and ``linear``, ``classifier`` and ``head`` are
-    read as ``fc``, ``shortcut`` as ``downsample``. ``num_batches_tracked`` is ignored. Names, shapes and types are
-    compared before any array is read, so a file cannot take much more memory than the model does.
+    read as ``fc``, ``shortcut`` as ``downsample``. ``num_batches_tracked`` is ignored if the model has no such buffer.
+    Names, shapes and types are compared before any array is read, so a file cannot take much more memory than the model
+    does.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ _CONTAINERS: tuple[type, ...] = (
 _STREAMS: tuple[type, ...] = (GeneratorType, map, filter, zip, enumerate, reversed)
 
 
-#: Common types of attributes that hold nothing, which makes the search for lost modules fast.
+#: Common types of attributes that hold no modules, which makes the search for lost modules fast.
 _SCALARS = frozenset((bool, int, float, str, type(None), np.ndarray))
 _PLAIN = _SCALARS | {Parameter, Buffer}
 

@@ -317,7 +317,7 @@ def conv2d(
     bias : Tensor, (O,), optional
     stride, padding, dilation : int or (int, int)
         An int applies to both height and width. The padding consists of zeros. It may also be "valid", which is 0, or
-        "same": with stride 1, the result has the size of x.
+        "same": with stride 1, the result has the size of x; for an even kernel, one zero more is added at the end.
     groups : int
         The number of groups that the channels are split into; each group is convolved separately.
 
@@ -333,7 +333,7 @@ def conv2d(
     ArgumentError
         If the stride, padding, dilation or number of groups is invalid.
     DTypeError
-        If x, weight or bias does not hold floats.
+        If x, weight or bias does not hold floats, or their dtypes differ.
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
     x, *parameters = conv_inputs("conv2d", x, weight, bias, groups)

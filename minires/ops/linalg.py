@@ -1,6 +1,7 @@
 """Matrix products.
 
-Both functions raise ShapeError if the sizes do not fit, and DTypeError if an input does not hold floats.
+Both functions raise ShapeError if the sizes do not fit, and DTypeError if an input does not hold floats,
+or the dtypes of the inputs differ.
 """
 
 import math

@@ -32,14 +32,14 @@ WORDS = [
 
 
 def damaged(rng, content):
-    """Flip bytes, cut, or repeat; in a third of the cases near the begin, where headers are."""
+    """Flip bytes, cut, or repeat; in a third of the cases near the beginning, where headers are."""
     if rng.integers(3) == 0:
         return cut(rng, content)
     return flipped(rng, content, range(len(content) if rng.integers(2) else min(64, len(content))))
 
 
 def damaged_text(rng, content):
-    """Also change numbers, move lines, and insert words that have a meaning for someone."""
+    """Also change numbers, move lines, and insert words that mean something to a reader of the format."""
     kind = rng.integers(6)
     if kind == 0:
         return damaged(rng, content)
@@ -58,7 +58,7 @@ def damaged_text(rng, content):
     return content[:place] + WORDS[rng.integers(len(WORDS))] + content[place:]
 
 
-def picture(format, mode="RGB", **options):
+def encoded(format, mode="RGB", **options):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(stream, format, **options)
@@ -181,15 +181,15 @@ def kinds_in(run):
 
 # For each kind: a good file, how to damage it, how to read it from a path, and how often.
 KINDS = {
-    "png": (picture("PNG"), damaged, own_images, 80),
-    "png with a palette": (picture("PNG", "P"), damaged, own_images, 40),
-    "jpeg": (picture("JPEG"), damaged, own_images, 80),
-    "gif": (picture("GIF"), damaged, own_images, 60),
-    "webp": (picture("WEBP"), damaged, own_images, 60),
-    "bmp": (picture("BMP"), damaged, own_images, 60),
-    "tiff": (picture("TIFF"), damaged, own_images, 60),
-    "tiff, compressed": (picture("TIFF", compression="tiff_lzw"), damaged, own_images, 60),
-    "ppm": (picture("PPM"), damaged, own_images, 40),
+    "png": (encoded("PNG"), damaged, own_images, 80),
+    "png with a palette": (encoded("PNG", "P"), damaged, own_images, 40),
+    "jpeg": (encoded("JPEG"), damaged, own_images, 80),
+    "gif": (encoded("GIF"), damaged, own_images, 60),
+    "webp": (encoded("WEBP"), damaged, own_images, 60),
+    "bmp": (encoded("BMP"), damaged, own_images, 60),
+    "tiff": (encoded("TIFF"), damaged, own_images, 60),
+    "tiff, compressed": (encoded("TIFF", compression="tiff_lzw"), damaged, own_images, 60),
+    "ppm": (encoded("PPM"), damaged, own_images, 40),
     "safetensors": (as_safetensors(Net().state_dict()), mutated_safetensors, read_weights, 100),
     "npz": (as_npz(Net().state_dict()), mutated_npz, read_weights, 100),
     "labels.csv": (TABLE.encode(), damaged_text, read_table_of_labels, 120),

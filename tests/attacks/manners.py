@@ -1,4 +1,4 @@
-"""A server that answers each request with the bytes that a test gives it, and what it may be given."""
+"""A server that answers each request with the bytes that a test gives it, and scripts of such answers."""
 
 import gzip
 import socket

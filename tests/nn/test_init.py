@@ -1,4 +1,4 @@
-"""Initialisers take PyTorch's arguments, and names and arguments that they do not have are answered in a sentence."""
+"""Initialisers take PyTorch's arguments, and an unknown name or argument raises an error that says what to write."""
 
 import inspect
 import math

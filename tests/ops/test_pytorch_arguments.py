@@ -1,4 +1,4 @@
-"""What people type who know PyTorch: its arguments and methods in reductions, shapes and products."""
+"""PyTorch's arguments and methods in reductions, shapes and products."""
 
 from __future__ import annotations
 

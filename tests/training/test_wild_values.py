@@ -1,4 +1,4 @@
-"""Wild values in the files of a run: named errors with short, printable messages."""
+"""Invalid values in the files of a run: named errors with short, printable messages."""
 
 import copy
 import json
