@@ -143,7 +143,7 @@ class _FoldedBatchNorm2d(Module):
         _, weight, bias, prepared = found
         source = conv_inputs("conv2d", x.input(), weight, bias, conv.groups)
         size = conv.window.output_size("conv2d", *source[0].shape[2:])
-        source += join_inputs("batch_norm", (len(source[0]), len(weight), *size), shortcut, activation)
+        source += join_inputs("batch_norm", source[0], (len(source[0]), len(weight), *size), shortcut, activation)
         with no_grad():
             return Conv2dAct(conv.window, conv.groups, activation, prepared)(*source)
 

@@ -106,26 +106,6 @@ def silu(x: TensorLike) -> Tensor:
     return x * sigmoid(x)
 
 
-class LogSoftmax(Op, saves="output"):
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
-
-    def forward(self, x: Array) -> Array:
-        xp, wide = array_module(x), at_least_float32(x)
-        shifted = wide - wide.max(axis=self.axis, keepdims=True)  # exp cannot overflow; the shift cancels
-        y = shifted - xp.log(wide_sum(xp.exp(shifted), self.axis, keepdims=True))
-        return y.astype(x.dtype, copy=False)
-
-    def backward(self, upstream: Tensor) -> Tensor:
-        return upstream - self.output.exp() * upstream.sum(self.axis, keepdims=True)
-
-
-def log_softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
-    """log(softmax(x)), accurate even where softmax(x) would round to 0; see ``softmax``."""
-    x, axis = _scores("log_softmax", x, axis, dtype)
-    return LogSoftmax(axis)(x) if x.size else x
-
-
 class Softmax(Op, saves="output"):
     def __init__(self, axis: int) -> None:
         self.axis = axis
@@ -146,6 +126,23 @@ def softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
     return Softmax(axis)(x) if x.size else x
 
 
+class LogSoftmax(Softmax):
+    def forward(self, x: Array) -> Array:
+        xp, wide = array_module(x), at_least_float32(x)
+        shifted = wide - wide.max(axis=self.axis, keepdims=True)  # exp cannot overflow; the shift cancels
+        y = shifted - xp.log(wide_sum(xp.exp(shifted), self.axis, keepdims=True))
+        return y.astype(x.dtype, copy=False)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        return upstream - self.output.exp() * upstream.sum(self.axis, keepdims=True)
+
+
+def log_softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
+    """log(softmax(x)), accurate even where softmax(x) would round to 0; see ``softmax``."""
+    x, axis = _scores("log_softmax", x, axis, dtype)
+    return LogSoftmax(axis)(x) if x.size else x
+
+
 def _scores(op: str, x: TensorLike, axis: int, dtype: DTypeLike) -> tuple[Tensor, int]:
     x = checks.floats(op, x if dtype is None else as_tensor(x).to(dtype))
     return x, checks.one_axis(op, axis, x)
@@ -164,13 +161,13 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
     return Where(backend.to_device(kept, x.device))(x, as_tensor(0, like=x)) / (1 - p if p < 1 else 1)
 
 
-def join_inputs(op: str, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
-    """Check the arguments, and return [shortcut], which must have this shape, or [] if there is no shortcut."""
+def join_inputs(op: str, x: Tensor, shape: Shape, shortcut: Any, activation: Any, name: str = "x") -> list[Tensor]:
+    """Return [shortcut], which must have this shape and the dtype of x, or [] if there is none."""
     if activation not in ("relu", None):
         raise ArgumentError(f"{op}: activation is {activation!r}; it must be 'relu' or None.")
     if shortcut is None:
         return []
-    shortcut = checks.floats(op, shortcut, "shortcut")
+    shortcut = checks.floats(op, shortcut, "shortcut", x, name)
     hint = " Where a block changes the size, its shortcut needs a projection (option A, B or C)."
     checks.same_shape(op, shape, shortcut.shape, name, "shortcut", hint)
     return [shortcut]
@@ -211,5 +208,5 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
         If ``activation`` is neither "relu" nor None.
     """
     branch = checks.floats("residual_add", branch, "branch")
-    shortcut = checks.floats("residual_add", shortcut, "shortcut", branch, "branch")
-    return ResidualAdd(activation)(branch, *join_inputs("residual_add", branch.shape, shortcut, activation, "branch"))
+    shortcuts = join_inputs("residual_add", branch, branch.shape, shortcut, activation, "branch")
+    return ResidualAdd(activation)(branch, *shortcuts)

@@ -168,10 +168,7 @@ def col2im(
     n, c, h, w = shape
     expected = (n, *window.output_size("col2im", h, w), c * math.prod(window.kernel))
     if cols.shape != expected:
-        raise ShapeError(
-            f"col2im: cols is {sizes(cols.shape)}, but im2col of x_shape {sizes(shape)} gives {sizes(expected)}, "
-            "(N, OH, OW, C*KH*KW)."
-        )
+        raise ShapeError(f"col2im: cols is {sizes(cols.shape)}, but x_shape {sizes(shape)} needs {sizes(expected)}.")
     return Col2Im(shape, window)(cols)
 
 

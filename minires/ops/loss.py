@@ -127,27 +127,21 @@ def _class_numbers(logits: Tensor, labels: Tensor, axis: int, ignore_index: int)
     """
     k, examples = logits.shape[axis], (*logits.shape[:axis], *logits.shape[axis + 1 :])
     if labels.dtype.kind not in "iu":
-        raise LabelError(
-            f"cross_entropy: labels ({sizes(labels.shape)}) are {labels.dtype}, but must be integers, e.g. "
-            f"labels.to('int64'), or probabilities of the shape of the logits ({sizes(logits.shape)})."
-        )
+        needed = f"integers, labels.to('int64'), or floats of the shape of the logits, {sizes(logits.shape)}"
+        raise LabelError(f"cross_entropy: labels ({sizes(labels.shape)}) are {labels.dtype}, but must be {needed}.")
     if labels.shape != examples:
         hint = f" Convert one-hot labels with .argmax(axis={axis})." if labels.shape == logits.shape else ""
         hint = f" Write labels.squeeze({axis})." if labels.shape == (*examples[:1], 1, *examples[1:]) else hint
-        raise ShapeError(
-            f"cross_entropy: labels are {sizes(labels.shape)} but logits ({sizes(logits.shape)}) need "
-            f"{sizes(examples)}, one label for each example.{hint}"
-        )
+        needed = f"{sizes(examples)} for logits {sizes(logits.shape)}"
+        raise ShapeError(f"cross_entropy: labels are {sizes(labels.shape)}, but must be {needed}.{hint}")
     if state.capture is not None and labels.device == "cuda":
         return labels.data, None  # values cannot be read while recording; for an invalid label the kernel returns NaN
     classes = labels.data.astype("int64")  # a copy: a loader may refill its buffer before backward
     ignored = classes == ignore_index
     known = classes[~ignored]
     if known.size and not 0 <= known.min() <= known.max() < k:
-        raise LabelError(
-            f"cross_entropy: labels run from {known.min()} to {known.max()}, but logits ({sizes(logits.shape)}) have "
-            f"{k} classes, 0 to {k - 1}."
-        )
+        given = f"labels run from {known.min()} to {known.max()}"
+        raise LabelError(f"cross_entropy: {given}, but logits ({sizes(logits.shape)}) have {k} classes, 0 to {k - 1}.")
     ignored = None if known.size == classes.size else to_device(ignored, logits.device)
     return to_device(classes, logits.device), ignored
 

@@ -139,8 +139,8 @@ def batch_norm(
     gamma = Tensor.wrap(array_module(x.data).ones(channels, x.dtype)) if gamma is None else gamma
     beta = Tensor.wrap(array_module(x.data).zeros(channels, x.dtype)) if beta is None else beta
     # An array of running statistics is not copied, as it is updated in place.
-    running = [Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var)]
-    given = dict(zip(("gamma", "beta", "running_mean", "running_var"), (gamma, beta, *running), strict=True))
+    centre, spread = (Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var))
+    given = {"gamma": gamma, "beta": beta, "running_mean": centre, "running_var": spread}
     vectors = _parameters("batch_norm", x, (channels,), **given)
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
@@ -150,7 +150,7 @@ def batch_norm(
     if training and count < 2:
         raise ShapeError(f"batch_norm: x ({sizes(x.shape)}) needs more than one value per channel, or eval().")
     gamma, beta, *running = vectors.values()
-    inputs = [x, gamma, beta, *join_inputs("batch_norm", x.shape, shortcut, activation)]
+    inputs = [x, gamma, beta, *join_inputs("batch_norm", x, x.shape, shortcut, activation)]
     copies = None if training else [statistic.data.copy() for statistic in running]
     if copies is not None and x.device == "cpu" and not np.isfinite(copies).all():  # a GPU would have to wait
         raise ArgumentError("batch_norm: running_mean or running_var is not finite; use an older checkpoint.")

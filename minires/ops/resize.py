@@ -13,8 +13,6 @@ from ..core import backend, checks
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
 
-MODES = ("nearest", "nearest-exact", "bilinear")
-
 
 def interpolate(
     x: TensorLike, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
@@ -46,7 +44,7 @@ def interpolate(
         If x does not hold floats.
     """
     x = checks.floats("interpolate", x)
-    checks.choice("interpolate", mode, "mode", MODES)
+    checks.choice("interpolate", mode, "mode", ("nearest", "nearest-exact", "bilinear"))
     count = x.ndim - 2  # the axes to resize
     if count < 1 or (mode == "bilinear" and count != 2):
         raise ShapeError(f"interpolate: x has {x.ndim} axes (x: {sizes(x.shape)}) but 4 are needed, (N, C, H, W).")
