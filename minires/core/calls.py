@@ -101,7 +101,7 @@ class _Missing:
 
 
 def missing_attributes(owner: type, instead: Mapping[str, str]) -> None:
-    """Let names of PyTorch's that a class does not have say what to write instead.
+    """Make names of PyTorch's that a class lacks raise errors that say what to write instead.
 
     They are attributes that raise AttributeError: with a ``__getattr__``, Python reads every attribute more slowly.
     """

@@ -96,7 +96,7 @@ def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = No
         if not isinstance(value, Tensor):
             raise DTypeError(f"{given}{name} with {name}.astype('{like.dtype}').")
         model = f", or the model with model.to('{like.dtype}')" if like_name == "x" else ""
-        raise DTypeError(f"{given}{like_name} with {like_name}.to('{x.dtype}'){model}.")
+        raise DTypeError(f"{given}{like_name} with {like_name}.astype('{x.dtype}'){model}.")
     return x
 
 

@@ -80,7 +80,7 @@ def register_kernel(
         If ``phase`` or ``device`` is not one of those listed.
     """
     if phase not in PHASES or device not in DEVICES:
-        raise ArgumentError(f"register_kernel: phase is {phase!r}, of {PHASES}; device is {device!r}, of {DEVICES}.")
+        raise ArgumentError(f"register_kernel: phase {phase!r} must be in {PHASES}, device {device!r} in {DEVICES}.")
 
     def register(kernel: Kernel) -> Kernel:
         _kernels[op, phase, device] = Registered(kernel, smallest, accumulates)

@@ -25,7 +25,7 @@ FUNCTIONS: dict[np.ufunc, Callable[..., Any]] = {
 
 
 class ArrayUfunc:
-    """The attribute ``Tensor.__array_ufunc__``; without this room, it is None.
+    """The attribute ``Tensor.__array_ufunc__``; until this module is imported, it is None.
 
     NumPy takes it from the class, and calls it for every ufunc. Masked arrays and CuPy take it from the instance: None
     tells them to leave ``array + tensor`` to the tensor.

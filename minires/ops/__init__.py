@@ -62,7 +62,7 @@ for _name, _attribute in {
     setattr(Tensor, _name, _attribute)
 
 missing_attributes(Tensor, {**{_name: f"mr.ops.{_name}(x, ...)" for _name in __all__}, **WRITTEN_HERE})
-del globals()["norm"]  # the module: mr.ops.norm(x) is told what to write instead
+del globals()["norm"]  # the module, so that mr.ops.norm(x) raises the error that says what to write
 
 __getattr__ = missing_name("mr.ops", __all__, {
     "cat": "concatenate(tensors, axis)", "mm": "matmul(a, b)", "bmm": "matmul(a, b)", "clamp": "clip(x, low, high)",

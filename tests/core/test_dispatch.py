@@ -108,7 +108,7 @@ def test_a_kernel_may_give_none_and_is_held_to_the_shapes():
 
 @pytest.mark.parametrize(("phase", "device"), [("fwd", "cpu"), ("backward", "gpu"), (None, "cuda")])
 def test_a_kernel_that_would_never_run_is_refused(phase, device):
-    with pytest.raises(mr.errors.ArgumentError, match="register_kernel: phase is"):
+    with pytest.raises(mr.errors.ArgumentError, match="register_kernel: phase"):
         mr.register_kernel(Double, phase, device)
 
 

@@ -97,7 +97,7 @@ def test_a_model_without_parameters_is_tested_and_other_things_are_refused(split
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (lambda x, rng: x / 255, r"x is float64 but weight is float32; convert x with x.to\('float32'\)"),
+        (lambda x, rng: x / 255, r"x is float64 but weight is float32; convert x with x.astype\('float32'\)"),
         (lambda x, rng: x, r"x .* is uint8, but floats are needed"),
     ],
 )
