@@ -176,7 +176,7 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     x, power = checks.broadcast("pow", x, exponent)
     if power.dtype.kind != "f" and (power.data < 0).any():
-        raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype}, exponent has negative numbers; use x.to('float32').")
+        raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype}, but exponent is negative; use x.astype('float32').")
     if not checks.is_number(exponent):
         return PowTensor()(x, power.to(x.dtype) if power.dtype.kind == "b" else power)
     return sqrt(x) if exponent == 0.5 else Pow(exponent.item() if isinstance(exponent, np.generic) else exponent)(x)

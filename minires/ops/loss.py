@@ -127,7 +127,7 @@ def _class_numbers(logits: Tensor, labels: Tensor, axis: int, ignore_index: int)
     """
     k, examples = logits.shape[axis], (*logits.shape[:axis], *logits.shape[axis + 1 :])
     if labels.dtype.kind not in "iu":
-        needed = f"integers, labels.to('int64'), or floats of the shape of the logits, {sizes(logits.shape)}"
+        needed = f"integers (use labels.astype('int64')) or floats of the logits' shape, {sizes(logits.shape)}"
         raise LabelError(f"cross_entropy: labels ({sizes(labels.shape)}) are {labels.dtype}, but must be {needed}.")
     if labels.shape != examples:
         hint = f" Convert one-hot labels with .argmax(axis={axis})." if labels.shape == logits.shape else ""

@@ -138,7 +138,7 @@ for _name in SAME_NAME:
 # Words of the refusals that are right: for every op, and by op the arguments of PyTorch's that are not offered.
 REFUSALS = ("but floats are needed",)
 NOT_OFFERED: dict[str, tuple[str, ...]] = {
-    "__rpow__": ("exponent has negative numbers",),
+    "__rpow__": ("exponent is negative",),
     "add": ("alpha is not offered",),
     "sub": ("alpha is not offered",),
     "nn.functional.max_pool2d": ("return_indices",),
