@@ -44,7 +44,7 @@ def test_names_of_pytorch_and_numpy_mean_the_same(call, expected):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: X.sum(1, 2, 3, 4, 5, 6), ["sum: takes", "but 7 were given", "(x, axis=None"]),
+        (lambda: X.sum(1, 2, 3, 4, 5, 6), ["sum: too many arguments without a name", "(x, axis=None"]),
         (lambda: X.sum(axes=1), ["sum: got an unexpected", "'axes'", "axis=None"]),
         (lambda: X.sum(1, dim=1), ["sum: got multiple values", "'axis'"]),
         (lambda: X.sum(dim=1, axis=1), ["dim and axis", "same argument"]),
