@@ -85,9 +85,8 @@ def pytorch_names(function: Function, name: str | None = None) -> Function:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # it was raised inside the function, so the call itself was right
             reason = str(error).partition("() ")[2]
-            reason = (
-                "too many arguments without a name" if reason.startswith("takes ") else reason
-            )  # not its counts, with self
+            if reason.startswith("takes "):  # Python's counts include self
+                reason = "too many arguments without a name"
         shown = [parameter for key, parameter in signature.parameters.items() if key != "self"]
         listed = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in shown])
         raise ArgumentError(f"{name}: {reason}; its arguments are {listed}.")  # those after * are passed by name
