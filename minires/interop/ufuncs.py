@@ -44,7 +44,9 @@ def apply(x: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any)
         raise ArgumentError(f"np.{name}: out is a tensor; write t[...] = np.{name}(...) without out.")
     is_test = all(types.endswith(("?", "O")) for types in ufunc.types)  # isfinite and the like have no gradient
     if state.grad_enabled and not is_test and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
-        instead = WRITTEN_HERE.get(name, "t.detach() if no gradient is needed, or use operators and mr.ops")
+        instead = WRITTEN_HERE.get(name, "")
+        if not instead or ".numpy()" in instead:  # which would lose the gradient, too
+            instead = "t.detach() if no gradient is needed, or use operators and mr.ops"
         raise GraphError(f"np.{name}: minires cannot record this call, so its gradient would be lost; write {instead}.")
     arrays = [part.numpy() if isinstance(part, Tensor) else part for part in inputs]
     return getattr(ufunc, method)(*arrays, **options)

@@ -25,6 +25,7 @@ _TORCH = {  # names in PyTorch, and what to write instead
     "ExponentialLR": "StepLR(optimizer, 1, gamma)",
     "ReduceLROnPlateau": 'optimizer.param_groups[0]["lr"] *= factor',
     "lr_scheduler": "mr.optim.StepLR(...) and the other schedules",
+    "clip_grad_value_": "p.grad = p.grad.clip(-value, value) for each parameter p",
     "clip_grad_norm_": "clip_grad_norm(parameters, max_norm)",
 }
 __getattr__ = missing_name("mr.optim", __all__, _TORCH)

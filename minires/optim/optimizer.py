@@ -224,10 +224,9 @@ class Optimizer:
             If the state belongs to other parameters or another optimiser. In that case, nothing is changed.
         """
         name, parameters = type(self).__name__, self.parameters
-        if set(state_dict) != {"arrays", "steps", "groups"}:
-            raise StateDictError(
-                f"{name}: the state must hold 'arrays', 'steps' and 'groups'; it holds {sorted(state_dict)}."
-            )
+        if not isinstance(state_dict, Mapping) or set(state_dict) != {"arrays", "steps", "groups"}:
+            held = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            raise StateDictError(f"{name}: the state must hold 'arrays', 'steps' and 'groups'; it holds {held}.")
         steps, groups = state_dict["steps"], state_dict["groups"]
         if len(steps) != len(parameters) or len(groups) != len(self.param_groups):
             raise StateDictError(
@@ -483,7 +482,8 @@ class RMSprop(Optimizer):
         if group["centered"]:
             state["grad_avg"] *= alpha
             state["grad_avg"] += (1 - alpha) * grad
-            square = square - state["grad_avg"] * state["grad_avg"]
+            mean = state["grad_avg"].astype("float64")  # in float32, the square of a large mean overflows
+            square = xp.maximum(square - mean * mean, 0).astype(parameter.dtype)  # rounding could make it negative
         step = grad / (xp.sqrt(square) + group["eps"])
         if momentum:
             state["momentum_buffer"] *= momentum

@@ -294,3 +294,9 @@ def test_ignore_index_is_refused_for_probabilities():
 def test_a_layer_takes_none_for_no_bias():
     assert mr.nn.Linear(3, 2, bias=None).bias is None
     assert mr.nn.Conv2d(3, 2, 1, bias=None).bias is None
+
+
+@pytest.mark.parametrize("function", [np.sin, np.sign, np.expm1])
+def test_numpy_functions_without_gradients_name_no_way_that_loses_them(function):
+    with pytest.raises(GraphError, match=r"its gradient would be lost; write t.detach\(\) if no gradient is needed"):
+        function(mr.tensor([1.0], requires_grad=True))

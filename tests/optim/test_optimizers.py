@@ -318,3 +318,21 @@ def test_an_optimiser_of_ones_own_needs_an_update_only():
     (weight * mr.tensor([3.0, -4.0])).sum().backward()
     optimizer.step()
     assert weight.numpy().tolist() == [0.5, 2.5]
+
+
+@pytest.mark.parametrize("engine", ["textbook", "fast"])
+@pytest.mark.parametrize("scale", [1.0, 1e25])
+def test_centered_rmsprop_stays_finite(engine, scale):
+    """The variance of a constant gradient is 0, of which rounding could make a negative number."""
+    parameter = mr.nn.Parameter(np.ones(5000, "f"))
+    optimizer = RMSprop([parameter], lr=1e-9, alpha=0.9, centered=True)
+    parameter.grad = mr.tensor(np.linspace(0.1, 3, 5000, dtype="f") * np.float32(scale))
+    with mr.engine(engine), np.errstate(over="ignore"):
+        for _ in range(300):
+            optimizer.step()
+    assert np.isfinite(parameter.numpy()).all()
+
+
+def test_a_state_of_none_is_refused():
+    with pytest.raises(StateDictError, match="it holds NoneType"):
+        SGD([parameter()], lr=0.1).load_state_dict(None)

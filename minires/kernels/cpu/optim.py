@@ -48,7 +48,7 @@ def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, deca
         if mean is not None:
             m = alpha * at(mean, i) + rest * g
             put(mean, i, m)
-            s = s - m * m
+            s = max(s - m * m, np.float32(0))  # rounding could make it negative
         step = g / (math.sqrt(s) + eps)
         if velocity is not None:
             step = momentum * at(velocity, i) + step
