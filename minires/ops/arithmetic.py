@@ -6,7 +6,6 @@ not hold floats. ``/`` and powers that need floats convert integers to float32.
 """
 
 import math
-import operator
 
 import numpy as np
 
@@ -236,22 +235,18 @@ def abs(x: TensorLike) -> Tensor:
     return Abs()(checks.numbers("abs", x))
 
 
-class Maximum(Op):
-    loses = staticmethod(operator.lt)
-
+class Maximum(Op, saves="both"):
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).maximum(a, b)
 
     def backward(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = self.inputs
-        share = where(a == b, upstream / 2, upstream)  # next to a NaN, neither loses, and both get the whole gradient
-        to_a, to_b = share.masked_fill(self.loses(a, b), 0), share.masked_fill(self.loses(b, a), 0)
+        (a, b), y = self.inputs, self.output
+        share, known = where(a == b, upstream / 2, upstream), y == y  # where y is NaN, both get the whole gradient
+        to_a, to_b = share.masked_fill((a != y) & known, 0), share.masked_fill((b != y) & known, 0)
         return to_a.sum_to(a.shape), to_b.sum_to(b.shape)
 
 
 class Minimum(Maximum):
-    loses = staticmethod(operator.gt)
-
     def forward(self, a: Array, b: Array) -> Array:
         return array_module(a).minimum(a, b)
 

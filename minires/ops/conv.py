@@ -50,8 +50,7 @@ class Window:
         """Return how many rows and columns ``ceil_mode`` must add at the end so that no pixels are left over."""
         found = []
         for size, covered, s, p in zip((h, w), self.covered, self.stride, self.padding, strict=True):
-            last = -((covered - size - 2 * p) // s) * s  # where the last window begins; it must cover a pixel
-            last -= s if last >= size + p else 0
+            last = min(-((covered - size - 2 * p) // s), (size + p - 1) // s) * s  # where the last window begins
             found.append(max(0, last + covered - size - 2 * p))
         return found[0], found[1]
 

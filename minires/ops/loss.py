@@ -32,10 +32,9 @@ class CrossEntropy(Op):
 
     def targets(self, logits: Array) -> Array:
         """Return target probabilities (N, K): all classes share the smoothing equally, and the label gets the rest."""
-        xp, (n, k) = array_module(logits), logits.shape
-        targets = xp.full((n, k), self.label_smoothing / k, logits.dtype)
-        targets[xp.arange(n), self.labels] += 1 - self.label_smoothing
-        return targets
+        k = logits.shape[1]
+        one_hot = array_module(logits).eye(k, dtype=logits.dtype)[self.labels]  # (N, K)
+        return one_hot * (1 - self.label_smoothing) + self.label_smoothing / k
 
     def backward(self, upstream: Tensor) -> Tensor:
         (logits,) = self.inputs
@@ -94,8 +93,7 @@ def cross_entropy(
     k, soft = logits.shape[axis], target.dtype.kind == "f" and target.shape == logits.shape
     per_class = (k, *(1,) * (logits.ndim - axis - 1))  # (K, 1, ...), which broadcasts to the logits
     if not checks.is_integer(ignore_index) or (soft and ignore_index >= 0):
-        which = "negative if labels are probabilities" if soft else "an integer"
-        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be {which}.")
+        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}, not an integer (< 0 for probabilities).")
     scores, factors = at_least_float32(logits), as_tensor(1.0, like=logits)
     if weight is not None:
         factors = _factors("cross_entropy", weight, "weight", logits)

@@ -134,9 +134,8 @@ def avg_pool2d(
     x, window = checks.images("avg_pool2d", x, unbatched=True), pool_window("avg_pool2d", kernel_size, stride, padding)
     y = pool2d(AvgPool2d, x, window, ceil_mode)
     if divisor_override is not None:
-        if not checks.is_integer(divisor_override) or divisor_override == 0:
-            raise ArgumentError(f"avg_pool2d: divisor_override is {divisor_override!r}; it must be an integer, not 0.")
-        return y * (math.prod(window.kernel) / divisor_override)
+        divisor = checks.number("avg_pool2d", divisor_override, "divisor_override", bool, "be a number other than 0")
+        return y * (math.prod(window.kernel) / divisor)
     if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
         return y
     (h, w), (ph, pw) = x.shape[-2:], window.padding
