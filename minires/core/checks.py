@@ -54,7 +54,7 @@ def pair(where: str, value: Any, name: str, minimum: int) -> tuple[int, int]:
     """Return two ints >= ``minimum`` for height and width; a single int stands for both."""
     both = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     both = both * 2 if len(both) == 1 else both
-    if len(both) != 2 or not all(is_integer(size, minimum) for size in both):
+    if len(both) != 2 or not is_integer(both[0], minimum) or not is_integer(both[1], minimum):
         raise ArgumentError(f"{where}: {name} is {value!r}; it must be one or two integers >= {minimum}.")
     return int(both[0]), int(both[1])
 
@@ -88,10 +88,10 @@ def choice(where: str, value: Any, what: str, choices: Collection[str]) -> str:
 def floats(op: str, value: TensorLike, name: str = "x", like: Tensor | None = None, like_name: str = "x") -> Tensor:
     """Convert ``value`` to a tensor. Raises DTypeError unless it holds floats, of the same dtype as ``like``."""
     x = as_tensor(value, like)
-    if x.dtype.kind != "f":
+    if (dtype := x.dtype).kind != "f":
         given = f"{op}: {name} ({sizes(x.shape)}) is {x.dtype}, but floats are needed"
         raise DTypeError(f"{given}; use {name}.astype('float32').")
-    if like is not None and x.dtype != like.dtype and like.dtype.kind == "f":
+    if like is not None and dtype != like.dtype and like.dtype.kind == "f":
         given = f"{op}: {like_name} is {like.dtype} but {name} is {x.dtype}; convert "
         if not isinstance(value, Tensor):
             raise DTypeError(f"{given}{name} with {name}.astype('{like.dtype}').")

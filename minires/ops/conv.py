@@ -37,8 +37,8 @@ class Window:
     @classmethod
     def of(cls, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> "Window":
         """Check an op's arguments, each an int or a pair of ints, and return the window."""
-        names = {"kernel_size": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
-        return cls(*(checks.pair(op, value, name, minimum) for name, (value, minimum) in names.items()))
+        checked = checks.pair(op, kernel, "kernel_size", 1), checks.pair(op, stride, "stride", 1)
+        return cls(*checked, checks.pair(op, padding, "padding", 0), checks.pair(op, dilation, "dilation", 1))
 
     @property
     def covered(self) -> tuple[int, int]:

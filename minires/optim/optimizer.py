@@ -170,8 +170,8 @@ class Optimizer:
 
     def _check(self, parameter: Any, state: dict[str, Any]) -> None:
         """Check a gradient, and convert the state if the parameter was moved or converted since the last step."""
-        grad, data = parameter.grad, parameter.data
-        if not isinstance(grad, Tensor) or grad.shape != data.shape or grad.dtype != data.dtype:
+        grad, data = parameter.grad, parameter._data
+        if not isinstance(grad, Tensor) or grad._data.shape != data.shape or grad._data.dtype != data.dtype:
             kind, size = type(grad).__name__, sizes(getattr(grad, "shape", ()))
             raise ShapeError(
                 f"{type(self).__name__}: the gradient of a parameter ({sizes(data.shape)}, {data.dtype}) is {kind} "
