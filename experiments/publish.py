@@ -34,8 +34,8 @@ from minires.errors import MiniresError, RunError
 from minires.interop.files import write_json
 from minires.training import Config
 from minires.training import folder as run_folder
-from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, findings, two_digits
-from minires.training.folder import CONFIG, CURVES, METRICS, read_json, read_table
+from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, findings, read_comparison, two_digits
+from minires.training.folder import CONFIG, CURVES, METRICS, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (run_folder.HISTORY, CURVES, run_folder.CONFUSION)
@@ -71,7 +71,7 @@ class Published:
 def copy(run: Path, to: Path, commit: str, figures: bool = True) -> None:
     """Copy a run, or a comparison and its runs, into the folder ``to``. Raises RunError for an incomplete run."""
     if (run / COMPARISON).exists():
-        for row in read_table(run / COMPARISON):
+        for row in read_comparison(run):
             copy_run(run / row["model"], to / run.name / row["model"], commit)
         for name in COMPARISON_FILES:
             shutil.copyfile(run / name, to / run.name / name)
@@ -197,7 +197,7 @@ def error_of(runs: list[Published]) -> str:
 
 def compared(folder: Path, comparison: Path) -> Iterator[str]:
     """Yield the figures and the table of a comparison, and sentences on what they show."""
-    place, rows = comparison.relative_to(folder).as_posix(), read_table(comparison / COMPARISON)
+    place, rows = comparison.relative_to(folder).as_posix(), read_comparison(comparison)
     yield f"![Training and test error of plain and residual networks]({place}/{FIGURE})"
     yield f"![Norm of the gradient by depth]({place}/{GRADIENTS_FIGURE})"
     yield table(

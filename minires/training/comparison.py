@@ -149,10 +149,15 @@ def comparison_folder(config: Config) -> Path:
     return Path(config.out if config.out is not None else f"runs/compare-{config.data_name}-seed{config.seed}")
 
 
+def read_comparison(folder: Path) -> list[Row]:
+    """Return the rows of a comparison's ``compare.csv``. Raises RunError if it cannot be read."""
+    return read_table(folder / COMPARISON, COLUMNS, texts=("model",))
+
+
 def _known_rows(folder: Path) -> dict[str, Row]:
     """Return the rows of an earlier call, keyed by model, or {} if they cannot be read and must be computed again."""
     try:
-        return {row["model"]: row for row in read_table(folder / COMPARISON, COLUMNS, texts=("model",))}
+        return {row["model"]: row for row in read_comparison(folder)}
     except RunError:
         return {}
 
