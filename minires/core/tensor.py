@@ -207,12 +207,12 @@ class Tensor:
 
     @pytorch_names
     def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether any element along ``axis`` is true, that is, not 0."""
+        """Whether any element along ``axis`` is not 0: a tensor of booleans. Raises ShapeError for a wrong axis."""
         return self._test("any", axis, keepdims)
 
     @pytorch_names
     def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether all elements along ``axis`` are true, that is, not 0."""
+        """Whether all elements along ``axis`` are not 0: a tensor of booleans. Raises ShapeError for a wrong axis."""
         return self._test("all", axis, keepdims)
 
     def detach(self) -> Tensor:
@@ -225,7 +225,7 @@ class Tensor:
     def to(self, device_or_dtype: Any = None, dtype: DTypeLike = None, device: str | None = None) -> Tensor:
         """Copy to a device (``"cpu"``, ``"cuda"``) or convert to a dtype (``"float64"``), or both.
 
-        Returns this tensor itself if it is already on the device, or already has the dtype.
+        Returns this tensor itself if it is already on the device and has the dtype.
         """
         moved = self
         for target in [given for given in (device_or_dtype, dtype, device) if given is not None] or [None]:

@@ -2,7 +2,8 @@
 
 When an op broadcasts an input, its backward must sum the gradients of all copies of that input; ``sum_to`` does this.
 Functions of two operands raise ShapeError if the shapes do not broadcast. exp, log and sqrt raise DTypeError if x does
-not hold floats. ``/`` and powers that need floats convert integers to float32.
+not hold floats. ``/`` and powers that need floats convert integers to float32. Quotients that are
+rounded, and remainders, raise ArgumentError where integers are divided by 0.
 """
 
 import math
@@ -171,7 +172,10 @@ class PowTensor(Op, name="pow", saves="both"):
 
 
 def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
-    """x to the power of ``exponent``, a number or a tensor. 0**0 is 1, and its gradients are 0, as in PyTorch."""
+    """x to the power of ``exponent``, a number or a tensor. 0**0 is 1, and its gradients are 0, as in PyTorch.
+
+    Raises DTypeError if x and ``exponent`` hold integers and an exponent is negative.
+    """
     x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     x, power = checks.broadcast("pow", x, exponent)
     if power.dtype.kind != "f" and (power.data < 0).any():

@@ -93,7 +93,7 @@ def cross_entropy(
     k, soft = logits.shape[axis], target.dtype.kind == "f" and target.shape == logits.shape
     per_class = (k, *(1,) * (logits.ndim - axis - 1))  # (K, 1, ...), which broadcasts to the logits
     if not checks.is_integer(ignore_index) or (soft and ignore_index >= 0):
-        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}, not an integer (< 0 for probabilities).")
+        raise ArgumentError(f"cross_entropy: ignore_index is {ignore_index!r}; it must be an integer{', < 0' * soft}.")
     scores, factors = at_least_float32(logits), as_tensor(1.0, like=logits)
     if weight is not None:
         factors = _factors("cross_entropy", weight, "weight", logits)

@@ -116,7 +116,7 @@ class Mean(Sum):
 
 
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Tensor:
-    """The mean over ``axis``; integers must be converted with ``dtype``."""
+    """The mean over ``axis``. x is first converted to ``dtype``, if given; integers must be."""
     x = checks.floats("mean", x if dtype is None else as_tensor(x).astype(dtype))
     return Mean(checks.filled_axes("mean", axis, x)[0], keepdims)(x)
 
