@@ -265,34 +265,29 @@ def conv_inputs(
     layout = "(C, O, KH, KW)" if transposed else "(O, C, KH, KW)"
     weight = checks.floats(op, weight, "weight", like=x)
     checks.axes(op, weight, 4, layout, "weight")
-    filters, others, *kernel = weight.shape
+    filters, others, _, _ = weight.shape
     channels, _, columns = x.shape[-3:]
-    if 0 in (filters, others, *kernel):
+    if 0 in weight.shape:
         raise ShapeError(f"{op}: weight ({sizes(weight.shape)}, {layout}) is empty.")
     if filters % groups:
         raise ShapeError(f"{op}: the {filters} filters of weight ({sizes(weight.shape)}) cannot form {groups} groups.")
     expected, outputs = (filters, others * groups) if transposed else (others * groups, filters)
     if channels != expected:
-        in_groups = f" in {groups} groups" if groups > 1 else ""
+        needed = f"weight ({sizes(weight.shape)}, {layout}) with groups={groups} expects {expected}"
         hint = f" Is x channels-last? {op} takes (N, C, H, W)." if columns == expected else ""
-        raise ShapeError(
-            f"{op}: x has {channels} channels (x: {sizes(x.shape)}) but weight expects {expected}{in_groups} "
-            f"(weight: {sizes(weight.shape)}, {layout}).{hint}"
-        )
-    return [x, weight] if bias is None else [x, weight, *checks.bias(op, bias, outputs, x)]
+        raise ShapeError(f"{op}: x has {channels} channels (x: {sizes(x.shape)}) but {needed}.{hint}")
+    return [x, weight, *checks.bias(op, bias, outputs, x)]
 
 
 def conv_window(op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
     """Check the arguments of a convolution, whose padding may also be "same" or "valid", and return its window."""
-    if not isinstance(padding, str):
-        return Window.of(op, kernel, stride, padding, dilation)
-    window = Window.of(op, kernel, stride, 0, dilation)
-    if checks.choice(op, padding, "padding", ("same", "valid")) == "valid":
-        return window
-    if window.stride != (1, 1):
-        raise ArgumentError(f"{op}: padding='same' needs stride 1, not {stride!r}; give the padding in numbers.")
-    height, width = window.covered
-    return replace(window, padding=(height // 2, width // 2))
+    window = Window.of(op, kernel, stride, 0 if isinstance(padding, str) else padding, dilation)
+    if isinstance(padding, str) and checks.choice(op, padding, "padding", ("same", "valid")) == "same":
+        if window.stride != (1, 1):
+            raise ArgumentError(f"{op}: padding='same' needs stride 1, not {stride!r}; give the padding in numbers.")
+        height, width = window.covered
+        window = replace(window, padding=(height // 2, width // 2))
+    return window
 
 
 def on_images(op: Op, x: Tensor, *parameters: Tensor) -> Tensor:

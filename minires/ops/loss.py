@@ -130,8 +130,8 @@ def _class_numbers(logits: Tensor, labels: Tensor, axis: int, ignore_index: int)
     if labels.shape != examples:
         hint = f" Convert one-hot labels with .argmax(axis={axis})." if labels.shape == logits.shape else ""
         hint = f" Write labels.squeeze({axis})." if labels.shape == (*examples[:1], 1, *examples[1:]) else hint
-        needed = f"{sizes(examples)} for logits {sizes(logits.shape)}"
-        raise ShapeError(f"cross_entropy: labels are {sizes(labels.shape)}, but must be {needed}.{hint}")
+        given = f"labels are {sizes(labels.shape)}"
+        raise ShapeError(f"cross_entropy: {given}, but logits ({sizes(logits.shape)}) need {sizes(examples)}.{hint}")
     if state.capture is not None and labels.device == "cuda":
         return labels.data, None  # values cannot be read while recording; for an invalid label the kernel returns NaN
     classes = labels.data.astype("int64")  # a copy: a loader may refill its buffer before backward
@@ -148,8 +148,7 @@ def mse_loss(prediction: TensorLike, target: TensorLike, *, reduction: str = "me
     """The mean of (prediction - target)**2 over all elements. Raises ShapeError unless the shapes are equal."""
     prediction = checks.floats("mse_loss", prediction, "prediction")
     target = as_tensor(target, like=prediction)
-    hint = " (Broadcasting would hide a mistake.)"
-    checks.same_shape("mse_loss", prediction.shape, target.shape, "prediction", "target", hint)
+    checks.same_shape("mse_loss", prediction.shape, target.shape, "prediction", "target")  # nothing is broadcast
     checks.filled_axes("mse_loss", None, prediction)
     difference = at_least_float32(prediction) - at_least_float32(target)
     return _reduced("mse_loss", difference * difference, reduction).to(prediction.dtype)

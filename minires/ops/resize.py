@@ -63,9 +63,8 @@ def interpolate(
         new = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=True)]
     if 0 in (*x.shape[2:], *new):
         raise ShapeError(f"interpolate: images of x ({sizes(x.shape)}) cannot become {sizes(new)}: one size is 0.")
-    factors = [None] * count if recompute_scale_factor else factors
     for axis, (target, factor) in enumerate(zip(new, factors, strict=True), start=2):
-        x = _resize(x, axis, target, factor, mode, bool(align_corners))
+        x = _resize(x, axis, target, None if recompute_scale_factor else factor, mode, bool(align_corners))
     return x
 
 

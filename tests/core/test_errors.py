@@ -230,7 +230,7 @@ WRONG = [
     (lambda: ops.conv2d(IMAGE, WEIGHT, padding="full"), ArgumentError, ["conv2d", "'full'", "same, valid"]),
     (lambda: ops.conv2d(IMAGE, WEIGHT, dilation=0), ArgumentError, ["conv2d", "dilation is 0"]),
     (lambda: ops.conv2d(IMAGE, WEIGHT, groups=3), ShapeError, ["conv2d", "4 filters", "4x3x3x2", "3 groups"]),
-    (lambda: ops.conv2d(IMAGE, WEIGHT, groups=2), ShapeError, ["conv2d", "expects 6 in 2 groups", "2x3x8x7"]),
+    (lambda: ops.conv2d(IMAGE, WEIGHT, groups=2), ShapeError, ["conv2d", "groups=2 expects 6", "2x3x8x7"]),
     (lambda: ops.conv2d(IMAGE, WEIGHT, groups=0), ArgumentError, ["conv2d", "groups is 0"]),
     (lambda: ops.conv2d(IMAGE, t(4, 3, 0, 2)), ShapeError, ["conv2d", "4x3x0x2", "empty"]),
     (lambda: ops.conv2d(t(2, 3, 8, 7, dtype="uint8"), WEIGHT), DTypeError, ["conv2d", "uint8"]),
