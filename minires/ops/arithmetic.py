@@ -176,7 +176,6 @@ def pow(x: TensorLike, exponent: TensorLike) -> Tensor:
 
     Raises DTypeError if x and ``exponent`` hold integers and an exponent is negative.
     """
-    x = as_tensor(x, like=exponent if isinstance(exponent, Tensor) else None)
     x, power = checks.broadcast("pow", x, exponent)
     if power.dtype.kind != "f" and (power.data < 0).any():
         raise DTypeError(f"pow: x ({sizes(x.shape)}) is {x.dtype}, but exponent is negative; use x.astype('float32').")
@@ -335,7 +334,6 @@ def clip(x: TensorLike, low: TensorLike = None, high: TensorLike = None) -> Tens
     given = [bound for bound in (low, high) if bound is not None]
     if not given or (all(map(checks.is_number, given)) and not given[0] <= given[-1]):
         raise ArgumentError(f"clip: low is {low!r} and high is {high!r}; give at least one of them, with low <= high.")
-    x = as_tensor(x)
     for bound in given:
         x, _ = checks.broadcast("clip", x, bound)  # integers become floats if a bound holds floats
     ends = (-math.inf, math.inf) if x.dtype.kind == "f" else (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)

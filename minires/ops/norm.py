@@ -159,10 +159,10 @@ def batch_norm(
     y = op(*inputs)
     if training:
         batch_mean, batch_var = op.batch
-        for name, new in (("running_mean", batch_mean), ("running_var", batch_var * (count / (count - 1)))):
-            if name in vectors:
-                old = vectors[name]
-                old.data[...] = (1 - momentum) * old.data + momentum * new
+        new = {"running_mean": batch_mean, "running_var": batch_var * (count / (count - 1))}
+        for name, old in vectors.items():
+            if name in new:
+                old.data[...] = (1 - momentum) * old.data + momentum * new[name]
                 old.mark_changed()
     return y
 
