@@ -136,14 +136,15 @@ class _FoldedBatchNorm2d(Module):
                 return self.norm(x, shortcut, activation)
         conv, norm = x.conv, self.norm
         tensors = (conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        versions = [(id(tensor), tensor._version[0]) for tensor in tensors if tensor is not None]
+        versions = *map(id, tensors), *[tensor._version[0] for tensor in tensors if tensor is not None]
         found = self._merged.get(conv)
         if found is None or found[0] != versions:
             found = self._merged[conv] = versions, *_merge(conv, norm), {}
         _, weight, bias, prepared = found
         source = conv_inputs("conv2d", x.input(), weight, bias, conv.groups)
-        size = conv.window.output_size("conv2d", *source[0].shape[2:])
-        source += join_inputs("batch_norm", source[0], (len(source[0]), len(weight), *size), shortcut, activation)
+        n, _, h, w = source[0].shape
+        shape = n, conv.out_channels, *conv.window.output_size("conv2d", h, w)
+        source += join_inputs("batch_norm", source[0], shape, shortcut, activation)
         with no_grad():
             return Conv2dAct(conv.window, conv.groups, activation, prepared)(*source)
 
