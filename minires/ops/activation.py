@@ -122,8 +122,7 @@ class Softmax(Op, saves="output"):
 
 def softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
     """exp(x) / sum(exp(x)) along ``axis``; x is first converted to ``dtype``. Raises ShapeError for a wrong axis."""
-    x, axis = _scores("softmax", x, axis, dtype)
-    return Softmax(axis)(x) if x.size else x
+    return _along(Softmax, x, axis, dtype)
 
 
 class LogSoftmax(Softmax):
@@ -139,13 +138,13 @@ class LogSoftmax(Softmax):
 
 def log_softmax(x: TensorLike, axis: int = -1, dtype: DTypeLike = None) -> Tensor:
     """log(softmax(x)), accurate even where softmax(x) would round to 0; see ``softmax``."""
-    x, axis = _scores("log_softmax", x, axis, dtype)
-    return LogSoftmax(axis)(x) if x.size else x
+    return _along(LogSoftmax, x, axis, dtype)
 
 
-def _scores(op: str, x: TensorLike, axis: int, dtype: DTypeLike) -> tuple[Tensor, int]:
-    x = checks.floats(op, x if dtype is None else as_tensor(x).to(dtype))
-    return x, checks.one_axis(op, axis, x)
+def _along(op: type[Softmax], x: TensorLike, axis: int, dtype: DTypeLike) -> Tensor:
+    x = checks.floats(op.name, x if dtype is None else as_tensor(x).to(dtype))
+    axis = checks.one_axis(op.name, axis, x)
+    return op(axis)(x) if x.size else x
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True) -> Tensor:
@@ -208,5 +207,5 @@ def residual_add(branch: TensorLike, shortcut: TensorLike, activation: str | Non
         If ``activation`` is neither "relu" nor None.
     """
     branch = checks.floats("residual_add", branch, "branch")
-    shortcuts = join_inputs("residual_add", branch, branch.shape, shortcut, activation, "branch")
-    return ResidualAdd(activation)(branch, *shortcuts)
+    inputs = branch, *join_inputs("residual_add", branch, branch.shape, shortcut, activation, "branch")
+    return ResidualAdd(activation)(*inputs)

@@ -140,8 +140,7 @@ def batch_norm(
     beta = Tensor.wrap(array_module(x.data).zeros(channels, x.dtype)) if beta is None else beta
     # An array of running statistics is not copied, as it is updated in place.
     centre, spread = (Tensor.wrap(s) if backend.is_array(s) else s for s in (running_mean, running_var))
-    given = {"gamma": gamma, "beta": beta, "running_mean": centre, "running_var": spread}
-    vectors = _parameters("batch_norm", x, (channels,), **given)
+    vectors = _parameters("batch_norm", x, (channels,), gamma=gamma, beta=beta, running_mean=centre, running_var=spread)
     momentum = checks.fraction("batch_norm", momentum, "momentum")
     eps = checks.positive("batch_norm", eps, "eps")
     if not training and len(vectors) < 4:

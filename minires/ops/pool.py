@@ -138,11 +138,10 @@ def avg_pool2d(
         return y * (math.prod(window.kernel) / divisor)
     if not ceil_mode and (count_include_pad or window.padding == (0, 0)):
         return y
-    (h, w), (ph, pw) = x.shape[-2:], window.padding
-    bottom, right = window.missing(h, w) if ceil_mode else (0, 0)
+    (h, w), (oh, ow), (ph, pw) = x.shape[-2:], y.shape[-2:], window.padding
     counted = pad(as_tensor(1.0, like=y).broadcast_to((1, h, w)), (pw, pw, ph, ph), value=float(count_include_pad))
-    counted = pad(counted, (0, right, 0, bottom))  # (1, H', W'): 1 for what counts, 0 for what only fills up windows
-    return y / pool2d(AvgPool2d, counted, replace(window, padding=(0, 0)))  # by the share that counts, (1, OH, OW)
+    shares = pool2d(AvgPool2d, counted, replace(window, padding=(0, 0)), ceil_mode)  # (1, OH, OW), or more
+    return y / shares[:, :oh, :ow]  # the windows that begin in the padding are no windows of x
 
 
 def adaptive_avg_pool2d(x: TensorLike, output_size: Any) -> Tensor:
