@@ -124,9 +124,8 @@ def axes(op: str, x: Tensor, ndim: int, layout: str, name: str) -> None:
     """Raise ShapeError unless x has ``ndim`` axes; ``layout`` names them."""
     if x.ndim != ndim:
         hint = " Add a batch axis with x.expand_dims(0)." if name == "x" and x.ndim == ndim - 1 else ""
-        raise ShapeError(
-            f"{op}: {name} has {x.ndim} axes ({name}: {sizes(x.shape)}) but {ndim} are needed, {layout}.{hint}"
-        )
+        given = f"{name} has {x.ndim} axes ({name}: {sizes(x.shape)})"
+        raise ShapeError(f"{op}: {given} but {ndim} are needed, {layout}.{hint}")
 
 
 def axis_numbers(op: str, axis: Axis, x: Tensor) -> tuple[int, ...]:
@@ -171,10 +170,8 @@ def broadcast(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     b = as_tensor(b, like=a)
     for back, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1], strict=False), start=1):
         if p != q and 1 not in (p, q):
-            raise ShapeError(
-                f"{op}: {sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} has sizes {p} and {q}; "
-                "counted from the last axis, sizes must be equal or 1."
-            )
+            given = f"{sizes(a.shape)} and {sizes(b.shape)} do not broadcast: axis {-back} has sizes {p} and {q}"
+            raise ShapeError(f"{op}: {given}; counted from the last axis, sizes must be equal or 1.")
     if a.dtype != b.dtype:
         kinds = a.dtype.kind + b.dtype.kind
         if kinds in ("if", "uf") or (kinds == "ff" and a.ndim == 0 < b.ndim):

@@ -76,8 +76,7 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     weight = checks.floats("linear", weight, "weight", like=x)
     checks.axes("linear", weight, 2, "(O, C)", "weight")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(
-            f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (x: {sizes(x.shape)}) but weight expects "
-            f"{weight.shape[1]} (weight: {sizes(weight.shape)}, (O, C)). Is a flatten missing before the layer?"
-        )
+        given = f"x has {x.shape[-1] if x.ndim else 'no'} features (x: {sizes(x.shape)})"
+        needed = f"weight expects {weight.shape[1]} (weight: {sizes(weight.shape)}, (O, C))"
+        raise ShapeError(f"linear: {given} but {needed}. Is a flatten missing before the layer?")
     return Linear()(x, weight, *checks.bias("linear", bias, weight.shape[0], x))

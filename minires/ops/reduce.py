@@ -100,10 +100,8 @@ def _check_broadcast(op: str, small: Shape, large: Shape) -> None:
     """Raise ShapeError unless ``small`` broadcasts to ``large``."""
     pairs = zip(small[::-1], large[::-1], strict=False)
     if len(small) > len(large) or -1 in large or any(a not in (1, b) for a, b in pairs):
-        raise ShapeError(
-            f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; counted from the last axis, "
-            "each size must be 1 or equal to the target's."
-        )
+        needed = "counted from the last axis, each size must be 1 or equal to the target's"
+        raise ShapeError(f"{op}: {sizes(small)} does not broadcast to {sizes(large)}; {needed}.")
 
 
 class Mean(Sum):
