@@ -192,7 +192,7 @@ class Tensor:
 
     def item(self) -> float | int | bool:
         """Return the only element as a Python number. Raises ShapeError unless there is exactly one element."""
-        if self.size != 1:
+        if self._data.size != 1:
             raise ShapeError(f"item: the tensor ({sizes(self.shape)}) has {self.size} elements; it must have one.")
         return self._data.item()
 
@@ -270,7 +270,7 @@ class Tensor:
     def upstream(self, grad: TensorLike = None) -> Tensor:
         """Return ``grad`` as an upstream gradient for this tensor, with its shape and dtype; 1 if ``grad`` is None."""
         if grad is None:
-            if self.size != 1:
+            if self._data.size != 1:
                 raise ShapeError(
                     f"backward: the tensor ({sizes(self.shape)}) has {self.size} elements; reduce it to one number "
                     "(.sum(), .mean()), or pass an upstream gradient of its shape."
