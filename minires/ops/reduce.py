@@ -169,10 +169,8 @@ def _spread(op: type[Var], x: TensorLike, axis: Axis, correction: float | None, 
     given = 1 if correction is None else int(correction) if isinstance(correction, bool) else correction
     divisor = count - checks.number(op.name, given, "correction")
     if not divisor > 0:
-        raise ShapeError(
-            f"{op.name}: x ({sizes(x.shape)}) has {counted(count, 'element')} along axes {axes}, too few for "
-            f"correction {given:g}; pass correction=0."
-        )
+        few = f"x ({sizes(x.shape)}) has {counted(count, 'element')} along axes {axes}"
+        raise ShapeError(f"{op.name}: {few}, too few for correction {given:g}; pass correction=0.")
     return op(axes, keepdims, divisor)(x)
 
 
