@@ -28,6 +28,7 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
+SPLIT_NAMES |= {f"{name}_set": split for name, split in SPLIT_NAMES.items()}
 MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
 NAMED = 3  # maximum number of mistakes that an error message lists
 Given = TypeVar("Given")
@@ -114,12 +115,12 @@ def folder(
     - a folder for each class.
 
     Names of splits may be in any case; ``training``, ``valid``, ``validation``, ``testing``, ``eval`` and
-    ``evaluation`` are accepted, too. If there is a val but no test, the images of val are the test images; if there are
-    both, val is kept as :attr:`Dataset.val`. Without given splits, every fifth image of each class, in the order of the
-    paths, is a test image. A folder ``test`` or ``val`` of images without classes is left out. Spaces around the names
-    of classes are dropped, and no two names may differ only by case. Hidden files are ignored. A file in
-    ``labels.csv`` may have any format that Pillow reads, except EPS; folders are searched for files
-    with the suffixes of common formats.
+    ``evaluation`` are accepted, too, as are ``train_set`` and the like. If there is a val but no test, the images of
+    val are the test images; if there are both, val is kept as :attr:`Dataset.val`. Without given splits, every fifth
+    image of each class, in the order of the paths, is a test image. A folder ``test`` or ``val`` of images without
+    classes is left out. Spaces around the names of classes are dropped, and no two names may differ only by case.
+    Hidden files are ignored. A file in ``labels.csv`` may have any format that Pillow reads, except EPS; folders are
+    searched for files with the suffixes of common formats.
 
     Parameters
     ----------
@@ -285,7 +286,7 @@ def _subfolders(root: Path) -> list[str]:
 
 def _names(root: Path) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(root) if not name.startswith("."))
+        return sorted(name for name in os.listdir(root) if not name.startswith((".", "__MACOSX")))
     except OSError as error:
         raise DataError(f"folder: {root} cannot be listed: {error.strerror or error}.") from error
 

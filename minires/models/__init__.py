@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import checks
+from ..core.calls import missing_name
 from ..errors import ArgumentError
 from .blocks import BasicBlock, Bottleneck, PreActivationBlock, PreActivationBottleneck
 from .cifar import CifarResNet
@@ -26,6 +27,7 @@ Builder = Callable[..., Any]
 
 #: The function or class that builds each model, with the parameters ``num_classes``, ``in_channels`` and its options.
 MODELS: dict[str, Builder] = {}
+LOADING = "Build the model, then load weights with mr.interop.load_weights(model, path)."
 
 
 def names() -> list[str]:
@@ -65,7 +67,12 @@ def _builder(network: type[CifarResNet | ImageNetResNet], kind: str, depth: int)
     fixed: dict[str, Any] = {"shortcut": None} if plain else {}
 
     def build(*values: Any, **named: Any) -> CifarResNet | ImageNetResNet:
-        given = signature.bind(*values, **named).arguments
+        try:
+            given = signature.bind(*values, **named).arguments
+        except TypeError as error:
+            taken = ", ".join(signature.parameters)
+            hint = f" {LOADING}" if {"pretrained", "weights"} & {*named} else ""
+            raise ArgumentError(f"{kind}{depth}: {error}; its arguments are {taken}.{hint}") from None
         if given.get("shortcut", "A") is None:
             twin = f" (or use plain{depth})" if f"plain{depth}" in MODELS else ""
             raise ArgumentError(f"resnet{depth}: shortcut is None; it must be 'A', 'B' or 'C'{twin}.")
@@ -104,3 +111,5 @@ __all__ = [
     "MODELS", "BasicBlock", "Bottleneck", "CifarResNet", "ImageNetResNet", "PreActivationBlock",
     "PreActivationBottleneck", "ResNet9", "Summary", "build", "names", "options", "summary", *MODELS,
 ]  # fmt: skip
+
+__getattr__ = missing_name("mr.models", __all__, {})

@@ -324,6 +324,7 @@ def test_splits_of_a_table_by_other_names(cats_and_dogs, second, third):
     [
         ("train", "test", None), ("Train", "Test", None), ("training", "testing", None), ("TRAIN", "eval", None),
         ("train", "val", None), ("train", "Valid", None), ("Training", "validation", None),
+        ("training_set", "test_set", None),
         ("train", "test", "val"), ("Train", "Testing", "Validation"),
     ],
 )  # fmt: skip
@@ -332,6 +333,7 @@ def test_folders_of_splits_by_other_names(tmp_path, train, test, val, in_memory)
         for value, label in enumerate(("cat", "dog") if name else ()):
             save(tmp_path / name / label / "a.png", start + value)
     (tmp_path / "annotations").mkdir()
+    save(tmp_path / "__MACOSX" / "._a.png", 0)
     dataset = folder(tmp_path, in_memory=in_memory)
     parts = [dataset.train, dataset.test, *([dataset.val] if val else [])]
     assert dataset.classes == ("cat", "dog") and (dataset.val is None) == (val is None)

@@ -70,6 +70,11 @@ def test_every_parameter_gets_a_gradient(options, rng):
 WRONG = [
     (lambda: mr.models.ImageNetResNet(20), "depth is 20; it must be one of 18, 34"),
     (lambda: mr.models.resnet18(shortcut="D"), "shortcut is 'D'"),
+    (
+        lambda: mr.models.resnet18(pretrained=True),
+        "argument 'pretrained'; its arguments are num_classes, .*load_weights",
+    ),
+    (lambda: mr.models.plain20(10, 3, 16), "plain20: too many positional arguments; its arguments are num_classes"),
     (lambda: mr.models.resnet18(shortcut=None), "use plain18"),
     (lambda: mr.models.resnet18(shortcut="A", avg_down=True), "avg_down needs projections, 'B' or 'C'"),
     (lambda: mr.models.resnet50(preactivation=True, zero_init_residual=True), "zero_init_residual needs blocks"),
@@ -88,3 +93,8 @@ def test_wrong_arguments_raise_the_named_error(call, words):
 def test_the_options_come_in_the_same_order_as_in_the_small_networks():
     small = mr.models.options("resnet20")
     assert mr.models.options("resnet18")[: len(small)] == small
+
+
+def test_a_model_by_another_name_is_named():
+    with pytest.raises(AttributeError, match="'ResNet18'; did you mean resnet18"):
+        mr.models.ResNet18()
