@@ -15,7 +15,7 @@ from ..core import checks
 from ..core.checks import Pair
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
-from ..ops.conv import Window, conv_window, output_padding_pair
+from ..ops.conv import Window, conv_inputs, conv_window, convolve, output_padding_pair
 from ..ops.pool import pool_window
 from . import init
 from .module import Buffer, Module, Parameter
@@ -126,6 +126,8 @@ class Conv2d(_Conv):
         self.weight, self.bias = _filter_parameters(shape, out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.padding_mode == "zeros" and not self.uneven:  # the window has been checked already
+            return convolve(conv_inputs("conv2d", x, self.weight, self.bias, self.groups), self.window, self.groups)
         padding = self.padding
         if self.padding_mode != "zeros":
             bottom, right = self.window.padding

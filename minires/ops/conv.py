@@ -327,12 +327,16 @@ def conv2d(
         If x, weight or bias does not hold floats, or their dtypes differ.
     """
     groups = checks.integer("conv2d", groups, "groups", 1)
-    x, *parameters = conv_inputs("conv2d", x, weight, bias, groups)
-    window = conv_window("conv2d", parameters[0].shape[2:], stride, padding, dilation)
-    h, w = x.shape[-2:]
-    window.output_size("conv2d", h, w)
-    y = on_images(Conv2d(window, groups), x, *parameters)
+    inputs = conv_inputs("conv2d", x, weight, bias, groups)
+    y = convolve(inputs, conv_window("conv2d", inputs[1].shape[2:], stride, padding, dilation), groups)
+    h, w = inputs[0].shape[-2:]
     return y[..., -h:, -w:] if padding == "same" and y.shape[-2:] != (h, w) else y  # an even kernel gives one more
+
+
+def convolve(inputs: list[Tensor], window: Window, groups: int) -> Tensor:
+    """Convolve [x, weight] or [x, weight, bias], which have been checked, as the window has."""
+    window.output_size("conv2d", *inputs[0].shape[-2:])
+    return on_images(Conv2d(window, groups), *inputs)
 
 
 def conv_transpose2d(
