@@ -125,7 +125,10 @@ def test_a_user_who_can_write_nowhere_uses_a_temporary_folder_or_compiles_each_t
     for name in ("temporary", "others", "given"):
         (tmp_path / name).mkdir()
     said = doctor_in(read_only, TMPDIR=tmp_path / "temporary")
-    assert f"in {tmp_path / 'temporary' / 'minires-kernels-'}" in said and "set NUMBA_CACHE_DIR to a folder" in said
+    assert (
+        f"in {tmp_path / 'temporary' / 'minires-kernels-'}" in said
+        and "set NUMBA_CACHE_DIR to a writable folder" in said
+    )
     assert any((tmp_path / "temporary").rglob("*.nbc"))
     (tmp_path / "others" / f"minires-kernels-{os.getuid()}").mkdir()
     (tmp_path / "others" / f"minires-kernels-{os.getuid()}").chmod(0o777)  # what others can write would be run
