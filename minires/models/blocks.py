@@ -211,4 +211,6 @@ def finish(network: nn.Module, mode: str, zero_init_residual: bool) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal(module.weight, mode=mode, nonlinearity="relu")
         if zero_init_residual and isinstance(module, (BasicBlock, Bottleneck)):
-            nn.init.zeros((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
+            last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+            if last.weight is not None:
+                nn.init.zeros(last.weight)
