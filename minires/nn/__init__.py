@@ -2,6 +2,7 @@
 
 from ..core.calls import missing_name, pytorch_names, refuses
 from . import init
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .folding import fold
 from .layers import (
     GELU,
@@ -31,7 +32,7 @@ from .layers import (
     Tanh,
     Upsample,
 )
-from .module import Buffer, Module, ModuleDict, ModuleList, Parameter, ParameterDict, ParameterList, Sequential
+from .module import Buffer, Module, Parameter
 
 __all__ = [
     "AdaptiveAvgPool2d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Buffer", "Conv2d",
