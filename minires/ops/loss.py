@@ -33,7 +33,7 @@ class CrossEntropy(Op):
     def targets(self, logits: Array) -> Array:
         """Return target probabilities (N, K): all classes share the smoothing equally, and the label gets the rest."""
         k = logits.shape[1]
-        one_hot = array_module(logits).eye(k, dtype=logits.dtype)[self.labels]  # (N, K)
+        one_hot = (self.labels[:, None] == array_module(logits).arange(k)).astype(logits.dtype)  # (N, K)
         return one_hot * (1 - self.label_smoothing) + self.label_smoothing / k
 
     def backward(self, upstream: Tensor) -> Tensor:

@@ -369,6 +369,10 @@ def concatenate(arrays, axis=0):
     return ndarray._of(_pure(lambda: np.ascontiguousarray(np.concatenate(parts, axis))))
 
 
+def expand_dims(value, axis):
+    return value._view(np.expand_dims(value._a, axis))
+
+
 def broadcast_to(value, shape):
     return value._view(np.broadcast_to(value._a, shape))
 
