@@ -25,7 +25,7 @@ WRONG = {
     "train --save-every 0": "--save-every is 0",
     "train --seed -1": "--seed is -1",
     "train --seed x": "--seed is 'x'",
-    "Train": "no such command 'Train'. Did you mean 'train'?",
+    "Train": "no such command 'Train'",
     "train --model ResNet-20": "there is no model 'ResNet-20'; did you mean resnet20? Choose one of resnet8, ",
     "train --schedule Cosine": "there is no schedule 'Cosine'; did you mean cosine? Choose one of cosine, ",
     "train --data CIFAR10": "there is no data set or folder 'CIFAR10'; did you mean cifar10? Choose one of digits, ",

@@ -59,7 +59,7 @@ def as_torch(array: np.ndarray) -> Any:
 
 def ours(array: np.ndarray, x: mr.Tensor) -> mr.Tensor:
     """An array for minires, on the device of x."""
-    return mr.tensor(array, device=x.device)
+    return mr.tensor(array, device=getattr(x, "device", "cpu"))  # arrays of NumPy 1 have no device
 
 
 def running(make: Callable[[np.ndarray], Any], x: Any) -> tuple[Any, Any]:
