@@ -147,6 +147,12 @@ NOT_OFFERED: dict[str, tuple[str, ...]] = {
     "nn.functional.layer_norm": ("eps is -",),
 }
 
+# The kernels that must have run for an op's samples.
+WITH_KERNELS = {
+    f"nn.functional.{name}": {f"{name} forward", f"{name} backward"}
+    for name in ("relu", "conv2d", "max_pool2d", "avg_pool2d", "cross_entropy")
+} | {"where": {"where forward"}}
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64, "bool": torch.bool}
 TOLERANCE = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-9, "atol": 1e-9}}
 
@@ -273,6 +279,7 @@ def test_samples(name, eager_kernels):
                 if found is not None:
                     problems.append(f"{dtype} {engine} sample {i} {describe(sample)}: {found!r}")
     assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:20])
+    assert {f"{op.name} {phase}" for op, phase, _ in eager_kernels} >= WITH_KERNELS.get(name, set())
 
 
 def describe(sample):
