@@ -315,7 +315,7 @@ def tar_of(**options):
         info.pax_headers = headers
         for name, value in options.items():
             setattr(info, name, value)
-        tar.addfile(info)
+        tar.fileobj.write(info.tobuf(tar.format))  # only the header: addfile asks for the content
     return stream.getvalue()
 
 
