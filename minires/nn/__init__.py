@@ -69,7 +69,6 @@ __getattr__ = missing_name(
 _refused = refuses(
     device="move the layer, {0}(...).to('cuda')",
     dtype="convert the layer, {0}(...).to('float64')",
-    size_average="write reduction='mean' or reduction='sum'",
     reduce="write reduction='none'",
 )
 _constructors = {

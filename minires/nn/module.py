@@ -519,7 +519,7 @@ def _check_container(where: str, value: Any, known: Collection[int]) -> None:
     if isinstance(value, STREAMS):
         raise ArgumentError(
             f"{where} is a {kind}, which yields its items only once; write nn.ModuleList(...) for "
-            "modules, or list(...) for anything else."
+            "modules, or list(...) for other items."
         )
     lost = [item for item in _inside(value) if id(item) not in known]
     if not lost:
