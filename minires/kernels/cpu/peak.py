@@ -19,8 +19,8 @@ from ...core.backend import Array
 from ..threads import get_num_threads, share
 from .compiler import kernel
 from .memory import aligned
-from .simd import PIXELS, at, put
-from .tile import BLOCK, outer_add, rows_of_tile, start, store
+from .simd import at, put
+from .tile import WIDE, outer_add, rows_of_tile, sizes, start, store
 
 STEPS = 64  # steps of a tile before it reads the same factors again, which take 4 to 12 KB
 REPEATS = 40_000  # enough for a few milliseconds, which is much longer than waking a thread takes
@@ -29,13 +29,14 @@ LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
 
 @kernel
-def _multiply_add(x, w, y, repeats):
+def _multiply_add(shape, x, w, y, repeats):
     """Add ``repeats`` times a sum of outer products to a tile, y. Storing it keeps the loop from being removed."""
-    tile = start(y, 0)
+    pixels, block = sizes(shape)
+    tile = start(shape, y, 0)
     for _ in range(repeats):
         for k in range(STEPS):
-            tile = outer_add(tile, x, k * PIXELS, w, k * BLOCK)
-    store(y, rows_of_tile(), 0, tile)
+            tile = outer_add(shape, tile, x, k * pixels, w, k * block)
+    store(y, rows_of_tile(shape), 0, tile)
 
 
 @kernel
@@ -51,15 +52,16 @@ def measure(threads: int) -> tuple[float, float]:
 
 
 def _arithmetic(threads: int) -> float:
-    factors = [(aligned(STEPS * PIXELS), aligned(STEPS * BLOCK), aligned(PIXELS * BLOCK)) for _ in range(threads)]
+    pixels, block = len(WIDE.pixels), WIDE.block
+    factors = [tuple(map(aligned, (STEPS * pixels, STEPS * block, WIDE.size))) for _ in range(threads)]
     for x, w, y in factors:
         x[:], w[:], y[:] = 1, 1, 0
 
     def work(first: int, last: int) -> None:
         for thread in range(first, last):
-            _multiply_add(*factors[thread], REPEATS)
+            _multiply_add(WIDE, *factors[thread], REPEATS)
 
-    return threads * 2 * REPEATS * STEPS * PIXELS * BLOCK / _best_time(lambda: share(work, threads))
+    return threads * 2 * REPEATS * STEPS * WIDE.size / _best_time(lambda: share(work, threads))
 
 
 def _memory(threads: int) -> float:

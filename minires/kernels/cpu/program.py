@@ -39,10 +39,9 @@ from . import winograd
 from .gather import pack
 from .memory import CACHE_LINE, aligned, empty, scratch
 from .plan import GatherPlan, forward_plan
-from .simd import PIXELS
 from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, TABLES, WINOGRAD, run
 from .team import GIVEN_UP
-from .tile import BLOCK
+from .tile import WIDE, shape_for
 
 CACHE_FLOATS = 128 * 1024  # limit for the largest activation of the images that go through the steps together
 MOST_PROGRAMS = 16  # programs kept for a model; each holds a copy of the weights
@@ -130,20 +129,21 @@ class Program:
         }  # fmt: skip
         block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as any batch
         plan: winograd.PatchPlan | GatherPlan
+        shape = shape_for(outputs)
         if winograd.fits(block, outputs, window):
-            split = 1 if outputs >= self.members * BLOCK else self.members
+            split = 1 if outputs >= self.members * shape.block else self.members
             patches = winograd.patches_at_once(channels)
             kind, plan = WINOGRAD, winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
             packed = winograd.transform(self._device.contiguous(weight), flipped=False)
             if packed is None:
                 raise UnsuitableError
-            self._need(**winograd.scratch_floats(plan))
+            self._need(**winograd.scratch_floats(plan, shape))
         else:
             kind, plan = GATHER, forward_plan(size, channels, outputs, window, self.members)
             packed = pack(self._device.contiguous(weight), plan, channels_first=False)
-            self._need(padded=plan.sizes.padded_floats, products=PIXELS * BLOCK)
+            self._need(padded=plan.sizes.padded_floats, products=shape.size)
             more["direct"] = plan.direct
-        shift = np.pad(bias, (0, -outputs % BLOCK))
+        shift = np.pad(bias, (0, -outputs % shape.block))
         self._add(kind, plan, weights=self._keep(packed), bias=self._keep(shift), **more)
 
     def _padding(self, x: Array, result: Array, before: int) -> None:
@@ -210,7 +210,7 @@ class Program:
         weights = [*self._weights, np.zeros(16, np.float32)]
         self.weights = aligned(sum(map(len, weights)))
         np.concatenate(weights, out=self.weights)
-        self.floats = self._end * self.together + BLOCK
+        self.floats = self._end * self.together + WIDE.block
         del self._tables, self._weights, self._steps, self._arrays, self._places, self._free
 
     def __call__(self, x: Array) -> Any:

@@ -7,9 +7,9 @@ import numpy as np
 from .compiler import inlined, kernel
 from .gather import gather_units
 from .plan import PHASE_FIELDS
-from .simd import at, put
+from .simd import LANES, at, put
 from .team import meet
-from .tile import BLOCK
+from .tile import NARROW, WIDE, sizes
 from .units import ConvSizes, clear, copy
 from .winograd import PatchPlan, convolve_units
 
@@ -62,6 +62,35 @@ def _sizes(s):
     )  # fmt: skip
 
 
+@inlined
+def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, rank, members):
+    padded, patches, products, table = areas
+    source, target = memory[step.source :], memory[step.target :]
+    shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
+    g, adds, relu = _sizes(step), step.adds != 0, step.relu != 0
+    units = n * step.bands if step.bands > 1 else (n + step.images - 1) // step.images
+    where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
+    turn[0], behind = _part(units, rank, members)
+    if step.kind == WINOGRAD:
+        begin, end, block = 0, step.out_channels, sizes(shape)[1]
+        if step.out_channels >= members * block:  # cut by output channels: threads read different weights
+            begin, end = _part((step.out_channels + block - 1) // block, rank, members)
+            begin, end, turn[0], behind = begin * block, end * block, 0, units
+        plan = PatchPlan(
+            g, where, into, tables[step.some_rows : step.some_rows_end],
+            tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
+        )  # fmt: skip
+        convolve_units(
+            shape, source, w, bias, shortcut, target, *areas, extreme, plan, n, adds, relu, begin, end, turn, behind
+        )
+    else:
+        gather_units(
+            shape, source, w, bias, shortcut, target, padded, products, g, step.direct != 0, where, into,
+            tables[step.taps : step.taps_end], tables[step.phases : step.phases_end].reshape((-1, PHASE_FIELDS)),
+            n, adds, relu, turn, behind,
+        )  # fmt: skip
+
+
 @kernel
 def run(
     steps, tables, weights, memory, padded, patches, products, table, x, strides, y, outputs, together,
@@ -74,6 +103,7 @@ def run(
     If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then waits for the
     others. Each member has its own counter ``turn``.
     """
+    areas = padded, patches, products, table
     for image in range(first, last, together):
         n = min(together, last - image)
         for s in range(len(steps)):
@@ -87,34 +117,10 @@ def run(
                 _arrange(memory, step.source, inner, memory, step, n, rank, members)
             elif step.kind == AVERAGE:
                 _average(memory, step, n, rank, members)
+            elif step.out_channels <= LANES:
+                _convolve(NARROW, step, tables, weights, memory, areas, extreme, n, turn, rank, members)
             else:
-                source, target = memory[step.source :], memory[step.target :]
-                shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
-                sizes = _sizes(step)
-                units = n * step.bands if step.bands > 1 else (n + step.images - 1) // step.images
-                where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
-                if step.kind == WINOGRAD:
-                    begin, end = 0, step.out_channels
-                    turn[0], behind = _part(units, rank, members)
-                    if step.out_channels >= members * BLOCK:  # cut by output channels: threads read different weights
-                        begin, end = _part((step.out_channels + BLOCK - 1) // BLOCK, rank, members)
-                        begin, end, turn[0], behind = begin * BLOCK, end * BLOCK, 0, units
-                    plan = PatchPlan(
-                        sizes, where, into, tables[step.some_rows : step.some_rows_end],
-                        tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
-                    )  # fmt: skip
-                    convolve_units(
-                        source, w, bias, shortcut, target, padded, patches, products, table, extreme, plan, n,
-                        step.adds != 0, step.relu != 0, begin, end, turn, behind,
-                    )  # fmt: skip
-                else:
-                    turn[0], behind = _part(units, rank, members)
-                    gather_units(
-                        source, w, bias, shortcut, target, padded, products, sizes, step.direct != 0, where, into,
-                        tables[step.taps : step.taps_end],
-                        tables[step.phases : step.phases_end].reshape((-1, PHASE_FIELDS)),
-                        n, step.adds != 0, step.relu != 0, turn, behind,
-                    )  # fmt: skip
+                _convolve(WIDE, step, tables, weights, memory, areas, extreme, n, turn, rank, members)
         if members > 1 and not meet(sync, members):
             return
         if rank == 0:

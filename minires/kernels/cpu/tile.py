@@ -1,40 +1,97 @@
 """Tiles: parts of a result that a core computes in its registers.
 
 To finish two instructions per cycle, a core must keep the sums in registers, since a round trip to memory takes several
-times as long, and it must use each loaded number more than once. So a convolution computes *tiles*: PIXELS output
-pixels by VECTORS vectors of output channels, with all sums in registers. One step of a tile loads VECTORS vectors of
-weights, broadcasts PIXELS numbers, and does PIXELS * VECTORS multiply-adds with them::
+times as long, and it must use each loaded number more than once. So a convolution computes *tiles*: some output pixels
+by one or two vectors of output channels, with all sums in registers. One step of a tile loads the vectors of weights,
+broadcasts a number for each pixel, and does a multiply-add for each pair of them::
 
                   w[k, 0:8]      w[k, 8:16]
     x[pixel 0, k]  acc 0          acc 1         AVX2 has 16 registers: 6 * 2 sums, 2 weights, 1 broadcast
     x[pixel 1, k]  acc 2          acc 3         AVX-512 has 32 of twice the length, NEON 32 of half
        ...          ...            ...
     x[pixel 5, k]  acc 10         acc 11
+
+A kernel is compiled for each :class:`Shape` of a tile that it is called with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import INDEX, LANES, PIXELS, VECTOR, VECTORS, Address, instruction, maximum, read, repeat, vector, write
-
-BLOCK = VECTORS * LANES  # output channels in a tile
-
-_TILE, _PLACES = types.UniTuple(vector, PIXELS * VECTORS), types.UniTuple(types.int64, PIXELS)
+from .compiler import inlined
+from .simd import INDEX, LANES, NARROW_PIXELS, PIXELS, VECTOR, VECTORS, Address, instruction, maximum, read, repeat
+from .simd import vector, write
 
 
-def _row(builder: Any, address: Any) -> list[Any]:
-    """Return the BLOCK numbers that begin at ``address``, as VECTORS vectors."""
-    return [read(builder, builder.gep(address, [ir.Constant(INDEX, v * LANES)])) for v in range(VECTORS)]
+class Shape(NamedTuple):
+    """The shape of a tile: ``len(pixels)`` pixels by ``len(vectors)`` vectors.
+
+    When Numba compiles a kernel, it knows the lengths of its tuples, but not the values of its numbers.
+    """
+
+    pixels: tuple[int, ...]
+    vectors: tuple[int, ...]
+
+    @property
+    def block(self) -> int:
+        """The number of output channels in a tile."""
+        return len(self.vectors) * LANES
+
+    def blocks(self, channels: int) -> int:
+        """Return the number of tiles for this many channels."""
+        return -(-channels // self.block)
+
+    @property
+    def size(self) -> int:
+        """The number of sums in a tile."""
+        return len(self.pixels) * self.block
+
+
+WIDE = Shape((0,) * PIXELS, (0,) * VECTORS)
+NARROW = Shape((0,) * NARROW_PIXELS, (0,))  # for at most LANES channels, as half of a wide tile would be empty
+
+
+def shape_for(channels: int) -> Shape:
+    """Return the shape of the tiles for a result of this many channels."""
+    return NARROW if channels <= LANES else WIDE
+
+
+@inlined
+def sizes(shape):
+    """Return the pixels and the channels of a tile."""
+    return len(shape.pixels), len(shape.vectors) * LANES
+
+
+# The shape in Numba's types, and in LLVM's.
+
+
+def _tile(shape: Any) -> Any:
+    pixels, vectors = shape
+    return types.UniTuple(vector, len(pixels) * len(vectors))
+
+
+def _places(shape: Any) -> Any:
+    pixels, _ = shape
+    return types.UniTuple(types.int64, len(pixels))
+
+
+def _counts(shape: Any) -> tuple[int, int]:
+    pixels, vectors = shape.type.elements
+    return pixels.count, vectors.count
+
+
+def _row(builder: Any, address: Any, vectors: int) -> list[Any]:
+    """Return the numbers that begin at ``address`` as vectors."""
+    return [read(builder, builder.gep(address, [ir.Constant(INDEX, v * LANES)])) for v in range(vectors)]
 
 
 def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any]) -> Any:
-    """Add ``number * row`` to each pixel of the tile; ``numbers`` are the addresses of PIXELS numbers."""
+    """Add ``number * row`` to each pixel of the tile; ``numbers`` are the addresses of a number for each pixel."""
     sums = iter(cgutils.unpack_tuple(builder, tile))
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
@@ -45,65 +102,71 @@ def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any
     return cgutils.pack_array(builder, result)
 
 
-@instruction(lambda table, first, last: _PLACES(table, types.int64, types.int64))
-def places(builder: Any, table: Address, first: Any, last: Any) -> Any:
-    """Return ``table[first : first + PIXELS]`` as a tuple, with ``table[last]`` for each index beyond ``last``."""
+@instruction(lambda shape, table, first, last: _places(shape)(shape, table, types.int64, types.int64))
+def places(builder: Any, shape: Any, table: Address, first: Any, last: Any) -> Any:
+    """Return ``table[first]``, ``table[first + 1]``, ... for a tile's pixels, with ``table[last]`` for each index beyond
+    ``last``.
+    """
     found = []
-    for pixel in range(PIXELS):
+    for pixel in range(_counts(shape)[0]):
         index = builder.add(first, ir.Constant(INDEX, pixel))
         found.append(builder.load(table(builder.select(builder.icmp_signed("<", index, last), index, last))))
     return cgutils.pack_array(builder, found)
 
 
-@instruction(lambda: _PLACES())
-def rows_of_tile(builder: Any) -> Any:
+@instruction(lambda shape: _places(shape)(shape))
+def rows_of_tile(builder: Any, shape: Any) -> Any:
     """Return the places of a tile's rows for a tile that is stored one row after another."""
-    return cgutils.pack_array(builder, [ir.Constant(INDEX, pixel * BLOCK) for pixel in range(PIXELS)])
+    pixels, vectors = _counts(shape)
+    return cgutils.pack_array(builder, [ir.Constant(INDEX, pixel * vectors * LANES) for pixel in range(pixels)])
 
 
-@instruction(lambda: _TILE())
-def zeros(builder: Any) -> Any:
+@instruction(lambda shape: _tile(shape)(shape))
+def zeros(builder: Any, shape: Any) -> Any:
     """Return a tile of zeros."""
-    return cgutils.pack_array(builder, [ir.Constant(VECTOR, [0.0] * LANES)] * (PIXELS * VECTORS))
+    pixels, vectors = _counts(shape)
+    return cgutils.pack_array(builder, [ir.Constant(VECTOR, [0.0] * LANES)] * (pixels * vectors))
 
 
-@instruction(lambda array, index: _TILE(array, types.int64))
-def start(builder: Any, array: Address, index: Any) -> Any:
-    """Return a tile with ``array[index : index + BLOCK]`` in every pixel."""
-    return cgutils.pack_array(builder, _row(builder, array(index)) * PIXELS)
+@instruction(lambda shape, array, index: _tile(shape)(shape, array, types.int64))
+def start(builder: Any, shape: Any, array: Address, index: Any) -> Any:
+    """Return a tile with the numbers that begin at ``array[index]`` in every pixel."""
+    pixels, vectors = _counts(shape)
+    return cgutils.pack_array(builder, _row(builder, array(index), vectors) * pixels)
 
 
 @instruction(lambda tile, x, pixels, j, w, k: tile(tile, x, pixels, types.int64, w, types.int64))
 def multiply_add(builder: Any, tile: Any, x: Address, pixels: Any, j: Any, w: Address, k: Any) -> Any:
-    """Return ``tile[p, :] + x[pixels[p] + j] * w[k : k + BLOCK]`` for every pixel p."""
-    row = _row(builder, w(k))
+    """Return ``tile[p, :] + x[pixels[p] + j] * w[k : k + block]`` for every pixel p."""
+    row = _row(builder, w(k), tile.type.count // pixels.type.count)
     numbers = (builder.gep(x(pixel), [j]) for pixel in cgutils.unpack_tuple(builder, pixels))
     return _multiply_add(builder, tile, numbers, row)
 
 
-@instruction(lambda tile, x, j, y, k: tile(tile, x, types.int64, y, types.int64))
-def outer_add(builder: Any, tile: Any, x: Address, j: Any, y: Address, k: Any) -> Any:
-    """Return ``tile[p, :] + x[j + p] * y[k : k + BLOCK]`` for every row p of the tile."""
-    row, first = _row(builder, y(k)), x(j)
-    numbers = (builder.gep(first, [ir.Constant(INDEX, p)]) for p in range(PIXELS))
+@instruction(lambda shape, tile, x, j, y, k: tile(shape, tile, x, types.int64, y, types.int64))
+def outer_add(builder: Any, shape: Any, tile: Any, x: Address, j: Any, y: Address, k: Any) -> Any:
+    """Return ``tile[p, :] + x[j + p] * y[k : k + block]`` for every row p of the tile."""
+    pixels, vectors = _counts(shape)
+    row, first = _row(builder, y(k), vectors), x(j)
+    numbers = (builder.gep(first, [ir.Constant(INDEX, p)]) for p in range(pixels))
     return _multiply_add(builder, tile, numbers, row)
 
 
 @instruction(lambda tile, array, pixels, c: tile(tile, array, pixels, types.int64))
 def add_from(builder: Any, tile: Any, array: Address, pixels: Any, c: Any) -> Any:
-    """Return ``tile[p, :] + array[pixels[p] + c : ... + BLOCK]`` for every pixel p."""
-    sums = iter(cgutils.unpack_tuple(builder, tile))
-    rows = (_row(builder, array(builder.add(pixel, c))) for pixel in cgutils.unpack_tuple(builder, pixels))
+    """Return ``tile[p, :] + array[pixels[p] + c : ... + block]`` for every pixel p."""
+    sums, vectors = iter(cgutils.unpack_tuple(builder, tile)), tile.type.count // pixels.type.count
+    rows = (_row(builder, array(builder.add(pixel, c)), vectors) for pixel in cgutils.unpack_tuple(builder, pixels))
     return cgutils.pack_array(builder, [builder.fadd(next(sums), numbers) for row in rows for numbers in row])
 
 
 @instruction(lambda array, pixels, c, tile: types.void(array, pixels, types.int64, tile))
 def store(builder: Any, array: Address, pixels: Any, c: Any, tile: Any) -> None:
-    """Assign ``array[pixels[p] + c : ... + BLOCK] = tile[p, :]`` for every pixel p."""
-    sums = iter(cgutils.unpack_tuple(builder, tile))
+    """Assign ``array[pixels[p] + c : ... + block] = tile[p, :]`` for every pixel p."""
+    sums, vectors = iter(cgutils.unpack_tuple(builder, tile)), tile.type.count // pixels.type.count
     for pixel in cgutils.unpack_tuple(builder, pixels):
         address = array(builder.add(pixel, c))
-        for v in range(VECTORS):
+        for v in range(vectors):
             write(builder, next(sums), builder.gep(address, [ir.Constant(INDEX, v * LANES)]))
 
 

@@ -37,12 +37,12 @@ from ...ops.conv import Window
 from ..threads import get_num_threads, share, take_turns
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import LANES, LINE, PIXELS, at, at_least, load, load3, load6, measure, prefetch, save, save_all
-from .tile import BLOCK, multiply_add, places, rows_of_tile, store, zeros
+from .simd import LANES, LINE, at, at_least, load, load3, load6, measure, prefetch, save, save_all
+from .tile import Shape, multiply_add, places, rows_of_tile, shape_for, sizes, store, zeros
 from .units import ConvSizes, clear, copy, copy_unit, each_unit
 
 EXTREME = 1000  # how many times larger than the others an output may be
-PATCHES = 48  # patches spread at a time: a multiple of every PIXELS, and few enough for the core's cache
+PATCHES = 48  # patches spread at a time: a multiple of every tile's pixels, and few enough for the core's cache
 LARGE_WEIGHTS = 1 << 20  # floats; with more, each thread computes some output channels, to read each weight only once
 
 _a, _b = 0.75, 1.5  # the points; the constants below are for the maps
@@ -110,13 +110,13 @@ def patches_at_once(channels: int) -> int:
     return PATCHES // 2 if 32 < channels <= 128 else PATCHES
 
 
-def scratch_floats(plan: PatchPlan) -> dict[str, int]:
+def scratch_floats(plan: PatchPlan, shape: Shape) -> dict[str, int]:
     """Return how many floats a thread needs for padded images, patches, their products and intermediate results."""
     patches = len(plan.of_patch)
     return {
         "padded": plan.sizes.padded_floats,
         "patches": 36 * (patches * plan.sizes.channels + LANES),
-        "products": 36 * ((patches + PIXELS) * BLOCK + LANES),
+        "products": 36 * ((patches + len(shape.pixels)) * shape.block + LANES),
         "table": 38 * LANES,
     }
 
@@ -192,18 +192,18 @@ def _is_extreme(table, count):
 
 @kernel
 def convolve_units(
-    x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output, last_output,
+    shape, x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output, last_output,
     turn, last,
 ):  # fmt: skip
     """Compute some output channels of each unit: spread, multiply and collect one chunk of patches after another.
 
     ``extreme[i]`` becomes True if image i must be computed in another way.
     """
-    g = plan.sizes
+    g, (pixels, channels) = plan.sizes, sizes(shape)
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
     at_once, columns = len(plan.of_patch), (g.out_width + 3) // 4
-    step, product_step = at_once * g.channels + LANES, at_once * BLOCK + LANES
+    step, product_step = at_once * g.channels + LANES, at_once * channels + LANES
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
         clear(table, 36 * LANES, 2 * LANES)
@@ -219,20 +219,20 @@ def convolve_units(
                         prefetch(y, pixel + o)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
-            k = first_output // BLOCK * 36 * (g.channels * BLOCK + LANES)
-            for block in range(first_output, last_output, BLOCK):
+            k = first_output // channels * 36 * (g.channels * channels + LANES)
+            for block in range(first_output, last_output, channels):
                 for e in range(36):
-                    for p in range(0, count, PIXELS):
-                        here = places(plan.of_patch, p, count - 1)
-                        tile = zeros()
+                    for p in range(0, count, pixels):
+                        here = places(shape, plan.of_patch, p, count - 1)
+                        tile = zeros(shape)
                         for j in range(g.channels):
-                            tile = multiply_add(tile, patches, here, e * step + j, w, k + j * BLOCK)
-                        store(products, rows_of_tile(), e * product_step + p * BLOCK, tile)
-                    k += g.channels * BLOCK + LANES
+                            tile = multiply_add(tile, patches, here, e * step + j, w, k + j * channels)
+                        store(products, rows_of_tile(shape), e * product_step + p * channels, tile)
+                    k += g.channels * channels + LANES
                 for p in range(count):
-                    for v in range(0, min(BLOCK, g.out_channels - block), LANES):
+                    for v in range(0, min(channels, g.out_channels - block), LANES):
                         for c in range(6):
-                            column = load6(products, p * BLOCK + v + c * product_step, 6 * product_step)
+                            column = load6(products, p * channels + v + c * product_step, 6 * product_step)
                             save_all(table, c * LANES, 6 * LANES, _collect(column))
                         shift, to = load(bias, block + v), target + at(plan.into, chunk + p) + block + v
                         some_rows, some_columns = at(plan.some_rows, chunk + p), at(plan.some_columns, chunk + p)
@@ -254,23 +254,23 @@ def convolve_units(
 
 
 @kernel
-def _transform_weights(weight, o_step, c_step, flipped, packed, g, table, outputs, inputs, finite, first, last):
-    """Fill some blocks of an array (blocks, 36, C * BLOCK + gap); without the gap, matrices would share cache sets."""
-    step = inputs * BLOCK + LANES
+def _transform_weights(weight, o_step, c_step, flipped, packed, channels, g, table, outputs, inputs, finite, first, last):
+    """Fill some blocks of an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache sets."""
+    step = inputs * channels + LANES
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of all weights, which is not finite if one of them is not
     for block in range(first, last):
         for c in range(inputs):
             for e in range(9):
-                begin = block * BLOCK * o_step + c * c_step + (8 - e if flipped else e)
-                copy(weight, begin, o_step, g, e * BLOCK, min(BLOCK, outputs - block * BLOCK), BLOCK)
-            for v in range(0, BLOCK, LANES):
+                begin = block * channels * o_step + c * c_step + (8 - e if flipped else e)
+                copy(weight, begin, o_step, g, e * channels, min(channels, outputs - block * channels), channels)
+            for v in range(0, channels, LANES):
                 for j in range(3):
-                    column = load3(g, j * BLOCK + v, 3 * BLOCK)
+                    column = load3(g, j * channels + v, 3 * channels)
                     check = check + (column[0] + column[1] + column[2])
                     save_all(table, j * LANES, 3 * LANES, _values(column))
                 for i in range(6):
-                    k = (block * 36 + 6 * i) * step + c * BLOCK + v
+                    k = (block * 36 + 6 * i) * step + c * channels + v
                     save_all(packed, k, step, _values(load3(table, 3 * i * LANES, LANES)))
     save(table, 0, check)
     for i in range(LANES):
@@ -286,11 +286,13 @@ def transform(weight: Array, flipped: bool) -> Array | None:
     (outputs, inputs), o_step, c_step = weight.shape[:2], weight[0].size, 9
     if flipped:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
-    blocks = -(-outputs // BLOCK)
-    flat, packed, finite = weight.reshape(-1), empty((blocks * 36 * (inputs * BLOCK + LANES),)), np.ones(1, np.bool_)
+    shape = shape_for(outputs)
+    blocks, channels = shape.blocks(outputs), shape.block
+    flat, packed = weight.reshape(-1), empty((blocks * 36 * (inputs * channels + LANES),))
+    finite = np.ones(1, np.bool_)
 
     def work(first: int, last: int) -> None:
-        areas = scratch(9 * BLOCK, "filters"), scratch(36 * LANES, "table")
+        areas = channels, scratch(9 * channels, "filters"), scratch(36 * LANES, "table")
         _transform_weights(flat, o_step, c_step, flipped, packed, *areas, outputs, inputs, finite, first, last)
 
     share(work, blocks, weight.size * 2)
@@ -310,22 +312,23 @@ def convolve(
     by_outputs = transformed.size > LARGE_WEIGHTS
     split = 1 if by_outputs else -(-get_num_threads() // n)
     plan = patch_plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
-    g = plan.sizes
+    g, shape = plan.sizes, shape_for(outputs)
     units, y = g.units(n), empty((n, g.out_height, g.out_width, outputs))
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
 
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
-        areas = (scratch(floats, name) for name, floats in scratch_floats(plan).items())
+        areas = (scratch(floats, name) for name, floats in scratch_floats(plan, shape).items())
         convolve_units(
-            flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu, first_output,
+            shape, flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu, first_output,
             last_output, turn, last,
         )  # fmt: skip
 
     cost = y.size * channels / 10
     if by_outputs:
-        share(lambda a, b: compute(a * BLOCK, b * BLOCK, np.zeros(1, np.int64), units), -(-outputs // BLOCK), cost)
+        block = shape.block
+        share(lambda a, b: compute(a * block, b * block, np.zeros(1, np.int64), units), shape.blocks(outputs), cost)
     else:
         take_turns(partial(compute, 0, outputs), units, cost)
     return y, extreme

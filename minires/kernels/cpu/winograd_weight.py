@@ -6,8 +6,8 @@ In the forward pass, a patch d and a filter g give y = collect(spread(d) * value
     dg = values^T( sum over all patches of   spread(d) * collect^T(dy) )
 
 Again there are 36 matrix products, now (C, patches) @ (patches, O). They use the loop of correlate.py: a tile holds the
-sums of PIXELS input channels by BLOCK output channels, and the loop runs over the patches. values^T is applied once, at
-the end. Each thread has its own sums, which are added up in a fixed order.
+sums of some input channels by a block of output channels, and the loop runs over the patches. values^T is applied once,
+at the end. Each thread has its own sums, which are added up in a fixed order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ...core.backend import Array
 from ..threads import share, share_sums
 from .compiler import inlined, kernel
 from .memory import empty, scratch
-from .simd import LANES, PIXELS, at, load, load4, load6, save, save_all
-from .tile import BLOCK, add_from, outer_add, rows_of_tile, store, zeros
+from .simd import LANES, at, load, load4, load6, save, save_all
+from .tile import add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
 from .units import clear, copy_unit, each_unit
 from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
 
@@ -34,11 +34,12 @@ def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
 
 
 @kernel
-def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
+def _correlate(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
     g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = at_once * g.channels + LANES, at_once * g.out_channels + LANES
-    tiles, outputs = (g.channels + PIXELS - 1) // PIXELS, (g.out_channels + BLOCK - 1) // BLOCK * BLOCK
+    rows, width = sizes(shape)
+    tiles, outputs = (g.channels + rows - 1) // rows, (g.out_channels + width - 1) // width * width
     starts = True
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
@@ -63,34 +64,34 @@ def _correlate(x, dy, panel, padded, patches, upstreams, table, plan, n, first_o
                                 save(table, (36 + 4 * r + q) * LANES, number)
                         _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
             for e in range(36):
-                for block in range(first_output, last_output, BLOCK):
-                    here = (e * outputs + block) * tiles * PIXELS
-                    for c in range(0, g.channels, PIXELS):
-                        tile = zeros()
+                for block in range(first_output, last_output, width):
+                    here = (e * outputs + block) * tiles * rows
+                    for c in range(0, g.channels, rows):
+                        tile = zeros(shape)
                         j, k = e * step + c, e * out_step + block
                         for _ in range(count):
-                            tile = outer_add(tile, patches, j, upstreams, k)
+                            tile = outer_add(shape, tile, patches, j, upstreams, k)
                             j += g.channels
                             k += g.out_channels
                         if not starts:
-                            tile = add_from(tile, panel, rows_of_tile(), here)
-                        store(panel, rows_of_tile(), here, tile)
-                        here += PIXELS * BLOCK
+                            tile = add_from(tile, panel, rows_of_tile(shape), here)
+                        store(panel, rows_of_tile(shape), here, tile)
+                        here += rows * width
             starts = False
 
 
 @kernel
-def _finish(panels, dweight, table, finite, first, last):
+def _finish(panels, dweight, rows, width, table, finite, first, last):
     """Add up the sums of all threads, and apply values^T to columns and rows."""
     outputs, channels = dweight.shape[:2]
-    tiles = (channels + PIXELS - 1) // PIXELS
-    step = (outputs + BLOCK - 1) // BLOCK * tiles * PIXELS * BLOCK
+    tiles = (channels + rows - 1) // rows
+    step = (outputs + width - 1) // width * tiles * rows * width
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of everything, which is not finite if one number is not
     for block in range(first, last):
         for c in range(channels):
-            for v in range(0, min(BLOCK, outputs - block * BLOCK), LANES):
-                k = (block * tiles * PIXELS + c) * BLOCK + v
+            for v in range(0, min(width, outputs - block * width), LANES):
+                k = (block * tiles * rows + c) * width + v
                 for e in range(36):
                     total = load(panels[0], k + e * step)
                     for thread in range(1, len(panels)):
@@ -105,7 +106,7 @@ def _finish(panels, dweight, table, finite, first, last):
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):
-                            dweight[block * BLOCK + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
+                            dweight[block * width + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
     save(table, 0, check)
     for i in range(LANES):
         if not abs(table[i]) < np.inf:
@@ -120,8 +121,9 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     """
     n, h, w, channels = x.shape
     outputs = dy.shape[3]
-    blocks = -(-outputs // BLOCK)
-    sums = 36 * blocks * BLOCK * -(-channels // PIXELS) * PIXELS
+    shape = shape_for(outputs)
+    blocks, rows = shape.blocks(outputs), len(shape.pixels)
+    sums = 36 * blocks * -(-channels // rows) * shape.size
     by_outputs = sums > LARGE_WEIGHTS
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
@@ -129,15 +131,15 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
 
     def work(panel: Array, first_output: int, last_output: int, first: int, last: int) -> None:
         _correlate(
-            flat_x, flat_dy, panel, scratch(plan.sizes.padded_floats, "padded"),
-            scratch(36 * (patches * channels + LANES) + PIXELS, "patches"),
-            scratch(36 * (patches * outputs + LANES) + BLOCK, "products"), scratch(54 * LANES, "table"), plan, n,
+            shape, flat_x, flat_dy, panel, scratch(plan.sizes.padded_floats, "padded"),
+            scratch(36 * (patches * channels + LANES) + rows, "patches"),
+            scratch(36 * (patches * outputs + LANES) + shape.block, "products"), scratch(54 * LANES, "table"), plan, n,
             first_output, last_output, np.array([first]), last,
         )  # fmt: skip
 
     if by_outputs:
         panels = empty((1, sums))
-        share(lambda first, last: work(panels[0], first * BLOCK, last * BLOCK, 0, units), blocks)
+        share(lambda first, last: work(panels[0], first * shape.block, last * shape.block, 0, units), blocks)
     else:
         panels = share_sums(
             lambda panel, first, last: work(panel, 0, outputs, first, last), units, lambda slices: empty((slices, sums))
@@ -145,7 +147,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     dweight, finite = np.empty((outputs, channels, 3, 3), np.float32), np.ones(1, np.bool_)
 
     def finish(first: int, last: int) -> None:
-        _finish(panels, dweight, scratch(54 * LANES, "table"), finite, first, last)
+        _finish(panels, dweight, rows, shape.block, scratch(54 * LANES, "table"), finite, first, last)
 
     share(finish, blocks, dweight.size * 8)
     return dweight if finite[0] else None
