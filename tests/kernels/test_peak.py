@@ -10,17 +10,18 @@ if not load_kernels("cpu"):
 
 from minires.kernels.cpu import peak
 from minires.kernels.cpu.memory import aligned
-from minires.kernels.cpu.simd import PIXELS
-from minires.kernels.cpu.tile import BLOCK
+from minires.kernels.cpu.tile import NARROW, WIDE
 
 
-def test_every_multiply_add_is_done(rng):
+@pytest.mark.parametrize("shape", [WIDE, NARROW])
+def test_every_multiply_add_is_done(shape, rng):
     """Whole numbers, so that the sum is exact in any order."""
-    x, w, y = aligned(peak.STEPS * PIXELS), aligned(peak.STEPS * BLOCK), aligned(PIXELS * BLOCK)
+    pixels, block = len(shape.pixels), shape.block
+    x, w, y = aligned(peak.STEPS * pixels), aligned(peak.STEPS * block), aligned(shape.size)
     x[:], w[:], y[:] = rng.integers(-3, 4, x.size), rng.integers(-3, 4, w.size), 2
-    peak._multiply_add(x, w, y, 7)
-    expected = 2 + 7 * np.einsum("kp,kb->pb", x.reshape(-1, PIXELS), w.reshape(-1, BLOCK))
-    np.testing.assert_array_equal(y.reshape(PIXELS, BLOCK), expected)
+    peak._multiply_add(shape, x, w, y, 7)
+    expected = 2 + 7 * np.einsum("kp,kb->pb", x.reshape(-1, pixels), w.reshape(-1, block))
+    np.testing.assert_array_equal(y.reshape(pixels, block), expected)
 
 
 def test_every_number_is_scaled_once():
@@ -40,7 +41,7 @@ def test_a_measurement(threads, monkeypatch):
     array = np.ones(1001, np.float32)
     operations, moved = peak.measure(threads)
     used = min(threads, 2)
-    assert operations == used * 2 * 2 * peak.STEPS * PIXELS * BLOCK / 0.5
+    assert operations == used * 2 * 2 * peak.STEPS * WIDE.size / 0.5
     assert moved == 2 * 4 * 1001 / 0.5 and (array == -1).all()
 
 

@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-TILES = {"haswell": "8 6 2", "generic": "4 6 2"}  # lanes, pixels, vectors
+VECTORS = {"haswell": "8 16", "generic": "4 16"}  # lanes, registers
 CODE = """
 import sys, pytest
-from minires.kernels.cpu.simd import LANES, PIXELS, VECTORS
-print(LANES, PIXELS, VECTORS, flush=True)
+from minires.kernels.cpu.simd import LANES, REGISTERS
+print(LANES, REGISTERS, flush=True)
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]))
 """
 
@@ -23,7 +23,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]]))
 def runs(tmp_path_factory):
     """Run the twin test once for each CPU, all at the same time: they spend most of their time compiling."""
     found = {}
-    for cpu in TILES:
+    for cpu in VECTORS:
         folder = tmp_path_factory.mktemp(cpu)
         environment = {
             **os.environ,
@@ -44,10 +44,10 @@ def runs(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not X86, reason="not an x86 CPU")
-@pytest.mark.parametrize("cpu", TILES)
+@pytest.mark.parametrize("cpu", VECTORS)
 def test_kernels_on_narrower_vectors(cpu, runs):
     process, output = runs[cpu]
     failed = process.wait(timeout=600)
-    tile, *rest = output.read_text().splitlines()
-    assert tile == TILES[cpu]
+    vectors, *rest = output.read_text().splitlines()
+    assert vectors == VECTORS[cpu]
     assert not failed, "\n".join(rest[-60:])

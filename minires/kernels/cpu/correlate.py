@@ -75,8 +75,9 @@ def correlation_plan(
         *out, outputs,
     )  # fmt: skip
     return CorrelationPlan(
-        sizes, strip, strips, run, -(-run // len(shape.pixels)), where.ravel().astype(np.int64), np.array(taps, np.int64)
-    )
+        sizes, strip, strips, run, -(-run // len(shape.pixels)), where.ravel().astype(np.int64),
+        np.array(taps, np.int64),
+    )  # fmt: skip
 
 
 @inlined
@@ -165,5 +166,6 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
 
     panels = share_sums(work, g.units(n), lambda slices: np.empty((slices, sums), np.float32), cost)
     dweight = np.empty((outputs, channels, *window.kernel), np.float32)
-    share(partial(_unpack, panels, dweight, plan, len(shape.pixels), shape.block, window.kernel[1]), blocks, dweight.size * 2)
+    numbers = panels, dweight, plan, len(shape.pixels), shape.block, window.kernel[1]
+    share(partial(_unpack, *numbers), blocks, dweight.size * 2)
     return dweight

@@ -25,7 +25,7 @@ from .compiler import inlined, kernel
 from .memory import empty, scratch
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, GatherPlan
 from .simd import LINE, at, prefetch
-from .tile import Shape, add_from, multiply_add, places, rectify, rows_of_tile, shape_for, sizes, start, store
+from .tile import add_from, multiply_add, places, rectify, rows_of_tile, shape_for, sizes, start, store
 from .units import copy, copy_unit, each_unit
 
 
@@ -90,7 +90,7 @@ def gather_units(
 
 @kernel
 def _pack(weight, o_step, c_step, kw, packed, block, outputs, inputs, elements, phases, first, last):
-    """Store the weights in the order in which the loop reads them: (phase, number of the block, element, input channel, block)."""
+    """Store the weights in the order in which the loop reads them: (phase, block, element, input channel, output)."""
     blocks = (outputs + block - 1) // block
     for phase in range(len(phases)):
         e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]

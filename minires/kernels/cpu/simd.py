@@ -29,22 +29,20 @@ from numba.extending import intrinsic, models, overload, register_model
 NAMES_WITH_AVX512 = ("avx512", "icelake", "lake-server", "cooperlake", "rapids", "knl", "knm", "znver4", "znver5")
 
 
-def _sizes() -> tuple[int, int, int, int]:
-    """Return the lanes of a vector, and the pixels, vectors and narrow pixels of tiles (tile.py), for the CPU that Numba
-    compiles for.
-    """
+def _vectors() -> tuple[int, int]:
+    """Return the lanes of a vector and the number of registers of the CPU that Numba compiles for."""
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     enabled = features.split(",")
     if "+avx512f" in enabled and (config.CPU_NAME is None or any(name in cpu for name in NAMES_WITH_AVX512)):
-        return 16, 8, 2, 16
+        return 16, 32
     if "+avx2" in enabled and "+fma" in enabled:
-        return 8, 6, 2, 12
+        return 8, 16
     if "aarch64" in triple or "arm64" in triple:
-        return 4, 8, 2, 16
-    return 4, 6, 2, 12
+        return 4, 32
+    return 4, 16
 
 
-LANES, PIXELS, VECTORS, NARROW_PIXELS = _sizes()
+LANES, REGISTERS = _vectors()
 LINE = 16  # floats in a cache line
 
 # The types of the LLVM instructions below.

@@ -64,7 +64,7 @@ def _sizes(s):
 
 @inlined
 def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, rank, members):
-    padded, patches, products, table = areas
+    padded, _, products, _ = areas
     source, target = memory[step.source :], memory[step.target :]
     shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
     g, adds, relu = _sizes(step), step.adds != 0, step.relu != 0

@@ -24,8 +24,7 @@ from numba import types
 from numba.core import cgutils
 
 from .compiler import inlined
-from .simd import INDEX, LANES, NARROW_PIXELS, PIXELS, VECTOR, VECTORS, Address, instruction, maximum, read, repeat
-from .simd import vector, write
+from .simd import INDEX, LANES, REGISTERS, VECTOR, Address, instruction, maximum, read, repeat, vector, write
 
 
 class Shape(NamedTuple):
@@ -52,8 +51,8 @@ class Shape(NamedTuple):
         return len(self.pixels) * self.block
 
 
-WIDE = Shape((0,) * PIXELS, (0,) * VECTORS)
-NARROW = Shape((0,) * NARROW_PIXELS, (0,))  # for at most LANES channels, as half of a wide tile would be empty
+WIDE = Shape((0,) * (8 if REGISTERS == 32 else 6), (0, 0))
+NARROW = Shape((0,) * (16 if REGISTERS == 32 else 12), (0,))  # half of a wide tile would be empty
 
 
 def shape_for(channels: int) -> Shape:
@@ -104,9 +103,7 @@ def _multiply_add(builder: Any, tile: Any, numbers: Iterable[Any], row: list[Any
 
 @instruction(lambda shape, table, first, last: _places(shape)(shape, table, types.int64, types.int64))
 def places(builder: Any, shape: Any, table: Address, first: Any, last: Any) -> Any:
-    """Return ``table[first]``, ``table[first + 1]``, ... for a tile's pixels, with ``table[last]`` for each index beyond
-    ``last``.
-    """
+    """Return ``table[first]``, ``table[first + 1]``, ... for each pixel, with ``table[last]`` beyond ``last``."""
     found = []
     for pixel in range(_counts(shape)[0]):
         index = builder.add(first, ir.Constant(INDEX, pixel))

@@ -192,8 +192,8 @@ def _is_extreme(table, count):
 
 @kernel
 def convolve_units(
-    shape, x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output, last_output,
-    turn, last,
+    shape, x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output,
+    last_output, turn, last,
 ):  # fmt: skip
     """Compute some output channels of each unit: spread, multiply and collect one chunk of patches after another.
 
@@ -254,8 +254,12 @@ def convolve_units(
 
 
 @kernel
-def _transform_weights(weight, o_step, c_step, flipped, packed, channels, g, table, outputs, inputs, finite, first, last):
-    """Fill some blocks of an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache sets."""
+def _transform_weights(
+    weight, o_step, c_step, flipped, packed, channels, g, table, outputs, inputs, finite, first, last
+):  # fmt: skip
+    """Fill some blocks of an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache
+    sets.
+    """
     step = inputs * channels + LANES
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of all weights, which is not finite if one of them is not
@@ -321,8 +325,8 @@ def convolve(
     def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
         areas = (scratch(floats, name) for name, floats in scratch_floats(plan, shape).items())
         convolve_units(
-            shape, flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu, first_output,
-            last_output, turn, last,
+            shape, flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu,
+            first_output, last_output, turn, last,
         )  # fmt: skip
 
     cost = y.size * channels / 10
