@@ -34,7 +34,7 @@ from ..errors import ArgumentError
 
 Work = Callable[[int, int], Any]  # called with the first unit and the unit after the last one
 
-WORTH_A_THREAD = 100_000  # nanoseconds: about how long it takes to wake a thread and wait for it
+WORTH_A_THREAD = 10_000  # nanoseconds: with less work, it takes longer to start a second thread and wait for it
 
 _setting: int | None = None
 _workers: list[SimpleQueue[Any]] = []
@@ -90,7 +90,7 @@ def share(work: Work, units: int, nanoseconds: float = math.inf) -> None:
     the work is done in one slice on the calling thread. An exception in a slice is raised here, after all slices have
     ended.
     """
-    if nanoseconds > WORTH_A_THREAD:
+    if nanoseconds > 10 * WORTH_A_THREAD:
         hand_out(work, slices(units))
     else:
         work(0, units)
@@ -103,7 +103,7 @@ def share_sums(
 
     Each slice writes its sums to its own row of ``empty(number of slices)``, so that the caller can add them in order.
     """
-    pieces = slices(units) if nanoseconds > WORTH_A_THREAD else [(0, units)]
+    pieces = slices(units) if nanoseconds > 10 * WORTH_A_THREAD else [(0, units)]
     sums = empty(len(pieces))
 
     def several(first: int, last: int) -> None:

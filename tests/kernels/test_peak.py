@@ -9,7 +9,7 @@ if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
 from minires.kernels.cpu import peak
-from minires.kernels.cpu.memory import aligned
+from minires.kernels.cpu.team import run
 from minires.kernels.cpu.tile import NARROW, WIDE
 
 
@@ -17,18 +17,17 @@ from minires.kernels.cpu.tile import NARROW, WIDE
 def test_every_multiply_add_is_done(shape, rng):
     """Whole numbers, so that the sum is exact in any order."""
     pixels, block = len(shape.pixels), shape.block
-    x, w, y = aligned(peak.STEPS * pixels), aligned(peak.STEPS * block), aligned(shape.size)
+    x, w, y = (np.empty((1, size), np.float32) for size in (peak.STEPS * pixels, peak.STEPS * block, shape.size))
     x[:], w[:], y[:] = rng.integers(-3, 4, x.size), rng.integers(-3, 4, w.size), 2
-    peak._multiply_add(shape, x, w, y, 7)
+    run(1, peak._multiply_add, shape, x, w, y, 7)
     expected = 2 + 7 * np.einsum("kp,kb->pb", x.reshape(-1, pixels), w.reshape(-1, block))
     np.testing.assert_array_equal(y.reshape(pixels, block), expected)
 
 
 def test_every_number_is_scaled_once():
     x = np.arange(1003, dtype=np.float32)
-    peak._scale(x, np.float32(-1), 1, 1000)
-    assert x[:2].tolist() == [0, -1] and x[999:].tolist() == [-999, 1000, 1001, 1002]
-    assert (x[1:1000] == -np.arange(1, 1000)).all()
+    run(3, peak._scale, x, np.float32(-1))
+    assert (x == -np.arange(1003)).all()
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -17,7 +17,7 @@ from minires.kernels import threads
 if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
-from minires.kernels.cpu import program
+from minires.kernels.cpu import program, team
 
 LONG = 60  # seconds; a thread that takes this long is in a deadlock
 BATCHES = (1, 2, 3, 5, 17)
@@ -276,7 +276,7 @@ def test_too_many_weights_are_left_to_the_layers(small, rng, monkeypatch):
 @pytest.mark.parametrize("number", [2, 3, "changing"])
 @pytest.mark.parametrize("models", [1, 4])
 def test_python_threads_call_at_once(models, number, small, rng, monkeypatch):
-    """Teams of several callers must not wait for each other; see the start of threads.py."""
+    """Teams of several callers must not wait for each other; see team.py."""
     set_threads(monkeypatch, 2 if number == "changing" else number)
     replayed = [nn.fold(small, replay=True) for _ in range(models)]
     xs = [mr.tensor(images(rng, n)) for n in (1, 2, 1, 4)]
@@ -297,56 +297,6 @@ def test_python_threads_call_at_once(models, number, small, rng, monkeypatch):
     assert not wrong
 
 
-@pytest.mark.parametrize("broken", [0, 1, 2])
-def test_an_error_of_one_member_ends_the_call_of_all(broken, small, rng, monkeypatch):
-    set_threads(monkeypatch, 3)
-    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
-    expected = replayed(x).data.copy()
-    run, errors = program.run, []
-
-    def break_off(*arguments):
-        if arguments[-3] == broken:
-            raise ValueError("member")
-        run(*arguments)
-
-    def call():
-        try:
-            replayed(x)
-        except ValueError as error:
-            errors.append(error)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(program, "run", break_off)
-        finish([threading.Thread(target=call, daemon=True) for _ in range(2)])
-    assert [str(error) for error in errors] == ["member"] * 2
-    assert np.array_equal(replayed(x).data, expected), "the next call must find the pool as it was"
-
-
-def test_an_error_while_pieces_are_handed_out_sends_the_members_home(small, rng, monkeypatch):
-    """As when a user interrupts: the calling thread never takes part, and the others must not wait for it."""
-    set_threads(monkeypatch, 2)
-    replayed, x = nn.fold(small, replay=True), mr.tensor(images(rng, 1))
-    expected = replayed(x).data.copy()
-    hand_out = threads.hand_out
-
-    def interrupted(work, pieces):
-        _, *others = pieces
-        hand_out(lambda first, last: None, [(0, 1)])
-        member = threading.Thread(target=work, args=others[0], daemon=True)
-        member.start()
-        members.append(member)
-        raise KeyboardInterrupt
-
-    members = []
-    with monkeypatch.context() as patch:
-        patch.setattr(program, "hand_out", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            replayed(x)
-    members[0].join(LONG)
-    assert not members[0].is_alive()
-    assert np.array_equal(replayed(x).data, expected)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of every fork with threads
 def test_a_forked_child_replays(small, rng, monkeypatch):
@@ -356,7 +306,7 @@ def test_a_forked_child_replays(small, rng, monkeypatch):
     child = os.fork()
     if child == 0:
         signal.alarm(LONG)  # ends it, also in compiled code
-        same = np.array_equal(replayed(x).data, expected) and len(threads._workers) == 1
+        same = np.array_equal(replayed(x).data, expected) and team._team.members == 2
         os._exit(0 if same else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0

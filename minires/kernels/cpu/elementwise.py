@@ -8,50 +8,57 @@ from typing import Any
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import take_turns
 from .compiler import kernel
 from .simd import at, put
-from .team import turns
+from .team import begin, end, run, team_size, this_call, turns
 from .units import ZERO, clear, copy
 
 PART = 16384  # elements that a thread takes at a time
 
 
 @kernel
-def _relu(x, y, turn, parts):
-    for part in turns(turn, parts):
+def _relu(x, y, parts, team, rank):
+    begin(team, rank, this_call())
+    for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(x))):
             put(y, i, at(x, i) if not at(x, i) <= 0 else ZERO)  # NaN stays NaN
+    end(team, rank)
 
 
 @kernel
-def _relu_backward(y, dy, dx, turn, parts):
-    for part in turns(turn, parts):
+def _relu_backward(y, dy, dx, parts, team, rank):
+    begin(team, rank, this_call())
+    for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(dx))):
             put(dx, i, at(dy, i) if not at(y, i) <= 0 else ZERO)  # dy at NaN
+    end(team, rank)
 
 
 @kernel
-def _add(a, b, y, relu, turn, parts):
+def _add(a, b, y, relu, parts, team, rank):
+    begin(team, rank, this_call())
     floor = np.float32(0 if relu else -np.inf)
-    for part in turns(turn, parts):
+    for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
             total = at(a, i) + at(b, i)
             put(y, i, total if not total <= floor else floor)
+    end(team, rank)
 
 
 @kernel
-def _select(a, condition, y, number, turn, parts):
+def _select(a, condition, y, number, parts, team, rank):
+    begin(team, rank, this_call())
     b = at(number, 0)
-    for part in turns(turn, parts):
+    for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
             value = at(a, i)  # read in any case, so that the loop has no jumps
             put(y, i, value if at(condition, i) != 0 else b)
+    end(team, rank)
 
 
 def _in_parts(kernel: Any, *arguments: Any) -> None:
     size = arguments[0].size
-    take_turns(partial(kernel, *arguments), -(-size // PART), size / 2)
+    run(team_size(size / 2), kernel, *arguments, -(-size // PART))
 
 
 relu, relu_backward, add = (partial(_in_parts, kernel) for kernel in (_relu, _relu_backward, _add))
@@ -62,10 +69,11 @@ def select(a: Array, condition: Array, y: Array, number: Array) -> None:
 
 
 @kernel
-def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, turn, images):
+def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, images, team, rank):
+    begin(team, rank, this_call())
     height, width, channels = sizes
     rows, columns, block_channels = block_sizes
-    for n in turns(turn, images):
+    for n in turns(team, images):
         to = n * rows * columns * block_channels
         for i in range(rows):
             for j in range(columns):
@@ -76,6 +84,7 @@ def _arrange(source, strides, sizes, block, block_sizes, before, row_step, colum
                 else:
                     clear(block, to, block_channels)
                 to += block_channels
+    end(team, rank)
 
 
 def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:
@@ -86,4 +95,4 @@ def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) ->
     strides = n // 4, h // 4, w // 4, c // 4
     first = source[:1, 0, 0, 0]  # a single element is contiguous, so one compiled kernel serves all strides
     numbers = first, strides, source.shape[1:], block.reshape(-1), block.shape[1:], before, *steps
-    take_turns(partial(_arrange, *numbers), len(block), block.size)
+    run(team_size(block.size), _arrange, *numbers, len(block))

@@ -80,6 +80,12 @@ def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
     return found
 
 
+def scratch_rows(rows: int, floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
+    """Return scratch memory (rows, at least ``floats``): a row for each thread, which begins at a cache line."""
+    length = -(-floats // CACHE_LINE) * CACHE_LINE
+    return scratch(rows * length, purpose)[: rows * length].reshape(rows, length)
+
+
 def aligned(floats: int) -> np.ndarray[Any, Any]:
     """Return ``floats`` uninitialised float32 elements that begin at a cache line: no vector then spans two lines."""
     memory = np.empty(floats + CACHE_LINE, np.float32)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import share
 from .compiler import kernel
 from .simd import at, put
+from .team import begin, end, part_of, run, team_size, this_call
 
 
 @kernel
-def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, first, last):
-    for i in range(first, last):
+def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, team, rank):
+    begin(team, rank, this_call())
+    for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i)
         g = at(grad, i) + decay * p
         v = momentum * at(velocity, i) + g
         put(velocity, i, v)
         put(parameter, i, p - lr * (g + momentum * v if nesterov else v))
+    end(team, rank)
 
 
 @kernel
-def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, decay, shrink, unbias, first, last):
-    for i in range(first, last):
+def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, decay, shrink, unbias, team, rank):
+    begin(team, rank, this_call())
+    for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i) * shrink
         g = at(grad, i) + decay * p
         m = beta1 * at(mean, i) + rest1 * g
@@ -35,12 +37,14 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
         put(mean, i, m)
         put(square, i, s)
         put(parameter, i, p - lr * (m / (math.sqrt(s) * unbias + eps)))
+    end(team, rank)
 
 
 @kernel
-def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, decay, momentum, first, last):
+def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, decay, momentum, team, rank):
     """The compiler knows which arrays are None, so the loop does not branch."""
-    for i in range(first, last):
+    begin(team, rank, this_call())
+    for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i)
         g = at(grad, i) + decay * p
         s = alpha * at(square, i) + rest * g * g
@@ -54,24 +58,24 @@ def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, deca
             step = momentum * at(velocity, i) + step
             put(velocity, i, step)
         put(parameter, i, p - lr * step)
+    end(team, rank)
 
 
 def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:
     """Update parameters by SGD. Velocities are zero before the first step."""
     options = *map(np.float32, numbers()), nesterov
     for flat in tensors:
-        share(partial(_sgd, *flat, *options), flat[0].size, flat[0].size)
+        run(team_size(flat[0].size), _sgd, *flat, *options)
 
 
 def adam(tensors: list[list[Array]], numbers: Callable[[], list[float]]) -> None:
     options = [np.float32(number) for number in numbers()]
     for flat in tensors:
-        share(partial(_adam, *flat, *options), flat[0].size, flat[0].size * 4)
+        run(team_size(flat[0].size * 4), _adam, *flat, *options)
 
 
 def rmsprop(tensors: list[list[Any]], numbers: list[float]) -> None:
     """Update parameters by RMSprop. Averages of gradients and velocities are None if not needed."""
     options = [np.float32(number) for number in numbers]
     for parameter, *arrays in tensors:
-        size = parameter.size
-        share(partial(_rmsprop, parameter, *arrays, *options), size, size * 4)
+        run(team_size(parameter.size * 4), _rmsprop, parameter, *arrays, *options)

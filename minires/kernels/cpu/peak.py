@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import get_num_threads, share
+from ..threads import get_num_threads
 from .compiler import kernel
-from .memory import aligned
 from .simd import at, put
+from .team import begin, end, part_of, run, this_call
 from .tile import WIDE, outer_add, rows_of_tile, sizes, start, store
 
 STEPS = 64  # steps of a tile before it reads the same factors again, which take 4 to 12 KB
@@ -29,20 +29,25 @@ LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 
 
 @kernel
-def _multiply_add(shape, x, w, y, repeats):
+def _multiply_add(shape, xs, ws, ys, repeats, team, rank):
     """Add ``repeats`` times a sum of outer products to a tile, y. Storing it keeps the loop from being removed."""
+    begin(team, rank, this_call())
+    x, w, y = xs[rank], ws[rank], ys[rank]
     pixels, block = sizes(shape)
     tile = start(shape, y, 0)
     for _ in range(repeats):
         for k in range(STEPS):
             tile = outer_add(shape, tile, x, k * pixels, w, k * block)
     store(y, rows_of_tile(shape), 0, tile)
+    end(team, rank)
 
 
 @kernel
-def _scale(x, factor, first, last):
-    for i in range(first, last):
+def _scale(x, factor, team, rank):
+    begin(team, rank, this_call())
+    for i in range(*part_of(len(x), team, rank)):
         put(x, i, at(x, i) * factor)
+    end(team, rank)
 
 
 def measure(threads: int) -> tuple[float, float]:
@@ -53,33 +58,25 @@ def measure(threads: int) -> tuple[float, float]:
 
 def _arithmetic(threads: int) -> float:
     pixels, block = len(WIDE.pixels), WIDE.block
-    factors = [tuple(map(aligned, (STEPS * pixels, STEPS * block, WIDE.size))) for _ in range(threads)]
-    for x, w, y in factors:
-        x[:], w[:], y[:] = 1, 1, 0
-
-    def work(first: int, last: int) -> None:
-        for thread in range(first, last):
-            _multiply_add(WIDE, *factors[thread], REPEATS)
-
-    return threads * 2 * REPEATS * STEPS * WIDE.size / _best_time(lambda: share(work, threads))
+    factors = [np.empty((threads, size), np.float32) for size in (STEPS * pixels, STEPS * block, WIDE.size)]
+    for row, number in zip(factors, (1, 1, 0), strict=True):
+        row[:] = number
+    seconds = _best_time(lambda: run(threads, _multiply_add, WIDE, *factors, REPEATS))
+    return threads * 2 * REPEATS * STEPS * WIDE.size / seconds
 
 
 def _memory(threads: int) -> float:
     x = large_array()
-
-    def work(first: int, last: int) -> None:
-        _scale(x, np.float32(-1), x.size * first // threads, x.size * last // threads)
-
-    return 2 * x.nbytes / _best_time(lambda: share(work, threads))
+    return 2 * x.nbytes / _best_time(lambda: run(threads, _scale, x, np.float32(-1)))
 
 
-def _best_time(run: Callable[[], None]) -> float:
+def _best_time(work: Callable[[], None]) -> float:
     """Return the duration in seconds of the fastest of at least three runs, repeated until BUDGET is used up."""
-    run()  # the first run may compile
+    work()  # the first run may compile
     times: list[float] = []
     while sum(times) < BUDGET or len(times) < 3:
         begin = time.perf_counter()
-        run()
+        work()
         times.append(time.perf_counter() - begin)
     return min(times)
 

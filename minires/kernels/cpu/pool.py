@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import share
 from .compiler import inlined, kernel
-from .memory import scratch
+from .memory import scratch_rows
 from .simd import at, put
+from .team import begin, end, part_of, run, team_size, this_call
 
 WINNER = np.uint8
 LARGE = 64  # windows with more pixels are summed in float64
@@ -21,13 +20,16 @@ ZERO = np.float32(0)
 
 
 @kernel
-def _max_pool(x, y, winner, best, who, sizes, window, first, last):
-    """Pool images ``first`` to ``last``, and store in ``winner`` the index of the first largest element of each window.
+def _max_pool(x, y, winner, best_rows, who_rows, sizes, window, images, team, rank):
+    """Pool images, and store in ``winner`` the index of the first largest element of each window.
 
     The innermost loop has no branches, and all its numbers are floats, so that it is vectorised.
     """
+    begin(team, rank, this_call())
+    best, who = best_rows[rank], who_rows[rank]
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
+    first, last = part_of(images, team, rank)
     to = first * oh * ow * channels
     for n in range(first, last):
         for p in range(oh):
@@ -51,6 +53,7 @@ def _max_pool(x, y, winner, best, who, sizes, window, first, last):
                     put(y, to + c, at(best, c))
                     put(winner, to + c, np.uint8(at(who, c)))
                 to += channels
+    end(team, rank)
 
 
 @inlined
@@ -64,14 +67,15 @@ def _is(value, best):
 
 
 @kernel
-def _max_of_2x2(x, y, winner, sizes, first, last):
+def _max_of_2x2(x, y, winner, sizes, images, team, rank):
     """Pool with the most common window, 2x2 with stride 2, comparing its four numbers in registers.
 
     There are two loops because the compiler checks only a limited number of pairs of rows for overlap: a single loop,
     which reads four rows and writes two, would not be vectorised.
     """
+    begin(team, rank, this_call())
     height, width, oh, ow, channels = sizes
-    for n in range(first, last):
+    for n in range(*part_of(images, team, rank)):
         for p in range(oh):
             for q in range(ow):
                 a = ((n * height + 2 * p) * width + 2 * q) * channels
@@ -85,13 +89,17 @@ def _max_of_2x2(x, y, winner, sizes, first, last):
                     who = np.float32(2) if _is(at(x, c + i), best) else np.float32(3)
                     who = np.float32(1) if _is(at(x, b + i), best) else who
                     put(winner, to + i, np.uint8(np.float32(0) if _is(at(x, a + i), best) else who))
+    end(team, rank)
 
 
 @kernel
-def _avg_pool(x, y, total, part, sizes, window, first, last):
-    """Pool images ``first`` to ``last``: the sum of each window, computed in ``total``, times ``part``."""
+def _avg_pool(x, y, totals, part, sizes, window, images, team, rank):
+    """Pool images: the sum of each window, computed in a row of ``totals``, times ``part``."""
+    begin(team, rank, this_call())
+    total = totals[rank]
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
+    first, last = part_of(images, team, rank)
     to = first * oh * ow * channels
     for n in range(first, last):
         for p in range(oh):
@@ -107,6 +115,7 @@ def _avg_pool(x, y, total, part, sizes, window, first, last):
                 for c in range(channels):
                     put(y, to + c, np.float32(at(total, c) * part))
                 to += channels
+    end(team, rank)
 
 
 @inlined
@@ -117,10 +126,12 @@ def _gradient(dy, winner, k, number, part):
 
 
 @kernel
-def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
-    """Compute the gradients of images ``first`` to ``last``, added up if windows ``overlap``, else stored directly."""
+def _backward(dy, winner, dx, part, sizes, window, overlap, images, team, rank):
+    """Compute the gradients of images, added up if windows ``overlap``, else stored directly."""
+    begin(team, rank, this_call())
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
+    first, last = part_of(images, team, rank)
     if overlap or oh * kernel[0] < height or ow * kernel[1] < width:  # some pixels may be in no window
         for k in range(first * height * width * channels, last * height * width * channels):
             put(dx, k, ZERO)
@@ -140,6 +151,7 @@ def _backward(dy, winner, dx, part, sizes, window, overlap, first, last):
                         else:
                             for c in range(channels):
                                 put(dx, to + c, _gradient(dy, winner, source + c, number, part))
+    end(team, rank)
 
 
 def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:
@@ -150,23 +162,21 @@ def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:
 def max_pool(x: Array, y: Array, winner: Array, window: Window) -> None:
     flat = x.reshape(-1), y.reshape(-1), winner.reshape(-1)
     sizes, steps = _geometry(x, y, window)
-
-    def work(first: int, last: int) -> None:
-        if steps == ((2, 2), (2, 2), (0, 0)):
-            _max_of_2x2(*flat, sizes, first, last)
-        else:
-            rows = scratch(x.shape[3], "best"), scratch(x.shape[3], "who")
-            _max_pool(*flat, *rows, sizes, steps, first, last)
-
-    share(work, len(x), x.size)
+    members = team_size(x.size)
+    if steps == ((2, 2), (2, 2), (0, 0)):
+        run(members, _max_of_2x2, *flat, sizes, len(x))
+    else:
+        rows = (scratch_rows(members, x.shape[3], purpose) for purpose in ("best", "who"))
+        run(members, _max_pool, *flat, *rows, sizes, steps, len(x))
 
 
 def avg_pool(x: Array, y: Array, window: Window) -> None:
     """Fill y with the mean of each window."""
     dtype = np.float64 if math.prod(window.kernel) > LARGE else np.float32  # of the sums
     numbers = dtype(1 / math.prod(window.kernel)), *_geometry(x, y, window)
-    flat = x.reshape(-1), y.reshape(-1)
-    share(lambda first, last: _avg_pool(*flat, np.empty(x.shape[3], dtype), *numbers, first, last), len(x), x.size / 2)
+    members = team_size(x.size / 2)
+    totals = np.empty((members, x.shape[3]), dtype)
+    run(members, _avg_pool, x.reshape(-1), y.reshape(-1), totals, *numbers, len(x))
 
 
 def global_avg_pool(x: Array, y: Array) -> None:
@@ -178,7 +188,7 @@ def backward(dy: Array, winner: Array | None, dx: Array, window: Window) -> None
     flat = dy.reshape(-1), None if winner is None else winner.reshape(-1), dx.reshape(-1)
     numbers = np.float32(1 / math.prod(window.kernel)), *_geometry(dx, dy, window)
     overlap = any(s < k or p > 0 for k, s, p in zip(window.kernel, window.stride, window.padding, strict=True))
-    share(partial(_backward, *flat, *numbers, overlap), len(dx), dx.size)
+    run(team_size(dx.size), _backward, *flat, *numbers, overlap, len(dx))
 
 
 def global_avg_pool_backward(dy: Array, dx: Array) -> None:

@@ -34,13 +34,13 @@ from ...ops.shape import GetItem, Pad
 from ..conv import ONE_PIXEL
 from ..device import ComputeDevice
 from ..elementwise import pads_channels
-from ..threads import get_num_threads, hand_out, slices
+from ..threads import get_num_threads
 from . import winograd
 from .gather import pack
-from .memory import CACHE_LINE, aligned, empty, scratch
+from .memory import CACHE_LINE, aligned, scratch_rows
 from .plan import GatherPlan, forward_plan
-from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, TABLES, WINOGRAD, run
-from .team import GIVEN_UP
+from .steps import AVERAGE, GATHER, LOAD, PAD, STEP, TABLES, WINOGRAD, run_steps
+from .team import LINE, run
 from .tile import WIDE, shape_for
 
 CACHE_FLOATS = 128 * 1024  # limit for the largest activation of the images that go through the steps together
@@ -222,28 +222,14 @@ class Program:
         strides = np.array(x.strides, np.int64) // x.itemsize
         flat = flat.reshape(-1)
         y, extreme = np.empty((n, self.outputs), np.float32), np.zeros(self.together, np.bool_)
-        sync = np.zeros(2, np.int64)
-        common = empty((self.floats,)) if self.members > 1 else None
-        pieces = [(rank, 0, n) for rank in range(self.members)] if self.members > 1 else [(0, *s) for s in slices(n)]
-        flat_y = y.reshape(-1)
-
-        def work(rank: int, first: int, last: int) -> None:
-            memory = scratch(self.floats, "activations") if common is None else common
-            areas = (scratch(floats, name) for name, floats in self._scratch.items())
-            try:
-                run(
-                    self.steps, self.tables, self.weights, memory, *areas, flat, strides, flat_y, self.outputs,
-                    self.together, extreme, np.zeros(1, np.int64), first, last, rank, self.members, sync,
-                )  # fmt: skip
-            except BaseException:
-                sync[GIVEN_UP] = 1  # the others must not wait for this thread
-                raise
-
-        try:
-            hand_out(work, pieces)
-        except BaseException:
-            sync[GIVEN_UP] = 1  # this thread may not have run its own piece
-            raise
+        alone = self.members == 1  # each thread has its own images
+        threads = get_num_threads() if alone else self.members
+        memories = scratch_rows(threads if alone else 1, self.floats, "activations")
+        areas = (scratch_rows(threads, floats, name) for name, floats in self._scratch.items())
+        run(
+            threads, run_steps, self.steps, self.tables, self.weights, memories, *areas, flat, strides, y.reshape(-1),
+            self.outputs, self.together, extreme, np.zeros((threads, LINE), np.int64), n,
+        )  # fmt: skip
         return NotImplemented if extreme.any() else y
 
 

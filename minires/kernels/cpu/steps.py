@@ -8,7 +8,7 @@ from .compiler import inlined, kernel
 from .gather import gather_units
 from .plan import PHASE_FIELDS
 from .simd import LANES, at, put
-from .team import meet
+from .team import begin, end, meet, part_of, this_call
 from .tile import NARROW, WIDE, sizes
 from .units import ConvSizes, clear, copy
 from .winograd import PatchPlan, convolve_units
@@ -92,40 +92,47 @@ def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, ran
 
 
 @kernel
-def run(
-    steps, tables, weights, memory, padded, patches, products, table, x, strides, y, outputs, together,
-    extreme, turn, first, last, rank, members, sync,
+def run_steps(
+    steps, tables, weights, memories, padded, patches, products, table, x, strides, y, outputs, together, extreme,
+    turns, images, team, rank,
 ):  # fmt: skip
-    """Run all steps for images ``first`` to ``last``, ``together`` at a time, and store the logits in ``y``.
+    """Run all steps for some images, ``together`` at a time, and store the logits in ``y``.
 
     ``extreme`` becomes True where numbers are too large for Winograd's algorithm; its length is ``together``.
 
-    If several ``members`` share the work, the one numbered ``rank`` does its part of each step and then waits for the
-    others. Each member has its own counter ``turn``.
+    If each thread has its own row of ``memories``, it runs all steps for its own images. If there is only one row, the
+    threads share the work: each does its part of a step and then waits for the others. Each has its own ``turns``.
     """
-    areas = padded, patches, products, table
+    begin(team, rank, this_call())
+    areas = padded[rank], patches[rank], products[rank], table[rank]
+    shared = len(memories) < len(turns)
+    if shared:
+        first, last, part, parts, memory = 0, images, rank, len(turns), memories[0]
+    else:
+        first, last = part_of(images, team, rank)
+        part, parts, memory = 0, 1, memories[rank]
+    turn = turns[rank]
     for image in range(first, last, together):
         n = min(together, last - image)
         for s in range(len(steps)):
             step = steps[s]
-            if s > 0 and members > 1 and not meet(sync, members):
-                return
+            if shared:  # the others have finished the last step
+                meet(team)
             if step.kind == LOAD:
-                _arrange(x, image * strides[0], strides, memory, step, n, rank, members)
+                _arrange(x, image * strides[0], strides, memory, step, n, part, parts)
             elif step.kind == PAD:
                 inner = step.size, 1, step.row, step.column
-                _arrange(memory, step.source, inner, memory, step, n, rank, members)
+                _arrange(memory, step.source, inner, memory, step, n, part, parts)
             elif step.kind == AVERAGE:
-                _average(memory, step, n, rank, members)
+                _average(memory, step, n, part, parts)
             elif step.out_channels <= LANES:
-                _convolve(NARROW, step, tables, weights, memory, areas, extreme, n, turn, rank, members)
+                _convolve(NARROW, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
             else:
-                _convolve(WIDE, step, tables, weights, memory, areas, extreme, n, turn, rank, members)
-        if members > 1 and not meet(sync, members):
-            return
-        if rank == 0:
-            begin = steps[len(steps) - 1].target
+                _convolve(WIDE, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
+        if shared:
+            meet(team)
+        if part == 0:
+            logits = steps[len(steps) - 1].target
             for i in range(n * outputs):
-                put(y, image * outputs + i, at(memory, begin + i))
-        if members > 1 and not meet(sync, members):
-            return
+                put(y, image * outputs + i, at(memory, logits + i))
+    end(team, rank)
