@@ -22,7 +22,7 @@ from numba.core.errors import TypingError
 from minires.kernels import threads
 from minires.kernels.cpu import team
 from minires.kernels.cpu.compiler import _OPTIONS
-from minires.kernels.cpu.team import begin, end, meet, part_of, run, this_call, turns
+from minires.kernels.cpu.team import enter, leave, meet, part_of, run, this_call, turns
 
 LONG = 60  # seconds; a thread that takes this long is in a deadlock
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -31,25 +31,25 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @njit(**_OPTIONS)
 def count(taken, parts, units, team, rank):
     """Count in ``taken`` how often each unit is taken, and note in ``parts`` who has which part."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for unit in turns(team, units):
         taken[unit] += 1
     for unit in range(*part_of(units, team, rank)):
         parts[unit] += rank + 1
-    end(team, rank)
+    leave(team, rank)
 
 
 @njit(**_OPTIONS)
 def relay(numbers, rounds, team, rank):
     """In each round, each thread adds up what all threads wrote in the round before."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for i in range(1, rounds):
         total = 0
         for number in numbers[i - 1]:
             total += number
         numbers[i, rank] = total % 1000 + rank
         meet(team)
-    end(team, rank)
+    leave(team, rank)
 
 
 def check(members, units=50):

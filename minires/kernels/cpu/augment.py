@@ -6,12 +6,12 @@ import numpy as np
 
 from ...core.backend import Array
 from .compiler import kernel
-from .team import begin, end, part_of, run, team_size, this_call
+from .team import enter, leave, part_of, run, team_size, this_call
 
 
 @kernel
 def _crop(batch, moved, top, left, padding, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     images, channels, height, width = batch.shape
     for n in range(*part_of(images, team, rank)):
         down, right = top[n] - padding, left[n] - padding
@@ -20,12 +20,12 @@ def _crop(batch, moved, top, left, padding, team, rank):
                 for column in range(width):
                     inside = 0 <= row + down < height and 0 <= column + right < width
                     moved[n, c, row, column] = batch[n, c, row + down, column + right] if inside else 0
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _flip(batch, flipped, mirrored, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     images, channels, height, width = batch.shape
     for n in range(*part_of(images, team, rank)):
         for c in range(channels):
@@ -33,20 +33,20 @@ def _flip(batch, flipped, mirrored, team, rank):
                 for column in range(width):
                     source = width - 1 - column if mirrored[n] else column
                     flipped[n, c, row, column] = batch[n, c, row, source]
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _normalize(batch, values, normal, team, rank):
     """Look up the float of each byte in ``values`` (C, 256), and store the result channels last."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     images, channels, height, width = batch.shape
     for n in range(*part_of(images, team, rank)):
         for c in range(channels):
             for row in range(height):
                 for column in range(width):
                     normal[n, row, column, c] = values[c, batch[n, c, row, column]]
-    end(team, rank)
+    leave(team, rank)
 
 
 def pad_crop(batch: Array, moved: Array, top: Array, left: Array, padding: int) -> None:

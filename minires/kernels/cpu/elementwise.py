@@ -10,7 +10,7 @@ import numpy as np
 from ...core.backend import Array
 from .compiler import kernel
 from .simd import at, put
-from .team import begin, end, run, team_size, this_call, turns
+from .team import enter, leave, run, team_size, this_call, turns
 from .units import ZERO, clear, copy
 
 PART = 16384  # elements that a thread takes at a time
@@ -18,42 +18,42 @@ PART = 16384  # elements that a thread takes at a time
 
 @kernel
 def _relu(x, y, parts, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(x))):
             put(y, i, at(x, i) if not at(x, i) <= 0 else ZERO)  # NaN stays NaN
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _relu_backward(y, dy, dx, parts, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(dx))):
             put(dx, i, at(dy, i) if not at(y, i) <= 0 else ZERO)  # dy at NaN
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _add(a, b, y, relu, parts, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     floor = np.float32(0 if relu else -np.inf)
     for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
             total = at(a, i) + at(b, i)
             put(y, i, total if not total <= floor else floor)
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _select(a, condition, y, number, parts, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     b = at(number, 0)
     for part in turns(team, parts):
         for i in range(part * PART, min(part * PART + PART, len(y))):
             value = at(a, i)  # read in any case, so that the loop has no jumps
             put(y, i, value if at(condition, i) != 0 else b)
-    end(team, rank)
+    leave(team, rank)
 
 
 def _in_parts(kernel: Any, *arguments: Any) -> None:
@@ -70,7 +70,7 @@ def select(a: Array, condition: Array, y: Array, number: Array) -> None:
 
 @kernel
 def _arrange(source, strides, sizes, block, block_sizes, before, row_step, column_step, images, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     height, width, channels = sizes
     rows, columns, block_channels = block_sizes
     for n in turns(team, images):
@@ -84,7 +84,7 @@ def _arrange(source, strides, sizes, block, block_sizes, before, row_step, colum
                 else:
                     clear(block, to, block_channels)
                 to += block_channels
-    end(team, rank)
+    leave(team, rank)
 
 
 def arrange(source: Array, block: Array, before: int, steps: tuple[int, int]) -> None:

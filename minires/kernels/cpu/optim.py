@@ -11,24 +11,24 @@ import numpy as np
 from ...core.backend import Array
 from .compiler import kernel
 from .simd import at, put
-from .team import begin, end, part_of, run, team_size, this_call
+from .team import enter, leave, part_of, run, team_size, this_call
 
 
 @kernel
 def _sgd(parameter, grad, velocity, lr, momentum, decay, nesterov, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i)
         g = at(grad, i) + decay * p
         v = momentum * at(velocity, i) + g
         put(velocity, i, v)
         put(parameter, i, p - lr * (g + momentum * v if nesterov else v))
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, decay, shrink, unbias, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i) * shrink
         g = at(grad, i) + decay * p
@@ -37,13 +37,13 @@ def _adam(parameter, grad, mean, square, lr, beta1, rest1, beta2, rest2, eps, de
         put(mean, i, m)
         put(square, i, s)
         put(parameter, i, p - lr * (m / (math.sqrt(s) * unbias + eps)))
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, decay, momentum, team, rank):
     """The compiler knows which arrays are None, so the loop does not branch."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for i in range(*part_of(len(parameter), team, rank)):
         p = at(parameter, i)
         g = at(grad, i) + decay * p
@@ -58,7 +58,7 @@ def _rmsprop(parameter, grad, square, mean, velocity, lr, alpha, rest, eps, deca
             step = momentum * at(velocity, i) + step
             put(velocity, i, step)
         put(parameter, i, p - lr * step)
-    end(team, rank)
+    leave(team, rank)
 
 
 def sgd(tensors: list[list[Array]], numbers: Callable[[], list[float]], nesterov: bool) -> None:

@@ -19,7 +19,7 @@ from ...core.backend import Array
 from ..threads import get_num_threads
 from .compiler import kernel
 from .simd import at, put
-from .team import begin, end, part_of, run, this_call
+from .team import enter, leave, part_of, run, this_call
 from .tile import WIDE, outer_add, rows_of_tile, sizes, start, store
 
 STEPS = 64  # steps of a tile before it reads the same factors again, which take 4 to 12 KB
@@ -31,7 +31,7 @@ LEAST, MOST = 64 << 20, 256 << 20  # bytes of the large array
 @kernel
 def _multiply_add(shape, xs, ws, ys, repeats, team, rank):
     """Add ``repeats`` times a sum of outer products to a tile, y. Storing it keeps the loop from being removed."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     x, w, y = xs[rank], ws[rank], ys[rank]
     pixels, block = sizes(shape)
     tile = start(shape, y, 0)
@@ -39,15 +39,15 @@ def _multiply_add(shape, xs, ws, ys, repeats, team, rank):
         for k in range(STEPS):
             tile = outer_add(shape, tile, x, k * pixels, w, k * block)
     store(y, rows_of_tile(shape), 0, tile)
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _scale(x, factor, team, rank):
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     for i in range(*part_of(len(x), team, rank)):
         put(x, i, at(x, i) * factor)
-    end(team, rank)
+    leave(team, rank)
 
 
 def measure(threads: int) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from ...ops.conv import Window
 from .compiler import inlined, kernel
 from .memory import scratch_rows
 from .simd import at, put
-from .team import begin, end, part_of, run, team_size, this_call
+from .team import enter, leave, part_of, run, team_size, this_call
 
 WINNER = np.uint8
 LARGE = 64  # windows with more pixels are summed in float64
@@ -25,7 +25,7 @@ def _max_pool(x, y, winner, best_rows, who_rows, sizes, window, images, team, ra
 
     The innermost loop has no branches, and all its numbers are floats, so that it is vectorised.
     """
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     best, who = best_rows[rank], who_rows[rank]
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
@@ -53,7 +53,7 @@ def _max_pool(x, y, winner, best_rows, who_rows, sizes, window, images, team, ra
                     put(y, to + c, at(best, c))
                     put(winner, to + c, np.uint8(at(who, c)))
                 to += channels
-    end(team, rank)
+    leave(team, rank)
 
 
 @inlined
@@ -73,7 +73,7 @@ def _max_of_2x2(x, y, winner, sizes, images, team, rank):
     There are two loops because the compiler checks only a limited number of pairs of rows for overlap: a single loop,
     which reads four rows and writes two, would not be vectorised.
     """
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     height, width, oh, ow, channels = sizes
     for n in range(*part_of(images, team, rank)):
         for p in range(oh):
@@ -89,13 +89,13 @@ def _max_of_2x2(x, y, winner, sizes, images, team, rank):
                     who = np.float32(2) if _is(at(x, c + i), best) else np.float32(3)
                     who = np.float32(1) if _is(at(x, b + i), best) else who
                     put(winner, to + i, np.uint8(np.float32(0) if _is(at(x, a + i), best) else who))
-    end(team, rank)
+    leave(team, rank)
 
 
 @kernel
 def _avg_pool(x, y, totals, part, sizes, window, images, team, rank):
     """Pool images: the sum of each window, computed in a row of ``totals``, times ``part``."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     total = totals[rank]
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
@@ -115,7 +115,7 @@ def _avg_pool(x, y, totals, part, sizes, window, images, team, rank):
                 for c in range(channels):
                     put(y, to + c, np.float32(at(total, c) * part))
                 to += channels
-    end(team, rank)
+    leave(team, rank)
 
 
 @inlined
@@ -128,7 +128,7 @@ def _gradient(dy, winner, k, number, part):
 @kernel
 def _backward(dy, winner, dx, part, sizes, window, overlap, images, team, rank):
     """Compute the gradients of images, added up if windows ``overlap``, else stored directly."""
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     height, width, oh, ow, channels = sizes
     kernel, stride, padding = window
     first, last = part_of(images, team, rank)
@@ -151,7 +151,7 @@ def _backward(dy, winner, dx, part, sizes, window, overlap, images, team, rank):
                         else:
                             for c in range(channels):
                                 put(dx, to + c, _gradient(dy, winner, source + c, number, part))
-    end(team, rank)
+    leave(team, rank)
 
 
 def _geometry(x: Array, y: Array, window: Window) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from .compiler import inlined, kernel
 from .gather import gather_units
 from .plan import PHASE_FIELDS
 from .simd import LANES, at, put
-from .team import begin, end, meet, part_of, this_call
+from .team import enter, leave, meet, part_of, this_call
 from .tile import NARROW, WIDE, sizes
 from .units import ConvSizes, clear, copy
 from .winograd import PatchPlan, convolve_units
@@ -103,7 +103,7 @@ def run_steps(
     If each thread has its own row of ``memories``, it runs all steps for its own images. If there is only one row, the
     threads share the work: each does its part of a step and then waits for the others. Each has its own ``turns``.
     """
-    begin(team, rank, this_call())
+    enter(team, rank, this_call())
     areas = padded[rank], patches[rank], products[rank], table[rank]
     shared = len(memories) < len(turns)
     if shared:
@@ -135,4 +135,4 @@ def run_steps(
             logits = steps[len(steps) - 1].target
             for i in range(n * outputs):
                 put(y, image * outputs + i, at(memory, logits + i))
-    end(team, rank)
+    leave(team, rank)

@@ -7,10 +7,10 @@ begins and ends like this::
 
     @kernel
     def _double(x, y, team, rank):
-        begin(team, rank, this_call())            # rank 0, the caller, rings the bells of the others
+        enter(team, rank, this_call())            # rank 0, the caller, rings the bells of the others
         for part in turns(team, parts):           # they run the same call, with another rank
             ...
-        end(team, rank)                           # rank 0 waits until all have finished
+        leave(team, rank)                         # rank 0 waits until all have finished
 
 and is called by ``run(team_size(), _double, x, y)``. There are two ways to share work: ``turns`` gives the next unit to
 whichever thread asks for it, and ``part_of`` gives each thread a fixed part, for sums that should be the same in every
@@ -117,7 +117,7 @@ def _run_piece(builder: Any, call: Any, rank: Any) -> None:
 
 
 @inlined
-def begin(team, rank, call):
+def enter(team, rank, call):
     """Let all threads of the team run this call."""
     if rank == 0:
         team[TURN] = team[ARRIVALS] = team[FINISHED] = 0
@@ -127,7 +127,7 @@ def begin(team, rank, call):
 
 
 @inlined
-def end(team, rank):
+def leave(team, rank):
     """Wait, on the calling thread, until all threads have finished this call."""
     if rank == 0:
         wait(team, FINISHED, team[MEMBERS] - 1)

@@ -27,17 +27,19 @@ is not finite, or far larger than the others, the gathering loop computes the im
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import get_num_threads, share, take_turns
+from ..threads import get_num_threads
 from .compiler import inlined, kernel
-from .memory import empty, scratch
+from .memory import empty, scratch_rows
 from .simd import LANES, LINE, at, at_least, load, load3, load6, measure, prefetch, save, save_all
+from .team import LINE as INTEGERS
+from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import Shape, multiply_add, places, rows_of_tile, shape_for, sizes, store, zeros
 from .units import ConvSizes, clear, copy, copy_unit, each_unit
 
@@ -254,17 +256,36 @@ def convolve_units(
 
 
 @kernel
-def _transform_weights(
-    weight, o_step, c_step, flipped, packed, channels, g, table, outputs, inputs, finite, first, last
+def _convolve(
+    shape, x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, own_turns, units,
+    team, rank,
 ):  # fmt: skip
-    """Fill some blocks of an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache
-    sets.
-    """
+    """Compute some units on each thread or, if each has its ``own_turns``, some output channels of all units."""
+    enter(team, rank, this_call())
+    outputs, channels = plan.sizes.out_channels, sizes(shape)[1]
+    first, last, turn = 0, (outputs + channels - 1) // channels, team
+    if len(own_turns) > 0:
+        first, last = part_of(last, team, rank)
+        turn = own_turns[rank]
+    convolve_units(
+        shape, x, w, bias, shortcut, y, padded[rank], patches[rank], products[rank], table[rank], extreme, plan, n,
+        adds, relu, first * channels, min(last * channels, outputs), turn, units,
+    )  # fmt: skip
+    leave(team, rank)
+
+
+@kernel
+def _transform_weights(
+    weight, o_step, c_step, flipped, packed, channels, filters, tables, outputs, inputs, finite, team, rank
+):  # fmt: skip
+    """Fill an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache sets."""
+    enter(team, rank, this_call())
+    g, table = filters[rank], tables[rank]
     step = inputs * channels + LANES
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of all weights, which is not finite if one of them is not
-    for block in range(first, last):
-        for c in range(inputs):
+    for block in range((outputs + channels - 1) // channels):
+        for c in range(*part_of(inputs, team, rank)):
             for e in range(9):
                 begin = block * channels * o_step + c * c_step + (8 - e if flipped else e)
                 copy(weight, begin, o_step, g, e * channels, min(channels, outputs - block * channels), channels)
@@ -280,6 +301,7 @@ def _transform_weights(
     for i in range(LANES):
         if not abs(table[i]) < np.inf:
             finite[0] = False
+    leave(team, rank)
 
 
 def transform(weight: Array, flipped: bool) -> Array | None:
@@ -292,14 +314,11 @@ def transform(weight: Array, flipped: bool) -> Array | None:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
     shape = shape_for(outputs)
     blocks, channels = shape.blocks(outputs), shape.block
-    flat, packed = weight.reshape(-1), empty((blocks * 36 * (inputs * channels + LANES),))
-    finite = np.ones(1, np.bool_)
-
-    def work(first: int, last: int) -> None:
-        areas = channels, scratch(9 * channels, "filters"), scratch(36 * LANES, "table")
-        _transform_weights(flat, o_step, c_step, flipped, packed, *areas, outputs, inputs, finite, first, last)
-
-    share(work, blocks, weight.size * 2)
+    packed, finite = empty((blocks * 36 * (inputs * channels + LANES),)), np.ones(1, np.bool_)
+    members = team_size(weight.size * 2)
+    areas = scratch_rows(members, 9 * channels, "filters"), scratch_rows(members, 36 * LANES, "table")
+    numbers = weight.reshape(-1), o_step, c_step, flipped, packed, channels, *areas, outputs, inputs, finite
+    run(members, _transform_weights, *numbers)
     return packed if finite[0] else None
 
 
@@ -317,22 +336,15 @@ def convolve(
     split = 1 if by_outputs else -(-get_num_threads() // n)
     plan = patch_plan((h, w), channels, outputs, padding, split, patches_at_once(channels))
     g, shape = plan.sizes, shape_for(outputs)
-    units, y = g.units(n), empty((n, g.out_height, g.out_width, outputs))
+    y = empty((n, g.out_height, g.out_width, outputs))
+    members = team_size(y.size * channels / 10)
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
     shift = np.zeros(outputs, np.float32) if bias is None else bias
-
-    def compute(first_output: int, last_output: int, turn: Array, last: int) -> None:
-        areas = (scratch(floats, name) for name, floats in scratch_floats(plan, shape).items())
-        convolve_units(
-            shape, flat, transformed, shift, more, flat_y, *areas, extreme, plan, n, shortcut is not None, relu,
-            first_output, last_output, turn, last,
-        )  # fmt: skip
-
-    cost = y.size * channels / 10
-    if by_outputs:
-        block = shape.block
-        share(lambda a, b: compute(a * block, b * block, np.zeros(1, np.int64), units), shape.blocks(outputs), cost)
-    else:
-        take_turns(partial(compute, 0, outputs), units, cost)
+    areas = (scratch_rows(members, floats, name) for name, floats in scratch_floats(plan, shape).items())
+    own_turns = np.zeros((members if by_outputs else 0, INTEGERS), np.int64)
+    run(
+        members, _convolve, shape, flat, transformed, shift, more, flat_y, *areas, extreme, plan, n,
+        shortcut is not None, relu, own_turns, g.units(n),
+    )  # fmt: skip
     return y, extreme

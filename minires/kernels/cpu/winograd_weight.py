@@ -15,10 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import share, share_sums
 from .compiler import inlined, kernel
-from .memory import empty, scratch
+from .memory import empty, scratch_rows
 from .simd import LANES, at, load, load4, load6, save, save_all
+from .team import LINE as INTEGERS
+from .team import enter, leave, meet, part_of, run, team_size, this_call
 from .tile import add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
 from .units import clear, copy_unit, each_unit
 from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
@@ -33,8 +34,9 @@ def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
         save_all(upstreams, k + c * step, 6 * step, spread_upstream(load4(table, c * LANES, 6 * LANES)))
 
 
-@kernel
-def _correlate(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
+@inlined
+def _sum_up(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
+    """Fill ``panel`` with the sums over some units, for some output channels."""
     g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = at_once * g.channels + LANES, at_once * g.out_channels + LANES
@@ -80,16 +82,16 @@ def _correlate(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, 
             starts = False
 
 
-@kernel
+@inlined
 def _finish(panels, dweight, rows, width, table, finite, first, last):
-    """Add up the sums of all threads, and apply values^T to columns and rows."""
+    """Add up the sums of all threads, and apply values^T to columns and rows, for some input channels."""
     outputs, channels = dweight.shape[:2]
     tiles = (channels + rows - 1) // rows
     step = (outputs + width - 1) // width * tiles * rows * width
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of everything, which is not finite if one number is not
-    for block in range(first, last):
-        for c in range(channels):
+    for block in range((outputs + width - 1) // width):
+        for c in range(first, last):
             for v in range(0, min(width, outputs - block * width), LANES):
                 k = (block * tiles * rows + c) * width + v
                 for e in range(36):
@@ -113,6 +115,27 @@ def _finish(panels, dweight, rows, width, table, finite, first, last):
             finite[0] = False
 
 
+@kernel
+def _correlate(
+    shape, x, dy, panels, padded, patches, upstreams, tables, plan, n, turns, units, dweight, finite, team, rank
+):  # fmt: skip
+    """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
+    enter(team, rank, this_call())
+    (rows, width), (outputs, channels), turn = sizes(shape), dweight.shape[:2], turns[rank]
+    if len(panels) == len(turns):
+        panel, first, last, (turn[0], behind) = panels[rank], 0, outputs, part_of(units, team, rank)
+        if turn[0] == behind:
+            panel[:] = 0.0
+    else:
+        first, last = part_of((outputs + width - 1) // width, team, rank)
+        panel, first, last, behind = panels[0], first * width, last * width, units if first < last else 0
+    areas = padded[rank], patches[rank], upstreams[rank], tables[rank]
+    _sum_up(shape, x, dy, panel, *areas, plan, n, first, last, turn, behind)
+    meet(team)
+    _finish(panels, dweight, rows, width, tables[rank], finite, *part_of(channels, team, rank))
+    leave(team, rank)
+
+
 def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     """Compute the gradient with respect to the weights, (O, C, 3, 3), from images (N, H, W, C) and the upstream
     gradient (N, OH, OW, O).
@@ -127,27 +150,16 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     by_outputs = sums > LARGE_WEIGHTS
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
-    flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
-
-    def work(panel: Array, first_output: int, last_output: int, first: int, last: int) -> None:
-        _correlate(
-            shape, flat_x, flat_dy, panel, scratch(plan.sizes.padded_floats, "padded"),
-            scratch(36 * (patches * channels + LANES) + rows, "patches"),
-            scratch(36 * (patches * outputs + LANES) + shape.block, "products"), scratch(54 * LANES, "table"), plan, n,
-            first_output, last_output, np.array([first]), last,
-        )  # fmt: skip
-
-    if by_outputs:
-        panels = empty((1, sums))
-        share(lambda first, last: work(panels[0], first * shape.block, last * shape.block, 0, units), blocks)
-    else:
-        panels = share_sums(
-            lambda panel, first, last: work(panel, 0, outputs, first, last), units, lambda slices: empty((slices, sums))
-        )
+    floats = {
+        "padded": plan.sizes.padded_floats, "patches": 36 * (patches * channels + LANES) + rows,
+        "products": 36 * (patches * outputs + LANES) + shape.block, "table": 54 * LANES,
+    }  # fmt: skip
+    members = team_size()
+    panels = empty((1 if by_outputs else members, sums))
+    areas = (scratch_rows(members, number, name) for name, number in floats.items())
     dweight, finite = np.empty((outputs, channels, 3, 3), np.float32), np.ones(1, np.bool_)
-
-    def finish(first: int, last: int) -> None:
-        _finish(panels, dweight, rows, shape.block, scratch(54 * LANES, "table"), finite, first, last)
-
-    share(finish, blocks, dweight.size * 8)
+    run(
+        members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels, *areas, plan, n,
+        np.zeros((members, INTEGERS), np.int64), units, dweight, finite,
+    )  # fmt: skip
     return dweight if finite[0] else None
