@@ -14,11 +14,17 @@ from . import winograd, winograd_weight
 from .correlate import correlate
 from .gather import gather, pack
 from .plan import backward_plan, forward_plan
+from .tile import WIDE
 
 
-def _split(images: int) -> int:
-    """Return the number of parts into which each image is cut, so that there is work for every thread."""
-    return -(-get_num_threads() // images)
+def _parts(x: Array, weight: Array, outputs: int) -> tuple[int, bool]:
+    """Return how the threads share a direct convolution: (the number of parts of each image, whether they share the
+    output channels instead, as there are more weights than numbers in x).
+    """
+    threads = get_num_threads()
+    if weight.size > x.size and outputs >= threads * WIDE.block:
+        return 1, True
+    return -(-threads // len(x)), False
 
 
 def forward(
@@ -32,10 +38,11 @@ def forward(
     prepared = {} if prepared is None else prepared
 
     def directly(x: Array, shortcut: Array | None) -> Array:
-        plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, _split(len(x)))
+        split, by_outputs = _parts(x, weight, len(weight))
+        plan = forward_plan(x.shape[1:3], x.shape[3], len(weight), window, split)
         if "gather" not in prepared:
             prepared["gather"] = pack(weight, plan, channels_first=False)
-        return gather(x, prepared["gather"], plan, bias, shortcut, relu)
+        return gather(x, prepared["gather"], plan, bias, shortcut, relu, by_outputs)
 
     if winograd.fits(x, len(weight), window):
         if "winograd" not in prepared:
@@ -54,8 +61,9 @@ def backward(
     """
 
     def directly(dy: Array, added: Array | None) -> Array:
-        plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(image), weight.shape[1], window, _split(len(dy)))
-        return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added)
+        split, by_outputs = _parts(dy, weight, weight.shape[1])
+        plan = backward_plan(dy.shape[1:3], dy.shape[3], tuple(image), weight.shape[1], window, split)
+        return gather(dy, pack(weight, plan, channels_first=True), plan, bias, added, by_outputs=by_outputs)
 
     if winograd.fits(dy, weight.shape[1], window) and max(window.padding) <= 2:
         padding = 2 - window.padding[0], 2 - window.padding[1]

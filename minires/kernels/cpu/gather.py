@@ -4,8 +4,8 @@ A textbook convolution writes out the window of each output pixel (im2col), whic
 image for a 3x3 kernel, and multiplies that matrix by the weights. This loop reads the windows in place::
 
     for each unit of work (some images, or some rows of one), whose input is copied once, with zeros around it:
-        for each block of output channels:                      its weights stay in the cache
-            for each tile of pixels:                            sums for pixels * channels, all in registers
+        for each group of output channels:                      its weights stay in the cache
+            for each tile of pixels, for each block of the group:   sums for pixels * channels, all in registers
                 for each tap, for each number of its run:       multiply-adds of weights and broadcast numbers
                 add bias and shortcut, apply the ReLU, and store the tile, once
 
@@ -15,18 +15,19 @@ width, stride and dilation.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from ...core.backend import Array
-from ..threads import share, take_turns
 from .compiler import inlined, kernel
-from .memory import empty, scratch
+from .memory import empty, scratch_rows
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, GatherPlan
 from .simd import LINE, at, prefetch
-from .tile import add_from, multiply_add, places, rectify, rows_of_tile, shape_for, sizes, start, store
+from .team import LINE as INTEGERS
+from .team import enter, leave, part_of, run, team_size, this_call
+from .tile import add_from, gather_shape, multiply_add, places, rectify, rows_of_tile, sizes, start, store
 from .units import copy, copy_unit, each_unit
+
+CACHED_WEIGHTS = 64 * 1024  # floats; the weights of a group of blocks, which should stay in the core's second cache
 
 
 @inlined
@@ -45,8 +46,10 @@ def _store_part(shape, y, pixels, c, tile, width, shortcut, adds, relu, corner):
 
 @kernel
 def gather_units(
-    shape, x, w, bias, shortcut, y, padded, corner, g, direct, where, into, taps, phases, n, adds, relu, turn, last
-):
+    shape, x, w, bias, shortcut, y, padded, corner, g, direct, where, into, taps, phases, n, adds, relu,
+    first_output, last_output, turn, last,
+):  # fmt: skip
+    """Compute output channels ``first_output`` (a multiple of the block) to ``last_output`` of some units."""
     pixels, block = sizes(shape)
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         if direct:
@@ -58,43 +61,61 @@ def gather_units(
             rows, per_row = min(row1, phases[phase, ROWS]) - row0, phases[phase, PER_ROW]
             begin = phases[phase, FIRST_PLACE] + row0 * per_row
             end = begin + images * rows * per_row
-            run = phases[phase, RUN]
-            for c in range(0, g.out_channels, block):
-                weights = (
-                    phases[phase, FIRST_ELEMENT] * ((g.out_channels + block - 1) // block * block)
-                    + phases[phase, ELEMENTS] * c
-                ) * g.channels
+            run, window = phases[phase, RUN], phases[phase, ELEMENTS] * g.channels
+            weights = phases[phase, FIRST_ELEMENT] * g.channels * ((g.out_channels + block - 1) // block * block)
+            group = max(1, CACHED_WEIGHTS // max(1, window * block)) * block
+            for c0 in range(first_output, last_output, group):
                 for p in range(begin, end, pixels):
-                    if len(phases) > 1:  # outputs are not consecutive: the CPU cannot predict the addresses
-                        for q in range(p, min(p + pixels, end)):
-                            for o in range(c, min(c + block, g.out_channels), LINE):
-                                prefetch(y, target + at(into, q) + o)
-                    here = places(shape, where, p, end - 1)
-                    tile = start(shape, bias, c)
-                    k = weights
-                    for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
-                        for j in range(origin + taps[t], origin + taps[t] + run):
-                            tile = multiply_add(tile, source, here, j, w, k)
-                            k += block
-                    out = places(shape, into, p, end - 1)
-                    if g.out_channels - c >= block:
-                        if adds:
-                            tile = add_from(tile, shortcut, out, target + c)
-                        if relu:
-                            tile = rectify(tile)
-                        store(y, out, target + c, tile)
-                    else:
-                        width = g.out_channels - c
-                        _store_part(shape, y, out, target + c, tile, width, shortcut, adds, relu, corner)
+                    here, out = places(shape, where, p, end - 1), places(shape, into, p, end - 1)
+                    k = weights + c0 * window
+                    for c in range(c0, min(c0 + group, last_output), block):
+                        if len(phases) > 1:  # outputs are not consecutive: the CPU cannot predict the addresses
+                            for q in range(p, min(p + pixels, end)):
+                                for o in range(c, min(c + block, last_output), LINE):
+                                    prefetch(y, target + at(into, q) + o)
+                        tile = start(shape, bias, c)
+                        for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
+                            for j in range(origin + taps[t], origin + taps[t] + run):
+                                tile = multiply_add(tile, source, here, j, w, k)
+                                k += block
+                        if last_output - c >= block:
+                            if adds:
+                                tile = add_from(tile, shortcut, out, target + c)
+                            if relu:
+                                tile = rectify(tile)
+                            store(y, out, target + c, tile)
+                        else:
+                            width = last_output - c
+                            _store_part(shape, y, out, target + c, tile, width, shortcut, adds, relu, corner)
 
 
 @kernel
-def _pack(weight, o_step, c_step, kw, packed, block, outputs, inputs, elements, phases, first, last):
+def _gather(
+    shape, x, w, bias, shortcut, y, padded, corners, g, direct, where, into, taps, phases, n, adds, relu, own_turns,
+    units, team, rank,
+):  # fmt: skip
+    """Compute some units on each thread or, if each has its ``own_turns``, some output channels of all units."""
+    enter(team, rank, this_call())
+    block = sizes(shape)[1]
+    first, last, turn = 0, (g.out_channels + block - 1) // block, team
+    if len(own_turns) > 0:
+        first, last = part_of(last, team, rank)
+        turn = own_turns[rank]
+    gather_units(
+        shape, x, w, bias, shortcut, y, padded[rank], corners[rank], g, direct, where, into, taps, phases, n, adds,
+        relu, first * block, min(last * block, g.out_channels), turn, units,
+    )  # fmt: skip
+    leave(team, rank)
+
+
+@kernel
+def _pack(weight, o_step, c_step, kw, packed, block, outputs, inputs, elements, phases, team, rank):
     """Store the weights in the order in which the loop reads them: (phase, block, element, input channel, output)."""
+    enter(team, rank, this_call())
     blocks = (outputs + block - 1) // block
     for phase in range(len(phases)):
         e0, count = phases[phase, FIRST_ELEMENT], phases[phase, ELEMENTS]
-        for number in range(first, last):
+        for number in range(*part_of(blocks, team, rank)):
             to = (e0 * blocks + count * number) * block * inputs
             width = min(block, outputs - number * block)
             for e in range(e0, e0 + count):
@@ -103,6 +124,7 @@ def _pack(weight, o_step, c_step, kw, packed, block, outputs, inputs, elements, 
                     copy(weight, here, o_step, packed, to, width, block)
                     here += c_step
                     to += block
+    leave(team, rank)
 
 
 def pack(weight: Array, plan: GatherPlan, channels_first: bool) -> Array:
@@ -111,35 +133,36 @@ def pack(weight: Array, plan: GatherPlan, channels_first: bool) -> Array:
     o_step, c_step = inputs * kh * kw, kh * kw
     if channels_first:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
-    shape = shape_for(outputs)
+    shape = gather_shape(outputs)
     blocks = shape.blocks(outputs)
     packed = empty((blocks * shape.block * inputs * len(plan.elements),))
     numbers = weight.reshape(-1), o_step, c_step, kw, packed, shape.block, outputs, inputs, plan.elements, plan.phases
-    share(partial(_pack, *numbers), blocks, nanoseconds=weight.size * 2)
+    run(team_size(weight.size * 2), _pack, *numbers)
     return packed
 
 
 def gather(
     x: Array, packed: Array, plan: GatherPlan, bias: Array | None = None, shortcut: Array | None = None,
-    relu: bool = False,
+    relu: bool = False, by_outputs: bool = False,
 ) -> Array:  # fmt: skip
-    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any."""
+    """Convolve (N, H, W, C) -> (N, OH, OW, O), then apply bias, shortcut and ReLU, if any.
+
+    The threads share the units of work or, if ``by_outputs``, the output channels.
+    """
     n, g = len(x), plan.sizes
-    shape = shape_for(g.out_channels)
-    padded_outputs = shape.blocks(g.out_channels) * shape.block
+    shape = gather_shape(g.out_channels)
+    blocks, block = shape.blocks(g.out_channels), shape.block
     y = empty((n, g.out_height, g.out_width, g.out_channels))
-    padded_bias = np.zeros(padded_outputs, np.float32)
+    padded_bias = np.zeros(blocks * block, np.float32)
     if bias is not None:
         padded_bias[: g.out_channels] = bias
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     more = flat_y if shortcut is None else shortcut.reshape(-1)
-    size = 0 if plan.direct else g.padded_floats
-
-    def work(turn: Array, last: int) -> None:
-        gather_units(
-            shape, flat, packed, padded_bias, more, flat_y, scratch(size, "padded"), scratch(shape.size, "corner"),
-            *plan[:-1], n, shortcut is not None, relu, turn, last,
-        )  # fmt: skip
-
-    take_turns(work, g.units(n), y.size * packed.size / padded_outputs / 40)
+    members = team_size(y.size * packed.size / (blocks * block) / 40)
+    padded = scratch_rows(members, 0 if plan.direct else g.padded_floats, "padded")
+    own_turns = np.zeros((members if by_outputs else 0, INTEGERS), np.int64)
+    run(
+        members, _gather, shape, flat, packed, padded_bias, more, flat_y, padded,
+        scratch_rows(members, shape.size, "corner"), *plan[:-1], n, shortcut is not None, relu, own_turns, g.units(n),
+    )  # fmt: skip
     return y

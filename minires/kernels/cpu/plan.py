@@ -27,6 +27,9 @@ from ...core.backend import Array
 from ...ops.conv import Window
 from .units import ConvSizes, cut
 
+COPIED_FLOATS = 64 * 1024  # limit for the padded images of a unit
+PIXELS_IN_PLACE = 128  # pixels of a unit that is not copied, so that its weights are read often enough
+
 
 class GatherPlan(NamedTuple):
     """The sizes and tables of a convolution, for one image size."""
@@ -100,7 +103,11 @@ def _plan(
     )
     base_rows = max(axis.length for axis in rows)
     reach = max((max(axis.taps)[0] for axis in rows if axis.taps), default=0) + top + 1
-    images, bands, band_rows = cut(height * width * channels, width * channels, out, base_rows, step[0], split)
+    direct = direct_rows and direct_columns
+    most = PIXELS_IN_PLACE * channels if direct else 0  # what is not copied may be larger
+    images, bands, band_rows = cut(
+        height * width * channels, width * channels, out, base_rows, step[0], split, max(most, COPIED_FLOATS)
+    )
     sizes = ConvSizes(
         channels, *image, top, left, height, width, step[0], reach, base_rows, images, bands, band_rows, *out,
         out_channels,
@@ -124,7 +131,7 @@ def _plan(
             places += where[-1].size
     joined_tables = (np.concatenate([part.ravel() for part in parts]) for parts in (where, into))
     tables = *joined_tables, taps, phases, np.reshape(elements, (-1, 2))
-    return GatherPlan(sizes, direct_rows and direct_columns, *(np.array(table, np.int64) for table in tables))
+    return GatherPlan(sizes, direct, *(np.array(table, np.int64) for table in tables))
 
 
 def _padded(size: int, phases: list[_Axis], step: int) -> tuple[int, int, bool]:

@@ -130,8 +130,9 @@ class Program:
         block = np.broadcast_to(np.float32(0), (1 << 13, *size, channels))  # as large as any batch
         plan: winograd.PatchPlan | GatherPlan
         shape = shape_for(outputs)
+        by_outputs = self.members > 1 and outputs >= self.members * shape.block
         if winograd.fits(block, outputs, window):
-            split = 1 if outputs >= self.members * shape.block else self.members
+            split = 1 if by_outputs else self.members
             patches = winograd.patches_at_once(channels)
             kind, plan = WINOGRAD, winograd.patch_plan(size, channels, outputs, window.padding, split, patches)
             packed = winograd.transform(self._device.contiguous(weight), flipped=False)
@@ -139,10 +140,13 @@ class Program:
                 raise UnsuitableError
             self._need(**winograd.scratch_floats(plan, shape))
         else:
-            kind, plan = GATHER, forward_plan(size, channels, outputs, window, self.members)
+            by_outputs = by_outputs and weight.size > x.size // len(x)
+            split = 1 if by_outputs else self.members
+            kind, plan = GATHER, forward_plan(size, channels, outputs, window, split)
             packed = pack(self._device.contiguous(weight), plan, channels_first=False)
             self._need(padded=plan.sizes.padded_floats, products=shape.size)
             more["direct"] = plan.direct
+        more["by_outputs"] = by_outputs
         shift = np.pad(bias, (0, -outputs % shape.block))
         self._add(kind, plan, weights=self._keep(packed), bias=self._keep(shift), **more)
 

@@ -9,14 +9,17 @@ from .gather import gather_units
 from .plan import PHASE_FIELDS
 from .simd import LANES, at, put
 from .team import enter, leave, meet, part_of, this_call
-from .tile import NARROW, WIDE, sizes
+from .tile import NARROW, SEVENS, WIDE, sizes
 from .units import ConvSizes, clear, copy
 from .winograd import PatchPlan, convolve_units
 
 LOAD, GATHER, WINOGRAD, PAD, AVERAGE = range(5)  # the kinds of steps
 TABLES = ("where", "into", "taps", "phases", "some_rows", "some_columns", "of_patch")
 STEP = np.dtype(
-    [(name, np.int64) for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu")]
+    [
+        (name, np.int64)
+        for name in ("kind", "source", "target", "shortcut", "weights", "bias", "adds", "relu", "by_outputs")
+    ]
     + [(name, np.int64) for name in ("size", "row", "column", "before")]  # for PAD: strides in the source, new channels
     + [(name + end, np.int64) for name in TABLES for end in ("", "_end")]  # offsets in the joined tables
     + [(name, np.int64) for name in (*ConvSizes._fields, "direct")]
@@ -63,7 +66,7 @@ def _sizes(s):
 
 
 @inlined
-def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, rank, members):
+def _convolve(shape, gather_shape, step, tables, weights, memory, areas, extreme, n, turn, rank, members):
     padded, _, products, _ = areas
     source, target = memory[step.source :], memory[step.target :]
     shortcut, w, bias = memory[step.shortcut :], weights[step.weights :], weights[step.bias :]
@@ -71,11 +74,11 @@ def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, ran
     units = n * step.bands if step.bands > 1 else (n + step.images - 1) // step.images
     where, into = tables[step.where : step.where_end], tables[step.into : step.into_end]
     turn[0], behind = _part(units, rank, members)
+    begin, end, block = 0, step.out_channels, sizes(shape)[1]
+    if step.by_outputs != 0:  # threads read different weights
+        begin, end = _part((step.out_channels + block - 1) // block, rank, members)
+        begin, end, turn[0], behind = begin * block, min(end * block, step.out_channels), 0, units
     if step.kind == WINOGRAD:
-        begin, end, block = 0, step.out_channels, sizes(shape)[1]
-        if step.out_channels >= members * block:  # cut by output channels: threads read different weights
-            begin, end = _part((step.out_channels + block - 1) // block, rank, members)
-            begin, end, turn[0], behind = begin * block, end * block, 0, units
         plan = PatchPlan(
             g, where, into, tables[step.some_rows : step.some_rows_end],
             tables[step.some_columns : step.some_columns_end], tables[step.of_patch : step.of_patch_end],
@@ -85,9 +88,9 @@ def _convolve(shape, step, tables, weights, memory, areas, extreme, n, turn, ran
         )
     else:
         gather_units(
-            shape, source, w, bias, shortcut, target, padded, products, g, step.direct != 0, where, into,
+            gather_shape, source, w, bias, shortcut, target, padded, products, g, step.direct != 0, where, into,
             tables[step.taps : step.taps_end], tables[step.phases : step.phases_end].reshape((-1, PHASE_FIELDS)),
-            n, adds, relu, turn, behind,
+            n, adds, relu, begin, end, turn, behind,
         )  # fmt: skip
 
 
@@ -126,9 +129,9 @@ def run_steps(
             elif step.kind == AVERAGE:
                 _average(memory, step, n, part, parts)
             elif step.out_channels <= LANES:
-                _convolve(NARROW, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
+                _convolve(NARROW, NARROW, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
             else:
-                _convolve(WIDE, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
+                _convolve(WIDE, SEVENS, step, tables, weights, memory, areas, extreme, n, turn, part, parts)
         if shared:
             meet(team)
         if part == 0:

@@ -53,11 +53,18 @@ class Shape(NamedTuple):
 
 WIDE = Shape((0,) * (8 if REGISTERS == 32 else 6), (0, 0))
 NARROW = Shape((0,) * (16 if REGISTERS == 32 else 12), (0,))  # half of a wide tile would be empty
+# Networks for 224x224 images have 56, 28, 14 and 7 pixels in a row, so that no tile of 7 pixels is partly empty.
+SEVENS = Shape((0,) * 7, (0, 0)) if REGISTERS == 32 else WIDE
 
 
 def shape_for(channels: int) -> Shape:
     """Return the shape of the tiles for a result of this many channels."""
     return NARROW if channels <= LANES else WIDE
+
+
+def gather_shape(channels: int) -> Shape:
+    """Return the shape of the tiles of gather.py for a result of this many channels."""
+    return NARROW if channels <= LANES else SEVENS
 
 
 @inlined
