@@ -91,6 +91,13 @@ def test_threads_go_to_sleep_and_wake(monkeypatch):
         time.sleep(pauses.choice([0, 0, 1e-6, 1e-5, 1e-4]))
 
 
+def test_the_caller_does_the_parts_of_threads_that_do_not_come(monkeypatch):
+    monkeypatch.setattr(team, "_team", None)
+    monkeypatch.setattr(team, "_serve", lambda *numbers: time.sleep(0.01))
+    check(3)
+    team._close()
+
+
 def test_idle_threads_do_not_compute():
     check(3)
     time.sleep(0.2)

@@ -20,8 +20,10 @@ run. At ``meet``, threads wait until all of them have arrived.
 
     team = [next turn, arrivals, finished, members, the call, -, -, -,   bell of thread 1, 7 unused, bell of 2, ...]
 
-A thread that has looked at its bell for about a millisecond goes to sleep; the next call wakes it. Calls of several
-Python threads take turns. A forked child process and a changed number of threads start a new team.
+A thread that has looked at its bell for about a millisecond goes to sleep; the next call wakes it. If it comes too
+late, because it slept or other programs use its core, rank 0 has already done its part: only the place where a part is
+computed depends on who is fast, not the result. (Kernels in which threads meet need all of them, and so wait.) Calls of
+several Python threads take turns. A forked child process and a changed number of threads start a new team.
 """
 
 from __future__ import annotations
@@ -69,6 +71,13 @@ def look(builder: Any, numbers: Address, index: Any) -> Any:
 def show(builder: Any, numbers: Address, index: Any, number: Any) -> None:
     """Assign ``numbers[index] = number``. Threads that see it also see what this thread wrote before."""
     builder.store_atomic(number, numbers(index), "release", 8)
+
+
+@instruction(lambda team, bell: types.boolean(team, types.int64))
+def _answer(builder: Any, team: Address, bell: Any) -> Any:
+    """Make a bell that rings quiet, as one step that no thread can interrupt; return whether it rang."""
+    rings, quiet = ir.Constant(_INDEX, RINGS), ir.Constant(_INDEX, QUIET)
+    return builder.extract_value(builder.cmpxchg(team(bell), rings, quiet, "acq_rel", "acquire"), 1)
 
 
 @instruction(lambda: types.void())
@@ -128,8 +137,12 @@ def enter(team, rank, call):
 
 @inlined
 def leave(team, rank):
-    """Wait, on the calling thread, until all threads have finished this call."""
+    """Wait, on the calling thread, until all threads have finished this call; do the parts of those that are late."""
     if rank == 0:
+        for other in range(1, team[MEMBERS]):
+            if _answer(team, other * LINE):
+                _run_piece(team[CALL], other)
+                add_one(team, FINISHED)
         wait(team, FINISHED, team[MEMBERS] - 1)
 
 
@@ -172,9 +185,8 @@ def _serve(team, rank, looks, offers):
     bell, quiet = rank * LINE, 0
     while quiet < looks + offers:
         state = look(team, bell)
-        if state == RINGS:
+        if state == RINGS and _answer(team, bell):
             _run_piece(team[CALL], rank)
-            show(team, bell, QUIET)
             add_one(team, FINISHED)
             quiet = 0
         elif state == CLOSED:

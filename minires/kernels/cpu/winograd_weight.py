@@ -19,7 +19,7 @@ from .compiler import inlined, kernel
 from .memory import empty, scratch_rows
 from .simd import LANES, at, load, load4, load6, save, save_all
 from .team import LINE as INTEGERS
-from .team import enter, leave, meet, part_of, run, team_size, this_call
+from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
 from .units import clear, copy_unit, each_unit
 from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
@@ -82,16 +82,17 @@ def _sum_up(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, fir
             starts = False
 
 
-@inlined
-def _finish(panels, dweight, rows, width, table, finite, first, last):
-    """Add up the sums of all threads, and apply values^T to columns and rows, for some input channels."""
-    outputs, channels = dweight.shape[:2]
+@kernel
+def _finish(panels, dweight, rows, width, tables, finite, team, rank):
+    """Add up the sums of all threads, and apply values^T to columns and rows."""
+    enter(team, rank, this_call())
+    (outputs, channels), table = dweight.shape[:2], tables[rank]
     tiles = (channels + rows - 1) // rows
     step = (outputs + width - 1) // width * tiles * rows * width
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of everything, which is not finite if one number is not
     for block in range((outputs + width - 1) // width):
-        for c in range(first, last):
+        for c in range(*part_of(channels, team, rank)):
             for v in range(0, min(width, outputs - block * width), LANES):
                 k = (block * tiles * rows + c) * width + v
                 for e in range(36):
@@ -113,15 +114,14 @@ def _finish(panels, dweight, rows, width, table, finite, first, last):
     for i in range(LANES):
         if not abs(table[i]) < np.inf:
             finite[0] = False
+    leave(team, rank)
 
 
 @kernel
-def _correlate(
-    shape, x, dy, panels, padded, patches, upstreams, tables, plan, n, turns, units, dweight, finite, team, rank
-):  # fmt: skip
+def _correlate(shape, x, dy, panels, padded, patches, upstreams, tables, plan, n, turns, units, team, rank):
     """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
     enter(team, rank, this_call())
-    (rows, width), (outputs, channels), turn = sizes(shape), dweight.shape[:2], turns[rank]
+    outputs, width, turn = plan.sizes.out_channels, sizes(shape)[1], turns[rank]
     if len(panels) == len(turns):
         panel, first, last, (turn[0], behind) = panels[rank], 0, outputs, part_of(units, team, rank)
         if turn[0] == behind:
@@ -131,8 +131,6 @@ def _correlate(
         panel, first, last, behind = panels[0], first * width, last * width, units if first < last else 0
     areas = padded[rank], patches[rank], upstreams[rank], tables[rank]
     _sum_up(shape, x, dy, panel, *areas, plan, n, first, last, turn, behind)
-    meet(team)
-    _finish(panels, dweight, rows, width, tables[rank], finite, *part_of(channels, team, rank))
     leave(team, rank)
 
 
@@ -156,10 +154,9 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     }  # fmt: skip
     members = team_size()
     panels = empty((1 if by_outputs else members, sums))
-    areas = (scratch_rows(members, number, name) for name, number in floats.items())
+    areas = [scratch_rows(members, number, name) for name, number in floats.items()]
+    turns = np.zeros((members, INTEGERS), np.int64)
+    run(members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels, *areas, plan, n, turns, units)
     dweight, finite = np.empty((outputs, channels, 3, 3), np.float32), np.ones(1, np.bool_)
-    run(
-        members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels, *areas, plan, n,
-        np.zeros((members, INTEGERS), np.int64), units, dweight, finite,
-    )  # fmt: skip
+    run(min(members, team_size(dweight.size * 8)), _finish, panels, dweight, rows, shape.block, areas[-1], finite)
     return dweight if finite[0] else None
