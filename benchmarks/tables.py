@@ -16,6 +16,7 @@ from typing import Any
 
 from minires.bench import figures
 from minires.bench.machine import Peak
+from minires.bench.measure import best_other
 from minires.bench.profiling import Row
 from minires.errors import counted
 
@@ -64,23 +65,27 @@ def machine(content: Content) -> str:
 
 
 def race_table(results: Sequence[Content]) -> str:
-    """Return a table of the milliseconds of every framework and the ratio to PyTorch's fastest variant."""
+    """Return a table of the milliseconds of every contender and the ratio to the fastest one, with its name."""
     names = list(dict.fromkeys(name for result in results for name in result["milliseconds"]))
     rows = []
     for result in results:
-        best, times = result["best_torch"], result["milliseconds"]
-        ratio = f"**{result['ratio'][best]:.2f}**" if best and "minires" in times else "-"
-        workload = result["workload"]
+        workload, times = result["workload"], result["milliseconds"]
         size = f"{workload['batch']}x{workload['size']}x{workload['size']}"
-        rows.append([f"{workload['model']}, {size}", *(number(times.get(name)) for name in names), ratio])
-    return table(["", *(f"{name}, ms" for name in names), "ratio"], rows)
+        rows.append([f"{workload['model']}, {size}", *(number(times.get(name)) for name in names), *ratio(result)])
+    return table(["", *(f"{name}, ms" for name in names), "ratio", "<to"], rows)
+
+
+def ratio(result: Content) -> tuple[str, str]:
+    """Return how many times faster minires was than the fastest other contender, and the name of that contender."""
+    best = best_other(result["milliseconds"])
+    return (f"**{result['ratio'][best]:.2f}**", best) if best in result["ratio"] else ("-", "-")
 
 
 def conv_table(results: Sequence[Content]) -> str:
     """Return a table with a row for each convolution and direction."""
     rows = []
     for result in results:
-        best, times, speeds = result["best_torch"], result["milliseconds"], result["gflops"]
+        best, times, speeds = best_other(result["milliseconds"]), result["milliseconds"], result["gflops"]
         share = result.get("share_of_peak", {}).get("minires")
         rows.append(
             [
@@ -88,7 +93,7 @@ def conv_table(results: Sequence[Content]) -> str:
                 figures.DIRECTIONS[result["workload"]["direction"]][0],
                 number(times.get("minires")),
                 number(times.get(best)),
-                f"**{result['ratio'][best]:.2f}**" if best and "minires" in times else "-",
+                ratio(result)[0],
                 number(speeds.get("minires")),
                 "-" if share is None else f"{100 * share:.0f} %",
             ]
@@ -134,7 +139,7 @@ def section(name: str, content: Content) -> str:
     parts = [f"### {name}", machine(content)]
     results = content["results"]
     if (IMAGES / f"{name}-chart.png").exists():
-        parts.append(f"![Times as fast as PyTorch's best variant](images/{name}-chart.png)")
+        parts.append(f"![Times as fast as the fastest other contender](images/{name}-chart.png)")
     for kind, title in RACES.items():
         if chosen := [result for result in results if result["workload"]["kind"] == kind]:
             parts += [f"#### {title}", race_table(chosen)]
@@ -162,7 +167,7 @@ def fill(page: str, tables: str) -> str:
 
 def draw(name: str, content: Content) -> None:
     """Draw the figures that the file has data for."""
-    if any(result["best_torch"] for result in content["results"]):
+    if any(best_other(result["milliseconds"]) for result in content["results"]):
         figures.chart(content, IMAGES / f"{name}-chart.png")
     if any(profile["peak"] for profile in content.get("profile", ())):
         figures.roofline(content, IMAGES / f"{name}-roofline.png")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from .. import models, nn, ops, optim
-from ..core.backend import Array
+from ..core.backend import Array, manual_seed
 from ..core.tensor import Tensor, tensor
-from ..errors import ArgumentError
+from ..errors import ArgumentError, listed
+from ..interop import export_onnx
 from ..kernels import gpu
 from ..kernels.device import as_images
 from ..kernels.threads import set_num_threads
@@ -21,44 +25,71 @@ from .workloads import Workload
 
 Step = Callable[[], Any]
 GRAPH = "minires graph"  # the same step, run as a CUDA graph
-TORCH = ("torch eager", "torch channels-last", "torch compile")
+TORCH = ("torch eager", "torch channels-last", "torch compile", "torch frozen")
+OTHERS = {  # the names that --against takes, and the packages that they need
+    "torch": ("torch",),
+    "dezero": ("dezero",),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "onnx"),
+}
 LR, MOMENTUM = 0.01, 0.9
 
 
 def available(against: str, device: str = "cpu") -> list[str]:
-    """Return minires and the contenders in a comma-separated list, where ``torch`` stands for three of them.
+    """Return minires and the contenders in a comma-separated list, where ``torch`` stands for four of them.
 
     Raises
     ------
     ArgumentError
-        If the list names anything but torch and dezero, or a package that is not installed.
+        If the list names anything but ``OTHERS``, or a package is not installed.
     """
     found = ["minires"] if device == "cpu" else ["minires", GRAPH]
     for name in filter(None, (part.strip() for part in against.split(","))):
-        if name not in ("torch", "dezero"):
-            raise ArgumentError(f"bench: --against names {name!r}; choose from torch and dezero.")
-        if importlib.util.find_spec(name) is None:
-            raise ArgumentError(f"bench: {name} is not installed: pip install {name}.")
+        if name not in OTHERS:
+            raise ArgumentError(f"bench: --against names {name!r}; choose from {listed(list(OTHERS))}.")
+        for package in OTHERS[name]:
+            if importlib.util.find_spec(package) is None:
+                raise ArgumentError(f"bench: {package} is not installed: pip install {package}.")
         found += TORCH if name == "torch" else (name,)
     return found
+
+
+def can_run(contender: str, workload: Workload) -> bool:
+    """Return whether a contender can run a workload."""
+    on_cpu, infers = workload.device == "cpu", workload.kind == "infer"
+    limits = {
+        "torch compile": workload.kind != "ops",
+        "torch frozen": infers,
+        "onnxruntime": on_cpu and infers,
+        "openvino": on_cpu and infers,
+        "dezero": on_cpu and (workload.kind, workload.model) == ("train", "resnet20"),
+    }
+    return limits.get(contender, True)
 
 
 def prepare(contender: str, workload: Workload, threads: int) -> Step:
     """Return a function that runs the workload once, and waits for the GPU if it runs there.
 
-    Raises NotImplementedError if the contender cannot run the workload.
+    For inference, it returns the logits, which :func:`as_array` converts.
     """
-    if contender == "dezero":
-        return _dezero(workload)
+    of_the_cpu = {"dezero": _dezero, "onnxruntime": _onnxruntime, "openvino": _openvino}
+    if contender in of_the_cpu:
+        return of_the_cpu[contender](workload, threads)
     step, synchronize = (_minires if contender in ("minires", GRAPH) else _torch)(workload, threads, contender)
     if workload.device == "cpu":
         return step
 
-    def step_and_wait() -> None:
-        step()
+    def step_and_wait() -> Any:
+        result = step()
         synchronize()
+        return result
 
     return step_and_wait
+
+
+def as_array(logits: Any) -> Array:
+    """Return the logits of any contender as a NumPy array."""
+    return np.asarray(logits.to("cpu").numpy() if hasattr(logits, "numpy") else logits)  # of minires, or of PyTorch
 
 
 def _images(workload: Workload) -> tuple[Array, Array]:
@@ -66,6 +97,21 @@ def _images(workload: Workload) -> tuple[Array, Array]:
     channels = workload.channels or 3
     x = rng.standard_normal((workload.batch, channels, workload.size, workload.size), dtype=np.float32)
     return x, rng.integers(0, max(workload.classes, 1), workload.batch)
+
+
+def _network(workload: Workload) -> nn.Module:
+    """Return the network of minires, whose weights are the same in every process.
+
+    For inference, the numbers of each batch norm are random, so that leaving one out would change the logits.
+    """
+    manual_seed(0)
+    model: nn.Module = models.build(workload.model, num_classes=workload.classes)
+    if workload.kind == "infer":
+        rng = np.random.default_rng(0)
+        state = model.state_dict()
+        vectors = {name: rng.uniform(0.5, 1.5, array.shape) for name, array in state.items() if array.ndim == 1}
+        model.load_state_dict({**state, **{name: vector.astype(np.float32) for name, vector in vectors.items()}})
+    return model
 
 
 def _training_step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -89,7 +135,7 @@ def _minires(workload: Workload, threads: int, contender: str) -> tuple[Step, St
         gpu.allow_tf32(workload.size > 32)  # as in _torch, for networks that are limited by arithmetic
     if workload.kind == "ops":
         return _minires_conv(workload, x), gpu.synchronize
-    model = models.build(workload.model, num_classes=workload.classes).to(workload.device)
+    model = _network(workload).to(workload.device)
     work: Callable[..., Any]
     inputs: tuple[Tensor, ...]
     if workload.kind == "infer":
@@ -121,7 +167,7 @@ def _minires_conv(workload: Workload, x: Tensor) -> Step:
 def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step]:
     import torch
 
-    from .torch_models import build
+    from .torch_models import ResNet
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -130,20 +176,25 @@ def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step
     layout = torch.contiguous_format if contender == "torch eager" else torch.channels_last
     x, y = images.contiguous(memory_format=layout).to(workload.device), labels.to(workload.device)
     if workload.kind == "ops":
-        if contender == "torch compile":
-            raise NotImplementedError
         return _torch_conv(workload, x, layout), torch.cuda.synchronize
-    model = build(workload.model, workload.classes).to(workload.device, memory_format=layout)
+    model: Any = ResNet(workload.model, workload.classes)
+    if workload.kind == "infer":
+        weights = {name: torch.from_numpy(array) for name, array in _network(workload).state_dict().items()}
+        model.load_state_dict({**model.state_dict(), **weights})  # PyTorch also counts the batches of batch norm
+    model.to(workload.device, memory_format=layout)
     run = model
-    if contender == "torch compile":
+    if contender in ("torch compile", "torch frozen"):
+        from torch._inductor import config
+
+        config.freezing = contender == "torch frozen"  # what the variable TORCHINDUCTOR_FREEZING sets
         torch.compiler.reset()  # otherwise a second batch size would be compiled for any size
         run = torch.compile(model)
     if workload.kind == "infer":
         model.eval()
 
-        def infer() -> None:
+        def infer() -> Any:
             with torch.inference_mode():
-                run(x)
+                return run(x)
 
         return infer, torch.cuda.synchronize
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
@@ -165,10 +216,50 @@ def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:
     return lambda: torch.ops.aten.convolution_backward(y, x, weight, None, *options)
 
 
-def _dezero(workload: Workload) -> Step:
+def _onnx_file(workload: Workload) -> bytes:
+    """Return the ONNX file of the network, as minires exports it by default: with folded batch norms."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(_network(workload), path, (3, workload.size, workload.size))
+        return path.read_bytes()
+
+
+def _onnxruntime(workload: Workload, threads: int) -> Step:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(_onnx_file(workload), options, providers=["CPUExecutionProvider"])
+    images, _ = _images(workload)
+    return lambda: session.run(None, {"input": images})[0]
+
+
+def _openvino(workload: Workload, threads: int) -> Step:
+    """Return a step for a fixed batch size, with images in OpenVINO's own memory. Both make it faster."""
+    import openvino
+
+    core, (images, _) = openvino.Core(), _images(workload)
+    network = core.read_model(BytesIO(_onnx_file(workload)))
+    network.reshape(images.shape)
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    request = core.compile_model(network, "CPU", options).create_infer_request()
+    request.get_input_tensor().data[:] = images
+
+    def infer() -> Any:
+        request.infer()
+        return request.get_output_tensor().data
+
+    return infer
+
+
+def _dezero(workload: Workload, threads: int) -> Step:
     """Return a training step of ResNet-20. DeZero 0.0.13 needs ``np.int``, which NumPy removed, so it is added back."""
-    if workload.kind != "train" or workload.model != "resnet20" or workload.device != "cpu":
-        raise NotImplementedError
     if not hasattr(np, "int"):
         np.int = int  # type: ignore[attr-defined]
     import dezero.functions as f

@@ -1,4 +1,4 @@
-"""Figures of the results of ``minires bench``: a chart of the races against PyTorch, and a roofline plot."""
+"""Figures of the results of ``minires bench``: a chart of the races, and a roofline plot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, counted
 from ..training.figures import new_figure, save_figure
+from .measure import best_other
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,22 +28,22 @@ WORTH_A_NAME = 0.005  # share of the total time below which the roofline leaves 
 
 
 def chart(content: Content, path: Path) -> None:
-    """Draw how many times faster than PyTorch's best variant minires was: bars for models, dots for convolutions.
+    """Draw how many times faster than the fastest other contender minires was: bars for models, dots for convolutions.
 
     Raises
     ------
     ArgumentError
-        If ``content`` has no race against PyTorch.
+        If ``content`` has no race against another framework.
     """
-    raced = [result for result in content["results"] if result["best_torch"] and "minires" in result["milliseconds"]]
+    raced = [result for result in content["results"] if _best(result)]
     models = [result for result in raced if result["workload"]["kind"] != "ops"]
     convs = _by_shape([result for result in raced if result["workload"]["kind"] == "ops"])
     if not raced:
-        raise ArgumentError("chart: the results hold no race against PyTorch; run minires bench --against torch.")
+        raise ArgumentError("chart: the results hold no race with others; run minires bench --against torch.")
     rows = [len(part) for part in (models, convs) if part]
     figure = new_figure(width=9.5, height=1.1 + 0.36 * sum(rows) + 0.5 * len(rows))
     panels = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False, sharex=True)[:, 0]
-    right = 1.08 * max(1.0, *(result["ratio"][result["best_torch"]] for result in raced))
+    right = 1.08 * max(1.0, *(result["ratio"][_best(result)] for result in raced))
     if models:
         _bars(panels[0], models)
     if convs:
@@ -54,19 +55,20 @@ def chart(content: Content, path: Path) -> None:
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    panels[-1].set_xlabel("times as fast as PyTorch's best variant (1: equally fast)")
-    figure.suptitle(f"minires and PyTorch {content['versions']['torch']}, {_machine(content)}", x=0.02, ha="left")
+    panels[-1].set_xlabel("times as fast as the fastest other contender (1: equally fast)")
+    packages = {name.partition(" ")[0] for result in raced for name in result["milliseconds"]}
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if name in packages)
+    figure.suptitle(f"{versions}; {_machine(content)}", x=0.02, ha="left")
     save_figure(figure, path)
 
 
 def _bars(axes: Axes, results: Sequence[Content]) -> None:
-    """Draw a bar for each model, labelled with the milliseconds of both frameworks."""
+    """Draw a bar for each model, labelled with the milliseconds of both contenders."""
     for row, result in enumerate(results):
-        best, milliseconds = result["best_torch"], result["milliseconds"]
+        best, milliseconds = _best(result), result["milliseconds"]
         ratio = result["ratio"][best]
         axes.barh(row, ratio, height=0.62, color=BLUE if ratio >= 1 else ORANGE)
-        both = f"{_milliseconds(milliseconds['minires'])} ms, PyTorch {_milliseconds(milliseconds[best])}"
-        label = f"{ratio:.2f}   {both} ({best.removeprefix('torch ')})"
+        label = f"{ratio:.2f}   {_milliseconds(milliseconds['minires'])} ms, {best} {_milliseconds(milliseconds[best])}"
         axes.annotate(label, (max(ratio, 1), row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(results)), [_name(result["workload"]) for result in results])
     axes.invert_yaxis()
@@ -75,7 +77,7 @@ def _bars(axes: Axes, results: Sequence[Content]) -> None:
 def _dots(axes: Axes, shapes: dict[str, list[Content]]) -> None:
     """Draw a line for each convolution, with a dot for each direction."""
     for row, results in enumerate(shapes.values()):
-        ratios = [result["ratio"][result["best_torch"]] for result in results]
+        ratios = [result["ratio"][_best(result)] for result in results]
         axes.plot([min(ratios), max(ratios)], [row, row], color="#cccccc", linewidth=2, zorder=1)
         for ratio, result in zip(ratios, results, strict=True):
             _, colour, marker = DIRECTIONS[result["workload"]["direction"]]
@@ -92,6 +94,11 @@ def _by_shape(results: Sequence[Content]) -> dict[str, list[Content]]:
     for result in results:
         shapes.setdefault(result["name"].rpartition(", ")[0], []).append(result)
     return shapes
+
+
+def _best(result: Content) -> str | None:
+    """Return the contender that minires is compared with, or None if one of the two is missing."""
+    return best_other(result["milliseconds"]) if "minires" in result["milliseconds"] else None
 
 
 def _machine(content: Content) -> str:

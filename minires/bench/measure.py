@@ -3,6 +3,9 @@
 Contenders take turns, A B C A B C ..., so that all of them are affected by whatever else happens on the machine: shared
 machines slow down and recover within seconds. A ratio is therefore the median of the ratios within each turn, never the
 ratio of two numbers that were measured at different times.
+
+In a race of inference, all contenders have the same weights and images, and their logits are compared before anything
+is timed.
 """
 
 from __future__ import annotations
@@ -10,24 +13,35 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..errors import MiniresError
+import numpy as np
+
+from ..core.backend import Array
+from ..errors import MiniresError, sizes
 from ..version import __version__
-from .contenders import GRAPH, TORCH
+from .contenders import GRAPH, TORCH, can_run
 from .machine import Peak, blas_in_use, describe_machine, gpu_name
 from .worker import Process
 from .workloads import Workload
 
-PACKAGES = ("numpy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch", "dezero")
+PACKAGES = ("numpy", "numba", "cupy-cuda13x", "cupy-cuda12x", "torch", "dezero", "onnxruntime", "openvino")
 PAUSE = 0.15  # seconds between two contenders, as the threads of the previous one may still be spinning
 SECONDS_OF_A_TURN = 0.4
 QUICK = 1.0  # seconds; shorter calls are made at least three times, as the first one after a pause is slower
 COMPILED = ("minires", "torch compile")  # their first process leaves compiled code on disk
 PROFILED_STEPS = 5
+# The largest difference allowed between logits, as a share of the largest logit. GPUs may round factors to 10 bits.
+TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
+
+
+def best_other(milliseconds: Mapping[str, float]) -> str | None:
+    """Return the fastest contender other than minires, or None if minires raced alone."""
+    others = [name for name in milliseconds if name not in ("minires", GRAPH)]
+    return min(others, key=milliseconds.__getitem__, default=None)
 
 
 @dataclass
@@ -50,23 +64,18 @@ class RaceResult:
     @property
     def best_torch(self) -> str | None:
         """The fastest variant of PyTorch, or None if PyTorch did not run."""
-        ran = [name for name in TORCH if name in self.times]
-        return min(ran, key=self.median) if ran else None
-
-    @property
-    def best_other(self) -> str | None:
-        """The contender that the table compares with: PyTorch's fastest variant if it ran, otherwise another one."""
-        return self.best_torch or next((name for name in self.times if name not in ("minires", GRAPH)), None)
+        return min((name for name in TORCH if name in self.times), key=self.median, default=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result for a JSON file. Operations are counted as if convolutions were computed directly."""
+        milliseconds = {name: 1e3 * self.median(name) for name in self.times}
         content: dict[str, Any] = {
             "name": self.workload.name,
             "workload": asdict(self.workload),
-            "milliseconds": {name: 1e3 * self.median(name) for name in self.times},
+            "milliseconds": milliseconds,
             "ratio": {name: self.ratio(name) for name in self.times if name != "minires" and "minires" in self.times},
             "best_torch": self.best_torch,
-            "best_other": self.best_other,
+            "best_other": best_other(milliseconds),
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,
         }
@@ -81,10 +90,11 @@ class RaceResult:
 
 
 def race(contenders: Sequence[str], workload: Workload, threads: int, turns: int) -> RaceResult:
-    """Let the contenders run a workload in turn, and return the result."""
+    """Let those contenders that can run a workload do so in turn, and return the result."""
     result = RaceResult(workload)
+    able = [name for name in contenders if can_run(name, workload)]
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(Process(name, threads)) for name in contenders}
+        processes = {name: stack.enter_context(Process(name, threads)) for name in able}
         take_turns(result, processes, turns)
         if workload.kind == "ops" and workload.device == "cpu" and "minires" in result.times:
             peak = processes["minires"].ask("peak")  # at once, because clock rates change
@@ -109,21 +119,23 @@ def describe(threads: int, device: str = "cpu") -> dict[str, Any]:
 
 @contextmanager
 def noting(failed: dict[str, str], contender: str) -> Iterator[None]:
-    """Note in ``failed`` why a contender fails. A contender that cannot run the workload is skipped."""
+    """Note in ``failed`` why a contender fails."""
     try:
         yield
-    except NotImplementedError:
-        pass
     except MiniresError as error:
         failed[contender] = str(error)
 
 
 def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) -> None:
     """Let the processes run the workload in turn, and add their times to ``result`` under their names."""
-    calls: dict[str, int] = {}  # the number of calls in each turn, for those that can run the workload
+    calls: dict[str, int] = {}  # the number of calls in each turn, for those that did not fail
+    logits: dict[str, Array] = {}
     for name, process in processes.items():
         with noting(result.failed, name):
             process.ask("prepare", workload=asdict(result.workload))
+            if result.workload.kind == "infer":
+                logits[name] = np.array(process.ask("logits"))
+                compare(logits, name, TOLERANCE[result.workload.device])
             (seconds,) = process.ask("run", steps=1)
             calls[name] = max(3 if seconds < QUICK else 1, min(1000, int(SECONDS_OF_A_TURN / seconds)))
     for _ in range(turns):
@@ -136,16 +148,38 @@ def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) ->
         result.times.pop(name, None)
 
 
+def compare(logits: dict[str, Array], contender: str, tolerance: float) -> None:
+    """Compare the logits of a contender with those of the first one.
+
+    Raises
+    ------
+    MiniresError
+        If they differ by more than ``tolerance`` times the largest logit.
+    """
+    first, expected = next(iter(logits.items()))
+    found = logits[contender]
+    if found.shape != expected.shape:
+        raise MiniresError(f"its logits are {sizes(found.shape)}, those of {first} {sizes(expected.shape)}")
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    if not difference <= tolerance:  # NaN is not, either
+        raise MiniresError(
+            f"its logits differ from those of {first} by {difference:.2g} of the largest; {tolerance:g} is allowed"
+        )
+
+
 def each(
     measure: Callable[[str, Workload, int], dict[str, float]],
     contenders: Sequence[str],
     workload: Workload,
     threads: int,
 ) -> dict[str, Any]:
-    """Call ``measure`` for each contender. Return what it found, and why some failed, for a JSON file."""
+    """Call ``measure`` for each contender that can run the workload.
+
+    Return what it found, and why some contenders failed, for a JSON file.
+    """
     found: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
-    for name in contenders:
+    for name in (name for name in contenders if can_run(name, workload)):
         with noting(failed, name):
             found[name] = measure(name, workload, threads)
     return {"name": workload.name, "workload": asdict(workload), "of": found, "failed": failed}
@@ -194,8 +228,6 @@ def scaling(contender: str, workload: Workload, threads: int, turns: int) -> dic
         take_turns(result, {"one": alone, "all": together}, turns)
     if result.failed:
         raise MiniresError(next(iter(result.failed.values())))
-    if not result.times:
-        raise NotImplementedError
     one, every = (1e3 * result.median(which) for which in ("one", "all"))
     return {"one": one, "all": every, "speedup": result.ratio("one", to="all")}
 

@@ -56,6 +56,7 @@ TRAIN = [
     Workload("train", "resnet56", 128),
     Workload("train", "resnet110", 128),
     Workload("train", "resnet18", 16, **LARGE),
+    Workload("train", "resnet50", 8, **LARGE),
 ]
 # On a GPU, batches of large images are larger.
 TRAIN_ON_CUDA = [*TRAIN[:3], Workload("train", "resnet18", 128, **LARGE), Workload("train", "resnet50", 64, **LARGE)]
@@ -64,7 +65,9 @@ INFER = [
     Workload("infer", "resnet20", 1),
     Workload("infer", "resnet56", 128),
     Workload("infer", "resnet18", 8, **LARGE),
+    Workload("infer", "resnet18", 1, **LARGE),
     Workload("infer", "resnet50", 8, **LARGE),
+    Workload("infer", "resnet50", 1, **LARGE),
 ]
 # 3x3 convolutions of ResNet-20 and ResNet-18, and two 1x1 convolutions of ResNet-50.
 OPS = [

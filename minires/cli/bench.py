@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..bench import figures, measure, workloads
-from ..bench.contenders import available
+from ..bench.contenders import GRAPH, OTHERS, available, can_run
 from ..bench.workloads import KINDS as RACES
 from ..bench.workloads import Workload
 from ..core import checks
@@ -53,7 +53,9 @@ def bench(
             help="A race (train, infer, ops), or a training step's scaling, memory, start or profile; by default all.",
         ),
     ] = None,
-    against: Annotated[str, typer.Option(help="Other frameworks to race: torch, dezero, or torch,dezero.")] = "",
+    against: Annotated[
+        str, typer.Option(help=f"Frameworks to race, separated by commas: {listed(list(OTHERS))}.")
+    ] = "",
     only: Annotated[str, typer.Option(help="Measure only workloads whose name contains this text.")] = "",
     turns: Annotated[int, count_option("How many times to measure each contender.")] = 7,
     device: DeviceOption = "cpu",
@@ -61,15 +63,15 @@ def bench(
     json_file: Annotated[
         Path | None, file_option("Write the results to FILE, or add them to an existing FILE.", "--json")
     ] = None,
-    chart: Annotated[Path | None, file_option("Draw a chart of the races against PyTorch.")] = None,
+    chart: Annotated[Path | None, file_option("Draw a chart of the races.")] = None,
     roofline: Annotated[Path | None, file_option("Draw a roofline plot of the profile.")] = None,
 ) -> None:
     """Measure training steps, inference and convolutions. With --against, take turns with other frameworks.
 
-    Times are medians in milliseconds. A ratio says how many times faster minires is than PyTorch's fastest variant (or
-    than DeZero, without PyTorch); it is the median over all turns. The speed-up from threads, the memory, the first
-    step and the profile are measured for the training step of ResNet-20, or for those that --only selects. Close other
-    programs first.
+    Times are medians in milliseconds. A ratio says how many times faster minires is than the fastest other contender;
+    it is the median over all turns. For inference, all contenders get the same weights, and one that computes other
+    logits fails. The speed-up from threads, the memory, the first step and the profile are measured for the training
+    step of ResNet-20, or for those that --only selects. Close other programs first.
     """
     check_device(device)
     contenders, number = available(against, device), threads or get_num_threads()
@@ -84,8 +86,9 @@ def bench(
         kinds = [checks.choice("bench", kind, "measurement", KINDS)]
     else:
         kinds = [name for name in (RACES if only else KINDS) if name not in impossible]
-    if chart is not None and ("torch" not in against or not set(RACES) & set(kinds)):
-        raise ArgumentError("bench: --chart draws races against PyTorch; add --against torch, and choose a race.")
+    others = [name for name in contenders if name not in ("minires", GRAPH)]
+    if chart is not None and not (others and set(RACES) & set(kinds)):
+        raise ArgumentError("bench: --chart draws races with others; add --against torch, and choose a race.")
     if roofline is not None and "profile" not in kinds:
         raise ArgumentError("bench: --roofline draws the profile; run `minires bench profile`.")
     check_output("--json", json_file)
@@ -94,6 +97,11 @@ def bench(
     extras = [name for name in kinds if name not in RACES]
     races = [] if kind in extras else workloads.workloads(kind, only, device)
     steps = workloads.step(only, device) if extras else []
+    if others and not any(can_run(name, workload) for name in others for workload in races + steps):
+        raise ArgumentError(
+            f"bench: {listed(others)} cannot run any of the chosen workloads. On the CPU, onnxruntime and openvino run "
+            "inference, and dezero trains resnet20; torch runs everything."
+        )
 
     content: dict[str, Any] = {**measure.describe(number, device), "turns": turns, "results": []}
     if json_file is not None:
@@ -141,8 +149,9 @@ def _race(contenders: list[str], chosen: list[Workload], threads: int, turns: in
         for workload in chosen:
             status.update(f"measuring {workload.name}")
             results.append(measure.race(contenders, workload, threads, turns).as_dict())
-    columns = {"": "{name}", **{f">{name} ms": f"{{{name}:.2f}}" for name in contenders}}
-    if len(contenders) > 1:
+    ran = [name for name in contenders if any(can_run(name, workload) for workload in chosen)]
+    columns = {"": "{name}", **{f">{name} ms": f"{{{name}:.2f}}" for name in ran}}
+    if len(ran) > 1:
         columns |= {">ratio": "{ratio:.2f}", "to": "{best}"}
     if any(workload.kind == "ops" for workload in chosen):
         columns |= {">GFLOP/s": "{speed:.0f}", ">of peak": "{share:.0%}"}

@@ -2,13 +2,14 @@
 
 import gc
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+import minires as mr
 from minires.bench import contenders, measure, worker, workloads
 from minires.bench.machine import Peak
 from minires.bench.workloads import Workload
@@ -46,8 +47,82 @@ def test_on_a_gpu_there_are_other_workloads_and_a_graph():
     names = [workload.name for workload in workloads.workloads("train", device="cuda")]
     assert "train resnet20, 128x32x32, cuda" in names and "train resnet50, 64x224x224, cuda" in names
     times = {"minires": [2.0], "minires graph": [1.0], "torch eager": [3.0]}
-    result = measure.RaceResult(SMALL[0], times)
-    assert result.best_other == "torch eager" and result.as_dict()["graph_ratio"]["torch eager"] == 3.0
+    found = measure.RaceResult(SMALL[0], times).as_dict()
+    assert found["best_other"] == "torch eager" and found["graph_ratio"]["torch eager"] == 3.0
+
+
+def logits_of(contender, workload):
+    step = contenders.prepare(contender, workload, threads=1)
+    return contenders.as_array(step()).copy()  # OpenVINO's are gone when the step is
+
+
+@pytest.mark.parametrize("model", ["resnet8", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("contender", "package"),
+    [
+        ("minires", "minires"),
+        pytest.param("torch eager", "torch", marks=pytest.mark.parity),
+        pytest.param("torch channels-last", "torch", marks=pytest.mark.parity),
+        ("onnxruntime", "onnxruntime"),
+        ("openvino", "openvino"),
+    ],
+)
+def test_all_contenders_compute_the_same_logits(contender, package, model):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    workload = Workload("infer", model, 3, 32, 7)
+    images, _ = contenders._images(workload)
+    with mr.engine("textbook"), mr.no_grad():
+        expected = contenders._network(workload).eval()(mr.tensor(images)).numpy()
+    found = logits_of(contender, workload)
+    assert found.shape == (3, 7)
+    measure.compare({"textbook": expected, contender: found}, contender, measure.TOLERANCE["cpu"])
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own code
+def test_a_frozen_network_has_no_batch_norm_left():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from torch._dynamo.utils import counters
+
+    for contender, folded in (("torch compile", 0), ("torch frozen", 7 * 4)):  # steps of 7 batch norms
+        counters.clear()
+        logits = {name: logits_of(name, SMALL[0]) for name in ("minires", contender)}
+        measure.compare(logits, contender, measure.TOLERANCE["cpu"])
+        assert counters["inductor"]["binary_folding_conv"] == folded
+
+
+def test_logits_of_another_network_are_not_accepted():
+    model = contenders._network(SMALL[0]).eval()
+    images = mr.tensor(contenders._images(SMALL[0])[0])
+    expected = model(images).numpy()
+    model.layer3[0].bn2.eps = 1e-3  # as in other frameworks
+    logits = {"minires": expected, "eps": model(images).numpy(), "shape": expected[:1], "nan": expected * np.nan}
+    measure.compare(logits, "minires", 0)
+    for contender, said in (
+        ("eps", "its logits differ from those of minires by 0.00.* of the largest; 0.0001 is allowed"),
+        ("shape", "its logits are 1x10, those of minires 2x10"),
+        ("nan", "differ from those of minires by nan"),
+    ):
+        with pytest.raises(MiniresError, match=said):
+            measure.compare(logits, contender, measure.TOLERANCE["cpu"])
+
+
+def test_a_contender_with_other_logits_fails_and_is_not_timed():
+    asked = []
+
+    class Knows:
+        def __init__(self, logits):
+            self.logits = logits
+
+        def ask(self, method, **arguments):
+            asked.append((self.logits, method))
+            return {"prepare": None, "logits": self.logits, "run": [1.0]}[method]
+
+    result = measure.RaceResult(SMALL[0])
+    measure.take_turns(result, {"minires": Knows([[1.0, 2.0]]), "openvino": Knows([[1.0, 2.1]])}, turns=1)
+    assert list(result.times) == ["minires"] and list(result.failed) == ["openvino"]
+    assert [method for logits, method in asked if logits == [[1.0, 2.1]]] == ["prepare", "logits"]
 
 
 @pytest.mark.slow
@@ -58,7 +133,7 @@ def test_a_race_has_a_time_for_each_turn():
 
 
 def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
-    answers = [None, [1.0], [1.0]]
+    answers = [None, [[0.5]], [1.0], [1.0]]
 
     class Dies:
         def ask(self, method, **arguments):
@@ -73,7 +148,26 @@ def test_a_contender_that_dies_between_turns_leaves_no_half_of_its_times():
 
 def test_ratios_are_taken_within_a_turn():
     result = measure.RaceResult(SMALL[0], {"minires": [1.0, 10.0, 2.0], "torch eager": [2.0, 20.0, 6.0]})
-    assert result.ratio("torch eager") == 2.0 and result.best_torch == "torch eager"
+    assert result.ratio("torch eager") == 2.0
+
+
+def test_minires_is_compared_with_the_fastest_other_contender():
+    times = {"minires": [2.0], "torch eager": [6.0], "torch frozen": [4.0], "openvino": [3.0]}
+    found = measure.RaceResult(SMALL[0], times).as_dict()
+    assert found["best_other"] == "openvino" and found["best_torch"] == "torch frozen"
+    assert measure.best_other({"minires": 2.0}) is None
+
+
+def test_who_can_run_what():
+    rivals = [*contenders.TORCH, "onnxruntime", "openvino", "dezero"]
+    for workload, expected in (
+        (SMALL[0], [*contenders.TORCH, "onnxruntime", "openvino"]),
+        (replace(SMALL[0], device="cuda"), contenders.TORCH),
+        (SMALL[1], contenders.TORCH[:3]),
+        (Workload("train", "resnet20", 128), [*contenders.TORCH[:3], "dezero"]),
+        (SMALL[2], contenders.TORCH[:2]),
+    ):
+        assert [name for name in rivals if contenders.can_run(name, workload)] == list(expected)
 
 
 def test_a_contender_that_fails_is_reported():
@@ -81,10 +175,8 @@ def test_a_contender_that_fails_is_reported():
     assert "ArgumentError: " in result.failed["minires"] and "there is no model" in result.failed["minires"]
 
 
-def test_a_process_that_ends_is_an_error_and_what_it_cannot_do_is_another():
-    with worker.Process("dezero", 1) as process:
-        with pytest.raises(NotImplementedError):
-            process.ask("prepare", workload=asdict(SMALL[0]))
+def test_a_process_that_ends_is_an_error():
+    with worker.Process("minires", 1) as process:
         process._process.kill()
         process._process.wait()
         with pytest.raises(MiniresError, match="the process ended"):
@@ -96,10 +188,17 @@ def test_the_operations_of_a_convolution():
 
 
 def test_wrong_names_say_what_there_is():
-    with pytest.raises(ArgumentError, match="choose from torch and dezero"):
+    with pytest.raises(ArgumentError, match="choose from torch, dezero, onnxruntime, openvino"):
         contenders.available("caffe")
     with pytest.raises(ArgumentError, match="no workload has 'zebra' in its name; choose from: train"):
         workloads.workloads("train", "zebra")
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
+    assert contenders.available("onnxruntime") == ["minires", "onnxruntime"]
+    with pytest.raises(ArgumentError, match="openvino is not installed: pip install openvino"):
+        contenders.available("onnxruntime, openvino")
 
 
 def test_what_a_convolution_reaches():
@@ -109,7 +208,7 @@ def test_what_a_convolution_reaches():
     found = result.as_dict()
     assert found["gflops"] == pytest.approx({"minires": operations / 2e3, "torch eager": operations / 4e3})
     assert found["share_of_peak"]["minires"] == pytest.approx(operations / 2e-6 / 100e9)
-    assert found["peak_gflops"] == 100 and result.best_other == "torch eager"
+    assert found["peak_gflops"] == 100 and found["best_other"] == "torch eager"
     assert "gflops" not in measure.RaceResult(SMALL[0], {"minires": [1.0]}).as_dict()
 
 
@@ -131,8 +230,6 @@ class Fake:
         Fake.asked.append((self.contender, self.threads, method, self.environment))
         if self.contender == "broken":
             raise MiniresError("no")
-        if self.contender == "dezero":
-            raise NotImplementedError
         if method == "memory":
             return 100_000_000 if arguments["reset"] else 350_000_000
         return [0.9 / self.threads] * arguments["steps"] if method == "run" else None
@@ -145,7 +242,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(Fake, "asked", [])
 
 
-CONTENDERS = ["minires", "dezero", "broken"]
+CONTENDERS = ["minires", "openvino", "broken"]  # OpenVINO does not train
 
 
 def test_memory_in_all_and_beyond_a_batch_of_one(fake):
@@ -167,7 +264,7 @@ def test_the_first_start_and_a_later_one(monkeypatch, fake):
     found = measure.each(measure.start, CONTENDERS, SMALL[1], 1)
     assert found["of"] == {"minires": {"first": 9.0, "later": 2.0}} and found["failed"] == {"broken": "no"}
     folders = [(name, environment["NUMBA_CACHE_DIR"]) for name, _, _, environment in Fake.asked]
-    assert len(folders) == 5 and len(set(folders)) == 3  # empty for each contender, the same for all its starts
+    assert len(folders) == 4 and len(set(folders)) == 2  # empty for each contender, the same for all its starts
 
 
 @pytest.mark.skipif(not worker.Worker.memory(reset=False), reason="the system does not tell")
@@ -234,14 +331,15 @@ def test_the_profile_of_a_step_and_its_image(tmp_path, capsys, monkeypatch, a_ma
 
 
 def test_what_failed_is_told_below_the_table(capsys, monkeypatch, a_machine):
-    times = {"torch eager": [0.002], "dezero": [0.004]}
+    times = {"torch eager": [0.002], "torch compile": [0.004]}
     failed = measure.RaceResult(SMALL[1], times, {"minires": "no kernels"})
-    monkeypatch.setattr("minires.cli.bench.available", lambda against, device: ["minires", "torch eager", "dezero"])
+    present = ["minires", "torch eager", "torch compile", "torch frozen"]  # the last one does not train
+    monkeypatch.setattr("minires.cli.bench.available", lambda against, device: present)
     monkeypatch.setattr(workloads, "TRAIN", SMALL[1:2])
     monkeypatch.setattr(measure, "race", lambda *arguments: failed)
     assert main(["bench", "train", "--threads", "1"]) == 0
     header, row, told = capsys.readouterr().out.splitlines()
-    assert header.split() == ["minires", "ms", "torch", "eager", "ms", "dezero", "ms", "ratio", "to"]
+    assert header.split() == ["minires", "ms", "torch", "eager", "ms", "torch", "compile", "ms", "ratio", "to"]
     assert row.split() == ["train", "resnet8,", "2x16x16", "-", "2.00", "4.00", "-", "-"]
     assert told == "train resnet8, 2x16x16: minires failed: no kernels"
 
@@ -273,9 +371,30 @@ def test_an_extra_is_a_table_too(capsys, monkeypatch, fake, a_machine):
     ],
 )
 def test_what_cannot_be_drawn_or_compared_is_said_before_anything_is_measured(words, said, capsys, monkeypatch):
-    monkeypatch.setattr("minires.cli.bench.available", lambda against, device: ["minires", *contenders.TORCH])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr(measure, "describe", lambda *arguments: pytest.fail("measures"))
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("against", "words"),
+    [
+        ("onnxruntime,openvino", ["train"]),
+        ("onnxruntime", ["infer", "--device", "cuda"]),
+        ("dezero", ["train", "--only", "resnet56"]),
+        ("openvino", ["memory"]),
+        ("openvino", ["--only", "conv"]),
+    ],
+)
+def test_if_nobody_can_race_that_is_said_before_anything_is_measured(against, words, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("minires.cli.bench.check_device", lambda device: None)
+    monkeypatch.setattr(measure, "describe", lambda *arguments: pytest.fail("measures"))
+    assert main(["bench", *words, "--against", against]) == 2
+    said = capsys.readouterr().err
+    assert f"{against.replace(',', ', ')} cannot run any of the chosen workloads" in said
+    assert "onnxruntime and openvino run inference, and dezero trains resnet20" in said
 
 
 @pytest.mark.slow

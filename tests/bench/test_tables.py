@@ -30,7 +30,9 @@ def tables(tmp_path, monkeypatch):
 @pytest.fixture
 def content():
     train = RaceResult(Workload("train", "resnet20", 128), {"minires": [0.1], "torch compile": [0.15], "dezero": [4.4]})
-    infer = RaceResult(Workload("infer", "resnet20", 1), {"minires": [0.002]})
+    times = {"minires": [0.002], "torch frozen": [0.004], "openvino": [0.003]}
+    infer = RaceResult(Workload("infer", "resnet20", 1), times)
+    alone = RaceResult(Workload("infer", "resnet56", 1), {"minires": [0.006]})
     conv = Workload("ops", "", 2, 8, 0, 3, 5, direction="grad_input")
     row = {"phase": "forward", "calls": 38, "moves": True, "bytes": 10**9, "device": "cpu"}
     step = {"name": "train resnet20, 128x32x32", "workload": asdict(train.workload)}
@@ -39,7 +41,7 @@ def content():
         "turns": 7, "versions": {"minires": "0.1.0", "torch": "2.13", "dezero": None},
         "peak": {"2": {"operations": 2e11, "bytes": 3e10}},
         "results": [
-            train.as_dict(), infer.as_dict(),
+            train.as_dict(), infer.as_dict(), alone.as_dict(),
             RaceResult(conv, {"minires": [1e-6], "torch eager": [2e-6]}, peak=Peak(1e11, 1e10)).as_dict(),
         ],
         "memory": [{**step, "of": {"minires": {"peak": 1412.4, "images": 250}}, "failed": {}}],
@@ -69,9 +71,11 @@ def test_every_number_of_a_file_is_on_the_page(tables, content, tmp_path):
         "A CPU, 2 cores, 256-bit vectors, Linux x86_64; 2 threads, 1 turn.",
         "Measured peak, 2 threads: 200 GFLOP/s, 30.0 GB/s.",
         "minires 0.1.0, torch 2.13; BLAS of NumPy: openblas 0.3.",
-        "|  | minires, ms | torch compile, ms | dezero, ms | ratio |",
-        "| resnet20, 128x32x32 | 100 | 150 | 4,400 | **1.50** |",
-        "| resnet20, 1x32x32 | 2.00 | - |",
+        "|  | minires, ms | torch compile, ms | dezero, ms | ratio | to |",
+        "| resnet20, 128x32x32 | 100 | 150 | 4,400 | **1.50** | torch compile |",
+        "|  | minires, ms | torch frozen, ms | openvino, ms | ratio | to |",
+        "| resnet20, 1x32x32 | 2.00 | 4.00 | 3.00 | **1.50** | openvino |",
+        "| resnet56, 1x32x32 | 6.00 | - | - | - | - |",
         # 2 * 2*8*8 * 3*5 * 9 operations in a microsecond
         "| conv 3x3 3-5, 2x8x8 | input gradient | 0.001 | 0.002 | **2.00** | 34.6 | 35 % |",
         "| resnet20, 128x32x32 | minires | 1,412 | 250 |",
