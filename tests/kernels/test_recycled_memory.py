@@ -54,7 +54,7 @@ def block_of(array):
     """The floats of the block that holds an array."""
     while isinstance(array, np.ndarray):
         array = array.base
-    return array.memory.size
+    return array.memory.floats.size
 
 
 def wait(*sizes):
@@ -112,7 +112,7 @@ def test_threads_at_once_never_share_memory():
     assert not wrong and len(ranges) == 20
     assert all((array == number).all() for arrays in live for array, number in arrays)
     live.clear()
-    ranges += sorted((block.ctypes.data, block.nbytes) for blocks in memory._waiting.values() for block in blocks)
+    ranges += sorted((at, floats.nbytes) for blocks in memory._waiting.values() for floats, at in blocks)
     assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[:20]))
     assert all(first + size <= second for (first, size), (second, _) in pairwise(ranges[20:])), "one waits twice"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,15 @@ from ...core.backend import Array
 CACHE_LINE = 16  # floats in a cache line
 LARGE = 1 << 14  # floats; NumPy allocates smaller arrays just as fast
 ROOMY = 4  # a block may be this many times larger than its array, as sizes halve from stage to stage of a network
-_waiting: dict[int, list[Array]] = {}  # maps a size in floats to its free blocks; the size freed last is at the end
 
 _scratch = threading.local()
+
+
+class _Memory(NamedTuple):
+    """A row of floats, and its address, which NumPy takes long to look up."""
+
+    floats: Array
+    address: int
 
 
 class _Block:
@@ -30,13 +36,16 @@ class _Block:
 
     __slots__ = ("__array_interface__", "memory")
 
-    def __init__(self, memory: Array) -> None:
+    def __init__(self, memory: _Memory, shape: tuple[int, ...]) -> None:
         self.memory = memory
-        self.__array_interface__ = memory.__array_interface__
+        self.__array_interface__ = {"version": 3, "typestr": "=f4", "shape": shape, "data": (memory.address, False)}
 
     def __del__(self) -> None:
         if _waiting is not None:  # it is None while Python shuts down
-            _waiting.setdefault(self.memory.size, []).append(self.memory)
+            _waiting.setdefault(self.memory.floats.size, []).append(self.memory)
+
+
+_waiting: dict[int, list[_Memory]] = {}  # maps a size in floats to its free memory; the size freed last is at the end
 
 
 def empty(shape: tuple[int, ...]) -> Array:
@@ -44,16 +53,19 @@ def empty(shape: tuple[int, ...]) -> Array:
     floats = math.prod(shape)
     if floats < LARGE:
         return np.empty(shape, np.float32)
-    fitting = (size for size in list(_waiting) if floats <= size <= ROOMY * floats)
-    memory = _take(min(fitting, default=floats))
+    memory = _take(floats)
+    if memory is None:
+        fitting = (size for size in list(_waiting) if floats <= size <= ROOMY * floats)
+        memory = _take(min(fitting, default=floats))
     if memory is None:
         _let_go(floats)
-        memory = aligned(floats)
-    return np.asarray(_Block(memory))[:floats].reshape(shape)
+        new = aligned(floats)
+        memory = _Memory(new, new.ctypes.data)
+    return np.asarray(_Block(memory, shape))
 
 
-def _take(size: int) -> Array | None:
-    """Return a waiting block of this size, or None. Several threads may call this at the same time."""
+def _take(size: int) -> _Memory | None:
+    """Return waiting memory of this size, or None. Several threads may call this at the same time."""
     blocks = _waiting.pop(size, [])
     memory = blocks.pop() if blocks else None
     if blocks:
