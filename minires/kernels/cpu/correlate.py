@@ -18,29 +18,33 @@ fixed order at the end.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
-from ..threads import share, share_sums
 from .compiler import inlined, kernel
-from .memory import scratch
-from .simd import at
+from .memory import empty, scratch_rows
+from .simd import LANES, LINE, at, load, put, save
+from .team import LINE as INTEGERS
+from .team import enter, leave, meet, part_of, run, team_size, this_call
 from .tile import Shape, add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
-from .units import ConvSizes, copy, copy_strips, copy_unit, cut, each_unit
+from .units import ConvSizes, copy_row, copy_strips, copy_unit, cut, each_unit, fetch
 
-STRIP = 16  # channels in a strip; fewer if the image has fewer
+STRIP = 32  # channels in a strip; fewer if the image has fewer
 PIXELS_AT_ONCE = 128
-MOST_FLOATS = 96 * 1024  # limit for a unit's padded images; the more pixels, the less often sums are loaded and stored
+LARGE_SUMS = 1 << 17  # floats; with more, each thread computes some output channels, so that nobody adds up their sums
+MOST_FLOATS = 96 * 1024  # limit for the copies of a unit, which should stay in the core's second cache
 
 
 class CorrelationPlan(NamedTuple):
     """The sizes and tables needed to compute the gradient with respect to the weights, for one image size."""
 
     sizes: ConvSizes
+    steps: tuple[int, int, int]  # in the images, from an image, a row and a column to the next that is copied
     strip: int  # channels in a strip
     strips: int
     run: int  # window elements that are adjacent in memory
@@ -61,10 +65,17 @@ def correlation_plan(
             image, out, window.kernel, window.stride, window.padding, window.dilation, strict=True
         )
     )
+    steps = math.prod(image) * channels, image[1] * channels, channels
+    if window.kernel == (1, 1) and window.padding == (0, 0):  # copy only the pixels that are seen
+        steps = steps[0], sh * steps[1], sw * steps[2]
+        (height, width), image, (sh, sw) = out, out, (1, 1)
     strip = min(STRIP, channels)
     strips = -(-channels // strip)
     row = width * strip * strips
-    images, bands, band_rows = cut(height * row, row, out, out[0], sh, 1, MOST_FLOATS)
+    upstream_row = out[1] * outputs
+    images, bands, band_rows = cut(
+        height * row + out[0] * upstream_row, row + upstream_row // sh, out, out[0], sh, 1, MOST_FLOATS
+    )
     together = dw == 1  # the kernel's columns are adjacent
     run = kw * strip if together else strip
     taps = [(i * dh * width + j * dw) * strip for i in range(kh) for j in range(1 if together else kw)]
@@ -75,74 +86,110 @@ def correlation_plan(
         *out, outputs,
     )  # fmt: skip
     return CorrelationPlan(
-        sizes, strip, strips, run, -(-run // len(shape.pixels)), where.ravel().astype(np.int64),
+        sizes, steps, strip, strips, run, -(-run // len(shape.pixels)), where.ravel().astype(np.int64),
         np.array(taps, np.int64),
     )  # fmt: skip
 
 
 @inlined
-def _copy_blocks(dy, blocks, first, pixels, channels, block):
+def _copy_blocks(dy, blocks, first, pixels, channels, block, first_output, last_output):
     """Copy some pixels of the upstream gradient, block after block of channels; the last is filled up with zeros."""
-    for c0 in range(0, channels, block):
-        width = min(block, channels - c0)
-        for p in range(pixels):
-            to, source = (c0 // block * pixels + p) * block, (first + p) * channels + c0
-            copy(dy, source, 1, blocks, to, width, block)
+    for p in range(pixels):
+        to, source = p * block, (first + p) * channels
+        for c in range(first_output, last_output, block):
+            copy_row(dy, source + c, blocks, to, min(block, last_output - c), block)
+            to += pixels * block
 
 
-@kernel
-def _correlate(shape, x, dy, panel, x_copy, dy_copy, plan, n, turn, last):
+@inlined
+def _sum_up(shape, x, dy, panel, x_copy, dy_copy, plan, n, first_output, last_output, turn, last):
+    """Fill ``panel`` with the sums over some units, for some output channels (from a multiple of the block on)."""
     g, where, (rows, channels) = plan.sizes, plan.where, sizes(shape)
-    panel[:] = 0.0
     strip_size = g.images * g.padded_height * g.padded_width * plan.strip
+    block_size = plan.strips * len(plan.taps) * plan.tiles * rows * channels
+    if turn[0] == last:
+        panel[:] = 0.0
+    starts = True
     for image, images, row0, row1 in each_unit(g, n, turn, last):
-        if plan.strips == 1:
+        if plan.strips == 1 and plan.steps[1] == g.width * g.channels:
             copy_unit(x, x_copy, g, image, images, row0, row1)
         else:
-            copy_strips(x, x_copy, g, image, images, row0, row1, plan.strip)
+            copy_strips(x, x_copy, g, plan.steps, image, images, row0, row1, plan.strip)
         first_pixel = (image * g.out_height + row0) * g.out_width
         pixels = images * (row1 - row0) * g.out_width
         if g.out_channels == channels:
             blocks, upstream = dy, first_pixel * channels
         else:
-            _copy_blocks(dy, dy_copy, first_pixel, pixels, g.out_channels, channels)
+            _copy_blocks(dy, dy_copy, first_pixel, pixels, g.out_channels, channels, first_output, last_output)
             blocks, upstream = dy_copy, 0
-        for p in range(0, pixels, PIXELS_AT_ONCE):
-            chunk = min(pixels, p + PIXELS_AT_ONCE)
-            here = 0
-            for block in range((g.out_channels + channels - 1) // channels):
+        chunks = (pixels + PIXELS_AT_ONCE - 1) // PIXELS_AT_ONCE
+        # Meanwhile, load what the next unit will copy: some of it every few steps.
+        tiles = ((last_output - first_output + channels - 1) // channels) * block_size // (rows * channels)
+        next_dy, dy_step = (first_pixel + pixels) * g.out_channels, g.out_channels * LINE // tiles
+        next_x, x_step = next_dy * len(x) // len(dy), dy_step * len(x) // len(dy)
+        for chunk in range(chunks):
+            begin, end = pixels * chunk // chunks, pixels * (chunk + 1) // chunks
+            here = first_output // channels * block_size
+            for block in range((last_output - first_output + channels - 1) // channels):
                 for strip in range(plan.strips):
                     for t in range(len(plan.taps)):
                         for number in range(0, plan.run, rows):
+                            if not starts:
+                                fetch(panel, here, rows * channels)
                             origin = strip * strip_size + plan.taps[t] + number
                             tile = zeros(shape)
-                            k = upstream + (block * pixels + p) * channels
-                            for pixel in range(p, chunk):
-                                tile = outer_add(shape, tile, x_copy, origin + at(where, pixel), blocks, k)
-                                k += channels
-                            tile = add_from(tile, panel, rows_of_tile(shape), here)
+                            k = upstream + (block * pixels + begin) * channels
+                            for some in range(begin, end, LINE):
+                                fetch(dy, next_dy, dy_step)
+                                fetch(x, next_x, x_step)
+                                next_dy, next_x = next_dy + dy_step, next_x + x_step
+                                for pixel in range(some, min(some + LINE, end)):
+                                    tile = outer_add(shape, tile, x_copy, origin + at(where, pixel), blocks, k)
+                                    k += channels
+                            if not starts:
+                                tile = add_from(tile, panel, rows_of_tile(shape), here)
                             store(panel, rows_of_tile(shape), here, tile)
                             here += rows * channels
+            starts = False
+
+
+@inlined
+def _unpack(panels, dweight, plan, pixels, channels, first, last):
+    """Add up the sums of all threads, and store them in the order (O, C, KH, KW), for some strips of some blocks."""
+    g, taps, joined = plan.sizes, len(plan.taps), plan.run // plan.strip
+    length, total = taps * plan.tiles * pixels * channels, panels[0]
+    for part in range(first, last):
+        for thread in range(1, len(panels)):
+            panel = panels[thread]
+            for k in range(part * length, (part + 1) * length, LANES):
+                save(total, k, load(total, k) + load(panel, k))
+        o0, c0 = part // plan.strips * channels, part % plan.strips * plan.strip
+        for o in range(min(channels, g.out_channels - o0)):
+            for tap in range(taps * joined):
+                k = part * length + (tap // joined * plan.tiles * pixels + tap % joined * plan.strip) * channels + o
+                to = ((o0 + o) * g.channels + c0) * taps * joined + tap
+                for _ in range(min(plan.strip, g.channels - c0)):
+                    put(dweight, to, at(total, k))
+                    k += channels
+                    to += taps * joined
 
 
 @kernel
-def _unpack(panels, dweight, plan, pixels, channels, kw, first, last):
-    """Add up the sums of all threads, and store them in the order (O, C, KH, KW)."""
-    g, taps = plan.sizes, len(plan.taps)
-    joined = plan.run // plan.strip  # kernel columns in a run
-    for block in range(first, last):
-        width = min(channels, g.out_channels - block * channels)
-        for strip in range(plan.strips):
-            for t in range(taps):
-                for number in range(plan.run):
-                    c, tap = strip * plan.strip + number % plan.strip, t * joined + number // plan.strip
-                    if c < g.channels:
-                        here = (((block * plan.strips + strip) * taps + t) * plan.tiles * pixels + number) * channels
-                        for o in range(width):
-                            total = panels[0, here + o]
-                            for thread in range(1, len(panels)):
-                                total += panels[thread, here + o]
-                            dweight[block * channels + o, c, tap // kw, tap % kw] = total
+def _correlate(shape, x, dy, panels, x_copies, dy_copies, plan, n, turns, units, dweight, team, rank):
+    """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
+    enter(team, rank, this_call())
+    (pixels, channels), turn = sizes(shape), turns[rank]
+    blocks = (plan.sizes.out_channels + channels - 1) // channels
+    if len(panels) == len(turns):
+        panel, first, last, (turn[0], behind) = panels[rank], 0, blocks, part_of(units, team, rank)
+    else:
+        panel, (first, last), behind = panels[0], part_of(blocks, team, rank), units
+    first_output, last_output = first * channels, min(last * channels, plan.sizes.out_channels)
+    if first < last:
+        _sum_up(shape, x, dy, panel, x_copies[rank], dy_copies[rank], plan, n, first_output, last_output, turn, behind)
+    meet(team)
+    _unpack(panels, dweight, plan, pixels, channels, *part_of(blocks * plan.strips, team, rank))
+    leave(team, rank)
 
 
 def correlate(x: Array, dy: Array, window: Window) -> Array:
@@ -154,18 +201,15 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     shape = shape_for(outputs)
     plan = correlation_plan((height, width), channels, (oh, ow), outputs, window, shape)
     g, blocks = plan.sizes, shape.blocks(outputs)
-    cost = dy.size * channels * window.kernel[0] * window.kernel[1] / 40
     sums = blocks * plan.strips * len(plan.taps) * plan.tiles * shape.size
+    members = team_size(dy.size * channels * window.kernel[0] * window.kernel[1] / 40)
     x_floats = g.images * g.padded_height * g.padded_width * plan.strip * plan.strips + len(shape.pixels)
     dy_floats = g.images * g.band_rows * ow * blocks * shape.block
-    flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
-
-    def work(panel: Array, first: int, last: int) -> None:
-        copies = scratch(x_floats, "windows"), scratch(dy_floats, "upstream")
-        _correlate(shape, flat_x, flat_dy, panel, *copies, plan, n, np.array([first]), last)
-
-    panels = share_sums(work, g.units(n), lambda slices: np.empty((slices, sums), np.float32), cost)
-    dweight = np.empty((outputs, channels, *window.kernel), np.float32)
-    numbers = panels, dweight, plan, len(shape.pixels), shape.block, window.kernel[1]
-    share(partial(_unpack, *numbers), blocks, dweight.size * 2)
+    panels = empty((1 if sums > LARGE_SUMS and blocks >= members else members, sums))
+    dweight = empty((outputs, channels, *window.kernel))
+    run(
+        members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels,
+        scratch_rows(members, x_floats, "windows"), scratch_rows(members, dy_floats, "upstream"), plan, n,
+        np.zeros((members, INTEGERS), np.int64), g.units(n), dweight.reshape(-1),
+    )  # fmt: skip
     return dweight

@@ -25,7 +25,7 @@ from .simd import LINE, at, prefetch
 from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import add_from, gather_shape, multiply_add, places, rectify, rows_of_tile, sizes, start, store
-from .units import copy, copy_unit, each_unit
+from .units import copy, copy_unit, each_unit, fetch
 
 CACHED_WEIGHTS = 64 * 1024  # floats; the weights of a group of blocks, which should stay in the core's second cache
 
@@ -69,15 +69,17 @@ def gather_units(
                     here, out = places(shape, where, p, end - 1), places(shape, into, p, end - 1)
                     k = weights + c0 * window
                     for c in range(c0, min(c0 + group, last_output), block):
-                        if len(phases) > 1:  # outputs are not consecutive: the CPU cannot predict the addresses
-                            for q in range(p, min(p + pixels, end)):
-                                for o in range(c, min(c + block, last_output), LINE):
-                                    prefetch(y, target + at(into, q) + o)
+                        for q in range(p, min(p + pixels, end)):
+                            fetch(y, target + at(into, q) + c, min(block, last_output - c))
                         tile = start(shape, bias, c)
                         for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
-                            for j in range(origin + taps[t], origin + taps[t] + run):
-                                tile = multiply_add(tile, source, here, j, w, k)
-                                k += block
+                            for j0 in range(origin + taps[t], origin + taps[t] + run, LINE):
+                                if direct and c == first_output:  # load the next tile's numbers meanwhile
+                                    for q in range(p + pixels, min(p + 2 * pixels, end)):
+                                        prefetch(x, at(where, q) + j0)
+                                for j in range(j0, min(j0 + LINE, origin + taps[t] + run)):
+                                    tile = multiply_add(tile, source, here, j, w, k)
+                                    k += block
                         if last_output - c >= block:
                             if adds:
                                 tile = add_from(tile, shortcut, out, target + c)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined
-from .simd import at, put
+from .simd import LANES, LINE, at, load, prefetch, put, save
 from .team import turns
 
 ZERO = np.float32(0)
@@ -86,11 +86,27 @@ def clear(target, to, count):
 
 
 @inlined
+def fetch(array, begin, count):
+    """Start to load ``count`` numbers into the core's cache."""
+    for k in range(begin, begin + count, LINE):
+        prefetch(array, k)
+
+
+@inlined
 def copy(source, begin, step, target, to, count, width):
     """Copy ``count`` numbers that are ``step`` apart, and fill up to ``width`` with zeros."""
     for k in range(count):
         put(target, to + k, at(source, begin + k * step))
     clear(target, to + count, width - count)
+
+
+@inlined
+def copy_row(source, begin, target, to, count, width):
+    """Copy ``count`` neighbouring numbers, in vectors as far as possible, and fill up to ``width`` with zeros."""
+    vectors = count // LANES * LANES
+    for k in range(0, vectors, LANES):
+        save(target, to + k, load(source, begin + k))
+    copy(source, begin + vectors, 1, target, to + vectors, count - vectors, width - vectors)
 
 
 @inlined
@@ -103,7 +119,7 @@ def copy_unit(x, padded, g, image, images, row0, row1):
         for row in range(top - g.top, bottom - g.top):
             if 0 <= row < g.height:
                 clear(padded, to, left)
-                copy(x, ((image + i) * g.height + row) * length, 1, padded, to + left, length, width - left)
+                copy_row(x, ((image + i) * g.height + row) * length, padded, to + left, length, width - left)
             else:
                 clear(padded, to, width)
             to += width
@@ -111,19 +127,17 @@ def copy_unit(x, padded, g, image, images, row0, row1):
 
 
 @inlined
-def copy_strips(x, strips, g, image, images, row0, row1, strip):
+def copy_strips(x, strips, g, steps, image, images, row0, row1, strip):
     """Copy the input of a unit in strips of ``strip`` channels; the last strip is filled up with zeros."""
     top, bottom = row0 * g.row_step, min((row1 - 1) * g.row_step + g.row_reach, g.padded_height)
-    size = g.padded_height * g.padded_width * strip
+    size = g.images * g.padded_height * g.padded_width * strip
     for i in range(images):
-        for c0 in range(0, g.channels, strip):
-            channels = min(strip, g.channels - c0)
-            here = (c0 // strip * g.images + i) * size
-            for row in range(top - g.top, bottom - g.top):
-                for column in range(-g.left, g.padded_width - g.left):
-                    if 0 <= row < g.height and 0 <= column < g.width:
-                        source = (((image + i) * g.height + row) * g.width + column) * g.channels + c0
-                        copy(x, source, 1, strips, here, channels, strip)
-                    else:
-                        clear(strips, here, strip)
-                    here += strip
+        here = i * g.padded_height * g.padded_width * strip
+        for row in range(top - g.top, bottom - g.top):
+            for column in range(-g.left, g.padded_width - g.left):
+                inside = 0 <= row < g.height and 0 <= column < g.width
+                source = (image + i) * steps[0] + row * steps[1] + column * steps[2]
+                for c in range(0, g.channels, strip):
+                    channels = min(strip, g.channels - c) if inside else 0
+                    copy_row(x, source + c, strips, here + c // strip * size, channels, strip)
+                here += strip
