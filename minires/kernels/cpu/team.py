@@ -20,10 +20,10 @@ run. At ``meet``, threads wait until all of them have arrived.
 
     team = [next turn, arrivals, finished, members, the call, -, -, -,   bell of thread 1, 7 unused, bell of 2, ...]
 
-A thread that has looked at its bell for about a millisecond goes to sleep; the next call wakes it. If it comes too
-late, because it slept or other programs use its core, rank 0 has already done its part: only the place where a part is
-computed depends on who is fast, not the result. (Kernels in which threads meet need all of them, and so wait.) Calls of
-several Python threads take turns. A forked child process and a changed number of threads start a new team.
+A thread that has looked at its bell for about 0.2 ms goes to sleep; the next call wakes it. If it comes too late,
+because it slept or another program uses its core, rank 0 does its part. Who computes a part does not change the result.
+(Kernels in which threads meet need all of them, and so wait.) Calls of several Python threads take turns. A forked
+child process and a changed number of threads start a new team.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .compiler import inlined, kernel
 from .simd import Address, instruction
 
 LOOKS = 2000  # how often a thread reads a number before it offers its core to another thread
-OFFERS = 2000  # how often a thread offers its core before it goes to sleep, after about a millisecond
+OFFERS = 400  # how often it offers its core before it goes to sleep, after about 0.2 ms
 
 TURN, ARRIVALS, FINISHED, MEMBERS, CALL = range(5)
 LINE = 8  # integers in a cache line; each bell has its own, because a write to a line delays all who read it
@@ -237,6 +237,7 @@ class _Team:
         for rank, bell in enumerate(self._bells, 1):
             self.numbers[bell] = state
             if self._asleep[rank]:
+                self._asleep[rank] = False  # one alarm is enough, even if it takes several calls to wake up
                 self._alarms[rank].release()
 
     def close(self) -> None:
