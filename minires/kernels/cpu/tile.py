@@ -52,7 +52,9 @@ class Shape(NamedTuple):
 
 
 WIDE = Shape((0,) * (8 if REGISTERS == 32 else 6), (0, 0))
-NARROW = Shape((0,) * (16 if REGISTERS == 32 else 12), (0,))  # half of a wide tile would be empty
+# Half of a wide tile would be empty. With more than 8 pixels, AVX-512 waits for their addresses: there are 16 registers
+# for these.
+NARROW = Shape((0,) * (8 if REGISTERS == 32 else 12), (0,))
 # Networks for 224x224 images have 56, 28, 14 and 7 pixels in a row, so that no tile of 7 pixels is partly empty.
 SEVENS = Shape((0,) * 7, (0, 0)) if REGISTERS == 32 else WIDE
 

@@ -25,6 +25,11 @@ from .units import clear, copy_unit, each_unit
 from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
 
 
+def _pitch(channels: int) -> int:
+    """Return the distance between two spread patches. Without the gap, their lines would share a few cache sets."""
+    return channels + (LANES if channels > 64 else 0)
+
+
 @inlined
 def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
     """Spread 4x4 pixels of LANES channels to 36 vectors, and store them ``step`` numbers apart."""
@@ -35,11 +40,14 @@ def _spread_upstream_patch(dy, i, row, channels, table, upstreams, k, step):
 
 
 @inlined
-def _sum_up(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, first_output, last_output, turn, last):
+def _sum_up(
+    shape, x, dy, panel, padded, patches, upstreams, table, plan, pitch, out_pitch, n, first_output, last_output, turn,
+    last,
+):  # fmt: skip
     """Fill ``panel`` with the sums over some units, for some output channels."""
     g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
-    step, out_step = at_once * g.channels + LANES, at_once * g.out_channels + LANES
+    step, out_step = at_once * pitch + LANES, at_once * out_pitch + LANES
     rows, width = sizes(shape)
     tiles, outputs = (g.channels + rows - 1) // rows, (g.out_channels + width - 1) // width * width
     starts = True
@@ -52,10 +60,10 @@ def _sum_up(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, fir
             for p in range(count):
                 corner = origin + at(plan.where, chunk + p)
                 for c in range(0, g.channels, LANES):
-                    spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
+                    spread_patch(padded, corner + c, row, g.channels, table, patches, p * pitch + c, step)
                 some_rows, some_columns = at(plan.some_rows, chunk + p), at(plan.some_columns, chunk + p)
                 for c in range(first_output, min(last_output, g.out_channels), LANES):
-                    source, to = target + at(plan.into, chunk + p) + c, p * g.out_channels + c
+                    source, to = target + at(plan.into, chunk + p) + c, p * out_pitch + c
                     if some_rows == 4 and some_columns == 4:
                         _spread_upstream_patch(dy, source, out_row, g.out_channels, table, upstreams, to, out_step)
                     else:  # outside the image, the upstream gradient is zero
@@ -73,8 +81,8 @@ def _sum_up(shape, x, dy, panel, padded, patches, upstreams, table, plan, n, fir
                         j, k = e * step + c, e * out_step + block
                         for _ in range(count):
                             tile = outer_add(shape, tile, patches, j, upstreams, k)
-                            j += g.channels
-                            k += g.out_channels
+                            j += pitch
+                            k += out_pitch
                         if not starts:
                             tile = add_from(tile, panel, rows_of_tile(shape), here)
                         store(panel, rows_of_tile(shape), here, tile)
@@ -118,7 +126,9 @@ def _finish(panels, dweight, rows, width, tables, finite, team, rank):
 
 
 @kernel
-def _correlate(shape, x, dy, panels, padded, patches, upstreams, tables, plan, n, turns, units, team, rank):
+def _correlate(
+    shape, x, dy, panels, padded, patches, upstreams, tables, plan, pitch, out_pitch, n, turns, units, team, rank
+):  # fmt: skip
     """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
     enter(team, rank, this_call())
     outputs, width, turn = plan.sizes.out_channels, sizes(shape)[1], turns[rank]
@@ -130,7 +140,7 @@ def _correlate(shape, x, dy, panels, padded, patches, upstreams, tables, plan, n
         first, last = part_of((outputs + width - 1) // width, team, rank)
         panel, first, last, behind = panels[0], first * width, last * width, units if first < last else 0
     areas = padded[rank], patches[rank], upstreams[rank], tables[rank]
-    _sum_up(shape, x, dy, panel, *areas, plan, n, first, last, turn, behind)
+    _sum_up(shape, x, dy, panel, *areas, plan, pitch, out_pitch, n, first, last, turn, behind)
     leave(team, rank)
 
 
@@ -148,15 +158,17 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     by_outputs = sums > LARGE_WEIGHTS
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
+    pitch, out_pitch = _pitch(channels), _pitch(outputs)
     floats = {
-        "padded": plan.sizes.padded_floats, "patches": 36 * (patches * channels + LANES) + rows,
-        "products": 36 * (patches * outputs + LANES) + shape.block, "table": 54 * LANES,
+        "padded": plan.sizes.padded_floats, "patches": 36 * (patches * pitch + LANES) + rows,
+        "products": 36 * (patches * out_pitch + LANES) + shape.block, "table": 54 * LANES,
     }  # fmt: skip
     members = team_size()
     panels = empty((1 if by_outputs else members, sums))
     areas = [scratch_rows(members, number, name) for name, number in floats.items()]
     turns = np.zeros((members, INTEGERS), np.int64)
-    run(members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels, *areas, plan, n, turns, units)
+    numbers = shape, x.reshape(-1), dy.reshape(-1), panels, *areas, plan, pitch, out_pitch, n, turns, units
+    run(members, _correlate, *numbers)
     dweight, finite = np.empty((outputs, channels, 3, 3), np.float32), np.ones(1, np.bool_)
     run(min(members, team_size(dweight.size * 8)), _finish, panels, dweight, rows, shape.block, areas[-1], finite)
     return dweight if finite[0] else None
