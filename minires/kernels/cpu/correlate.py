@@ -10,10 +10,11 @@ loop runs over the pixels::
     window[pixel, element 1]       sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-First, the images are copied into strips of STRIP channels, with zeros around them, and the upstream gradient is copied
-into blocks of a tile's channels. The values that a tile reads for consecutive pixels are then close together in memory,
-and a few hundred pixels of a strip stay in the fastest cache. Each thread has its own sums, which are added up in a
-fixed order at the end.
+First, the images of a unit are copied into strips of STRIP channels, with zeros around them, and the upstream gradient
+is copied into blocks of a tile's channels. The values that a tile reads for consecutive pixels are then close together
+in memory, and a hundred pixels of a strip and a block stay in the fastest cache. While a unit is computed, the next one
+is fetched from memory. Each thread has its own sums for its own units, which are added up in a fixed order at the end.
+If there are many sums, each thread computes those of some output channels instead, from all units.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ image for a 3x3 kernel, and multiplies that matrix by the weights. This loop rea
                 add bias and shortcut, apply the ReLU, and store the tile, once
 
 The pixels of a tile are a list of places (see plan.py), so they need not be neighbours, and tiles are full for every
-width, stride and dilation.
+width, stride and dilation. The threads share the units or, if a layer has more weights than numbers in its images, the
+output channels: then each thread reads all images, but only its own weights.
 """
 
 from __future__ import annotations
