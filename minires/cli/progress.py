@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from .. import models
 from ..data import Dataset, Split
 from ..errors import counted, listed, sizes
+from ..kernels import on_compile
 from ..training import Config, Evaluation, Progress
 from ..training.checkpoint import TrainingState
 from ..training.classification import Tally
@@ -59,12 +60,15 @@ class TrainingProgress(Progress):
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("preparing", total=None, numbers="")
+        self._kernels = 0  # compiled so far
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
+        on_compile.append(self._compiling)
         return self
 
     def __exit__(self, *error: object) -> None:
+        on_compile.remove(self._compiling)
         if not self._bar.disable:  # older versions of Rich would print an empty line
             with suppress(OSError):  # the terminal is closed
                 self._bar.stop()
@@ -94,6 +98,10 @@ class TrainingProgress(Progress):
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:
             self._print(f"\n{HEADER}")
+
+    def _compiling(self) -> None:
+        self._kernels += 1
+        self._bar.update(self._task, numbers=f"compiling kernels, once: {self._kernels} so far")
 
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
         assert self.config is not None

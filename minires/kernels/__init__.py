@@ -7,3 +7,9 @@ of them.
 Each op with kernels has one host file here, for all devices (see :mod:`minires.kernels.device`). The code that computes
 is in ``cpu/`` (Numba) and ``cuda/`` (CUDA C++).
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+on_compile: list[Callable[[], object]] = []  # called before a kernel is compiled, which can take seconds

@@ -17,6 +17,7 @@ from minires import data
 from minires.cli import progress
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
+from minires.kernels import on_compile
 from minires.training import Config, evaluate, loop
 from minires.training.checkpoint import TrainingState
 from minires.training.classification import Tally
@@ -373,6 +374,17 @@ def test_the_time_left_starts_anew_in_each_run_and_gives_way_when_it_stops():
     assert "left" in screen_of(shown, screen)
     shown.stopping()
     assert "Ctrl-C again" in (last := screen_of(shown, screen)) and "left" not in last and "0:0" not in last
+
+
+def test_the_progress_bar_counts_the_kernels_that_are_compiled():
+    screen = io.StringIO()
+    shown = progress.TrainingProgress(Console(file=screen, force_terminal=True, width=80))
+    assert "compiling" not in screen_of(shown, screen)
+    with shown:
+        for tell in on_compile * 3:
+            tell()
+        assert "preparing" in (text := screen_of(shown, screen)) and "compiling kernels, once: 3 so far" in text
+    assert not on_compile
 
 
 def screen_of(shown, screen):

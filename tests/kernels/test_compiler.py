@@ -48,6 +48,60 @@ def test_a_cache_of_another_version_is_written_anew(tmp_path):
     assert sum(run(path)[1].cache_hits.values()) == 1
 
 
+def test_watchers_are_told_what_is_compiled_and_not_what_is_loaded(tmp_path, monkeypatch):
+    path, told = tmp_path / "some_kernel.py", []
+    path.write_text(SOURCE)
+    monkeypatch.setattr("minires.kernels.cpu.compiler.on_compile", [lambda: told.append(1)])
+    run(path)
+    assert len(told) == 1
+    run(path)
+    assert len(told) == 1
+
+
+INLINED = """
+from minires.kernels.cpu.compiler import inlined, kernel
+
+@inlined
+def square(x):
+    return x * x
+
+@inlined
+def numbers(n):
+    for i in range(n):
+        yield square(i)
+
+@kernel
+def double(n):
+    total = 0
+    for i in numbers(n):
+        total += i
+    return square(2) + total
+"""
+
+
+def test_inlined_functions_become_machine_code_only_in_kernels(tmp_path):
+    path = tmp_path / "some_kernel.py"
+    path.write_text(INLINED)
+    assert run(path)[0] == run(path)[0] == 4 + sum(i * i for i in range(21))
+    spec = importlib.util.spec_from_file_location("some_kernel", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.square.compile("int64(int64)")
+    (result,) = module.square.overloads.values()
+    with pytest.raises(RuntimeError, match="no compiled object"):
+        result.library.serialize_using_object_code()
+
+
+def test_to_load_a_kernel_nothing_is_imported_that_only_a_compilation_needs(tmp_path):
+    """``numba.np.linalg``, for one, imports SciPy if it is installed."""
+    (tmp_path / "some_kernel.py").write_text(SOURCE)
+    program = "import sys; from some_kernel import double; double(21); print('numba.np.linalg' in sys.modules)"
+    path = os.pathsep.join([str(tmp_path), str(Path(mr.__file__).parents[1])])
+    command, environment = [sys.executable, "-c", program], {**os.environ, "PYTHONPATH": path}
+    said = [subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=60).stdout for _ in range(2)]
+    assert [line.strip() for line in said] == [b"True", b"False"]
+
+
 def test_variants_have_files_of_their_own(tmp_path):
     """Two processes that compiled different variants at the same time would both write number 1."""
     path = tmp_path / "some_kernel.py"

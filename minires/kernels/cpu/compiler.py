@@ -14,6 +14,47 @@ from typing import Any
 
 from numba import njit
 from numba.core import config
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+from .. import on_compile
+
+
+class _Code(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a kernel and of the functions that are inlined in it, which LLVM optimises as a whole.
+
+    Numba would first optimise each function by itself, which takes time and makes no kernel faster.
+    """
+
+    def _optimize_functions(self, module: Any) -> None:
+        pass
+
+
+class _InlinedCode(_Code):
+    """The code of a function that is inlined. It is optimised and becomes machine code as a part of kernels only."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    @property
+    def codegen(self) -> Any:
+        return self  # Numba will call its set_env
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Do nothing: without machine code, there is no environment to set."""
+
+
+class _Compiler(Compiler):  # type: ignore[misc]
+    def define_pipelines(self) -> Any:
+        state = self.state
+        code = _InlinedCode if state.flags.forceinline else _Code
+        state.library = code(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super().define_pipelines()
+
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -24,6 +65,8 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"contract"},
     "error_model": "numpy",
     "boundscheck": False,
+    "no_cfunc_wrapper": True,  # only Python calls kernels, not C
+    "pipeline_class": _Compiler,
 }
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
@@ -34,7 +77,7 @@ _folder: str | None = None
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function that kernels use. It is inlined, as a call would take longer than the function itself."""
-    return njit(forceinline=True, **_OPTIONS)(function)
+    return njit(forceinline=True, no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -49,9 +92,8 @@ def kernel(function: Callable[..., Any]) -> Any:
         cache_file._source_stamp = _SOURCES
         cache_file._load_index = _or_else(dict, cache_file._load_index)
         cache_file.save = partial(_save, cache_file)
-    # If a file cannot be read or written (another version, another user's, a full disk), the kernel is compiled.
-    nothing = partial(_or_else, lambda: None)
-    store.load_overload, store.save_overload = nothing(store.load_overload), nothing(store.save_overload)
+    store.load_overload = partial(_load, store)
+    store.save_overload = _or_else(lambda: None, store.save_overload)  # the disk may be full
     return compiled
 
 
@@ -102,6 +144,18 @@ def _or_else(default: Callable[[], Any], access: Callable[..., Any]) -> Callable
             return default()
 
     return guarded
+
+
+def _load(store: Any, signature: Any, context: Any) -> Any:
+    """Load one variant of a kernel. If there is none that can be read, return None; the kernel is then compiled.
+
+    Numba's method would import everything that a compilation needs, which takes half a second.
+    """
+    found = _or_else(lambda: None, getattr(store, "_load_overload", store.load_overload))(signature, context)
+    if found is None:
+        for tell in on_compile:
+            tell()
+    return found
 
 
 def _save(cache_file: Any, key: Any, data: Any) -> None:

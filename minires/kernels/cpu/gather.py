@@ -45,7 +45,7 @@ def _store_part(shape, y, pixels, c, tile, width, shortcut, adds, relu, corner):
             y[pixels[p] + c + i] = number
 
 
-@kernel
+@inlined
 def gather_units(
     shape, x, w, bias, shortcut, y, padded, corner, g, direct, where, into, taps, phases, n, adds, relu,
     first_output, last_output, turn, last,

@@ -192,7 +192,7 @@ def _is_extreme(table, count):
     return not (largest * LANES * count <= EXTREME * total < np.inf)
 
 
-@kernel
+@inlined
 def convolve_units(
     shape, x, w, bias, shortcut, y, padded, patches, products, table, extreme, plan, n, adds, relu, first_output,
     last_output, turn, last,
