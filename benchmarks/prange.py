@@ -38,21 +38,30 @@ import numpy as np
 from numba import njit, prange
 
 import minires as mr
+from minires.kernels.cpu.compiler import kernel
 from minires.kernels.cpu.memory import aligned
-from minires.kernels.cpu.norm import ROW, ROWS, _normalise
+from minires.kernels.cpu.simd import at, put
 from minires.kernels.threads import hand_out, slices
 
+ROW, ROWS = 512, 32  # elements in a row, and rows in a block, which a thread takes at a time
 LAYERS = ("workqueue", "omp")
 SIZES = {"128x32x32x16": (128 * 32 * 32 * 16, ROW), "1x8x8x64": (8 * 8 * 64, 64)}  # elements in total, and in a row
 TURNS, SECONDS = 31, 0.03
 
 
+@kernel  # type: ignore[untyped-decorator]
+def _normalise(x, scale, shift, y, first, last):  # type: ignore[no-untyped-def]
+    length = len(scale)
+    for i in range(first * ROWS * length, min(last * ROWS * length, len(x)), length):
+        for j in range(min(length, len(x) - i)):
+            v = at(x, i + j) * scale[j] + shift[j]
+            put(y, i + j, v if v > 0 else np.float32(0))
+
+
 @njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _by_prange(x, scale, shift, y, turns, blocks):  # type: ignore[no-untyped-def]
-    pieces = len(turns)
+def _by_prange(x, scale, shift, y, pieces, blocks):  # type: ignore[no-untyped-def]
     for piece in prange(pieces):
-        turns[piece, 0] = blocks * piece // pieces
-        _normalise(x, scale, shift, None, y, True, turns[piece], blocks * (piece + 1) // pieces)
+        _normalise(x, scale, shift, y, blocks * piece // pieces, blocks * (piece + 1) // pieces)
 
 
 def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -60,16 +69,15 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
     x, y, scale, shift = aligned(size), aligned(size), aligned(row), aligned(row)
     x[:], scale[:], shift[:] = np.random.default_rng(0).standard_normal(size), 2, 1
     blocks = -(-size // (row * ROWS))
-    turns = np.zeros((2, 8), np.int64)  # one cache line each
 
     def work(first: int, last: int) -> None:
-        _normalise(x, scale, shift, None, y, True, np.array([first]), last)
+        _normalise(x, scale, shift, y, first, last)
 
     def by_pool() -> None:
         hand_out(work, slices(blocks))
 
     def by_prange() -> None:
-        _by_prange(x, scale, shift, y, turns, blocks)
+        _by_prange(x, scale, shift, y, 2, blocks)
 
     for way in (by_pool, by_prange):
         y[:] = -1
@@ -101,17 +109,12 @@ def race() -> None:
 def start(which: str) -> None:
     """Time the first call in a process, which loads code that an earlier process compiled. Numba is loaded first."""
     mr.ops.relu(mr.tensor(np.ones(4096, np.float32)))
-    x, y, row, turns = (
-        np.ones(4096, np.float32),
-        np.ones(4096, np.float32),
-        np.ones(64, np.float32),
-        np.zeros((2, 8), int),
-    )
+    x, y, row = (np.ones(size, np.float32) for size in (4096, 4096, 64))
     begin = time.perf_counter()
     if which == "a":
-        hand_out(lambda first, last: _normalise(x, row, row, None, y, True, turns[first], last), [(0, 1), (1, 2)])
+        hand_out(lambda first, last: _normalise(x, row, row, y, first, last), [(0, 1), (1, 2)])
     else:
-        _by_prange(x, row, row, y, turns, 2)
+        _by_prange(x, row, row, y, 2, 2)
     print(1e3 * (time.perf_counter() - begin))
 
 

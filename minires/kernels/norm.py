@@ -20,14 +20,14 @@ def batch_norm(
     device: ComputeDevice, op: Any, x: Array, gamma: Array, beta: Array, shortcut: Array | None = None
 ) -> Array:
     block, y = device.channels_last(x), device.block_like(x)
+    gamma, beta = device.contiguous(gamma), device.contiguous(beta)
+    more = None if shortcut is None else device.channels_last(shortcut)
     if op.running is None:
-        op.statistics = mean, var, scale = device.norm.statistics(block, device.contiguous(gamma), op.eps)
+        op.statistics = mean, var, _ = device.norm.train(block, gamma, beta, op.eps, more, y, _has_relu(op))
         op.batch = mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
     else:
         mean, var = map(device.contiguous, op.running)
-        scale = gamma / device.xp.sqrt(var + op.eps)
-    more = None if shortcut is None else device.channels_last(shortcut)
-    device.norm.normalise(block, mean, scale, device.contiguous(beta), more, y, _has_relu(op))
+        device.norm.normalise(block, mean, gamma / device.xp.sqrt(var + op.eps), beta, more, y, _has_relu(op))
     return as_images(y)
 
 

@@ -42,7 +42,7 @@ def test_a_masked_gradient_is_selected_not_multiplied():
 
 @pytest.mark.parametrize("shape", [(64, 1, 100, 100), (6, 32, 9, 9), (200_000, 3)], ids=str)
 def test_batch_norm_of_numbers_far_from_zero(shape, rng):
-    """float32 holds these numbers with a spacing of 6e-5, which is 0.006 of their deviation."""
+    """float32 holds these numbers with a spacing of 6e-5, so their mean is off by up to 0.003 of their deviation."""
     x = (1000 + 0.01 * rng.standard_normal(shape)).astype("f")
     axes, view = (0, *range(2, len(shape))), (1, -1, *(1,) * (len(shape) - 2))
     mean, var = np.zeros(shape[1], "f"), np.zeros(shape[1], "f")
@@ -52,7 +52,7 @@ def test_batch_norm_of_numbers_far_from_zero(shape, rng):
     np.testing.assert_allclose(mean, centre, rtol=1e-7)
     np.testing.assert_allclose(var, wide.var(axis=axes, ddof=1), rtol=1e-4)
     expected = (wide - centre.reshape(view)) / np.sqrt(spread.reshape(view) + 1e-5)
-    np.testing.assert_allclose(y, expected, atol=0.02)
+    np.testing.assert_allclose(y, expected, atol=0.004)
 
 
 @pytest.mark.parametrize("op", ["avg_pool2d", "global_avg_pool2d", "adaptive_avg_pool2d"])

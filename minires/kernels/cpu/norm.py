@@ -3,179 +3,326 @@
 Memory bandwidth is the limit here: an activation of ResNet-20's first stage takes 8 MB for 128 images, and each number
 is used only once or twice. So each pass does as much as it can::
 
-    forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * x + shift + shortcut)
+    forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * (x - mean) + beta)
     backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
 
-Pixels are (M, C) in memory. To make loops long enough for vectors, several pixels form one row of about ROW elements,
-and the values for the channels are repeated along it. Sums over a block of rows are in float32, and deviations are
-relative to the block's mean, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque
-1979).
+To keep up with memory, the innermost loop must not load and store anything else, so its sums and factors stay in
+registers. Pixels are (M, C) in memory. They are cut into *rows* of one or more pixels, and these into *strips* of four
+vectors, so that a strip has the same channels in every row. The innermost loop goes over one strip of some rows. With
+AVX-512::
+
+    row 0    strip 0   strip 1   ...       64 channels: a row is one pixel, and has one strip
+    row 1    strip 0   strip 1   ...       16 channels: a row is four pixels, whose sums are added at the end
+      ...                                  24 channels: a row is eight pixels, and has three strips
+
+Pixels after the last row are processed number by number. Sums over a block of rows are in float32, and relative to its
+first row, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque 1979).
+
+Both passes are one call, in which each thread has its own rows, always the same ones. It goes through them backwards in
+the second pass, because the last ones are still in its cache.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import math
+from typing import Any
 
 import numpy as np
 
 from ...core.backend import Array
 from ..norm import Statistics
-from ..threads import share_sums, take_turns
 from .compiler import inlined, kernel
-from .memory import scratch
-from .simd import at, put
-from .team import turns
+from .memory import scratch_rows
+from .simd import STRIP, at, at_least, load_like, prefetch_strip, save, where_above, zero_strip
+from .team import MEMBERS, enter, leave, meet, part_of, run, team_size, this_call
 
-ROW = 512
-ROWS = 32  # rows in a block, which takes 64 KB
-ZERO = np.float32(0)
+ROWS = 32  # the most rows in a block
+WIDE = 512  # numbers; the sums and factors of wider rows do not fit into the fastest cache, beside what is read
+ZERO, NAN = np.float32(0), np.float32(np.nan)
+CENTRE, SCALE, SHIFT, SLOPE, OFFSET = range(5)  # rows of factors: one for each number of a row of pixels
+SUM, SUM2 = SLOPE, OFFSET  # rows of sums, which are used up before the factors are known
+AREAS = 5
 
-
-def _row_length(channels: int) -> int:
-    return channels * max(1, ROW // channels)
-
-
-def _repeated(values: Array, length: int) -> Array:
-    """Repeat the values for the channels: (C,) -> (length,)."""
-    repeated = np.empty((length // len(values), len(values)), np.float32)
-    repeated[:] = values
-    return repeated.reshape(length)
-
-
-def _blocks(x: Array) -> int:
-    return -(-x.size // (_row_length(x.shape[-1]) * ROWS))
+# The innermost loops go over one strip of a few rows: down in the first pass, up in the second one. ``i`` is the index
+# of the strip in the first of these rows, and ``j`` its place in a row. ``ahead`` is the distance to the rows that come
+# next, which are loaded into the cache in the meantime. ``like`` is a strip of zeros or, after the last row, a zero.
 
 
 @inlined
-def _fold(row, channels, sums):
-    """Add the numbers of each channel to ``sums``."""
-    for i in range(0, len(row), channels):
-        for c in range(channels):
-            sums[c] += row[i + c]
+def _factors(area, j, like):
+    return load_like(area[CENTRE], j, like), load_like(area[SCALE], j, like), load_like(area[SHIFT], j, like)
 
 
-@kernel
-def _moments(x, channels, row, row2, centre, folded, total, first, last):
-    """Fill ``total``, float64 (3, C), for some blocks: count, mean and sum of squared deviations of each channel."""
-    length = len(row)
+@inlined
+def _add_deviations(x, i, rows, j, ahead, area, like):
+    """Add up x - centre and its square."""
+    length, centre = area.shape[1], load_like(area[CENTRE], j, like)
+    total, squares = load_like(area[SUM], j, like), load_like(area[SUM2], j, like)
+    for k in range(i, i + rows * length, length):
+        prefetch_strip(x, k + ahead)
+        d = load_like(x, k, like) - centre
+        total, squares = total + d, squares + d * d
+    save(area[SUM], j, total)
+    save(area[SUM2], j, squares)
+
+
+@inlined
+def _merge(count, lanes, area, total):
+    """Merge a block of ``count`` rows into ``total``, (3, length): count, mean and sum of squared deviations."""
+    for j in range(lanes):
+        before = total[0, j]
+        both = before + count
+        old, new = before / both, count / both
+        distance = np.float64(area[SUM, j]) / count
+        squares = area[SUM2, j] - area[SUM, j] * distance
+        mean = area[CENTRE, j] + distance
+        step = mean - total[1, j]
+        total[0, j] = both
+        total[1, j] = old * total[1, j] + new * mean  # remains infinite
+        total[2, j] += (squares if not squares < 0 else 0.0) + step * step * (old * count)
+
+
+@inlined
+def _start_block(x, i, lanes, area):
+    """Set the sums to 0, and the centre to the numbers of the first row."""
+    for j in range(lanes):
+        number = at(x, i + j)
+        area[CENTRE, j] = number if number - number == 0 else ZERO  # infinity - infinity would be NaN
+        area[SUM, j] = area[SUM2, j] = ZERO
+
+
+@inlined
+def _moments(x, first, last, tail, height, area, total):
+    """Fill ``total`` for the rows from ``first`` to ``last`` and the ``tail`` numbers after the last row."""
+    length = area.shape[1]
     total[:] = 0.0
-    for block in range(first, last):
-        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        row[:] = 0.0
-        row2[:] = 0.0
-        for i in range(begin, end, length):
-            for j in range(min(length, end - i)):
-                row[j] += at(x, i + j)
-        folded[:] = 0.0
-        _fold(row, channels, folded)
-        count = (end - begin) // channels
-        for j in range(length):
-            centre[j] = folded[j % channels] / count
-        for i in range(begin, end, length):
-            for j in range(min(length, end - i)):
-                d = at(x, i + j) - centre[j]
-                row2[j] += d * d
-        folded[:] = 0.0
-        _fold(row2, channels, folded)
-        for c in range(channels):
-            # the mean of the block, in float32 because this is what was subtracted
-            before, mean = total[0, c], np.float64(centre[c])
-            both = before + count
-            step = mean - total[1, c]
-            total[1, c] += step * count / both
-            total[2, c] += folded[c] + step * step * before * count / both
-            total[0, c] = both
+    for row in range(first, last, ROWS):
+        behind = min(row + ROWS, last)
+        _start_block(x, row * length, length, area)
+        for piece in range(row, behind, height):
+            rows = min(height, behind - piece)
+            for j in range(0, length, STRIP):
+                _add_deviations(x, piece * length + j, rows, j, height * length, area, zero_strip())
+        _merge(behind - row, length, area, total)
+    if tail > 0:
+        i = len(x) - tail
+        _start_block(x, i, tail, area)
+        for j in range(tail):
+            _add_deviations(x, i + j, 1, j, 0, area, ZERO)
+        _merge(1, tail, area, total)
 
 
-def moments(x: Array) -> tuple[Array, Array]:
-    """Return the mean and the biased variance of each channel of a block (..., C), in float64."""
-    channels = x.shape[-1]
-    length, flat = _row_length(channels), x.reshape(-1)
-
-    def work(total: Array, first: int, last: int) -> None:
-        rows = (scratch(length, purpose)[:length] for purpose in ("sums", "squares", "centre"))
-        _moments(flat, channels, *rows, np.empty(channels), total, first, last)
-
-    totals = share_sums(work, _blocks(x), lambda slices: np.empty((slices, 3, channels)), x.size / 2)
-    count, mean, squares = totals[0]
-    for other_count, other_mean, other_squares in totals[1:]:
-        step, both = other_mean - mean, count + other_count
-        mean = mean + step * other_count / both
-        squares = squares + other_squares + step * step * count * other_count / both
-        count = both
+@inlined
+def _merge_channel(c, channels, totals):
+    """Return the mean and the biased variance of a channel, over all threads and all pixels of a row."""
+    members, _, length = totals.shape
+    count, mean, squares = 0.0, 0.0, 0.0
+    for thread in range(members):
+        for j in range(c, length, channels):
+            count += totals[thread, 0, j]
+            mean += totals[thread, 0, j] * totals[thread, 1, j]
+    mean /= count
+    for thread in range(members):
+        for j in range(c, length, channels):
+            step = totals[thread, 1, j] - mean
+            squares += totals[thread, 2, j] + totals[thread, 0, j] * step * step
     return mean, squares / count
 
 
-# When a kernel below is compiled, it is known which arguments are None, so the loops do not branch.
+@inlined
+def _repeat(values, row):
+    for j in range(0, len(row), len(values)):
+        for c in range(len(values)):
+            row[j + c] = np.float32(values[c])
+
+
+@inlined
+def _normalise(x, shortcut, y, adds, floor, i, rows, j, ahead, area, like):
+    length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
+    for k in range(i + (rows - 1) * length, i - 1, -length):
+        prefetch_strip(x, k - ahead)
+        v = (load_like(x, k, like) - centre) * scale + shift
+        if adds:
+            prefetch_strip(shortcut, k - ahead)
+            v = v + load_like(shortcut, k, like)
+        save(y, k, at_least(v, floor))
 
 
 @kernel
-def _normalise(x, scale, shift, shortcut, y, relu, turn, blocks):
-    length = len(scale)
-    for block in turns(turn, blocks):
-        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        for i in range(begin, end, length):
-            for j in range(min(length, end - i)):
-                v = at(x, i + j) * scale[j] + shift[j]
-                if shortcut is not None:
-                    v += at(shortcut, i + j)
-                if relu is not None:
-                    v = v if not v <= 0 else ZERO  # NaN stays NaN
-                put(y, i + j, v)
+def _forward(
+    x, gamma, beta, eps, shortcut, y, learns, adds, floor, mean, var, scale, height, totals, areas, team, rank
+):  # fmt: skip
+    """Normalise x and store the result in y, unless its length is 0.
 
-
-@kernel
-def _sums(x, dy, y, centre, scale, shift, masked, sums, sums2, total, first, last):
-    """Fill ``total`` with the sums of g and of g * (x - centre), where g is dy masked by the ReLU.
-
-    The ReLU passed the positive elements of ``y`` or, without y, of x * scale + shift. If neither y nor scale is given,
-    there was no ReLU. If y is given, g is stored in ``masked``.
+    If ``learns``, mean, var and scale are computed first; otherwise, they are given. A ``floor`` of 0 is a ReLU, and a
+    floor of NaN changes nothing.
     """
-    length, channels = len(centre), total.shape[1]
+    enter(team, rank, this_call())
+    area, channels, length = areas[rank], len(mean), areas.shape[2]
+    first, last = part_of(len(x) // length, team, rank)
+    tail = len(x) % length if rank == team[MEMBERS] - 1 else 0
+    if learns:
+        _moments(x, first, last, tail, height, area, totals[rank])
+        meet(team)
+        for c in range(*part_of(channels, team, rank)):
+            centre, spread = _merge_channel(c, channels, totals)
+            # As in the textbook, what is subtracted is a float32, and the variance may be too large for one.
+            mean[c], var[c] = np.float32(centre), np.inf if np.float32(spread) == np.inf else spread
+            scale[c] = gamma[c] / np.sqrt(var[c] + eps)
+        meet(team)
+    if len(y) > 0:
+        _repeat(mean, area[CENTRE])
+        _repeat(scale, area[SCALE])
+        _repeat(beta, area[SHIFT])
+        for j in range(tail):
+            _normalise(x, shortcut, y, adds, floor, len(x) - tail + j, 1, j, 0, area, ZERO)
+        for behind in range(last, first, -height):
+            rows = min(height, behind - first)
+            for j in range(length - STRIP, -1, -STRIP):
+                i = (behind - rows) * length + j
+                _normalise(x, shortcut, y, adds, floor, i, rows, j, height * length, area, zero_strip())
+    leave(team, rank)
+
+
+@inlined
+def _add_gradients(x, dy, y, masked, floor, i, rows, j, ahead, area, like):
+    """Add up g and g * (x - centre), where g is dy masked by the ReLU."""
+    length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
+    total, products = load_like(area[SUM], j, like), load_like(area[SUM2], j, like)
+    for k in range(i, i + rows * length, length):
+        prefetch_strip(x, k + ahead)
+        prefetch_strip(dy, k + ahead)
+        d, g = load_like(x, k, like) - centre, load_like(dy, k, like)
+        if len(y) > 0:
+            prefetch_strip(y, k + ahead)
+            g = where_above(load_like(y, k, like), floor, g)
+            save(masked, k, g)
+        else:
+            g = where_above(d * scale + shift, floor, g)
+        total, products = total + g, products + g * d
+    save(area[SUM], j, total)
+    save(area[SUM2], j, products)
+
+
+@inlined
+def _sums(x, dy, y, masked, floor, first, last, tail, height, area, total):
+    """Fill ``total``, (2, length), with the sums over the rows from ``first`` to ``last`` and the tail."""
+    length = area.shape[1]
     total[:] = 0.0
-    for block in range(first, last):
-        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        sums[:] = 0.0
-        sums2[:] = 0.0
-        for i in range(begin, end, length):
-            for j in range(min(length, end - i)):
-                g = at(dy, i + j)
-                if y is not None:
-                    g = ZERO if at(y, i + j) <= 0 else g
-                    put(masked, i + j, g)
-                elif scale is not None:
-                    g = ZERO if at(x, i + j) * scale[j] + shift[j] <= 0 else g
-                sums[j] += g
-                sums2[j] += g * (at(x, i + j) - centre[j])
-        _fold(sums, channels, total[0])
-        _fold(sums2, channels, total[1])
+    for row in range(first, last, ROWS):
+        behind = min(row + ROWS, last)
+        area[SUM], area[SUM2] = ZERO, ZERO
+        for piece in range(row, behind, height):
+            rows = min(height, behind - piece)
+            for j in range(0, length, STRIP):
+                i = piece * length + j
+                _add_gradients(x, dy, y, masked, floor, i, rows, j, height * length, area, zero_strip())
+        for j in range(length):
+            total[0, j] += area[SUM, j]
+            total[1, j] += area[SUM2, j]
+    for j in range(tail):
+        area[SUM, j] = area[SUM2, j] = ZERO
+        _add_gradients(x, dy, y, masked, floor, len(x) - tail + j, 1, j, 0, area, ZERO)
+        total[0, j] += area[SUM, j]
+        total[1, j] += area[SUM2, j]
+
+
+@inlined
+def _gradient(x, dy, dx, floor, i, rows, j, ahead, area, like):
+    """Compute dx = scale * g + slope * (x - centre) + offset, where g is dy masked by the ReLU."""
+    length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
+    slope, offset = load_like(area[SLOPE], j, like), load_like(area[OFFSET], j, like)
+    for k in range(i + (rows - 1) * length, i - 1, -length):
+        prefetch_strip(x, k - ahead)
+        prefetch_strip(dy, k - ahead)
+        d, g = load_like(x, k, like) - centre, load_like(dy, k, like)
+        g = where_above(d * scale + shift, floor, g)
+        save(dx, k, scale * g + (slope * d + offset))
 
 
 @kernel
-def _gradient(x, dy, centre, scale, shift, a, b, d, dx, turn, blocks):
-    """Compute dx = a * g + b * (x - centre) + d, where g is dy, masked as in ``_sums`` if ``scale`` is given."""
-    length = len(a)
-    for block in turns(turn, blocks):
-        begin, end = block * ROWS * length, min((block + 1) * ROWS * length, len(x))
-        for i in range(begin, end, length):
-            for j in range(min(length, end - i)):
-                g = at(dy, i + j)
-                if scale is not None:
-                    g = ZERO if at(x, i + j) * scale[j] + shift[j] <= 0 else g
-                put(dx, i + j, a[j] * g + (b[j] * (at(x, i + j) - centre[j]) + d[j]))
+def _backward(
+    x, dy, y, masked, dx, beta, eps, floor, mean, var, scale, dgamma, dbeta, factors, height, totals, areas, team, rank
+):  # fmt: skip
+    """Compute all gradients.
+
+    The ReLU passed the elements above ``floor`` of y or, if the length of y is 0, of the normalised x. If y is given,
+    the masked dy is stored in ``masked``; otherwise, this must be dy.
+    """
+    enter(team, rank, this_call())
+    area, channels, length = areas[rank], len(mean), areas.shape[2]
+    first, last = part_of(len(x) // length, team, rank)
+    tail = len(x) % length if rank == team[MEMBERS] - 1 else 0
+    _repeat(mean, area[CENTRE])
+    _repeat(scale, area[SCALE])
+    _repeat(beta, area[SHIFT])
+    _sums(x, dy, y, masked, floor, first, last, tail, height, area, totals[rank])
+    meet(team)
+    count = len(x) // channels
+    for c in range(*part_of(channels, team, rank)):
+        total, products = 0.0, 0.0
+        for thread in range(len(totals)):
+            for j in range(c, length, channels):
+                total += totals[thread, 0, j]
+                products += totals[thread, 1, j]
+        inverse_std = 1 / np.sqrt(var[c] + eps)
+        dgamma[c], dbeta[c] = products * inverse_std, total
+        factors[0, c] = -scale[c] * inverse_std * inverse_std * products / count
+        factors[1, c] = -scale[c] * total / count
+    meet(team)
+    _repeat(factors[0], area[SLOPE])
+    _repeat(factors[1], area[OFFSET])
+    level = NAN if len(y) > 0 else floor
+    for j in range(tail):
+        _gradient(x, masked, dx, level, len(x) - tail + j, 1, j, 0, area, ZERO)
+    for behind in range(last, first, -height):
+        rows = min(height, behind - first)
+        for j in range(length - STRIP, -1, -STRIP):
+            i = (behind - rows) * length + j
+            _gradient(x, masked, dx, level, i, rows, j, height * length, area, zero_strip())
+    leave(team, rank)
 
 
-def statistics(x: Array, gamma: Array, eps: float) -> Statistics:
-    mean, var = moments(x)
-    return mean, var, gamma / np.sqrt(var + eps)
+def _height(length: int) -> int:
+    """Return how many rows the innermost loop covers.
+
+    If each row is a single strip, or if the loop covers only one row, memory is read in order. This is fastest, because
+    the CPU then loads in advance what comes next, although the sums and factors of each strip must be loaded for every
+    row. Those of wide rows do not fit into the fastest cache, and should be loaded less often.
+    """
+    if length == STRIP:
+        return ROWS
+    return 1 if length <= WIDE else 4
+
+
+def _memory(x: Array, sums: int) -> tuple[int, int, Array, Array]:
+    """Return the number of threads, the height of a piece, and memory for the sums and the factors of each thread."""
+    length = math.lcm(x.shape[-1], STRIP)
+    members = team_size(x.size / 4)
+    areas = scratch_rows(members * AREAS, length, "norm").reshape(members, AREAS, length)
+    return members, _height(length), np.empty((members, sums, length)), areas
+
+
+def _run_forward(
+    x: Array, gamma: Array, beta: Array, eps: float, shortcut: Array | None, y: Array, relu: bool, learns: bool,
+    statistics: Statistics,
+) -> None:  # fmt: skip
+    members, *memory = _memory(x, 3)
+    more = (y if shortcut is None else shortcut).reshape(-1)
+    options = learns, shortcut is not None, ZERO if relu else NAN
+    run(members, _forward, x.reshape(-1), gamma, beta, eps, more, y.reshape(-1), *options, *statistics, *memory)
+
+
+def train(x: Array, gamma: Array, beta: Array, eps: float, shortcut: Array | None, y: Array, relu: bool) -> Statistics:
+    """Normalise x with its own statistics, which are returned in float64."""
+    mean, var, scale = np.empty((3, x.shape[-1]))
+    _run_forward(x, gamma, beta, eps, shortcut, y, relu, True, (mean, var, scale))
+    return mean, var, scale
 
 
 def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array | None, y: Array, relu: bool) -> None:
-    length = _row_length(x.shape[-1])
-    scales, shifts = _repeated(scale, length), _repeated(beta - mean * scale, length)
-    more = None if shortcut is None else shortcut.reshape(-1)
-    numbers = x.reshape(-1), scales, shifts, more, y.reshape(-1), True if relu else None
-    take_turns(partial(_normalise, *numbers), _blocks(x), x.size / 2)
+    mean, scale = mean.astype(np.float64), scale.astype(np.float64)
+    _run_forward(x, beta, beta, 0.0, shortcut, y, relu, False, (mean, scale, scale))
 
 
 def gradients(
@@ -186,31 +333,22 @@ def gradients(
 
     If y or beta is given, there was a ReLU. It passed the positive elements of y or, without y, of the normalised x.
     """
-    mean, var, scale = statistics
-    channels, count = x.shape[-1], x.size // x.shape[-1]
-    length = _row_length(channels)
-    centre, scales, shifts = _repeated(mean, length), None, None
-    if beta is not None:
-        scales, shifts = _repeated(scale, length), _repeated(beta - mean * scale, length)
-    flat, flat_dy, flat_masked = x.reshape(-1), dy.reshape(-1), masked.reshape(-1)
-    flat_y = None if y is None else y.reshape(-1)
-
-    def work(total: Array, first: int, last: int) -> None:
-        sums = (scratch(length, purpose)[:length] for purpose in ("sums", "squares"))
-        numbers = flat, flat_dy, flat_y, centre, scales, shifts, flat_masked, *sums, total
-        _sums(*numbers, first, last)
-
-    totals = share_sums(work, _blocks(x), lambda slices: np.empty((slices, 2, channels)), x.size / 2)
-    dbeta, about_mean = totals.sum(axis=0)
-    inverse_std = 1 / np.sqrt(var + eps)
-    dgamma = about_mean * inverse_std
-    factors = scale, -scale * inverse_std * dgamma / count, -scale * dbeta / count
-    rows = centre, scales, shifts, *(_repeated(v, length) for v in factors)
-    take_turns(partial(_gradient, flat, flat_masked, *rows, dx.reshape(-1)), _blocks(x), x.size / 2)
-    return dgamma.astype(np.float32), dbeta.astype(np.float32)
+    channels = x.shape[-1]
+    members, *memory = _memory(x, 2)
+    dgamma, dbeta, zeros = np.zeros((3, channels), np.float32)
+    floor = NAN if y is None and beta is None else ZERO
+    arrays: Any = (array.reshape(-1) for array in (x, dy, zeros[:0] if y is None else y, masked, dx))
+    run(
+        members, _backward, *arrays, zeros if beta is None else beta, eps, floor, *statistics, dgamma, dbeta,
+        np.empty((2, channels)), *memory,
+    )  # fmt: skip
+    return dgamma, dbeta
 
 
 def channel_sums(block: Array) -> Array:
     """Return the sum of each channel of a block (..., C)."""
-    mean, _ = moments(block)
-    return (mean * (block.size // block.shape[-1])).astype(block.dtype)
+    channels = block.shape[-1]
+    mean, var, scale = np.empty((3, channels))
+    one = np.ones(channels, np.float32)
+    _run_forward(block, one, one, 0.0, None, one[:0], False, True, (mean, var, scale))
+    return (mean * (block.size // channels)).astype(block.dtype)

@@ -43,6 +43,7 @@ def _vectors() -> tuple[int, int]:
 
 
 LANES, REGISTERS = _vectors()
+STRIP = 4 * LANES  # numbers in a strip: four vectors, for loops that add one number after another to each lane
 LINE = 16  # floats in a cache line
 
 # The types of the LLVM instructions below.
@@ -50,19 +51,20 @@ INDEX, VECTOR = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
 
 
 class VectorType(types.Type):  # type: ignore[misc]
-    """Numba's type of one vector register."""
+    """Numba's type of a vector. LLVM cuts a vector that is longer than a register into several registers."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"float32x{LANES}")
+    def __init__(self, lanes: int) -> None:
+        super().__init__(name=f"float32x{lanes}")
+        self.lanes = lanes
 
 
-vector = VectorType()
+vector, strip = VectorType(LANES), VectorType(STRIP)
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, front_end_type: Any) -> None:
-        super().__init__(manager, front_end_type, VECTOR)
+        super().__init__(manager, front_end_type, ir.VectorType(ir.FloatType(), front_end_type.lanes))
 
 
 Address = Callable[[Any], Any]  # an array, as an instruction receives it: a function from an index to an address
@@ -97,23 +99,25 @@ def _argument(context: Any, builder: Any, kind: Any, given: Any) -> Any:
     return lambda index: builder.gep(data, [index])
 
 
-def read(builder: Any, address: Any) -> Any:
+def read(builder: Any, address: Any, kind: Any = VECTOR) -> Any:
     """Load the vector at an address."""
-    value = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
+    value = builder.load(builder.bitcast(address, kind.as_pointer()))
     value.align = 4  # a vector may begin at any float
     return value
 
 
 def write(builder: Any, value: Any, address: Any) -> None:
     """Store a vector at an address."""
-    builder.store(value, builder.bitcast(address, VECTOR.as_pointer())).align = 4
+    builder.store(value, builder.bitcast(address, value.type.as_pointer())).align = 4
 
 
-def repeat(builder: Any, number: Any) -> Any:
-    """Return a vector with the number in every lane."""
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-    first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), first)
+def repeat(builder: Any, number: Any, kind: Any = VECTOR) -> Any:
+    """Return a vector with the number in every lane; the number itself if ``kind`` is not a vector."""
+    if kind == number.type:
+        return number
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    first = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), first)
 
 
 def maximum(builder: Any, numbers: Any, floor: Any) -> Any:
@@ -145,6 +149,18 @@ def save(builder: Any, array: Address, index: Any, numbers: Any) -> None:
     write(builder, numbers, array(index))
 
 
+@instruction(lambda array, index, like: like(array, types.int64, like))
+def load_like(builder: Any, array: Address, index: Any, like: Any) -> Any:
+    """Return the numbers from ``array[index]`` on, as many as ``like`` has: a vector of any length, or a number."""
+    return read(builder, array(index), like.type)
+
+
+@instruction(lambda: strip())
+def zero_strip(builder: Any) -> Any:
+    """Return a strip of zeros."""
+    return ir.Constant(ir.VectorType(ir.FloatType(), STRIP), None)
+
+
 def _loader(count: int) -> Any:
     @instruction(lambda array, index, step: types.UniTuple(vector, count)(array, types.int64, types.int64))
     def load_several(builder: Any, array: Address, index: Any, step: Any) -> Any:
@@ -170,21 +186,39 @@ def _indices(builder: Any, index: Any, step: Any, count: int) -> list[Any]:
     return [builder.add(index, row, flags=["nsw"]) for row in rows]
 
 
-@instruction(lambda array, index: types.void(array, types.int64))
-def prefetch(builder: Any, array: Address, index: Any) -> None:
-    """Start to load the cache line of ``array[index]``, for writing, while the core continues to compute."""
+def _prefetch(builder: Any, address: Any, to_write: int, keep: int) -> None:
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     function = builder.module.declare_intrinsic(
         "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
     )
-    to_write, keep, data = number(1), number(3), number(1)
-    builder.call(function, [builder.bitcast(array(index), pointer), to_write, keep, data])
+    data = 1
+    builder.call(function, [builder.bitcast(address, pointer), *map(number, (to_write, keep, data))])
+
+
+@instruction(lambda array, index: types.void(array, types.int64))
+def prefetch(builder: Any, array: Address, index: Any) -> None:
+    """Start to load the cache line of ``array[index]``, for writing, while the core continues to compute."""
+    _prefetch(builder, array(index), 1, 3)
+
+
+@instruction(lambda array, index: types.void(array, types.int64))
+def prefetch_strip(builder: Any, array: Address, index: Any) -> None:
+    """Start to load a strip, for reading. The index may be outside of the array."""
+    for i in range(0, STRIP, LINE):
+        _prefetch(builder, array(builder.add(index, ir.Constant(INDEX, i))), 0, 2)
 
 
 @instruction(lambda a, floor: a(a, types.float32))
 def at_least(builder: Any, a: Any, floor: Any) -> Any:
-    """Return ``max(a, floor)`` for a vector and a number; NaN stays NaN."""
-    return maximum(builder, a, repeat(builder, floor))
+    """Return ``max(a, floor)`` for a vector and a number; NaN stays NaN, and a floor of NaN changes nothing."""
+    return maximum(builder, a, repeat(builder, floor, a.type))
+
+
+@instruction(lambda a, floor, b: b(a, types.float32, b))
+def where_above(builder: Any, a: Any, floor: Any, b: Any) -> Any:
+    """Return b where a > floor, and 0 elsewhere. If one of them is NaN, return b."""
+    too_low = builder.fcmp_ordered("<=", a, repeat(builder, floor, a.type))
+    return builder.select(too_low, ir.Constant(b.type, None), b)
 
 
 @instruction(lambda totals, index, a, b: types.void(totals, types.int64, a, b))
@@ -205,15 +239,14 @@ def measure(builder: Any, totals: Address, index: Any, a: Any, b: Any) -> Any:
 def _teach(operation: Callable[[Any, Any], Any], name: str) -> None:
     """Let kernels apply an operator to two vectors, or to a number (repeated in every lane) and a vector."""
 
-    @instruction(lambda a, b: vector(a, b))
+    @instruction(lambda a, b: b(a, b))
     def compute(builder: Any, a: Any, b: Any) -> Any:
-        a = a if a.type == VECTOR else repeat(builder, a)
         # "contract": a product and a sum may become one multiply-add
-        return getattr(builder, name)(a, b, flags=("contract",))
+        return getattr(builder, name)(repeat(builder, a, b.type), b, flags=("contract",))
 
     @overload(operation)
     def on_vectors(a, b):
-        return (lambda a, b: compute(a, b)) if a in (vector, types.float32) and b is vector else None
+        return (lambda a, b: compute(a, b)) if isinstance(b, VectorType) and a in (b, types.float32) else None
 
 
 for _operation, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):

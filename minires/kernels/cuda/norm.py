@@ -32,6 +32,13 @@ def normalise(x: Array, mean: Array, scale: Array, beta: Array, shortcut: Array 
     for_each("norm", "normalise", y.size, x, mean, scale, beta, shortcut, y, relu, x.shape[-1])
 
 
+def train(x: Array, gamma: Array, beta: Array, eps: float, shortcut: Array | None, y: Array, relu: bool) -> Statistics:
+    """Normalise x with its own statistics, which are returned."""
+    mean, var, scale = statistics(x, gamma, eps)
+    normalise(x, mean, scale, beta, shortcut, y, relu)
+    return mean, var, scale
+
+
 def gradients(
     x: Array, dy: Array, y: Array | None, statistics: Statistics, beta: Array | None, eps: float, masked: Array,
     dx: Array,
