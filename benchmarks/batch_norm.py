@@ -4,7 +4,18 @@ For each block (N, H, W, C) of ResNet-20 and of ResNet-18 and -50: the time of t
 batch norm with ReLU, without and with a shortcut, and their bandwidth as a share of that of ``np.add(a, b, out=c)`` on
 arrays of the same size. np.add uses one thread. Only the bytes that must move are counted: forward reads x twice and
 writes y, backward reads x and dy twice and writes dx. With a shortcut, forward also reads the shortcut, and backward
-also reads y and writes the gradient of the shortcut.
+also reads y and writes the gradient of the shortcut. The output on two cores of an AMD EPYC (Zen 4)::
+
+    1 thread(s)     np.add             forward            backward           forward, shortcut  backward, shortcut
+    128 x 32 x 32 x 16     42.3 GB/s       0.66 ms   90%       1.34 ms   79%       1.03 ms   75%       2.15 ms   66%
+    128 x 16 x 16 x 32     73.0 GB/s       0.24 ms   72%       0.35 ms   81%       0.30 ms   75%       0.74 ms   55%
+    128 x 8 x 8 x 64       89.6 GB/s       0.12 ms   58%       0.17 ms   68%       0.15 ms   64%       0.27 ms   62%
+    8 x 112 x 112 x 64     28.6 GB/s       3.40 ms   79%       5.37 ms   84%       4.28 ms   85%       7.41 ms   87%
+    16 x 56 x 56 x 64      35.2 GB/s       1.49 ms   77%       2.47 ms   75%       2.03 ms   74%       3.57 ms   77%
+    8 x 56 x 56 x 256      29.6 GB/s       4.56 ms   57%       5.17 ms   84%       5.06 ms   71%       6.78 ms   89%
+    8 x 28 x 28 x 512      33.9 GB/s       1.74 ms   65%       2.40 ms   80%       2.02 ms   74%       3.64 ms   74%
+    8 x 14 x 14 x 1024     56.7 GB/s       0.54 ms   64%       1.09 ms   50%       0.80 ms   56%       1.93 ms   39%
+    8 x 7 x 7 x 2048       83.8 GB/s       0.26 ms   44%       0.40 ms   51%       0.35 ms   47%       0.76 ms   35%
 """
 
 from __future__ import annotations
