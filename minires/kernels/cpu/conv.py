@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.backend import Array
 from ...ops.conv import Window
+from ..conv import ONE_PIXEL
 from ..threads import get_num_threads
 from . import winograd, winograd_weight
 from .correlate import correlate
@@ -35,6 +36,13 @@ def forward(
 
     ``prepared`` stores the weights for the next call, in the order in which the kernel reads them.
     """
+    pixels, channels, outputs = x.size // x.shape[3], x.shape[3], len(weight)
+    if prepared is None and pixels <= WIDE.block < outputs and window == ONE_PIXEL:
+        # Packing the weights would take longer than the product: pack the pixels, and exchange the two.
+        rows, columns = weight.reshape(1, outputs, 1, channels), x.reshape(pixels, channels, 1, 1)
+        product = forward(rows, columns, None, window, prepared={})
+        y = np.ascontiguousarray(product.reshape(outputs, pixels).T)
+        return (y if bias is None else y + bias).reshape(*x.shape[:3], outputs)
     prepared = {} if prepared is None else prepared
 
     def directly(x: Array, shortcut: Array | None) -> Array:

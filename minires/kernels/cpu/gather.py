@@ -22,11 +22,11 @@ from ...core.backend import Array
 from .compiler import inlined, kernel
 from .memory import empty, scratch_rows
 from .plan import ELEMENTS, FIRST_ELEMENT, FIRST_PLACE, FIRST_TAP, LAST_TAP, PER_ROW, ROWS, RUN, GatherPlan
-from .simd import LINE, at, prefetch
+from .simd import LINE, at, prefetch, put
 from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import add_from, gather_shape, multiply_add, places, rectify, rows_of_tile, sizes, start, store
-from .units import copy, copy_unit, each_unit, fetch
+from .units import clear, copy, copy_unit, each_unit, fetch
 
 CACHED_WEIGHTS = 64 * 1024  # floats; the weights of a group of blocks, which should stay in the core's second cache
 
@@ -123,10 +123,19 @@ def _pack(weight, o_step, c_step, kw, packed, block, outputs, inputs, elements, 
             width = min(block, outputs - number * block)
             for e in range(e0, e0 + count):
                 here = elements[e, 0] * kw + elements[e, 1] + number * block * o_step
-                for _ in range(inputs):
-                    copy(weight, here, o_step, packed, to, width, block)
-                    here += c_step
-                    to += block
+                # A few input channels at a time: a cache line holds several, and is used again before it is lost.
+                for c0 in range(0, inputs, LINE):
+                    some = min(LINE, inputs - c0)
+                    for c in range(some):
+                        if o_step < c_step:
+                            copy(weight, here + (c0 + c) * c_step, o_step, packed, to + c * block, width, block)
+                        else:
+                            clear(packed, to + c * block + width, block - width)
+                    if o_step >= c_step:
+                        for o in range(width):
+                            for c in range(some):
+                                put(packed, to + c * block + o, at(weight, here + o * o_step + (c0 + c) * c_step))
+                    to += some * block
     leave(team, rank)
 
 
