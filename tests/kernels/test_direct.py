@@ -94,7 +94,7 @@ def test_threads_share_the_output_channels_if_there_are_more_weights_than_number
     monkeypatch.setattr(threads, "_setting", 2)
     asked = []
     monkeypatch.setattr(conv, "gather", lambda *args, **more: asked.append(args[-1]) or gather.gather(*args, **more))
-    for size in (4, 40):
+    for size in (6, 40):
         x = rng.standard_normal((1, size, size, 64), np.float32)
         conv.forward(x, rng.standard_normal((4 * WIDE.block, 64, 1, 1), np.float32), None, ONE)
     assert asked == [True, False]

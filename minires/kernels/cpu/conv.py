@@ -37,7 +37,8 @@ def forward(
     ``prepared`` stores the weights for the next call, in the order in which the kernel reads them.
     """
     pixels, channels, outputs = x.size // x.shape[3], x.shape[3], len(weight)
-    if prepared is None and pixels <= WIDE.block < outputs and window == ONE_PIXEL:
+    plain = prepared is None and shortcut is None and not relu
+    if plain and pixels <= WIDE.block < outputs and window == ONE_PIXEL:
         # Packing the weights would take longer than the product: pack the pixels, and exchange the two.
         rows, columns = weight.reshape(1, outputs, 1, channels), x.reshape(pixels, channels, 1, 1)
         product = forward(rows, columns, None, window, prepared={})

@@ -207,7 +207,7 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     x_floats = g.images * g.padded_height * g.padded_width * plan.strip * plan.strips + len(shape.pixels)
     dy_floats = g.images * g.band_rows * ow * blocks * shape.block
     panels = empty((1 if sums > LARGE_SUMS and blocks >= members else members, sums))
-    dweight = empty((outputs, channels, *window.kernel))
+    dweight = np.empty((outputs, channels, *window.kernel), np.float32)
     run(
         members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels,
         scratch_rows(members, x_floats, "windows"), scratch_rows(members, dy_floats, "upstream"), plan, n,
