@@ -1,10 +1,7 @@
-"""The pool: slices, errors, several callers, forked children."""
+"""The number of threads, several callers, forked children."""
 
-import itertools
 import os
 import threading
-import time
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -17,68 +14,6 @@ from minires.kernels import threads
 @pytest.fixture(autouse=True)
 def three_threads(monkeypatch):
     monkeypatch.setattr(threads, "_setting", 3)
-
-
-def test_every_unit_is_done_once():
-    done = []
-    threads.share(lambda first, last: done.extend(range(first, last)), 17)
-    assert sorted(done) == list(range(17))
-    assert threads.slices(17) == [(0, 5), (5, 11), (11, 17)]
-    assert threads.slices(2) == [(0, 1), (1, 2)] and threads.slices(0) == [(0, 0)]
-
-
-def test_little_work_stays_on_the_calling_thread():
-    where = []
-    threads.share(lambda first, last: where.append((threading.current_thread(), first, last)), 9, nanoseconds=10)
-    assert where == [(threading.current_thread(), 0, 9)]
-
-
-@pytest.mark.parametrize("unit", [0, 8])
-def test_an_error_in_a_slice_is_raised_after_all_have_ended(unit):
-    done = []
-
-    def work(first, last):
-        if first <= unit < last:
-            raise ValueError("unit")
-        done.append(first)
-
-    with pytest.raises(ValueError, match="unit"):
-        threads.share(work, 9)
-    assert len(done) == 2
-    threads.share(lambda first, last: done.append(first), 9)
-    assert len(done) == 5
-
-
-class SlowQueue(SimpleQueue):
-    """A queue whose put takes a varying time, so that other threads get in between."""
-
-    delays = itertools.cycle([0, 0.003, 0.001, 0, 0.002])
-
-    def put(self, item):
-        time.sleep(next(self.delays))
-        super().put(item)
-
-
-def test_pieces_that_wait_for_each_other_never_wait_for_those_of_other_calls(monkeypatch):
-    monkeypatch.setattr(threads, "SimpleQueue", SlowQueue)
-    monkeypatch.setattr(threads, "_workers", [])
-    met, errors = [], []
-
-    def call(pieces):
-        for _ in range(10):
-            everybody = threading.Barrier(pieces, timeout=10)
-            try:
-                threads.hand_out(lambda rank, _, e=everybody: met.append(e.wait()), [(i, i) for i in range(pieces)])
-            except threading.BrokenBarrierError as error:
-                errors.append(error)
-                return
-
-    callers = [threading.Thread(target=call, args=(pieces,), daemon=True) for pieces in (3, 3, 2, 4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
-    assert not errors and len(met) == 10 * (3 + 3 + 2 + 4)
 
 
 def test_two_python_threads_train_at_once_and_get_their_own_results():
