@@ -40,7 +40,7 @@ from .memory import empty, scratch_rows
 from .simd import LANES, LINE, at, at_least, load, load3, load6, measure, prefetch, save, save_all
 from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
-from .tile import Shape, multiply_add, places, rows_of_tile, shape_for, sizes, store, zeros
+from .tile import WIDE, Shape, multiply_add, places, rows_of_tile, shape_for, sizes, store, zeros
 from .units import ConvSizes, clear, copy, copy_unit, each_unit
 
 EXTREME = 1000  # how many times larger than the others an output may be
@@ -70,13 +70,14 @@ class PatchPlan(NamedTuple):
 
 def fits(x: Array, out_channels: int, window: Window) -> bool:
     """Whether this algorithm can compute a convolution of (N, H, W, C), and is faster than the gathering loop."""
-    channels = x.shape[3]
+    n, height, width, channels = x.shape
     return (
         window.kernel == (3, 3)
         and window.stride == window.dilation == (1, 1)
         and channels % LANES == out_channels % LANES == 0
         and min(channels, out_channels) >= 16
         and x.size >= 8192
+        and n * -(-height // 4) * -(-width // 4) >= len(WIDE.pixels)  # fewer patches do not fill a tile
     )
 
 
