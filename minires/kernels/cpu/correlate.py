@@ -2,19 +2,22 @@
 summed over all pixels.
 
 It is computed by the loop of gather.py, turned inside out. There, a tile holds the sums for some pixels, and the loop
-runs over the window. Here, a tile holds the sums for some window elements and a block of output channels, and the
-loop runs over the pixels::
+runs over the window. Here, the rows of a tile are some elements of the window, its columns a block of output channels,
+and the loop runs over the pixels::
 
                                upstream[pixel, 0:8]   upstream[pixel, 8:16]
     window[pixel, element 0]       sum                    sum
     window[pixel, element 1]       sum                    sum           one multiply-add each, for every pixel
            ...                     ...                    ...
 
-First, the images of a unit are copied into strips of STRIP channels, with zeros around them, and the upstream gradient
-is copied into blocks of a tile's channels. The values that a tile reads for consecutive pixels are then close together
-in memory, and a hundred pixels of a strip and a block stay in the fastest cache. While a unit is computed, the next one
-is fetched from memory. Each thread has its own sums for its own units, which are added up in a fixed order at the end.
-If there are many sums, each thread computes those of some output channels instead, from all units.
+First, the images of a unit are copied into *strips* of 32 channels, with zeros around them, and the upstream gradient,
+if it has several blocks, is copied block by block. The values that a tile reads for consecutive pixels are then close
+together in memory, and a hundred pixels of a strip and a block stay in the fastest cache. While a unit is computed, the
+next one is loaded into the cache.
+
+The sums of all tiles are in a *panel*. Each thread has its own panel for its own units; the panels are added up in a
+fixed order at the end. If a panel is large, all threads share one: each computes the sums of some output channels, from
+all units.
 """
 
 from __future__ import annotations
@@ -105,9 +108,9 @@ def _copy_blocks(dy, blocks, first, pixels, channels, block, first_output, last_
 @inlined
 def _sum_up(shape, x, dy, panel, x_copy, dy_copy, plan, n, first_output, last_output, turn, last):
     """Fill ``panel`` with the sums over some units, for some output channels (from a multiple of the block on)."""
-    g, where, (rows, channels) = plan.sizes, plan.where, sizes(shape)
+    g, where, (rows, block) = plan.sizes, plan.where, sizes(shape)
     strip_size = g.images * g.padded_height * g.padded_width * plan.strip
-    block_size = plan.strips * len(plan.taps) * plan.tiles * rows * channels
+    block_size = plan.strips * len(plan.taps) * plan.tiles * rows * block
     if turn[0] == last:
         panel[:] = 0.0
     starts = True
@@ -118,60 +121,60 @@ def _sum_up(shape, x, dy, panel, x_copy, dy_copy, plan, n, first_output, last_ou
             copy_strips(x, x_copy, g, plan.steps, image, images, row0, row1, plan.strip)
         first_pixel = (image * g.out_height + row0) * g.out_width
         pixels = images * (row1 - row0) * g.out_width
-        if g.out_channels == channels:
-            blocks, upstream = dy, first_pixel * channels
+        if g.out_channels == block:
+            blocks, upstream = dy, first_pixel * block
         else:
-            _copy_blocks(dy, dy_copy, first_pixel, pixels, g.out_channels, channels, first_output, last_output)
+            _copy_blocks(dy, dy_copy, first_pixel, pixels, g.out_channels, block, first_output, last_output)
             blocks, upstream = dy_copy, 0
         chunks = (pixels + PIXELS_AT_ONCE - 1) // PIXELS_AT_ONCE
         # Meanwhile, load what the next unit will copy: some of it every few steps.
-        tiles = ((last_output - first_output + channels - 1) // channels) * block_size // (rows * channels)
+        tiles = ((last_output - first_output + block - 1) // block) * block_size // (rows * block)
         next_dy, dy_step = (first_pixel + pixels) * g.out_channels, g.out_channels * LINE // tiles
         next_x, x_step = next_dy * len(x) // len(dy), dy_step * len(x) // len(dy)
         for chunk in range(chunks):
             begin, end = pixels * chunk // chunks, pixels * (chunk + 1) // chunks
-            here = first_output // channels * block_size
-            for block in range((last_output - first_output + channels - 1) // channels):
+            here = first_output // block * block_size
+            for o0 in range(first_output, last_output, block):
                 for strip in range(plan.strips):
                     for t in range(len(plan.taps)):
                         for number in range(0, plan.run, rows):
                             if not starts:
-                                fetch(panel, here, rows * channels)
+                                fetch(panel, here, rows * block)
                             origin = strip * strip_size + plan.taps[t] + number
                             tile = zeros(shape)
-                            k = upstream + (block * pixels + begin) * channels
+                            k = upstream + (o0 - first_output) * pixels + begin * block
                             for some in range(begin, end, LINE):
                                 fetch(dy, next_dy, dy_step)
                                 fetch(x, next_x, x_step)
                                 next_dy, next_x = next_dy + dy_step, next_x + x_step
                                 for pixel in range(some, min(some + LINE, end)):
                                     tile = outer_add(shape, tile, x_copy, origin + at(where, pixel), blocks, k)
-                                    k += channels
+                                    k += block
                             if not starts:
                                 tile = add_from(tile, panel, rows_of_tile(shape), here)
                             store(panel, rows_of_tile(shape), here, tile)
-                            here += rows * channels
+                            here += rows * block
             starts = False
 
 
 @inlined
-def _unpack(panels, dweight, plan, pixels, channels, first, last):
+def _unpack(panels, dweight, plan, rows, block, first, last):
     """Add up the sums of all threads, and store them in the order (O, C, KH, KW), for some strips of some blocks."""
     g, taps, joined = plan.sizes, len(plan.taps), plan.run // plan.strip
-    length, total = taps * plan.tiles * pixels * channels, panels[0]
+    length, total = taps * plan.tiles * rows * block, panels[0]
     for part in range(first, last):
         for thread in range(1, len(panels)):
             panel = panels[thread]
             for k in range(part * length, (part + 1) * length, LANES):
                 save(total, k, load(total, k) + load(panel, k))
-        o0, c0 = part // plan.strips * channels, part % plan.strips * plan.strip
-        for o in range(min(channels, g.out_channels - o0)):
+        o0, c0 = part // plan.strips * block, part % plan.strips * plan.strip
+        for o in range(min(block, g.out_channels - o0)):
             for tap in range(taps * joined):
-                k = part * length + (tap // joined * plan.tiles * pixels + tap % joined * plan.strip) * channels + o
+                k = part * length + (tap // joined * plan.tiles * rows + tap % joined * plan.strip) * block + o
                 to = ((o0 + o) * g.channels + c0) * taps * joined + tap
                 for _ in range(min(plan.strip, g.channels - c0)):
                     put(dweight, to, at(total, k))
-                    k += channels
+                    k += block
                     to += taps * joined
 
 
@@ -179,17 +182,17 @@ def _unpack(panels, dweight, plan, pixels, channels, first, last):
 def _correlate(shape, x, dy, panels, x_copies, dy_copies, plan, n, turns, units, dweight, team, rank):
     """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
     enter(team, rank, this_call())
-    (pixels, channels), turn = sizes(shape), turns[rank]
-    blocks = (plan.sizes.out_channels + channels - 1) // channels
+    (rows, block), turn = sizes(shape), turns[rank]
+    blocks = (plan.sizes.out_channels + block - 1) // block
     if len(panels) == len(turns):
         panel, first, last, (turn[0], behind) = panels[rank], 0, blocks, part_of(units, team, rank)
     else:
         panel, (first, last), behind = panels[0], part_of(blocks, team, rank), units
-    first_output, last_output = first * channels, min(last * channels, plan.sizes.out_channels)
+    first_output, last_output = first * block, min(last * block, plan.sizes.out_channels)
     if first < last:
         _sum_up(shape, x, dy, panel, x_copies[rank], dy_copies[rank], plan, n, first_output, last_output, turn, behind)
     meet(team)
-    _unpack(panels, dweight, plan, pixels, channels, *part_of(blocks * plan.strips, team, rank))
+    _unpack(panels, dweight, plan, rows, block, *part_of(blocks * plan.strips, team, rank))
     leave(team, rank)
 
 

@@ -3,15 +3,15 @@
 A textbook convolution writes out the window of each output pixel (im2col), which takes nine times the memory of the
 image for a 3x3 kernel, and multiplies that matrix by the weights. This loop reads the windows in place::
 
-    for each unit of work (some images, or some rows of one), whose input is copied once, with zeros around it:
-        for each group of output channels:                      its weights stay in the cache
-            for each tile of pixels, for each block of the group:   sums for pixels * channels, all in registers
+    for each unit of work (some images, or some rows of one), copied once with zeros around it, if it needs any:
+        for each group of blocks of output channels:            its weights stay in the cache
+            for each tile: some pixels by a block of the group: all sums in registers
                 for each tap, for each number of its run:       multiply-adds of weights and broadcast numbers
                 add bias and shortcut, apply the ReLU, and store the tile, once
 
-The pixels of a tile are a list of places (see plan.py), so they need not be neighbours, and tiles are full for every
-width, stride and dilation. The threads share the units or, if a layer has more weights than numbers in its images, the
-output channels: then each thread reads all images, but only its own weights.
+The pixels of a tile are a list of places (see plan.py), so they need not be neighbours, and for every width, stride and
+dilation, all tiles but the last one are full. The threads share the units or, if a layer has more weights than numbers
+in its images, the output channels: then each thread reads all images, but only its own weights.
 """
 
 from __future__ import annotations

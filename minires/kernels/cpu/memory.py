@@ -80,7 +80,7 @@ def _let_go(floats: int) -> None:
             floats -= size
 
 
-def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
+def scratch(floats: int, purpose: str) -> np.ndarray[Any, Any]:
     """Return at least ``floats`` uninitialised float32 elements that only this thread uses.
 
     The next call with the same ``purpose`` returns the same memory, unless it asks for more.
@@ -92,7 +92,7 @@ def scratch(floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
     return found
 
 
-def scratch_rows(rows: int, floats: int, purpose: str = "") -> np.ndarray[Any, Any]:
+def scratch_rows(rows: int, floats: int, purpose: str) -> np.ndarray[Any, Any]:
     """Return scratch memory (rows, at least ``floats``): a row for each thread, which begins at a cache line."""
     length = -(-floats // CACHE_LINE) * CACHE_LINE
     return scratch(rows * length, purpose)[: rows * length].reshape(rows, length)

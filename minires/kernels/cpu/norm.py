@@ -4,22 +4,26 @@ Memory bandwidth is the limit here: an activation of ResNet-20's first stage tak
 is used only once or twice. So each pass does as much as it can::
 
     forward    1. read x: mean and variance       2. read x (and the shortcut), write relu(scale * (x - mean) + beta)
-    backward   1. read x, dy (and y): both sums   2. read x, dy (or its masked copy), write dx
+    backward   1. read x, dy: both sums           2. read x, dy, write dx
+
+With a shortcut, the first backward pass also reads y, and writes dy, masked by the ReLU. This is the gradient to the
+shortcut, and the second pass reads it instead of dy.
 
 To keep up with memory, the innermost loop must not load and store anything else, so its sums and factors stay in
-registers. Pixels are (M, C) in memory. They are cut into *rows* of one or more pixels, and these into *strips* of four
-vectors, so that a strip has the same channels in every row. The innermost loop goes over one strip of some rows. With
-AVX-512::
+registers. Pixels are (M, C) in memory. They are cut into *rows* of one or more pixels, and these into *spans* of four
+vectors, so that a span has the same channels in every row. The innermost loop goes over one span of a few rows, a
+*piece*. With AVX-512::
 
-    row 0    strip 0   strip 1   ...       64 channels: a row is one pixel, and has one strip
-    row 1    strip 0   strip 1   ...       16 channels: a row is four pixels, whose sums are added at the end
-      ...                                  24 channels: a row is eight pixels, and has three strips
+    row 0    span 0   span 1   ...         64 channels: a row is one pixel, and has one span
+    row 1    span 0   span 1   ...         16 channels: a row is four pixels, whose sums are added at the end
+      ...                                  24 channels: a row is eight pixels, and has three spans
 
-Pixels after the last row are processed number by number. Sums over a block of rows are in float32, and relative to its
-first row, to avoid cancellation; blocks are merged in float64, in order (Chan, Golub and LeVeque 1979).
+Pixels after the last row are processed number by number. Sums over a block of up to 32 rows are in float32, and those
+for the variance are relative to its first row, to avoid cancellation. Blocks are merged in float64, in order (Chan,
+Golub and LeVeque 1979).
 
-Both passes are one call, in which each thread has its own rows, always the same ones. It goes through them backwards in
-the second pass, because the last ones are still in its cache.
+Both passes are one call. In each of them, a thread processes the same rows, in the second one backwards, because the
+last rows are still in its cache.
 """
 
 from __future__ import annotations
@@ -33,19 +37,19 @@ from ...core.backend import Array
 from ..norm import Statistics
 from .compiler import inlined, kernel
 from .memory import scratch_rows
-from .simd import STRIP, at, at_least, load_like, prefetch_strip, save, where_above, zero_strip
+from .simd import SPAN, at, at_least, load_like, prefetch_span, save, where_above, zero_span
 from .team import MEMBERS, enter, leave, meet, part_of, run, team_size, this_call
 
 ROWS = 32  # the most rows in a block
-WIDE = 512  # numbers; the sums and factors of wider rows do not fit into the fastest cache, beside what is read
+LONG = 512  # numbers; the sums and factors of longer rows do not fit into the fastest cache, beside what is read
 ZERO, NAN = np.float32(0), np.float32(np.nan)
 CENTRE, SCALE, SHIFT, SLOPE, OFFSET = range(5)  # rows of factors: one for each number of a row of pixels
 SUM, SUM2 = SLOPE, OFFSET  # rows of sums, which are used up before the factors are known
 AREAS = 5
 
-# The innermost loops go over one strip of a few rows: down in the first pass, up in the second one. ``i`` is the index
-# of the strip in the first of these rows, and ``j`` its place in a row. ``ahead`` is the distance to the rows that come
-# next, which are loaded into the cache in the meantime. ``like`` is a strip of zeros or, after the last row, a zero.
+# The innermost loops go over one span of a piece: down in the first pass, up in the second one. ``i`` is the index of
+# the span in its first row, and ``j`` its place in a row. ``ahead`` is the distance to the piece that comes next, which
+# is loaded into the cache in the meantime. ``like`` is a span of zeros or, after the last row, a zero.
 
 
 @inlined
@@ -59,7 +63,7 @@ def _add_deviations(x, i, rows, j, ahead, area, like):
     length, centre = area.shape[1], load_like(area[CENTRE], j, like)
     total, squares = load_like(area[SUM], j, like), load_like(area[SUM2], j, like)
     for k in range(i, i + rows * length, length):
-        prefetch_strip(x, k + ahead)
+        prefetch_span(x, k + ahead)
         d = load_like(x, k, like) - centre
         total, squares = total + d, squares + d * d
     save(area[SUM], j, total)
@@ -101,8 +105,8 @@ def _moments(x, first, last, tail, height, area, total):
         _start_block(x, row * length, length, area)
         for piece in range(row, behind, height):
             rows = min(height, behind - piece)
-            for j in range(0, length, STRIP):
-                _add_deviations(x, piece * length + j, rows, j, height * length, area, zero_strip())
+            for j in range(0, length, SPAN):
+                _add_deviations(x, piece * length + j, rows, j, height * length, area, zero_span())
         _merge(behind - row, length, area, total)
     if tail > 0:
         i = len(x) - tail
@@ -140,10 +144,10 @@ def _repeat(values, row):
 def _normalise(x, shortcut, y, adds, floor, i, rows, j, ahead, area, like):
     length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
     for k in range(i + (rows - 1) * length, i - 1, -length):
-        prefetch_strip(x, k - ahead)
+        prefetch_span(x, k - ahead)
         v = (load_like(x, k, like) - centre) * scale + shift
         if adds:
-            prefetch_strip(shortcut, k - ahead)
+            prefetch_span(shortcut, k - ahead)
             v = v + load_like(shortcut, k, like)
         save(y, k, at_least(v, floor))
 
@@ -178,9 +182,9 @@ def _forward(
             _normalise(x, shortcut, y, adds, floor, len(x) - tail + j, 1, j, 0, area, ZERO)
         for behind in range(last, first, -height):
             rows = min(height, behind - first)
-            for j in range(length - STRIP, -1, -STRIP):
+            for j in range(length - SPAN, -1, -SPAN):
                 i = (behind - rows) * length + j
-                _normalise(x, shortcut, y, adds, floor, i, rows, j, height * length, area, zero_strip())
+                _normalise(x, shortcut, y, adds, floor, i, rows, j, height * length, area, zero_span())
     leave(team, rank)
 
 
@@ -190,11 +194,11 @@ def _add_gradients(x, dy, y, masked, floor, i, rows, j, ahead, area, like):
     length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
     total, products = load_like(area[SUM], j, like), load_like(area[SUM2], j, like)
     for k in range(i, i + rows * length, length):
-        prefetch_strip(x, k + ahead)
-        prefetch_strip(dy, k + ahead)
+        prefetch_span(x, k + ahead)
+        prefetch_span(dy, k + ahead)
         d, g = load_like(x, k, like) - centre, load_like(dy, k, like)
         if len(y) > 0:
-            prefetch_strip(y, k + ahead)
+            prefetch_span(y, k + ahead)
             g = where_above(load_like(y, k, like), floor, g)
             save(masked, k, g)
         else:
@@ -214,9 +218,9 @@ def _sums(x, dy, y, masked, floor, first, last, tail, height, area, total):
         area[SUM], area[SUM2] = ZERO, ZERO
         for piece in range(row, behind, height):
             rows = min(height, behind - piece)
-            for j in range(0, length, STRIP):
+            for j in range(0, length, SPAN):
                 i = piece * length + j
-                _add_gradients(x, dy, y, masked, floor, i, rows, j, height * length, area, zero_strip())
+                _add_gradients(x, dy, y, masked, floor, i, rows, j, height * length, area, zero_span())
         for j in range(length):
             total[0, j] += area[SUM, j]
             total[1, j] += area[SUM2, j]
@@ -233,8 +237,8 @@ def _gradient(x, dy, dx, floor, i, rows, j, ahead, area, like):
     length, (centre, scale, shift) = area.shape[1], _factors(area, j, like)
     slope, offset = load_like(area[SLOPE], j, like), load_like(area[OFFSET], j, like)
     for k in range(i + (rows - 1) * length, i - 1, -length):
-        prefetch_strip(x, k - ahead)
-        prefetch_strip(dy, k - ahead)
+        prefetch_span(x, k - ahead)
+        prefetch_span(dy, k - ahead)
         d, g = load_like(x, k, like) - centre, load_like(dy, k, like)
         g = where_above(d * scale + shift, floor, g)
         save(dx, k, scale * g + (slope * d + offset))
@@ -277,27 +281,27 @@ def _backward(
         _gradient(x, masked, dx, level, len(x) - tail + j, 1, j, 0, area, ZERO)
     for behind in range(last, first, -height):
         rows = min(height, behind - first)
-        for j in range(length - STRIP, -1, -STRIP):
+        for j in range(length - SPAN, -1, -SPAN):
             i = (behind - rows) * length + j
-            _gradient(x, masked, dx, level, i, rows, j, height * length, area, zero_strip())
+            _gradient(x, masked, dx, level, i, rows, j, height * length, area, zero_span())
     leave(team, rank)
 
 
 def _height(length: int) -> int:
-    """Return how many rows the innermost loop covers.
+    """Return the number of rows in a piece.
 
-    If each row is a single strip, or if the loop covers only one row, memory is read in order. This is fastest, because
-    the CPU then loads in advance what comes next, although the sums and factors of each strip must be loaded for every
-    row. Those of wide rows do not fit into the fastest cache, and should be loaded less often.
+    If each row is a single span, or if a piece has only one row, memory is read in order. This is fastest, because
+    the CPU then loads in advance what comes next, although the sums and factors of each span must be loaded for every
+    row. Those of long rows do not fit into the fastest cache, and should be loaded less often.
     """
-    if length == STRIP:
+    if length == SPAN:
         return ROWS
-    return 1 if length <= WIDE else 4
+    return 1 if length <= LONG else 4
 
 
 def _memory(x: Array, sums: int) -> tuple[int, int, Array, Array]:
     """Return the number of threads, the height of a piece, and memory for the sums and the factors of each thread."""
-    length = math.lcm(x.shape[-1], STRIP)
+    length = math.lcm(x.shape[-1], SPAN)
     members = team_size(x.size / 4)
     areas = scratch_rows(members * AREAS, length, "norm").reshape(members, AREAS, length)
     return members, _height(length), np.empty((members, sums, length)), areas

@@ -43,7 +43,7 @@ def _vectors() -> tuple[int, int]:
 
 
 LANES, REGISTERS = _vectors()
-STRIP = 4 * LANES  # numbers in a strip: four vectors, for loops that add one number after another to each lane
+SPAN = 4 * LANES  # numbers in a span: four vectors, so that a loop of additions need not wait for the previous one
 LINE = 16  # floats in a cache line
 
 # The types of the LLVM instructions below.
@@ -58,7 +58,7 @@ class VectorType(types.Type):  # type: ignore[misc]
         self.lanes = lanes
 
 
-vector, strip = VectorType(LANES), VectorType(STRIP)
+vector, span = VectorType(LANES), VectorType(SPAN)
 
 
 @register_model(VectorType)
@@ -155,10 +155,10 @@ def load_like(builder: Any, array: Address, index: Any, like: Any) -> Any:
     return read(builder, array(index), like.type)
 
 
-@instruction(lambda: strip())
-def zero_strip(builder: Any) -> Any:
-    """Return a strip of zeros."""
-    return ir.Constant(ir.VectorType(ir.FloatType(), STRIP), None)
+@instruction(lambda: span())
+def zero_span(builder: Any) -> Any:
+    """Return a span of zeros."""
+    return ir.Constant(ir.VectorType(ir.FloatType(), SPAN), None)
 
 
 def _loader(count: int) -> Any:
@@ -202,9 +202,9 @@ def prefetch(builder: Any, array: Address, index: Any) -> None:
 
 
 @instruction(lambda array, index: types.void(array, types.int64))
-def prefetch_strip(builder: Any, array: Address, index: Any) -> None:
-    """Start to load a strip, for reading. The index may be outside of the array."""
-    for i in range(0, STRIP, LINE):
+def prefetch_span(builder: Any, array: Address, index: Any) -> None:
+    """Start to load a span, for reading. The index may be outside of the array."""
+    for i in range(0, SPAN, LINE):
         _prefetch(builder, array(builder.add(index, ir.Constant(INDEX, i))), 0, 2)
 
 

@@ -2,8 +2,8 @@
 
 To finish two instructions per cycle, a core must keep the sums in registers, since a round trip to memory takes several
 times as long, and it must use each loaded number more than once. So a convolution computes *tiles*: some output pixels
-by one or two vectors of output channels, with all sums in registers. One step of a tile loads the vectors of weights,
-broadcasts a number for each pixel, and does a multiply-add for each pair of them::
+by one or two vectors of output channels, a *block*, with all sums in registers. One step of a tile loads the vectors of
+weights, broadcasts a number for each pixel, and does a multiply-add for each pair of them::
 
                   w[k, 0:8]      w[k, 8:16]
     x[pixel 0, k]  acc 0          acc 1         AVX2 has 16 registers: 6 * 2 sums, 2 weights, 1 broadcast
@@ -11,7 +11,8 @@ broadcasts a number for each pixel, and does a multiply-add for each pair of the
        ...          ...            ...
     x[pixel 5, k]  acc 10         acc 11
 
-A kernel is compiled for each :class:`Shape` of a tile that it is called with.
+The gradient with respect to the weights uses the same tiles, with other rows than pixels. A kernel is compiled for each
+:class:`Shape` of a tile that it is called with.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def gather_shape(channels: int) -> Shape:
 
 @inlined
 def sizes(shape):
-    """Return the pixels and the channels of a tile."""
+    """Return the number of pixels and the number of output channels, the block, of a tile."""
     return len(shape.pixels), len(shape.vectors) * LANES
 
 

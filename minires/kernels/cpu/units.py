@@ -1,9 +1,8 @@
 """Units of work of a convolution: a few small images, or some rows of a large one.
 
-Each loop of this folder over the pixels of a convolution takes one unit after another. It first copies the input of the
-unit to the thread's scratch memory, with zeros around it, so that later loops need not check for borders. The copy
-costs little, as it stays in the core's cache. Then the loop goes over the unit's *places*: output pixels, or patches of
-them.
+Each loop of this folder over the pixels of a convolution takes one unit after another. If a unit needs zeros around it,
+its input is first copied to the thread's scratch memory, so that later loops need not check for borders. The copy costs
+little, as it stays in the core's cache. Then the loop goes over the unit's *places*: output pixels, or patches of them.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ multiplications instead of 144. For many patches and channels, each of these bec
     image --6x6 patches, spread--> [36] (patches, C) @ (C, O) --> [36] (patches, O) --collected--> 4x4 outputs
 
 A chunk of patches is spread, multiplied and collected before the next one, so that all of it stays in the core's cache.
+The threads share the units or, if a layer has many weights, the output channels.
 
 The usual points 0, 1, -1, 2, -2 lose one decimal digit or more. With 3/4 and 3/2 the numbers have similar sizes, and
 the error is four times smaller: up to 3e-6 of the largest output, as benchmarks/winograd_error.py shows.
@@ -202,11 +203,11 @@ def convolve_units(
 
     ``extreme[i]`` becomes True if image i must be computed in another way.
     """
-    g, (pixels, channels) = plan.sizes, sizes(shape)
+    g, (pixels, block) = plan.sizes, sizes(shape)
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     floor = np.float32(0 if relu else -np.inf)
     at_once, columns = len(plan.of_patch), (g.out_width + 3) // 4
-    step, product_step = at_once * g.channels + LANES, at_once * channels + LANES
+    step, product_step = at_once * g.channels + LANES, at_once * block + LANES
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
         clear(table, 36 * LANES, 2 * LANES)
@@ -222,26 +223,26 @@ def convolve_units(
                         prefetch(y, pixel + o)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
-            k = first_output // channels * 36 * (g.channels * channels + LANES)
-            for block in range(first_output, last_output, channels):
+            k = first_output // block * 36 * (g.channels * block + LANES)
+            for o0 in range(first_output, last_output, block):
                 for e in range(36):
                     for p in range(0, count, pixels):
                         here = places(shape, plan.of_patch, p, count - 1)
                         tile = zeros(shape)
                         for j in range(g.channels):
-                            tile = multiply_add(tile, patches, here, e * step + j, w, k + j * channels)
-                        store(products, rows_of_tile(shape), e * product_step + p * channels, tile)
-                    k += g.channels * channels + LANES
+                            tile = multiply_add(tile, patches, here, e * step + j, w, k + j * block)
+                        store(products, rows_of_tile(shape), e * product_step + p * block, tile)
+                    k += g.channels * block + LANES
                 for p in range(count):
-                    for v in range(0, min(channels, g.out_channels - block), LANES):
+                    for v in range(0, min(block, g.out_channels - o0), LANES):
                         for c in range(6):
-                            column = load6(products, p * channels + v + c * product_step, 6 * product_step)
+                            column = load6(products, p * block + v + c * product_step, 6 * product_step)
                             save_all(table, c * LANES, 6 * LANES, _collect(column))
-                        shift, to = load(bias, block + v), target + at(plan.into, chunk + p) + block + v
+                        shift, to = load(bias, o0 + v), target + at(plan.into, chunk + p) + o0 + v
                         some_rows, some_columns = at(plan.some_rows, chunk + p), at(plan.some_columns, chunk + p)
                         for r in range(some_rows):
                             save_all(table, 24 * LANES, LANES, _collect(load6(table, 6 * r * LANES, LANES)))
-                            if block == first_output and v == 0 and (r == 0 or r == some_rows - 1):
+                            if o0 == first_output and v == 0 and (r == 0 or r == some_rows - 1):
                                 left, right = load(table, 24 * LANES), load(table, (23 + some_columns) * LANES)
                                 measure(table, 36 * LANES, left, right)
                             for q in range(some_columns):
@@ -263,40 +264,40 @@ def _convolve(
 ):  # fmt: skip
     """Compute some units on each thread or, if each has its ``own_turns``, some output channels of all units."""
     enter(team, rank, this_call())
-    outputs, channels = plan.sizes.out_channels, sizes(shape)[1]
-    first, last, turn = 0, (outputs + channels - 1) // channels, team
+    outputs, block = plan.sizes.out_channels, sizes(shape)[1]
+    first, last, turn = 0, (outputs + block - 1) // block, team
     if len(own_turns) > 0:
         first, last = part_of(last, team, rank)
         turn = own_turns[rank]
     convolve_units(
         shape, x, w, bias, shortcut, y, padded[rank], patches[rank], products[rank], table[rank], extreme, plan, n,
-        adds, relu, first * channels, min(last * channels, outputs), turn, units,
+        adds, relu, first * block, min(last * block, outputs), turn, units,
     )  # fmt: skip
     leave(team, rank)
 
 
 @kernel
 def _transform_weights(
-    weight, o_step, c_step, flipped, packed, channels, filters, tables, outputs, inputs, finite, team, rank
+    weight, o_step, c_step, flipped, packed, block, filters, tables, outputs, inputs, finite, team, rank
 ):  # fmt: skip
-    """Fill an array (blocks, 36, C * channels + gap); without the gap, matrices would share cache sets."""
+    """Fill an array (blocks, 36, C * block + gap). Without the gap, matrices would share cache sets."""
     enter(team, rank, this_call())
     g, table = filters[rank], tables[rank]
-    step = inputs * channels + LANES
+    step = inputs * block + LANES
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of all weights, which is not finite if one of them is not
-    for block in range((outputs + channels - 1) // channels):
+    for number in range((outputs + block - 1) // block):
         for c in range(*part_of(inputs, team, rank)):
             for e in range(9):
-                begin = block * channels * o_step + c * c_step + (8 - e if flipped else e)
-                copy(weight, begin, o_step, g, e * channels, min(channels, outputs - block * channels), channels)
-            for v in range(0, channels, LANES):
+                begin = number * block * o_step + c * c_step + (8 - e if flipped else e)
+                copy(weight, begin, o_step, g, e * block, min(block, outputs - number * block), block)
+            for v in range(0, block, LANES):
                 for j in range(3):
-                    column = load3(g, j * channels + v, 3 * channels)
+                    column = load3(g, j * block + v, 3 * block)
                     check = check + (column[0] + column[1] + column[2])
                     save_all(table, j * LANES, 3 * LANES, _values(column))
                 for i in range(6):
-                    k = (block * 36 + 6 * i) * step + c * channels + v
+                    k = (number * 36 + 6 * i) * step + c * block + v
                     save_all(packed, k, step, _values(load3(table, 3 * i * LANES, LANES)))
     save(table, 0, check)
     for i in range(LANES):
@@ -314,11 +315,11 @@ def transform(weight: Array, flipped: bool) -> Array | None:
     if flipped:
         outputs, inputs, o_step, c_step = inputs, outputs, c_step, o_step
     shape = shape_for(outputs)
-    blocks, channels = shape.blocks(outputs), shape.block
-    packed, finite = empty((blocks * 36 * (inputs * channels + LANES),)), np.ones(1, np.bool_)
+    blocks, block = shape.blocks(outputs), shape.block
+    packed, finite = empty((blocks * 36 * (inputs * block + LANES),)), np.ones(1, np.bool_)
     members = team_size(weight.size * 2)
-    areas = scratch_rows(members, 9 * channels, "filters"), scratch_rows(members, 36 * LANES, "table")
-    numbers = weight.reshape(-1), o_step, c_step, flipped, packed, channels, *areas, outputs, inputs, finite
+    areas = scratch_rows(members, 9 * block, "filters"), scratch_rows(members, 36 * LANES, "table")
+    numbers = weight.reshape(-1), o_step, c_step, flipped, packed, block, *areas, outputs, inputs, finite
     run(members, _transform_weights, *numbers)
     return packed if finite[0] else None
 

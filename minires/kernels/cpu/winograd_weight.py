@@ -7,7 +7,8 @@ In the forward pass, a patch d and a filter g give y = collect(spread(d) * value
 
 Again there are 36 matrix products, now (C, patches) @ (patches, O). They use the loop of correlate.py: a tile holds the
 sums of some input channels by a block of output channels, and the loop runs over the patches. values^T is applied once,
-at the end. Each thread has its own sums, which are added up in a fixed order.
+at the end, to the sums of all threads, added up in a fixed order. If there are many sums, the threads share them: each
+computes those of some output channels, from all patches.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def _sum_up(
     g, at_once, columns = plan.sizes, len(plan.of_patch), (plan.sizes.out_width + 3) // 4
     row, out_row = g.padded_width * g.channels, g.out_width * g.out_channels
     step, out_step = at_once * pitch + LANES, at_once * out_pitch + LANES
-    rows, width = sizes(shape)
-    tiles, outputs = (g.channels + rows - 1) // rows, (g.out_channels + width - 1) // width * width
+    rows, block = sizes(shape)
+    tiles, outputs = (g.channels + rows - 1) // rows, (g.out_channels + block - 1) // block * block
     starts = True
     for image, images, row0, row1 in each_unit(g, n, turn, last):
         origin, target = copy_unit(x, padded, g, image, images, row0, row1), image * g.out_height * out_row
@@ -74,11 +75,11 @@ def _sum_up(
                                 save(table, (36 + 4 * r + q) * LANES, number)
                         _spread_upstream_patch(table, 36 * LANES, 4 * LANES, LANES, table, upstreams, to, out_step)
             for e in range(36):
-                for block in range(first_output, last_output, width):
-                    here = (e * outputs + block) * tiles * rows
+                for o0 in range(first_output, last_output, block):
+                    here = (e * outputs + o0) * tiles * rows
                     for c in range(0, g.channels, rows):
                         tile = zeros(shape)
-                        j, k = e * step + c, e * out_step + block
+                        j, k = e * step + c, e * out_step + o0
                         for _ in range(count):
                             tile = outer_add(shape, tile, patches, j, upstreams, k)
                             j += pitch
@@ -86,23 +87,23 @@ def _sum_up(
                         if not starts:
                             tile = add_from(tile, panel, rows_of_tile(shape), here)
                         store(panel, rows_of_tile(shape), here, tile)
-                        here += rows * width
+                        here += rows * block
             starts = False
 
 
 @kernel
-def _finish(panels, dweight, rows, width, tables, finite, team, rank):
+def _finish(panels, dweight, rows, block, tables, finite, team, rank):
     """Add up the sums of all threads, and apply values^T to columns and rows."""
     enter(team, rank, this_call())
     (outputs, channels), table = dweight.shape[:2], tables[rank]
     tiles = (channels + rows - 1) // rows
-    step = (outputs + width - 1) // width * tiles * rows * width
+    step = (outputs + block - 1) // block * tiles * rows * block
     clear(table, 0, LANES)
     check = load(table, 0)  # the sum of everything, which is not finite if one number is not
-    for block in range((outputs + width - 1) // width):
+    for number in range((outputs + block - 1) // block):
         for c in range(*part_of(channels, team, rank)):
-            for v in range(0, min(width, outputs - block * width), LANES):
-                k = (block * tiles * rows + c) * width + v
+            for v in range(0, min(block, outputs - number * block), LANES):
+                k = (number * tiles * rows + c) * block + v
                 for e in range(36):
                     total = load(panels[0], k + e * step)
                     for thread in range(1, len(panels)):
@@ -117,7 +118,7 @@ def _finish(panels, dweight, rows, width, tables, finite, team, rank):
                 for lane in range(LANES):
                     for i in range(3):
                         for j in range(3):
-                            dweight[block * width + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
+                            dweight[number * block + v + lane, c, i, j] = table[(3 * i + j) * LANES + lane]
     save(table, 0, check)
     for i in range(LANES):
         if not abs(table[i]) < np.inf:
@@ -131,14 +132,14 @@ def _correlate(
 ):  # fmt: skip
     """Sum up some units on each thread or, if there is one panel for all threads, some output channels."""
     enter(team, rank, this_call())
-    outputs, width, turn = plan.sizes.out_channels, sizes(shape)[1], turns[rank]
+    outputs, block, turn = plan.sizes.out_channels, sizes(shape)[1], turns[rank]
     if len(panels) == len(turns):
         panel, first, last, (turn[0], behind) = panels[rank], 0, outputs, part_of(units, team, rank)
         if turn[0] == behind:
             panel[:] = 0.0
     else:
-        first, last = part_of((outputs + width - 1) // width, team, rank)
-        panel, first, last, behind = panels[0], first * width, last * width, units if first < last else 0
+        first, last = part_of((outputs + block - 1) // block, team, rank)
+        panel, first, last, behind = panels[0], first * block, last * block, units if first < last else 0
     areas = padded[rank], patches[rank], upstreams[rank], tables[rank]
     _sum_up(shape, x, dy, panel, *areas, plan, pitch, out_pitch, n, first, last, turn, behind)
     leave(team, rank)
