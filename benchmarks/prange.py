@@ -1,7 +1,7 @@
-"""Compare the thread pool of minires with Numba's: python benchmarks/prange.py
+"""Compare the threads of minires with Numba's: python benchmarks/prange.py
 
-The same serial kernel (batch norm with ReLU) runs on two threads: (a) called by ``threads.hand_out``, as in the engine;
-(b) called from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
+The same serial kernel (batch norm with ReLU) runs on two threads: (a) called by a team, as in the engine; (b) called
+from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
 Numba's threading layer; only ``workqueue`` is in every wheel. The output on two cores of an AMD EPYC (Numba 0.68)::
 
     workqueue
@@ -41,7 +41,7 @@ import minires as mr
 from minires.kernels.cpu.compiler import kernel
 from minires.kernels.cpu.memory import aligned
 from minires.kernels.cpu.simd import at, put
-from minires.kernels.threads import hand_out, slices
+from minires.kernels.cpu.team import enter, leave, part_of, run, this_call
 
 ROW, ROWS = 512, 32  # elements in a row, and rows in a block, which a thread takes at a time
 LAYERS = ("workqueue", "omp")
@@ -58,6 +58,14 @@ def _normalise(x, scale, shift, y, first, last):  # type: ignore[no-untyped-def]
             put(y, i + j, v if v > 0 else np.float32(0))
 
 
+@kernel  # type: ignore[untyped-decorator]
+def _by_team(x, scale, shift, y, blocks, team, rank):  # type: ignore[no-untyped-def]
+    enter(team, rank, this_call())
+    first, last = part_of(blocks, team, rank)
+    _normalise(x, scale, shift, y, first, last)
+    leave(team, rank)
+
+
 @njit(parallel=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _by_prange(x, scale, shift, y, pieces, blocks):  # type: ignore[no-untyped-def]
     for piece in prange(pieces):
@@ -70,20 +78,17 @@ def ways(size: int, row: int) -> tuple[Callable[[], None], Callable[[], None]]:
     x[:], scale[:], shift[:] = np.random.default_rng(0).standard_normal(size), 2, 1
     blocks = -(-size // (row * ROWS))
 
-    def work(first: int, last: int) -> None:
-        _normalise(x, scale, shift, y, first, last)
-
-    def by_pool() -> None:
-        hand_out(work, slices(blocks))
+    def by_team() -> None:
+        run(2, _by_team, x, scale, shift, y, blocks)
 
     def by_prange() -> None:
         _by_prange(x, scale, shift, y, 2, blocks)
 
-    for way in (by_pool, by_prange):
+    for way in (by_team, by_prange):
         y[:] = -1
         way()
         assert np.array_equal(y, np.maximum(2 * x + 1, 0))
-    return by_pool, by_prange
+    return by_team, by_prange
 
 
 def time_of(way: Callable[[], None], calls: int) -> float:
@@ -112,7 +117,7 @@ def start(which: str) -> None:
     x, y, row = (np.ones(size, np.float32) for size in (4096, 4096, 64))
     begin = time.perf_counter()
     if which == "a":
-        hand_out(lambda first, last: _normalise(x, row, row, y, first, last), [(0, 1), (1, 2)])
+        run(2, _by_team, x, row, row, y, 2)
     else:
         _by_prange(x, row, row, y, 2, 2)
     print(1e3 * (time.perf_counter() - begin))
