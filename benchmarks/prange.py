@@ -1,25 +1,18 @@
 """Compare the threads of minires with Numba's: python benchmarks/prange.py
 
 The same serial kernel (batch norm with ReLU) runs on two threads: (a) called by a team, as in the engine; (b) called
-from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on
-Numba's threading layer; only ``workqueue`` is in every wheel. The output on two cores of an AMD EPYC (Numba 0.68)::
+from a function that is compiled with ``parallel=True``, once for each slice of a ``prange``. (b) depends on Numba's
+threading layer; only ``workqueue`` is in every wheel. The output also shows the times of both. It ends, for each layer,
+with what happens to (b) in a program that has several Python threads, or forks (Numba 0.68)::
 
     workqueue
-      128x32x32x16   (a)    216.8 us   (b)    210.4 us   (b) / (a)   0.99
-      1x8x8x64       (a)     25.0 us   (b)     51.2 us   (b) / (a)   2.04
-      first call     (a)      6.2 ms   (b)      7.5 ms
       two Python threads call (b): exit status -6, Numba workqueue threading layer is terminating: Concurrent access
       a forked child calls (b): exit status 0
     omp
-      128x32x32x16   (a)    204.4 us   (b)    167.2 us   (b) / (a)   0.82
-      1x8x8x64       (a)     20.4 us   (b)      2.6 us   (b) / (a)   0.13
-      first call     (a)      5.4 ms   (b)      6.5 ms
       two Python threads call (b): exit status 0
       a forked child calls (b): exit status 241, Terminating: fork() called from a process already using GNU OpenMP
 
-Only (a) works both with several Python threads and after a fork. OpenMP is faster, especially for little work, because
-its threads spin between two calls instead of sleeping. A team (kernels/cpu/team.py) does the same, within one call for
-a whole network.
+Only (a) works both with several Python threads and after a fork.
 """
 
 from __future__ import annotations
