@@ -48,6 +48,8 @@ class _InlinedCode(_Code):
 
 
 class _Compiler(Compiler):  # type: ignore[misc]
+    """Numba's compiler, for these two kinds of code."""
+
     def define_pipelines(self) -> Any:
         state = self.state
         code = _InlinedCode if state.flags.forceinline else _Code

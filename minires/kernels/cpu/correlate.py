@@ -111,7 +111,7 @@ def _sum_up(shape, x, dy, panel, x_copy, dy_copy, plan, n, first_output, last_ou
     g, where, (rows, block) = plan.sizes, plan.where, sizes(shape)
     strip_size = g.images * g.padded_height * g.padded_width * plan.strip
     block_size = plan.strips * len(plan.taps) * plan.tiles * rows * block
-    if turn[0] == last:
+    if turn[0] == last:  # this thread has no units
         panel[:] = 0.0
     starts = True
     for image, images, row0, row1 in each_unit(g, n, turn, last):
@@ -207,10 +207,11 @@ def correlate(x: Array, dy: Array, window: Window) -> Array:
     g, blocks = plan.sizes, shape.blocks(outputs)
     sums = blocks * plan.strips * len(plan.taps) * plan.tiles * shape.size
     members = team_size(dy.size * channels * window.kernel[0] * window.kernel[1] / 40)
+    # The last tile of a strip reads a few numbers more than the window has.
     x_floats = g.images * g.padded_height * g.padded_width * plan.strip * plan.strips + len(shape.pixels)
     dy_floats = g.images * g.band_rows * ow * blocks * shape.block
     panels = empty((1 if sums > LARGE_SUMS and blocks >= members else members, sums))
-    dweight = np.empty((outputs, channels, *window.kernel), np.float32)
+    dweight = np.empty((outputs, channels, *window.kernel), np.float32)  # owns its memory: the tape need not copy it
     run(
         members, _correlate, shape, x.reshape(-1), dy.reshape(-1), panels,
         scratch_rows(members, x_floats, "windows"), scratch_rows(members, dy_floats, "upstream"), plan, n,

@@ -135,7 +135,7 @@ def _correlate(
     outputs, block, turn = plan.sizes.out_channels, sizes(shape)[1], turns[rank]
     if len(panels) == len(turns):
         panel, first, last, (turn[0], behind) = panels[rank], 0, outputs, part_of(units, team, rank)
-        if turn[0] == behind:
+        if turn[0] == behind:  # this thread has no units
             panel[:] = 0.0
     else:
         first, last = part_of((outputs + block - 1) // block, team, rank)
@@ -160,7 +160,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
     pitch, out_pitch = _pitch(channels), _pitch(outputs)
-    floats = {
+    floats = {  # the last tile reads a few numbers more than a patch has
         "padded": plan.sizes.padded_floats, "patches": 36 * (patches * pitch + LANES) + rows,
         "products": 36 * (patches * out_pitch + LANES) + shape.block, "table": 54 * LANES,
     }  # fmt: skip
