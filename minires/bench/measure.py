@@ -23,7 +23,7 @@ import numpy as np
 from ..core.backend import Array
 from ..errors import MiniresError, sizes
 from ..version import __version__
-from .contenders import GRAPH, TORCH, can_run
+from .contenders import GRAPH, can_run
 from .machine import Peak, blas_in_use, describe_machine, gpu_name
 from .worker import Process
 from .workloads import Workload
@@ -61,11 +61,6 @@ class RaceResult:
         pairs = zip(self.times[contender], self.times[to], strict=True)
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
-    @property
-    def best_torch(self) -> str | None:
-        """The fastest variant of PyTorch, or None if PyTorch did not run."""
-        return min((name for name in TORCH if name in self.times), key=self.median, default=None)
-
     def as_dict(self) -> dict[str, Any]:
         """Return the result for a JSON file. Operations are counted as if convolutions were computed directly."""
         milliseconds = {name: 1e3 * self.median(name) for name in self.times}
@@ -74,7 +69,6 @@ class RaceResult:
             "workload": asdict(self.workload),
             "milliseconds": milliseconds,
             "ratio": {name: self.ratio(name) for name in self.times if name != "minires" and "minires" in self.times},
-            "best_torch": self.best_torch,
             "best_other": best_other(milliseconds),
             "turns": {name: [round(1e3 * seconds, 4) for seconds in times] for name, times in self.times.items()},
             "failed": self.failed,

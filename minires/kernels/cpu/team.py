@@ -2,19 +2,19 @@
 
 A kernel releases Python's global interpreter lock (GIL), so several threads can run it at the same time. Starting them
 from Python would take longer than many kernels: each would first need the lock. So the other threads wait inside
-compiled code. They look again and again at a number in memory, their *bell*. A kernel that all threads should run
-begins and ends like this::
+compiled code. They look again and again at a number in memory, their *bell*. A kernel that all threads should run gets
+the ``team`` and the number of the thread, its *rank*, as its last arguments, and begins and ends like this::
 
     @kernel
-    def _double(x, y, team, rank):
+    def _double(x, y, parts, team, rank):
         enter(team, rank, this_call())            # rank 0, the caller, rings the bells of the others
         for part in turns(team, parts):           # they run the same call, with another rank
             ...
         leave(team, rank)                         # rank 0 waits until all have finished
 
-and is called by ``run(team_size(), _double, x, y)``. There are two ways to share work: ``turns`` gives the next unit to
-whichever thread asks for it, and ``part_of`` gives each thread a fixed part, for sums that should be the same in every
-run. At ``meet``, threads wait until all of them have arrived.
+and is called by ``run(team_size(), _double, x, y, parts)``. There are two ways to share work: ``turns`` gives the next
+part to whichever thread asks for it, and ``part_of`` gives each thread a fixed part, for sums that should be the same
+in every run. At ``meet``, threads wait until all of them have arrived.
 
 ``team`` is a row of integers in memory::
 
