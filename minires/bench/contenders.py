@@ -171,7 +171,8 @@ def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
+    if workload.device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = workload.size > 32
     images, labels = (torch.from_numpy(array) for array in _images(workload))
     layout = torch.contiguous_format if contender == "torch eager" else torch.channels_last
     x, y = images.contiguous(memory_format=layout).to(workload.device), labels.to(workload.device)

@@ -184,7 +184,7 @@ def test_large_weights_are_shared_by_output_channels(number, rng, monkeypatch):
         for large in (1, winograd.LARGE_WEIGHTS):
             with monkeypatch.context() as patch:
                 patch.setattr(winograd, "LARGE_WEIGHTS", large)
-                patch.setattr(winograd_weight, "LARGE_WEIGHTS", large)
+                patch.setattr(winograd_weight, "LARGE_SUMS", large)
                 y = convolve_transformed(x, transformed, o, bias, (1, 1), shortcut, relu=True)
                 found.append((y, winograd_weight.correlate(x, dy, (1, 1))))
         assert found[0][0].min() == 0

@@ -36,7 +36,7 @@ from .simd import LANES, LINE, at, load, put, save
 from .team import LINE as INTEGERS
 from .team import enter, leave, meet, part_of, run, team_size, this_call
 from .tile import Shape, add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
-from .units import ConvSizes, copy_row, copy_strips, copy_unit, cut, each_unit, fetch
+from .units import ConvSizes, copy_row, copy_strips, copy_unit, cut, each_unit, fetch, fetch_to_write
 
 STRIP = 32  # channels in a strip; fewer if the image has fewer
 PIXELS_AT_ONCE = 128
@@ -139,7 +139,7 @@ def _sum_up(shape, x, dy, panel, x_copy, dy_copy, plan, n, first_output, last_ou
                     for t in range(len(plan.taps)):
                         for number in range(0, plan.run, rows):
                             if not starts:
-                                fetch(panel, here, rows * block)
+                                fetch_to_write(panel, here, rows * block)
                             origin = strip * strip_size + plan.taps[t] + number
                             tile = zeros(shape)
                             k = upstream + (o0 - first_output) * pixels + begin * block

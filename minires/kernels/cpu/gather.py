@@ -26,7 +26,7 @@ from .simd import LINE, at, prefetch, put
 from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import add_from, gather_shape, multiply_add, places, rectify, rows_of_tile, sizes, start, store
-from .units import clear, copy, copy_unit, each_unit, fetch
+from .units import clear, copy, copy_unit, each_unit, fetch_to_write
 
 CACHED_WEIGHTS = 64 * 1024  # floats; the weights of a group of blocks, which should stay in the core's second cache
 
@@ -71,7 +71,7 @@ def gather_units(
                     k = weights + c0 * window
                     for c in range(c0, min(c0 + group, last_output), block):
                         for q in range(p, min(p + pixels, end)):
-                            fetch(y, target + at(into, q) + c, min(block, last_output - c))
+                            fetch_to_write(y, target + at(into, q) + c, min(block, last_output - c))
                         tile = start(shape, bias, c)
                         for t in range(phases[phase, FIRST_TAP], phases[phase, LAST_TAP]):
                             for j0 in range(origin + taps[t], origin + taps[t] + run, LINE):

@@ -197,7 +197,13 @@ def _prefetch(builder: Any, address: Any, to_write: int, keep: int) -> None:
 
 @instruction(lambda array, index: types.void(array, types.int64))
 def prefetch(builder: Any, array: Address, index: Any) -> None:
-    """Start to load the cache line of ``array[index]``, for writing, while the core continues to compute."""
+    """Start to load the cache line of ``array[index]``, for reading, while the core continues to compute."""
+    _prefetch(builder, array(index), 0, 3)
+
+
+@instruction(lambda array, index: types.void(array, types.int64))
+def prefetch_to_write(builder: Any, array: Address, index: Any) -> None:
+    """Start to load a cache line that this core will change: other cores lose it."""
     _prefetch(builder, array(index), 1, 3)
 
 

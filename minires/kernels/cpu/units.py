@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined
-from .simd import LANES, LINE, at, load, prefetch, put, save
+from .simd import LANES, LINE, at, load, prefetch, prefetch_to_write, put, save
 from .team import turns
 
 ZERO = np.float32(0)
@@ -86,9 +86,16 @@ def clear(target, to, count):
 
 @inlined
 def fetch(array, begin, count):
-    """Start to load ``count`` numbers into the core's cache."""
+    """Start to load ``count`` numbers into the core's cache, for reading."""
     for k in range(begin, begin + count, LINE):
         prefetch(array, k)
+
+
+@inlined
+def fetch_to_write(array, begin, count):
+    """Start to load ``count`` numbers that this core will change."""
+    for k in range(begin, begin + count, LINE):
+        prefetch_to_write(array, k)
 
 
 @inlined

@@ -38,7 +38,7 @@ from ...ops.conv import Window
 from ..threads import get_num_threads
 from .compiler import inlined, kernel
 from .memory import empty, scratch_rows
-from .simd import LANES, LINE, at, at_least, load, load3, load6, measure, prefetch, save, save_all
+from .simd import LANES, LINE, at, at_least, load, load3, load6, measure, prefetch_to_write, save, save_all
 from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import WIDE, Shape, multiply_add, places, rows_of_tile, shape_for, sizes, store, zeros
@@ -110,7 +110,7 @@ def patch_plan(
 
 
 def patches_at_once(channels: int) -> int:
-    """Return the number of patches that are spread before they are multiplied."""
+    """Return the number of patches that are spread before they are multiplied: fewer if that was faster."""
     return PATCHES // 2 if 32 < channels <= 128 else PATCHES
 
 
@@ -220,7 +220,7 @@ def convolve_units(
                 for q in range(16):  # the places where the outputs will be stored
                     pixel = target + at(plan.into, chunk + p) + q // 4 * out_row + q % 4 * g.out_channels
                     for o in range(first_output, last_output, LINE):
-                        prefetch(y, pixel + o)
+                        prefetch_to_write(y, pixel + o)
                 for c in range(0, g.channels, LANES):
                     spread_patch(padded, corner + c, row, g.channels, table, patches, p * g.channels + c, step)
             k = first_output // block * 36 * (g.channels * block + LANES)

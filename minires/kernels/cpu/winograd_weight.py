@@ -23,7 +23,9 @@ from .team import LINE as INTEGERS
 from .team import enter, leave, part_of, run, team_size, this_call
 from .tile import add_from, outer_add, rows_of_tile, shape_for, sizes, store, zeros
 from .units import clear, copy_unit, each_unit
-from .winograd import LARGE_WEIGHTS, PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
+from .winograd import PATCHES, filter_gradient, patch_plan, spread_patch, spread_upstream
+
+LARGE_SUMS = 1 << 20  # floats; with more, each thread computes some output channels, so that nobody adds up their sums
 
 
 def _pitch(channels: int) -> int:
@@ -156,7 +158,7 @@ def correlate(x: Array, dy: Array, padding: tuple[int, int]) -> Array | None:
     shape = shape_for(outputs)
     blocks, rows = shape.blocks(outputs), len(shape.pixels)
     sums = 36 * blocks * -(-channels // rows) * shape.size
-    by_outputs = sums > LARGE_WEIGHTS
+    by_outputs = sums > LARGE_SUMS
     plan = patch_plan((h, w), channels, outputs, padding, 1, 2 * PATCHES if by_outputs else PATCHES)
     units, patches = plan.sizes.units(n), len(plan.of_patch)
     pitch, out_pitch = _pitch(channels), _pitch(outputs)
