@@ -157,6 +157,34 @@ def test_a_forked_child_has_its_own_team(pause):
     check(3)
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_interrupted_calls_do_not_lose_a_thread():
+    """In the kernel, threads meet: it would wait forever for one that no alarm wakes."""
+    code = f"""
+import random, signal, sys, time
+import numpy as np
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_team import relay, run
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+numbers, delays = np.zeros((3, 3), np.int64), random.Random(0)
+run(3, relay, numbers, 3)
+signal.signal(signal.SIGALRM, interrupt)
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, delays.uniform(2e-5, 2e-3))
+        while True:
+            run(3, relay, numbers, 3)
+            time.sleep(3e-4)
+    except KeyboardInterrupt:
+        pass
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG)
+
+
 @pytest.mark.parametrize(
     "end",
     ["relu(x)", "relu(x); time.sleep(0.05)", "threading.Thread(target=forever, daemon=True).start(); time.sleep(0.05)"],

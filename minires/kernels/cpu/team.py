@@ -32,6 +32,7 @@ import atexit
 import math
 import os
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,8 @@ class _Team:
         self.numbers[MEMBERS] = members
         self._bells = range(LINE, members * LINE, LINE)
         self._asleep = [False] * members
-        self._alarms = [threading.Semaphore(0) for _ in range(members)]
+        # These are queues because, unlike a semaphore, putting an item cannot be interrupted half-way (by Ctrl+C).
+        self._alarms: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(members)]
         self._threads = [
             threading.Thread(target=self._help, args=(rank,), name="minires", daemon=True) for rank in range(1, members)
         ]
@@ -221,13 +223,13 @@ class _Team:
             # The order matters: either this thread sees that the bell is no longer quiet, or `run` sees that it sleeps.
             self._asleep[rank] = True
             if self.numbers[bell] == QUIET:
-                self._alarms[rank].acquire()
+                self._alarms[rank].get()
             self._asleep[rank] = False
 
     def run(self, kernel: Any, arguments: Any) -> None:
         """Call ``kernel(*arguments, numbers, rank)`` on all threads."""
-        self._ring(EXPECTED)
         try:
+            self._ring(EXPECTED)
             kernel(*arguments, self.numbers, 0)
         except BaseException:  # it may not have begun
             self._ring(QUIET)
@@ -238,7 +240,7 @@ class _Team:
             self.numbers[bell] = state
             if self._asleep[rank]:
                 self._asleep[rank] = False  # one alarm is enough, even if it takes several calls to wake up
-                self._alarms[rank].release()
+                self._alarms[rank].put(None)
 
     def close(self) -> None:
         """End the threads."""
@@ -272,9 +274,9 @@ def run(members: int, kernel: Any, *arguments: Any) -> None:
 
 def _close() -> None:
     global _team
-    if _team is not None:
-        _team.close()
-        _team = None
+    closing, _team = _team, None  # in this order: nobody may call a team that is closed only in part
+    if closing is not None:
+        closing.close()
 
 
 def _end() -> None:
