@@ -60,7 +60,7 @@ def cut(
     """
     if split > 1 or image > most:
         fitting = max(1, most // max(1, row * row_step))
-        bands = max(split, -(-rows // fitting))
+        bands = -(-max(split, -(-rows // fitting)) // split) * split  # as many for each of the ``split`` threads
         band_rows = max(1, -(-rows // bands))
         return 1, -(-rows // band_rows), band_rows
     together = min(-(-ENOUGH_PIXELS // max(1, out[0] * out[1])), most // max(1, image))
