@@ -13,4 +13,4 @@ SCRIPTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
 @pytest.mark.skipif(not load_kernels("cpu"), reason="no kernels")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_can_be_imported(script):
-    assert "__doc__" in runpy.run_path(str(script), run_name="imported")
+    runpy.run_path(str(script), run_name="imported")  # raises if a name that it imports is gone

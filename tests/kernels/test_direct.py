@@ -98,3 +98,21 @@ def test_threads_share_the_output_channels_if_there_are_more_weights_than_number
         x = rng.standard_normal((1, size, size, 64), np.float32)
         conv.forward(x, rng.standard_normal((4 * WIDE.block, 64, 1, 1), np.float32), None, ONE)
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_few_rows_times_many_weights_pack_the_rows(rows, rng, monkeypatch):
+    """The weights stay as they are, and a NaN among them reaches its own output only."""
+    x, bias = rng.standard_normal((1, rows, 1, 70), np.float32), rng.standard_normal(200, np.float32)
+    weight = rng.standard_normal((200, 70, 1, 1), np.float32)
+    weight[7, 5] = np.nan
+    packed = []
+    monkeypatch.setattr(
+        conv, "pack", lambda array, *rest, **more: packed.append(array.shape) or gather.pack(array, *rest, **more)
+    )
+    y = conv.forward(x, weight, bias, ONE)
+    assert packed == [(rows, 70, 1, 1)] and y.shape == (1, rows, 1, 200)
+    assert np.isnan(y[..., 7]).all()
+    others = np.arange(200) != 7
+    expected = x.astype(float) @ weight[others, :, 0, 0].T.astype(float) + bias[others]
+    np.testing.assert_allclose(y[..., others], expected, rtol=1e-5, atol=1e-5)

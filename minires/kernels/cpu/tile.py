@@ -53,8 +53,7 @@ class Shape(NamedTuple):
 
 
 WIDE = Shape((0,) * (8 if REGISTERS == 32 else 6), (0, 0))
-# Half of a wide tile would be empty. With more than 8 pixels, AVX-512 waits for their addresses: there are 16 registers
-# for these.
+# Half of a wide tile would be empty. With AVX-512, a tile of 16 pixels was slower than one of 8.
 NARROW = Shape((0,) * (8 if REGISTERS == 32 else 12), (0,))
 # Networks for 224x224 images have 56, 28, 14 and 7 pixels in a row, so that no tile of 7 pixels is partly empty.
 SEVENS = Shape((0,) * 7, (0, 0)) if REGISTERS == 32 else WIDE
