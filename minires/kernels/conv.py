@@ -12,6 +12,9 @@ from ..ops.linalg import Linear
 from .device import ComputeDevice, as_images, host
 
 ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # the window of a fully connected layer
+# NumPy multiplies by more weights than about this on several threads. They stay busy for milliseconds after it, waiting
+# for the next product, on cores that the kernels need: ResNet-18 took 26 ms instead of 16 ms for one image.
+MANY_WEIGHTS = 1 << 13
 
 
 def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]) -> bool:
@@ -72,20 +75,29 @@ def conv2d_grad_weight(device: ComputeDevice, op: Conv2dGradWeight, x: Array, up
     return device.conv.grad_weight(device.channels_last(x), device.channels_last(upstream), op.window)
 
 
+def _small(device: ComputeDevice, weight: Array, *rows: Array) -> bool:
+    """Whether NumPy is faster, as there are few rows and few weights."""
+    return weight.size < MANY_WEIGHTS and max(array.size for array in rows) < device.smallest
+
+
 def _as_column(device: ComputeDevice, rows: Array) -> Array:
     """Reshape rows (..., C) to one image (1, M, 1, C)."""
     return device.contiguous(rows).reshape(1, -1, 1, rows.shape[-1])
 
 
-@host("forward", Linear)
+@host("forward", Linear, smallest=1)
 def linear(device: ComputeDevice, op: Linear, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    if _small(device, weight, x):
+        return NotImplemented
     weights, bias = device.contiguous(weight)[:, :, None, None], _contiguous(device, bias)
     return device.conv.forward(_as_column(device, x), weights, bias, ONE_PIXEL).reshape(*x.shape[:-1], len(weight))
 
 
-@host("backward", Linear)
+@host("backward", Linear, smallest=1)
 def linear_backward(device: ComputeDevice, op: Linear, upstream: Array) -> Any:
     x, weight, *bias = (tensor.data for tensor in op.inputs)
+    if _small(device, weight, x, upstream):
+        return NotImplemented
     dy, dx, dweight = _as_column(device, upstream), None, None
     if op.needs(0):
         weights = device.contiguous(weight)[:, :, None, None]
