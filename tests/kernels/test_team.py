@@ -110,6 +110,19 @@ def test_idle_threads_do_not_compute():
     assert time.process_time() - before < 0.1
 
 
+def test_threads_do_not_compute_while_a_kernel_is_compiled():
+    def compile_first(*arguments):
+        start = time.process_time()
+        time.sleep(0.3)
+        seconds.append(time.process_time() - start)
+        count(*arguments)
+
+    check(3)
+    seconds = []
+    run(3, compile_first, np.zeros(9, np.int64), np.zeros(9, np.int64), 9)
+    assert seconds[0] < 0.15
+
+
 def test_callers_take_turns():
     wrong = []
 

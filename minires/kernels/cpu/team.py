@@ -32,6 +32,7 @@ import atexit
 import math
 import os
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any
 
@@ -47,6 +48,7 @@ from .simd import Address, instruction
 
 LOOKS = 2000  # how often a thread reads a number before it offers its core to another thread
 OFFERS = 400  # how often it offers its core before it goes to sleep, after about 0.2 ms
+PAUSE = 0.002  # seconds that it sleeps if a call does not begin meanwhile; compiling the kernel can take seconds
 
 TURN, ARRIVALS, FINISHED, MEMBERS, CALL = range(5)
 LINE = 8  # integers in a cache line; each bell has its own, because a write to a line delays all who read it
@@ -224,6 +226,8 @@ class _Team:
             self._asleep[rank] = True
             if self.numbers[bell] == QUIET:
                 self._alarms[rank].get()
+            elif self.numbers[bell] == EXPECTED:
+                time.sleep(PAUSE)
             self._asleep[rank] = False
 
     def run(self, kernel: Any, arguments: Any) -> None:
