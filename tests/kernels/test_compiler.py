@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import pickle
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core.errors import TypingError
 
 import minires as mr
 
@@ -46,6 +48,16 @@ def test_a_cache_of_another_version_is_written_anew(tmp_path):
     result, stats = run(path)
     assert result == 42 and sum(stats.cache_misses.values()) == 1
     assert sum(run(path)[1].cache_hits.values()) == 1
+
+
+def test_garbage_is_collected_again_after_a_compilation(tmp_path):
+    path = tmp_path / "some_kernel.py"
+    path.write_text(SOURCE)
+    assert run(path)[0] == 42 and gc.isenabled()
+    path.write_text(SOURCE.replace("2 * x", '"a" - x'))
+    with pytest.raises(TypingError):
+        run(path)
+    assert gc.isenabled()
 
 
 def test_watchers_are_told_what_is_compiled_and_not_what_is_loaded(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import stat
@@ -17,7 +18,7 @@ from numba.core import config
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
-from .. import on_compile
+from .. import ahead, on_compile
 
 
 class _Code(JITCodeLibrary):  # type: ignore[misc]
@@ -50,6 +51,16 @@ class _InlinedCode(_Code):
 class _Compiler(Compiler):  # type: ignore[misc]
     """Numba's compiler, for these two kinds of code."""
 
+    def compile_extra(self, function: Any) -> Any:
+        """Compile without collecting garbage: most objects are needed until the end, and searching takes a while."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(function)
+        finally:
+            if collects:
+                gc.enable()
+
     def define_pipelines(self) -> Any:
         state = self.state
         code = _InlinedCode if state.flags.forceinline else _Code
@@ -75,6 +86,7 @@ _SOURCES = hashlib.sha256(
 ).hexdigest()
 TEMPORARY = "minires-kernels-"  # the name of a temporary folder with compiled kernels, before the number of the user
 _folder: str | None = None
+_locks: list[tuple[str, str]] = []  # at most one: the variant of a kernel that this process is compiling
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -94,8 +106,8 @@ def kernel(function: Callable[..., Any]) -> Any:
         cache_file._source_stamp = _SOURCES
         cache_file._load_index = _or_else(dict, cache_file._load_index)
         cache_file.save = partial(_save, cache_file)
-    store.load_overload = partial(_load, store)
-    store.save_overload = _or_else(lambda: None, store.save_overload)  # the disk may be full
+    store.load_overload = partial(_load, store, f"{function.__module__}.{function.__qualname__}")
+    store.save_overload = partial(_save_overload, _or_else(lambda: None, store.save_overload))  # the disk may be full
     return compiled
 
 
@@ -148,16 +160,40 @@ def _or_else(default: Callable[[], Any], access: Callable[..., Any]) -> Callable
     return guarded
 
 
-def _load(store: Any, signature: Any, context: Any) -> Any:
+def _load(store: Any, name: str, signature: Any, context: Any) -> Any:
     """Load one variant of a kernel. If there is none that can be read, return None; the kernel is then compiled.
 
     Numba's method would import everything that a compilation needs, which takes half a second.
     """
-    found = _or_else(lambda: None, getattr(store, "_load_overload", store.load_overload))(signature, context)
-    if found is None:
-        for tell in on_compile:
-            tell()
+    load = _or_else(lambda: None, getattr(store, "_load_overload", store.load_overload))
+    found = load(signature, context)
+    if found is not None:
+        return found
+    for tell in on_compile:
+        tell()
+    folder = store.cache_path
+    if folder is None:
+        return None
+    if name.startswith(__package__):
+        ahead.start(folder)
+    _free_lock()  # if the previous compilation failed
+    variant = f"{name} {signature}"
+    if ahead.lock(folder, variant):
+        _locks.append((folder, variant))
+    found = load(signature, context)  # another process may have compiled it meanwhile
+    if found is not None:
+        _free_lock()
     return found
+
+
+def _save_overload(save: Callable[..., Any], signature: Any, result: Any) -> None:
+    save(signature, result)
+    _free_lock()
+
+
+def _free_lock() -> None:
+    while _locks:
+        ahead.free(*_locks.pop())
 
 
 def _save(cache_file: Any, key: Any, data: Any) -> None:
@@ -168,4 +204,7 @@ def _save(cache_file: Any, key: Any, data: Any) -> None:
     """
     name = f"{cache_file._index_name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
     cache_file._save_data(name, data)
+    index = cache_file._cache_path, cache_file._index_name
+    ahead.lock(*index)  # or another process could add a variant between reading and writing, which would be lost
     cache_file._save_index({**cache_file._load_index(), key: name})
+    ahead.free(*index)
