@@ -187,7 +187,7 @@ def _load(store: Any, name: str, signature: Any, context: Any) -> Any:
 
 
 def _save_overload(save: Callable[..., Any], signature: Any, result: Any) -> None:
-    save(signature, result)
+    save(signature, result)  # it never fails
     _free_lock()
 
 
@@ -206,5 +206,7 @@ def _save(cache_file: Any, key: Any, data: Any) -> None:
     cache_file._save_data(name, data)
     index = cache_file._cache_path, cache_file._index_name
     ahead.lock(*index)  # or another process could add a variant between reading and writing, which would be lost
-    cache_file._save_index({**cache_file._load_index(), key: name})
-    ahead.free(*index)
+    try:
+        cache_file._save_index({**cache_file._load_index(), key: name})
+    finally:
+        ahead.free(*index)
