@@ -29,7 +29,7 @@ from .kernels.threads import get_num_threads, set_num_threads
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import explain
+    from . import explain, vision
 
 kernel_room("cpu", "minires.kernels.cpu")
 kernel_room("cuda", "minires.kernels.cuda")
@@ -38,8 +38,8 @@ __all__ = [
     "GradcheckError", "MiniresError", "Op", "Tensor", "__version__", "arange", "cuda", "data", "detect_anomaly",
     "enable_grad", "engine", "errors", "explain", "from_dlpack", "full", "get_num_threads", "grad", "gradcheck",
     "interop", "is_grad_enabled", "load", "manual_seed", "models", "nn", "no_grad", "ones", "ones_like", "ops", "optim",
-    "profile", "rand", "randn", "register_kernel", "save", "set_num_threads", "show_config", "tensor", "zeros",
-    "zeros_like",
+    "profile", "rand", "randn", "register_kernel", "save", "set_num_threads", "show_config", "tensor", "vision",
+    "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -59,5 +59,5 @@ _missing = missing_name("mr", __all__, {name: f"mr.ops.{name}" for name in ops._
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``minires.explain`` on first use, because training does not need it."""
-    return import_module(".explain", __name__) if name == "explain" else _missing(name)
+    """Import ``minires.explain`` and ``minires.vision`` on first use, because classification does not need them."""
+    return import_module(f".{name}", __name__) if name in ("explain", "vision") else _missing(name)

@@ -67,14 +67,18 @@ def test_the_public_face_is_there():
         "data",
         "interop",
         "explain",
+        "vision",
         "from_dlpack",
     ]:
         assert hasattr(minires, name) and name in minires.__all__, name
     assert callable(minires.gradcheck) and callable(minires.tensor)
 
 
-def test_explain_is_imported_when_it_is_asked_for():
-    done = run("import sys, minires as mr; assert 'minires.explain' not in sys.modules; assert mr.explain.step")
+def test_explain_and_vision_are_imported_when_they_are_asked_for():
+    done = run(
+        "import sys, minires as mr; assert {'minires.explain', 'minires.vision'}.isdisjoint(sys.modules); "
+        "assert mr.explain.step and mr.vision.nms"
+    )
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="no attribute 'explian'"):
         minires.explian

@@ -1,0 +1,14 @@
+"""Beyond one label for an image: boxes, and how detections and maps of classes are scored.
+
+Boxes are rows x1, y1, x2, y2 in pixels: left, top, right and bottom, where right and bottom are exclusive.
+
+>>> from minires import vision
+>>> vision.box_iou([[0, 0, 10, 10]], [[0, 0, 10, 5], [20, 20, 30, 30]])
+array([[0.5, 0. ]])
+"""
+
+from .boxes import box_iou, nms
+from .coco import coco_map
+from .confusion import mean_iou
+
+__all__ = ["box_iou", "coco_map", "mean_iou", "nms"]
