@@ -12,9 +12,10 @@ from ..ops.linalg import Linear
 from .device import ComputeDevice, as_images, host
 
 ONE_PIXEL = Window((1, 1), (1, 1), (0, 0))  # the window of a fully connected layer
-# NumPy multiplies by more weights than about this on several threads. They stay busy for milliseconds after it, waiting
-# for the next product, on cores that the kernels need: ResNet-18 took 26 ms instead of 16 ms for one image.
-MANY_WEIGHTS = 1 << 13
+# NumPy multiplies a few rows by 50,000 weights on several threads, and by 30,000 on one (measured, OpenBLAS 0.3.31).
+# Its threads stay busy for milliseconds after that, waiting for the next product, on cores that the kernels need:
+# ResNet-18 took 26 ms instead of 16 ms for one image.
+MANY_WEIGHTS = 1 << 15
 
 
 def _takes(device: ComputeDevice, op: Any, channels: int, image: tuple[int, ...]) -> bool:

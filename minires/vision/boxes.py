@@ -71,7 +71,7 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Array:
     >>> nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.3], threshold=0.5)
     array([1, 2])
     """
-    boxes, scores = _boxes("nms", "boxes", boxes), _numbers("nms", "scores", scores)
+    boxes, scores = _boxes("nms", "boxes", boxes), finite_numbers("nms", "scores", scores)
     threshold = checks.fraction("nms", threshold, "threshold")
     if scores.shape != boxes.shape[:1]:
         raise ShapeError(f"nms: scores is {sizes(scores.shape)}, but boxes is {sizes(boxes.shape)}: give one per box.")
@@ -84,7 +84,7 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Array:
 
 
 def _boxes(function: str, name: str, value: Any) -> Array:
-    boxes = _numbers(function, name, value)
+    boxes = finite_numbers(function, name, value)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ShapeError(f"{function}: {name} is {sizes(boxes.shape)}, but must be (N, 4): x1, y1, x2, y2 of each box.")
@@ -97,7 +97,8 @@ def _boxes(function: str, name: str, value: Any) -> Array:
     return boxes
 
 
-def _numbers(function: str, name: str, value: Any) -> Array:
+def finite_numbers(function: str, name: str, value: Any) -> Array:
+    """Return an argument as an array of float64. Raises ArgumentError if it is not one of finite numbers."""
     try:
         numbers = np.asarray(value.data if isinstance(value, Tensor) else value, np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of detections, number for number as pycocotools computes them.
+"""COCO's average precision and recall of detections, as pycocotools computes them.
 
 A detection is right if it overlaps an object of its class that no better detection has taken. With the detections of a
 class in the order of their scores, precision is the share of right ones among the first n, and recall the share of
@@ -143,7 +143,7 @@ def _grouped(
                 "bbox x, y, width and height, with sides of at least 0."
             )
         for kind, value, known in (("image", image, known_images), ("category", category, known_categories)):
-            if value not in known:
+            if isinstance(value, (list, dict)) or value not in known:
                 raise DataError(
                     f"coco_map: {what} {number} has {kind}_id {value!r}, which ground_truth does not list; it has "
                     f"{listed([repr(one) for one in sorted(known)])}."

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, sizes
+from .boxes import finite_numbers
 
 
 def mean_iou(confusion: Any) -> float:
@@ -37,11 +38,11 @@ def mean_iou(confusion: Any) -> float:
     >>> mean_iou([[3, 1, 0], [0, 4, 0], [0, 0, 0]])  # (3/4 + 4/5) / 2
     0.775
     """
-    matrix = np.asarray(confusion, np.float64)
+    matrix = finite_numbers("mean_iou", "confusion", confusion)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ShapeError(f"mean_iou: confusion is {sizes(matrix.shape)}, but must be square: classes by classes.")
-    if not (np.isfinite(matrix).all() and (matrix >= 0).all() and matrix.any()):
-        raise ArgumentError("mean_iou: confusion must hold counts of pixels: finite, not negative, and not all 0.")
+    if (matrix < 0).any() or not matrix.any():
+        raise ArgumentError("mean_iou: confusion must hold counts of pixels: not negative, and not all 0.")
     right = matrix.diagonal()
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - right
     return float(np.mean(right[union > 0] / union[union > 0]))

@@ -1,4 +1,4 @@
-"""COCO's scores are those of pycocotools, number for number."""
+"""COCO's scores are those of pycocotools."""
 
 import contextlib
 import io
@@ -93,6 +93,7 @@ FOUND = {"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 0.5}
     [
         ({"image_id": 3}, "detection 0 has image_id 3, which ground_truth does not list; it has 1"),
         ({"category_id": "cat"}, "category_id 'cat'"),
+        ({"image_id": [1]}, r"image_id \[1\]"),
         ({"bbox": [0, 0, 1]}, "bbox"),
         ({"bbox": [0, 0, -1, 1]}, "sides of at least 0"),
         ({"bbox": [0, 0, np.inf, 1]}, "finite"),

@@ -18,7 +18,13 @@ def test_mean_iou_is_the_mean_over_the_classes_that_occur(rng):
 
 @pytest.mark.parametrize(
     ("confusion", "message"),
-    [([[1, 2]], "1x2"), (np.zeros((3, 3)), "not all 0"), ([[1, -1], [0, 1]], "not negative"), ([[np.nan]], "finite")],
+    [
+        ([[1, 2]], "1x2"),
+        (np.zeros((3, 3)), "not all 0"),
+        ([[1, -1], [0, 1]], "not negative"),
+        ([[np.nan]], "finite"),
+        ([[1, 2], [3]], "rows of equal"),
+    ],
 )
 def test_what_is_no_confusion_matrix_is_refused(confusion, message):
     with pytest.raises(mr.errors.MiniresError, match=message):
