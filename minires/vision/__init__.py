@@ -10,5 +10,6 @@ array([[0.5, 0. ]])
 from .boxes import box_iou, nms
 from .coco import coco_map
 from .confusion import mean_iou
+from .temporal import r2plus1d, tsm, tsn
 
-__all__ = ["box_iou", "coco_map", "mean_iou", "nms"]
+__all__ = ["box_iou", "coco_map", "mean_iou", "nms", "r2plus1d", "tsm", "tsn"]
