@@ -10,6 +10,9 @@ array([[0.5, 0. ]])
 from .boxes import box_iou, nms
 from .coco import coco_map
 from .confusion import mean_iou
+from .deeplab import deeplabv3plus, fcn
 from .temporal import r2plus1d, tsm, tsn
 
-__all__ = ["box_iou", "coco_map", "mean_iou", "nms", "r2plus1d", "tsm", "tsn"]
+__all__ = [
+    "box_iou", "coco_map", "deeplabv3plus", "fcn", "mean_iou", "nms", "r2plus1d", "tsm", "tsn",
+]  # fmt: skip
