@@ -9,10 +9,12 @@ array([[0.5, 0. ]])
 
 from .boxes import box_iou, nms
 from .coco import coco_map
-from .confusion import mean_iou
+from .confusion import class_iou, confusion_matrix, dice, mean_iou, pixel_accuracy
 from .deeplab import deeplabv3plus, fcn
+from .dice_losses import binary_dice_loss, dice_loss
 from .temporal import r2plus1d, tsm, tsn
 
 __all__ = [
-    "box_iou", "coco_map", "deeplabv3plus", "fcn", "mean_iou", "nms", "r2plus1d", "tsm", "tsn",
+    "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix", "deeplabv3plus", "dice", "dice_loss",
+    "fcn", "mean_iou", "nms", "pixel_accuracy", "r2plus1d", "tsm", "tsn",
 ]  # fmt: skip
