@@ -71,8 +71,9 @@ def dice_loss(
 def binary_dice_loss(logits: TensorLike, labels: TensorLike, ignore_index: int = 255, smooth: float = 1.0) -> Tensor:
     """1 - the soft Dice coefficient of one region, from scores before the sigmoid.
 
-    The coefficient is that of :func:`dice_loss`, where p is sigmoid(logits) and t is 1 inside the region. ``logits`` and ``labels`` have the same shape. A label is 1 inside the region and 0 outside, or ``ignore_index`` for
-    pixels that do not count. Without a pixel inside, the loss is still smaller for smaller p. Raises the errors of
+    The coefficient is that of :func:`dice_loss`, where p is sigmoid(logits) and t is 1 inside the region. ``logits``
+    and ``labels`` have the same shape. A label is 1 inside the region and 0 outside, or ``ignore_index`` for pixels
+    that do not count. Without a pixel inside, the loss is still smaller for smaller p. Raises the errors of
     :func:`dice_loss`.
     """
     logits = checks.floats("binary_dice_loss", logits, "logits")
