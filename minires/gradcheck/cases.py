@@ -114,6 +114,17 @@ def distinct(*shape: int) -> Draw:
     return lambda rng: (rng.permutation(count) - count // 2 + 0.5).reshape(shape) / 10
 
 
+def _boxes(*shape: int, away: float = 0.0) -> Draw:
+    """Return a function that draws boxes that contain the point (1, 1) moved by ``away``, with edges well apart."""
+    edges = distinct(2, *shape, 2)
+
+    def draw(rng: np.random.Generator) -> NumPyArray:
+        near, far = np.abs(edges(rng)) + 0.01 * rng.random((2, *shape, 2))
+        return np.concatenate([1 + away - near, 1 + away + far], axis=-1)
+
+    return draw
+
+
 def _elementwise(op: str, draw: Callable[..., Draw]) -> list[Case]:
     return [Case(op, "matrix", draw(4, 3)), Case(op, "scalar", draw())]
 
@@ -329,6 +340,10 @@ _TABLE = [
         "binary_cross_entropy_with_logits", "weights", nonzero(3, 5), fractions(3, 5), normal(3, 1), normal(5),
         call=lambda x, t, w, p: ops.binary_cross_entropy_with_logits(x, t, w, pos_weight=p, reduction="sum"),
     ),
+    Case("sigmoid_focal_loss", "both sides", nonzero(3, 5), fractions(3, 5)),
+    Case("sigmoid_focal_loss", "options", nonzero(4), fractions(4), alpha=-1, gamma=0.5, reduction="mean"),
+    Case("giou_loss", "both sides", _boxes(5), _boxes(5)),
+    Case("giou_loss", "apart", _boxes(2, 3), _boxes(2, 3, away=3.0), reduction="sum"),
 ]  # fmt: skip
 
 # the cases of each op

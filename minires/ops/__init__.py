@@ -15,6 +15,7 @@ from .arithmetic import (
     where,
 )  # fmt: skip
 from .conv import col2im, conv2d, conv_transpose2d, im2col
+from .detection import giou_loss, sigmoid_focal_loss
 from .linalg import linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 from .norm import batch_norm, group_norm, layer_norm
@@ -30,10 +31,11 @@ __all__ = [
     "abs", "adaptive_avg_pool2d", "add", "argmax", "argmin", "astype", "avg_pool2d", "batch_norm",
     "binary_cross_entropy_with_logits", "broadcast_to", "clip", "col2im", "concatenate", "conv2d", "conv_transpose2d",
     "cross_entropy", "div", "dropout", "exp", "expand_dims", "flatten", "flip", "floor_divide", "gelu", "getitem",
-    "global_avg_pool2d", "group_norm", "im2col", "interpolate", "layer_norm", "leaky_relu", "linear", "log",
-    "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
-    "mse_loss", "mul", "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add", "sigmoid",
-    "silu", "softmax", "sqrt", "squeeze", "stack", "std", "sub", "sum", "sum_to", "tanh", "to_device", "transpose",
+    "giou_loss", "global_avg_pool2d", "group_norm", "im2col", "interpolate", "layer_norm", "leaky_relu", "linear",
+    "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "max_pool2d", "maximum", "mean", "min",
+    "minimum", "mse_loss", "mul", "neg", "pad", "permute", "pow", "relu", "remainder", "reshape", "residual_add",
+    "sigmoid", "sigmoid_focal_loss", "silu", "softmax", "sqrt", "squeeze", "stack", "std", "sub", "sum", "sum_to",
+    "tanh", "to_device", "transpose",
     "var", "where",
 ]  # fmt: skip
 

@@ -7,14 +7,17 @@ Boxes are rows x1, y1, x2, y2 in pixels: left, top, right and bottom, where righ
 array([[0.5, 0. ]])
 """
 
+from .assignment import assign, fcos_loss
 from .boxes import box_iou, nms
 from .coco import coco_map
 from .confusion import class_iou, confusion_matrix, dice, mean_iou, pixel_accuracy
+from .decoding import detect
 from .deeplab import deeplabv3plus, fcn
 from .dice_losses import binary_dice_loss, dice_loss
+from .fcos import fcos
 from .temporal import r2plus1d, tsm, tsn
 
 __all__ = [
-    "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix", "deeplabv3plus", "dice", "dice_loss",
-    "fcn", "mean_iou", "nms", "pixel_accuracy", "r2plus1d", "tsm", "tsn",
+    "assign", "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix", "deeplabv3plus", "detect",
+    "dice", "dice_loss", "fcn", "fcos", "fcos_loss", "mean_iou", "nms", "pixel_accuracy", "r2plus1d", "tsm", "tsn",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ def box_iou(a: Any, b: Any) -> Array:
     ArgumentError
         If a number is NaN or infinite, or a box ends before it begins.
     """
-    a, b = _boxes("box_iou", "a", a), _boxes("box_iou", "b", b)
+    a, b = box_rows("box_iou", "a", a), box_rows("box_iou", "b", b)
     begin, end = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])  # (N, M, 2)
     shared = np.clip(end - begin, 0, None).prod(axis=2)  # (N, M)
     area_a, area_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
@@ -71,7 +71,7 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Array:
     >>> nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.3], threshold=0.5)
     array([1, 2])
     """
-    boxes, scores = _boxes("nms", "boxes", boxes), finite_numbers("nms", "scores", scores)
+    boxes, scores = box_rows("nms", "boxes", boxes), finite_numbers("nms", "scores", scores)
     threshold = checks.fraction("nms", threshold, "threshold")
     if scores.shape != boxes.shape[:1]:
         raise ShapeError(f"nms: scores is {sizes(scores.shape)}, but boxes is {sizes(boxes.shape)}: give one per box.")
@@ -83,7 +83,8 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Array:
     return np.array(kept, np.int64)
 
 
-def _boxes(function: str, name: str, value: Any) -> Array:
+def box_rows(function: str, name: str, value: Any) -> Array:
+    """Return an argument as boxes (N, 4) of float64. Raises an error unless all are finite and none ends too early."""
     boxes = finite_numbers(function, name, value)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:

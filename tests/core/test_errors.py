@@ -352,6 +352,15 @@ WRONG = [
     (lambda: ops.binary_cross_entropy_with_logits(X, X * NAN), LabelError, ["binary_cross_entropy_with_logits", "nan"]),
     (lambda: ops.binary_cross_entropy_with_logits(t(0), t(0)), ShapeError, ["binary_cross_entropy_with_logits", "0"]),
     (lambda: ops.binary_cross_entropy_with_logits(INTS, X), DTypeError, ["binary_cross_entropy_with_logits", "int64"]),
+    (lambda: ops.sigmoid_focal_loss(X, t(3)), ShapeError, ["sigmoid_focal_loss", "2x3", "3"]),
+    (lambda: ops.sigmoid_focal_loss(X, X * 2), LabelError, ["sigmoid_focal_loss", "2", "[0, 1]"]),
+    (lambda: ops.sigmoid_focal_loss(X, BOOLS, 1.5), ArgumentError, ["sigmoid_focal_loss", "alpha", "1.5"]),
+    (lambda: ops.sigmoid_focal_loss(X, BOOLS, gamma=-1), ArgumentError, ["sigmoid_focal_loss", "gamma", "-1"]),
+    (lambda: ops.sigmoid_focal_loss(INTS, X), DTypeError, ["sigmoid_focal_loss", "inputs", "int64"]),
+    (lambda: ops.giou_loss(t(2, 4), t(4)), ShapeError, ["giou_loss", "2x4", "4"]),
+    (lambda: ops.giou_loss(X, X), ShapeError, ["giou_loss", "2x3", "(..., 4)"]),
+    (lambda: ops.giou_loss(t(2, 4), t(2, 4), "most"), ArgumentError, ["giou_loss", "reduction", "most"]),
+    (lambda: ops.giou_loss(t(2, 4), t(2, 4), eps=0), ArgumentError, ["giou_loss", "eps", "0"]),
     # the tape
     (lambda: X.sum().backward(), GraphError, ["backward", "requires_grad", "scalar"]),
     (lambda: X.backward(X), GraphError, ["backward", "2x3"]),
@@ -450,7 +459,7 @@ def test_no_op_answers_nonsense_with_an_error_of_numpys(name, odd):
         "pad": [X, (1, 1)], "reshape": [X, 3, 2], "transpose": [X, 1, 0], "permute": [X, 1, 0],
         "broadcast_to": [X, (2, 3)], "sum_to": [X, (1, 3)], "expand_dims": [X, 0], "clip": [X, 0.0, 1.0],
         "astype": [X, "float64"], "to_device": [X, "cpu"], "matmul": [X, t(3, 2)], "pow": [X, 2],
-        "leaky_relu": [X, 0.1], "dropout": [X, 0.1],
+        "leaky_relu": [X, 0.1], "dropout": [X, 0.1], "sigmoid_focal_loss": [X, BOOLS], "giou_loss": [t(2, 4), t(2, 4)],
     }.get(name, [X, X] if name in TWO else [X, 0] if name in AXIS else [X])  # fmt: skip
     for place in range(len(plain)):
         arguments = [*plain[:place], odd, *plain[place + 1 :]]

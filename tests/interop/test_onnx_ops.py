@@ -167,6 +167,12 @@ REFUSED = {
     "cross_entropy": (
         lambda x: ops.cross_entropy(x.flatten(1), [0] * len(x)) + x, "depends on the input",
     ),
+    "giou_loss": (
+        lambda x: ops.giou_loss(x.flatten(1)[:, :4], x.flatten(1)[:, 2:6]), "depends on the input",
+    ),
+    "sigmoid_focal_loss": (
+        lambda x: ops.sigmoid_focal_loss(x, 0 * x) + x, "op binary_cross_entropy_with_logits cannot be exported",
+    ),
     "floor_divide": (lambda x: x // 0.3, "op rounded_div cannot be exported"),
     "remainder": (lambda x: x % 0.3, "op remainder cannot be exported"),
     "im2col": (lambda x: ops.im2col(x, 2), "op im2col cannot be exported"),

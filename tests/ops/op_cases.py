@@ -49,6 +49,7 @@ X, IMAGES, CHANNELS = (2, 3, 4), (2, 3, 7, 5), (3,)
 INDEX, MASK = np.array([2, 0, 2, 2]), np.arange(12).reshape(3, 4) % 5 < 2
 LABELS, YES_NO = np.array([2, 0, 4, 2]), np.arange(24).reshape(X) % 3 / 2
 MEAN, VAR = np.array([0.5, -1.0, 2.0]), np.array([0.3, 1.7, 2.9])
+EDGES = np.array([0, 0, 6, 6])
 WINDOW = {"padding": (1, 0), "stride": (2, 1), "dilation": (1, 2)}
 
 
@@ -65,6 +66,23 @@ def ours(array: np.ndarray, x: mr.Tensor) -> mr.Tensor:
 def running(make: Callable[[np.ndarray], Any], x: Any) -> tuple[Any, Any]:
     """Running statistics, with the dtype of x."""
     return make(MEAN.astype(str(x.dtype).removeprefix("torch."))), make(VAR.astype(str(x.dtype).removeprefix("torch.")))
+
+
+def focal_loss(x: Any, target: Any, alpha: float = 0.25, gamma: float = 2) -> Any:
+    """Equation 5 of arXiv 1708.02002, written with PyTorch."""
+    p, losses = x.sigmoid(), fn.binary_cross_entropy_with_logits(x, target, reduction="none")
+    p_t, alpha_t = p * target + (1 - p) * (1 - target), alpha * target + (1 - alpha) * (1 - target)
+    return alpha_t * (1 - p_t) ** gamma * losses
+
+
+def generalised_iou_loss(a: Any, b: Any) -> Any:
+    """Algorithm 1 of arXiv 1902.09630, written with PyTorch."""
+    (ax, ay, ar, ab), (bx, by, br, bb) = a.unbind(-1), b.unbind(-1)
+    w, h = torch.minimum(ar, br) - torch.maximum(ax, bx), torch.minimum(ab, bb) - torch.maximum(ay, by)
+    shared = torch.where((w > 0) & (h > 0), w * h, 0)
+    union = (ar - ax) * (ab - ay) + (br - bx) * (bb - by) - shared
+    hull = (torch.maximum(ar, br) - torch.minimum(ax, bx)) * (torch.maximum(ab, bb) - torch.minimum(ay, by))
+    return 1 - shared / (union + 1e-7) + (hull - union) / (hull + 1e-7)
 
 
 # fmt: off
@@ -289,6 +307,13 @@ LAYERS = [
     Case("binary_cross_entropy_with_logits:trained target",
          lambda x, t: ops.binary_cross_entropy_with_logits(x, ops.sigmoid(t)),
          lambda x, t: fn.binary_cross_entropy_with_logits(x, t.sigmoid()), [X, X]),
+    Case("sigmoid_focal_loss", lambda x: ops.sigmoid_focal_loss(x, ours(YES_NO, x)),
+         lambda x: focal_loss(x, as_torch(YES_NO).to(x.dtype)), [X]),
+    Case("sigmoid_focal_loss:trained target", lambda x, t: ops.sigmoid_focal_loss(x, ops.sigmoid(t), 0.7, 1.5, "mean"),
+         lambda x, t: focal_loss(x, t.sigmoid(), 0.7, 1.5).mean(), [X, X]),
+    Case("giou_loss", ops.giou_loss, lambda a, b: generalised_iou_loss(a, b), [X, X]),
+    Case("giou_loss:sum", lambda a, b: ops.giou_loss(a + EDGES, b + EDGES, "sum"),
+         lambda a, b: generalised_iou_loss(a + as_torch(EDGES), b + as_torch(EDGES)).sum(), [X, X], "ties"),
 ]
 # fmt: on
 
