@@ -134,6 +134,16 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def percent(part: float) -> str:
+    """Format a fraction of 1 as a percentage, such as ``98.3 %``."""
+    return f"{100 * part:.1f} %"
+
+
+def times(count: int) -> str:
+    """Return ``once`` for 1, ``3 times`` for 3."""
+    return "once" if count == 1 else f"{count:,} times"
+
+
 WRITTEN_HERE = {  # attributes of torch.Tensor, and how the same is written for a Tensor x of minires
     "add_": "x += y", "bool": "x.to('bool')", "clamp": "x.clip(low, high)", "clone": "x * 1, or mr.tensor(x)",
     "contiguous": "x", "copy_": "x[...] = y", "cpu": "x.to('cpu')", "cuda": "x.to('cuda')", "dim": "x.ndim",

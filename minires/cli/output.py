@@ -6,7 +6,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import printable as printable  # for the commands, which print names of files and classes
+# for the commands, which print numbers, and names of files and classes
+from ..errors import percent as percent
+from ..errors import printable as printable
+from ..errors import times as times
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,13 +54,3 @@ def print_rows(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) ->
     """Print a table. ``columns`` maps names to formats of a row's values, such as ``{loss:.4f}``; None is a dash."""
     known = [{name: _Missing() if value is None else value for name, value in row.items()} for row in rows]
     print_table(list(columns), [[form.format_map(row) for form in columns.values()] for row in known])
-
-
-def percent(part: float) -> str:
-    """Format a fraction of 1 as a percentage, such as ``98.3 %``."""
-    return f"{100 * part:.1f} %"
-
-
-def times(count: int) -> str:
-    """Return ``once`` for 1, ``3 times`` for 3."""
-    return "once" if count == 1 else f"{count:,} times"

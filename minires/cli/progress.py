@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,14 +17,12 @@ from .. import models
 from ..data import Dataset, Split
 from ..errors import counted, listed, sizes
 from ..kernels import on_compile
-from ..training import Config, Evaluation, Progress
+from ..training import Config, Progress
 from ..training.checkpoint import TrainingState
-from ..training.classification import Tally
 from ..training.config import no_option, option
 from ..training.folder import Row
-from .output import percent, printable, times
-
-HEADER = "epoch      train loss  accuracy   test loss  accuracy        lr   seconds"
+from ..training.task import Tally, Test
+from .output import percent, printable
 
 
 class TrainingProgress(Progress):
@@ -36,7 +34,7 @@ class TrainingProgress(Progress):
         The settings of the run, including its folder; None until the run has started.
     classes : tuple of str
         The names of the classes; empty until the run has started.
-    test : Evaluation or None
+    test : Test or None
         The last test; None until the run is complete.
     unread : bool
         Whether the reader of stdout has closed it, as in ``minires train | head -1``. The run should then stop.
@@ -45,7 +43,7 @@ class TrainingProgress(Progress):
     def __init__(self, console: Console) -> None:
         self.config: Config | None = None
         self.classes: tuple[str, ...] = ()
-        self.test: Evaluation | None = None
+        self.test: Test | None = None
         self.unread = False
         self._console = console
         self._bar = Bar(
@@ -97,7 +95,7 @@ class TrainingProgress(Progress):
         if state.epoch > 1:
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:
-            self._print(f"\n{HEADER}")
+            self._print(f"\n{header(state.columns)}")
 
     def _compiling(self) -> None:
         self._kernels += 1
@@ -106,27 +104,26 @@ class TrainingProgress(Progress):
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
         assert self.config is not None
         epochs = self.config.epochs
+        accuracy = f"accuracy {percent(tally.accuracy):>7}  " if tally.judged else ""
         self._bar.update(
             self._task,
             description=f"{epoch}/{epochs}",
             completed=(epoch - 1) * total + done,
             total=epochs * total,
-            numbers=f"loss {tally.loss:.3f}  accuracy {percent(tally.accuracy):>7}  {tally.speed:,.0f} images/s  left",
+            numbers=f"loss {tally.loss:.3f}  {accuracy}{tally.speed:,.0f} images/s  left",
         )
 
     def epoch(self, epoch: int, row: Row) -> None:
         assert self.config is not None
-        self._print(
-            f"{epoch:>4}/{self.config.epochs:<4}{row['train_loss']:>12.4f}{percent(row['train_accuracy']):>10}"
-            f"{row['test_loss']:>12.4f}{percent(row['test_accuracy']):>10}{row['lr']:>10.5f}{row['seconds']:>10.1f}"
-        )
+        cells = [f"{row[name]:>12.4f}" if name.endswith("loss") else f"{percent(row[name]):>10}" for name in shown(row)]
+        self._print(f"{epoch:>4}/{self.config.epochs:<4}{''.join(cells)}{row['lr']:>10.5f}{row['seconds']:>10.1f}")
 
     def stopping(self) -> None:
         """Show that Ctrl-C was received."""
         hint = "stopping: Ctrl-C again stops at once and saves nothing"
         self._bar.columns = (TextColumn(hint), BarColumn(bar_width=None))  # later updates do not replace it
 
-    def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
+    def end(self, metrics: dict[str, Any], test: Test) -> None:
         self.test = test
 
     def _print(self, line: str) -> None:
@@ -138,7 +135,22 @@ class TrainingProgress(Progress):
             pass
 
 
-def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, classes: tuple[str, ...]) -> None:
+def shown(columns: Iterable[str]) -> list[str]:
+    """Return the columns with results, in the order of the history: losses, and scores from 0 to 1."""
+    return [name for name in columns if name not in ("epoch", "lr", "seconds")]
+
+
+def header(columns: Iterable[str]) -> str:
+    """Return the names above the rows that :meth:`TrainingProgress.epoch` prints."""
+    names = [(name, *name.split("_", 1)) for name in shown(columns)]  # such as train_loss, train, loss
+    cells = [
+        f"{name.replace('_', ' '):>12}" if short == "loss" else f"{short.replace('_', ' '):>10}"
+        for name, _, short in names
+    ]
+    return f"epoch    {''.join(cells)}        lr   seconds"
+
+
+def print_summary(config: Config, metrics: dict[str, Any], test: Test, classes: tuple[str, ...]) -> None:
     """Print how good the network is on the test images, and what to try next.
 
     Parameters
@@ -147,36 +159,19 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Evaluation, cla
         The settings of a complete run, including its folder.
     metrics : dict
         The content of ``metrics.json``.
-    test : Evaluation
+    test : Test
         The test after the last epoch.
     classes : tuple of str
         The names of the classes.
     """
-    images_of_class = test.confusion.sum(axis=1)
-    total = int(images_of_class.sum())
-    wrong = f"{test.errors:,} of {counted(total, 'image')} wrong"
-    guess = percent(images_of_class.max() / total)
-
     print("\nwhat it learned")
-    print(f"  test accuracy  {percent(test.accuracy)}, {wrong} (always guessing the largest class: {guess})")
-    print(f"  confused most  {most_confused(test, classes) or 'nothing'}")
+    for name, result in test.summary(classes).items():
+        print(f"  {name:<13}  {result}")
     print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} images/s")
     print(f"  run folder     {printable(str(config.out))}")
     print("\nwhat to try next")
     for command, purpose in next_commands(config):
         print(f"  {command}\n      {purpose}")
-
-
-def most_confused(result: Evaluation, classes: tuple[str, ...], pairs: int = 3) -> str:
-    """Return the most frequent mistakes, such as ``8 as 1 (3 times), 9 as 5 (once)``; empty if there are none."""
-    mistakes = result.confusion.copy()
-    np.fill_diagonal(mistakes, 0)
-    most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
-    return ", ".join(
-        f"{printable(classes[true])} as {printable(classes[predicted])} ({times(int(mistakes[true, predicted]))})"
-        for true, predicted in zip(*np.unravel_index(most, mistakes.shape), strict=True)
-        if mistakes[true, predicted]
-    )
 
 
 def next_commands(config: Config) -> Iterator[tuple[str, str]]:
@@ -196,8 +191,8 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
 
 def options(config: Config) -> str:
     """Return the settings that differ from the defaults, except the model, as options of ``minires train``."""
-    words = []
-    for name in config.differences(Config()):
+    words = [] if config.task == Config.task else [f"--task {config.task}"]
+    for name in config.differences(Config(task=config.task)):
         value = getattr(config, name)
         if isinstance(value, bool):
             words.append(option(name) if value else no_option(name))

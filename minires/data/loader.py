@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ..errors import ArgumentError, DataError
 from .dataset import Source, Split, Transform
 from .transforms import to_float
 
-Batch = tuple[Array, Array]  # images and labels
+Batch = tuple[Array, Any]  # images, and labels or other targets
 AHEAD = 2  # batches that each worker makes in advance, like PyTorch's prefetch_factor
 
 
@@ -43,7 +44,8 @@ class Loader:
         An integer >= 0. By default, it is drawn once from the generator that ``manual_seed`` seeds.
     transform : callable, optional
         Called as ``transform(batch, rng)`` with a batch of uint8 (B, C, H, W) and a numpy.random.Generator. By default,
-        images are converted to float32 in [0, 1].
+        images are converted to float32 in [0, 1]. A transform with a true attribute ``moves_targets`` is called as
+        ``transform(batch, targets, rng)`` and returns both.
     drop_last : bool
         Whether to leave out a last batch that is smaller than the others.
     num_workers : int
@@ -67,6 +69,7 @@ class Loader:
     images : array, (B, C, H, W)
         The images that the transform returns, usually float32.
     labels : array of int64, (B,)
+        Or the targets of another task, from a source whose attribute ``task`` names it: boxes, masks, ...
 
     Raises
     ------
@@ -191,13 +194,17 @@ class Loader:
 
     def _batch(self, epoch: int, order: Array, b: int) -> Batch:
         chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
-        images, labels = self._read(chosen)
+        images, targets = self._read(chosen)
         if getattr(self.transform, "on_any_device", False):
             images = to_device(images, self.device)
-        images = self.transform(images, np.random.default_rng([self.seed, epoch, b + 1]))
-        return to_device(images, self.device), labels
+        rng = np.random.default_rng([self.seed, epoch, b + 1])
+        if getattr(self.transform, "moves_targets", False):
+            images, targets = self.transform(images, targets, rng)  # type: ignore[call-arg, misc]
+        else:
+            images = self.transform(images, rng)
+        return to_device(images, self.device), targets
 
-    def _read(self, chosen: Array) -> Batch:
+    def _read(self, chosen: Array) -> tuple[Array, Any]:
         try:
             found = self.split[chosen]
         except TypeError as error:
@@ -207,10 +214,13 @@ class Loader:
             ) from error
         if not isinstance(found, tuple) or len(found) != 2:
             raise DataError(f"Loader: source[chosen] is {type(found).__name__}; it must be (images, labels).")
-        part = Split(*found)  # checks the arrays
-        if len(part) != len(chosen):
-            raise DataError(f"Loader: the source returned {len(part)} images for {len(chosen)} indices.")
-        return part.images, part.labels
+        if getattr(self.split, "task", "classification") == "classification":
+            part = Split(*found)  # checks the arrays
+            found = part.images, part.labels
+        for name, values in zip(("images", "targets"), found, strict=True):
+            if len(values) != len(chosen):
+                raise DataError(f"Loader: the source returned {len(values)} {name} for {len(chosen)} indices.")
+        return found
 
     def __repr__(self) -> str:
         return f"Loader({self.split}, {len(self)} batches of {self.batch_size})"

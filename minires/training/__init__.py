@@ -8,8 +8,9 @@ from .folder import Run, load_run
 from .gradients import GradientLog
 from .loop import train
 from .progress import Progress
+from .task import Task
 
 __all__ = [
     "Config", "Evaluation", "GradientLog", "Progress", "Run", "StopSignals", "compare", "evaluate", "load_run",
-    "read_settings", "train",
+    "Task", "read_settings", "train",
 ]  # fmt: skip

@@ -26,10 +26,10 @@ from ..errors import DataError, MiniresError, RunError
 from ..interop.safetensors_file import load, load_metadata, save
 from ..nn import Module
 from ..optim import EMA, Optimizer, Schedule
-from .classification import Tally
 from .config import Config
-from .folder import CHECKPOINT, COLUMNS, MODEL, Row, damaged, differences
+from .folder import CHECKPOINT, MODEL, Row, damaged, differences
 from .gradients import GradientLog
+from .task import Tally
 
 Arrays = dict[str, Any]  # keyed by name
 
@@ -45,6 +45,8 @@ class TrainingState:
         The average of the weights, if the run tests and saves it.
     gradients : GradientLog or None
         The log of gradient norms, with its measurements in the current epoch.
+    columns : sequence of str
+        The columns of the history.
     history : list of Row
         The rows of completed epochs.
     tally : Tally
@@ -56,6 +58,7 @@ class TrainingState:
     schedule: Schedule
     ema: EMA | None = None
     gradients: GradientLog | None = None
+    columns: Sequence[str] = ()
     history: list[Row] = field(default_factory=list)
     tally: Tally = field(init=False)
 
@@ -97,7 +100,7 @@ class TrainingState:
             part.load_state_dict({"arrays": arrays[name], **notes[name]})
         self.schedule.load_state_dict(notes["schedule"])
         generator().bit_generator.state = notes["generator"]
-        self.history, self.tally = [_numbers(row, COLUMNS) for row in notes["history"]], _tally(notes["tally"])
+        self.history, self.tally = [_numbers(row, self.columns) for row in notes["history"]], _tally(notes["tally"])
         if self.gradients is not None:
             self.gradients.norms = _norms(notes["gradients"], self.gradients)
 
@@ -116,7 +119,7 @@ def _numbers(row: Row, names: Sequence[str]) -> Row:
 def _tally(stored: dict[str, Any]) -> Tally:
     """Return the tally of the epoch that was stopped. Raises DataError if it is not valid."""
     tally = Tally(**_numbers(stored, [each.name for each in fields(Tally)]))
-    if not all(checks.is_integer(count, 0) for count in (tally.batches, tally.images, tally.correct)):
+    if not all(checks.is_integer(count, 0) for count in (tally.batches, tally.images, tally.correct, tally.judged)):
         raise DataError(f"{CHECKPOINT} holds counts that are not integers >= 0")
     return tally
 

@@ -1,11 +1,7 @@
-"""The task of a run, image classification: its loss, metrics and report.
-
-Another task would be another file like this one.
-"""
+"""Image classification: its loss, scores and report."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,104 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from .. import data, models
 from ..core.backend import Array, generator
 from ..core.state import no_grad
 from ..core.tensor import Tensor, as_tensor
 from ..data import Dataset, Loader
 from ..data.dataset import Source, Transform
-from ..data.transforms import MixUp
+from ..data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
+from ..errors import counted, percent, printable, times
 from ..nn import Module
 from ..nn.module import check_module, in_mode
 from ..ops import cross_entropy, softmax
-from ..version import __version__
 from .config import Config
 from .figures import write_confusion, write_curves, write_mistakes
-from .folder import CLASSES, CONFUSION, CURVES, MISTAKES, Row, write_table
-
-
-def forward(config: Config, model: Module, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """Return the logits (B, K) and the loss of a training batch.
-
-    With ``config.mixup``, images are mixed in pairs, and the loss is the weighted mean of the losses for both classes.
-    """
-    smoothing = config.label_smoothing
-    if not config.mixup:
-        logits = model(Tensor.wrap(images))
-        return logits, cross_entropy(logits, labels, label_smoothing=smoothing)
-    mixed, partners, lam = MixUp(config.mixup)(images, generator())
-    logits = model(Tensor.wrap(mixed))
-    own, other = (cross_entropy(logits, classes, label_smoothing=smoothing) for classes in (labels, labels[partners]))
-    return logits, lam * own + (1 - lam) * other
-
-
-@dataclass
-class Tally:
-    """Loss, accuracy and speed of an epoch so far, for augmented images in training mode.
-
-    ``lr`` is the learning rate at the beginning of the epoch. A run may be stopped and resumed within an epoch.
-    """
-
-    lr: float
-    batches: int = 0
-    images: int = 0
-    correct: int = 0
-    summed_loss: float = 0.0
-    seconds: float = 0.0
-
-    def start_clock(self) -> None:
-        """Start to count seconds, or continue after the run was resumed."""
-        self._start = time.perf_counter() - self.seconds
-
-    def add(self, loss: Tensor, logits: Tensor, labels: np.ndarray[Any, Any]) -> None:
-        """Add a batch, given its mean loss, its logits (B, K) and its labels (B,)."""
-        self.batches += 1
-        self.images += len(labels)
-        self.correct += int((logits.numpy().argmax(axis=1) == labels).sum())
-        self.summed_loss += loss.item() * len(labels)
-        self.seconds = time.perf_counter() - self._start
-
-    @property
-    def loss(self) -> float:
-        return self.summed_loss / self.images
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.images
-
-    @property
-    def speed(self) -> float:
-        """Images per second."""
-        return self.images / self.seconds
-
-
-def history_row(epoch: int, tally: Tally, test: Evaluation) -> Row:
-    """Return the row of ``history.csv`` for an epoch."""
-    return {
-        "epoch": epoch,
-        "lr": tally.lr,
-        "train_loss": tally.loss,
-        "train_accuracy": tally.accuracy,
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        "seconds": tally.seconds,
-    }
-
-
-def result(config: Config, loader: Loader, model: Module, history: list[Row], test: Evaluation) -> dict[str, Any]:
-    """Return the content of ``metrics.json``. Its ``train_seconds`` and ``images_per_second`` exclude evaluation."""
-    train_seconds = sum(row["seconds"] for row in history)
-    images = len(loader) * loader.batch_size if loader.drop_last else len(loader.split)  # in an epoch
-    return {
-        **{name: getattr(config, name) for name in ("model", "data", "epochs", "seed", "device")},
-        "test_accuracy": test.accuracy,
-        "test_error_percent": 100 * test.errors / len(test.labels),
-        "test_loss": test.loss,
-        "train_seconds": train_seconds,
-        "images_per_second": config.epochs * images / train_seconds,
-        "parameters": sum(parameter.size for parameter in model.parameters()),
-        "out": config.out,
-        "minires": __version__,
-    }
+from .folder import CLASSES, CONFUSION, CURVES, MISTAKES, write_table
+from .task import Row, Step, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +53,41 @@ class Evaluation:
     predictions: Array
     probabilities: Array
     labels: Array
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """``{"accuracy": ...}``."""
+        return {"accuracy": self.accuracy}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, error in per cent, and loss, as in ``metrics.json``."""
+        error = 100 * self.errors / len(self.labels)
+        return {"test_accuracy": self.accuracy, "test_error_percent": error, "test_loss": self.loss}
+
+    def summary(self, classes: Sequence[str]) -> dict[str, str]:
+        """Return the accuracy and the most frequent mistakes, to be printed."""
+        images_of_class = self.confusion.sum(axis=1)
+        total = int(images_of_class.sum())
+        wrong = f"{self.errors:,} of {counted(total, 'image')} wrong"
+        guess = percent(images_of_class.max() / total)
+        accuracy = f"{percent(self.accuracy)}, {wrong} (always guessing the largest class: {guess})"
+        return {"test accuracy": accuracy, "confused most": self.most_confused(classes) or "nothing"}
+
+    def most_confused(self, classes: Sequence[str], pairs: int = 3) -> str:
+        """Return the most frequent mistakes, such as ``8 as 1 (3 times), 9 as 5 (once)``; empty if there are none."""
+        mistakes = self.confusion.copy()
+        np.fill_diagonal(mistakes, 0)
+        most = np.argsort(-mistakes, axis=None, kind="stable")[:pairs]
+        return ", ".join(
+            f"{printable(classes[true])} as {printable(classes[predicted])} ({times(int(mistakes[true, predicted]))})"
+            for true, predicted in zip(*np.unravel_index(most, mistakes.shape), strict=True)
+            if mistakes[true, predicted]
+        )
+
+    def table(self, classes: Sequence[str]) -> list[Row]:
+        """Return the results for the images of each class, see :func:`class_table`."""
+        return class_table(self.confusion, classes)
 
     def worst_mistakes(self, most: int) -> Array:
         """Return the indices of the ``most`` wrong predictions with the highest probabilities, in descending order."""
@@ -266,10 +214,63 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def write_report(folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Evaluation) -> None:
-    """Write the figures and the table of classes of a complete run. Raises DataError if that fails."""
-    write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
-    write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
-    write_mistakes(folder / MISTAKES, test, dataset.test, dataset.classes)
-    classes = class_table(test.confusion, dataset.classes)
-    write_table(folder / CLASSES, list(classes[0]), classes)
+class Classification(Task):
+    """One label for each image."""
+
+    name = "classification"
+    scores = ("accuracy",)
+
+    @property
+    def models(self) -> Sequence[str]:
+        return models.names()
+
+    def options(self, model: str) -> list[str]:
+        return models.options(model)
+
+    def build(self, model: str, **options: Any) -> Module:
+        network: Module = models.build(model, **options)
+        return network
+
+    @property
+    def data_sets(self) -> Sequence[str]:
+        return data.names()
+
+    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+        if name in data.names():
+            return data.load(name)
+        return data.folder(name, size, channels, in_memory=None)  # read batch by batch if it takes more than a GiB
+
+    def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
+        before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
+        if config.color_jitter:
+            before.append(ColorJitter(*[config.color_jitter] * 3))
+        after = [Cutout(config.cutout)] if config.cutout else []
+        return Compose([*before, normalize, *after]) if before or after else normalize
+
+    def step(self, config: Config, model: Module, images: Array, labels: Array) -> Step:
+        """With ``config.mixup``, mix images in pairs; the loss is the weighted mean of the losses for both classes."""
+        smoothing = config.label_smoothing
+        if not config.mixup:
+            logits = model(Tensor.wrap(images))  # (B, K)
+            loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+        else:
+            mixed, partners, lam = MixUp(config.mixup)(images, generator())
+            logits = model(Tensor.wrap(mixed))  # (B, K)
+            own, other = (
+                cross_entropy(logits, classes, label_smoothing=smoothing) for classes in (labels, labels[partners])
+            )
+            loss = lam * own + (1 - lam) * other
+        return Step(loss, int((logits.numpy().argmax(axis=1) == labels).sum()), len(labels))
+
+    def evaluate(self, config: Config, model: Module, split: Source, normalize: Normalize) -> Evaluation:
+        return evaluate(model, split, normalize, num_workers=config.workers, flip=config.flip_test)
+
+    def write_report(self, folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Any) -> None:
+        write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
+        write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+        write_mistakes(folder / MISTAKES, test, dataset.test, dataset.classes)
+        classes = test.table(dataset.classes)
+        write_table(folder / CLASSES, list(classes[0]), classes)
+
+
+TASK = Classification()

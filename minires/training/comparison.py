@@ -26,7 +26,6 @@ from ..errors import ArgumentError, RunError, listed
 from .classification import evaluate
 from .config import Config
 from .figures import BOLD, COLOURS, THIN, new_figure, save_figure, style_axes
-from .folder import COLUMNS as HISTORY_COLUMNS
 from .folder import (
     CONFIG,
     GRADIENTS,
@@ -45,6 +44,7 @@ from .lock import locked
 from .loop import Stop, train
 from .progress import Progress
 from .recipe import load_data
+from .task import find
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +56,7 @@ COLUMNS = (
     "last_epoch_train_loss", "last_epoch_train_error_percent", "gradient_ratio_first_epoch",
     "gradient_ratio_last_epoch", "train_seconds",
 )  # fmt: skip
+HISTORY_COLUMNS = find("classification").columns
 MARGIN = 0.5  # percentage points; smaller differences count as equal, because runs with different seeds differ as much
 SHRUNK, GROWN = 0.1, 10  # limits for the ratio of the first block's gradient to the last one's
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any
 from .. import data, models, optim
 from ..core import checks
 from ..core.backend import DEVICES
-from ..errors import ArgumentError, closest
+from ..errors import ArgumentError, closest, listed
 from ..interop.files import PathLike, brief, opened
+from .task import TASKS, find
 
 PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in the order shown
 # The keys of config.json besides the settings.
@@ -41,17 +42,21 @@ def setting(panel: str, default: Any, help: str, check: Check | None = None, **m
         The help text of the option.
     check : callable, optional
         ``check(where, value, name)`` returns the value to store, or raises ArgumentError. It is not needed for
-        booleans, or with ``choices``. A default of None is not checked.
+        booleans, or with ``choices``. A default of None is not checked. Names that depend on the task are checked by
+        :class:`Config` itself.
     **more
         ``choices``: the valid names. ``metavar``: the placeholder for the value in the help. ``unset``: a description
         of what None means. ``option``: the option, if it is not named like the field. ``of_model``: whether the setting
-        is passed to ``models.build``. ``harmless``: whether it cannot change the result of a run.
+        is passed to ``models.build``. ``tasks``: the tasks that take it, if not all do. ``harmless``: whether it cannot
+        change the result of a run.
     """
     if choices := more.get("choices"):
         check = partial(checks.choice, choices=choices)
         help = f"{help} One of {', '.join(choices)}.".lstrip()
     if isinstance(default, bool):
         check = _boolean
+    if tasks := more.get("tasks"):
+        help = f"{help} For {listed(tasks)}."
     return field(default=default, metadata={"panel": panel, "help": help, "check": check, **more})
 
 
@@ -70,22 +75,27 @@ def _text(what: str) -> Check:
     return check
 
 
-def _data_set_or_folder(where: str, value: Any, name: str) -> str:
+def _data_set_or_folder(value: Any, names: Collection[str]) -> str:
     """Return the name of a data set, or the path of a folder, with a separator that tells it from a name."""
-    if isinstance(value, str) and (value in data.names() or _is_path(value)):
+    if isinstance(value, str) and (value in names or _is_path(value)):
         return value
     if isinstance(value, str) and value and os.path.isdir(value):
         return os.path.join(os.curdir, value)
-    meant = closest(value, data.names()) if isinstance(value, str) else None
+    meant = closest(value, names) if isinstance(value, str) else None
     hint = f"did you mean {meant}? Choose" if meant else "choose"
     raise ArgumentError(
-        f"{where}: there is no data set or folder {value!r}; {hint} one of {', '.join(data.names())}, or the path of a "
-        "folder of images."
+        f"train: there is no data set or folder {value!r}; {hint} one of {', '.join(names)}, or the path of a folder "
+        "of images."
     )
 
 
 def _is_path(name: str) -> bool:
     return name in (os.curdir, os.pardir) or "/" in name or os.sep in name
+
+
+def _by_task(name: str) -> str:
+    """Return the default of each task, such as ``classification 20, detection 40``."""
+    return ", ".join(f"{task} {entry.defaults[name]}" for task, entry in TASKS.items())
 
 
 def _by_optimizer(name: str) -> str:
@@ -109,17 +119,26 @@ class Config:
         If a value is invalid, or settings exclude each other. The message names the setting.
     """
 
-    model: str = _network("resnet8", "", choices=models.MODELS)
-    data: str = _data(
-        "digits",
-        f"One of {', '.join(data.DATASETS)}, or the path of a folder of images with a folder for each class.",
-        _data_set_or_folder,
-        metavar="NAME_OR_FOLDER",
+    task: str = _network("classification", "What the network learns.", choices=TASKS)
+    model: str = _network(
+        None,
+        f"One of {', '.join(models.MODELS)}; for detection, segmentation and video a method on such a network, such as "
+        "fcos_resnet18, deeplabv3plus_resnet18 and tsm_resnet8.",
+        unset="resnet8 for classification",
     )
-    epochs: int = _optimisation(20, "Passes over the training images.", _at_least_1)
-    batch_size: int = _optimisation(64, "Images per step.", _at_least_1)
+    data: str = _data(
+        None,
+        f"One of {', '.join(data.DATASETS)}, or the path of a folder of images with a folder for each class. Other "
+        "tasks: shapes, or a folder.",
+        metavar="NAME_OR_FOLDER",
+        unset="digits for classification, otherwise shapes",
+    )
+    epochs: int = _optimisation(None, "Passes over the training images.", _at_least_1, unset=_by_task("epochs"))
+    batch_size: int = _optimisation(None, "Images per step.", _at_least_1, unset=_by_task("batch_size"))
     drop_last: bool = _optimisation(False, "Leave out the last batch of an epoch if it is smaller than the others.")
-    optimizer: str = _optimisation("sgd", "sgd has Nesterov momentum.", choices=optim.OPTIMIZERS)
+    optimizer: str = _optimisation(
+        None, "sgd has Nesterov momentum.", choices=optim.OPTIMIZERS, unset=_by_task("optimizer")
+    )
     lr: float = _optimisation(
         None, "The highest learning rate of the schedule.", checks.positive, unset=_by_optimizer("lr")
     )
@@ -137,17 +156,32 @@ class Config:
     ema: float = _optimisation(
         0.0, "Test and save a moving average of the weights with this decay; 0 for no average.", _below_one
     )
-    label_smoothing: float = _optimisation(0.0, "Fraction of each target spread over all classes.", _below_one)
+    label_smoothing: float = _optimisation(
+        0.0, "Fraction of each target spread over all classes.", _below_one, tasks=("classification", "video")
+    )
     augment: bool = _augmentation(True, "Change training images at random, in ways that suit their data set.")
     color_jitter: float = _augmentation(
-        0.0, "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.", checks.not_negative
+        0.0,
+        "Change brightness, contrast and saturation by factors of 1 - X to 1 + X.",
+        checks.not_negative,
+        tasks=("classification", "detection", "segmentation"),
     )
-    cutout: int = _augmentation(0, "Cut a square of N x N pixels out of training images; 0 for none.", _at_least_0)
+    cutout: int = _augmentation(
+        0,
+        "Cut a square of N x N pixels out of training images; 0 for none.",
+        _at_least_0,
+        tasks=("classification",),
+    )
     mixup: float = _augmentation(
-        0.0, "Mix training images in pairs, in proportions from Beta(X, X); 0 for no mixing.", checks.not_negative
+        0.0,
+        "Mix training images in pairs, in proportions from Beta(X, X); 0 for no mixing.",
+        checks.not_negative,
+        tasks=("classification",),
     )
     flip_test: bool = _augmentation(
-        False, "Test and predict with the mean of the logits of each image and its mirror image."
+        False,
+        "Test and predict with the mean of the logits of each image and its mirror image.",
+        tasks=("classification",),
     )
     device: str = _run("cpu", "The device that the network runs on.", choices=DEVICES)
     seed: int = _run(0, "Seed for the initial weights, the order of the images and their augmentation.", _at_least_0)
@@ -197,19 +231,33 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        task = find(self.task)
+        defaults = TASKS[self.task].defaults
+        for name, default in defaults.items():
+            if getattr(self, name) is None and (name != "lr" or self.optimizer == defaults["optimizer"]):
+                object.__setattr__(self, name, default)
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None or each.default is not None:
+            if each.metadata["check"] is not None and (value is not None or each.default is not None):
                 object.__setattr__(self, each.name, each.metadata["check"]("train", value, each.name))
         for name, default in optim.OPTIMIZERS[self.optimizer].training_defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        taken = models.options(self.model)
+        checks.choice("train", self.model, "model", task.models)
+        object.__setattr__(self, "data", _data_set_or_folder(self.data, task.data_sets))
+        taken = task.options(self.model)
         for name, value in self.model_options.items():
             if name not in taken:
                 known = f"its options are {', '.join(taken)}" if taken else "it has no options"
                 raise ArgumentError(f"train: {name} is {value!r}, but {self.model} does not take it; {known}.")
-        if self.size and self.data in data.names():
+        for each in fields(self):
+            takers, value = each.metadata.get("tasks", TASKS), getattr(self, each.name)
+            if self.task not in takers and value != each.default:
+                raise ArgumentError(
+                    f"train: {each.name} is {value!r}, but {self.task} does not take it; leave it out (it is for "
+                    f"{listed(takers)})."
+                )
+        if self.size and self.data in task.data_sets:
             raise ArgumentError(
                 f"train: size is {self.size}, but only the images of a folder can be resized, and {self.data} is a "
                 "data set."
@@ -238,6 +286,9 @@ class Config:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Config:
         """Create settings from ``stored``, whose other keys are ignored. Raises ArgumentError if a value is invalid."""
+        for name in TASKS[cls.task].defaults:
+            if stored.get(name, "") is None:
+                raise ArgumentError(f"train: {name} is None; a run stores what it used.")
         return cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
 
     def differences(self, other: Config) -> list[str]:

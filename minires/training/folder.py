@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import models
 from ..core.backend import check_device
 from ..core.checks import is_integer
 from ..data import Dataset
@@ -42,6 +42,8 @@ from ..version import __version__
 from .config import Config, read_object
 from .lock import locked
 from .recipe import model_options
+from .task import Row as Row
+from .task import find
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -55,10 +57,6 @@ MISTAKES = "mistakes.png"
 TENSORBOARD = "tensorboard"
 CHECKPOINT = "checkpoint.safetensors"
 LARGEST_IMAGE = 1 << 24  # values in an image
-
-COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
-
-Row = dict[str, Any]  # a row of a table, keyed by column; those of the history are COLUMNS
 
 
 @contextmanager
@@ -225,7 +223,7 @@ class Run:
     normalize : Normalize
         Converts images to the input of the network: ``normalize(uint8 (N, C, H, W))``.
     image_shape : (int, int, int)
-        (C, H, W) of the images.
+        (C, H, W) of the images, or (T, C, H, W) of clips.
     """
 
     path: Path
@@ -233,14 +231,14 @@ class Run:
     model: Module
     classes: tuple[str, ...]
     normalize: Normalize
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
 
 
 def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
     """Return the content of ``config.json``: the settings, and what :func:`load_run` needs besides the weights."""
     return {
         **config.to_json(),
-        "model_options": model_options(config, len(dataset.classes), dataset.image_shape[0]),
+        "model_options": model_options(config, len(dataset.classes), dataset.image_shape[-3]),
         "classes": list(dataset.classes),
         "image_shape": list(dataset.image_shape),
         "images": [len(dataset.train), len(dataset.test)],
@@ -269,11 +267,11 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
     stored = read_json(folder / CONFIG)
     try:
         config = Config.from_json(stored)
-        classes, image_shape = _classes(stored["classes"]), _image_shape(stored["image_shape"])
-        options = {**stored["model_options"], **model_options(config, len(classes), image_shape[0])}
+        classes, image_shape = _classes(stored["classes"]), _image_shape(stored["image_shape"], config.task)
+        options = {**stored["model_options"], **model_options(config, len(classes), image_shape[-3])}
         if options != stored["model_options"]:  # checked first: wrong numbers could make a huge model
             raise ArgumentError(f"model_options are {brief(str(stored['model_options']))}, but must be {options}")
-        model = models.build(config.model, **options)
+        model = find(config.task).build(config.model, **options)
         model.load_state_dict(load(folder / MODEL))
         normalize = Normalize(stored["mean"], stored["std"])
         return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape)
@@ -287,8 +285,8 @@ def _classes(stored: list[str]) -> tuple[str, ...]:
     return tuple(stored)
 
 
-def _image_shape(stored: list[int]) -> tuple[int, int, int]:
-    channels, height, width = stored
-    if not all(is_integer(size, 1) for size in stored) or channels * height * width > LARGEST_IMAGE:
-        raise ArgumentError("image_shape is not three integers >= 1, or is too large")
-    return channels, height, width
+def _image_shape(stored: list[int], task: str) -> tuple[int, ...]:
+    axes = 4 if task == "video" else 3
+    if len(stored) != axes or not all(is_integer(size, 1) for size in stored) or math.prod(stored) > LARGEST_IMAGE:
+        raise ArgumentError(f"image_shape is not {axes} integers >= 1, or is too large")
+    return tuple(stored)

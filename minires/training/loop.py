@@ -16,15 +16,16 @@ from ..errors import RunError, StoppedError
 from ..interop.files import remove_temporary_files, write_json
 from ..nn import Module
 from ..optim import EMA, clip_grad_norm
+from ..version import __version__
 from .checkpoint import TrainingState, load_checkpoint, save_checkpoint, saving
-from .classification import Evaluation, evaluate, forward, history_row, result, write_report
 from .config import Config
-from .folder import COLUMNS, CONFIG, HISTORY, METRICS, check_same_data, description, run_folder, write_table
+from .folder import CONFIG, HISTORY, METRICS, check_same_data, description, run_folder, write_table
 from .gradients import GradientLog
 from .preflight import check_before_training
 from .pretrained import freeze, load_pretrained, training_mode
 from .progress import Progress, TensorBoard
 from .recipe import load_data, make_model, make_optimizer, make_schedule, make_transform
+from .task import Row, Tally, Test, find
 
 Stop = Callable[[], bool]
 
@@ -72,7 +73,8 @@ def train(
         If ``config.device`` is not available.
     """
     watchers = [*([TensorBoard()] if config.tensorboard else []), *([progress] if progress is not None else [])]
-    dataset = load_data(config.data, config.size or None)
+    task = find(config.task)
+    dataset = load_data(config.data, config.size or None, task=config.task)
     manual_seed(config.seed)
     model = make_model(config, dataset)
     if config.weights is None:
@@ -101,7 +103,7 @@ def train(
         folder = Path(str(config.out))
         gradients = GradientLog(model, folder) if config.log_gradients else None
         ema = EMA(model, config.ema) if config.ema else None
-        state = TrainingState(model, optimizer, schedule, ema, gradients)
+        state = TrainingState(model, optimizer, schedule, ema, gradients, task.columns)
         if resume:
             check_same_data(folder, dataset)
             load_checkpoint(folder, config, state)
@@ -115,7 +117,7 @@ def train(
         metrics = result(config, loader, model, state.history, test)
         if not complete:
             with saving(folder):
-                write_report(folder, config, dataset, state.history, test)
+                task.write_report(folder, config, dataset, state.history, test)
                 if gradients is not None:
                     gradients.draw(f"gradients of {config.model} on {config.data_name}")
                 write_json(folder / METRICS, metrics)
@@ -132,10 +134,10 @@ def train_epochs(
     loader: Loader,
     watchers: Iterable[Progress],
     stop: Stop,
-) -> Evaluation:
+) -> Test:
     """Train, test and save the remaining epochs, and return the last test. Raises StoppedError after ``stop``."""
     folder = Path(str(config.out))
-    test: Evaluation | None = None
+    test: Test | None = None
     while state.epoch <= config.epochs:
         epoch = state.epoch
         complete = train_epoch(config, state, loader, watchers, stop)
@@ -145,7 +147,7 @@ def train_epochs(
             state.history.append(history_row(epoch, state.tally, test))
             state.start_epoch()
             with saving(folder):
-                write_table(folder / HISTORY, COLUMNS, state.history)
+                write_table(folder / HISTORY, state.columns, state.history)
                 if state.gradients is not None:
                     state.gradients.epoch(epoch)
                 if epoch % config.save_every == 0 or epoch == config.epochs:
@@ -160,9 +162,32 @@ def train_epochs(
     return test or evaluate_test_images(config, state.result, dataset, normalize)
 
 
-def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Evaluation:
+def evaluate_test_images(config: Config, model: Module, dataset: Dataset, normalize: Normalize) -> Test:
     """Test ``model`` on the test images, with the settings of ``config``."""
-    return evaluate(model, dataset.test, normalize, num_workers=config.workers, flip=config.flip_test)
+    return find(config.task).evaluate(config, model, dataset.test, normalize)
+
+
+def history_row(epoch: int, tally: Tally, test: Test) -> Row:
+    """Return the row of ``history.csv`` for an epoch."""
+    accuracy = {"train_accuracy": tally.accuracy} if tally.judged else {}
+    scores = {f"test_{name}": score for name, score in test.scores.items()}
+    row = {"epoch": epoch, "lr": tally.lr, "train_loss": tally.loss, **accuracy, "test_loss": test.loss, **scores}
+    return {**row, "seconds": tally.seconds}
+
+
+def result(config: Config, loader: Loader, model: Module, history: list[Row], test: Test) -> dict[str, Any]:
+    """Return the content of ``metrics.json``. Its ``train_seconds`` and ``images_per_second`` exclude evaluation."""
+    train_seconds = sum(row["seconds"] for row in history)
+    images = len(loader) * loader.batch_size if loader.drop_last else len(loader.split)  # in an epoch
+    return {
+        **{name: getattr(config, name) for name in ("task", "model", "data", "epochs", "seed", "device")},
+        **test.metrics,
+        "train_seconds": train_seconds,
+        "images_per_second": config.epochs * images / train_seconds,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "out": config.out,
+        "minires": __version__,
+    }
 
 
 def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: Iterable[Progress], stop: Stop) -> bool:
@@ -171,15 +196,15 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: 
     The modules stay in their modes: :func:`training_mode` chooses them before the first epoch, so a layer that a
     watcher puts in evaluation mode stays there. Returns whether the epoch is complete: False if ``stop`` ended it.
     """
-    epoch, tally = state.epoch, state.tally
+    task, epoch, tally = find(config.task), state.epoch, state.tally
     loader.set_epoch(epoch, tally.batches)
     tally.start_clock()
-    for batch, (images, labels) in enumerate(loader, start=tally.batches + 1):
-        logits, loss = forward(config, state.model, images, labels)  # (B, K) and one number
+    for batch, (images, targets) in enumerate(loader, start=tally.batches + 1):
+        step = task.step(config, state.model, images, targets)
         where = f"epoch {epoch}, batch {batch} of {len(loader)}"
-        require_finite(loss.item(), where, config)
+        require_finite(step.loss.item(), where, config)
         state.optimizer.zero_grad()
-        loss.backward()
+        step.loss.backward()
         if state.gradients is not None:
             state.gradients.batch(batch)
         if config.clip:
@@ -190,7 +215,7 @@ def train_epoch(config: Config, state: TrainingState, loader: Loader, watchers: 
         if state.ema is not None:
             state.ema.update()
 
-        tally.add(loss, logits, labels)
+        tally.add(step, len(images))
         for watcher in watchers:
             watcher.batch(epoch, batch, len(loader), tally)
         if batch < len(loader) and stop():

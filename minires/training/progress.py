@@ -13,9 +13,9 @@ import numpy as np
 from ..data import Dataset
 from ..errors import RunError
 from .checkpoint import TrainingState, saving
-from .classification import Evaluation, Tally
 from .config import Config
-from .folder import CONFUSION, MISTAKES, TENSORBOARD, Row
+from .folder import CURVES, GRADIENTS_FIGURE, TENSORBOARD, Row
+from .task import Tally, Test
 
 
 class Progress:
@@ -34,11 +34,10 @@ class Progress:
     def epoch(self, epoch: int, row: Row) -> None:
         """Called after epoch ``epoch`` was trained, tested and written to ``history.csv``; ``row`` is its row there."""
 
-    def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
+    def end(self, metrics: dict[str, Any], test: Test) -> None:
         """Called when the run is complete, with the content of ``metrics.json`` and the last test of the model."""
 
 
-SCALARS = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")  # columns of the history
 EVERY = 20  # batches between two points of a curve
 
 
@@ -85,19 +84,20 @@ class TensorBoard(Progress):
     def batch(self, epoch: int, done: int, total: int, tally: Tally) -> None:
         self._step = (epoch - 1) * total + done
         if done % EVERY == 0:
-            self._scalars({"batch/loss": tally.loss, "batch/accuracy": tally.accuracy})
+            accuracy = {"batch/accuracy": tally.accuracy} if tally.judged else {}
+            self._scalars({"batch/loss": tally.loss, **accuracy})
 
     def epoch(self, epoch: int, row: Row) -> None:
-        self._scalars({column.replace("_", "/"): row[column] for column in SCALARS})
+        self._scalars({name.replace("_", "/", 1): row[name] for name in row if name not in ("epoch", "seconds")})
 
-    def end(self, metrics: dict[str, Any], test: Evaluation) -> None:
+    def end(self, metrics: dict[str, Any], test: Test) -> None:
         from PIL import Image
 
-        for name in (CONFUSION, MISTAKES):
-            if (self._run / name).exists():
-                with Image.open(self._run / name) as figure:
+        for path in sorted(self._run.glob("*.png")):
+            if path.name not in (CURVES, GRADIENTS_FIGURE):  # which TensorBoard draws itself
+                with Image.open(path) as figure:
                     pixels = np.asarray(figure.convert("RGB"))  # (H, W, 3)
-                image = self._library.summary.image(Path(name).stem, pixels, dataformats="HWC")
+                image = self._library.summary.image(path.stem, pixels, dataformats="HWC")
                 self._write(step=self._step, summary=image)
         self._close()
 

@@ -5,51 +5,49 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .. import data, models, optim
+from .. import optim
 from ..data import Dataset
 from ..data.dataset import Transform
-from ..data.transforms import ColorJitter, Compose, Cutout, Normalize
+from ..data.transforms import Normalize
 from ..errors import ArgumentError, closest
 from ..nn import Module
 from .config import Config
+from .task import find
 
 
-def load_data(name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+def load_data(
+    name: str, size: int | tuple[int, int] | None = None, channels: int = 3, task: str = "classification"
+) -> Dataset:
     """Load the data set ``name``, or the folder of images at the path ``name``.
 
     ``size`` and ``channels`` are for folders only, see :func:`minires.data.folder`. If the images of a folder take more
     than a GiB, they are read batch by batch. Raises ArgumentError if there is no such data set or folder.
     """
-    if name in data.names():
-        return data.load(name)
-    if not os.path.isdir(name):
-        meant = closest(name, data.names())
+    known = find(task).data_sets
+    if name not in known and not os.path.isdir(name):
+        meant = closest(name, known)
         hint = f"did you mean {meant}? Choose" if meant else "choose"
         raise ArgumentError(
-            f"data: there is no data set {name!r}, and no such folder; {hint} one of {', '.join(data.names())}, or "
-            "give the path of a folder of images (--data)."
+            f"data: there is no data set {name!r}, and no such folder; {hint} one of {', '.join(known)}, or give the "
+            "path of a folder of images (--data)."
         )
-    return data.folder(name, size, channels, in_memory=None)
+    return find(task).load_data(name, size, channels)
 
 
 def model_options(config: Config, classes: int, channels: int) -> dict[str, Any]:
-    """Return all options for ``models.build``: those from the settings, and those that follow from the data."""
+    """Return all options to build the model: those from the settings, and those that follow from the data."""
     return {**config.model_options, "num_classes": classes, "in_channels": channels}
 
 
 def make_model(config: Config, dataset: Dataset) -> Module:
     """Build the model, with random weights, on the device of the settings."""
-    options = model_options(config, len(dataset.classes), dataset.image_shape[0])
-    return models.build(config.model, **options).to(config.device)
+    options = model_options(config, len(dataset.classes), dataset.image_shape[-3])
+    return find(config.task).build(config.model, **options).to(config.device)
 
 
 def make_transform(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
     """Build the transform of training images. Test images are only normalised."""
-    before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
-    if config.color_jitter:
-        before.append(ColorJitter(*[config.color_jitter] * 3))
-    after = [Cutout(config.cutout)] if config.cutout else []
-    return Compose([*before, normalize, *after]) if before or after else normalize
+    return find(config.task).transform(config, dataset, normalize)
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:

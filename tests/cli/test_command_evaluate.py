@@ -7,7 +7,6 @@ import pytest
 from stripes import CLASSES, stripes
 
 from minires import data
-from minires.cli.progress import most_confused
 from minires.cli.runs import cells
 from minires.training import Evaluation, evaluate, load_run
 from minires.training.classification import class_table
@@ -44,10 +43,10 @@ def test_a_row_of_the_table():
 
 
 def test_the_most_confused_classes_come_first(evaluation):
-    assert most_confused(evaluation, CLASSES) == "left as right (2 times), middle as left (once)"
-    assert most_confused(evaluation, CLASSES, pairs=1) == "left as right (2 times)"
+    assert evaluation.most_confused(CLASSES) == "left as right (2 times), middle as left (once)"
+    assert evaluation.most_confused(CLASSES, pairs=1) == "left as right (2 times)"
     evaluation.confusion[:] = np.diag([8, 9, 0])
-    assert most_confused(evaluation, CLASSES) == ""
+    assert evaluation.most_confused(CLASSES) == ""
 
 
 def test_another_data_set_must_fit(minires, run_folder, monkeypatch):

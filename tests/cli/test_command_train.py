@@ -20,8 +20,8 @@ from minires.errors import DataError, DeviceError
 from minires.kernels import on_compile
 from minires.training import Config, evaluate, loop
 from minires.training.checkpoint import TrainingState
-from minires.training.classification import Tally
 from minires.training.config import no_option, option
+from minires.training.task import Tally
 
 FILES = (
     "model.safetensors",
@@ -59,19 +59,19 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
 def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     """The data set is not read again for it, and the network is not tested again."""
     loads, tests = [], []
-    load, evaluate = data.load, loop.evaluate
+    load, evaluate = data.load, loop.evaluate_test_images
     monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
 
     def count(*arguments, **options):
         tests.append(evaluate(*arguments, **options))
         return tests[-1]
 
-    monkeypatch.setattr(loop, "evaluate", count)
+    monkeypatch.setattr(loop, "evaluate_test_images", count)
     result = minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run")
     assert result.status == 0 and loads == ["digits"] and len(tests) == 2
     last = tests[-1]
     assert f"test accuracy  {100 * last.accuracy:.1f} %, {last.errors} of 30 images wrong" in result.out
-    assert f"confused most  {progress.most_confused(last, CLASSES) or 'nothing'}\n" in result.out
+    assert f"confused most  {last.most_confused(CLASSES) or 'nothing'}\n" in result.out
 
 
 @pytest.mark.slow
@@ -296,7 +296,7 @@ def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monke
         signal.raise_signal(signal.SIGINT)
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr("minires.training.loop.evaluate", press_in_test)
+    monkeypatch.setattr("minires.training.loop.evaluate_test_images", press_in_test)
     assert minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run").status == 130
     assert "stopping" in screen.getvalue() and "Ctrl-C again" in screen.getvalue()
     assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 2, "the epoch is recorded"

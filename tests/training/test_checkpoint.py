@@ -19,11 +19,13 @@ from minires.data import Dataset, Split
 from minires.errors import RunError, StoppedError
 from minires.interop import files
 from minires.interop.safetensors_file import load_metadata
-from minires.training import Progress, loop, train
+from minires.training import Progress, train
 from minires.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from minires.training.folder import CHECKPOINT, COLUMNS, HISTORY, MODEL
+from minires.training.classification import Classification
+from minires.training.folder import CHECKPOINT, HISTORY, MODEL
 from minires.training.recipe import make_model, make_optimizer, make_schedule
 
+COLUMNS = Classification().columns
 BATCHES, EPOCHS = 3, 2  # 70 images in batches of 32, the last of them smaller
 
 
@@ -34,7 +36,7 @@ def fewer(monkeypatch):
     train, test = (Split(split.images[:70], split.labels[:70]) for split in (digits.train, digits.test))
     dataset = Dataset("few", digits.classes, train, test, digits.augmentation)
     monkeypatch.setitem(mr.data.DATASETS, "few", lambda: dataset)
-    monkeypatch.setattr(loop, "write_report", lambda *arguments: None)
+    monkeypatch.setattr(Classification, "write_report", lambda *arguments: None)
     return dataset
 
 
@@ -121,7 +123,7 @@ def test_a_stop_in_the_last_batch_comes_too_late(config):
 def test_the_clock_goes_on_where_it_was(config, monkeypatch):
     """A second for each batch, whatever happens between them."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("minires.training.classification.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("minires.training.task.time.perf_counter", lambda: next(clock))
     stop_after(config, 2)
     next(clock)
     train(config, resume=True)
@@ -284,7 +286,7 @@ def test_a_folder_that_disappears(config):
 def fresh_state(config, few):
     model = make_model(config, few)
     optimizer = make_optimizer(config, model)
-    return TrainingState(model, optimizer, make_schedule(config, optimizer, BATCHES))
+    return TrainingState(model, optimizer, make_schedule(config, optimizer, BATCHES), columns=COLUMNS)
 
 
 def contents(state):

@@ -52,10 +52,13 @@ def test_the_experiments_are_there():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("epoch = 3", "there is no setting 'epoch'; did you mean 'epochs'? The settings are model, data, epochs,"),
+        (
+            "epoch = 3",
+            "there is no setting 'epoch'; did you mean 'epochs'? The settings are task, model, data, epochs,",
+        ),
         ("batch-size = 3", "there is no setting 'batch-size'; did you mean 'batch_size'?"),
         ("Batch_Size = 3", "there is no setting 'Batch_Size'; did you mean 'batch_size'?"),
-        ("zzz = 3", "there is no setting 'zzz'. The settings are model,"),
+        ("zzz = 3", "there is no setting 'zzz'. The settings are task, model,"),
         ("[train]\nepochs = 3", "there is no setting 'train'."),
         ("'a\tb' = 1", r"there is no setting 'a\tb'."),
         ("epochs = 1.5", "epochs is 1.5; it must be an integer >= 1."),

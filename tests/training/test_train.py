@@ -12,8 +12,9 @@ import minires as mr
 from minires.data import Split
 from minires.errors import DataError, RunError
 from minires.training import Config, Progress, evaluate, load_run, train
-from minires.training.folder import COLUMNS
+from minires.training.task import find
 
+COLUMNS = find("classification").columns
 FILES = {
     "model.safetensors",
     "config.json",

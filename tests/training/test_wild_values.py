@@ -15,8 +15,9 @@ from minires.interop.safetensors_file import load, load_metadata, save
 from minires.training import Config, comparison, load_run, read_settings, train
 from minires.training.checkpoint import checksum
 from minires.training.config import NOTES
-from minires.training.folder import COLUMNS, load_config, read_table
+from minires.training.folder import load_config, read_table
 from minires.training.gradients import read_gradients
+from minires.training.task import find
 
 WORDS = r"""
 null true 0 -1 1 2.5 1e39 1e400 -1e400 NaN 1e-400 1000000000000 [] [1] [null] [NaN] [1e39] [[1]] [1,8] {} {"a":1}
@@ -72,6 +73,7 @@ def test_numbers_beyond_floats_are_refused():
         assert refused(lambda name=name: Config(**{name: 10**400}))
 
 
+COLUMNS = find("classification").columns
 CELLS = ["", "x", "1e400x", "\x1b[2J", "\x00", "1,2", '"', "\N{LATIN SMALL LETTER E WITH ACUTE}"]
 
 
