@@ -112,27 +112,29 @@ class Normalize(Described):
         chosen = np.arange(0, len(split), every)
         # Counting the 256 values of each channel needs no float copy of all images. But bincount converts its input to
         # int64, which would take 400 MB for a channel of CIFAR-10, so it gets only some of the images at a time.
-        counts = np.zeros((split.image_shape[0], 256), np.int64)
+        counts = np.zeros((split.image_shape[-3], 256), np.int64)
         for start in range(0, len(chosen), MEASURED_AT_ONCE):
             some, _ = split[chosen[start : start + MEASURED_AT_ONCE]]
-            counts += [np.bincount(channel.ravel(), minlength=256) for channel in some.swapaxes(0, 1)]
+            counts += [np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(some, -3, 0)]
         values = np.arange(256) / 255
         mean = counts @ values / counts.sum(axis=1)  # (C,)
         variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)  # (C,)
         return cls(mean.tolist(), np.where(variance > 0, np.sqrt(variance), 1.0).tolist())
 
     def __call__(self, batch: Array, rng: np.random.Generator | None = None) -> Array:
-        """Return the normalised batch as float32.
+        """Return the normalised batch, images (N, C, H, W) or clips (N, T, C, H, W), as float32.
 
         Raises
         ------
         ShapeError
-            If the batch is not (N, C, H, W) with as many channels as ``mean`` has values.
+            If the batch has other axes, or another number of channels than ``mean`` has values.
         DTypeError
             If it holds neither uint8 nor floats.
         ArgumentError
             If it holds floats outside of [0, 1].
         """
+        if batch.ndim == 5 and batch.shape[2] == len(self.mean):
+            return self(batch.reshape(-1, *batch.shape[2:])).reshape(batch.shape)
         if batch.ndim != 4 or batch.shape[1] != len(self.mean):
             raise ShapeError(
                 f"Normalize: the batch is {sizes(batch.shape)}, but it must be (N, C, H, W) with "

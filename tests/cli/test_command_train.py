@@ -143,7 +143,7 @@ OTHERS = {
 
 def test_every_setting_is_an_option(settings, monkeypatch):
     """And the suggested next command has all of those that change the result."""
-    assert {*OTHERS, "model", "out", "width"} == {field.name for field in fields(Config)}
+    assert {*OTHERS, "task", "model", "out", "width"} == {field.name for field in fields(Config)}
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
     for name, value in OTHERS.items():
@@ -294,9 +294,10 @@ def test_a_terminal_is_told_that_a_test_is_still_to_end(minires, tmp_path, monke
 
     def press_in_test(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
-        return evaluate(*arguments, **options)
+        return test(*arguments, **options)
 
-    monkeypatch.setattr("minires.training.loop.evaluate_test_images", press_in_test)
+    test = loop.evaluate_test_images
+    monkeypatch.setattr(loop, "evaluate_test_images", press_in_test)
     assert minires("train", "--epochs", 2, "--batch-size", 30, "--out", tmp_path / "run").status == 130
     assert "stopping" in screen.getvalue() and "Ctrl-C again" in screen.getvalue()
     assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 2, "the epoch is recorded"
