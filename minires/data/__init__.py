@@ -16,12 +16,15 @@ from __future__ import annotations
 from ..core import checks
 from ..core.calls import missing_name
 from . import transforms
+from .annotated import DetectionSplit, Objects, OnDemand, SegmentationSplit
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .dataset import DATASETS, Dataset, Split, load, names
 from .folder import FileSplit, folder
 from .loader import Loader
 from .mnist import FASHION_MNIST, MNIST, digits, fashion_mnist, mnist
+from .moving import ComposeWithTargets, FlipWithTargets, RandomScaleCrop
 from .places import PublishedFiles
+from .scenes import scenes
 from .shapes import drawings, shapes
 
 DATASETS.update(
@@ -36,8 +39,9 @@ def published(name: str) -> PublishedFiles:
 
 
 __all__ = [
-    "DATASETS", "PUBLISHED", "Dataset", "FileSplit", "Loader", "Split", "cifar10", "cifar100", "digits", "drawings",
-    "fashion_mnist", "folder", "load", "mnist", "names", "published", "shapes", "transforms",
+    "DATASETS", "PUBLISHED", "ComposeWithTargets", "Dataset", "DetectionSplit", "FileSplit", "FlipWithTargets",
+    "Loader", "Objects", "OnDemand", "RandomScaleCrop", "SegmentationSplit", "Split", "cifar10", "cifar100", "digits",
+    "drawings", "fashion_mnist", "folder", "load", "mnist", "names", "published", "scenes", "shapes", "transforms",
 ]  # fmt: skip
 
 __getattr__ = missing_name("mr.data", __all__, {

@@ -48,26 +48,38 @@ class Drawing:
     box: tuple[int, int, int, int]
 
 
-def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float = 0.5, seed: int = 0) -> Dataset:
+def shapes(
+    train: int = 2000,
+    test: int = 500,
+    size: int | None = None,
+    difficulty: float = 0.5,
+    seed: int = 0,
+    task: str = "classification",
+) -> Dataset:
     """Draw a data set of people, cars, birds, cats and dogs, which take turns.
 
     Parameters
     ----------
     train, test : int
         The number of images in each split.
-    size : int
-        Height and width of the images, at least 16.
+    size : int, optional
+        Height and width of the images: 32 by default, and at least 16. For detection and segmentation, they are 96 by
+        default, and at least 32.
     difficulty : float
         From 0 to 1. At 0, the object is upright and centred on a background of one colour. The higher the difficulty,
         the more the object is rotated, shifted, shrunk and hidden, the busier the background, and the stronger the
         noise.
     seed : int
         The same seed draws the same images.
+    task : {"classification", "detection", "segmentation", "video"}
+        For classification, each image shows one object. For detection and segmentation, it shows one to five, in front
+        of clutter and of one another; these images are drawn when they are first needed, and kept. See
+        :func:`minires.data.scenes.scenes`; for video, see :func:`minires.data.clips.moving_shapes`.
 
     Returns
     -------
     Dataset
-        Images (N, 3, size, size).
+        Images (N, 3, size, size). The classes for segmentation begin with the background.
 
     Raises
     ------
@@ -78,7 +90,21 @@ def shapes(train: int = 2000, test: int = 500, size: int = 32, difficulty: float
     --------
     >>> shapes(train=50, test=10)
     Dataset(shapes: 5 classes, train=Split(50 images of 3x32x32), test=Split(10 images of 3x32x32))
+    >>> images, objects = shapes(task="detection").test[np.array([0, 1])]
+    >>> images.shape, objects
+    ((2, 3, 96, 96), [Objects(4 boxes), Objects(3 boxes)])
     """
+    checks.choice("shapes", task, "task", ("classification", "detection", "segmentation", "video"))
+    if task == "video":
+        from .clips import moving_shapes  # type: ignore[import-not-found, unused-ignore]
+
+        options = {} if size is None else {"size": size}
+        return moving_shapes(train=train, test=test, difficulty=difficulty, seed=seed, **options)
+    if task != "classification":
+        from .scenes import scene_dataset
+
+        return scene_dataset(task, train, test, 96 if size is None else size, difficulty, seed)
+    size = 32 if size is None else size
     endless = drawings(size, difficulty, seed)
     splits = []
     for name, number in (("train", train), ("test", test)):
