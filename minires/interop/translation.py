@@ -13,7 +13,7 @@ import numpy as np
 from ..core.backend import Array
 from ..errors import ArgumentError
 from ..nn.folding import Conv2dAct
-from ..ops import activation, arithmetic, conv, linalg, norm, pool, reduce, shape
+from ..ops import activation, arithmetic, conv, linalg, norm, pool, reduce, resize, shape
 from ..ops.conv import Window
 from .graph import OnnxGraph
 from .tracing import TracedCall
@@ -145,6 +145,18 @@ def _getitem(graph: OnnxGraph, call: TracedCall, name: str) -> str:
     return name
 
 
+def _resize(graph: OnnxGraph, call: TracedCall, name: str) -> str:
+    """Add nodes that gather the elements for each axis, and add them up with their weights."""
+    for axis, (places, weights) in enumerate(call.op.taps, start=2):
+        parts = [graph.add("Gather", name, graph.constant(column), axis=axis) for column in places.T]
+        if len(parts) == 1:  # with weight 1
+            name = parts[0]
+        else:
+            factors = (graph.constant(weights[:, t], call.output.dtype) for t in range(2))
+            name = graph.add("Add", *(graph.add("Mul", *pair) for pair in zip(parts, factors, strict=True)))
+    return name
+
+
 # Layers
 
 
@@ -231,6 +243,7 @@ _TRANSLATORS: dict[type, Translator] = {
     shape.Concatenate: _node("Concat", lambda op: {"axis": op.axis}),
     shape.Pad: _pad,
     shape.GetItem: _getitem,
+    resize.Resize: _resize,
     shape.Convert: _convert,
     linalg.Linear: _linear,
     conv.Conv2d: _node("Conv", _conv),

@@ -1,7 +1,8 @@
 """Resizing images by copying the nearest pixel or by interpolating between four.
 
-Both work along one axis at a time: a gather along H, then one along W. Their backward, which adds the gradients of the
-copies of a pixel, is that of indexing.
+Both are linear maps along one axis after the other. Each element of the result is a weighted sum of T elements of x,
+where T is 1 to copy and 2 to interpolate: ``y[i] = sum over t of weights[i, t] * x[places[i, t]]``. The gradient takes
+the same way back: it is added up at the places.
 """
 
 import math
@@ -10,8 +11,36 @@ from typing import Any
 import numpy as np
 
 from ..core import backend, checks
+from ..core.autograd import Op
+from ..core.backend import Array, array_module
 from ..core.tensor import Tensor, TensorLike
 from ..errors import ArgumentError, ShapeError, sizes
+from .arithmetic import where
+from .shape import PutItem, expand_dims
+
+Taps = tuple[Array, Array]  # places (OH, T), and weights (OH, T, 1, ...), which broadcast to the axes after them
+
+
+class Resize(Op, saves="shapes"):
+    """Resize axis 2, 3, ... of x; ``taps`` has an entry for each. A weight of 0 skips an element, even inf or NaN."""
+
+    def __init__(self, taps: list[Taps]) -> None:
+        self.taps = taps
+
+    def forward(self, x: Array) -> Array:
+        for axis, (places, weights) in enumerate(self.taps, start=2):
+            taken = array_module(x).where(weights == 0, 0, x.take(places, axis))  # (N, C, OH, T, W)
+            x = (taken * weights).sum(axis + 1)  # (N, C, OH, W)
+        return x
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        for axis, (places, weights) in enumerate(self.taps, start=2):
+            parts = where(weights == 0, 0.0, expand_dims(upstream, axis + 1)) * Tensor.wrap(
+                weights
+            )  # (N, C, OH, T, OW)
+            shape = *upstream.shape[:axis], self.input_shapes[0][axis], *upstream.shape[axis + 1 :]
+            upstream = PutItem((slice(None),) * axis + (places,), shape)(parts)  # (N, C, H, OW)
+        return upstream
 
 
 def interpolate(
@@ -63,24 +92,23 @@ def interpolate(
         new = [math.floor(own * factor) for own, factor in zip(x.shape[2:], factors, strict=True)]
     if 0 in (*x.shape[2:], *new):
         raise ShapeError(f"interpolate: images of x ({sizes(x.shape)}) cannot become {sizes(new)}: one size is 0.")
-    for axis, (target, factor) in enumerate(zip(new, factors, strict=True), start=2):
-        x = _resize(x, axis, target, None if recompute_scale_factor else factor, mode, bool(align_corners))
-    return x
+    steps = zip(new, [None] * count if recompute_scale_factor else factors, strict=True)
+    return Resize([_taps(x, axis, *step, mode, bool(align_corners)) for axis, step in enumerate(steps, start=2)])(x)
 
 
-def _resize(x: Tensor, axis: int, target: int, factor: float | None, mode: str, align_corners: bool) -> Tensor:
-    """Resize one axis to ``target``. ``factor`` is None if it follows from the sizes."""
-    size, places, before = x.shape[axis], np.arange(target), (slice(None),) * axis
+def _taps(x: Tensor, axis: int, target: int, factor: float | None, mode: str, align_corners: bool) -> Taps:
+    """Return the taps of one axis, which becomes ``target``. ``factor`` is None if it follows from the sizes."""
+    size, i = x.shape[axis], np.arange(target)[:, None]
     whole = mode == "nearest" and target in (size, 2 * size)  # PyTorch then ignores the factor
     step = size / target if factor is None or whole else 1 / factor  # from one result to the next
     if mode != "bilinear":
         offset = 0.5 if mode == "nearest-exact" else 0
-        near = ((places + offset).astype(np.float32) * np.float32(step)).astype(np.int64)  # float32, as in PyTorch
-        return x[before + (np.minimum(near, size - 1),)]
-    corners = (size - 1) / max(target - 1, 1)
-    where = places * corners if align_corners else np.maximum((places + 0.5) * step - 0.5, 0)
-    low = np.minimum(where.astype(np.int64), size - 1)
-    high = np.minimum(low + 1, size - 1)
-    weight = (where - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
-    weights = Tensor.wrap(backend.to_device(weight, x.device))  # (OH, 1) or (OW,)
-    return x[before + (low,)] * (1 - weights) + x[before + (high,)] * weights
+        places = ((i + offset).astype(np.float32) * np.float32(step)).astype(np.int64)  # float32, as in PyTorch
+        weights = np.ones(places.shape)
+    else:
+        corners = (size - 1) / max(target - 1, 1)
+        centres = np.clip(i * corners if align_corners else (i + 0.5) * step - 0.5, 0, size - 1)  # (OH, 1)
+        places = centres.astype(np.int64) + [0, 1]  # (OH, 2)
+        weights = 1 - np.abs(centres - places)
+    weights = weights.astype(x.dtype).reshape(*weights.shape, *(1,) * (x.ndim - axis - 1))
+    return backend.to_device(np.minimum(places, size - 1), x.device), backend.to_device(weights, x.device)

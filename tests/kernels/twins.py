@@ -18,6 +18,7 @@ from minires.ops.linalg import Linear
 from minires.ops.loss import CrossEntropy
 from minires.ops.norm import BatchNorm, BatchNormAct
 from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from minires.ops.resize import Resize
 from minires.ops.shape import Pad, PutItem
 from minires.optim import SGD, Adam, AdamW, RMSprop
 
@@ -150,6 +151,18 @@ def global_avg_pool2d(rng):
     return lambda: GlobalAvgPool2d(), [images(rng, *map(int, rng.integers(1, 20, 4)), last=rng.random() < 0.7)]
 
 
+def resize(rng):
+    """Enlarge and shrink images; a bilinear weight may be 0, even that of the first of two places."""
+    n, c, *sizes = map(int, rng.integers(1, 20, 6))
+    x, taps = images(rng, n, c, *sizes[:2], last=rng.random() < 0.7), []
+    for axis, (old, new) in enumerate(zip(sizes[:2], sizes[2:], strict=True), start=2):
+        places = rng.integers(0, old, (new, int(rng.integers(1, 3))))
+        first = np.round(rng.random((new, 1)) * 1.4 - 0.2, 1).clip(0, 1)
+        weights = np.concatenate([first, 1 - first], axis=1) if places.shape[1] == 2 else np.ones((new, 1))
+        taps.append((places, weights.astype("f").reshape(*weights.shape, *(1,) * (3 - axis))))
+    return lambda: Resize(taps), [x]
+
+
 def pad(rng):
     """Pad the channels of whole images, and of every second or third pixel."""
     sizes = map(int, rng.integers(1, 12, 4))
@@ -255,6 +268,7 @@ OPS = {
     MaxPool2d: max_pool2d,
     AvgPool2d: avg_pool2d,
     GlobalAvgPool2d: global_avg_pool2d,
+    Resize: resize,
     CrossEntropy: cross_entropy,
     Pad: pad,
     PutItem: put_item,

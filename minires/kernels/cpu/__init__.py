@@ -11,14 +11,19 @@ if config.DISABLE_JIT:
 
 from ...core.dispatch import SMALL, register_kernel
 from ...nn.folding import Replay
+from ...ops.resize import Resize
 from ...optim.optimizer import RMSprop
 from ..device import ComputeDevice, register_kernels
 from ..optim import rmsprop
-from . import augment, conv, elementwise, loss, norm, optim, pool
+from ..resize import resize as resize_images
+from ..resize import resize_backward
+from . import augment, conv, elementwise, loss, norm, optim, pool, resize
 from .memory import empty
 from .program import replay
 
-DEVICE = ComputeDevice("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool)
+DEVICE = ComputeDevice("cpu", np, empty, SMALL, math.inf, augment, conv, elementwise, loss, norm, optim, pool, resize)
 register_kernels(DEVICE)
 register_kernel(RMSprop, "step", "cpu")(partial(rmsprop, DEVICE))
 register_kernel(Replay, "forward", "cpu", SMALL)(partial(replay, DEVICE))
+register_kernel(Resize, "forward", "cpu", SMALL)(partial(resize_images, DEVICE))
+register_kernel(Resize, "backward", "cpu", SMALL)(partial(resize_backward, DEVICE))
