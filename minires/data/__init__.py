@@ -18,6 +18,7 @@ from ..core.calls import missing_name
 from . import transforms
 from .annotated import DetectionSplit, Objects, OnDemand, SegmentationSplit
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
+from .clips import ClipSplit, clip_folder, moving_shapes
 from .dataset import DATASETS, Dataset, Split, load, names
 from .folder import FileSplit, folder
 from .loader import Loader
@@ -39,9 +40,10 @@ def published(name: str) -> PublishedFiles:
 
 
 __all__ = [
-    "DATASETS", "PUBLISHED", "ComposeWithTargets", "Dataset", "DetectionSplit", "FileSplit", "FlipWithTargets",
-    "Loader", "Objects", "OnDemand", "RandomScaleCrop", "SegmentationSplit", "Split", "cifar10", "cifar100", "digits",
-    "drawings", "fashion_mnist", "folder", "load", "mnist", "names", "published", "scenes", "shapes", "transforms",
+    "DATASETS", "PUBLISHED", "ClipSplit", "ComposeWithTargets", "Dataset", "DetectionSplit", "FileSplit",
+    "FlipWithTargets", "Loader", "Objects", "OnDemand", "RandomScaleCrop", "SegmentationSplit", "Split", "cifar10",
+    "cifar100", "clip_folder", "digits", "drawings", "fashion_mnist", "folder", "load", "mnist", "moving_shapes",
+    "names", "published", "scenes", "shapes", "transforms",
 ]  # fmt: skip
 
 __getattr__ = missing_name("mr.data", __all__, {

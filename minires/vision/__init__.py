@@ -16,8 +16,10 @@ from .deeplab import deeplabv3plus, fcn
 from .dice_losses import binary_dice_loss, dice_loss
 from .fcos import fcos
 from .temporal import r2plus1d, tsm, tsn
+from .tracking import Tracker, mota
 
 __all__ = [
-    "assign", "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix", "deeplabv3plus", "detect",
-    "dice", "dice_loss", "fcn", "fcos", "fcos_loss", "mean_iou", "nms", "pixel_accuracy", "r2plus1d", "tsm", "tsn",
+    "Tracker", "assign", "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix",
+    "deeplabv3plus", "detect", "dice", "dice_loss", "fcn", "fcos", "fcos_loss", "mean_iou", "mota", "nms",
+    "pixel_accuracy", "r2plus1d", "tsm", "tsn",
 ]  # fmt: skip
