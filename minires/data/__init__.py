@@ -17,8 +17,10 @@ from ..core import checks
 from ..core.calls import missing_name
 from . import transforms
 from .annotated import DetectionSplit, Objects, OnDemand, SegmentationSplit
+from .annotated_folder import annotated_folder, masks_folder
 from .cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from .clips import ClipSplit, clip_folder, moving_shapes
+from .coco import coco
 from .dataset import DATASETS, Dataset, Split, load, names
 from .folder import FileSplit, folder
 from .loader import Loader
@@ -27,6 +29,8 @@ from .moving import ComposeWithTargets, FlipWithTargets, RandomScaleCrop
 from .places import PublishedFiles
 from .scenes import scenes
 from .shapes import drawings, shapes
+from .voc import voc
+from .yolo import yolo
 
 DATASETS.update(
     digits=digits, mnist=mnist, fashion_mnist=fashion_mnist, cifar10=cifar10, cifar100=cifar100, shapes=shapes
@@ -41,9 +45,10 @@ def published(name: str) -> PublishedFiles:
 
 __all__ = [
     "DATASETS", "PUBLISHED", "ClipSplit", "ComposeWithTargets", "Dataset", "DetectionSplit", "FileSplit",
-    "FlipWithTargets", "Loader", "Objects", "OnDemand", "RandomScaleCrop", "SegmentationSplit", "Split", "cifar10",
-    "cifar100", "clip_folder", "digits", "drawings", "fashion_mnist", "folder", "load", "mnist", "moving_shapes",
-    "names", "published", "scenes", "shapes", "transforms",
+    "FlipWithTargets", "Loader", "Objects", "OnDemand", "RandomScaleCrop", "SegmentationSplit", "Split",
+    "annotated_folder", "cifar10", "cifar100", "clip_folder", "coco", "digits", "drawings", "fashion_mnist", "folder",
+    "load", "masks_folder", "mnist", "moving_shapes", "names", "published", "scenes", "shapes", "transforms", "voc",
+    "yolo",
 ]  # fmt: skip
 
 __getattr__ = missing_name("mr.data", __all__, {

@@ -72,11 +72,7 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
     if channels not in MODES:
         raise ArgumentError(f"images.read: channels is {channels!r}; it must be 1 (grey) or 3 (colour).")
     try:
-        if os.path.isdir(path):
-            os.listdir(path)  # raises an error with the reason if it cannot be listed
-            raise IsADirectoryError("it is a folder")
-        if not os.path.isfile(path):
-            raise FileNotFoundError("there is no such file")  # reading a pipe would block
+        _check_file(path)
         image = _decode(path)
         if image.mode != MODES[channels]:
             image = image.convert(MODES[channels])
@@ -86,6 +82,47 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(image.height, image.width, channels)  # (H, W, C)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (C, H, W)
+
+
+def read_mask(path: PathLike) -> Array:
+    """Read the class number of each pixel, uint8 (H, W): the values of a grey image, or the indices into a palette.
+
+    Raises DataError if the file cannot be read, or is a colour image.
+    """
+    try:
+        _check_file(path)
+        image = _decode(path)
+        if image.mode not in ("L", "P", "1"):
+            raise ValueError(f"its pixels are {image.mode}, not class numbers; save it in grey or with a palette")
+    except Exception as error:
+        raise DataError(f"mask {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
+    return np.array(image).astype(np.uint8)
+
+
+def size_of(path: PathLike) -> tuple[int, int]:
+    """Return height and width of an image as :func:`read` returns it, without decoding it.
+
+    Raises DataError if the file cannot be read.
+    """
+    try:
+        _check_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.init()
+            with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as image:
+                lies = image.getexif().get(0x0112, 1) >= 5  # the orientation of a camera that was turned by 90 degrees
+                return (image.width, image.height) if lies else (image.height, image.width)
+    except Exception as error:
+        raise DataError(f"image {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
+
+
+def _check_file(path: PathLike) -> None:
+    """Raise an OSError with the reason if ``path`` is not a file."""
+    if os.path.isdir(path):
+        os.listdir(path)  # raises an error with the reason if it cannot be listed
+        raise IsADirectoryError("it is a folder")
+    if not os.path.isfile(path):
+        raise FileNotFoundError("there is no such file")  # reading a pipe would block
 
 
 def _decode(path: PathLike) -> Image.Image:
