@@ -13,7 +13,7 @@ from .. import models, nn, ops
 from ..core import checks
 from ..core.tensor import Tensor
 from ..errors import ArgumentError
-from ..nn.module import in_mode
+from ..nn.module import check_module, in_mode
 from .backbone import Backbone
 
 WIDTH = 256  # channels of ASPP and the decoder (Chen et al., arXiv 1802.02611, section 4)
@@ -65,7 +65,7 @@ class FCN(nn.Module):
 
     def __init__(self, backbone: str | nn.Module, num_classes: int, output_stride: int = 8) -> None:
         checks.integer("fcn", num_classes, "num_classes", 1)
-        self.backbone = Backbone(_network(backbone), output_stride)
+        self.backbone = Backbone(_network("fcn", backbone), output_stride)
         channels = self.backbone.channels[-1]
         self.classifier = nn.Sequential(
             nn.Conv2d(channels, channels // 4, kernel_size=3, padding=1, bias=False),
@@ -76,6 +76,7 @@ class FCN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        x = checks.images("fcn", x)
         logits = self.classifier(self.backbone(x)[-1])  # (N, K, H/s, W/s)
         return _resized(logits, x)  # (N, K, H, W)
 
@@ -125,7 +126,7 @@ class DeepLabV3Plus(nn.Module):
         rates: Any = None,
     ) -> None:  # fmt: skip
         checks.integer("deeplabv3plus", num_classes, "num_classes", 1)
-        self.backbone = Backbone(_network(backbone), output_stride)
+        self.backbone = Backbone(_network("deeplabv3plus", backbone), output_stride)
         channels, strides = self.backbone.channels, self.backbone.strides
         if image_size is None:
             image_size = 128 if hasattr(self.backbone, "maxpool") else 64
@@ -142,6 +143,7 @@ class DeepLabV3Plus(nn.Module):
         self.classifier = nn.Conv2d(width, num_classes, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = checks.images("deeplabv3plus", x)
         maps = self.backbone(x)
         coarse = self.aspp(maps[-1])  # (N, 256, H/16, W/16)
         fine = self.low_level(maps[self.finer])  # (N, 48, H/4, W/4)
@@ -205,9 +207,8 @@ class ImagePooling(nn.Sequential):
         return pooled.broadcast_to((*pooled.shape[:2], *x.shape[2:]))  # (N, O, H, W)
 
 
-def _network(backbone: str | nn.Module) -> nn.Module:
-    network: nn.Module = models.build(backbone) if isinstance(backbone, str) else backbone
-    return network
+def _network(function: str, backbone: str | nn.Module) -> nn.Module:
+    return check_module(function, models.build(backbone) if isinstance(backbone, str) else backbone)
 
 
 def _rates(size: int) -> tuple[int, ...]:
