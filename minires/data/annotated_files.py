@@ -290,7 +290,7 @@ def read_text(options: Options, path: Path, most: int) -> str:
     with opened(options.reader, path, "text") as file:
         raw = file.read(most + 1)
         if len(raw) > most:
-            raise ValueError(f"it has more than {most:,} bytes; is it the right file?")
+            raise ValueError(f"it has more than {most:,} bytes, too many for annotations")
         return raw.decode("utf-8-sig")
 
 

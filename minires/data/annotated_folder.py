@@ -52,7 +52,7 @@ def annotated_folder(
     masks = ", or images and masks" if task == "segmentation" else ""
     raise DataError(
         f"annotated_folder: {root} holds {found}, but neither annotations/instances_*.json (COCO), JPEGImages (Pascal "
-        f"VOC), nor a *.yaml with names of classes (YOLO){masks}; is it the right folder?"
+        f"VOC), nor a *.yaml with names of classes (YOLO){masks}; give the folder that holds them."
     )
 
 

@@ -127,7 +127,7 @@ def read_instances(path: Path) -> dict[str, Any]:
         raise DataError(f"coco: {path} holds a {type(content).__name__}; it must hold images, annotations, categories.")
     for name in ("images", "annotations", "categories"):
         if not isinstance(content.get(name), list) or not all(isinstance(entry, dict) for entry in content[name]):
-            raise DataError(f"coco: {path} has no list of objects {name!r}; is it an annotation file of instances?")
+            raise DataError(f"coco: {path} has no list of objects {name!r}; give an annotation file of instances.")
     return content
 
 

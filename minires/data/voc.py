@@ -17,7 +17,6 @@ from .annotated_files import (
     fractions_of,
     image_named,
     read_text,
-    whole_numbers,
     with_background,
 )
 from .dataset import Dataset
@@ -27,6 +26,7 @@ CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 MOST_BYTES = 1_000_000  # of an XML file
+LONGEST_SIDE = 100_000  # pixels
 DEEPEST = 16  # elements within each other
 
 
@@ -179,31 +179,34 @@ def read_objects(path: Path) -> tuple[tuple[int, int] | None, list[tuple[str, li
     """
     with opened("voc", path, "XML") as file:
         raw = file.read(MOST_BYTES + 1)
+    try:
         if len(raw) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        parser = ElementTree.XMLParser(target=Builder())
-        try:
-            parser.feed(raw)
-            root = parser.close()
-        except (ElementTree.ParseError, LookupError) as error:  # a LookupError for an unknown encoding
-            raise ValueError(f"{error}") from None
-        if root.tag != "annotation":
-            raise ValueError(f"its root is <{root.tag:.40}>, not <annotation>")
-        objects = []
-        for number, element in enumerate(root.findall("object"), 1):
-            name, box = (element.findtext("name") or "").strip(), element.find("bndbox")
-            if not name or box is None:
-                raise ValueError(f"object {number} has no name or no bndbox")
-            x1, y1, x2, y2 = (_number(box, tag, f"object {number}") for tag in ("xmin", "ymin", "xmax", "ymax"))
-            objects.append((name, [x1 - 1, y1 - 1, x2, y2], element.findtext("difficult", "0").strip() == "1"))
-        size = root.find("size")
-        shape = [0.0, 0.0] if size is None else [_number(size, tag, "size") for tag in ("height", "width")]
-    if 0 in shape:
+        return _parsed(raw)
+    except (ValueError, LookupError, ElementTree.ParseError) as error:  # a LookupError for an unknown encoding
+        raise DataError(f"voc: {path} cannot be read: {error}.") from None
+
+
+def _parsed(raw: bytes) -> tuple[tuple[int, int] | None, list[tuple[str, list[float], bool]]]:
+    parser = ElementTree.XMLParser(target=Builder())
+    parser.feed(raw)
+    root = parser.close()
+    if root.tag != "annotation":
+        raise ValueError(f"its root is <{root.tag:.40}>, not <annotation>")
+    objects = []
+    for number, element in enumerate(root.findall("object"), 1):
+        name, box = (element.findtext("name") or "").strip(), element.find("bndbox")
+        if not name or box is None:
+            raise ValueError(f"object {number} has no name or no bndbox")
+        x1, y1, x2, y2 = (_number(box, tag, f"object {number}") for tag in ("xmin", "ymin", "xmax", "ymax"))
+        objects.append((name, [x1 - 1, y1 - 1, x2, y2], element.findtext("difficult", "0").strip() == "1"))
+    size = root.find("size")
+    height, width = (0.0, 0.0) if size is None else (_number(size, tag, "size") for tag in ("height", "width"))
+    if height == 0 or width == 0:
         return None, objects
-    height, width = whole_numbers(
-        f"voc: {path}", "height and width", [int(n) if n % 1 == 0 else n for n in shape], 10**6
-    )
-    return (height, width), objects
+    if not (1 <= height <= LONGEST_SIDE and 1 <= width <= LONGEST_SIDE and height % 1 == width % 1 == 0):
+        raise ValueError(f"it says that the image is {width:g} wide and {height:g} high")
+    return (int(height), int(width)), objects
 
 
 def _number(element: ElementTree.Element, tag: str, what: str) -> float:

@@ -168,7 +168,7 @@ def read_labels(options: Options, path: Path, classes: dict[int, int], file: Ann
         except ValueError:
             raise DataError(f"{where} reads `{line:.60}`; it must be a class and four or more numbers.") from None
         if label not in classes:
-            raise DataError(f"{where} has the class {label:.6g}, which the file *.yaml does not name.")
+            raise DataError(f"{where} has the class {words[0]:.20}, which the file *.yaml does not name.")
         region = None
         if len(values) == 4:
             x, y, w, h = values
