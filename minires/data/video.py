@@ -198,7 +198,7 @@ def _opened(path: PathLike) -> Iterator[tuple[Any, Any]]:
     try:
         with open(path, "rb") as file, av.open(file, options=options) as container:
             if not container.streams.video:
-                raise ValueError("it holds no frames, but only sound or text")
+                raise ValueError("it holds no video, only sound or text, or is damaged")
             yield container, container.streams.video[0]
     except av.error.FFmpegError as error:
         reason = stand_in(start_of(path)) or f"it is damaged or not a video ({error.strerror})"

@@ -79,7 +79,7 @@ class Tracker:
         ArgumentError
             If a box is invalid; see :func:`minires.vision.box_iou`.
         """
-        boxes, labels = box_rows("Tracker.update", "boxes", boxes), np.asarray(labels, np.int64)
+        boxes, labels = box_rows("Tracker.update", "boxes", boxes).copy(), np.asarray(labels, np.int64)
         if labels.shape != boxes.shape[:1]:
             raise ShapeError(
                 f"Tracker.update: labels is {sizes(labels.shape)}, but boxes is {sizes(boxes.shape)}: give one per box."
