@@ -15,8 +15,8 @@ from .. import ops
 from ..core import backend
 from ..core.backend import Array
 from ..core.tensor import Tensor
+from ..data.annotated import Objects
 from ..errors import LabelError, ShapeError
-from .boxes import box_rows
 
 RADIUS = 1.5  # in strides: how far from the centre of its object a location may be
 
@@ -66,7 +66,7 @@ def locations(image_size: tuple[int, int], strides: Sequence[int], offset: float
     return found
 
 
-def assign(objects: Any, places: Locations) -> Array:
+def assign(objects: Objects, places: Locations) -> Array:
     """Which object each location is responsible for.
 
     A location is responsible for an object if it lies inside its box, less than 1.5 strides from its centre in x and in
@@ -85,15 +85,15 @@ def assign(objects: Any, places: Locations) -> Array:
     array of int64, (L,)
         The number of the object, or -1 for background.
     """
-    boxes = box_rows("assign", "boxes", objects.boxes)  # (M, 4)
-    if not len(boxes):
+    boxes = objects.boxes.astype(np.float64)  # (M, 4)
+    if not len(objects):
         return np.full(len(places.points), -1)
     sides = distances(places.points[:, None], boxes)  # (L, M, 4): l t r b
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2  # (M, 2)
     away = np.abs(places.points[:, None] - centres).max(axis=2)  # (L, M)
     largest = sides.max(axis=2)  # (L, M)
     lower, upper = places.ranges.T[..., None]  # (L, 1) each
-    matches = (away < RADIUS * places.strides[:, None]) & (sides.min(axis=2) > 0) & ~np.asarray(objects.crowd)
+    matches = (away < RADIUS * places.strides[:, None]) & (sides.min(axis=2) > 0) & ~objects.crowd
     matches &= (lower < largest) & (largest < upper)
     areas = np.where(matches, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.inf)  # (L, M)
     return np.where(matches.any(axis=1), areas.argmin(axis=1), -1)
@@ -123,7 +123,7 @@ def centerness(sides: Array) -> Array:
     return np.sqrt(across.min(axis=-1) / across.max(axis=-1) * down.min(axis=-1) / down.max(axis=-1))
 
 
-def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Any], places: Locations) -> Losses:
+def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Objects], places: Locations) -> Losses:
     """The loss of a batch: focal loss of the classes, GIoU loss of the boxes, cross-entropy of the centerness.
 
     All locations take part in the first one, and only those with an object in the others. Each is the sum over the
@@ -149,8 +149,6 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Any], pl
         If the numbers of images or of locations do not fit.
     LabelError
         If a label is not one of the classes 0 .. K - 1.
-    ArgumentError
-        If a box is not finite, or ends before it begins.
     """
     logits, sides, central = outputs
     if len(objects) != len(logits) or len(places.points) != logits.shape[1]:
@@ -160,15 +158,15 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Any], pl
         )
     owners = np.stack([assign(of_image, places) for of_image in objects])  # (N, L)
     image, place = np.nonzero(owners >= 0)  # (P,) each: the locations with an object
-    boxes, labels = (
-        np.concatenate([getattr(one, name)[own[own >= 0]] for one, own in zip(objects, owners, strict=True)])
-        for name in ("boxes", "labels")
-    )  # (P, 4), (P,)
-    if len(labels) and not 0 <= labels.min() <= labels.max() < logits.shape[2]:
+    boxes, labels = (np.concatenate([getattr(one, name) for one in objects]) for name in ("boxes", "labels"))
+    if len(labels) and labels.max() >= logits.shape[2]:
         raise LabelError(
-            f"fcos_loss: labels run from {labels.min()} to {labels.max()}, but there are {logits.shape[2]} classes, "
-            f"0 to {logits.shape[2] - 1}."
+            f"fcos_loss: an object has label {labels.max()}, but the model has {logits.shape[2]} classes, 0 to "
+            f"{logits.shape[2] - 1}."
         )
+    before = np.cumsum([0, *map(len, objects)])  # how many objects the images before have
+    own = owners[image, place] + before[image]  # (P,)
+    boxes, labels = boxes[own], labels[own]  # (P, 4), (P,)
     points = places.points[place]  # (P, 2)
     present = np.zeros(logits.shape)  # (N, L, K)
     present[image, place, labels] = 1

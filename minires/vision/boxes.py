@@ -34,10 +34,15 @@ def box_iou(a: Any, b: Any) -> Array:
         If a number is NaN or infinite, or a box ends before it begins.
     """
     a, b = box_rows("box_iou", "a", a), box_rows("box_iou", "b", b)
-    begin, end = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])  # (N, M, 2)
-    shared = np.clip(end - begin, 0, None).prod(axis=2)  # (N, M)
-    area_a, area_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
-    union = area_a[:, None] + area_b - shared  # (N, M)
+    return _overlap(a.T[..., None], b.T)
+
+
+def _overlap(a: Array, b: Array) -> Array:
+    """The IoU of boxes whose coordinates x1, y1, x2, y2 are along the first axis of a and b; the others broadcast."""
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -75,16 +80,17 @@ def nms(boxes: Any, scores: Any, threshold: float) -> Array:
     threshold = checks.fraction("nms", threshold, "threshold")
     if scores.shape != boxes.shape[:1]:
         raise ShapeError(f"nms: scores is {sizes(scores.shape)}, but boxes is {sizes(boxes.shape)}: give one per box.")
-    waiting, kept = np.argsort(-scores, kind="stable"), []
-    while len(waiting):
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(best)
-        waiting = waiting[box_iou(boxes[[best]], boxes[waiting])[0] <= threshold]
-    return np.array(kept, np.int64)
+    order = np.argsort(-scores, kind="stable")
+    boxes, left, kept = boxes[order].T.copy(), np.ones(len(order), bool), []  # (4, N), best score first
+    for n in range(len(order)):
+        if left[n]:
+            kept.append(n)
+            left[n + 1 :] &= _overlap(boxes[:, n], boxes[:, n + 1 :]) <= threshold
+    return order[np.array(kept, np.int64)]
 
 
 def box_rows(function: str, name: str, value: Any) -> Array:
-    """Return an argument as boxes (N, 4) of float64. Raises an error unless all are finite and none ends too early."""
+    """Return an argument as boxes (N, 4) of float64. Raises an error if it is not that, or a box ends too early."""
     boxes = finite_numbers(function, name, value)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:

@@ -29,6 +29,8 @@ from .assignment import Locations, locations
 from .backbone import Backbone
 
 PRIOR = 0.01  # the probability of each class before training: sigmoid(log(PRIOR / (1 - PRIOR)))
+FIRST_SIDE = 1.0  # about how far all edges are before training. With 0, half of the ReLUs would begin at 0, and an edge
+# whose ReLU is 0 at all locations has no gradient: with one map, some edges then never learn. (torchvision has 0.)
 GROUPS = 32
 
 
@@ -100,6 +102,7 @@ class RegressionHead(nn.Module):
         self.bbox_reg = _conv3x3(channels, 4)
         self.bbox_ctrness = _conv3x3(channels, 1)
         _draw(self)
+        self.bbox_reg.bias = nn.Parameter(np.full(4, FIRST_SIDE, np.float32))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.conv(x)
