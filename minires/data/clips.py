@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -327,7 +327,7 @@ def clip_folder(
     ArgumentError
         If an argument is out of range.
     """
-    from .video import read_video
+    from .video import frame_files, read_video
 
     root = Path(path)
     checks.integer("clip_folder", frames, "frames", 1)
@@ -339,7 +339,8 @@ def clip_folder(
     if not os.path.isdir(root):
         raise DataError(f"clip_folder: {root} is not a folder; give the folder that holds the classes.")
     clips = _clips_in_classes(root)
-    _check_inside(root, clips)
+    frames_of = {clip: frame_files(clip.path) for clip in clips if clip.path.is_dir()}
+    _check_inside(root, [*clips, *(replace(clip, path=file) for clip, files in frames_of.items() for file in files)])
     clips = _with_splits(clips)
     classes = _classes(root, clips)
     height, width = resize or read_video(clips[0].path, 1, channels=channels).shape[2:]

@@ -128,9 +128,8 @@ def _from_animation(path: PathLike, frames: int | None, size: tuple[int, int] | 
         Image.init()
         # Pillow runs Ghostscript on EPS files, which is unsafe for files from unknown sources.
         with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as image:
+            _check_pixels(image)
             pixels = image.width * image.height
-            if pixels > MOST_PIXELS:
-                raise Image.DecompressionBombError
             total = getattr(image, "n_frames", 1)
             if total * pixels > MOST_DECODED:
                 raise ValueError(f"it has {total:,} frames of {image.height}x{image.width} pixels, too many to decode")
@@ -163,8 +162,7 @@ def _from_video(path: PathLike, frames: int | None, size: tuple[int, int] | None
         chosen, seen, clip = sampled(total, frames), 0, None
         with _opened(path) as (container, stream):
             for frame in container.decode(stream):
-                if frame.width * frame.height > MOST_PIXELS:
-                    raise Image.DecompressionBombError
+                _check_pixels(frame)
                 if clip is None:
                     height, width = _upright(frame).shape[:2]
                     clip = _empty(len(chosen), (channels, *(size or (height, width))))
@@ -199,10 +197,17 @@ def _opened(path: PathLike) -> Iterator[tuple[Any, Any]]:
         with open(path, "rb") as file, av.open(file, options=options) as container:
             if not container.streams.video:
                 raise ValueError("it holds no video, only sound or text, or is damaged")
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            _check_pixels(stream.codec_context)
+            yield container, stream
     except av.error.FFmpegError as error:
         reason = stand_in(start_of(path)) or f"it is damaged or not a video ({error.strerror})"
         raise ValueError(reason) from error
+
+
+def _check_pixels(frame: Any) -> None:
+    if frame.width * frame.height > MOST_PIXELS:
+        raise Image.DecompressionBombError
 
 
 def _empty(frames: int, shape: tuple[int, ...]) -> Array:

@@ -186,6 +186,8 @@ def test_all_damaged_clips_are_named(classes):
 def test_a_link_out_of_the_folder_is_refused(classes, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     write_clip(outside, "clip", [1, 2], "folder")
-    (classes / "up" / "linked").symlink_to(outside / "clip")
-    with pytest.raises(mr.errors.DataError, match="is a link out of the folder"):
-        clip_folder(classes)
+    for link, target in (("linked", outside / "clip"), ("clip0/frame99.png", outside / "clip" / "frame0.png")):
+        (classes / "up" / link).symlink_to(target)
+        with pytest.raises(mr.errors.DataError, match="is a link out of the folder"):
+            clip_folder(classes)
+        (classes / "up" / link).unlink()
