@@ -121,7 +121,7 @@ def read_instances(path: Path) -> dict[str, Any]:
         raw = file.read()
         # A value takes more memory than its text. Counting marks of values bounds what a file takes, before it does.
         marks = sum(size * raw.count(mark) for mark, size in ((b"{", 250), (b"[", 90), (b",", 40), (b'"', 30)))
-        check_memory(marks + len(raw) * (2 if raw.isascii() else 5))
+        check_memory(marks + len(raw) * (3 if raw.isascii() else 9))
         content = json.loads(raw)
     if not isinstance(content, dict):
         raise DataError(f"coco: {path} holds a {type(content).__name__}; it must hold images, annotations, categories.")

@@ -96,7 +96,7 @@ def shapes(
     """
     checks.choice("shapes", task, "task", ("classification", "detection", "segmentation", "video"))
     if task == "video":
-        from .clips import moving_shapes  # type: ignore[import-not-found, unused-ignore]
+        from .clips import moving_shapes
 
         options = {} if size is None else {"size": size}
         return moving_shapes(train=train, test=test, difficulty=difficulty, seed=seed, **options)

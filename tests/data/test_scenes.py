@@ -187,6 +187,12 @@ def test_values_out_of_range(options):
             scenes(**options)
 
 
+def test_clips():
+    dataset = mr.data.shapes(train=4, test=2, task="video")
+    assert dataset.train.task == "video" and len(dataset.train) == 4 and len(dataset.test) == 2
+    assert mr.data.shapes(train=2, test=2, size=32, task="video").image_shape[-1] == 32
+
+
 def test_an_unknown_task():
     with pytest.raises(ArgumentError, match="detektion"):
         mr.data.shapes(task="detektion")
