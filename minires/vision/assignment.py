@@ -151,11 +151,9 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Objects]
         If a label is not one of the classes 0 .. K - 1.
     """
     logits, sides, central = outputs
-    if len(objects) != len(logits) or len(places.points) != logits.shape[1]:
-        raise ShapeError(
-            f"fcos_loss: the outputs are of {len(logits)} images and {logits.shape[1]} locations, but there are "
-            f"{len(objects)} sets of objects and {len(places.points)} locations; are these of the images' size?"
-        )
+    check_locations("fcos_loss", logits, places)
+    if len(objects) != len(logits):
+        raise ShapeError(f"fcos_loss: there are outputs of {len(logits)} images, but objects of {len(objects)}.")
     owners = np.stack([assign(of_image, places) for of_image in objects])  # (N, L)
     image, place = np.nonzero(owners >= 0)  # (P,) each: the locations with an object
     boxes, labels = (np.concatenate([getattr(one, name) for one in objects]) for name in ("boxes", "labels"))
@@ -179,6 +177,15 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Objects]
     losses = ops.binary_cross_entropy_with_logits(central, _like(truth, central), reduction="none")  # (N, L)
     of_centerness = losses[image, place].sum() / count
     return Losses(of_classes + of_boxes + of_centerness, of_classes, of_boxes, of_centerness)
+
+
+def check_locations(function: str, logits: Tensor, places: Locations) -> None:
+    """Raise ShapeError unless the outputs (N, L, K) belong to these locations."""
+    if logits.shape[1] != len(places.points):
+        raise ShapeError(
+            f"{function}: the outputs have {logits.shape[1]} locations, but places has {len(places.points)}; pass "
+            "model.locations((height, width)) of the images, whose sides should be multiples of the largest stride."
+        )
 
 
 def _like(array: Array, x: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.backend import Array
 from ..core.tensor import Tensor
-from .assignment import Locations, decode
+from .assignment import Locations, check_locations, decode
 from .boxes import nms
 
 PER_LEVEL = 1000  # candidates of one map
@@ -54,7 +54,13 @@ def detect(
     Returns
     -------
     list of N Detections
+
+    Raises
+    ------
+    ShapeError
+        If the outputs do not have the locations of ``places``.
     """
+    check_locations("detect", outputs[0], places)
     logits, sides, central = (output.numpy() for output in outputs)
     height, width = image_size
     scores = np.sqrt(_sigmoid(logits) * _sigmoid(central)[..., None])  # (N, L, K)

@@ -28,10 +28,11 @@ from ..errors import ArgumentError
 from .assignment import Locations, locations
 from .backbone import Backbone
 
-PRIOR = 0.01  # the probability of each class before training: sigmoid(log(PRIOR / (1 - PRIOR)))
-FIRST_SIDE = 1.0  # about how far all edges are before training. With 0, half of the ReLUs would begin at 0, and an edge
-# whose ReLU is 0 at all locations has no gradient: with one map, some edges then never learn. (torchvision has 0.)
-GROUPS = 32
+GROUPS = 32  # of channels that a GroupNorm normalises together; fewer if 32 does not divide their number
+PRIOR = 0.01  # the probability of each class before training, sigmoid(log(PRIOR / (1 - PRIOR)))
+# About how far all edges are before training. With 0, as in torchvision, half of the ReLUs would begin at 0, and an
+# edge whose ReLU is 0 at all locations has no gradient: on a single map, some edges then never learn.
+FIRST_SIDE = 1.0
 
 
 class FeaturePyramid(nn.Module):
@@ -43,7 +44,7 @@ class FeaturePyramid(nn.Module):
     Parameters
     ----------
     in_channels, in_strides : sequence of int
-        Of the maps that it takes: the last of these whose strides are at least the first of ``strides``, or one.
+        Of the maps that it takes. It uses those whose stride is at least the first of ``strides``, or else the last.
     channels : int
         Of each map that it returns.
     strides : sequence of int
@@ -69,12 +70,12 @@ class FeaturePyramid(nn.Module):
         maps = [block(x) for block, x in zip(self.inner_blocks, maps[-len(self.inner_blocks) :], strict=True)]
         for n in range(len(maps) - 2, -1, -1):  # from coarse to fine
             maps[n] = maps[n] + ops.interpolate(maps[n + 1], maps[n].shape[2:])  # the nearest pixel
-        last = maps[-1]
-        maps = [block(x) for block, x in zip(self.layer_blocks, maps, strict=False)]
+        pyramid = [block(x) for block, x in zip(self.layer_blocks, maps, strict=False)]  # coarser maps are not wanted
+        x = [*maps, *pyramid][-1]
         for number, block in enumerate(self.extra_blocks.values()):
-            last = maps[-1] if maps else last
-            maps.append(block(ops.relu(last) if number else last))  # (N, C, H, W) -> (N, C, H/2, W/2)
-        return maps[-self.levels :]
+            x = block(ops.relu(x) if number else x)  # (N, C, H, W) -> (N, C, H/2, W/2)
+            pyramid.append(x)
+        return pyramid[-self.levels :]  # without maps on the way to the first one
 
 
 class ClassificationHead(nn.Module):
@@ -146,8 +147,8 @@ class FCOS(nn.Module):
         return ops.concatenate(classes, 1), ops.concatenate(boxes, 1), ops.concatenate(centerness, 1)
 
     def locations(self, image_size: tuple[int, int]) -> Locations:
-        """Return where the L locations are in images of ``image_size``, (height, width)."""
-        return locations(image_size, self.strides, self.offset)
+        """Return where the L locations are in images of this height and width."""
+        return locations(tuple(image_size), self.strides, self.offset)
 
 
 def fcos(
@@ -197,9 +198,10 @@ def fcos(
 def _checked_strides(strides: Sequence[int] | None, given: Sequence[int]) -> tuple[int, ...]:
     if strides is None:
         return (8, 16, 32, 64, 128) if given[-1] == 32 else (given[-1], 2 * given[-1], 4 * given[-1])
-    found = tuple(strides) if isinstance(strides, (tuple, list)) else ()
     possible = [given[0] * 2**n for n in range(20)]
-    if not found or not set(found) <= {*possible} or any(b != 2 * a for a, b in pairwise(found)):
+    found = tuple(strides) if isinstance(strides, (tuple, list)) else ()
+    known = all(checks.is_integer(stride) and stride in possible for stride in found)
+    if not found or not known or any(b != 2 * a for a, b in pairwise(found)):
         raise ArgumentError(
             f"fcos: strides is {strides!r}; each must be twice the one before it, and the first one of "
             f"{', '.join(map(str, possible[:5]))}, ... for this backbone."

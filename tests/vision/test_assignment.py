@@ -175,8 +175,8 @@ def test_the_loss_has_second_derivatives(rng):
 @pytest.mark.parametrize(
     ("batch", "size", "message"),
     [
-        ([objects(BOXES)], (32, 40), "2 images .* 1 sets of objects"),
-        ([objects(BOXES)] * 2, (32, 32), "26 locations.* 20 locations"),
+        ([objects(BOXES)], (32, 40), "outputs of 2 images, but objects of 1"),
+        ([objects(BOXES)] * 2, (32, 32), "26 locations, but places has 20"),
         ([objects(BOXES, [0, 3])] * 2, (32, 40), "an object has label 3, but the model has 3 classes, 0 to 2"),
     ],
 )

@@ -191,6 +191,7 @@ def test_one_box_for_an_image_is_learnt_with_the_same_parts():
         (("resnet8", 3, 16, (4, 16)), r"strides is \(4, 16\); each must be twice"),
         (("resnet8", 3, 16, ()), "strides is"),
         (("resnet8", 3, 16, 8), "strides is 8"),
+        (("resnet8", 3, 16, ([8], True)), "strides is"),
         (("resnet18", 3, 16, (2, 4)), "the first one of 4, 8, 16"),
         (("resnet8", 3, 16, (3, 6)), "the first one of 1, 2, 4"),
         (("resnet8", 3, 16, (8,), 2), "offset"),
@@ -237,3 +238,9 @@ def test_equal_scores_stay_in_order_and_limits_are_kept():
             np.testing.assert_allclose(each.scores, [score for score, _, _ in expected], rtol=1e-6)
             np.testing.assert_allclose(each.boxes, np.reshape([box for *_, box in expected], (-1, 4)), atol=1e-4)
             assert each.boxes.shape == (len(expected), 4)
+
+
+def test_outputs_of_another_size_are_refused():
+    outputs = [mr.tensor(array) for array in some(classes=3)]
+    with pytest.raises(mr.errors.ShapeError, match="detect: the outputs have 20 locations, but places has 16"):
+        detect(outputs, (32, 32), locations((32, 32), (8,)))
