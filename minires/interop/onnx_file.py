@@ -105,7 +105,7 @@ def _example_shape(given: Any) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, (tuple, list)) else ()
     if not shape or not all(is_integer(size, 1) for size in shape):
         raise ArgumentError(f"export_onnx: input_shape is {given!r}; give the shape of one example, such as (C, H, W).")
-    return shape[1:] if len(shape) == 4 else shape
+    return shape[1:] if len(shape) in (4, 5) else shape  # a batch of images, or of clips
 
 
 def _graph_of(model: Module, shape: tuple[int, ...], normalize: Statistics | None) -> OnnxGraph:

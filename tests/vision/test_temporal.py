@@ -185,6 +185,21 @@ def test_a_folded_network_computes_the_same():
         np.testing.assert_allclose(mr.nn.fold(model)(clips).numpy(), model(clips).numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("build", [lambda: mr.vision.tsm("resnet8", 3), lambda: mr.vision.r2plus1d(3)])
+def test_onnx_runtime_computes_the_same(tmp_path, build):
+    runtime = pytest.importorskip("onnxruntime")
+    mr.manual_seed(0)
+    clips = mr.rand(2, 5, 3, 16, 24)
+    model = build()
+    model(clips)
+    model.eval()
+    mr.interop.export_onnx(model, tmp_path / "m.onnx", (1, 5, 3, 16, 24))
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    for n in (1, 2):  # any number of clips
+        (found,) = session.run(None, {session.get_inputs()[0].name: clips.numpy()[:n]})
+        np.testing.assert_allclose(found, model(clips[:n]).numpy(), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("backbone", [mr.nn.Linear(3, 4), None, 8, mr.nn.Sequential(mr.nn.Conv2d(3, 4, 1))])
 def test_a_backbone_that_is_not_a_network_of_mr_models_is_refused(backbone):
     for build in (mr.vision.tsn, mr.vision.tsm):
