@@ -20,12 +20,12 @@ from ..errors import ArgumentError, DataError, counted, sizes
 from ..interop.files import PathLike, opened
 from .annotated import IGNORED, DetectionSplit, Objects, OnDemand, SegmentationSplit
 from .dataset import Dataset
+from .folder import MOST_IN_MEMORY
 from .moving import ComposeWithTargets, FlipWithTargets, RandomScaleCrop
 from .regions import Region, class_map
 
 TASKS = ("detection", "segmentation")
 MOST_OBJECTS = 2000  # in an image
-MOST_IN_MEMORY = 1 << 30  # bytes, a GiB
 MOST_FAILURES = 3  # mistakes that one error names
 
 

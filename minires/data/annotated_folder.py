@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,10 @@ def annotated_folder(
         return masks_folder(root, *options)
     if configs(root):
         return yolo(root, task, *options)
-    found = listed(sorted(place.name for place in root.iterdir())[:100], 5)
+    try:
+        found = listed(sorted(os.listdir(root))[:100], 5)
+    except OSError as error:
+        raise DataError(f"annotated_folder: {root} cannot be listed: {error.strerror or error}.") from error
     masks = ", or images and masks" if task == "segmentation" else ""
     raise DataError(
         f"annotated_folder: {root} holds {found}, but neither annotations/instances_*.json (COCO), JPEGImages (Pascal "

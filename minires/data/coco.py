@@ -121,7 +121,7 @@ def read_instances(path: Path) -> dict[str, Any]:
         raw = file.read()
         # A value takes more memory than its text. Counting marks of values bounds what a file takes, before it does.
         marks = sum(size * raw.count(mark) for mark, size in ((b"{", 250), (b"[", 90), (b",", 40), (b'"', 30)))
-        check_memory(marks + len(raw) * (3 if raw.isascii() else 9))
+        check_memory(marks + len(raw) * (5 if raw.isascii() else 9))
         content = json.loads(raw)
     if not isinstance(content, dict):
         raise DataError(f"coco: {path} holds a {type(content).__name__}; it must hold images, annotations, categories.")
@@ -143,15 +143,17 @@ def check_memory(needed: int) -> None:
 def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
     """Return the name of each category id, in the order of the ids."""
     found: dict[int, str] = {}
+    names = set()
     for entry in content["categories"]:
         number, name = entry.get("id"), entry.get("name")
         if not checks.is_integer(number, 0) or not isinstance(name, str) or not name:
             raise DataError(f"coco: {path} has the category {entry!r:.80}; it must have an id >= 0 and a name.")
-        if number in found or name in found.values():
+        if number in found or name in names:
             raise DataError(
                 f"coco: {path} has two categories with the id {number} or the name {name!r:.40}; remove one."
             )
         found[number] = name
+        names.add(name)
     return dict(sorted(found.items()))
 
 
@@ -173,6 +175,8 @@ def _images(options: Options, path: Path, folder: Path, content: dict[str, Any],
             (entry.get("height"), entry.get("width")),
             MOST_PIXELS,
         )
+        if height * width > MOST_PIXELS:
+            raise DataError(f"coco: {path}: image {number} has more than {MOST_PIXELS:,} pixels; make it smaller.")
         file = inside(f"coco: {path}", folder, entry.get("file_name"))
         files[number] = AnnotatedFile(file, path.name, (height, width), number)
 

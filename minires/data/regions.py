@@ -57,7 +57,7 @@ class Polygons:
 class RunLengths:
     """Runs of pixels, column by column, that are outside and inside in turn.
 
-    ``ends`` holds the number of pixels up to the end of each run, int64; the first run is outside.
+    ``ends`` holds the number of pixels up to the end of each run, int32; the first run is outside.
     """
 
     height: int
@@ -124,7 +124,7 @@ def run_lengths(where: str, given: dict[str, Any], height: int, width: int) -> R
         raise DataError(f"{where} has run lengths that are not integers from 0 to {pixels}, the number of pixels")
     if sum(counts) != pixels:
         raise DataError(f"{where} has run lengths that add up to {sum(counts)} pixels, but the image has {pixels}")
-    return RunLengths(height, width, np.cumsum(np.array(counts, np.int64)))
+    return RunLengths(height, width, np.cumsum(counts, dtype=np.int32))
 
 
 def decoded(where: str, code: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def _stems(options: Options, file: Path) -> list[str]:
                 f"voc: {file} has the name {stem!r:.80}; it must be the name of an image, without a folder."
             )
     if len(set(stems)) < len(stems):
-        twice = next(stem for number, stem in enumerate(stems) if stem in stems[:number])
+        twice, _ = Counter(stems).most_common(1)[0]
         raise DataError(f"voc: {file} has the name {twice} twice; remove one.")
     return stems
 

@@ -93,7 +93,16 @@ def _files(options: Options, images: Path, labels: Path, classes: dict[int, int]
 def configs(root: Path) -> list[Path]:
     """Return the files ``*.yaml`` with names of classes in a folder and the folders in it."""
     files = sorted(file for pattern in ("*.y*ml", "*/*.y*ml") for file in root.glob(pattern) if file.is_file())
-    return [file for file in files if b"names:" in file.read_bytes()[:MOST_BYTES]]
+    return [file for file in files if b"names:" in start_of_file(file)]
+
+
+def start_of_file(path: Path) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MOST_BYTES)
+    except OSError:
+        return b""
 
 
 def _chosen(options: Options) -> tuple[Path, Settings, dict[str, tuple[Path, Path]]]:

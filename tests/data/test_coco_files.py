@@ -134,6 +134,7 @@ def damaged(change):
         (lambda c: c["images"][0].update(height=0), "height and width of image 10 are .0, 30."),
         (lambda c: c["images"][0].update(width=1e9), "height and width of image 10"),
         (lambda c: c["images"][0].update(width=31), r"a.png is 20x30 .* instances_train.json says 20x31"),
+        (lambda c: c["images"][0].update(width=10**6, height=10**3), "image 10 has more than 40,000,000 pixels"),
         (lambda c: c["images"][0].update(file_name="../val/a.png"), "absolute or contains .."),
         (lambda c: c["images"][0].update(file_name="/etc/passwd"), "absolute or contains .."),
         (lambda c: c["images"][0].update(file_name="C:\\a.png"), "absolute or contains .."),
@@ -346,7 +347,7 @@ def test_any_change_is_read_or_refused(tmp_path, data):
                 place = place[key]
                 continue
             if data.draw(st.booleans()):
-                place[key] = data.draw(odd)
+                place[key] = copy.deepcopy(data.draw(odd))
             else:
                 place.pop(key)
             break
