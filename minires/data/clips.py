@@ -144,7 +144,7 @@ class AndReversed(Described):
 
 
 def moving_shapes(
-    train: int = 1000, test: int = 400, size: int = 48, frames: int = 8, difficulty: float = 0.5, seed: int = 0
+    train: int = 1000, test: int = 400, size: int = 32, frames: int = 8, difficulty: float = 0.5, seed: int = 0
 ) -> Dataset:
     """Draw clips of a person, car, bird, cat or dog that moves to the left or to the right, which is the class.
 
@@ -182,10 +182,10 @@ def moving_shapes(
     --------
     >>> data = moving_shapes(train=100, test=20)
     >>> data
-    Dataset(moving_shapes: 2 classes, train=ClipSplit(100 clips of 8x3x48x48), test=ClipSplit(20 clips of 8x3x48x48))
+    Dataset(moving_shapes: 2 classes, train=ClipSplit(100 clips of 8x3x32x32), test=ClipSplit(20 clips of 8x3x32x32))
     >>> clips, labels = data.train[np.array([0, 3, 5])]
     >>> clips.shape, labels
-    ((3, 8, 3, 48, 48), array([0, 1, 1]))
+    ((3, 8, 3, 32, 32), array([0, 1, 1]))
     """
     checks.integer("moving_shapes", size, "size", 16)
     checks.integer("moving_shapes", frames, "frames", 2)
