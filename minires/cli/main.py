@@ -21,7 +21,8 @@ from .course import course
 from .data import data
 from .doctor import doctor
 from .explain import explain
-from .runs import evaluate, export, predict
+from .predict import predict
+from .runs import evaluate, export
 from .train import compare, train
 
 # Typer's exception for arguments that it does not understand. Its module depends on Typer's version, which may bundle

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from .. import models
-from ..data import Dataset, Split
+from ..data import Dataset, FileSplit
+from ..data.annotated import OnDemand
 from ..errors import counted, listed, sizes
 from ..kernels import on_compile
 from ..training import Config, Progress
@@ -77,7 +78,9 @@ class TrainingProgress(Progress):
         parameters = sum(parameter.size for parameter in state.model.parameters())
         learned = sum(parameter.size for parameter in state.model.parameters() if parameter.requires_grad)
         frozen = f" ({learned:,} of them are trained, --freeze {config.freeze})" if learned < parameters else ""
-        kept = "" if isinstance(dataset.train, Split) else ", read from their files batch by batch"
+        files = FileSplit, OnDemand
+        on_disk = isinstance(dataset.train, files) or isinstance(getattr(dataset.train, "images", None), files)
+        kept = ", read from their files batch by batch" if on_disk else ""
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "not augmented"
         unused = "" if dataset.val is None else f", {len(dataset.val):,} in val (not used)"
         if origin:

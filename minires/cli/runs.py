@@ -1,57 +1,67 @@
-"""``minires evaluate``, ``predict`` and ``export``: commands that use a trained network."""
+"""``minires evaluate`` and ``export``: commands that use a trained network."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
-import numpy as np
-import typer
-
-from .. import training
-from ..core.backend import Array, to_device
-from ..core.state import no_grad
-from ..core.tensor import as_tensor
 from ..data import Dataset
 from ..errors import ArgumentError, DataError, counted, sizes
 from ..interop import export_onnx
 from ..interop.safetensors_file import save
-from ..ops import softmax
 from ..training import Run, load_run
-from ..training.classification import class_table, predict_logits
-from ..training.folder import Row, write_table
+from ..training.folder import Row
 from ..training.recipe import load_data
-from .options import DataOption, DeviceOption, RunArgument, check_output, count_option, file_option
+from ..training.task import Task, find
+from .options import DataOption, DeviceOption, RunArgument, check_output, file_option
 from .output import percent, print_table, printable, times
-
-BATCH_SIZE = 256
-Prediction = dict[str, str | float]
 
 
 def evaluate(run: RunArgument, data: DataOption = None, device: DeviceOption = "cpu") -> None:
-    """Test a trained network: accuracy and loss on the test images, and results for each class."""
+    """Test a trained network on the test images: its scores and loss, and results for each class."""
     trained, dataset = load_with_data(run, data, device)
-    result = training.evaluate(trained.model, dataset.test, trained.normalize, flip=trained.config.flip_test)
+    result: Any = find(trained.config.task).evaluate(trained.config, trained.model, dataset.test, trained.normalize)
 
     print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
     print(f"tested on {counted(len(dataset.test), 'image')} of {dataset.name}\n")
-    print(f"accuracy  {percent(result.accuracy)} ({result.errors:,} wrong)")
-    print(f"loss      {result.loss:.4f}\n")
-    print_table(
-        ["class", ">images", ">right", ">recall", ">precision", ">F1", "most often mistaken for"],
-        map(cells, class_table(result.confusion, dataset.classes)),
-    )
+    if trained.config.task == "classification":
+        print(f"accuracy  {percent(result.scores['accuracy'])} ({result.errors:,} wrong)")
+        print(f"loss      {result.loss:.4f}\n")
+        columns = ["class", ">images", ">right", ">recall", ">precision", ">F1", "most often mistaken for"]
+        print_table(columns, map(cells, result.table(dataset.classes)))
+        return
+    lines = {**result.summary(dataset.classes), "loss": f"{result.loss:.4f}"}
+    for name, value in lines.items():
+        print(f"{name:<{max(map(len, lines))}}  {value}")
+    print()
+    print_results(result.table(dataset.classes))
 
 
-def load_with_data(run: str, data: str | None, device: str) -> tuple[Run, Dataset]:
-    """Load a run, and its data set or another one with the same image size and classes."""
+def print_results(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of results: shares as percentages, None as a dash."""
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return "-"
+        return (
+            percent(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else printable(value)
+        )
+
+    columns = [name if isinstance(value, str) else f">{name}" for name, value in rows[0].items()]
+    print_table(columns, [[cell(value) for value in row.values()] for row in rows])
+
+
+def load_with_data(run: str, data: str | None, device: str, task: str | None = None) -> tuple[Run, Dataset]:
+    """Load a run, and its data set or another one with the same image size and classes.
+
+    Raises ArgumentError if ``task`` is given and the run is of another one.
+    """
     trained = load_run(run, device)
-    channels, *size = trained.image_shape
-    dataset = load_data(data or trained.config.data, (size[0], size[1]), channels)
+    if task is not None and trained.config.task != task:
+        raise ArgumentError(f"{run} is a run of {trained.config.task}; this command takes runs of {task}.")
+    *_, channels, height, width = trained.image_shape
+    dataset = load_data(data or trained.config.data, (height, width), channels, trained.config.task)
     check_fits(trained, dataset)
     return trained, dataset
 
@@ -77,92 +87,6 @@ def cells(row: Row) -> list[str]:
     return [printable(row["class"]), f"{row['images']:,}", f"{row['right']:,}", *ratios, taken_for]
 
 
-def predict(
-    run: RunArgument,
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images of any format and size, or folders of images."),
-    ],
-    out: Annotated[str | None, file_option("Write a CSV file instead of a table.")] = None,
-    top: Annotated[int, count_option("Predict the K most probable classes.", metavar="K")] = 1,
-    device: DeviceOption = "cpu",
-) -> int:
-    """Predict the classes of images with a trained network.
-
-    Each image is turned upright and converted to the colours and the size of
-    the training images; transparent pixels become white. Predictions are only
-    good for images that resemble the training images.
-
-    Files that cannot be read are reported and skipped. The exit status is 1 if
-    none could be read.
-    """
-    check_output("--out", out)
-    trained = load_run(run, device)
-    if top > len(trained.classes):
-        raise ArgumentError(f"--top is {top}, but {run} has only {len(trained.classes)} classes.")
-    predictions = list(predict_files(trained, images, top))
-    if not predictions:
-        return 1
-    if out is not None:
-        write_table(Path(out), list(predictions[0]), predictions, sys.getfilesystemencodeerrors())  # exact file names
-        print(f"{counted(len(predictions), 'prediction')} written to {printable(out)}")
-        return 0
-    columns = [f">{name}" if name.startswith("probability") else name for name in predictions[0]]
-    print_table(columns, [[_cell(value) for value in row.values()] for row in predictions])
-    return 0
-
-
-def _cell(value: str | float) -> str:
-    return percent(value) if isinstance(value, float) else printable(value)
-
-
-def predict_files(run: Run, paths: Iterable[str], top: int) -> Iterator[Prediction]:
-    """Yield a row for each file that can be read: file, class, probability, class_2, probability_2, ...
-
-    Files that cannot be read are reported on stderr.
-    """
-    device = next(run.model.parameters()).device
-    suffixes = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    readable = read_all(paths, run.image_shape)
-    while batch := list(islice(readable, BATCH_SIZE)):
-        images = np.stack([image for _, image in batch])  # (N, C, H, W)
-        with no_grad():
-            floats = to_device(run.normalize(images), device)
-            logits = predict_logits(run.model, floats, run.config.flip_test)  # (N, K)
-            probabilities = softmax(as_tensor(logits), axis=1).numpy()  # (N, K)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        for (path, _), classes, row in zip(batch, best, probabilities, strict=True):
-            prediction: Prediction = {"file": str(path)}
-            for suffix, number in zip(suffixes, classes, strict=True):
-                prediction[f"class{suffix}"] = run.classes[number]
-                prediction[f"probability{suffix}"] = float(row[number])
-            yield prediction
-
-
-def read_all(paths: Iterable[str], image_shape: tuple[int, int, int]) -> Iterator[tuple[Path, Array]]:
-    """Yield the path and the image (C, H, W) of each image file in ``paths``, which may include folders.
-
-    Files that cannot be read and folders without images are reported on stderr.
-    """
-    from ..data.images import find, read
-
-    channels, height, width = image_shape
-    for path in paths:
-        files = list(find(path))
-        if not files:
-            report(f"folder {path} holds no images.")
-        for file in files:
-            try:
-                yield file, read(file, channels, (height, width))
-            except DataError as error:
-                report(str(error))
-
-
-def report(sentence: str) -> None:
-    """Print a warning to stderr."""
-    print(f"minires predict: {printable(sentence)}", file=sys.stderr)
-
-
 def export(
     run: RunArgument,
     onnx: Annotated[str | None, file_option("Write an ONNX file with the layers and weights.")] = None,
@@ -171,8 +95,10 @@ def export(
     """Write a trained network to a file that other programs can read.
 
     The input of the ONNX file is a batch of images of type uint8 and shape
-    (N, C, H, W), with values from 0 to 255; the network normalises them
-    itself. The output is logits (N, classes).
+    (N, C, H, W), with values from 0 to 255, or of clips (N, T, C, H, W); the
+    network normalises them itself. The output is logits (N, classes), for
+    segmentation (N, classes, H, W). Detectors have three outputs, of which
+    minires.vision.detect makes boxes.
 
     The safetensors file holds only the weights. Normalise images with the mean
     and std in its header: (image / 255 - mean) / std.
@@ -187,10 +113,13 @@ def export(
     notes = dict(about(trained))
     network = f"{printable(run)}: {trained.config.model}, trained on {trained.config.data}"
     if onnx is not None:
-        own = {"input": "uint8 images (N, C, H, W), 0 to 255", "output": "logits (N, classes)"}
-        export_onnx(trained.model, onnx, trained.image_shape, normalize=trained.normalize, metadata={**notes, **own})
-        images = f"uint8 images of {sizes(trained.image_shape)}"
-        print(f"{network}, written to {printable(onnx)}; takes {images}, gives {len(trained.classes)} logits")
+        task = find(trained.config.task)
+        axes = "images (N, C, H, W)" if len(trained.image_shape) == 3 else "clips (N, T, C, H, W)"
+        own = {"input": f"uint8 {axes}, 0 to 255", "output": task.outputs}
+        export_onnx(trained.model, onnx, (1, *trained.image_shape), normalize=trained.normalize, metadata=notes | own)
+        takes = f"uint8 {axes.split()[0]} of {sizes(trained.image_shape)}"
+        gives = f"{len(trained.classes)} logits" if task.outputs == Task.outputs else task.outputs
+        print(f"{network}, written to {printable(onnx)}; takes {takes}, gives {gives}")
     if safetensors is not None:
         weights = trained.model.state_dict()
         save(safetensors, weights, metadata=notes)
@@ -205,3 +134,5 @@ def about(run: Run) -> Iterator[tuple[str, str]]:
     yield "std", json.dumps(run.normalize.std)
     yield "model", run.config.model
     yield "data", run.config.data
+    if hasattr(run.model, "strides"):  # of a detector, which its locations follow from
+        yield "strides", json.dumps(run.model.strides)

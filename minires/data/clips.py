@@ -82,9 +82,9 @@ class ClipSplit:
         self.keeps = len(labels) * math.prod(clip_shape) <= MOST_IN_MEMORY
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The shape of each frame, (C, H, W)."""
-        return self.clip_shape[1:]
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """The shape of each clip, (T, C, H, W)."""
+        return self.clip_shape
 
     def __len__(self) -> int:
         return len(self.labels)

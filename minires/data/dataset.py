@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from ..core import checks
 from ..core.backend import Array
 from ..errors import DataError, sizes
 
-#: ``transform(batch, rng)`` takes a batch (N, C, H, W) and a random generator, and returns a new batch (N, C, H, W).
-Transform = Callable[[Array, np.random.Generator], Array]
+#: ``transform(batch, rng)`` takes a batch (N, C, H, W) and a random generator, and returns a new batch (N, C, H, W). If
+#: its attribute ``moves_targets`` is true, ``transform(batch, targets, rng)`` returns both, see :mod:`.moving`.
+Transform = Callable[..., Any]
 
 
 @runtime_checkable
@@ -48,8 +49,8 @@ class LabelledSource(Source, Protocol):
         """The class numbers of all images, int64 (N,)."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The shape of each image, (C, H, W)."""
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of each image, (C, H, W), or of each clip, (T, C, H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +162,8 @@ class Dataset:
                 )
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """The shape of each image, (C, H, W)."""
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of each image, (C, H, W), or of each clip, (T, C, H, W)."""
         return self.train.image_shape
 
     def __repr__(self) -> str:

@@ -78,6 +78,16 @@ def read(path: PathLike, channels: int = 3, size: tuple[int, int] | None = None)
             image = image.convert(MODES[channels])
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise DataError(f"image {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
+    return _pixels(image, channels, size)
+
+
+def resized(pixels: Array, size: tuple[int, int]) -> Array:
+    """Resize an image (C, H, W) of bytes to ``size``, (height, width), with the same result as :func:`read`."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return _pixels(image, len(pixels), size)
+
+
+def _pixels(image: Image.Image, channels: int, size: tuple[int, int] | None) -> Array:
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(image.height, image.width, channels)  # (H, W, C)

@@ -126,7 +126,7 @@ class Loader:
         self.batch_size = checks.integer("Loader", batch_size, "batch_size", 1)
         self.shuffle = shuffle
         self.seed = int(generator().integers(2**32)) if seed is None else checks.integer("Loader", seed, "seed", 0)
-        self.transform = transform or to_float
+        self.transform: Transform = transform or to_float
         self.drop_last = drop_last
         self.num_workers = checks.integer("Loader", num_workers, "num_workers", 0)
         check_device(device)
@@ -199,7 +199,7 @@ class Loader:
             images = to_device(images, self.device)
         rng = np.random.default_rng([self.seed, epoch, b + 1])
         if getattr(self.transform, "moves_targets", False):
-            images, targets = self.transform(images, targets, rng)  # type: ignore[call-arg, misc]
+            images, targets = self.transform(images, targets, rng)
         else:
             images = self.transform(images, rng)
         return to_device(images, self.device), targets

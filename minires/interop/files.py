@@ -138,7 +138,7 @@ def write_atomically(path: PathLike, content: bytes) -> None:
                 Path(temporary).unlink()
 
 
-def write_json(path: PathLike, content: dict[str, Any]) -> None:
+def write_json(path: PathLike, content: Any) -> None:
     """Write a dict as indented JSON, with :func:`write_atomically`. Raises DataError if it cannot be written."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 

@@ -90,7 +90,7 @@ def export_onnx(
         raise DataError("export_onnx: the package onnx is not installed: pip install 'minires[onnx]'.") from error
     check_module("export_onnx", model)
     shape = _example_shape(input_shape)
-    if normalize is not None and (len(shape) != 3 or len(normalize.mean) != shape[0]):
+    if normalize is not None and (len(shape) not in (3, 4) or len(normalize.mean) != shape[-3]):
         raise ArgumentError(
             f"export_onnx: normalize has {len(normalize.mean)} channels, but input_shape is {sizes(shape)}; "
             "it must be (C, H, W) with the same number of channels."

@@ -227,8 +227,8 @@ class Classification(Task):
     def options(self, model: str) -> list[str]:
         return models.options(model)
 
-    def build(self, model: str, **options: Any) -> Module:
-        network: Module = models.build(model, **options)
+    def build(self, model: str, num_classes: int, in_channels: int, **options: Any) -> Module:
+        network: Module = models.build(model, num_classes=num_classes, in_channels=in_channels, **options)
         return network
 
     @property

@@ -23,7 +23,7 @@ from .task import TASKS, find
 
 PANELS = ("Data", "Network", "Variants", "Optimisation", "Augmentation", "Run")  # of the help, in the order shown
 # The keys of config.json besides the settings.
-NOTES = ("model_options", "classes", "image_shape", "images", "mean", "std", "minires")
+NOTES = ("model_options", "classes", "category_ids", "image_shape", "images", "mean", "std", "minires")
 LARGEST_JSON = 1 << 20  # bytes; enough for the names of 20,000 classes
 
 Check = Callable[[str, Any, str], Any]
@@ -158,6 +158,9 @@ class Config:
     )
     label_smoothing: float = _optimisation(
         0.0, "Fraction of each target spread over all classes.", _below_one, tasks=("classification", "video")
+    )
+    dice: float = _optimisation(
+        0.0, "Add the Dice loss with this weight.", checks.not_negative, tasks=("segmentation",)
     )
     augment: bool = _augmentation(True, "Change training images at random, in ways that suit their data set.")
     color_jitter: float = _augmentation(

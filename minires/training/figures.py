@@ -40,35 +40,69 @@ def write_curves(path: Path, history: list[Row], title: str) -> None:
     Training curves are means over each epoch, during which the network changes and images are augmented, so they may
     lie above the test curves. Raises DataError if ``path`` cannot be written.
     """
+    figure, error = _loss_and_axes(history, title, "error in %")
+    for split, colour in (("train", TRAIN), ("test", TEST)):
+        percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
+        _curve(error, history, percent, f"{split} {{:.2f}} %", colour)
+    error.set_yscale("symlog", linthresh=1)  # logarithmic down to 1 %, linear below
+    error.set_ylim(0, 100)
+    _finish(figure, history, path)
+
+
+def write_scores(path: Path, history: list[Row], title: str, scores: Sequence[str]) -> None:
+    """Draw the losses, and the scores of the test images in per cent, over the epochs.
+
+    ``scores`` are names without ``test_``. Raises DataError if ``path`` cannot be written.
+    """
+    figure, axes = _loss_and_axes(history, title, "score in %")
+    for score, colour in zip(scores, COLOURS, strict=False):
+        percent = [100 * row[f"test_{score}"] for row in history]
+        _curve(axes, history, percent, f"{score.replace('_', ' ')} {{:.1f}} %", colour)
+    axes.set_ylim(0, 100)
+    _finish(figure, history, path)
+
+
+def _loss_and_axes(history: list[Row], title: str, name: str) -> tuple[Figure, Axes]:
+    """Return a figure with the losses on the left, and its empty axes on the right."""
     figure = new_figure(width=9, height=3.8)
-    loss, error = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
+    loss, other = figure.subplots(1, 2)
     all_losses = []
     for split, colour in (("train", TRAIN), ("test", TEST)):
         losses = [max(row[f"{split}_loss"], 1e-6) for row in history]  # a logarithmic axis cannot show 0
         all_losses += losses
-        _curve(loss, epochs, losses, f"{split} {{:.4f}}", colour)
-        percent = [100 * (1 - row[f"{split}_accuracy"]) for row in history]
-        _curve(error, epochs, percent, f"{split} {{:.2f}} %", colour)
+        _curve(loss, history, losses, f"{split} {{:.4f}}", colour)
     lowest, highest = (math.floor(math.log10(extreme)) for extreme in (min(all_losses), max(all_losses)))
     loss.set(yscale="log", ylim=(10**lowest, 10 ** (highest + 1)))
-    error.set_yscale("symlog", linthresh=1)  # logarithmic down to 1 %, linear below
-    error.set_ylim(0, 100)
-    for axes, name in ((loss, "loss"), (error, "error in %")):
-        axes.set_title(name, loc="left")
-        axes.set(xlabel="epoch", xlim=(0, epochs[-1] + 1))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    loss.set_title("loss", loc="left")
+    other.set_title(name, loc="left")
+    figure.suptitle(title, parse_math=False)
+    return figure, other
+
+
+def _finish(figure: Figure, history: list[Row], path: Path) -> None:
+    """Label and write a figure of curves."""
+    last = history[-1]["epoch"]
+    for axes in figure.axes:
+        axes.set(xlabel="epoch", xlim=(0, last + 1))
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
         style_axes(axes)
-        axes.legend(title=f"after epoch {epochs[-1]}", frameon=False, alignment="left")
-    figure.suptitle(title, parse_math=False)
+        axes.legend(title=f"after epoch {last}", frameon=False, alignment="left")
     save_figure(figure, path)
 
 
-def _curve(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
+def _curve(axes: Axes, history: list[Row], values: list[float], label: str, colour: str) -> None:
     """Plot a line. Its label is a format string for the last value, such as ``"test {:.4f}"``."""
-    axes.plot(epochs, values, color=colour, label=label.format(values[-1]), marker="o", markevery=[-1], markersize=4)
+    axes.plot(
+        [row["epoch"] for row in history],
+        values,
+        color=colour,
+        label=label.format(values[-1]),
+        marker="o",
+        markevery=[-1],
+        markersize=4,
+    )
 
 
 def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> None:

@@ -224,6 +224,8 @@ class Run:
         Converts images to the input of the network: ``normalize(uint8 (N, C, H, W))``.
     image_shape : (int, int, int)
         (C, H, W) of the images, or (T, C, H, W) of clips.
+    category_ids : tuple of int
+        The number of each class in COCO's format: that of the data set, if it has its own.
     """
 
     path: Path
@@ -232,6 +234,7 @@ class Run:
     classes: tuple[str, ...]
     normalize: Normalize
     image_shape: tuple[int, ...]
+    category_ids: tuple[int, ...] = ()
 
 
 def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[str, Any]:
@@ -242,6 +245,7 @@ def description(config: Config, dataset: Dataset, normalize: Normalize) -> dict[
         "classes": list(dataset.classes),
         "image_shape": list(dataset.image_shape),
         "images": [len(dataset.train), len(dataset.test)],
+        **({"category_ids": list(ids)} if (ids := getattr(dataset.train, "category_ids", ())) else {}),
         "mean": normalize.mean,
         "std": normalize.std,
         "minires": __version__,
@@ -274,7 +278,10 @@ def load_run(path: PathLike, device: str = "cpu") -> Run:
         model = find(config.task).build(config.model, **options)
         model.load_state_dict(load(folder / MODEL))
         normalize = Normalize(stored["mean"], stored["std"])
-        return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape)
+        ids = tuple(stored.get("category_ids", range(1, len(classes) + 1)))
+        if len(ids) != len(classes) or not all(is_integer(number, 0) for number in ids):
+            raise ArgumentError("category_ids are not an integer >= 0 for each class")
+        return Run(folder, config, model.to(device).eval(), classes, normalize, image_shape, ids)
     except (MiniresError, KeyError, ValueError, TypeError) as error:
         raise damaged(folder, error) from error
 

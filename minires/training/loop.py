@@ -82,7 +82,7 @@ def train(
     else:
         normalize, origin = load_pretrained(config, model, dataset)
     if config.freeze is not None:
-        freeze(model, config.freeze)
+        freeze(task.trunk(model), config.freeze)
     transform = make_transform(config, dataset, normalize)
     loader = Loader(
         dataset.train,

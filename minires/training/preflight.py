@@ -58,7 +58,7 @@ def check_before_training(
 
 def _check_batches(config: Config, model: Module, dataset: Dataset, loader: Loader) -> None:
     """Try the smallest batch of an epoch. Two images stand for a larger one."""
-    if config.cutout >= 2 * max(dataset.image_shape[1:]):
+    if config.cutout >= 2 * max(dataset.image_shape[-2:]):
         raise ArgumentError(
             f"train: cutout is {config.cutout}, which covers all of an image of {sizes(dataset.image_shape)}; use a "
             "smaller --cutout."
@@ -86,7 +86,7 @@ def _check_batches(config: Config, model: Module, dataset: Dataset, loader: Load
     ) from error
 
 
-def _refusal(model: Module, batch: int, image_shape: tuple[int, int, int]) -> MiniresError | None:
+def _refusal(model: Module, batch: int, image_shape: tuple[int, ...]) -> MiniresError | None:
     """Return the error that the model raises for a batch of this size in its present mode, or None."""
     like = next(model.parameters())
     images = np.zeros((batch, *image_shape), like.dtype)

@@ -10,7 +10,8 @@ from ..errors import ArgumentError, RunError, listed, sizes
 from ..interop.published import HEAD, load_weights
 from ..nn import Module
 from .config import Config
-from .folder import load_run
+from .folder import Run, load_run
+from .task import find
 
 BACKBONE = "backbone"  # stands for all parts but the head
 
@@ -21,6 +22,8 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
     - A run folder must hold the same network, for images with the same number of channels. Rows of the head are copied
       for classes with the same name, and stay random for new classes. Images are normalised like those of the run,
       because its layers were trained on such images.
+    - A model for boxes, masks or clips also takes the run of a classifier with the network that it stands on, for its
+      backbone.
     - A file of published weights (see :func:`minires.interop.load_weights`) contains neither class names nor a
       normalisation. The head is always new, and images are normalised by the mean and standard deviation of the
       training images.
@@ -40,39 +43,57 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
         If the file cannot be read, or does not fit the model.
     """
     path = str(config.weights)
+    task = find(config.task)
     new_head = f"with a new head for {len(dataset.classes)} classes"
     if not Path(path).is_dir():
-        load_weights(model, path, head=False)
+        load_weights(task.trunk(model), path, head=False)
         return Normalize.of(dataset.train), f"weights of {path}, {new_head}"
 
     run = load_run(path)
-    ours, theirs = (_described(each) for each in (config, run.config))
+    is_classifier = run.config.task == "classification" != config.task
+    network = config.model.partition("_")[2] if is_classifier else config.model
+    ours, theirs = _described(network, config), _described(run.config.model, run.config)
+    if run.config.task not in (config.task, "classification"):
+        raise RunError(f"train: the run in {path} is one of {run.config.task}; {config.task} cannot start from it.")
     if theirs != ours:
         raise RunError(f"train: the run in {path} is a {theirs}; a {ours} cannot start from it.")
-    if run.image_shape[0] != dataset.image_shape[0]:
+    if run.image_shape[-3] != dataset.image_shape[-3]:
         raise RunError(
             f"train: the run in {path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "
             f"{sizes(dataset.image_shape)}; the first, the number of channels, must be the same."
         )
+    if is_classifier:
+        trunk = task.trunk(model)
+        learned = run.model.state_dict()
+        state = trunk.state_dict()
+        trunk.load_state_dict(
+            {name: array if name.startswith(HEAD) else learned[name] for name, array in state.items()}
+        )
+        return run.normalize, f"weights and normalisation of {path} ({run.config.data_name}), as the backbone"
+    return run.normalize, _copy(run, model, dataset, task.head(model), new_head)
+
+
+def _copy(run: Run, model: Module, dataset: Dataset, head: str, new_head: str) -> str:
+    """Copy the weights of a run of the same network, and return a description of what was copied."""
     known = [name for name in dataset.classes if name in run.classes]
     our_rows, their_rows = ([classes.index(name) for name in known] for classes in (dataset.classes, run.classes))
     state = run.model.state_dict()
-    for name, head in model.state_dict().items():
-        if name.startswith(HEAD):
-            head[our_rows] = state[name][their_rows]  # (classes, features) or (classes,)
-            state[name] = head
+    for name, weights in model.state_dict().items():
+        if name.startswith(head):
+            weights[our_rows] = state[name][their_rows]  # (classes, ...)
+            state[name] = weights
     model.load_state_dict(state)
     if len(known) < len(dataset.classes):
         what = f"{new_head}, of which it knows {listed(known)}" if known else new_head
     else:
         what = "with its head"
-    return run.normalize, f"weights and normalisation of {path} ({run.config.data_name}), {what}"
+    return f"weights and normalisation of {run.path} ({run.config.data_name}), {what}"
 
 
-def _described(config: Config) -> str:
+def _described(network: str, config: Config) -> str:
     """Describe the network, for instance as ``resnet20`` or ``resnet20 with shortcut='B'``."""
     options = ", ".join(f"{name}={value!r}" for name, value in config.model_options.items())
-    return f"{config.model} with {options}" if options else config.model
+    return f"{network} with {options}" if options else network
 
 
 def freeze(model: Module, last: str) -> None:
@@ -84,7 +105,7 @@ def freeze(model: Module, last: str) -> None:
     Parameters
     ----------
     model : Module
-        Its parts must be in the order of the forward pass, with the head ``fc`` last.
+        Its parts must be in the order of the forward pass, with the head ``fc``, if it has one, last.
     last : str
         The name of a part, or "backbone" for all but the head.
 
@@ -104,7 +125,7 @@ def freeze(model: Module, last: str) -> None:
 def training_mode(model: Module) -> None:
     """Put ``model`` in training mode, except for frozen parts, whose batch norm keeps its running statistics."""
     model.train()
-    for part in model.children():
+    for part in model.modules():
         learned = [parameter.requires_grad for parameter in part.parameters()]
         if learned and not any(learned):
             part.eval()

@@ -137,11 +137,14 @@ class Task(ABC):
         The names of a test's scores; the first is the one that counts most.
     accuracy : bool
         Whether a training step has an accuracy.
+    outputs : str
+        What the models return, for a reader of their ONNX files.
     """
 
     name: ClassVar[str]
     scores: ClassVar[tuple[str, ...]]
     accuracy: ClassVar[bool] = True
+    outputs: ClassVar[str] = "logits (N, classes)"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,8 +162,16 @@ class Task(ABC):
         """Return the options of a model, besides ``num_classes`` and ``in_channels``."""
 
     @abstractmethod
-    def build(self, model: str, **options: Any) -> Module:
+    def build(self, model: str, num_classes: int, in_channels: int, **options: Any) -> Module:
         """Build a model with random weights."""
+
+    def trunk(self, model: Module) -> Module:
+        """Return the part of a model that is a network of mr.models, which takes a classifier's weights."""
+        return model
+
+    def head(self, model: Module) -> str:
+        """Return how the names of the parameters begin that have a row for each class."""
+        return "fc."
 
     @property
     @abstractmethod
