@@ -26,6 +26,7 @@ ANIMATIONS = (*SUFFIXES, ".apng")  # files that Pillow reads; all others are for
 VIDEOS = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 CLIPS = (".apng", ".gif", ".png", ".webp", *VIDEOS)
 MOST_CLIP_PIXELS = 400_000_000  # of all frames of the result, which are three bytes each
+MOST_FRAMES = 100_000
 MOST_DECODED = 10_000_000_000  # pixels that an animation makes Pillow draw, which takes about a minute
 FORMATS = "asf,avi,flv,gif,h264,hevc,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,webm,yuv4mpegpipe"
 
@@ -84,6 +85,9 @@ def sampled(total: int, frames: int | None) -> Array:
     >>> sampled(10, 4), sampled(2, 4)
     (array([1, 3, 6, 8]), array([0, 0, 1, 1]))
     """
+    count = total if frames is None else frames
+    if count > MOST_FRAMES:  # a file of a few bytes can claim any number
+        raise ValueError(f"{count:,} frames are more than {MOST_FRAMES:,}; read fewer, such as frames=16")
     if frames is None:
         return np.arange(total)
     return (2 * np.arange(frames) + 1) * total // (2 * frames)

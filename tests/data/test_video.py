@@ -1,6 +1,7 @@
 """Reading clips: folders, animations and, if PyAV is installed, video files; damaged and hostile ones."""
 
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -142,6 +143,22 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
     assert read_video(path, size=4).shape == (6, 3, 4, 4)
     monkeypatch.setattr(video, "MOST_DECODED", 143)
     refused(path, "too many to decode", frames=4)
+
+
+@pytest.mark.parametrize("claimed", [7, 300_000, 2**31 - 1])
+def test_a_claimed_number_of_frames_is_not_believed(tmp_path, claimed):
+    path = animation(tmp_path / "a.png")
+    content = path.read_bytes()
+    place = content.index(b"acTL")
+    chunk = b"acTL" + claimed.to_bytes(4, "big") + content[place + 8 : place + 12]
+    path.write_bytes(content[:place] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + content[place + 16 :])
+    refused(path, "cannot be read")
+    if claimed > 7:
+        refused(path, "cannot be read", frames=3)
+
+
+def test_more_frames_than_memory_holds_are_refused(tmp_path):
+    refused(animation(tmp_path / "a.gif"), "1,000,000,000,000 frames are more than 100,000", frames=10**12)
 
 
 def test_bad_arguments_are_refused(tmp_path):
