@@ -213,6 +213,17 @@ def _batch_norm(graph: OnnxGraph, call: TracedCall, x: str, gamma: str, beta: st
     return _join(graph, y, shortcut, getattr(op, "activation", None))
 
 
+def _group_norm(graph: OnnxGraph, call: TracedCall, x: str, gamma: str, beta: str) -> str:
+    """Add nodes that normalise each group as the channel of an image with one row, and then scale and shift."""
+    numbers = (graph.constant(np.full(call.op.groups, value), call.output.dtype) for value in (1, 0))
+    rows = graph.add("Reshape", x, graph.constant(call.op.rows(call.output.shape)))
+    y = graph.add("InstanceNormalization", rows, *numbers, epsilon=call.op.eps)
+    y = graph.add("Reshape", y, graph.constant(call.output.shape))
+    after = graph.constant(range(1, call.output.ndim - 1))  # the axes that a (C,) array lacks
+    gamma, beta = (graph.add("Unsqueeze", name, after) if call.output.ndim > 2 else name for name in (gamma, beta))
+    return graph.add("Add", graph.add("Mul", y, gamma), beta)
+
+
 def _global_avg_pool(graph: OnnxGraph, call: TracedCall, x: str) -> str:
     return graph.add("Flatten", graph.add("GlobalAveragePool", x), axis=1)
 
@@ -251,6 +262,7 @@ _TRANSLATORS: dict[type, Translator] = {
     Conv2dAct: _conv_act,
     norm.BatchNorm: _batch_norm,
     norm.BatchNormAct: _batch_norm,
+    norm.GroupNorm: _group_norm,
     pool.MaxPool2d: _node("MaxPool", lambda op: {**_window(op.window), "dilations": list(op.window.dilation)}),
     pool.AvgPool2d: _node("AveragePool", lambda op: {**_window(op.window), "count_include_pad": 1}),
     pool.GlobalAvgPool2d: _global_avg_pool,

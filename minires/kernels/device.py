@@ -45,6 +45,7 @@ class ComputeDevice:
     norm: Any
     optim: Any
     pool: Any
+    group_norm: Any = None  # the CPU only
     resize: Any = None  # the CPU only
     copies: int = 0  # how many images were copied to another layout; tests check that a training step copies none
 

@@ -1,4 +1,4 @@
-"""Batch normalisation, together with the shortcut and the ReLU that follow it."""
+"""Batch normalisation, together with the shortcut and the ReLU that follow it; group normalisation on the CPU."""
 
 from __future__ import annotations
 
@@ -44,3 +44,23 @@ def batch_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
     masked = dy if y is None else device.block_like(x)  # dy masked by y, which is also the shortcut's gradient
     dgamma, dbeta = device.norm.gradients(block, dy, y, op.statistics, shift, op.eps, masked, dx)
     return (as_images(dx), dgamma, dbeta, *(as_images(masked) for _ in shortcut))
+
+
+def group_norm(device: ComputeDevice, op: Any, x: Array, gamma: Array, beta: Array) -> Array:
+    """The host code of the forward pass of group normalisation, for the CPU only."""
+    if not device.takes(x, gamma, beta) or x.ndim > 4:
+        return NotImplemented
+    block, y = device.channels_last(x), device.block_like(x)
+    vectors = device.contiguous(gamma), device.contiguous(beta)
+    op.statistics = device.group_norm.normalise(block, *vectors, op.groups, op.eps, y)
+    return as_images(y)
+
+
+def group_norm_backward(device: ComputeDevice, op: Any, upstream: Array) -> Any:
+    """The host code of the backward pass of group normalisation, for the CPU only."""
+    x, gamma, _ = (tensor.data for tensor in op.inputs)
+    if not hasattr(op, "statistics") or not device.takes(upstream):
+        return NotImplemented
+    block, dy, dx = device.channels_last(x), device.channels_last(upstream), device.block_like(x)
+    dgamma, dbeta = device.group_norm.gradients(block, dy, device.contiguous(gamma), op.groups, op.statistics, dx)
+    return as_images(dx), dgamma, dbeta

@@ -79,6 +79,37 @@ class BatchNormAct(BatchNorm, saves="both"):
         return (*super().backward(dy), *(dy for _ in self.inputs[3:]))
 
 
+class GroupNorm(Op):
+    """gamma * (x - mean) / sqrt(var + eps) + beta, with the statistics of each group of channels of each example."""
+
+    def __init__(self, groups: int, eps: float) -> None:
+        self.groups, self.eps = groups, eps
+
+    def rows(self, shape: Shape) -> Shape:
+        return shape[0], self.groups, math.prod(shape[1:]) // self.groups
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        _, per_channel = _batch_axes(x.ndim)
+        rows = at_least_float32(x).reshape(self.rows(x.shape))  # (N, G, C/G*H*W)
+        centred = rows - wide_sum(rows, (2,), keepdims=True, divisor=rows.shape[2])
+        spread = wide_sum(centred * centred, (2,), keepdims=True, divisor=rows.shape[2])  # (N, G, 1)
+        normalised = centred * (1 / array_module(x).sqrt(spread + self.eps))
+        y = normalised.reshape(x.shape) * gamma.reshape(per_channel) + beta.reshape(per_channel)
+        return y.astype(x.dtype, copy=False)
+
+    def backward(self, upstream: Tensor) -> tuple[Tensor, ...]:
+        x, gamma, dy = map(at_least_float32, (*self.inputs[:2], upstream))
+        axes, per_channel = _batch_axes(x.ndim)
+        rows = x.reshape(self.rows(x.shape))  # (N, G, C/G*H*W)
+        centred = rows - mean(rows, 2, keepdims=True)
+        inverse_std = 1 / sqrt(mean(centred * centred, 2, keepdims=True) + self.eps)  # (N, G, 1)
+        normalised = centred * inverse_std
+        dgamma, dbeta = (dy * normalised.reshape(x.shape)).sum(axes), dy.sum(axes)  # (C,)
+        dy = (dy * gamma.reshape(per_channel)).reshape(rows.shape)  # less its parts along the mean and the variance:
+        dx = dy - mean(dy, 2, keepdims=True) - normalised * mean(dy * normalised, 2, keepdims=True)
+        return (dx * inverse_std).reshape(x.shape), dgamma, dbeta
+
+
 def _parameters(op: str, x: Tensor, shape: Shape, **given: TensorLike) -> dict[str, Tensor]:
     """Return those of the parameters that are not None, as tensors, which must have this shape and the dtype of x."""
     found = {name: checks.floats(op, value, name, x) for name, value in given.items() if value is not None}
@@ -246,7 +277,7 @@ def group_norm(
     groups, eps = checks.integer("group_norm", num_groups, "num_groups", 1), checks.positive("group_norm", eps, "eps")
     if x.ndim < 2 or x.shape[1] % groups or 0 in x.shape[1:]:
         raise ShapeError(f"group_norm: x is {sizes(x.shape)}, but must be (N, C, ...), where {groups} groups divide C.")
-    rows = at_least_float32(x).reshape(len(x), groups, math.prod(x.shape[1:]) // groups)  # (N, G, C/G*H*W)
-    y = _standardise(rows, (2,), eps).reshape(x.shape)  # (N, C, H, W)
-    view = (x.shape[1], *(1,) * (x.ndim - 2))
-    return _scale_and_shift("group_norm", y, x, x.shape[1:2], view, weight, bias)
+    shape = x.shape[1:2]
+    ones, zeros = (Tensor.wrap(array_module(x.data).full(shape, value, x.dtype)) for value in (1, 0))
+    given = {"weight": ones if weight is None else weight, "bias": zeros if bias is None else bias}
+    return GroupNorm(groups, eps)(x, *_parameters("group_norm", x, shape, **given).values())

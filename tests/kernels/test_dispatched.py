@@ -70,7 +70,7 @@ def use_every_kernel(rng):
     y = mr.ops.batch_norm(mr.ops.relu(x), ones, zeros, None, None, training=True)
     y = mr.ops.conv_transpose2d(mr.ops.max_pool2d(y, 2), weight, stride=2, padding=1, output_padding=1)
     y = mr.ops.avg_pool2d(mr.ops.residual_add(y, x) + y.masked_fill(y.data > 1, 1), 2)
-    y = mr.ops.interpolate(mr.ops.interpolate(y, 24, mode="bilinear"), 16)
+    y = mr.ops.interpolate(mr.ops.group_norm(mr.ops.interpolate(y, 24, mode="bilinear"), 4), 16)
     y.backward(some(rng, 16, 16))
 
 

@@ -12,6 +12,7 @@ from minires.core.backend import to_device
 from minires.core.dispatch import load_kernels
 from minires.kernels import cpu
 from minires.nn.folding import Replay
+from minires.ops.norm import GroupNorm
 from minires.ops.resize import Resize
 from minires.optim import RMSprop
 
@@ -188,7 +189,7 @@ def test_a_transforms_kernel_gives_the_same_images(op, device, rng):
 
 
 def test_every_kernel_is_tried(device):
-    known = {*OPS, *OPTIMIZERS, *TRANSFORMS} - ({Replay, Resize, RMSprop} if device == "cuda" else set())
+    known = {*OPS, *OPTIMIZERS, *TRANSFORMS} - ({GroupNorm, Replay, Resize, RMSprop} if device == "cuda" else set())
     assert {op for op, _, where in KERNELS if where == device} == known
 
 

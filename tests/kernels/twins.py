@@ -16,7 +16,7 @@ from minires.ops.arithmetic import Add, Where
 from minires.ops.conv import Conv2d, Conv2dGradWeight, ConvTranspose2d, Window
 from minires.ops.linalg import Linear
 from minires.ops.loss import CrossEntropy
-from minires.ops.norm import BatchNorm, BatchNormAct
+from minires.ops.norm import BatchNorm, BatchNormAct, GroupNorm
 from minires.ops.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from minires.ops.resize import Resize
 from minires.ops.shape import Pad, PutItem
@@ -103,6 +103,14 @@ def batch_norm_act(rng):
     activation = "relu" if rng.random() < 0.7 else None
     shortcut = [rng.standard_normal(inputs[0].shape)] if activation is None or rng.random() < 0.5 else []
     return lambda: BatchNormAct(1e-5, None, activation), [*inputs, *shortcut]
+
+
+def group_norm(rng):
+    groups, width, n = map(int, rng.integers(1, 9, 3))
+    sizes = map(int, rng.integers(2, 12, 2))
+    x = images(rng, n, groups * width, *sizes, last=rng.random() < 0.7) * rng.uniform(0.5, 3) + rng.uniform(-9, 9)
+    vectors = (rng.standard_normal(groups * width) for _ in range(2))
+    return lambda: GroupNorm(groups, 1e-5), [x, *vectors]
 
 
 def relu(rng):
@@ -261,6 +269,7 @@ OPS = {
     Linear: linear,
     BatchNorm: batch_norm,
     BatchNormAct: batch_norm_act,
+    GroupNorm: group_norm,
     ReLU: relu,
     ResidualAdd: residual_add,
     Add: add,
