@@ -118,6 +118,7 @@ class AndReversed(Described):
 
     A clip and its reverse differ in nothing but the direction of time. In a batch that holds both, what else the clip
     shows favours neither class, and networks learn directions in a small part of the steps that they need otherwise.
+    With fewer than about 16 clips before doubling, batch norm's running statistics are too noisy for evaluation.
 
     Parameters
     ----------
