@@ -79,7 +79,7 @@ def test_a_split_makes_a_clip_once_and_returns_copies():
     clips[...] = 9
     assert split[np.array([2])][0].max() == 2
     assert made == [2, 0]
-    assert split.task == "video" and split.image_shape == (1, 3, 4) and len(split) == 3
+    assert split.task == "video" and split.image_shape == (2, 1, 3, 4) and len(split) == 3
 
 
 def test_a_split_that_is_too_large_for_memory_is_not_kept(monkeypatch):
@@ -155,7 +155,7 @@ def test_folders_of_splits(tmp_path):
             for i in range(count):
                 write_clip(tmp_path / part / label, f"clip{i}", [5, 6], "folder")
     data = clip_folder(tmp_path, frames=3, size=(5, 7), channels=1)
-    assert len(data.train) == 4 and len(data.test) == 2 and data.image_shape == (1, 5, 7)
+    assert len(data.train) == 4 and len(data.test) == 2 and data.image_shape == (3, 1, 5, 7)
     assert "val" not in repr(data)
 
 
