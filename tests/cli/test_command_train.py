@@ -128,7 +128,7 @@ def test_the_defaults_are_those_of_the_settings(settings):
     assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
 
 
-# A value other than the default for every setting, except the network, the folder, and options only for resnet9.
+# A value other than the default for every setting, except the network, the folder, and options only for resnet9 or for another task.
 OTHERS = {
     "data": "./images", "epochs": 3, "batch_size": 50, "drop_last": True, "optimizer": "adam", "lr": 3e-05,
     "schedule": "onecycle", "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999,
@@ -143,7 +143,7 @@ OTHERS = {
 
 def test_every_setting_is_an_option(settings, monkeypatch):
     """And the suggested next command has all of those that change the result."""
-    assert {*OTHERS, "task", "model", "out", "width"} == {field.name for field in fields(Config)}
+    assert {*OTHERS, "task", "model", "out", "width", "dice"} == {field.name for field in fields(Config)}
     monkeypatch.setattr(train_module, "check_device", lambda device: None)
     words = []
     for name, value in OTHERS.items():
