@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,13 +232,11 @@ class Classification(Task):
         return network
 
     @property
-    def data_sets(self) -> Sequence[str]:
-        return data.names()
+    def data_sets(self) -> dict[str, Callable[[], Dataset]]:
+        return data.DATASETS
 
-    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-        if name in data.names():
-            return data.load(name)
-        return data.folder(name, size, channels, in_memory=None)  # read batch by batch if it takes more than a GiB
+    def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        return data.folder(path, size, channels, in_memory=None)  # read batch by batch if it takes more than a GiB
 
     def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
         before = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []

@@ -146,7 +146,10 @@ class Config:
         "cosine", "How the learning rate changes from batch to batch.", choices=optim.SCHEDULES
     )
     warmup: float = _optimisation(
-        2.0, "Epochs in which the learning rate rises; onecycle has its own warm-up.", checks.not_negative
+        None,
+        "Epochs in which the learning rate rises; onecycle has its own warm-up.",
+        checks.not_negative,
+        unset=_by_task("warmup"),
     )
     momentum: float = _optimisation(0.9, "The momentum of sgd; the first beta of adam and adamw.", _below_one)
     weight_decay: float = _optimisation(

@@ -31,7 +31,7 @@ def load_data(
             f"data: there is no data set {name!r}, and no such folder; {hint} one of {', '.join(known)}, or give the "
             "path of a folder of images (--data)."
         )
-    return find(task).load_data(name, size, channels)
+    return known[name]() if name in known else find(task).load_folder(name, size, channels)
 
 
 def model_options(config: Config, classes: int, channels: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -37,19 +37,41 @@ class Entry(NamedTuple):
 TASKS = {
     "classification": Entry(
         "minires.training.classification",
-        {"model": "resnet8", "data": "digits", "epochs": 20, "batch_size": 64, "optimizer": "sgd"},
+        {"model": "resnet8", "data": "digits", "epochs": 20, "batch_size": 64, "warmup": 2.0, "optimizer": "sgd"},
     ),
     "detection": Entry(
         "minires.vision.detection",
-        {"model": "fcos_resnet8", "data": "shapes", "epochs": 20, "batch_size": 16, "optimizer": "adamw"},
+        {
+            "model": "fcos_resnet8",
+            "data": "shapes",
+            "epochs": 20,
+            "batch_size": 16,
+            "warmup": 1.0,
+            "optimizer": "adamw",
+        },
     ),
     "segmentation": Entry(
         "minires.vision.segmentation",
-        {"model": "deeplabv3plus_resnet8", "data": "shapes", "epochs": 20, "batch_size": 16, "optimizer": "adamw"},
+        {
+            "model": "deeplabv3plus_resnet8",
+            "data": "shapes",
+            "epochs": 20,
+            "batch_size": 16,
+            "warmup": 1.0,
+            "optimizer": "adamw",
+        },
     ),
     "video": Entry(
         "minires.vision.video",
-        {"model": "tsm_resnet8", "data": "shapes", "epochs": 20, "batch_size": 16, "optimizer": "adamw"},
+        {
+            "model": "tsm_resnet8",
+            "data": "shapes",
+            "epochs": 3,
+            "batch_size": 32,
+            "warmup": 0.3,
+            "optimizer": "adamw",
+            "lr": 0.003,
+        },
     ),
 }
 
@@ -175,12 +197,12 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def data_sets(self) -> Sequence[str]:
-        """The names of the data sets."""
+    def data_sets(self) -> dict[str, Callable[[], Dataset]]:
+        """A dict that maps the name of each data set to a function that returns it."""
 
     @abstractmethod
-    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-        """Load a data set, or the folder at the path ``name``, with images of this size and number of channels."""
+    def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        """Load the folder at ``path`` as a data set, with images of this size and number of channels."""
 
     @abstractmethod
     def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:

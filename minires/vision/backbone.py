@@ -13,7 +13,7 @@ from ..models.shortcuts import HalvingAvgPool, SubsampleAndPad
 from ..nn.module import in_mode, undisturbed
 
 STEM = ("conv1", "bn1", "maxpool")
-PROBE = 64  # pixels along each side of the image that strides are measured with
+PROBE = 32  # pixels along each side of the image that strides are measured with
 
 
 class Backbone(nn.Module):
@@ -51,9 +51,11 @@ class Backbone(nn.Module):
         for name in (*STEM, *self.stages):
             if name in parts:
                 setattr(self, name, parts[name])
-        if output_stride is not None:
-            self._dilate(checks.integer("Backbone", output_stride, "output_stride", 1), type(network).__name__)
         self.channels, self.strides = self._measured()
+        if output_stride is not None and self.strides[-1] > checks.integer(
+            "Backbone", output_stride, "output_stride", 1
+        ):
+            self._dilate(output_stride, type(network).__name__)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.conv1(x)
@@ -83,16 +85,15 @@ class Backbone(nn.Module):
                 f"Backbone: output_stride is {output_stride}, but {network} has avg_down, whose averages cannot be "
                 "dilated; build it without avg_down."
             )
-        _, strides = self._measured()
-        dilation = 1
-        for name, stride in zip(self.stages, strides, strict=True):
+        before, dilation = self.strides, 1
+        for name, stride in zip(self.stages, before, strict=True):
             if stride > output_stride:
                 dilation = _without_strides(getattr(self, name), dilation)
-        _, now = self._measured()
-        if strides[-1] > output_stride != now[-1]:
+        _, self.strides = self._measured()
+        if self.strides[-1] != output_stride:
             raise ArgumentError(
                 f"Backbone: output_stride is {output_stride}, but the strides of {network} are "
-                f"{', '.join(map(str, strides))}, and dilation can only lower the last one to {now[-1]}."
+                f"{', '.join(map(str, before))}, and dilation can only lower the last one to {self.strides[-1]}."
             )
 
 

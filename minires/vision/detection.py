@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,7 +110,7 @@ class Detection(VisionTask):
     scores = ("AP", "AP50")
     accuracy = False
     outputs = "class logits (N, L, classes), l t r b in strides (N, L, 4), centerness logits (N, L)"
-    data_sets = ("shapes",)
+    data_sets: ClassVar = {"shapes": partial(shapes, task="detection")}
     methods: ClassVar = {
         "fcos": fcos,
         "fcos8": lambda network, num_classes: fcos(network, num_classes, strides=(8,)),  # a single map
@@ -122,8 +122,8 @@ class Detection(VisionTask):
     def head(self, model: Module) -> str:
         return "head.classification_head.cls_logits."
 
-    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-        return shapes(task="detection") if name == "shapes" else annotated_folder(name, self.name, size, channels)
+    def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        return annotated_folder(path, self.name, size, channels)
 
     def step(self, config: Config, model: Module, images: Array, objects: Sequence[Objects]) -> Step:
         assert isinstance(model, FCOS)

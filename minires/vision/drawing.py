@@ -92,7 +92,8 @@ def write_sheet(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write a sheet of images of Pillow, row by row. Raises DataError if ``path`` cannot be written."""
     from PIL import Image as Pillow
 
-    widths = [max(image.width for image in column) + GAP for column in zip(*rows, strict=True)]
+    columns = range(max(map(len, rows)))  # the last row may be shorter
+    widths = [max(row[j].width for row in rows if j < len(row)) + GAP for j in columns]
     heights = [max(image.height for image in row) + GAP for row in rows]
     sheet = Pillow.new("RGB", (sum(widths) - GAP, sum(heights) - GAP), "white")
     for i, row in enumerate(rows):

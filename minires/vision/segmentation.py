@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,7 +95,7 @@ class Segmentation(VisionTask):
     scores = ("mean_iou", "accuracy")
     outputs = "logits (N, classes, H, W)"
     methods: ClassVar = {"deeplabv3plus": deeplabv3plus, "fcn": fcn}
-    data_sets = ("shapes",)
+    data_sets: ClassVar = {"shapes": partial(shapes, task="segmentation")}
 
     def trunk(self, model: Any) -> Module:
         return model.backbone
@@ -102,8 +103,8 @@ class Segmentation(VisionTask):
     def head(self, model: Module) -> str:
         return "classifier.4." if isinstance(model, FCN) else "classifier."
 
-    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-        return shapes(task="segmentation") if name == "shapes" else annotated_folder(name, self.name, size, channels)
+    def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        return annotated_folder(path, self.name, size, channels)
 
     def step(self, config: Config, model: Module, images: Array, masks: Array) -> Step:
         """The mean cross-entropy of the pixels that count; with ``config.dice``, plus this times the Dice loss."""

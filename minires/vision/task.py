@@ -39,10 +39,15 @@ class VisionTask(Task):
         return self.methods[method](network, num_classes)
 
     def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
-        steps: list[Any] = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
-        if config.color_jitter:
-            steps.append(ColorJitter(*[config.color_jitter] * 3))
-        return ComposeWithTargets([*steps, normalize]) if steps else normalize
+        return composed(config, dataset, normalize)
+
+
+def composed(config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
+    """Return the transform of training data, whose first steps may move the targets, too."""
+    steps: list[Any] = [dataset.augmentation] if config.augment and dataset.augmentation is not None else []
+    if config.color_jitter:
+        steps.append(ColorJitter(*[config.color_jitter] * 3))
+    return ComposeWithTargets([*steps, normalize]) if steps else normalize
 
 
 def outputs_of(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import models
 from ..data import Dataset
@@ -18,6 +19,7 @@ from ..training.classification import Classification
 from ..training.figures import write_confusion, write_curves
 from ..training.folder import CLASSES, CONFUSION, CURVES, write_table
 from ..training.task import Row
+from .task import composed
 from .temporal import LAYOUTS, r2plus1d, tsm, tsn
 
 METHODS = {"tsm": tsm, "tsn": tsn}
@@ -28,7 +30,7 @@ class Video(Classification):
     """A label for each clip, by a network for each frame (tsn), with temporal shifts (tsm), or by R(2+1)D."""
 
     name = "video"
-    data_sets = ("shapes",)
+    data_sets: ClassVar = {"shapes": partial(shapes, task="video")}
 
     @property
     def models(self) -> Sequence[str]:
@@ -50,11 +52,11 @@ class Video(Classification):
     def head(self, model: Module) -> str:
         return "network.fc." if hasattr(model, "network") else "fc."
 
-    def load_data(self, name: str, size: int | tuple[int, int] | None = None, channels: int = 3) -> Dataset:
-        return shapes(task="video") if name == "shapes" else clip_folder(name, size=size, channels=channels)
+    def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        return clip_folder(path, size=size, channels=channels)
 
     def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:
-        return normalize  # a mirrored clip may be of another class
+        return composed(config, dataset, normalize)
 
     def write_report(self, folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Any) -> None:
         write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")

@@ -59,8 +59,8 @@ def test_a_run_leaves_its_folder_and_says_what_it_learned(minires, tmp_path):
 def test_the_summary_is_that_of_the_last_test(minires, tmp_path, monkeypatch):
     """The data set is not read again for it, and the network is not tested again."""
     loads, tests = [], []
-    load, evaluate = data.load, loop.evaluate_test_images
-    monkeypatch.setattr(data, "load", lambda name: loads.append(name) or load(name))
+    load, evaluate = data.DATASETS["digits"], loop.evaluate_test_images
+    monkeypatch.setitem(data.DATASETS, "digits", lambda: loads.append("digits") or load())
 
     def count(*arguments, **options):
         tests.append(evaluate(*arguments, **options))
@@ -215,7 +215,7 @@ def test_a_missing_gpu_is_noticed_before_the_data_is_loaded(minires, monkeypatch
         raise DeviceError(f"device {device!r} needs CuPy, which is not installed.")
 
     monkeypatch.setattr(train_module, "check_device", no_gpu)
-    monkeypatch.setattr("minires.data.load", lambda name: pytest.fail("the data was loaded"))
+    monkeypatch.setitem(data.DATASETS, "digits", lambda: pytest.fail("the data was loaded"))
     result = minires("train", "--device", "cuda", "--out", tmp_path / "run")
     assert result.status == 1 and result.out == ""
     assert result.err.startswith("minires train: device 'cuda'") and result.err.count("\n") == 1
@@ -315,7 +315,7 @@ def test_a_second_ctrl_c_stops_at_once(minires, tmp_path, monkeypatch, foregroun
 
 @pytest.mark.parametrize(("number", "status", "name"), SIGNALS)
 def test_a_signal_while_data_is_read_stops_at_once(minires, tmp_path, monkeypatch, foreground, number, status, name):
-    monkeypatch.setattr("minires.data.load", lambda data: signal.raise_signal(number))
+    monkeypatch.setitem(data.DATASETS, "digits", lambda: signal.raise_signal(number))
     result = minires("train", "--out", tmp_path / "run")
     assert (result.status, result.err) == (status, f"minires train: stopped by {name}.\n")
     assert not (tmp_path / "run").exists()
