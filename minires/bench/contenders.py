@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import models, nn, ops, optim
+from .. import models, nn, ops, optim, vision
 from ..core.backend import Array, manual_seed
 from ..core.tensor import Tensor, tensor
+from ..data.annotated import Objects
 from ..errors import ArgumentError, listed
 from ..interop import export_onnx
 from ..kernels import gpu
 from ..kernels.device import as_images
 from ..kernels.threads import set_num_threads
 from ..ops.conv import Conv2dGradWeight, ConvTranspose2d, Window
+from ..vision.fcos import FCOS
 from .workloads import Workload
 
 Step = Callable[[], Any]
@@ -33,6 +35,8 @@ OTHERS = {  # the names that --against takes, and the packages that they need
     "openvino": ("openvino", "onnx"),
 }
 LR, MOMENTUM = 0.01, 0.9
+METHODS: dict[str, Callable[..., nn.Module]] = {"fcos": vision.fcos, "deeplabv3plus": vision.deeplabv3plus}
+BOXES = 5  # objects in an image
 
 
 def available(against: str, device: str = "cpu") -> list[str]:
@@ -70,7 +74,8 @@ def can_run(contender: str, workload: Workload) -> bool:
 def prepare(contender: str, workload: Workload, threads: int) -> Step:
     """Return a function that runs the workload once, and waits for the GPU if it runs there.
 
-    For inference, it returns the logits, which :func:`as_array` converts.
+    The function returns the logits of inference or the loss of a training step, which :func:`as_array` converts. For
+    one workload, minires and PyTorch begin with the same weights.
     """
     of_the_cpu = {"dezero": _dezero, "onnxruntime": _onnxruntime, "openvino": _openvino}
     if contender in of_the_cpu:
@@ -87,25 +92,47 @@ def prepare(contender: str, workload: Workload, threads: int) -> Step:
     return step_and_wait
 
 
-def as_array(logits: Any) -> Array:
-    """Return the logits of any contender as a NumPy array."""
-    return np.asarray(logits.to("cpu").numpy() if hasattr(logits, "numpy") else logits)  # of minires, or of PyTorch
+def as_array(result: Any) -> Array:
+    """Return the logits or the loss of any contender as a NumPy array."""
+    on_host = result.detach().to("cpu").numpy() if hasattr(result, "numpy") else result  # of minires, or of PyTorch
+    return np.asarray(on_host)
 
 
 def _images(workload: Workload) -> tuple[Array, Array]:
+    """Return the images, and their classes or those of their pixels."""
     rng = np.random.default_rng(0)
-    channels = workload.channels or 3
-    x = rng.standard_normal((workload.batch, channels, workload.size, workload.size), dtype=np.float32)
-    return x, rng.integers(0, max(workload.classes, 1), workload.batch)
+    channels, size = workload.channels or 3, workload.size
+    x = rng.standard_normal((workload.batch, channels, size, size), dtype=np.float32)
+    labelled = (workload.batch, size, size) if workload.method == "deeplabv3plus" else workload.batch
+    return x, rng.integers(0, max(workload.classes, 1), labelled)
+
+
+def _objects(workload: Workload) -> list[Objects]:
+    """Return the objects in each image: boxes with sides from a sixteenth to three quarters of the image."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(workload.batch):
+        sides = workload.size * np.exp(rng.uniform(np.log(1 / 16), np.log(3 / 4), (BOXES, 2)))
+        corners = rng.uniform(0, workload.size - sides)
+        boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+        found.append(Objects(boxes, rng.integers(0, workload.classes, BOXES), np.zeros(BOXES, bool)))
+    return found
 
 
 def _network(workload: Workload) -> nn.Module:
     """Return the network of minires, whose weights are the same in every process.
 
-    For inference, the numbers of each batch norm are random, so that leaving one out would change the logits.
+    For inference, the numbers of each batch norm are random, so that leaving one out would change the logits. Training
+    is without dropout, so that the losses of two frameworks are the same.
     """
     manual_seed(0)
-    model: nn.Module = models.build(workload.model, num_classes=workload.classes)
+    if workload.method:
+        backbone = workload.model.rpartition("_")[2]
+        model = METHODS[workload.method](backbone, num_classes=workload.classes)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    else:
+        model = models.build(workload.model, num_classes=workload.classes)
     if workload.kind == "infer":
         rng = np.random.default_rng(0)
         state = model.state_dict()
@@ -114,12 +141,12 @@ def _network(workload: Workload) -> nn.Module:
     return model
 
 
-def _training_step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _training_step(model: Any, optimizer: Any, criterion: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """Return a training step as users write it; the code is the same in minires and PyTorch."""
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = cross_entropy(model(x), y)
+        loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
         return loss
@@ -137,12 +164,16 @@ def _minires(workload: Workload, threads: int, contender: str) -> tuple[Step, St
         return _minires_conv(workload, x), gpu.synchronize
     model = _network(workload).to(workload.device)
     work: Callable[..., Any]
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     if workload.kind == "infer":
         work, inputs = nn.fold(model, replay=workload.device == "cpu"), (x,)
     else:
         optimizer = optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
         work, inputs = _training_step(model, optimizer, ops.cross_entropy), (x, y)
+        if isinstance(model, FCOS):
+            places = model.locations((workload.size, workload.size))
+            work = _training_step(model, optimizer, lambda outputs, y: vision.fcos_loss(outputs, y, places).total)
+            inputs = x, _objects(workload)
     if contender == GRAPH:
         work = gpu.graph(work)
     return lambda: work(*inputs), gpu.synchronize
@@ -167,7 +198,7 @@ def _minires_conv(workload: Workload, x: Tensor) -> Step:
 def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step]:
     import torch
 
-    from .torch_models import ResNet
+    from . import torch_models
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -178,10 +209,10 @@ def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step
     x, y = images.contiguous(memory_format=layout).to(workload.device), labels.to(workload.device)
     if workload.kind == "ops":
         return _torch_conv(workload, x, layout), torch.cuda.synchronize
-    model: Any = ResNet(workload.model, workload.classes)
-    if workload.kind == "infer":
-        weights = {name: torch.from_numpy(array) for name, array in _network(workload).state_dict().items()}
-        model.load_state_dict({**model.state_dict(), **weights})  # PyTorch also counts the batches of batch norm
+    build: Any = {"fcos": torch_models.FCOS, "deeplabv3plus": torch_models.DeepLabV3Plus, "": torch_models.ResNet}
+    model: Any = build[workload.method](workload.model.rpartition("_")[2], workload.classes)
+    weights = {name: torch.from_numpy(array) for name, array in _network(workload).state_dict().items()}
+    model.load_state_dict({**model.state_dict(), **weights})  # PyTorch also counts the batches of batch norm
     model.to(workload.device, memory_format=layout)
     run = model
     if contender in ("torch compile", "torch frozen"):
@@ -200,7 +231,18 @@ def _torch(workload: Workload, threads: int, contender: str) -> tuple[Step, Step
         return infer, torch.cuda.synchronize
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     step = _training_step(run, optimizer, torch.nn.functional.cross_entropy)
+    if workload.method == "fcos":
+        y, criterion = _torch_objects(workload), torch_models.FCOSLoss(workload.size)
+        step = _training_step(run, optimizer, criterion)
     return lambda: step(x, y), torch.cuda.synchronize
+
+
+def _torch_objects(workload: Workload) -> Any:
+    """Return the boxes (N, M, 4) and labels (N, M) of the objects as PyTorch's tensors."""
+    import torch
+
+    objects = _objects(workload)
+    return [torch.from_numpy(np.stack([getattr(one, name) for one in objects])) for name in ("boxes", "labels")]
 
 
 def _torch_conv(workload: Workload, x: Any, layout: Any) -> Step:

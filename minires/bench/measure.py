@@ -5,7 +5,7 @@ machines slow down and recover within seconds. A ratio is therefore the median o
 ratio of two numbers that were measured at different times.
 
 In a race of inference, all contenders have the same weights and images, and their logits are compared before anything
-is timed.
+is timed. In a race of training, minires and PyTorch have, and the losses of their first steps are compared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECONDS_OF_A_TURN = 0.4
 QUICK = 1.0  # seconds; shorter calls are made at least three times, as the first one after a pause is slower
 COMPILED = ("minires", "torch compile")  # their first process leaves compiled code on disk
 PROFILED_STEPS = 5
-# The largest difference allowed between logits, as a share of the largest logit. GPUs may round factors to 10 bits.
+# The largest difference allowed between logits or losses, as a share of the largest. GPUs may round factors to 10 bits.
 TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
 
 
@@ -123,13 +123,14 @@ def noting(failed: dict[str, str], contender: str) -> Iterator[None]:
 def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) -> None:
     """Let the processes run the workload in turn, and add their times to ``result`` under their names."""
     calls: dict[str, int] = {}  # the number of calls in each turn, for those that did not fail
-    logits: dict[str, Array] = {}
+    results: dict[str, Array] = {}
     for name, process in processes.items():
         with noting(result.failed, name):
             process.ask("prepare", workload=asdict(result.workload))
-            if result.workload.kind == "infer":
-                logits[name] = np.array(process.ask("logits"))
-                compare(logits, name, TOLERANCE[result.workload.device])
+            found = None if result.workload.kind == "ops" else process.ask("result")
+            if found is not None:
+                results[name] = np.array(found)
+                compare(results, name, TOLERANCE[result.workload.device], result.workload.kind)
             (seconds,) = process.ask("run", steps=1)
             calls[name] = max(3 if seconds < QUICK else 1, min(1000, int(SECONDS_OF_A_TURN / seconds)))
     for _ in range(turns):
@@ -142,22 +143,23 @@ def take_turns(result: RaceResult, processes: dict[str, Process], turns: int) ->
         result.times.pop(name, None)
 
 
-def compare(logits: dict[str, Array], contender: str, tolerance: float) -> None:
-    """Compare the logits of a contender with those of the first one.
+def compare(results: dict[str, Array], contender: str, tolerance: float, kind: str = "infer") -> None:
+    """Compare the logits, or the losses in training, of a contender with those of the first one.
 
     Raises
     ------
     MiniresError
-        If they differ by more than ``tolerance`` times the largest logit.
+        If they differ by more than ``tolerance`` times the largest.
     """
-    first, expected = next(iter(logits.items()))
-    found = logits[contender]
+    what = "losses" if kind == "train" else "logits"
+    first, expected = next(iter(results.items()))
+    found = results[contender]
     if found.shape != expected.shape:
-        raise MiniresError(f"its logits are {sizes(found.shape)}, those of {first} {sizes(expected.shape)}")
+        raise MiniresError(f"its {what} are {sizes(found.shape)}, those of {first} {sizes(expected.shape)}")
     difference = np.abs(found - expected).max() / np.abs(expected).max()
     if not difference <= tolerance:  # NaN is not, either
         raise MiniresError(
-            f"its logits differ from those of {first} by {difference:.2g} of the largest; {tolerance:g} is allowed"
+            f"its {what} differ from those of {first} by {difference:.2g} of the largest; {tolerance:g} is allowed"
         )
 
 

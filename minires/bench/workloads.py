@@ -14,7 +14,10 @@ LARGE: dict[str, Any] = {"size": 224, "classes": 1000}  # as in ImageNet
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step or inference of a model, or one direction of a convolution. Images are square."""
+    """A training step or inference of a model, or one direction of a convolution. Images are square.
+
+    A model is a classifier, or a method of ``mr.vision`` on one, such as ``fcos_resnet18``.
+    """
 
     kind: str
     model: str = ""
@@ -38,6 +41,11 @@ class Workload:
         return f"{self.kind} {self.model}, {self.batch}x{self.size}x{self.size}{where}"
 
     @property
+    def method(self) -> str:
+        """Return what makes a detector or a segmentation network of the model, or "" for a classifier."""
+        return self.model.rpartition("_")[0]
+
+    @property
     def operations(self) -> int:
         """The floating-point operations of a convolution computed directly, two per multiply-add; 0 for a model."""
         out = (self.size - 1) // self.stride + 1
@@ -57,6 +65,8 @@ TRAIN = [
     Workload("train", "resnet110", 128),
     Workload("train", "resnet18", 16, **LARGE),
     Workload("train", "resnet50", 8, **LARGE),
+    Workload("train", "fcos_resnet18", 4, 256, 5),
+    Workload("train", "deeplabv3plus_resnet18", 8, 128, 6),
 ]
 # On a GPU, batches of large images are larger.
 TRAIN_ON_CUDA = [*TRAIN[:3], Workload("train", "resnet18", 128, **LARGE), Workload("train", "resnet50", 64, **LARGE)]

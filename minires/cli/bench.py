@@ -69,9 +69,9 @@ def bench(
     """Measure training steps, inference and convolutions. With --against, take turns with other frameworks.
 
     Times are medians in milliseconds. A ratio says how many times faster minires is than the fastest other contender;
-    it is the median over all turns. For inference, all contenders get the same weights, and one that computes other
-    logits fails. The speed-up from threads, the memory, the first step and the profile are measured for the training
-    step of ResNet-20, or for those that --only selects. Close other programs first.
+    it is the median over all turns. All contenders but DeZero get the same weights, and one that computes other logits,
+    or another loss, fails. The speed-up from threads, the memory, the first step and the profile are measured for the
+    training step of ResNet-20, or for those that --only selects. Close other programs first.
     """
     check_device(device)
     contenders, number = available(against, device), threads or get_num_threads()

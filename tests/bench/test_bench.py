@@ -21,9 +21,10 @@ SMALL = [
     Workload("train", "resnet8", 2, 16),
     *(Workload("ops", "", 2, 9, 0, 16, 32, direction=direction) for direction in workloads.DIRECTIONS),
 ]
+VISION = [Workload("train", "fcos_resnet18", 2, 64, 3), Workload("train", "deeplabv3plus_resnet18", 2, 48, 4)]
 
 
-@pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", SMALL + VISION, ids=lambda w: w.name)
 def test_minires_does_every_kind_of_workload(workload, device):
     step = contenders.prepare("minires", replace(workload, device=device), threads=1)
     step()
@@ -79,6 +80,18 @@ def test_all_contenders_compute_the_same_logits(contender, package, model):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("workload", [SMALL[1], *VISION], ids=lambda w: w.name)
+def test_minires_and_pytorch_take_the_same_steps(workload):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    losses = {}
+    for contender in ("minires", *contenders.TORCH[:2]):
+        step = contenders.prepare(contender, workload, threads=1)
+        losses[contender] = np.array([contenders.as_array(step()).item() for _ in range(2)])  # the second: gradients
+        measure.compare(losses, contender, 1e-5, "train")
+    assert abs(losses["minires"][1] / losses["minires"][0] - 1) > 0.001  # a step changes far more than the tolerance
+
+
+@pytest.mark.parity
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own code
 def test_a_frozen_network_has_no_batch_norm_left():
@@ -106,6 +119,8 @@ def test_logits_of_another_network_are_not_accepted():
     ):
         with pytest.raises(MiniresError, match=said):
             measure.compare(logits, contender, measure.TOLERANCE["cpu"])
+    with pytest.raises(MiniresError, match="its losses differ from those of minires by 0.5 of the largest"):
+        measure.compare({"minires": np.array(2.0), "other": np.array(3.0)}, "other", 1e-4, "train")
 
 
 def test_a_contender_with_other_logits_fails_and_is_not_timed():
@@ -117,12 +132,12 @@ def test_a_contender_with_other_logits_fails_and_is_not_timed():
 
         def ask(self, method, **arguments):
             asked.append((self.logits, method))
-            return {"prepare": None, "logits": self.logits, "run": [1.0]}[method]
+            return {"prepare": None, "result": self.logits, "run": [1.0]}[method]
 
     result = measure.RaceResult(SMALL[0])
     measure.take_turns(result, {"minires": Knows([[1.0, 2.0]]), "openvino": Knows([[1.0, 2.1]])}, turns=1)
     assert list(result.times) == ["minires"] and list(result.failed) == ["openvino"]
-    assert [method for logits, method in asked if logits == [[1.0, 2.1]]] == ["prepare", "logits"]
+    assert [method for logits, method in asked if logits == [[1.0, 2.1]]] == ["prepare", "result"]
 
 
 @pytest.mark.slow
