@@ -85,7 +85,7 @@ def instrument(measure: Callable[..., Shown]) -> Callable[..., Shown]:
     ) -> None:
         check_output("--out", out, ".png")
         check_output("--csv", csv)
-        trained, dataset = load_with_data(run, data, device)
+        trained, dataset = load_with_data(run, data, device, "classification")
         result, columns, note = measure(trained, dataset, **own)
         print_rows(columns, result.rows)
         print(note)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 256
 FRAME_MILLISECONDS = 100  # of the animations that --track draws
 SIDES = ("x1", "y1", "x2", "y2")
+ANIMATED = (".apng", ".gif", ".webp")
 
 
 class Result(NamedTuple):
@@ -244,11 +245,14 @@ def image_files(paths: Iterable[str]) -> Iterator[Path]:
 
 
 def clip_files(paths: Iterable[str]) -> Iterator[Path]:
-    """Yield the clips in ``paths``: files, folders of frames, and what is in folders that hold no frames themselves."""
+    """Yield the clips in ``paths``: files, folders of frames, and what is in other folders.
+
+    A folder of animations (GIF, WebP, APNG) is a folder of clips.
+    """
     from ..data.video import frame_files
 
     for path in map(Path, paths):
-        if not path.is_dir() or frame_files(path):
+        if not path.is_dir() or any(file.suffix.lower() not in ANIMATED for file in frame_files(path)):
             yield path
             continue
         inside = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]

@@ -7,7 +7,7 @@ Boxes are rows x1, y1, x2, y2 in pixels: left, top, right and bottom, where righ
 array([[0.5, 0. ]])
 """
 
-from .assignment import assign, fcos_loss
+from .assignment import assign, fcos_loss, locations
 from .boxes import box_iou, nms
 from .coco import coco_map
 from .confusion import class_iou, confusion_matrix, dice, mean_iou, pixel_accuracy
@@ -20,6 +20,6 @@ from .tracking import Tracker, mota
 
 __all__ = [
     "Tracker", "assign", "binary_dice_loss", "box_iou", "class_iou", "coco_map", "confusion_matrix",
-    "deeplabv3plus", "detect", "dice", "dice_loss", "fcn", "fcos", "fcos_loss", "mean_iou", "mota", "nms",
+    "deeplabv3plus", "detect", "dice", "dice_loss", "fcn", "fcos", "fcos_loss", "locations", "mean_iou", "mota", "nms",
     "pixel_accuracy", "r2plus1d", "tsm", "tsn",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ class Detections(NamedTuple):
 
 
 def detect(
-    outputs: tuple[Tensor, Tensor, Tensor],
+    outputs: Sequence[Tensor | Array],
     image_size: tuple[int, int],
     places: Locations,
     threshold: float = 0.2,
@@ -38,8 +39,9 @@ def detect(
 
     Parameters
     ----------
-    outputs : tuple of Tensor
-        What FCOS returns for N images: class logits (N, L, K), l t r b (N, L, 4), centerness logits (N, L).
+    outputs : sequence of three tensors or arrays
+        What FCOS returns for N images, or ONNX Runtime for an exported FCOS: class logits (N, L, K), l t r b
+        (N, L, 4), centerness logits (N, L).
     image_size : (int, int)
         Height and width, to which boxes are clipped.
     places : Locations
@@ -61,7 +63,7 @@ def detect(
         If the outputs do not have the locations of ``places``.
     """
     check_locations("detect", outputs[0], places)
-    logits, sides, central = (output.numpy() for output in outputs)
+    logits, sides, central = (output.numpy() if isinstance(output, Tensor) else output for output in outputs)
     height, width = image_size
     scores = np.sqrt(_sigmoid(logits) * _sigmoid(central)[..., None])  # (N, L, K)
     found = []

@@ -18,7 +18,7 @@ from minires.cli import progress
 from minires.cli import train as train_module
 from minires.errors import DataError, DeviceError
 from minires.kernels import on_compile
-from minires.training import Config, evaluate, loop
+from minires.training import Config, loop
 from minires.training.checkpoint import TrainingState
 from minires.training.config import no_option, option
 from minires.training.task import Tally
@@ -128,7 +128,8 @@ def test_the_defaults_are_those_of_the_settings(settings):
     assert settings("--optimizer", "adamw") == Config(optimizer="adamw")
 
 
-# A value other than the default for every setting, except the network, the folder, and options only for resnet9 or for another task.
+# A value other than the default for every setting, except the network, the folder, and options for other networks and
+# tasks.
 OTHERS = {
     "data": "./images", "epochs": 3, "batch_size": 50, "drop_last": True, "optimizer": "adam", "lr": 3e-05,
     "schedule": "onecycle", "warmup": 0.5, "momentum": 0.0, "weight_decay": 1e-07, "clip": 5.0, "ema": 0.999,
