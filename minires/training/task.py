@@ -25,54 +25,31 @@ Row = dict[str, Any]  # a row of a table, keyed by column
 
 
 class Entry(NamedTuple):
-    """The module that defines a task as ``TASK``, imported when a run needs it, and defaults that depend on the task.
+    """The module that defines a task as ``TASK``, imported when a run needs it, and settings that depend on the task.
 
-    ``lr`` is the default for the default optimiser.
+    ``lr`` is the default of this optimiser; None is what is usual for it.
     """
 
     module: str
-    defaults: dict[str, Any]
+    model: str
+    data: str
+    epochs: int
+    batch_size: int
+    warmup: float
+    optimizer: str
+    lr: float | None = None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings, keyed by name."""
+        return {name: value for name, value in self._asdict().items() if name != "module" and value is not None}
 
 
 TASKS = {
-    "classification": Entry(
-        "minires.training.classification",
-        {"model": "resnet8", "data": "digits", "epochs": 20, "batch_size": 64, "warmup": 2.0, "optimizer": "sgd"},
-    ),
-    "detection": Entry(
-        "minires.vision.detection",
-        {
-            "model": "fcos_resnet8",
-            "data": "shapes",
-            "epochs": 20,
-            "batch_size": 16,
-            "warmup": 1.0,
-            "optimizer": "adamw",
-        },
-    ),
-    "segmentation": Entry(
-        "minires.vision.segmentation",
-        {
-            "model": "deeplabv3plus_resnet8",
-            "data": "shapes",
-            "epochs": 20,
-            "batch_size": 16,
-            "warmup": 1.0,
-            "optimizer": "adamw",
-        },
-    ),
-    "video": Entry(
-        "minires.vision.video",
-        {
-            "model": "tsm_resnet8",
-            "data": "shapes",
-            "epochs": 3,
-            "batch_size": 32,
-            "warmup": 0.3,
-            "optimizer": "adamw",
-            "lr": 0.003,
-        },
-    ),
+    "classification": Entry("minires.training.classification", "resnet8", "digits", 20, 64, 2.0, "sgd"),
+    "detection": Entry("minires.vision.detection", "fcos_resnet8", "shapes", 8, 16, 0.5, "adamw", 0.002),
+    "segmentation": Entry("minires.vision.segmentation", "deeplabv3plus_resnet8", "shapes", 8, 16, 0.5, "adamw", 0.002),
+    "video": Entry("minires.vision.video", "tsm_resnet8", "shapes", 3, 32, 0.3, "adamw", 0.003),
 }
 
 
