@@ -22,7 +22,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path, PureWindowsPath
@@ -38,18 +38,28 @@ from minires.training.comparison import COMPARISON, FIGURE, GRADIENTS_FIGURE, fi
 from minires.training.folder import CONFIG, CURVES, METRICS, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = (run_folder.HISTORY, CURVES, run_folder.CONFUSION)
-FILES_IF_THERE = (run_folder.CLASSES, run_folder.MISTAKES, run_folder.GRADIENTS, run_folder.GRADIENTS_FIGURE)
+FILES = (run_folder.HISTORY, CURVES)
+FILES_IF_THERE = (
+    run_folder.CONFUSION, run_folder.CLASSES, run_folder.MISTAKES, run_folder.GRADIENTS, run_folder.GRADIENTS_FIGURE,
+    "detections.png", "segments.png",
+)  # fmt: skip
 COMPARISON_FILES = (COMPARISON, FIGURE, GRADIENTS_FIGURE)
 PATHS = ("data", "weights")  # `data` may also be the name of a data set
 PACKAGES = ("numpy", "numba")
 ABOUT, PUBLISHED, PAGE = "about.md", "published.json", "README.md"
 SEED = re.compile(r"-seed\d+$")
-ERROR = "test error, %"
+# The score of each task: its name, and its value in metrics.json in per cent.
+SCORES: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
+    "classification": ("test error, %", lambda metrics: metrics["test_error_percent"]),
+    "detection": ("AP, %", lambda metrics: 100 * metrics["test_AP"]),
+    "segmentation": ("mean IoU, %", lambda metrics: 100 * metrics["test_mean_iou"]),
+    "video": ("test accuracy, %", lambda metrics: 100 * metrics["test_accuracy"]),
+}
+ERROR = SCORES["classification"][0]
 INDEX = "# Results\n"
 INTRODUCTION = """
 [experiments/publish.py](../../experiments/publish.py) writes each page from the files of the runs, which are in the
-same folder; [experiments/](../../experiments/README.md) says how to repeat the runs. Errors are measured after the last
+same folder; [experiments/](../../experiments/README.md) says how to repeat the runs. Scores are measured after the last
 epoch on all test images. For several seeds, the table shows their mean ± standard deviation.
 """
 
@@ -64,8 +74,13 @@ class Published:
     made: dict[str, Any]  # the content of published.json
 
     @property
-    def error(self) -> float:
-        return float(self.metrics["test_error_percent"])
+    def score(self) -> float:
+        """The score of the task, in per cent."""
+        return float(SCORES[self.config.task][1](self.metrics))
+
+    @property
+    def score_name(self) -> str:
+        return SCORES[self.config.task][0]
 
 
 def copy(run: Path, to: Path, commit: str, figures: bool = True) -> None:
@@ -158,7 +173,7 @@ def results(runs: list[Published]) -> str:
                 "run": f"[{run.name}]({run.name}/{METRICS})",
                 "network": metrics["model"],
                 **{name: f"{metrics[name]:,}" for name in ("seed", "epochs", "parameters")},
-                ERROR: f"{run.error:.2f}",
+                run.score_name: f"{run.score:.2f}",
                 "training time": duration(metrics["train_seconds"]),
                 "wall time": "-" if wall is None else duration(wall),
                 "images/s": f"{metrics['images_per_second']:,.0f}",
@@ -167,7 +182,8 @@ def results(runs: list[Published]) -> str:
     for arm, seeds in by_arm(runs).items():
         if len(seeds) > 1:
             rows.append(
-                dict.fromkeys(rows[0], "") | {"run": "**mean**", "network": arm, ERROR: f"**{error_of(seeds)}**"}
+                dict.fromkeys(rows[0], "")
+                | {"run": "**mean**", "network": arm, seeds[0].score_name: f"**{score_of(seeds)}**"}
             )
     resumed = any(run.made["wall_seconds"] is None for run in runs)
     return table(rows) + ("\n\nA run without a wall time was stopped and resumed." if resumed else "")
@@ -188,11 +204,11 @@ def by_arm(runs: list[Published]) -> dict[str, list[Published]]:
     return arms
 
 
-def error_of(runs: list[Published]) -> str:
-    """Return the test error of one run, or the mean ± sample standard deviation of several."""
-    errors = [run.error for run in runs]
-    deviation = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    return f"{statistics.mean(errors):.2f}{deviation}"
+def score_of(runs: list[Published]) -> str:
+    """Return the score of one run, or the mean ± sample standard deviation of several."""
+    scores = [run.score for run in runs]
+    deviation = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.2f}{deviation}"
 
 
 def compared(folder: Path, comparison: Path) -> Iterator[str]:
@@ -222,7 +238,7 @@ def compared(folder: Path, comparison: Path) -> Iterator[str]:
 
 def settings(runs: list[Published]) -> str:
     """Return a table of the settings that differ from the defaults in any of the runs."""
-    default = Config()
+    default = Config(task=runs[0].config.task)
     names = list(dict.fromkeys(name for run in runs for name in run.config.differences(default)))
     rows = []
     for name in names:
@@ -266,9 +282,10 @@ def index(results_folder: Path) -> str:
     for path in sorted(results_folder.glob(f"*/{PAGE}")):
         runs = published_in(path.parent)
         title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        errors = ", ".join(f"{arm} {error_of(seeds)}" for arm, seeds in by_arm(runs).items())
+        scores = ", ".join(f"{arm} {score_of(seeds)}" for arm, seeds in by_arm(runs).items())
         link = f"[{title}]({path.parent.name}/{PAGE})"
-        rows.append({"experiment": link, "runs": str(len(runs) or "-"), ERROR: errors or "-"})
+        score = runs[0].score_name if runs else "-"
+        rows.append({"experiment": link, "runs": str(len(runs) or "-"), "score": score, "result": scores or "-"})
     return f"{INDEX}{INTRODUCTION}\n{table(rows)}\n"
 
 

@@ -71,7 +71,7 @@ def test_two_seeds(publish, tmp_path):
     assert "![Loss and error of resnet8 over the epochs](s0/curves.png)" in page
 
     index = (tmp_path / "results" / "README.md").read_text()
-    assert "| [digits](digits/README.md) | 2 | resnet8 3.75 ± 1.06 |\n" in index
+    assert "| [digits](digits/README.md) | 2 | test error, % | resnet8 3.75 ± 1.06 |\n" in index
     copied = [path for path in to.rglob("*") if path.is_file()]
     assert {path.name for path in (to / "s0").iterdir()} == {
         "config.json", "metrics.json", "history.csv", "curves.png", "confusion.png", "published.json",
@@ -88,7 +88,7 @@ def test_what_is_written_by_hand_stays_and_a_later_run_is_added(publish, tmp_pat
     page = (to / "README.md").read_text()
     assert page.startswith(about) and "**mean**" not in page and "wall time was" not in page
     index = (tmp_path / "results" / "README.md").read_text()
-    assert "| [Digits, quickly](digits/README.md) | 1 | resnet8 3.00 |\n" in index
+    assert "| [Digits, quickly](digits/README.md) | 1 | test error, % | resnet8 3.00 |\n" in index
     assert publish.main([str(write_run(tmp_path / "s1", seed=1, error=4.5, resumed=True)), "--to", str(to)]) == 0
     page = (to / "README.md").read_text()
     earlier, later, mean = rows_of(page)
@@ -98,7 +98,7 @@ def test_what_is_written_by_hand_stays_and_a_later_run_is_added(publish, tmp_pat
     assert mean["test error, %"] == "**3.75 ± 1.06**"
     assert (to / "about.md").read_text() == about
     index = (tmp_path / "results" / "README.md").read_text()
-    assert "| [Digits, quickly](digits/README.md) | 2 | resnet8 3.75 ± 1.06 |\n" in index
+    assert "| [Digits, quickly](digits/README.md) | 2 | test error, % | resnet8 3.75 ± 1.06 |\n" in index
 
     (to / "about.md").write_text("# Another title\n")
     assert publish.main(["--to", str(to)]) == 0
@@ -123,7 +123,7 @@ def test_settings_that_differ_are_not_averaged(publish, tmp_path):
     means = {row["network"]: row["test error, %"] for row in rows_of(page) if row["run"] == "**mean**"}
     assert means == {"new": "**6.00 ± 0.00**", "tuned": f"**3.50 ± {statistics.stdev([3.0, 4.0]):.2f}**"}
     index = (tmp_path / "results" / "README.md").read_text()
-    assert "| [pets](pets/README.md) | 4 | new 6.00 ± 0.00, tuned 3.50 ± 0.71 |\n" in index
+    assert "| [pets](pets/README.md) | 4 | test error, % | new 6.00 ± 0.00, tuned 3.50 ± 0.71 |\n" in index
     assert "--data ./pets --epochs 3 --lr 0.2 --seed 1 --from ./source\n" in page
     assert not list(to.rglob("*.png")) and "curves.png" not in page
     assert not [path for path in to.rglob("*.*") if str(tmp_path) in path.read_text()], "no path of this machine"
