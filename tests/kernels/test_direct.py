@@ -10,7 +10,7 @@ from minires.ops.conv import Window
 if not load_kernels("cpu"):
     pytest.skip("no kernels", allow_module_level=True)
 
-from minires.kernels.cpu import conv, correlate, gather
+from minires.kernels.cpu import conv, correlate, gather, winograd, winograd_weight
 from minires.kernels.cpu.tile import WIDE
 
 TOLERANCE = 2e-5  # of the largest number of the result
@@ -88,6 +88,40 @@ def test_output_and_gradients(case, members, rng, monkeypatch):
         assert close(got[1], dx + added)
         assert close(got[2], dweight)
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+DILATED = {  # images, rows, columns, channels, outputs, dilation, whether the interleaved images are convolved
+    "8x8": (2, 8, 8, 128, 96, 2, True),
+    "uneven": (3, 15, 22, 32, 48, 2, True),
+    "dilation 3": (2, 23, 12, 48, 32, 3, True),
+    "too small": (2, 8, 8, 128, 96, 3, False),
+    "few channels": (3, 15, 22, 8, 48, 2, False),
+}
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("case", DILATED.values(), ids=DILATED)
+def test_a_dilated_convolution_convolves_interleaved_images(case, members, rng, monkeypatch):
+    monkeypatch.setattr(threads, "_setting", members)
+    n, h, w, c, o, d, interleaved = case
+    window = Window((3, 3), (1, 1), (d, d), (d, d))
+    x, dy, shortcut, added = (rng.standard_normal((n, h, w, k), np.float32) for k in (c, o, o, c))
+    weight, bias = rng.standard_normal((o, c, 3, 3), np.float32), rng.standard_normal(o, np.float32)
+    calls = []
+    for module, name in ((winograd, "convolve"), (winograd_weight, "correlate")):
+        original = getattr(module, name)
+        counted = lambda *args, run=original: calls.append(args[0].shape) or run(*args)  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
+    y, dx, dweight = expected(x, weight, dy, window)
+    prepared = {}
+    for _ in range(2):
+        assert close(
+            conv.forward(x, weight, bias, window, shortcut, True, prepared), np.maximum(y + bias + shortcut, 0)
+        )
+    assert close(conv.backward(dy, weight, None, window, (h, w), added), dx + added)
+    assert close(conv.grad_weight(x, dy, window), dweight)
+    part = d * d * n, -(-h // d), -(-w // d)
+    assert calls == [(*part, k) for k in (c, c, o, c)] * interleaved
 
 
 def test_threads_share_the_output_channels_if_there_are_more_weights_than_numbers(rng, monkeypatch):

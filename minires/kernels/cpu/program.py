@@ -131,7 +131,7 @@ class Program:
         plan: winograd.PatchPlan | GatherPlan
         shape = shape_for(outputs)
         by_outputs = self.members > 1 and outputs >= self.members * shape.block
-        if winograd.fits(block, outputs, window):
+        if winograd.fits(block.shape, outputs, window):
             split = 1 if by_outputs else self.members
             patches = winograd.patches_at_once(channels)
             kind, plan = WINOGRAD, winograd.patch_plan(size, channels, outputs, window.padding, split, patches)

@@ -69,15 +69,15 @@ class PatchPlan(NamedTuple):
     of_patch: Array  # the offset of each spread patch of a chunk
 
 
-def fits(x: Array, out_channels: int, window: Window) -> bool:
-    """Whether this algorithm can compute a convolution of (N, H, W, C), and is faster than the gathering loop."""
-    n, height, width, channels = x.shape
+def fits(shape: tuple[int, ...], out_channels: int, window: Window) -> bool:
+    """Whether this algorithm can convolve images of this shape, (N, H, W, C), and is faster than the gathering loop."""
+    n, height, width, channels = shape
     return (
         window.kernel == (3, 3)
         and window.stride == window.dilation == (1, 1)
         and channels % LANES == out_channels % LANES == 0
         and min(channels, out_channels) >= 16
-        and x.size >= 8192
+        and n * height * width * channels >= 8192
         and n * -(-height // 4) * -(-width // 4) >= len(WIDE.pixels)  # fewer patches do not fill a tile
     )
 
