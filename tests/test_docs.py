@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minires as mr
@@ -50,6 +51,25 @@ def test_a_model_becomes_an_onnx_file(tmp_path, monkeypatch):
     names = {}
     exec(blocks("onnx.md")[0], names)
     assert names["logits"].shape == (7, 10)
+
+
+@pytest.mark.parametrize("name", ["detection.md", "segmentation.md", "video.md"])
+def test_the_pages_of_the_tasks(name, tmp_path, monkeypatch):
+    """The block under "In Python", and, for an exported detector, the one after it."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    first, *others = blocks(name)
+    exec(first, names)
+    assert all(np.isfinite(parameter.grad.numpy()).all() for parameter in names["model"].parameters())
+    if others:
+        pytest.importorskip("onnx", reason="onnx is not installed")
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+        model, images = names["model"], names["images"]
+        normalize = mr.data.transforms.Normalize([0.0] * 3, [1.0] * 3)
+        notes = {"strides": str(list(model.strides))}
+        mr.interop.export_onnx(model, "net.onnx", (3, 64, 64), normalize=normalize, metadata=notes)
+        exec(others[0], names)
+        assert len(names["found"]) == len(images)
 
 
 def test_a_graph_as_on_the_page_about_gpus(cuda):
