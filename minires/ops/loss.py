@@ -104,8 +104,10 @@ def cross_entropy(
         targets = target.to(scores.dtype).to(logits.device)
     else:
         classes, ignored = _class_numbers(logits, target, axis, ignore_index)
-        if weight is None and ignored is None and reduction == "mean" and logits.ndim == 2:
-            return CrossEntropy(classes, smoothing)(logits)
+        if weight is None and ignored is None and reduction in ("mean", "sum") and logits.ndim > 1:  # one op
+            rows = scores if logits.ndim == 2 else scores.permute(0, *range(2, logits.ndim), 1).reshape(-1, k)  # (M, K)
+            loss = CrossEntropy(classes.reshape(-1), smoothing)(rows)
+            return (loss if reduction == "mean" else loss * len(rows)).to(logits.dtype)
         xp = array_module(classes)
         one_hot = xp.expand_dims(classes, axis) == xp.arange(k).reshape(per_class)  # (N, K, ...)
         targets = Tensor.wrap(one_hot.astype(scores.dtype))

@@ -12,6 +12,7 @@ import minires as mr
 from minires.core import dispatch
 from minires.core.state import observed
 from minires.data.transforms import Flip, Normalize, PadCrop
+from minires.kernels import threads
 
 dispatch.load_kernels("cpu")
 BATCH = 32
@@ -104,3 +105,20 @@ def test_many_weights_are_multiplied_by_a_kernel_even_for_one_row(ran, rng, outp
     mr.ops.linear(row, weight).backward(np.ones((1, outputs), "f"))
     assert ran["linear", "forward"] == ran["linear", "backward"] == kernels
     np.testing.assert_allclose(row.grad.data, weight.data.sum(0)[None], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_classes_of_pixels_are_judged_by_the_kernel_for_examples(reduction, ran, rng, monkeypatch):
+    numbers, labels = 10 * rng.standard_normal((3, 5, 40, 30)).astype("f"), rng.integers(0, 5, (3, 40, 30))
+    found = []
+    for engine, members in (("textbook", 1), ("fast", 1), ("fast", 3)):
+        monkeypatch.setattr(threads, "_setting", members)
+        with mr.engine(engine):
+            logits = mr.tensor(numbers, requires_grad=True)
+            loss = mr.ops.cross_entropy(logits, labels, label_smoothing=0.1, reduction=reduction)
+            loss.backward()
+        found.append((loss.numpy(), logits.grad.numpy()))
+    assert ran["cross_entropy", "forward"] == ran["cross_entropy", "backward"] == 2
+    for textbook, one, three in zip(*found, strict=True):
+        np.testing.assert_allclose(one, textbook, rtol=1e-5, atol=1e-6 * np.abs(textbook).max())
+        np.testing.assert_array_equal(one, three)  # whatever the number of threads
