@@ -39,9 +39,13 @@ from minires.training.folder import CONFIG, CURVES, METRICS, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (run_folder.HISTORY, CURVES)
+SHEETS = {
+    "detections.png": "Objects found in the first test images",
+    "segments.png": "The first test images, their true masks, and the masks found",
+}
 FILES_IF_THERE = (
     run_folder.CONFUSION, run_folder.CLASSES, run_folder.MISTAKES, run_folder.GRADIENTS, run_folder.GRADIENTS_FIGURE,
-    "detections.png", "segments.png",
+    *SHEETS,
 )  # fmt: skip
 COMPARISON_FILES = (COMPARISON, FIGURE, GRADIENTS_FIGURE)
 PATHS = ("data", "weights")  # `data` may also be the name of a data set
@@ -151,7 +155,10 @@ def page(folder: Path) -> str:
     if not comparisons:
         for arm, (first, *_) in by_arm(runs).items():
             if (folder / first.name / CURVES).exists():
-                parts.append(f"![Loss and error of {arm} over the epochs]({first.name}/{CURVES})")
+                parts.append(f"![Loss and scores of {arm} over the epochs]({first.name}/{CURVES})")
+            for name, what in SHEETS.items():
+                if (folder / first.name / name).exists():
+                    parts.append(f"![{what}, by {arm}]({first.name}/{name})")
     parts += ["## Settings", settings(runs), "```sh\n" + "\n".join(commands(folder, runs)) + "\n```"]
     parts += ["## Machine and versions", *provenance(runs)]
     return "\n\n".join(parts) + "\n"

@@ -68,7 +68,7 @@ def test_two_seeds(publish, tmp_path):
     assert "| `lr` | 0.2 | 0.1 |" in page and "| `seed` | 0, 1 | 0 |" in page and "`momentum`" not in page
     assert "minires train --model resnet8 --epochs 3 --lr 0.2\nminires train" in page
     assert "commit abc" in page and "finished on 2027-01-15." in page
-    assert "![Loss and error of resnet8 over the epochs](s0/curves.png)" in page
+    assert "![Loss and scores of resnet8 over the epochs](s0/curves.png)" in page
 
     index = (tmp_path / "results" / "README.md").read_text()
     assert "| [digits](digits/README.md) | 2 | test error, % | resnet8 3.75 ± 1.06 |\n" in index
