@@ -156,7 +156,8 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., arXiv 1706.05587, section 3.3), (N, C, H, W) to (N, O, H, W).
 
     A 1x1 convolution, a dilated 3x3 convolution for each rate, and the mean of the image each give O channels. These
-    are joined, and a 1x1 convolution reduces them to O, with dropout of 0.5.
+    are joined, and a 1x1 convolution reduces them to O, with dropout: 0.5 as in torchvision, or 0.1 if O is less than
+    256, since a narrow map can hardly spare half of its channels.
 
     Raises ArgumentError unless ``rates`` is a list of integers >= 1.
     """
@@ -168,7 +169,7 @@ class ASPP(nn.Module):
         pyramid = [ConvNormReLU(in_channels, out_channels, kernel_size=1), *dilated]
         self.convs = nn.ModuleList([*pyramid, ImagePooling(in_channels, out_channels)])
         self.project = ConvNormReLU(len(self.convs) * out_channels, out_channels, kernel_size=1)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(0.5 if out_channels >= WIDTH else 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         joined = ops.concatenate([branch(x) for branch in self.convs], axis=1)  # (N, 5 O, H, W)
