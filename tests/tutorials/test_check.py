@@ -88,6 +88,49 @@ def flipped(x, kernel, stride, padding):
     return windows[..., ::-1, ::-1].reshape(rows.shape)
 
 
+def all_boxes(boxes, scores, threshold):
+    return np.argsort(-scores)
+
+
+def those_given_first(boxes, scores, threshold):
+    order = mr.vision.nms(boxes, -np.arange(len(boxes)), threshold)
+    return order.tolist()
+
+
+def strictly_below(boxes, scores, threshold):
+    return mr.vision.nms(boxes, scores, threshold - 1e-9)
+
+
+def corners_aligned(row, m):
+    return np.interp(np.linspace(0, len(row) - 1, m), np.arange(len(row)), row)
+
+
+def absent_class_counts(predicted, true, classes):
+    matrix = mr.vision.confusion_matrix(predicted, true, classes)
+    return matrix, np.nan_to_num(mr.vision.class_iou(matrix)).mean()
+
+
+def transposed_matrix(predicted, true, classes):
+    return mr.vision.confusion_matrix(true, predicted, classes), 0.5
+
+
+def undefined_mean(predicted, true, classes):
+    return mr.vision.confusion_matrix(predicted, true, classes), np.nan
+
+
+def around_the_end(x, moved):
+    forth, back = np.roll(x, -1, axis=1), np.roll(x, 1, axis=1)
+    return np.concatenate([forth[:, :, :moved], back[:, :, moved : 2 * moved], x[:, :, 2 * moved :]], axis=2)
+
+
+def largest_first(overlap):
+    found, left = [0] * len(overlap), overlap.copy()
+    for _ in found:
+        i, j = divmod(int(left.argmax()), len(overlap))
+        found[i], left[i], left[:, j] = j, -1, -1
+    return found
+
+
 def no_padding(x, kernel, stride, padding):
     return mr.ops.im2col(x, kernel, stride).numpy()
 
@@ -116,6 +159,28 @@ def no_padding(x, kernel, stride, padding):
         ("8.2", lambda upstream, y: ((y > 0) * upstream, (y > 0) * 1.0), "shortcut's gradient is 1 where it should be"),
         ("8.3", 21, "the network's input"),
         ("8.4", 6, "multiplied by it"),
+        ("13.1", (0.25, 0.1), "divided by the first box"),
+        ("13.1", (0.2, 0.2), "share of the enclosing box"),
+        ("13.1", 0.2, "two numbers"),
+        ("13.2", (12, 8, 12, 16), "these are pixels"),
+        ("13.2", (1, 0.5, 2, 2.5), "middle of its cell"),
+        ("13.3", 0.81, "p squared"),
+        ("13.4", all_boxes, "no box is left out"),
+        ("13.4", those_given_first, "highest score comes first"),
+        ("13.4", strictly_below, "equal to the threshold is kept"),
+        ("14.1", 6, "that is the classifier"),
+        ("14.2", corners_aligned, "align_corners"),
+        ("14.3", 12, "two gaps"),
+        ("14.4", absent_class_counts, "must not count as 0"),
+        ("14.4", transposed_matrix, "other way round"),
+        ("14.4", undefined_mean, "0 / 0 is not a number"),
+        ("14.5", lambda p, t: 1 - (p * t).sum() / (p.sum() + t.sum()), "the factor 2 is missing"),
+        ("15.1", 100, "cannot be right about both"),
+        ("15.2", around_the_end, "comes in at the other"),
+        ("15.2", lambda x, moved: x, "nothing is moved"),
+        ("15.3", lambda c, o: 27 * c * o / (9 * c + 3 * o), "round down"),
+        ("15.4", largest_first, "the largest overlap first"),
+        ("15.4", lambda overlap: [0] * len(overlap), "not a matching"),
     ],
 )
 def test_likely_mistakes_are_named(number, answer, said):
@@ -123,6 +188,12 @@ def test_likely_mistakes_are_named(number, answer, said):
         check(number, answer)
     assert str(caught.value).startswith(f"{number}: ")
     assert caught.value._render_traceback_() == [str(caught.value)]
+
+
+def test_half_an_answer_is_open(capsys):
+    check("13.1", (0.2, None))
+    check("14.4", lambda predicted, true, classes: (mr.vision.confusion_matrix(predicted, true, classes), None))
+    assert [line[:10] for line in capsys.readouterr().out.splitlines()] == ["13.1: open", "14.4: open"]
 
 
 def test_the_gap_is_that_of_the_runs_it_is_given():

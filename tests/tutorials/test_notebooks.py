@@ -42,7 +42,7 @@ def outputs(source):
 def solutions(source):
     """The code of the folded solutions, by number."""
     found = re.findall(
-        r"<details><summary>Solution (\d\.\d)</summary>\n\n```python\n(.*?)```.*?</details>", prose(source), re.DOTALL
+        r"<details><summary>Solution (\d+\.\d)</summary>\n\n```python\n(.*?)```.*?</details>", prose(source), re.DOTALL
     )
     return dict(found)
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from ...core.checks import choice
 from ...errors import CheckError
-from . import block, convolution, degradation, scalars
+from . import block, convolution, degradation, detection, scalars, segmentation, video
 from .exercise import OpenError
 
 __all__ = ["check"]
 
 EXERCISES = scalars.EXERCISES | convolution.EXERCISES | degradation.EXERCISES | block.EXERCISES
+EXERCISES |= detection.EXERCISES | segmentation.EXERCISES | video.EXERCISES
 
 
 def check(number: str, answer: Any = None, *given: Any) -> None:
