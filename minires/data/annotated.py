@@ -132,7 +132,7 @@ class DetectionSplit:
     ----------
     images : array of uint8, (N, C, H, W), or OnDemand
     objects : sequence of N Objects
-        An image without objects is allowed, but one of the images must have one.
+        An image without objects is allowed, but one of the images must have one that is not a crowd.
     ids : tuple of N int, optional
         The number of each image in the file that it came from; COCO's results name images by it.
     category_ids : tuple of int, optional
@@ -143,7 +143,8 @@ class DetectionSplit:
     Raises
     ------
     DataError
-        If the images are not uint8 (N, C, H, W), or there are other numbers of objects or ids than of images.
+        If the images are not uint8 (N, C, H, W), there are other numbers of objects or ids than of images, no image has
+        an object, or a box lies outside of its image.
 
     Examples
     --------
@@ -173,11 +174,22 @@ class DetectionSplit:
                 )
         if wrong := [type(value).__name__ for value in self.objects if not isinstance(value, Objects)]:
             raise DataError(f"DetectionSplit: objects holds {wrong[0]}; it must hold an Objects for each image.")
-        if not sum(map(len, self.objects)):
+        labels = np.concatenate([found.labels[~found.crowd] for found in self.objects])
+        if not len(labels):
             raise DataError(
-                f"DetectionSplit: none of the {counted(len(self.images), 'image')} has an object; annotate some."
+                f"DetectionSplit: none of the {counted(len(self.images), 'image')} has an object that is not a crowd; "
+                "annotate some."
             )
-        object.__setattr__(self, "labels", np.concatenate([found.labels for found in self.objects]))
+        _, _, height, width = self.images.shape
+        for number, found in enumerate(self.objects):
+            outside = (found.boxes[:, :2] >= (width, height)) | (found.boxes[:, 2:] <= 0)  # (M, 2)
+            if outside.any():
+                box = found.boxes[outside.any(axis=1)][0].tolist()
+                raise DataError(
+                    f"DetectionSplit: image {number} has the box {box}, which lies outside of it, {width} wide and "
+                    f"{height} high; correct or remove it."
+                )
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -193,7 +205,7 @@ class DetectionSplit:
         return channels, height, width
 
     def __repr__(self) -> str:
-        about = ", ".join((counted(len(self.labels), "object"), *self.notes))
+        about = ", ".join((counted(sum(map(len, self.objects)), "object"), *self.notes))
         return f"DetectionSplit({counted(len(self), 'image')} of {sizes(self.image_shape)}, {about})"
 
 

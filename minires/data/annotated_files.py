@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core import checks
 from ..core.backend import Array
-from ..errors import ArgumentError, DataError, counted, sizes
+from ..errors import ArgumentError, DataError, counted, listed, sizes
 from ..interop.files import PathLike, opened
 from .annotated import IGNORED, DetectionSplit, Objects, OnDemand, SegmentationSplit
 from .dataset import Dataset
@@ -174,6 +174,12 @@ def dataset_of(
             f"{reader}: {root} has {len(classes)} classes; there must be one or more, and at most {IGNORED} for "
             f"segmentation, where the number {IGNORED} means that a pixel is ignored."
         )
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if list(classes).count(name) > 1)
+        raise DataError(f"{reader}: {root} has two classes named {twice!r:.40}; rename or remove one.")
+    if not parts.get("train", [None]) and any(parts.values()):
+        others = listed([part for part, files in parts.items() if files])
+        raise DataError(f"{reader}: {root} has images for {others}, but none for train; add some.")
     parts = {part: files for part, files in parts.items() if files}
     if len(parts) == 1:
         files = sorted(next(iter(parts.values())), key=lambda file: file.path)
@@ -187,13 +193,13 @@ def dataset_of(
         found = sum(map(len, parts.values()))
         raise DataError(f"{reader}: {root} has {counted(found, 'image')}; training and test need at least five.")
 
-    splits = {part: _split(options, files, len(classes), tuple(category_ids)) for part, files in parts.items()}
+    splits = {part: _split(options, part, files, len(classes), tuple(category_ids)) for part, files in parts.items()}
     augmentation = ComposeWithTargets([FlipWithTargets(), RandomScaleCrop()])
     return Dataset(root.resolve().name, tuple(classes), augmentation=augmentation, **splits)  # type: ignore[arg-type]
 
 
 def _split(
-    options: Options, files: list[AnnotatedFile], classes: int, category_ids: tuple[int, ...]
+    options: Options, part: str, files: list[AnnotatedFile], classes: int, category_ids: tuple[int, ...]
 ) -> DetectionSplit | SegmentationSplit:
     from .images import size_of
 
@@ -206,12 +212,17 @@ def _split(
     if in_memory:
         images = images[np.arange(len(files))]
     if options.task == "detection":
+        if all(all(file.crowd) for file in files):
+            raise DataError(
+                f"{options.reader}: none of the {counted(len(files), f'{part} image')} of {options.root} has an object "
+                "that is not a crowd; annotate some."
+            )
         limits = np.array([width, height, width, height])
         objects = [
             Objects(np.reshape(file.boxes, (-1, 4)) * limits, file.labels, np.array(file.crowd, bool)) for file in files
         ]
         counts = {"clipped": sum(file.clipped for file in files), "left out": sum(file.left_out for file in files)}
-        notes = tuple(f"{number} boxes {what}" for what, number in counts.items() if number)
+        notes = tuple(f"{number} box{'es' * (number > 1)} {what}" for what, number in counts.items() if number)
         return DetectionSplit(images, objects, tuple(file.number for file in files), category_ids, notes)
     masks: Array | OnDemand = OnDemand(
         (len(files), height, width), lambda number: _mask(options, files[number], classes, height, width)

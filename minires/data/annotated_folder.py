@@ -104,8 +104,11 @@ def _classes(options: Options, masks: list[Path]) -> list[str]:
         return [line.strip() for line in read_text(options, given, 1_000_000).splitlines() if line.strip()]
     from .images import read_mask
 
-    highest = 0
-    for mask in masks:
-        values = np.unique(read_mask(mask))
-        highest = max(highest, int(values[values != IGNORED].max(initial=0)))
+    found = set[int]().union(*(np.unique(read_mask(mask)).tolist() for mask in masks))
+    if found == {0, IGNORED}:  # black and white masks
+        raise DataError(
+            f"masks_folder: the masks in {options.root / 'masks'} hold only 0 or {IGNORED}, which means ignored; "
+            f"write 1 instead of {IGNORED}."
+        )
+    highest = max(found - {IGNORED}, default=0)
     return ["background", *(f"class {number}" for number in range(1, highest + 1))]

@@ -97,16 +97,20 @@ def _pixels(image: Image.Image, channels: int, size: tuple[int, int] | None) -> 
 def read_mask(path: PathLike) -> Array:
     """Read the class number of each pixel, uint8 (H, W): the values of a grey image, or the indices into a palette.
 
-    Raises DataError if the file cannot be read, or is a colour image.
+    Raises DataError if the file cannot be read, is a colour image, or has a pixel of more than 255.
     """
     try:
         _check_file(path)
-        image = _decode(path)
-        if image.mode not in ("L", "P", "1"):
+        image = _loaded(path)
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
             raise ValueError(f"its pixels are {image.mode}, not class numbers; save it in grey or with a palette")
+        classes: Array = np.asarray(image)
+        if classes.min() < 0 or classes.max() > 255:  # 16-bit or 32-bit integers
+            wrong = classes.max() if classes.max() > 255 else classes.min()
+            raise ValueError(f"it has a pixel of {wrong}; class numbers must be 0 to 254, or 255 for pixels to ignore")
     except Exception as error:
         raise DataError(f"mask {os.fspath(path)} cannot be read: {_reason(path, error)}.") from error
-    return np.array(image).astype(np.uint8)
+    return classes.astype(np.uint8)
 
 
 def size_of(path: PathLike) -> tuple[int, int]:
@@ -135,8 +139,8 @@ def _check_file(path: PathLike) -> None:
         raise FileNotFoundError("there is no such file")  # reading a pipe would block
 
 
-def _decode(path: PathLike) -> Image.Image:
-    """Decode an image file into an upright, opaque image with 8 bits per channel."""
+def _loaded(path: PathLike) -> Image.Image:
+    """Decode an image file, and turn the image upright."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about odd metadata, which do not affect the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -147,6 +151,14 @@ def _decode(path: PathLike) -> Image.Image:
                 raise Image.DecompressionBombError
             image.load()
         ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+def _decode(path: PathLike) -> Image.Image:
+    """Decode an image file into an upright, opaque image with 8 bits per channel."""
+    image = _loaded(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about transparent palettes
         if image.mode.startswith(("I", "F")):
             return _eight_bits(image)
         if image.mode == "LAB":  # convert() does not support this mode

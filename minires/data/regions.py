@@ -94,7 +94,7 @@ def polygons(where: str, flat: Sequence[Any], height: float, width: float) -> Po
     outlines, corners = [], 0
     for one in flat:
         if not isinstance(one, list) or len(one) < 6 or len(one) % 2:
-            raise DataError(f"{where} has a polygon that is not a list of three or more corners x, y, x, y, ...")
+            raise DataError(f"{where} has a polygon that is not a list of three or more corners, x and y of each")
         corners += len(one) // 2
         if corners > MOST_CORNERS:
             raise DataError(f"{where} has polygons of more than {MOST_CORNERS:,} corners; simplify its outline")

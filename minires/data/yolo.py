@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..interop.files import PathLike
 from .annotated_files import (
     AnnotatedFile,
@@ -24,6 +24,7 @@ from .dataset import Dataset
 from .regions import polygons
 
 MOST_BYTES = 5_000_000  # of a text file
+FARTHEST = 4  # a larger fraction of an image must be in pixels
 Settings = dict[str, str | dict[int, str]]
 
 
@@ -178,6 +179,16 @@ def read_labels(options: Options, path: Path, classes: dict[int, int], file: Ann
             raise DataError(f"{where} reads `{line:.60}`; it must be a class and four or more numbers.") from None
         if label not in classes:
             raise DataError(f"{where} has the class {words[0]:.20}, which the file *.yaml does not name.")
+        if len(values) < 4 or len(values) == 5:
+            raise DataError(
+                f"{where} has {counted(len(values), 'number')} after the class; a box has four, and a polygon six or "
+                "more."
+            )
+        if max(map(abs, values)) > FARTHEST and np.isfinite(values).all():
+            raise DataError(
+                f"{where} has the number {max(values, key=abs):g}; all must be fractions of the width or height of the "
+                "image, from 0 to 1, not pixels."
+            )
         region = None
         if len(values) == 4:
             x, y, w, h = values
@@ -210,7 +221,8 @@ def read_settings(options: Options, path: Path) -> Settings:
             key, _, value = (word.strip() for word in line.partition(":"))
             settings[key] = value.strip("'\"")
             if key == "names" and value.startswith("[") and value.endswith("]"):
-                names = dict(enumerate(name.strip().strip("'\"") for name in value[1:-1].split(",")))
+                listed = value[1:-1].strip()
+                names = dict(enumerate(name.strip().strip("'\"") for name in listed.split(","))) if listed else {}
             elif key == "names" and value:
                 raise DataError(
                     f"yolo: line {number} of {path} reads `{line:.60}`; write a line for each name below it."

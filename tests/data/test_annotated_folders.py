@@ -114,7 +114,12 @@ def test_other_damage_of_voc(tmp_path):
     for content, message in (("a\n../b\n", "without a folder"), ("a\na\n", "the name a twice"), ("a\nz\n", "z.xml")):
         lists.write_text(content)
         refused(lambda: voc(root), message)
+    lists.write_text("\n")
+    refused(lambda: voc(root), "has images for val, but none for train")
     lists.write_text("a\nb\n")
+    (root / "classes.txt").write_text("dog\ncat\ndog\n")
+    refused(lambda: voc(root), "has two classes named 'dog'")
+    (root / "classes.txt").unlink()
     (root / "JPEGImages" / "b.jpg").unlink()
     refused(lambda: voc(root), "there is no image .*b.jpg or .png")
     refused(lambda: voc(root, "segmentation"), "there is no image")
@@ -212,13 +217,15 @@ def test_two_files_of_settings_and_the_task(tmp_path):
         ("4 0.5 0.5 0.2 nan\n", "line 1 of .*a.txt has the box .* finite"),
         ("\n4 0.5 0.5 0.2 -0.1\n", "line 2 of .* no area"),
         ("4 0.5 0.5 0 0.1\n", "no area"),
-        ("4 50 60 20 30\n", "outside of the image, 1 wide and 1 high"),
+        ("4 50 60 20 30\n", "has the number 60; all must be fractions"),
+        ("4 2.5 0.6 0.2 0.3\n", "outside of the image, 1 wide and 1 high"),
         ("5 0.5 0.5 0.2 0.4\n", "has the class 5, which"),
         ("1" + "0" * 400 + " 0.5 0.5 0.2 0.4\n", "line 1"),
         ("car 0.5 0.5 0.2 0.4\n", "reads `car 0.5 0.5 0.2 0.4`"),
         ("4.0 0.5 0.5 0.2 0.4\n", "must be a class and four or more numbers"),
-        ("4 0.5 0.5 0.2\n", "three or more corners"),
-        ("4 0.1 0.1 0.2 0.2 0.3\n", "three or more corners"),
+        ("4 0.5 0.5 0.2\n", "has 3 numbers after the class; a box has four"),
+        ("4 0.1 0.1 0.2 0.2 0.3\n", "has 5 numbers after the class"),
+        ("4 0.1 0.1 0.2 0.2 0.3 0.3 0.4\n", "three or more corners, x and y of each"),
         ("4 " + "0.5 " * 400_000 + "\n", "more than 100,000 corners"),
         ("4 " + "0.5 " * 2_000_000 + "\n", "more than 5,000,000 bytes"),
         ("4 0.5 0.5 0.2 0.4\n" * 2001, "more than 2,000 objects"),
@@ -240,6 +247,7 @@ def test_bytes_that_are_not_text(tmp_path):
     ("settings_text", "message"),
     [
         ("train: images/train\nval: images/val\nnames:\n", "has no names of classes"),
+        ("train: images/train\nval: images/val\nnames: []\n", "has no names of classes"),
         ("train: images/train\nval: images/val\nnames: 3\n", "line 3 .* reads `names: 3`"),
         ("train: images/train\nval: images/val\nnames:\n  0: a\n  0: b\n", "names the class 0 a second time"),
         ("train: images/train\nval: images/val\nnames:\n  0: a\n  1: a\n", "two classes the same name"),
@@ -307,6 +315,27 @@ def test_images_and_masks(tmp_path):
                 file.rename(tmp_path / kind / part / file.name)
         (tmp_path / "old").rmdir()
     assert len(masks_folder(tmp_path).test) == 2
+
+
+def test_masks_of_16_bits_or_with_a_transparent_palette_hold_class_numbers(tmp_path):
+    root = masks_of(tmp_path)
+    classes = np.array(Image.open(root / "masks" / "0.png"))
+    Image.fromarray(classes.astype(np.uint16)).save(root / "masks" / "0.png")
+    write_palette(root / "masks" / "1.png", classes)
+    with Image.open(root / "masks" / "1.png") as palette:
+        palette.load()
+        palette.save(root / "masks" / "1.png", transparency=0)
+    _, masks = masks_folder(root).train[np.arange(2)]
+    np.testing.assert_array_equal(masks, [classes, classes])
+    Image.fromarray(np.full((20, 30), 300, np.uint16)).save(root / "masks" / "0.png")
+    refused(lambda: masks_folder(root), "0.png cannot be read: it has a pixel of 300; class numbers must be 0 to 254")
+
+
+def test_black_and_white_masks_are_refused(tmp_path):
+    root = masks_of(tmp_path)
+    for file in (root / "masks").iterdir():
+        Image.fromarray(np.array(Image.open(file), np.uint8).clip(0, 1) * 255).save(file)
+    refused(lambda: masks_folder(root), "hold only 0 or 255, which means ignored; write 1 instead of 255")
 
 
 def test_damaged_masks(tmp_path):

@@ -50,7 +50,7 @@ def test_what_sticks_out_is_cut_and_counted(tmp_path):
     split = coco(coco_folder(tmp_path, content)).train
     assert split.objects[0].boxes.tolist() == [[0, 3, 9.5, 11], [25, 15, 30, 20]]
     assert split.objects[1].crowd.tolist() == [True]
-    assert "2 boxes clipped, 1 boxes left out" in repr(split)
+    assert "2 boxes clipped, 1 box left out" in repr(split)
 
 
 def test_masks(tmp_path):
@@ -146,8 +146,12 @@ def damaged(change):
         (lambda c: c["categories"][0].update(name="car"), "two categories"),
         (lambda c: c["categories"][0].update(name=""), "must have an id >= 0 and a name"),
         (lambda c: c["categories"].append({"id": 9, "name": "new"}), "has other categories"),
-        (lambda c: c.update(annotations=[]), "none of the 2 images has an object"),
-        (lambda c: c.update(images=[], annotations=[]), "need at least five"),
+        (lambda c: c.update(annotations=[]), "none of the 2 train images of .* has an object that is not a crowd"),
+        (lambda c: c.update(images=[], annotations=[]), "has images for val, but none for train"),
+        (
+            lambda c: [a.update(iscrowd=1) for a in c["annotations"]],
+            "none of the 2 train images of .* has an object that is not a crowd",
+        ),
     ],
 )
 def test_damage_is_one_sentence(tmp_path, change, message):
