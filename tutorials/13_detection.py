@@ -221,7 +221,7 @@ check("13.2", answer)
 #
 # </details>
 #
-# A location is responsible for an object if it lies inside the box, at most 1.5 strides from its centre. If there are
+# A location is responsible for an object if it lies inside its box, less than 1.5 strides from its centre. If there are
 # several such objects, the smallest wins. All other locations are background. (Here, all classes are one: "object".)
 
 # %%

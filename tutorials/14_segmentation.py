@@ -304,7 +304,8 @@ for name, build in (("FCN", mr.vision.fcn), ("DeepLabv3+", mr.vision.deeplabv3pl
 
 # %% [markdown]
 # You should see two accuracies that look alike, and mean IoUs that do not, least of all around thin parts (within two
-# pixels of one, and not in a thick part). Most errors are at the edges of objects.
+# pixels of one, and not in a thick part). Most errors are at the edges of objects. The price is time: a step of
+# DeepLabv3+ takes longer.
 
 # %%
 thin_here = thin[-tests:].sum(axis=(1, 2))
