@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops
-from ..core import backend
+from ..core import backend, checks
 from ..core.backend import Array
 from ..core.tensor import Tensor
 from ..data.annotated import Objects
-from ..errors import LabelError, ShapeError
+from ..errors import ArgumentError, LabelError, ShapeError, listed, sizes
 
 RADIUS = 1.5  # in strides: how far from the centre of its object a location may be
 
@@ -38,7 +38,6 @@ class Losses(NamedTuple):
     centerness: Tensor
 
 
-@lru_cache(maxsize=64)
 def locations(image_size: tuple[int, int], strides: Sequence[int], offset: float = 0.5) -> Locations:
     """Where the locations of maps with these strides are in images of ``image_size``, (height, width).
 
@@ -47,11 +46,24 @@ def locations(image_size: tuple[int, int], strides: Sequence[int], offset: float
     8 strides, neither of them included, as in torchvision (the paper includes both). For the finest map, 0 replaces the
     lower limit, and for the coarsest one infinity the upper limit.
 
+    Raises ArgumentError unless the sizes are integers >= 1, and the strides too, from fine to coarse.
+
     Examples
     --------
     >>> locations((16, 8), strides=(8, 16)).points.tolist()
     [[4.0, 4.0], [4.0, 12.0], [8.0, 8.0]]
     """
+    steps = tuple(strides) if isinstance(strides, (tuple, list)) else ()
+    if not steps or not all(checks.is_integer(step, 1) for step in steps) or list(steps) != sorted(set(steps)):
+        raise ArgumentError(
+            f"locations: strides is {strides!r}; it must be integers >= 1, from fine to coarse, such as (8, 16, 32)."
+        )
+    size = checks.pair("locations", image_size, "image_size", 1)
+    return _locations(size, steps, checks.fraction("locations", offset, "offset"))
+
+
+@lru_cache(maxsize=64)
+def _locations(image_size: tuple[int, int], strides: tuple[int, ...], offset: float) -> Locations:
     points, sizes, ranges = [], [], []
     for stride in strides:
         rows, columns = (-(-side // stride) for side in image_size)  # rounded up, as the convolutions do
@@ -146,12 +158,13 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Objects]
     Raises
     ------
     ShapeError
-        If the numbers of images or of locations do not fit.
+        If the shapes of the outputs, or the numbers of images or of locations do not fit.
     LabelError
         If a label is not one of the classes 0 .. K - 1.
     """
-    logits, sides, central = outputs
-    check_locations("fcos_loss", logits, places)
+    logits, sides, central = checked_outputs("fcos_loss", outputs, places)
+    if wrong := [type(one).__name__ for one in objects if not isinstance(one, Objects)]:
+        raise ArgumentError(f"fcos_loss: objects holds {wrong[0]}; it must hold an Objects for each image.")
     if len(objects) != len(logits):
         raise ShapeError(f"fcos_loss: there are outputs of {len(logits)} images, but objects of {len(objects)}.")
     owners = np.stack([assign(of_image, places) for of_image in objects])  # (N, L)
@@ -179,13 +192,26 @@ def fcos_loss(outputs: tuple[Tensor, Tensor, Tensor], objects: Sequence[Objects]
     return Losses(of_classes + of_boxes + of_centerness, of_classes, of_boxes, of_centerness)
 
 
-def check_locations(function: str, logits: Tensor, places: Locations) -> None:
-    """Raise ShapeError unless the outputs (N, L, K) belong to these locations."""
+def checked_outputs(function: str, outputs: Any, places: Locations) -> tuple[Any, Any, Any]:
+    """Return the three outputs of FCOS. Raises an error unless they belong together and to these locations."""
+    if not isinstance(places, Locations):
+        raise ArgumentError(
+            f"{function}: places is {type(places).__name__}; it must be model.locations((height, width))."
+        )
+    shapes = [np.shape(output) for output in outputs] if isinstance(outputs, (tuple, list)) else []
+    n_l = tuple(shapes[0][:2]) if shapes else ()
+    if len(shapes) != 3 or len(shapes[0]) != 3 or tuple(shapes[1]) != (*n_l, 4) or tuple(shapes[2]) != n_l:
+        given = listed([sizes(shape) for shape in shapes]) if shapes else type(outputs).__name__
+        raise ShapeError(
+            f"{function}: outputs are {given}; they must be the three of an FCOS, (N, L, K), (N, L, 4) and (N, L)."
+        )
+    logits, sides, central = outputs
     if logits.shape[1] != len(places.points):
         raise ShapeError(
             f"{function}: the outputs have {logits.shape[1]} locations, but places has {len(places.points)}; pass "
             "model.locations((height, width)) of the images, whose sides should be multiples of the largest stride."
         )
+    return logits, sides, central
 
 
 def _like(array: Array, x: Any) -> Any:

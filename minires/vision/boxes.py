@@ -107,7 +107,10 @@ def box_rows(function: str, name: str, value: Any) -> Array:
 def finite_numbers(function: str, name: str, value: Any) -> Array:
     """Return an argument as an array of float64. Raises ArgumentError if it is not one of finite numbers."""
     try:
-        numbers = np.asarray(value.data if isinstance(value, Tensor) else value, np.float64)
+        numbers = np.asarray(value.data if isinstance(value, Tensor) else value)
+        if numbers.dtype.kind == "c":
+            raise TypeError
+        numbers = numbers.astype(np.float64)
     except (TypeError, ValueError):
         raise ArgumentError(
             f"{function}: {name} is not an array of numbers; give a list of rows of equal length."

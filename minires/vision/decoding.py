@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core import checks
 from ..core.backend import Array
 from ..core.tensor import Tensor
-from .assignment import Locations, check_locations, decode
+from .assignment import Locations, checked_outputs, decode
 from .boxes import nms
 
 PER_LEVEL = 1000  # candidates of one map
@@ -61,10 +62,13 @@ def detect(
     ------
     ShapeError
         If the outputs do not have the locations of ``places``.
+    ArgumentError
+        If another argument is out of range.
     """
-    check_locations("detect", outputs[0], places)
+    outputs = checked_outputs("detect", outputs, places)
     logits, sides, central = (output.numpy() if isinstance(output, Tensor) else output for output in outputs)
-    height, width = image_size
+    height, width = checks.pair("detect", image_size, "image_size", 1)
+    threshold = checks.fraction("detect", threshold, "threshold")
     scores = np.sqrt(_sigmoid(logits) * _sigmoid(central)[..., None])  # (N, L, K)
     found = []
     for score, side in zip(scores, sides, strict=True):

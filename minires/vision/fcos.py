@@ -24,7 +24,7 @@ import numpy as np
 from .. import models, nn, ops
 from ..core import checks
 from ..core.tensor import Tensor
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError, sizes
 from .assignment import Locations, locations
 from .backbone import Backbone
 
@@ -141,6 +141,9 @@ class FCOS(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images = checks.images("fcos", images)
+        if not len(images):
+            raise ShapeError(f"fcos: x ({sizes(images.shape)}) is empty; give at least one image.")
         maps = self.backbone(images)
         classes = [self.head["classification_head"](x) for x in maps]
         boxes, centerness = zip(*(self.head["regression_head"](x) for x in maps), strict=True)

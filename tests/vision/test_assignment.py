@@ -178,12 +178,41 @@ def test_the_loss_has_second_derivatives(rng):
         ([objects(BOXES)], (32, 40), "outputs of 2 images, but objects of 1"),
         ([objects(BOXES)] * 2, (32, 32), "26 locations, but places has 20"),
         ([objects(BOXES, [0, 3])] * 2, (32, 40), "an object has label 3, but the model has 3 classes, 0 to 2"),
+        ([np.array(BOXES)] * 2, (32, 40), "objects holds ndarray; it must hold an Objects for each image"),
     ],
 )
 def test_what_does_not_fit_is_refused(batch, size, message, rng):
     answers, _ = outputs(rng)
     with pytest.raises(mr.errors.MiniresError, match=message):
         vision.fcos_loss(answers, batch, locations(size, (8, 16)))
+
+
+def test_what_is_not_the_output_of_a_detector_is_refused(rng):
+    (logits, sides, central), _ = outputs(rng)
+    places = locations((32, 40), (8, 16))
+    for wrong, message in (
+        ((logits, sides), "2x26x3, 2x26x4; they must be the three of an FCOS"),
+        ((sides, logits, central), "2x26x4, 2x26x3, 2x26"),
+        ((logits, sides, central[:1]), "2x26x3, 2x26x4, 1x26"),
+        (logits, "outputs are Tensor"),
+        (None, "outputs are NoneType"),
+    ):
+        with pytest.raises(mr.errors.ShapeError, match=message):
+            vision.fcos_loss(wrong, [objects(BOXES)] * 2, places)
+        with pytest.raises(mr.errors.ShapeError, match=message):
+            vision.detect(wrong, (32, 40), places)
+    with pytest.raises(mr.errors.ArgumentError, match=r"places is NoneType; it must be model\.locations"):
+        vision.detect((logits, sides, central), (32, 40), None)
+
+
+def test_locations_of_impossible_maps_are_refused():
+    assert locations(32, [8, 16]) is locations((32, 32), (8, 16))
+    for strides in ((), (0,), (-4, 8), (8, 4), (8, 8), 8, ("8",), (8.5,)):
+        with pytest.raises(mr.errors.ArgumentError, match="it must be integers >= 1, from fine to coarse"):
+            locations((32, 32), strides)
+    for size in ((0, 32), (1.5, 32), "32"):
+        with pytest.raises(mr.errors.ArgumentError, match=r"image_size is .*; it must be one or two integers >= 1"):
+            locations(size, (8,))
 
 
 @given(st.lists(st.tuples(*[st.integers(-8, 40)] * 4), max_size=4), st.sampled_from([(8,), (4, 8), (2, 4, 8)]))

@@ -66,6 +66,7 @@ def test_an_overlap_of_exactly_the_threshold_is_allowed():
         (lambda: vision.nms([[0, 0, 1, 1]], [1, 2], 0.5), "scores is 2, but boxes is 1x4"),
         (lambda: vision.nms([[0, 0, 1, 1]], [np.inf], 0.5), "scores contains NaN or infinity"),
         (lambda: vision.nms([[0, 0, 1, 1]], [1], 1.5), "threshold"),
+        (lambda: vision.box_iou([[0, 0, 1, 1j]], []), "a is not an array of numbers"),
     ],
 )
 def test_what_is_no_box_is_refused(call, message):

@@ -240,6 +240,20 @@ def test_equal_scores_stay_in_order_and_limits_are_kept():
             assert each.boxes.shape == (len(expected), 4)
 
 
+def test_what_detect_cannot_use_is_refused():
+    outputs, places = [mr.tensor(array) for array in some(classes=3)], locations((32, 40), (8,))
+    for options, message in (
+        ({"threshold": np.nan}, "threshold is nan"),
+        ({"threshold": -1}, r"must lie in \[0, 1\]"),
+        ({"image_size": (0, 40)}, "image_size"),
+    ):
+        with pytest.raises(mr.errors.ArgumentError, match=message):
+            detect(outputs, **{"image_size": (32, 40), "places": places, **options})
+    for shape, message in (((0, 3, 32, 32), "is empty; give at least one image"), ((3, 32, 32), "fcos: x has 3 axes")):
+        with pytest.raises(mr.errors.ShapeError, match=message):
+            vision.fcos("resnet8", 2)(mr.tensor(np.zeros(shape, np.float32)))
+
+
 def test_outputs_of_another_size_are_refused():
     outputs = [mr.tensor(array) for array in some(classes=3)]
     with pytest.raises(mr.errors.ShapeError, match="detect: the outputs have 20 locations, but places has 16"):
