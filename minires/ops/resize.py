@@ -29,15 +29,15 @@ class Resize(Op, saves="shapes"):
 
     def forward(self, x: Array) -> Array:
         for axis, (places, weights) in enumerate(self.taps, start=2):
-            taken = array_module(x).where(weights == 0, 0, x.take(places, axis))  # (N, C, OH, T, W)
+            taken = x[(slice(None),) * axis + (places,)]  # (N, C, OH, T, W)
+            taken = array_module(x).where(weights == 0, 0, taken)
             x = (taken * weights).sum(axis + 1)  # (N, C, OH, W)
         return x
 
     def backward(self, upstream: Tensor) -> Tensor:
         for axis, (places, weights) in enumerate(self.taps, start=2):
-            parts = where(weights == 0, 0.0, expand_dims(upstream, axis + 1)) * Tensor.wrap(
-                weights
-            )  # (N, C, OH, T, OW)
+            parts = where(weights == 0, 0.0, expand_dims(upstream, axis + 1))  # (N, C, OH, T, OW)
+            parts = parts * Tensor.wrap(weights)
             shape = *upstream.shape[:axis], self.input_shapes[0][axis], *upstream.shape[axis + 1 :]
             upstream = PutItem((slice(None),) * axis + (places,), shape)(parts)  # (N, C, H, OW)
         return upstream

@@ -312,7 +312,7 @@ LAYERS = [
     Case("sigmoid_focal_loss:trained target", lambda x, t: ops.sigmoid_focal_loss(x, ops.sigmoid(t), 0.7, 1.5, "mean"),
          lambda x, t: focal_loss(x, t.sigmoid(), 0.7, 1.5).mean(), [X, X]),
     Case("giou_loss", ops.giou_loss, lambda a, b: generalised_iou_loss(a, b), [X, X]),
-    Case("giou_loss:sum", lambda a, b: ops.giou_loss(a + EDGES, b + EDGES, "sum"),
+    Case("giou_loss:sum", lambda a, b: ops.giou_loss(a + ours(EDGES, a), b + ours(EDGES, b), "sum"),
          lambda a, b: generalised_iou_loss(a + as_torch(EDGES), b + as_torch(EDGES)).sum(), [X, X], "ties"),
 ]
 # fmt: on
