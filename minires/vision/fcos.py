@@ -151,7 +151,7 @@ class FCOS(nn.Module):
 
     def locations(self, image_size: tuple[int, int]) -> Locations:
         """Return where the L locations are in images of this height and width."""
-        return locations(tuple(image_size), self.strides, self.offset)
+        return locations(image_size, self.strides, self.offset)
 
 
 def fcos(
