@@ -24,11 +24,20 @@ SMALL = [
 VISION = [Workload("train", "fcos_resnet18", 2, 64, 3), Workload("train", "deeplabv3plus_resnet18", 2, 48, 4)]
 
 
-@pytest.mark.parametrize("workload", SMALL + VISION, ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
 def test_minires_does_every_kind_of_workload(workload, device):
     step = contenders.prepare("minires", replace(workload, device=device), threads=1)
     step()
     step()
+
+
+@pytest.mark.parametrize("workload", VISION, ids=lambda w: w.name)
+def test_minires_trains_a_detector_and_a_segmentation_network_on_the_cpu(workload):
+    step = contenders.prepare("minires", workload, threads=1)
+    assert contenders.as_array(step()) > contenders.as_array(step()) > 0
+    trained = workloads.workloads("train")
+    assert {one.method for one in trained} == {"", *contenders.METHODS}
+    assert {one.method for one in workloads.workloads("train", device="cuda")} == {""}
 
 
 @pytest.mark.parametrize("workload", SMALL[:2], ids=lambda w: w.name)
