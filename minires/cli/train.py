@@ -15,6 +15,7 @@ from ..training import Config, StopSignals, comparison, read_settings
 from ..training import train as run_training
 from ..training.comparison import MARGIN, findings, two_digits
 from ..training.folder import CONFIG, Row, load_config
+from ..training.task import TASKS
 from .options import as_options, file_option, given_settings, integers, setting_options
 from .output import make_console, print_rows, printable
 
@@ -71,7 +72,7 @@ def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
     """Return the settings of the run.
 
     The command line takes precedence over ``--config``, and that over the run that is resumed. If ``--weights`` names a
-    run, its model is the default.
+    run, its task and model are the defaults. For another task, the default model stands on the network of a classifier.
     """
     given = {**(read_settings(file) if file is not None else {}), **given_settings(context)}
     with as_options(given):
@@ -79,7 +80,12 @@ def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
             return replace(load_config(Path(given["out"])), **given)
         if given.get("weights") and "model" not in given and (Path(given["weights"]) / CONFIG).is_file():
             start = load_config(Path(given["weights"]))
-            given = {"model": start.model, **start.model_options, **given}
+            task = given.setdefault("task", start.task)
+            if start.task == "classification" != task and task in TASKS:
+                method = TASKS[task].model.partition("_")[0]
+                given = {"model": f"{method}_{start.model}", **start.model_options, **given}
+            elif start.task == task:
+                given = {"model": start.model, **start.model_options, **given}
         return Config(**given)  # if there is no run to resume, train raises an error
 
 

@@ -52,11 +52,13 @@ def load_pretrained(config: Config, model: Module, dataset: Dataset) -> tuple[No
     run = load_run(path)
     is_classifier = run.config.task == "classification" != config.task
     network = config.model.partition("_")[2] if is_classifier else config.model
-    ours, theirs = _described(network, config), _described(run.config.model, run.config)
+    theirs = _described(run.config.model, run.config)
     if run.config.task not in (config.task, "classification"):
         raise RunError(f"train: the run in {path} is one of {run.config.task}; {config.task} cannot start from it.")
-    if theirs != ours:
-        raise RunError(f"train: the run in {path} is a {theirs}; a {ours} cannot start from it.")
+    if theirs != _described(network, config):
+        raise RunError(
+            f"train: the run in {path} is a {theirs}; a {_described(config.model, config)} cannot start from it."
+        )
     if run.image_shape[-3] != dataset.image_shape[-3]:
         raise RunError(
             f"train: the run in {path} takes images of {sizes(run.image_shape)}, but those of {dataset.name} are "

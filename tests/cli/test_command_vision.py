@@ -63,6 +63,21 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("task", "model"), [("detection", "fcos_"), ("segmentation", "deeplabv3plus_"), ("video", "tsm_")]
+)
+def test_the_network_of_a_classifier_is_the_default(minires, runs, tmp_path, monkeypatch, task, model):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "few", "--model", "plain8", "--epochs", "1", "--out", "start"]) == 0
+    result = minires("train", "--task", task, "--data", "few", "--epochs", "1", "--from", "start", "--out", "run")
+    assert result.status == 0 and result.out.startswith("weights and normalisation of start (few), as the backbone\n")
+    assert load_run("run").config.model == f"{model}plain8"
+    again = minires("train", "--data", "few", "--epochs", "1", "--from", str(runs / task), "--out", "more")
+    assert again.status == 0 and load_run("more").config.task == task
+    wrong = minires("train", "--task", "classification", "--data", "few", "--from", str(runs / task), "--out", "none")
+    assert wrong.err.endswith(f"is one of {task}; classification cannot start from it.\n")
+
+
 def test_training_says_what_it_does(minires, tmp_path):
     result = minires("train", "--task", "detection", "--data", "few", "--epochs", 1, "--out", tmp_path / "run")
     assert result.status == 0 and result.err == ""
