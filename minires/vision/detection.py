@@ -33,6 +33,7 @@ from .task import VisionTask, outputs_of
 
 SHEET = "detections.png"
 SHEET_ROWS, SHEET_COLUMNS = 3, 4
+SHEET_SCORE = 0.4  # of a box that is drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +140,10 @@ class Detection(VisionTask):
         write_table(folder / CLASSES, list(rows[0]), rows)
         chosen = np.arange(min(len(dataset.test), SHEET_ROWS * SHEET_COLUMNS))
         images, _ = dataset.test[chosen]
-        drawn = [
-            draw_boxes(image, found.boxes, found.labels.tolist(), captions(found, dataset.classes))
-            for image, found in zip(images, test.detections, strict=False)
-        ]
+        drawn = []
+        for image, found in zip(images, test.detections, strict=False):
+            likely = Detections(*(values[found.scores > SHEET_SCORE] for values in found))
+            drawn.append(draw_boxes(image, likely.boxes, likely.labels.tolist(), captions(likely, dataset.classes)))
         write_sheet(folder / SHEET, [drawn[i : i + SHEET_COLUMNS] for i in range(0, len(drawn), SHEET_COLUMNS)])
 
 

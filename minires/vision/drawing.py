@@ -46,7 +46,7 @@ def as_image(pixels: Array, smallest: int = 1) -> Image:
 def draw_boxes(
     pixels: Array, boxes: Array, numbers: Sequence[int], names: Sequence[str], smallest: int = SMALLEST
 ) -> Image:
-    """Draw boxes on an image.
+    """Draw boxes on an image, the first one last, so that it hides others.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def draw_boxes(
     factor = image.width / pixels.shape[2]
     width = max(1, round(max(image.size) / 160))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(11, max(image.size) // 28))
-    for box, number, name in zip(np.asarray(boxes) * factor, numbers, names, strict=True):
+    drawn = list(zip(np.asarray(boxes) * factor, numbers, names, strict=True))
+    for box, number, name in reversed(drawn):
         colour, (left, top, right, bottom) = colour_of(number), (round(float(side)) for side in box)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
         text = printable(name)
