@@ -91,7 +91,7 @@ def _config(context: typer.Context, file: str | None, resume: bool) -> Config:
 
 @setting_options(
     "data", "epochs", "batch_size", "drop_last", "lr", "schedule", "seed", "device", "out",
-    lr={"show_default": str(Config().lr)},
+    **{name: {"show_default": str(getattr(Config(), name))} for name in ("data", "epochs", "batch_size", "lr")},
     out={"help": "The folder for the runs and figures.", "show_default": "runs/compare-DATA-seedN"},
 )  # fmt: skip
 def compare(

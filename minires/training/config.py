@@ -124,14 +124,14 @@ class Config:
         None,
         f"One of {', '.join(models.MODELS)}; for detection, segmentation and video a method on such a network, such as "
         "fcos_resnet18, deeplabv3plus_resnet18 and tsm_resnet8.",
-        unset="resnet8 for classification",
+        unset=_by_task("model"),
     )
     data: str = _data(
         None,
         f"One of {', '.join(data.DATASETS)}, or the path of a folder of images with a folder for each class. Other "
         "tasks: shapes, or a folder.",
         metavar="NAME_OR_FOLDER",
-        unset="digits for classification, otherwise shapes",
+        unset=_by_task("data"),
     )
     epochs: int = _optimisation(None, "Passes over the training images.", _at_least_1, unset=_by_task("epochs"))
     batch_size: int = _optimisation(None, "Images per step.", _at_least_1, unset=_by_task("batch_size"))
