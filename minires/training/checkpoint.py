@@ -118,6 +118,7 @@ def _numbers(row: Row, names: Sequence[str]) -> Row:
 
 def _tally(stored: dict[str, Any]) -> Tally:
     """Return the tally of the epoch that was stopped. Raises DataError if it is not valid."""
+    stored = {"judged": stored.get("images"), **stored}  # earlier versions only judged images
     tally = Tally(**_numbers(stored, [each.name for each in fields(Tally)]))
     if not all(checks.is_integer(count, 0) for count in (tally.batches, tally.images, tally.correct, tally.judged)):
         raise DataError(f"{CHECKPOINT} holds counts that are not integers >= 0")
