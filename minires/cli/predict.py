@@ -244,8 +244,8 @@ def image_files(paths: Iterable[str]) -> Iterator[Path]:
         yield from files
 
 
-def clip_files(paths: Iterable[str]) -> Iterator[Path]:
-    """Yield the clips in ``paths``: files, folders of frames, and what is in other folders.
+def clip_files(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield the clips in ``paths``: files, folders of frames, and the clips in other folders.
 
     A folder of animations (GIF, WebP, APNG) is a folder of clips.
     """
@@ -258,7 +258,7 @@ def clip_files(paths: Iterable[str]) -> Iterator[Path]:
         inside = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
         if not inside:
             report(f"folder {path} holds no clips.")
-        yield from inside
+        yield from clip_files(inside)
 
 
 def read_each(files: Iterable[Path], read: Callable[[Path], Array]) -> Iterator[tuple[Path, Array]]:

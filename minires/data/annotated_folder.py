@@ -60,6 +60,18 @@ def annotated_folder(
     )
 
 
+def is_annotated(path: PathLike) -> bool:
+    """Whether a folder is in one of the formats that :func:`annotated_folder` reads, for one of the tasks."""
+    root = Path(path)
+    names = {name for name in ("annotations", "JPEGImages", "images", "masks", "labels") if (root / name).is_dir()}
+    return bool(
+        ("annotations" in names and any(root.glob("annotations/instances_*.json")))
+        or "JPEGImages" in names
+        or {"images", "masks"} <= names
+        or ({"images", "labels"} <= names and configs(root))
+    )
+
+
 def masks_folder(
     path: PathLike, size: int | tuple[int, int] | None = None, channels: int = 3, in_memory: bool | None = None
 ) -> Dataset:

@@ -383,7 +383,12 @@ def _clips_of(place: Path, split: str | None) -> list[LabelledFile]:
     from .video import CLIPS, frame_files, natural
 
     paths = [place / name for name in sorted(_names(place), key=natural)]
-    clips = [path for path in paths if (frame_files(path) if path.is_dir() else path.name.lower().endswith(CLIPS))]
+    for path in paths:
+        if path.is_dir() and not frame_files(path):
+            raise DataError(
+                f"clip_folder: the folder {path} holds no images, the frames of a clip; add some or remove it."
+            )
+    clips = [path for path in paths if path.is_dir() or path.name.lower().endswith(CLIPS)]
     if not clips:
         raise DataError(
             f"clip_folder: the class {place} holds no clips, which are folders of frames, animations or video files."

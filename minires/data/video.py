@@ -140,8 +140,11 @@ def _from_animation(path: PathLike, frames: int | None, size: tuple[int, int] | 
             chosen = sampled(total, frames)
             clip = _empty(len(chosen), (channels, *(size or (image.height, image.width))))
             for i in np.unique(chosen):
-                image.seek(int(i))
-                clip[chosen == i] = _planes(image, clip.shape[1:])
+                try:
+                    image.seek(int(i))
+                    clip[chosen == i] = _planes(image, clip.shape[1:])
+                except Exception as error:  # decoders raise almost anything on damaged files
+                    raise ValueError(f"frame {i} of {total} is damaged") from error
     return clip
 
 

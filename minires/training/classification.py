@@ -14,9 +14,10 @@ from ..core.backend import Array, generator
 from ..core.state import no_grad
 from ..core.tensor import Tensor, as_tensor
 from ..data import Dataset, Loader
+from ..data.annotated_folder import is_annotated
 from ..data.dataset import Source, Transform
 from ..data.transforms import ColorJitter, Compose, Cutout, MixUp, Normalize
-from ..errors import counted, percent, printable, times
+from ..errors import DataError, counted, percent, printable, times
 from ..nn import Module
 from ..nn.module import check_module, in_mode
 from ..ops import cross_entropy, softmax
@@ -236,6 +237,11 @@ class Classification(Task):
         return data.DATASETS
 
     def load_folder(self, path: str, size: int | tuple[int, int] | None, channels: int) -> Dataset:
+        if is_annotated(path):
+            raise DataError(
+                f"folder: {path} holds annotated images instead of a folder for each class; they are for --task "
+                "detection or segmentation."
+            )
         return data.folder(path, size, channels, in_memory=None)  # read batch by batch if it takes more than a GiB
 
     def transform(self, config: Config, dataset: Dataset, normalize: Normalize) -> Transform:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def test_the_network_of_a_classifier_is_the_default(minires, runs, tmp_path, mon
     assert again.status == 0 and load_run("more").config.task == task
     wrong = minires("train", "--task", "classification", "--data", "few", "--from", str(runs / task), "--out", "none")
     assert wrong.err.endswith(f"is one of {task}; classification cannot start from it.\n")
+
+
+def test_annotated_images_are_not_taken_for_classes(minires, tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for number in range(5):
+            Image.new("L", (8, 8)).save(tmp_path / kind / f"{number}.png")
+    result = minires("train", "--data", tmp_path, "--out", tmp_path / "run")
+    assert result.status == 1 and result.err.endswith("they are for --task detection or segmentation.\n")
 
 
 def test_training_says_what_it_does(minires, tmp_path):
@@ -170,13 +180,16 @@ def test_drawings_of_files_with_the_same_name_are_all_kept(minires, runs, images
         assert max(drawing.size) >= 256, "small images are enlarged"
 
 
-def test_clips(minires, runs, clips):
+def test_clips(minires, runs, clips, tmp_path):
     result = minires("predict", runs / "video", clips / "one.gif", clips / "two", clips)
     assert result.status == 0 and result.err == ""
     header, *rows = [line.split() for line in result.out.splitlines()]
     assert header == ["file", "class", "probability"]
     assert [Path(row[0]).name for row in rows] == ["one.gif", "two", "one.gif", "two"]
     assert rows[0][1:] == rows[2][1:] and {row[1] for row in rows} <= {"left", "right"}
+    shutil.copytree(clips, tmp_path / "classes" / "left")
+    within = minires("predict", runs / "video", tmp_path / "classes")
+    assert [Path(line.split()[0]).name for line in within.out.splitlines()] == ["file", "one.gif", "two"]
     result = minires("predict", runs / "video", clips / "none.gif")
     assert result.status == 1 and result.err.count("\n") == 1
 

@@ -168,6 +168,10 @@ def test_bad_folders_are_refused(tmp_path, classes):
         clip_folder(classes, channels=2)
     with pytest.raises(mr.errors.ArgumentError, match="in_memory is 3"):
         clip_folder(classes, in_memory=3)
+    (classes / "up" / "clip77").mkdir()
+    with pytest.raises(mr.errors.DataError, match=r"the folder .*clip77 holds no images, the frames of a clip"):
+        clip_folder(classes)
+    (classes / "up" / "clip77").rmdir()
     (classes / "empty").mkdir()
     with pytest.raises(mr.errors.DataError, match=r"the class .*empty holds no clips"):
         clip_folder(classes)

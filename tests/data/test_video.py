@@ -112,6 +112,16 @@ def test_broken_animations_are_refused(tmp_path):
         refused(tmp_path / name, reason)
 
 
+def test_a_cut_animation_names_the_frame(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)) for _ in range(4)]
+    path = tmp_path / "cut.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(mr.errors.DataError, match=r"clip .*cut.gif cannot be read: frame \d of \d is damaged\."):
+        read_video(path)
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_truncated_and_damaged_animations_raise_nothing_but_the_named_error(tmp_path, suffix):
     rng = np.random.default_rng(0)
