@@ -22,7 +22,7 @@ from ..training import Config, Progress
 from ..training.checkpoint import TrainingState
 from ..training.config import no_option, option
 from ..training.folder import Row
-from ..training.task import Tally, Test
+from ..training.task import Tally, Test, find
 from .output import percent, printable
 
 
@@ -81,6 +81,7 @@ class TrainingProgress(Progress):
         files = FileSplit, OnDemand
         on_disk = isinstance(dataset.train, files) or isinstance(getattr(dataset.train, "images", None), files)
         kept = ", read from their files batch by batch" if on_disk else ""
+        example = find(config.task).example
         augmented = "augmented" if config.augment and dataset.augmentation is not None else "not augmented"
         unused = "" if dataset.val is None else f", {len(dataset.val):,} in val (not used)"
         if origin:
@@ -89,12 +90,12 @@ class TrainingProgress(Progress):
             f"{config.model}: {counted(parameters, 'parameter')}{frozen}, seed {config.seed}, on {config.device}"
         )
         self._print(
-            f"{dataset.name}: {counted(len(dataset.train), 'image')} to train ({augmented}), {len(dataset.test):,} "
+            f"{dataset.name}: {counted(len(dataset.train), example)} to train ({augmented}), {len(dataset.test):,} "
             f"to test{unused}, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
         untested = np.flatnonzero(np.bincount(dataset.test.labels, minlength=len(dataset.classes)) == 0)
         if len(untested):
-            self._print(f"no test images of {listed([printable(dataset.classes[number]) for number in untested])}")
+            self._print(f"no test {example}s of {listed([printable(dataset.classes[number]) for number in untested])}")
         if state.epoch > 1:
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:
@@ -113,7 +114,7 @@ class TrainingProgress(Progress):
             description=f"{epoch}/{epochs}",
             completed=(epoch - 1) * total + done,
             total=epochs * total,
-            numbers=f"loss {tally.loss:.3f}  {accuracy}{tally.speed:,.0f} images/s  left",
+            numbers=f"loss {tally.loss:.3f}  {accuracy}{tally.speed:,.0f} {find(self.config.task).example}s/s  left",
         )
 
     def epoch(self, epoch: int, row: Row) -> None:
@@ -170,7 +171,8 @@ def print_summary(config: Config, metrics: dict[str, Any], test: Test, classes: 
     print("\nwhat it learned")
     for name, result in test.summary(classes).items():
         print(f"  {name:<13}  {result}")
-    print(f"  time           {metrics['train_seconds']:.1f} s, {metrics['images_per_second']:,.0f} images/s")
+    speed = f"{metrics['images_per_second']:,.0f} {find(config.task).example}s/s"
+    print(f"  time           {metrics['train_seconds']:.1f} s, {speed}")
     print(f"  run folder     {printable(str(config.out))}")
     print("\nwhat to try next")
     for command, purpose in next_commands(config):
@@ -181,7 +183,8 @@ def next_commands(config: Config) -> Iterator[tuple[str, str]]:
     """Yield commands to try after the run, each with its purpose."""
     folder = folder_as_word(config)
     yield f"minires evaluate {folder}", "its results for each class"
-    yield f"minires predict {folder} IMAGE_OR_FOLDER", "its predictions for your own images"
+    example = find(config.task).example
+    yield f"minires predict {folder} {example.upper()}_OR_FOLDER", f"its predictions for your own {example}s"
     if config.model.startswith("resnet"):
         twin, how = config.model.replace("resnet", "plain"), "without"
     else:

@@ -21,10 +21,11 @@ from .output import percent, print_table, printable, times
 def evaluate(run: RunArgument, data: DataOption = None, device: DeviceOption = "cpu") -> None:
     """Test a trained network on the test images: its scores and loss, and results for each class."""
     trained, dataset = load_with_data(run, data, device)
-    result: Any = find(trained.config.task).evaluate(trained.config, trained.model, dataset.test, trained.normalize)
+    task = find(trained.config.task)
+    result: Any = task.evaluate(trained.config, trained.model, dataset.test, trained.normalize)
 
     print(f"{printable(run)}: {trained.config.model}, trained on {trained.config.data_name}")
-    print(f"tested on {counted(len(dataset.test), 'image')} of {dataset.name}\n")
+    print(f"tested on {counted(len(dataset.test), task.example)} of {dataset.name}\n")
     if trained.config.task == "classification":
         print(f"accuracy  {percent(result.scores['accuracy'])} ({result.errors:,} wrong)")
         print(f"loss      {result.loss:.4f}\n")

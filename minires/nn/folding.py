@@ -48,6 +48,10 @@ class Conv2dAct(Conv2dOp, saves="shapes"):
         raise NotImplementedError("A folded model is for inference; train the model that it was folded from.")
 
 
+class _SeveralOutputsError(Exception):
+    """A model did not return one tensor, so that it cannot be one op."""
+
+
 class Replay(Op, saves="shapes"):
     """A whole folded model as one op. ``programs`` is a dict that a kernel may use; it exists as long as the model."""
 
@@ -55,14 +59,17 @@ class Replay(Op, saves="shapes"):
         self.model, self.programs = model, programs
 
     def forward(self, x: Array) -> Array:
-        output: Array = self.model(Tensor.wrap(x)).data
-        return output
+        output = self.model(Tensor.wrap(x))
+        if not isinstance(output, Tensor):
+            raise _SeveralOutputsError
+        return output.data
 
 
 class _Replayed(Module):
     def __init__(self, model: Module) -> None:
         self.model = model
         self._programs: dict[Any, Any] = {}
+        self._one_output = True  # until the model returns anything else
 
     def __getstate__(self) -> dict[str, Any]:  # programs hold addresses of this model's arrays
         return {**vars(self), "_programs": {}}
@@ -75,9 +82,15 @@ class _Replayed(Module):
         self._programs = {}
         return super().load_state_dict(*state, **options)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
+        x = checks.floats("fold", x)
         with no_grad():
-            return Replay(self.model, self._programs)(checks.floats("fold", x))
+            if self._one_output:
+                try:
+                    return Replay(self.model, self._programs)(x)
+                except _SeveralOutputsError:
+                    self._one_output = False
+            return self.model(x)
 
 
 class _Waiting(Tensor):
@@ -196,7 +209,7 @@ def fold(model: Module, replay: bool = False) -> Module:
         ops without calling the model's ``forward`` again. This is faster, especially for single images, and valid if
         the choice of ops depends neither on the values in ``x`` nor on the number of images. Later changes to the
         copy's parameters then have no effect. If the model uses ops other than folded convolutions, shortcuts, global
-        average pooling and linear layers, ``replay`` has no effect.
+        average pooling and linear layers, or returns several tensors, ``replay`` has no effect.
 
     Returns
     -------

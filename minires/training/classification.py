@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Evaluation:
     probabilities : array of float32, (N, K)
     labels : array of int64, (N,)
         The true classes.
+    example : str
+        What was classified, for messages.
     """
 
     loss: float
@@ -54,6 +56,7 @@ class Evaluation:
     predictions: Array
     probabilities: Array
     labels: Array
+    example: str = "image"
 
     @property
     def scores(self) -> dict[str, float]:
@@ -70,7 +73,7 @@ class Evaluation:
         """Return the accuracy and the most frequent mistakes, to be printed."""
         images_of_class = self.confusion.sum(axis=1)
         total = int(images_of_class.sum())
-        wrong = f"{self.errors:,} of {counted(total, 'image')} wrong"
+        wrong = f"{self.errors:,} of {counted(total, self.example)} wrong"
         guess = percent(images_of_class.max() / total)
         accuracy = f"{percent(self.accuracy)}, {wrong} (always guessing the largest class: {guess})"
         return {"test accuracy": accuracy, "confused most": self.most_confused(classes) or "nothing"}
@@ -267,7 +270,8 @@ class Classification(Task):
         return Step(loss, int((logits.numpy().argmax(axis=1) == labels).sum()), len(labels))
 
     def evaluate(self, config: Config, model: Module, split: Source, normalize: Normalize) -> Evaluation:
-        return evaluate(model, split, normalize, num_workers=config.workers, flip=config.flip_test)
+        test = evaluate(model, split, normalize, num_workers=config.workers, flip=config.flip_test)
+        return replace(test, example=self.example)
 
     def write_report(self, folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Any) -> None:
         write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")

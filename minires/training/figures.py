@@ -105,14 +105,18 @@ def _curve(axes: Axes, history: list[Row], values: list[float], label: str, colo
     )
 
 
-def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str]) -> None:
-    """Draw the number of images of each class (row) by predicted class (column): right in blue, wrong in orange.
+def write_confusion(
+    path: Path, confusion: np.ndarray[Any, Any], classes: Sequence[str], example: str = "image"
+) -> None:
+    """Draw the number of examples of each class (row) by predicted class (column): right in blue, wrong in orange.
 
     Parameters
     ----------
     path : Path
     confusion : array of int, (K, K)
     classes : sequence of K str
+    example : str
+        What was classified, for the title.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def write_confusion(path: Path, confusion: np.ndarray[Any, Any], classes: Sequen
         axes.grid(which="minor", color="#e6e6e6")
         axes.tick_params(which="both", length=0)
     total = int(confusion.sum())
-    title = f"{total - int(np.trace(confusion)):,} of {total:,} test images wrong"
+    title = f"{total - int(np.trace(confusion)):,} of {total:,} test {example}s wrong"
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     save_figure(figure, path)
 

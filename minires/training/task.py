@@ -136,6 +136,8 @@ class Task(ABC):
         The names of a test's scores; the first is the one that counts most.
     accuracy : bool
         Whether a training step has an accuracy.
+    example : str
+        What a data set holds, for messages: "image" or "clip".
     outputs : str
         What the models return, for a reader of their ONNX files.
     """
@@ -143,6 +145,7 @@ class Task(ABC):
     name: ClassVar[str]
     scores: ClassVar[tuple[str, ...]]
     accuracy: ClassVar[bool] = True
+    example: ClassVar[str] = "image"
     outputs: ClassVar[str] = "logits (N, classes)"
 
     @property

@@ -30,6 +30,7 @@ class Video(Classification):
     """A label for each clip, by a network for each frame (tsn), with temporal shifts (tsm), or by R(2+1)D."""
 
     name = "video"
+    example = "clip"
     data_sets: ClassVar = {"shapes": partial(shapes, task="video")}
 
     @property
@@ -60,7 +61,7 @@ class Video(Classification):
 
     def write_report(self, folder: Path, config: Config, dataset: Dataset, history: list[Row], test: Any) -> None:
         write_curves(folder / CURVES, history, title=f"{config.model} on {config.data_name}")
-        write_confusion(folder / CONFUSION, test.confusion, dataset.classes)
+        write_confusion(folder / CONFUSION, test.confusion, dataset.classes, self.example)
         rows = test.table(dataset.classes)
         write_table(folder / CLASSES, list(rows[0]), rows)
 

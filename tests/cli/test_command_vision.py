@@ -180,6 +180,16 @@ def test_drawings_of_files_with_the_same_name_are_all_kept(minires, runs, images
         assert max(drawing.size) >= 256, "small images are enlarged"
 
 
+def test_clips_are_not_called_images(minires, tmp_path):
+    words = ["--task", "video", "--data", "few", "--epochs", "1", "--out", tmp_path / "run"]
+    result = minires("train", *words)
+    assert result.status == 0 and "images" not in result.out and " of 6 clips wrong" in result.out
+    assert (
+        "20 clips to train" in result.out and "CLIP_OR_FOLDER\n      its predictions for your own clips" in result.out
+    )
+    assert "tested on 6 clips of " in minires("evaluate", tmp_path / "run").out
+
+
 def test_clips(minires, runs, clips, tmp_path):
     result = minires("predict", runs / "video", clips / "one.gif", clips / "two", clips)
     assert result.status == 0 and result.err == ""

@@ -54,6 +54,17 @@ def test_the_outputs_are_the_models(options, engine, rng):
     assert np.abs(replayed - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("engine", ["textbook", "fast"])
+def test_a_model_of_several_outputs_is_folded_but_not_replayed(engine, rng):
+    model = with_statistics(mr.vision.fcos("resnet8", 2), rng).eval()
+    with mr.no_grad(), mr.engine(engine):
+        replayed = nn.fold(model, replay=True)
+        for count in (2, 1, 1):
+            x = mr.tensor(rng.standard_normal((count, 3, 32, 32)).astype("f"))
+            for got, expected in zip(replayed(x), model(x), strict=True):
+                np.testing.assert_allclose(got.data, expected.data, atol=1e-4)
+
+
 def ops_run(model, x):
     with mr.profile() as p:
         model(x)

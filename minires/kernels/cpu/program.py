@@ -264,6 +264,8 @@ def _watch(device: ComputeDevice, model: Any, x: Array, members: int) -> Program
 
     with observed(watch):
         output = model(Tensor.wrap(two))
+    if not isinstance(output, Tensor):  # several of them
+        return None
     try:
         return Program(device, watched, two, output.data, members)
     except UnsuitableError:
