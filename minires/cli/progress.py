@@ -93,9 +93,11 @@ class TrainingProgress(Progress):
             f"{dataset.name}: {counted(len(dataset.train), example)} to train ({augmented}), {len(dataset.test):,} "
             f"to test{unused}, {sizes(dataset.image_shape)}, {len(dataset.classes)} classes{kept}"
         )
-        untested = np.flatnonzero(np.bincount(dataset.test.labels, minlength=len(dataset.classes)) == 0)
-        if len(untested):
-            self._print(f"no test {example}s of {listed([printable(dataset.classes[number]) for number in untested])}")
+        for part, split in (("training", dataset.train), ("test", dataset.test)):
+            missing = np.flatnonzero(np.bincount(split.labels, minlength=len(dataset.classes)) == 0)
+            if len(missing):
+                names = listed([printable(dataset.classes[number]) for number in missing])
+                self._print(f"no {part} {example}s of {names}")
         if state.epoch > 1:
             self._print(f"resumed after {counted(state.epoch - 1, 'epoch')} of {config.epochs}")
         if state.epoch <= config.epochs:

@@ -18,6 +18,7 @@ from ..nn import Module
 from ..nn.module import undisturbed
 from ..optim import Optimizer
 from .config import Config
+from .task import find
 
 FIGURES_AND_TABLES = 4 << 20  # bytes; more than a run needs for them
 PACKAGES = {"matplotlib": "matplotlib", "PIL": "pillow"}  # imported only when the figures at the end are drawn
@@ -38,12 +39,12 @@ def check_before_training(
         If the last batch of an epoch is a single image, and a batch norm has only one value per channel for it; or if
         cutout covers all of every image.
     DataError
-        If a class has no training images.
+        If a class has no training images, and the task needs some of each.
     RunError
         If a package that draws the figures is not installed, or the disk has no room for the checkpoints.
     """
     untrained = np.flatnonzero(np.bincount(dataset.train.labels, minlength=len(dataset.classes)) == 0)
-    if len(untrained):
+    if len(untrained) and find(config.task).needs_all_classes:
         names = listed([dataset.classes[number] for number in untrained])
         raise DataError(f"train: {dataset.name} has no training images of {names}; add some, or leave the class out.")
     for module, package in PACKAGES.items():

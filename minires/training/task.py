@@ -138,6 +138,8 @@ class Task(ABC):
         Whether a training step has an accuracy.
     example : str
         What a data set holds, for messages: "image" or "clip".
+    needs_all_classes : bool
+        Whether training is refused if a class has no training images; lists of objects often name more than occur.
     outputs : str
         What the models return, for a reader of their ONNX files.
     """
@@ -146,6 +148,7 @@ class Task(ABC):
     scores: ClassVar[tuple[str, ...]]
     accuracy: ClassVar[bool] = True
     example: ClassVar[str] = "image"
+    needs_all_classes: ClassVar[bool] = True
     outputs: ClassVar[str] = "logits (N, classes)"
 
     @property

@@ -37,10 +37,15 @@ def as_image(pixels: Array, smallest: int = 1) -> Image:
     """Convert bytes (C, H, W) to an image of Pillow, enlarged by a whole factor if it is smaller than ``smallest``."""
     from PIL import Image as Pillow
 
-    colour = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)  # (H, W, 3)
+    colour = _colours(pixels).transpose(1, 2, 0)  # (H, W, 3)
     factor = max(1, math.ceil(smallest / max(pixels.shape[1:])))
     image = Pillow.fromarray(np.ascontiguousarray(colour))
     return image.resize((image.width * factor, image.height * factor), Pillow.Resampling.NEAREST)
+
+
+def _colours(pixels: Array) -> Array:
+    """Return the first three channels of an image (C, H, W), or the first one three times."""
+    return np.broadcast_to(pixels[:3] if len(pixels) >= 3 else pixels[:1], (3, *pixels.shape[1:]))
 
 
 def draw_boxes(
@@ -80,7 +85,7 @@ def draw_boxes(
 
 def draw_mask(pixels: Array, mask: Array, smallest: int = 1) -> Image:
     """Blend an image (C, H, W) with the colours of its mask (H, W). Class 0, the background, stays as it is."""
-    painted = np.broadcast_to(pixels, (3, *pixels.shape[1:])).copy()
+    painted = _colours(pixels).copy()
     for number in np.unique(mask):
         if number not in (0, IGNORED):
             here = mask == number  # (H, W)

@@ -25,6 +25,7 @@ class VisionTask(Task):
     """A task whose models are named like ``fcos_resnet18``: a method of :attr:`methods` on a network of mr.models."""
 
     methods: ClassVar[Mapping[str, Callable[..., Module]]]
+    needs_all_classes = False
 
     @property
     def models(self) -> Sequence[str]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import minires as mr
 from minires.data.annotated import DetectionSplit, Objects, SegmentationSplit
+from minires.data.dataset import Dataset
 from minires.errors import ArgumentError, DataError, RunError, StoppedError
 from minires.training import Config, load_run, train
 from minires.training.task import TASKS, find
@@ -149,6 +150,16 @@ def test_the_defaults_of_a_task():
         assert {key: getattr(config, key) for key in entry.defaults} == entry.defaults
     with pytest.raises(ArgumentError, match="there is no task 'detecton'; did you mean detection"):
         Config(task="detecton")
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_classes_without_training_images_and_four_channels_can_be_trained(task, rng, monkeypatch):
+    images = rng.integers(0, 255, (4, 4, 16, 16), np.uint8)
+    boxes = DetectionSplit(images, [Objects([[2, 2, 9, 9]], [1])] * 4)
+    split = boxes if task == "detection" else SegmentationSplit(images, np.ones((4, 16, 16), np.uint8))
+    monkeypatch.setitem(find(task).data_sets, "sparse", lambda: Dataset("sparse", ("a", "b", "c"), split, split))
+    train(config_of(task, data="sparse", epochs=1))
+    assert Path("run/classes.csv").read_text().startswith("class,")
 
 
 def test_dice_changes_the_loss_of_segmentation():
