@@ -25,6 +25,7 @@ COLOURS = (
 )  # fmt: skip
 SMALLEST = 256  # pixels along the longer side; smaller images are enlarged, so that names can be read
 GAP = 6  # pixels between the images of a sheet
+LINE = 20  # pixels, the height of a line of text on a sheet
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
@@ -94,17 +95,33 @@ def draw_mask(pixels: Array, mask: Array, smallest: int = 1) -> Image:
     return as_image(painted.astype(np.uint8), smallest)
 
 
-def write_sheet(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write a sheet of images of Pillow, row by row. Raises DataError if ``path`` cannot be written."""
+def write_sheet(
+    path: Path, rows: Sequence[Sequence[Any]], titles: Sequence[str] = (), legend: Sequence[str] = ()
+) -> None:
+    """Write a sheet of images of Pillow, row by row.
+
+    ``titles`` stand above the columns. ``legend`` names the classes whose colours are shown below, from class 0 on.
+    Raises DataError if ``path`` cannot be written.
+    """
     from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
 
     columns = range(max(map(len, rows)))  # the last row may be shorter
-    widths = [max(row[j].width for row in rows if j < len(row)) + GAP for j in columns]
+    lefts = np.cumsum([0, *(max(row[j].width for row in rows if j < len(row)) + GAP for j in columns)]).tolist()
     heights = [max(image.height for image in row) + GAP for row in rows]
-    sheet = Pillow.new("RGB", (sum(widths) - GAP, sum(heights) - GAP), "white")
-    for i, row in enumerate(rows):
-        for j, image in enumerate(row):
-            sheet.paste(image, (sum(widths[:j]), sum(heights[:i])))
+    tops = np.cumsum([LINE if titles else 0, *heights]).tolist()
+    sheet = Pillow.new("RGB", (lefts[-1] - GAP, tops[-1] + (LINE if legend else -GAP)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LINE - 7)
+    for row, top in zip(rows, tops, strict=False):
+        for image, left in zip(row, lefts, strict=False):
+            sheet.paste(image, (left, top))
+    for title, left in zip(titles, lefts, strict=False):
+        draw.text((left, 1), title, fill="black", font=font)
+    right = 0
+    for number, name in enumerate(map(printable, legend)):
+        draw.rectangle((right, tops[-1] + 4, right + LINE - 9, tops[-1] + LINE - 5), fill=colour_of(number))
+        draw.text((right + LINE - 4, tops[-1]), name, fill="black", font=font)
+        right += LINE + int(draw.textlength(name, font=font)) + 2 * GAP
     png = io.BytesIO()
     sheet.save(png, format="png")
     write_atomically(path, png.getvalue())

@@ -64,7 +64,7 @@ class SegmentationTest:
 
     def summary(self, classes: Sequence[str]) -> dict[str, str]:
         ious = class_iou(self.confusion)
-        worst = int(np.nanargmin(ious))
+        worst = int(np.nanargmin(np.where(self.confusion.sum(axis=1) > 0, ious, np.nan)))  # of those in the masks
         return {
             "mean IoU": f"{percent(mean_iou(self.confusion))} (mean Dice {percent(dice(self.confusion))})",
             "pixels right": percent(pixel_accuracy(self.confusion)),
@@ -131,6 +131,8 @@ class Segmentation(VisionTask):
                 [as_image(image, SHEET_SIZE), draw_mask(image, true, SHEET_SIZE), draw_mask(image, found, SHEET_SIZE)]
                 for image, true, found in zip(images, masks, test.first, strict=False)
             ],
+            titles=("image", "truth", "found"),
+            legend=dataset.classes[1:],
         )
 
 
