@@ -19,6 +19,8 @@ from minires.training.task import find
 sys.path.insert(0, str(Path(__file__).parents[1] / "vision"))
 import few
 
+pytestmark = pytest.mark.slow  # the runs that most tests need take a while
+
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):

@@ -69,6 +69,7 @@ def test_a_run_leaves_the_files_of_its_task(task):
     assert [row["class"] for row in test.table(dataset.classes)] == list(dataset.classes)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_bit_for_bit(task):
     settings = {"model": few.MODELS[task].replace("deeplabv3plus", "fcn"), "ema": 0.9}
     train(config_of(task, **settings, out="whole"))
@@ -80,6 +81,7 @@ def test_a_stopped_run_continues_bit_for_bit(task):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_images_move_with_their_targets_and_workers_change_no_bit(task):
     train(config_of(task, epochs=1))
     train(config_of(task, epochs=1, workers=2, out="helped"))
@@ -89,6 +91,7 @@ def test_the_images_move_with_their_targets_and_workers_change_no_bit(task):
     assert (weights[0] == weights[2]) == (find(task).data_sets["few"]().augmentation is None)
 
 
+@pytest.mark.slow
 def test_a_classifier_gives_its_backbone(task):
     mr.manual_seed(0)
     train(Config(data="few", model="resnet8", epochs=1, out="classifier"))
@@ -102,6 +105,7 @@ def test_a_classifier_gives_its_backbone(task):
     assert run.normalize.mean == load_run("classifier").normalize.mean
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_task_gives_all_weights_and_the_rows_of_known_classes(task, monkeypatch):
     train(config_of(task, epochs=1, out="first"))
     train(config_of(task, epochs=1, weights="first", lr=1e-12, weight_decay=0.0))
@@ -122,6 +126,7 @@ def test_a_run_of_the_same_task_gives_all_weights_and_the_rows_of_known_classes(
     assert not np.allclose(other[head[0]][0], first[head[0]][0])
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused(task):
     train(Config(data="few", model="plain8", epochs=1, out="classifier"))
     with pytest.raises(RunError, match=r"is a plain8; a \w+_resnet8 cannot start from it"):
