@@ -23,6 +23,7 @@ from minires.training.checkpoint import TrainingState, load_checkpoint
 from minires.training.config import Config, read_settings
 from minires.training.folder import load_config, load_run
 from minires.training.recipe import make_model, make_optimizer, make_schedule
+from minires.training.task import find
 
 WORDS = [
     b"\x1b[31m", b"\0", b"\xff\xfe", "\ud800".encode("utf-8", "surrogatepass"), "\u202e\U0001f600".encode(), b"\r",
@@ -137,7 +138,8 @@ def read_checkpoint(run):
     config, dataset = load_config(run), mr.data.digits()
     model = make_model(config, dataset)
     optimizer = make_optimizer(config, model)
-    load_checkpoint(run, config, TrainingState(model, optimizer, make_schedule(config, optimizer, 3)))
+    columns = find(config.task).columns
+    load_checkpoint(run, config, TrainingState(model, optimizer, make_schedule(config, optimizer, 3), columns=columns))
 
 
 def read_row(run):
