@@ -104,9 +104,15 @@ def start(folder: str) -> None:
             [sys.executable, "-c", program],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        atexit.register(process.kill)
+        atexit.register(_stop, process)
         # When it has ended, its parent must take note of that.
         threading.Thread(target=process.wait, daemon=True).start()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    if process.stdin is not None:  # Python warns of pipes that are still open at its end
+        process.stdin.close()
 
 
 def main(folder: str) -> None:
