@@ -140,6 +140,7 @@ def popen(monkeypatch):
     commands = []
 
     class Popen:
+        stdin = None
         def __init__(self, command, **options):
             commands.append(command)
 
