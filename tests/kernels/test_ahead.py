@@ -141,6 +141,7 @@ def popen(monkeypatch):
 
     class Popen:
         stdin = None
+
         def __init__(self, command, **options):
             commands.append(command)
 
