@@ -215,7 +215,6 @@ class FCOSLoss:
         self.points, self.strides = torch.cat(points), torch.cat(steps)  # (L, 2), (L,)
         self.lower, self.upper = torch.cat(lower), torch.cat(upper)
 
-    @torch.no_grad()
     def assign(self, boxes: Any) -> Any:
         """Return the box (N, L) of boxes (N, M, 4) that each location is responsible for, or -1."""
         points = self.points[:, None]  # (L, 1, 2)
