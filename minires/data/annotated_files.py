@@ -195,7 +195,7 @@ def dataset_of(
 
     splits = {part: _split(options, part, files, len(classes), tuple(category_ids)) for part, files in parts.items()}
     augmentation = ComposeWithTargets([FlipWithTargets(), RandomScaleCrop()])
-    return Dataset(root.resolve().name, tuple(classes), augmentation=augmentation, **splits)  # type: ignore[arg-type]
+    return Dataset(root.resolve().name, tuple(classes), augmentation=augmentation, **splits)
 
 
 def _split(

@@ -204,7 +204,7 @@ def moving_shapes(
         labels = np.arange(number, dtype=np.int64) % len(DIRECTIONS)
         draw = partial(_frames, size, frames, difficulty, (seed, part))
         splits.append(ClipSplit(draw, labels, (frames, 3, size, size)))
-    return Dataset("moving_shapes", DIRECTIONS, splits[0], splits[1], augmentation=AndReversed((1, 0)))  # type: ignore[arg-type]
+    return Dataset("moving_shapes", DIRECTIONS, splits[0], splits[1], augmentation=AndReversed((1, 0)))
 
 
 def _frames(size: int, frames: int, difficulty: float, stream: tuple[int, int], i: int) -> Array:

@@ -167,7 +167,7 @@ def scene_dataset(task: str, train: int, test: int, size: int, difficulty: float
         SceneSplit(task, checks.integer("shapes", number, name, 1), size, difficulty, seed, part)
         for part, (name, number) in enumerate((("train", train), ("test", test)))
     ]
-    return Dataset("shapes", classes, splits[0], splits[1], augmentation=FlipWithTargets())  # type: ignore[arg-type]
+    return Dataset("shapes", classes, splits[0], splits[1], augmentation=FlipWithTargets())
 
 
 def draw_scene(size: int, difficulty: float, rng: np.random.Generator) -> Scene:
